@@ -1,0 +1,99 @@
+# Two commands on a fresh machine: `make demo` and `make test`. `make help` lists the rest.
+# Everything is installed into .venv of this clone, from the lock files, hashes checked.
+
+PORT ?= 8080
+MESSAGES ?= 1000000
+PYTEST_FLAGS ?= -n logical --maxprocesses 4 --dist loadfile
+LOCK_FLAGS ?=
+
+# The first Python that is new enough; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+# Where Debian's and Red Hat's packages put a server; 16 and 18 come with the wheel.
+INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /usr/pgsql-$(version)/bin)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+
+.PHONY: setup demo test check test-versions bench load schema lock help clean
+
+setup: .venv/.dev ## set up .venv with everything that development needs (the default)
+
+demo: .venv/.runtime ## serve a realistic queue from an embedded PostgreSQL (PORT=8080 MESSAGES=1000000)
+	@exec $(BIN)/queuestats demo --port $(PORT) --messages $(MESSAGES)
+
+test: check ## everything that guards a change: lint, types, tests against a real PostgreSQL
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+check: .venv/.dev ## lint and types only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/sqlfluff lint sql
+	@mkdir -p .cache
+	$(BIN)/alembic upgrade head --sql > .cache/migrations.sql
+	$(BIN)/squawk .cache/migrations.sql
+	$(BIN)/mypy service tests migrations
+	$(BIN)/lint-imports --no-cache
+
+test-versions: .venv/.dev ## the database tests on every PostgreSQL at hand from 15 to 18
+	@failed=; for server in 16 18 $(wildcard $(INSTALLED)); do \
+		echo "PostgreSQL: $$server"; \
+		QUEUESTATS_TEST_BINARIES=$$server $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/db || failed="$$failed $$server"; \
+	done; [ -z "$$failed" ] || { echo "Failed on:$$failed" >&2; exit 1; }
+
+bench: .venv/.dev ## the benchmarks, one after the other, beside their rivals (half an hour)
+	$(BIN)/queuestats bench render
+	$(BIN)/queuestats bench sql
+	$(BIN)/queuestats bench write
+
+load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
+	@exec $(BIN)/python -m tests.load.run $(LOAD)
+
+schema: .venv/.dev ## write sql/schema.sql anew from the migrations
+	WRITE_SCHEMA=1 $(BIN)/python -m pytest --quiet tests/db/test_schema.py
+
+lock: ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: everything to its newest)
+	@$(find-python)
+	"$(PYTHON)" -m venv .cache/uv
+	.cache/uv/bin/python -m pip install -qq --disable-pip-version-check uv
+	$(compile) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(compile) --constraints requirements-dev.lock pyproject.toml --output-file requirements.lock
+	$(compile) --constraints requirements-dev.lock --group build --output-file requirements-build.lock
+
+compile = .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+clean: ## remove .venv and everything else that was made here; the demo's data stays
+	rm -rf .venv .cache .hypothesis build dist
+	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: requirements.lock requirements-build.lock pyproject.toml
+	$(call install,-r requirements.lock -r requirements-build.lock)
+
+.venv/.dev: requirements-dev.lock pyproject.toml
+	$(call install,-r requirements-dev.lock)
+
+# Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.
+# The lock is on this file, and ends with the shell: a second make in the same clone waits.
+define install
+@set -e; $(find-python); \
+exec 9<Makefile; "$(PYTHON)" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; \
+if [ -e .venv/.runtime ] && [ -e $@ ] && [ -z "$$(find $^ -newer $@)" ]; then exit 0; fi; \
+echo "Setting up .venv; this takes a minute ..."; \
+[ -e .venv/.runtime ] || { rm -rf .venv; "$(PYTHON)" -m venv .venv; }; \
+rm -f .venv/.runtime .venv/.dev; \
+$(PIP) install -qq --require-hashes $(1); \
+$(PIP) install -qq --no-deps --no-build-isolation --editable .; \
+touch .venv/.runtime $@
+endef
+
+define find-python
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo "queuestats needs Python 3.11 or newer; say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+endef
