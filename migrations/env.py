@@ -1,0 +1,60 @@
+"""How Alembic runs: on the connection that `queuestats migrate` gives, or on one of its own, under the same lock and
+limits. One transaction a revision. With --sql it asks no database, and writes down what it would run."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection
+
+from service.cli.options import open_database, owner_url
+from service.db.migrate import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema, with_alembic
+from service.settings import load_settings
+from service.tables import metadata
+
+# For whoever runs by hand what --sql writes; otherwise `changing_schema` has set them.
+LIMITS = (
+    f"SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'",
+    f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
+)
+
+
+def run(connection: Connection | None) -> None:
+    """Without a connection, the SQL goes to standard output."""
+    context.configure(
+        connection=connection,
+        dialect_name="postgresql",
+        literal_binds=connection is None,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+        process_revision_directives=name_by_date,
+    )
+    with context.begin_transaction():
+        if connection is None:
+            for limit in LIMITS:
+                context.execute(limit)
+        context.run_migrations()
+
+
+def name_by_date(_: Any, __: Any, directives: list[Any]) -> None:
+    """A new revision is named by its day and its number on that day: 20261123_01."""
+    for directive in directives:
+        today = f"{datetime.now(UTC):%Y%m%d}"
+        of_today = [each for each in context.script.walk_revisions() if each.revision.startswith(today)]
+        directive.rev_id = f"{today}_{len(of_today) + 1:02}"
+
+
+async def run_by_hand(database_url: str) -> None:
+    async with changing_schema(database_url) as connection:
+        await with_alembic(connection, run)
+
+
+given = context.config.attributes.get("connection")
+if given is not None or context.is_offline_mode():
+    run(given)
+else:
+    with open_database(load_settings()) as settings:
+        asyncio.run(run_by_hand(owner_url(settings)))

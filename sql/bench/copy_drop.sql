@@ -1,0 +1,2 @@
+-- Takes away what copy.sql made.
+DROP TABLE IF EXISTS public.bench_messages;

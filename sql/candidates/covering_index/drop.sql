@@ -1,0 +1,2 @@
+-- Takes away what create.sql made.
+DROP INDEX IF EXISTS public.messages_covering;

@@ -1,0 +1,34 @@
+-- account: a sender's queue by account, from the index on what is on its way and the one on what is held
+-- parameters: sender_id bigint
+SELECT /* candidates/partial_indexes/account.sql */
+  account_id,
+  cast(0 AS bigint) AS campaign_id,
+  cast(sum(hold) AS bigint) AS hold,
+  '' AS isp,
+  cast(sum(new) AS bigint) AS new,
+  cast(sum(proc) AS bigint) AS proc,
+  cast(sum(retry) AS bigint) AS retry,
+  cast(sum(hold + new + proc + retry) AS bigint) AS total
+FROM (
+  SELECT
+    account_id,
+    count(*) FILTER (WHERE status = 'new') AS new,
+    count(*) FILTER (WHERE status = 'proc') AS proc,
+    count(*) FILTER (WHERE status = 'retry') AS retry,
+    0 AS hold
+  FROM messages
+  WHERE sender_id = cast(:sender_id AS bigint) AND status <> 'hold'
+  GROUP BY account_id
+  UNION ALL
+  SELECT
+    account_id,
+    0,
+    0,
+    0,
+    count(*)
+  FROM messages
+  WHERE sender_id = cast(:sender_id AS bigint) AND status = 'hold'
+  GROUP BY account_id
+) AS part
+GROUP BY account_id
+ORDER BY account_id

@@ -1,0 +1,3 @@
+-- Takes away what create.sql made.
+DROP INDEX IF EXISTS public.messages_active;
+DROP INDEX IF EXISTS public.messages_held;

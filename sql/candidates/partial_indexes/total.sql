@@ -1,0 +1,28 @@
+-- total: a sender's queue in one row, from the index on what is on its way and the one on what is held
+-- parameters: sender_id bigint
+SELECT /* candidates/partial_indexes/total.sql */
+  cast(0 AS bigint) AS account_id,
+  cast(0 AS bigint) AS campaign_id,
+  cast(sum(hold) AS bigint) AS hold,
+  '' AS isp,
+  cast(sum(new) AS bigint) AS new,
+  cast(sum(proc) AS bigint) AS proc,
+  cast(sum(retry) AS bigint) AS retry,
+  cast(sum(hold + new + proc + retry) AS bigint) AS total
+FROM (
+  SELECT
+    count(*) FILTER (WHERE status = 'new') AS new,
+    count(*) FILTER (WHERE status = 'proc') AS proc,
+    count(*) FILTER (WHERE status = 'retry') AS retry,
+    0 AS hold
+  FROM messages
+  WHERE sender_id = cast(:sender_id AS bigint) AND status <> 'hold'
+  UNION ALL
+  SELECT
+    0,
+    0,
+    0,
+    count(*)
+  FROM messages
+  WHERE sender_id = cast(:sender_id AS bigint) AND status = 'hold'
+) AS part

@@ -1,0 +1,14 @@
+-- The triggers on messages. Apart from their functions, because this takes a lock that writers wait for: run it with a
+-- short lock_timeout and try again. One trigger an event, because PostgreSQL refuses transition tables for several
+-- events at once.
+CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON public.messages
+REFERENCING NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_inserted();
+
+CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON public.messages
+REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_updated();
+
+CREATE OR REPLACE TRIGGER messages_deleted AFTER DELETE ON public.messages
+REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION public.messages_deleted();
+
+CREATE OR REPLACE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages
+FOR EACH STATEMENT EXECUTE FUNCTION public.messages_truncated();

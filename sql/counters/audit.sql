@@ -1,0 +1,34 @@
+-- audit: every difference between what readers are answered and a recount, in one snapshot: of one sender, or of all
+-- (NULL). No row: exact.
+-- Before it, in the same transaction: LOCK TABLE messages IN ACCESS SHARE MODE. A TRUNCATE that commits between the
+-- snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
+CREATE OR REPLACE FUNCTION public.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
+  sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
+  counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint,
+  kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint
+) LANGUAGE sql STABLE AS $$
+  SELECT * FROM (
+    SELECT sender_id, "grouping", account_id, campaign_id, isp,
+           public.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
+           public.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
+           public.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
+           public.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           public.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
+           public.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
+           public.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
+           public.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
+    FROM (
+      SELECT *, true AS is_recount FROM public.recount(of_sender)
+      UNION ALL
+      SELECT *, false FROM public.pending(of_sender, is_from_horizon => true)
+      UNION ALL
+      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, false
+      FROM public.counters LEFT JOIN public.horizons USING (sender_id)
+      WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
+        AND counters.generation IN (0, horizons.generation)
+    ) AS part
+    GROUP BY sender_id, "grouping", account_id, campaign_id, isp
+  ) AS compared
+  WHERE (counted_new, counted_proc, counted_retry, counted_hold) <> (kept_new, kept_proc, kept_retry, kept_hold)
+  ORDER BY sender_id, "grouping", account_id, campaign_id, isp
+$$;

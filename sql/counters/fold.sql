@@ -1,0 +1,108 @@
+-- fold: moves up to max_deltas pending deltas into the counters, oldest transaction first.
+-- Returns how many were folded and whether more may be waiting; no row while another folder, a rebuild or a TRUNCATE is
+-- at work.
+--
+-- mark_every: about every so many folded deltas of a sender its horizon moves on; the first horizon makes it a hot
+-- sender.
+-- roll_after: hot senders whose generation is older than this are rolled: what that generation holds goes into
+-- generation 0. NULL: none.
+-- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
+-- the tables hold.
+CREATE OR REPLACE FUNCTION public.fold(
+  max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000, roll_after interval DEFAULT NULL
+) RETURNS TABLE (folded integer, is_more boolean)
+LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET work_mem = '16MB'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  pending tid[];
+  gone_below xid8;
+BEGIN
+  IF NOT public.take_folder_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
+  PERFORM set_config('synchronous_commit', 'off', true);
+
+  -- All transactions below the snapshot's xmin are over, and what they left is seen here. Only a folder deletes deltas,
+  -- so these rows are still there for the next statement.
+  -- Stopped at its limit, it has seen all below the last id that it took; of a limit of 0, none.
+  SELECT array_agg(delta.ctid),
+         least(pg_snapshot_xmin(pg_current_snapshot()),
+               CASE WHEN count(*) = max_deltas THEN coalesce(max(delta.xid), '0') END)
+  INTO pending, gone_below
+  FROM (
+    SELECT ctid, xid FROM public.deltas
+    WHERE xid >= coalesce((SELECT horizon FROM public.believed_horizons WHERE sender_id = 0), '0')
+      AND xid >= '0' -- always true: the predicate of the folder's own index
+    ORDER BY xid LIMIT max_deltas
+  ) AS delta;
+  folded := coalesce(cardinality(pending), 0);
+  is_more := folded = max_deltas;
+
+  -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
+  WITH gone AS (
+    DELETE FROM public.deltas WHERE ctid = ANY (pending) RETURNING *
+  ), due AS (
+    SELECT sender_id, generation FROM public.horizons
+    WHERE rolled_at < now() - roll_after AND EXISTS (
+      SELECT FROM public.counters
+      WHERE counters.sender_id = horizons.sender_id AND counters.generation = horizons.generation
+        AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0)
+  ), rolled AS (
+    DELETE FROM public.counters USING due
+    WHERE counters.sender_id = due.sender_id AND counters.generation = due.generation
+      AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+    RETURNING counters.*
+  ), marked AS (
+    INSERT INTO public.horizons AS known (sender_id, horizon, generation, written_by)
+    SELECT sender_id, gone_below, coalesce(due.generation + 1, 1), pg_current_xact_id()
+    FROM (
+      SELECT coalesce(sender_id, 0) AS sender_id FROM gone
+      GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
+      UNION SELECT sender_id FROM due
+    ) AS chosen LEFT JOIN due USING (sender_id)
+    ON CONFLICT (sender_id) DO UPDATE SET
+      horizon = excluded.horizon, written_by = excluded.written_by,
+      generation = greatest(known.generation, excluded.generation),
+      rolled_at = CASE WHEN excluded.generation > known.generation THEN excluded.rolled_at ELSE known.rolled_at END
+  ), by_key AS (
+    SELECT sender_id, account_id, campaign_id, isp,
+           public.counter_sum(new) AS new, public.counter_sum(proc) AS proc,
+           public.counter_sum(retry) AS retry, public.counter_sum(hold) AS hold
+    FROM gone GROUP BY sender_id, account_id, campaign_id, isp
+  ), by_grouping AS (
+    SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint AS "grouping",
+           coalesce(account_id, 0) AS account_id, coalesce(campaign_id, 0) AS campaign_id, coalesce(isp, '') AS isp,
+           public.counter_sum(new) AS new, public.counter_sum(proc) AS proc,
+           public.counter_sum(retry) AS retry, public.counter_sum(hold) AS hold
+    FROM by_key GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+  )
+  MERGE INTO public.counters AS kept
+  USING (
+    SELECT by_grouping.*, coalesce(due.generation + 1, horizons.generation, 0) AS generation
+    FROM by_grouping LEFT JOIN public.horizons USING (sender_id) LEFT JOIN due USING (sender_id)
+    WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
+    UNION ALL
+    SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0 FROM rolled
+  ) AS change
+  ON kept.account_id >= 0 -- always true: the predicate of the index to take
+    AND kept.sender_id = change.sender_id
+    AND kept."grouping" = change."grouping" AND kept.generation = change.generation
+    AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
+  WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
+    AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
+    DELETE
+  WHEN MATCHED THEN
+    UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
+             retry = kept.retry + change.retry, hold = kept.hold + change.hold
+  WHEN NOT MATCHED THEN
+    INSERT (sender_id, "grouping", generation, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change."grouping", change.generation, change.account_id, change.campaign_id, change.isp,
+        change.new, change.proc, change.retry, change.hold);
+  RETURN NEXT;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION public.fold(integer, double precision, interval) FROM PUBLIC;

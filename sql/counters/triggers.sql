@@ -1,0 +1,76 @@
+-- messages_inserted, messages_updated, messages_deleted: write down, in the writer's own transaction, by how much every
+-- key's counts changed. One delta row a key and statement; nothing is updated, so writers never wait for each other
+-- here.
+--
+-- SECURITY DEFINER: a writer needs rights on messages alone.
+-- The other settings keep the writer's own out of the plan, which lives as long as its session: grouped in a hash
+-- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
+-- huge one.
+
+CREATE OR REPLACE FUNCTION public.messages_inserted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+BEGIN
+  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         count(*) FILTER (WHERE status = 'new'),
+         count(*) FILTER (WHERE status = 'proc'),
+         count(*) FILTER (WHERE status = 'retry'),
+         count(*) FILTER (WHERE status = 'hold')
+  FROM came
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION public.messages_deleted() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+BEGIN
+  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         -count(*) FILTER (WHERE status = 'new'),
+         -count(*) FILTER (WHERE status = 'proc'),
+         -count(*) FILTER (WHERE status = 'retry'),
+         -count(*) FILTER (WHERE status = 'hold')
+  FROM went
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  RETURN NULL;
+END
+$$;
+
+-- An update is what went and what came; keys on which both cancel out leave no delta.
+CREATE OR REPLACE FUNCTION public.messages_updated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+BEGIN
+  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT delta.*
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp,
+           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
+           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
+           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+    FROM (
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM came
+      UNION ALL
+      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM went
+    ) AS message
+    GROUP BY sender_id, account_id, campaign_id, isp
+  ) AS delta
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  RETURN NULL;
+END
+$$;
+
+-- TRUNCATE has no transition table. The folder's lock comes first: a fold under way would put its sums back after the
+-- counters were emptied. The tables stand in the order in which readers lock them.
+CREATE OR REPLACE FUNCTION public.messages_truncated() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(public.folder_lock());
+  TRUNCATE public.horizons, public.counters, public.deltas;
+  RETURN NULL;
+END
+$$;

@@ -1,0 +1,5 @@
+-- extensions: which of the extensions are there that let doctor say more
+-- parameters: none
+SELECT /* doctor/extensions.sql */ extname AS name
+FROM pg_extension
+WHERE extname IN ('pg_stat_statements', 'pgstattuple')

@@ -1,0 +1,31 @@
+-- indexes: those that the statements need and that are missing or broken, and large ones that nobody uses
+-- parameters: none
+SELECT /* doctor/indexes.sql */ found.severity, found.finding, found.advice
+FROM (
+  SELECT
+    'error' AS severity,
+    format('the index %s is %s', wanted.name, CASE WHEN index.indexrelid IS NULL THEN 'missing' ELSE 'invalid' END)
+      AS finding,
+    CASE
+      WHEN index.indexrelid IS NULL THEN format('Make it again as sql/schema.sql has it: %s', wanted.name)
+      ELSE format('REINDEX INDEX CONCURRENTLY %I', wanted.name)
+    END AS advice
+  FROM (
+    VALUES ('messages_pkey'), ('messages_sender_id_status'), ('counters_by_account'), ('counters_by_isp'),
+    ('deltas_sender_id_xid'), ('deltas_xid'), ('horizons_pkey')
+  ) AS wanted (name)
+    LEFT JOIN pg_index AS index ON index.indexrelid = to_regclass('public.' || wanted.name)
+  WHERE index.indexrelid IS NULL OR NOT index.indisvalid
+  UNION ALL
+  SELECT
+    'note',
+    format(
+      'the index %s on messages (%s) has not been used', indexrelname, pg_size_pretty(pg_relation_size(indexrelid))
+    ),
+    'Every write pays for it. If no replica and no rare report needs it, drop it concurrently.'
+  FROM pg_stat_user_indexes
+  WHERE relid = 'public.messages'::regclass
+    AND idx_scan = 0
+    AND indexrelname NOT IN ('messages_pkey', 'messages_sender_id_status')
+    AND pg_relation_size(indexrelid) > 8 * 1024 * 1024
+) AS found

@@ -1,0 +1,13 @@
+-- tables: which indexes can be used, and about how many messages the planner believes there are (-1: it does not know)
+-- parameters: none
+SELECT /* explain/tables.sql */
+  cast(messages.reltuples AS bigint) AS messages,
+  ARRAY(
+    SELECT cast(class.relname AS text)
+    FROM pg_index AS index
+      JOIN pg_class AS class ON class.oid = index.indexrelid
+    WHERE class.relnamespace = messages.relnamespace AND index.indisvalid
+    ORDER BY class.relname
+  ) AS indexes
+FROM pg_class AS messages
+WHERE messages.oid = cast('public.messages' AS regclass)

@@ -1,0 +1,3 @@
+-- baseline: whether the counters hold all messages; until they do, the scan answers
+-- parameters: none
+SELECT /* queries/baseline.sql */ EXISTS(SELECT FROM baseline) AS stands

@@ -1,0 +1,5 @@
+-- differences: every count that the service would answer wrongly, beside a recount; no row where all is exact
+-- In the same transaction, before it, LOCK TABLE messages IN ACCESS SHARE MODE: see sql/counters/audit.sql.
+-- parameters: sender_id bigint
+SELECT /* queries/differences.sql */ *
+FROM public.audit(cast(:sender_id AS bigint))

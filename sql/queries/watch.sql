@@ -1,0 +1,32 @@
+-- watch: what makes reads of the counters slower than they need be
+-- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken; what was deleted since then
+-- cannot be vacuumed. `pending_deltas` is counted no further than `most_deltas`.
+-- parameters: most_deltas bigint
+SELECT /* queries/watch.sql */
+  (
+    SELECT count(*)
+    FROM (
+      SELECT
+      FROM deltas
+      WHERE xid >= coalesce((SELECT horizon FROM believed_horizons WHERE sender_id = 0), '0')
+        AND xid >= '0'
+      LIMIT cast(:most_deltas AS bigint)
+    ) AS pending
+  ) AS pending_deltas,
+  coalesce(oldest.transactions, 0) AS oldest_snapshot_transactions,
+  oldest.holder AS oldest_snapshot_holder
+FROM (VALUES (1)) AS always (one)
+  LEFT JOIN (
+    SELECT age(backend_xmin) AS transactions, format('process %s', pid) AS holder
+    FROM pg_stat_activity
+    WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+    UNION ALL
+    SELECT age(xmin), format('replication slot %s', slot_name)
+    FROM pg_replication_slots
+    WHERE xmin IS NOT NULL
+    UNION ALL
+    SELECT age(transaction), format('prepared transaction %s', gid)
+    FROM pg_prepared_xacts
+    ORDER BY transactions DESC
+    LIMIT 1
+  ) AS oldest ON true

@@ -1,0 +1,81 @@
+-- roles: the service's role and its rights, no more than it needs
+-- `queuestats migrate` runs this at its end. By hand, as a superuser, where the owner may not create roles,
+--   psql -d DATABASE -c "SET queuestats.service_role = 'ROLE'" -f sql/roles.sql
+-- A role that exists keeps its password and its attributes. A limit is set on the role, so that it holds whichever way
+-- the role connects, and only where the role has none of its own: a DBA's value stays, and a new value here reaches
+-- new roles alone.
+DO $$
+DECLARE
+  service text := current_setting('queuestats.service_role');
+  password text := nullif(current_setting('queuestats.service_password', true), '');
+  standing record;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = service) THEN
+    BEGIN
+      EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L', service, password);
+    EXCEPTION
+      WHEN duplicate_object OR unique_violation THEN
+        NULL; -- The migration of another database in this cluster was quicker.
+      WHEN insufficient_privilege THEN
+        RAISE insufficient_privilege USING MESSAGE = format(
+          'the role %I is missing and %I may not create it; as a superuser run psql -d %I'
+          ' -c "SET queuestats.service_role = %L" -c "SET queuestats.service_password = ''...''" -f sql/roles.sql',
+          service, current_user, current_database(), service
+        );
+    END;
+  END IF;
+
+  FOR standing IN
+    SELECT name, value
+    FROM (
+      VALUES ('statement_timeout', '15s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'),
+        -- The counters' tables may be a few pages, where a scan looks cheaper; a prepared plan outlives that.
+        ('enable_seqscan', 'off')
+    ) AS standing_limit (name, value)
+    WHERE NOT EXISTS (
+      SELECT
+      FROM pg_catalog.pg_db_role_setting AS kept
+        JOIN pg_catalog.pg_roles AS role ON role.oid = kept.setrole
+        CROSS JOIN unnest(kept.setconfig) AS setting
+      WHERE role.rolname = service
+        AND kept.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))
+        AND starts_with(setting, name || '=')
+    )
+  LOOP
+    BEGIN
+      EXECUTE format('ALTER ROLE %I SET %I = %L', service, standing.name, standing.value);
+    EXCEPTION
+      WHEN insufficient_privilege THEN
+        RAISE WARNING 'the role % has no %; as a superuser run %', service, standing.name,
+          format('ALTER ROLE %I SET %I = %L', service, standing.name, standing.value);
+    END;
+  END LOOP;
+
+  -- What everybody may do by default in some databases, and the service must not.
+  IF has_schema_privilege(service, 'public', 'CREATE')
+    AND has_schema_privilege('public', 'CREATE WITH GRANT OPTION')
+  THEN
+    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+  END IF;
+  IF has_database_privilege(service, current_database(), 'TEMPORARY')
+    AND has_database_privilege(current_database(), 'TEMPORARY WITH GRANT OPTION')
+  THEN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+  END IF;
+  -- What everybody may do by default, unless a DBA has forbidden it.
+  IF NOT has_database_privilege(service, current_database(), 'CONNECT') THEN
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service);
+  END IF;
+  IF NOT has_schema_privilege(service, 'public', 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', service);
+  END IF;
+
+  EXECUTE format(
+    'GRANT SELECT ON public.messages, public.counters, public.deltas, public.horizons, public.believed_horizons,'
+    ' public.baseline, public.tokens, public.installed, public.alembic_version TO %I', service
+  );
+  -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
+  REVOKE ALL ON FUNCTION public.fold, public.rebuild FROM PUBLIC;
+  EXECUTE format('GRANT EXECUTE ON FUNCTION public.fold TO %I', service);
+END
+$$;

@@ -1,0 +1,3 @@
+-- analyze: lets the planner know the new rows
+-- parameters: none
+ANALYZE /* seed/analyze.sql */ messages

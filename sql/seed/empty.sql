@@ -1,0 +1,3 @@
+-- empty: throws away every message; a rollback brings them back
+-- parameters: none
+TRUNCATE /* seed/empty.sql */ messages

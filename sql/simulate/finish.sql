@@ -1,0 +1,7 @@
+-- finish: messages that are delivered, or failed for good, leave the queue
+-- parameters: sender_id bigint, ids bigint[]
+DELETE /* simulate/finish.sql */ FROM messages
+WHERE sender_id = cast(:sender_id AS bigint)
+  AND id = ANY(cast(:ids AS bigint[]))
+  AND status = 'proc'
+RETURNING id
