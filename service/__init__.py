@@ -1,0 +1,1 @@
+"""queuestats: what is in a mail sender's queue, exactly, now."""

@@ -1,0 +1,162 @@
+"""The composition root: routes, what stands before them, and what is opened and closed with the application."""
+
+import asyncio
+import gc
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service import api
+from service.auth import Tokens
+from service.db import Database, Positions, Replica
+from service.errors import InternalError, MethodNotAllowed, ServiceError, Unavailable, UnknownMethod
+from service.exchange import EXCHANGE, Answer, Exchange
+from service.folding import fold_forever
+from service.logs import configure_logging, describe
+from service.origin import request_ids
+from service.settings import Settings, load_settings
+from service.stats import Statistics
+
+logger = logging.getLogger(__name__)
+
+QUEUE = "/api/v1.1/admin/senders/queue"
+
+Handler = Callable[[api.Service, Exchange], Awaitable[Answer]]
+
+_SLASHES = re.compile("/{2,}")
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The ASGI application. It opens without its database, and closes its connections at the end."""
+    assert settings.database_url is not None
+    database = Database.from_settings(settings, settings.database_url, settings.pool_size, "serve")
+    # Tokens have a connection of their own: slow reports can't shut everybody out.
+    for_tokens = Database.from_settings(settings, settings.database_url, 1, "tokens")
+    for_folding = Database.from_settings(settings, settings.database_url, 1, "fold")
+    replica = _replica(settings, for_tokens)
+
+    @asynccontextmanager
+    async def lifespan(app: object) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack, database, for_tokens, for_folding:
+            running = [asyncio.create_task(fold_forever(for_folding))]
+            if replica is not None:
+                await stack.enter_async_context(replica)
+                running.append(asyncio.create_task(replica.positions.note_forever()))
+            try:
+                yield
+            finally:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+
+    service = api.Service(settings, database, Statistics(database, settings, replica), Tokens(for_tokens))
+    routes = [
+        Route(f"{QUEUE}/stats", Endpoint(api.stats, service, "POST")),
+        Route(f"{QUEUE}/explain", Endpoint(api.explain, service, "POST")),
+        Route("/healthz", Endpoint(api.health, service, "GET", "HEAD")),
+        Route("/readyz", Endpoint(api.ready, service, "GET", "HEAD")),
+    ]
+    router = Router(routes, redirect_slashes=False, default=unknown, lifespan=lifespan)
+    return FrontDoor(router, service)
+
+
+def _replica(settings: Settings, primary: Database) -> Replica | None:
+    if settings.replica_database_url is None:
+        return None
+    return Replica.of(settings, settings.replica_database_url, Positions(primary))
+
+
+def create_app_from_environment() -> ASGIApp:
+    """What a worker process calls: its settings come through the environment."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    app = create_app(settings)
+    # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for
+    # 40 to 50 ms each time (about once in ten reports of 10,000 rows); so it takes 2.
+    gc.collect()
+    gc.freeze()
+    return app
+
+
+async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    raise UnknownMethod()
+
+
+class Endpoint:
+    """An endpoint as an ASGI application: it leaves its answer in the exchange."""
+
+    def __init__(self, handle: Handler, service: api.Service, *methods: str) -> None:
+        self.__name__ = handle.__name__
+        self._handle = handle
+        self._service = service
+        self._methods = methods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in self._methods:
+            raise MethodNotAllowed(", ".join(self._methods))
+        exchange: Exchange = scope[EXCHANGE]
+        exchange.answer = await self._handle(self._service, exchange)
+
+
+class FrontDoor:
+    """Every request passes here: its path gets its one spelling, it gets an id, and every exception becomes an answer.
+
+    It stands in the place of Starlette's own middleware, which would catch exceptions twice more on the way.
+    """
+
+    def __init__(self, router: Router, service: api.Service) -> None:
+        self._router = router
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+        began = time.perf_counter()
+        # Clients write the path with and without its last slash, and some double a slash: never a redirect.
+        path = scope["path"]
+        scope["path"] = (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"
+        exchange = scope[EXCHANGE] = Exchange(scope, receive, self._service.settings.body_timeout_ms)
+        request_id = exchange.id()
+        # For the log lines of whatever is done for it; the server gives each request a task of its own.
+        request_ids.set((request_id,))
+        status = 0
+        try:
+            answer = await self._answer(scope, receive, send, exchange, request_id)
+            status = answer.status
+            await answer.send(send, request_id)
+        except ClientDisconnect:
+            # Nobody is there any more.
+            pass
+        if logger.isEnabledFor(logging.DEBUG):
+            duration_ms = (time.perf_counter() - began) * 1000
+            logger.debug("request id=%s to=%s status=%s duration_ms=%.1f", request_id, _to(scope), status, duration_ms)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange, request_id: str) -> Answer:
+        failed: ServiceError
+        try:
+            await self._router(scope, receive, send)
+            assert exchange.answer is not None, "an endpoint leaves its answer, or raises"
+            return exchange.answer
+        except ClientDisconnect:
+            raise
+        except ServiceError as error:
+            failed = error
+        except asyncio.CancelledError:
+            # The service ends, and its time for open requests is up.
+            failed = Unavailable()
+        except Exception as error:  # noqa: BLE001 whatever it is, the client gets an answer and the log has it
+            logger.error("fault request=%s to=%s error=%s", request_id, _to(scope), describe(error))
+            failed = InternalError(f", request {request_id}")
+        return await api.respond_error(self._service, exchange, failed)
+
+
+def _to(scope: Scope) -> str:
+    """Which endpoint, for the log. A path may hold anything, a token too, so an unknown one is not told."""
+    return getattr(scope.get("endpoint"), "__name__", "unknown")

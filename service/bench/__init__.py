@@ -1,0 +1,1 @@
+"""The benchmarks: requests (`http`), answers (`sql`), writers (`write`). Each run says what it was made with."""

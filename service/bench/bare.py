@@ -1,0 +1,23 @@
+"""The bare rival: the same body parsed, a constant answered. No database, no token."""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.bench.questions import STATS_PATH
+from service.model import Format, Grouping, StatsReport, StatsRow
+from service.parse import parse_envelope, parse_query
+from service.render import MEDIA_TYPES, render_report
+
+_ROW = StatsRow(account_id=0, campaign_id=0, hold=80, isp="", new=110, proc=110, retry=40, total=340)
+CONSTANT = render_report(StatsReport([_ROW]), Format.JSON)
+
+
+async def stats(request: Request) -> Response:
+    parse_query(parse_envelope(await request.body()), Grouping.TOTAL)
+    return Response(CONSTANT, media_type=MEDIA_TYPES[Format.JSON])
+
+
+def create_app() -> Starlette:
+    return Starlette(routes=[Route(STATS_PATH, stats, methods=["POST"])])

@@ -1,0 +1,67 @@
+"""Where the report of `bench sql` and `bench write` goes: the terminal, a file, a folder of pages."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from service.cli.bench_report import describe
+
+TO_TERMINAL = "-"
+
+
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command `json_file` and `report_folder`."""
+    json_option = click.option(
+        "--json",
+        "json_file",
+        is_flag=False,
+        flag_value=TO_TERMINAL,
+        metavar="[FILE]",
+        help="everything, as one JSON object, into this file; without a name, instead of the tables",
+    )
+    folder = click.Path(file_okay=False, path_type=Path)
+    report_option = click.option("--report", "report_folder", type=folder, help="write Markdown and SVG charts there")
+    return json_option(report_option(function))
+
+
+def set_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--set", "set_for_all", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="a server setting, for all"
+    )(function)
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    if any(not name or not sign for name, sign, _ in pairs):
+        raise click.BadParameter("NAME=VALUE, as in work_mem=64MB.")
+    return {name: value for name, _, value in pairs}
+
+
+def put_out(report: Mapping[str, Any], json_file: str | None, report_folder: Path | None) -> None:
+    if json_file not in (None, TO_TERMINAL):
+        Path(str(json_file)).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    if report_folder is not None:
+        from service.bench.pages import write_pages
+
+        for path in write_pages(report, report_folder):
+            click.echo(f"Written: {path}", err=True)
+    if json_file == TO_TERMINAL:
+        click.echo(msgspec.json.encode(report))
+    else:
+        _print_tables(report)
+
+
+def _print_tables(report: Mapping[str, Any]) -> None:
+    from service.bench.pages import tables
+    from service.cli.table import print_table
+
+    click.echo(describe(report["circumstances"]))
+    for title, rows in tables(report):
+        click.echo(f"\n{title}")
+        if rows:
+            print_table(rows, list(rows[0]), False)
+        else:
+            click.echo("Nothing.")

@@ -1,0 +1,87 @@
+"""queuestats demo"""
+
+from dataclasses import replace
+
+import click
+
+from service.cli.interrupts import run, until_stopped
+from service.cli.options import open_database, owner_url, service_url, settings_options
+from service.cli.seed import describe, seed_with_progress
+from service.cli.serve import address, listen, run_server
+from service.cli.stats import ask_once
+from service.model import Grouping, StatsQuery
+from service.settings import Settings, variable
+
+# Holds the documented example; a very small queue has no such sender, but always a first one.
+EXAMPLE_SENDER, FIRST_SENDER = 119, 1
+# Of the five seconds in which a demo ends; the database needs the rest.
+SHUTDOWN_TIMEOUT_MS = 1000
+MARK_DISPOSABLE = "COMMENT ON DATABASE queuestats IS 'queuestats: disposable'"
+
+
+@click.command()
+@settings_options("host", "port", "data_dir")
+@click.option(
+    "--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue"
+)
+def demo(settings: Settings, messages: int) -> None:
+    """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM.
+
+    \b
+    Example: queuestats demo --port 8080 --messages 100000
+    """
+    # The port comes first: where it is taken, nothing has been changed.
+    with until_stopped(), listen(settings) as listener:
+        own = _for_a_demo(settings)
+        click.echo(f"Starting PostgreSQL in {own.data_dir} ...")
+        with open_database(own) as opened:
+            token, sender = run(_prepare(opened, messages))
+            click.echo(_welcome(address(listener), token, sender))
+            run_server(opened, listener)
+
+
+def _for_a_demo(settings: Settings) -> Settings:
+    """A demo fills its database, so it uses none but its own; and it ends soon, whoever is still asking."""
+    for name in ("database_url", "admin_database_url"):
+        if getattr(settings, name) is not None:
+            click.echo(f"{variable(name)} is set, but a demo uses its own embedded database only.")
+    patience_ms = min(settings.shutdown_timeout_ms, SHUTDOWN_TIMEOUT_MS)
+    return replace(settings, database_url=None, admin_database_url=None, shutdown_timeout_ms=patience_ms)
+
+
+async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
+    """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
+    from service.db import connect, migrate, statement
+    from service.seed import Profile, SeedPlan, default_senders
+    from service.tokens import create_token
+
+    click.echo("Migrating ...")
+    await migrate(owner_url(settings), service_url(settings))
+    async with connect(owner_url(settings)) as connection:
+        if await connection.fetchval(statement("seed/occupied").sql):
+            click.echo("The queue of an earlier start is used again.")
+        else:
+            await connection.execute(MARK_DISPOSABLE)
+            plan = SeedPlan(messages, default_senders(messages, Profile.PLATFORM))
+            click.echo(describe(await seed_with_progress(connection, plan)))
+    return await create_token(owner_url(settings), "demo", replace=True), await _example_sender(settings)
+
+
+async def _example_sender(settings: Settings) -> int:
+    report = await ask_once(settings, StatsQuery(EXAMPLE_SENDER, None, None, None, Grouping.TOTAL))
+    return EXAMPLE_SENDER if report.rows[0].total else FIRST_SENDER
+
+
+def _welcome(url: str, token: str, sender: int) -> str:
+    endpoint = f"{url}/api/v1.1/admin/senders/queue/stats/"
+    as_json = f'{{"token": "{token}", "id": {sender}, "group": "account_campaign"}}'
+    as_xml = f"<xml><token>{token}</token><id>{sender}</id><group>account_campaign</group></xml>"
+    return f"""
+Serving on {url}  (Ctrl-C ends it)
+
+JSON:
+curl -sS {endpoint} -d '{as_json}' -w '\\n'
+
+XML:
+curl -sS {endpoint} -d '{as_xml}' -w '\\n'
+"""

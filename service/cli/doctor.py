@@ -1,0 +1,51 @@
+"""queuestats doctor"""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from service.cli.interrupts import run
+from service.cli.options import database_options, open_database, owner_url
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.doctor import Finding
+
+COLUMNS = ("severity", "check", "finding", "advice")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="print a list of {severity, check, finding, advice} as JSON")
+@database_options
+def doctor(settings: Settings, as_json: bool) -> None:
+    """Look at a live database and say what a DBA should mend.
+
+    Exit code 0: nothing, or only notes; 3: a warning; 4: an error, something is broken.
+
+    \b
+    Example: queuestats doctor --json
+    """
+    from service.cli.table import print_table
+
+    with open_database(settings) as opened:
+        findings = run(_examine(opened))
+    rows = [
+        {"severity": each.severity.name.lower(), "check": each.check, "finding": each.finding, "advice": each.advice}
+        for each in findings
+    ]
+    if rows or as_json:
+        print_table(rows, COLUMNS, as_json)
+    else:
+        click.echo("Nothing to mend.")
+    sys.exit(max((each.severity for each in findings), default=0))
+
+
+async def _examine(settings: Settings) -> "list[Finding]":
+    from service.db import connect
+    from service.db.roles import login
+    from service.doctor import examine
+
+    role, _ = login(settings.database_url or owner_url(settings))
+    async with connect(owner_url(settings)) as connection:
+        return await examine(connection, role)

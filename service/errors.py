@@ -1,0 +1,85 @@
+"""Everything that can go wrong, and what the client sees.
+
+ServiceError          answered over HTTP: a number and one sentence
+├── BadRequest        400  the body or a parameter
+├── Unauthorized      401  no token, or not a valid one
+├── Forbidden         403  a valid token that lacks the right
+├── UnknownMethod     404  no such path
+├── MethodNotAllowed  405  not a POST
+├── TooLarge          413  the body is over the limit
+├── InternalError     500  a fault of ours; the log has it
+├── Unavailable       503  the database is out of reach, or we are full
+└── TimedOut          504  the database took longer than the limit
+CommandError          told on the terminal, exit code 1
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """An error that a client is told: `code`, and `text`, one sentence that says what to mend."""
+
+    code: ClassVar[int]
+    begins: ClassVar[str]
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail)
+        self.text = self.begins + detail
+
+
+class BadRequest(ServiceError):
+    code = 400
+    begins = "Incorrect request: "
+
+
+class Unauthorized(ServiceError):
+    code = 401
+    begins = "API token required"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class Forbidden(ServiceError):
+    code = 403
+    begins = "No access: "
+
+
+class UnknownMethod(ServiceError):
+    code = 404
+    begins = "Unknown method"
+
+
+class MethodNotAllowed(ServiceError):
+    code = 405
+    begins = "Method not allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__()
+        self.headers = {"Allow": allowed}
+
+
+class TooLarge(ServiceError):
+    code = 413
+    begins = "Request too large"
+
+
+class InternalError(ServiceError):
+    code = 500
+    begins = "Internal error"
+
+
+class Unavailable(ServiceError):
+    code = 503
+    begins = "Service unavailable"
+    headers = MappingProxyType({"Retry-After": "1"})
+
+
+class TimedOut(ServiceError):
+    code = 504
+    begins = "Timed out"
+
+
+class CommandError(Exception):
+    """A failure of a command, told in one sentence; the exit code is 1."""

@@ -1,0 +1,83 @@
+"""The nouns: what is asked, and what is answered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Format(StrEnum):
+    """How a request or a response is written."""
+
+    JSON = "json"
+    XML = "xml"
+
+
+class Grouping(StrEnum):
+    """What a row of a report stands for; the wire calls it `group`."""
+
+    TOTAL = "total"
+    ACCOUNT = "account"
+    ACCOUNT_CAMPAIGN = "account_campaign"
+    ISP = "isp"
+
+
+class Scope(StrEnum):
+    """What a token may do."""
+
+    STATS = "stats"
+    EXPLAIN = "explain"
+
+
+class StatsQuery(msgspec.Struct, frozen=True, gc=False):
+    """One question about one sender's queue. A filter that is None lets every message through."""
+
+    sender_id: int
+    account_id: int | None = None
+    campaign_id: int | None = None
+    isp: str | None = None
+    grouping: Grouping = Grouping.TOTAL
+
+
+class StatsRow(msgspec.Struct, frozen=True, gc=False):
+    """Messages by status; a key outside the grouping is 0 or "".
+
+    The fields stand in the order in which the wire writes them.
+    """
+
+    account_id: int
+    campaign_id: int
+    hold: int
+    isp: str
+    new: int
+    proc: int
+    retry: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatsReport:
+    """The rows of one answer, from one snapshot, in ascending order of their keys; may be empty.
+
+    `lag_seconds`: from a replica; what was committed that long before the snapshot is in it. None: the snapshot is the
+    primary's own, and holds everything.
+    """
+
+    rows: Sequence[StatsRow]
+    lag_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`sql` as it stands in its file, its parameters by name, and the plan: lines of text, or PostgreSQL's JSON.
+
+    `warnings`: a sentence for each way in which the plan is not the one intended.
+    """
+
+    statement: str
+    sql: str
+    parameters: dict[str, Any]
+    plan: Any
+    warnings: Sequence[str] = ()

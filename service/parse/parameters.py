@@ -1,0 +1,76 @@
+"""The rules for one parameter's value, as it came from JSON, XML or the URL.
+
+Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too
+wherever a value is trimmed. An error names the parameter and what it accepts, never the value.
+"""
+
+import re
+from enum import StrEnum
+from typing import TypeVar
+
+from service.errors import BadRequest
+from service.model import Format
+
+BLANKS = " \t\r\n"
+MAX_INT = 2**63 - 1
+_MAX_DIGITS = len(str(MAX_INT))
+_NEITHER_STORED_NOR_SENT = re.compile("[\0\ud800-\udfff]")  # NUL, lone surrogates
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def parse_text(value: object, demand: str) -> str:
+    """The text as it stands, "" where it is left out. Whatever is no string raises `demand`."""
+    if value is None:
+        return ""
+    if type(value) is not str or _NEITHER_STORED_NOR_SENT.search(value):
+        raise BadRequest(demand)
+    return value
+
+
+def parse_choice(name: str, value: object, choices: type[_Choice]) -> _Choice | None:
+    """The choice, trimmed and in the very case, or None where it is left out."""
+    if value is None:
+        return None
+    try:
+        return choices(text) if (text := _trimmed(value)) else None
+    except ValueError:
+        *others, last = choices
+        raise BadRequest(f"{name} must be {', '.join(others)} or {last}") from None
+
+
+def _trimmed(value: object) -> str:
+    if type(value) is not str:
+        raise ValueError
+    return value.strip(BLANKS)
+
+
+def parse_whole_number(name: str, value: object, least: int) -> int:
+    """From `least` to `MAX_INT`; 0 where it is left out, which is an error if `least` is more."""
+    digits = value.strip(BLANKS) if isinstance(value, str) else "" if value is None else "not digits"
+    significant = digits.lstrip("0")
+    # Measured before it is converted: Python's int() takes quadratic time.
+    if not significant or (significant.isascii() and significant.isdigit() and len(significant) <= _MAX_DIGITS):
+        number = int(significant or "0")
+        if least <= number <= MAX_INT:
+            return number
+    raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+
+
+def parse_token(value: object) -> str | None:
+    """The trimmed token, or None where there is none."""
+    demand = "token must be a string without NUL and lone surrogates"
+    return parse_text(value, demand).strip(BLANKS) or None
+
+
+def parse_format(value: object) -> Format | None:
+    """The format that was asked for, or None where it is left out."""
+    return parse_choice("format", value, Format)
+
+
+def valid_format(value: object) -> Format | None:
+    """As `parse_format`, but a wrong value counts as left out: for the format of an error."""
+    try:
+        return parse_format(value)
+    except BadRequest:
+        return None

@@ -1,0 +1,191 @@
+"""Every setting: its name, default and meaning in one table, and one frozen object that holds what is in force.
+
+Precedence: an option of the command, the environment, the `.env` file of the working directory, the default.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import platformdirs
+from dotenv import dotenv_values
+
+from service.errors import CommandError
+from service.model import Grouping
+
+PREFIX = "QUEUESTATS_"
+# Several hosts may stand there, a name or a bracketed address each, with or without a port.
+_HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
+_DATABASE_URL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?#]|$)")
+FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES"}
+
+
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        # Python refuses to read thousands of digits, in words of its own.
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and lowest <= int(text) <= highest):
+            raise ValueError(f"a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return read
+
+
+def _database_url(text: str) -> str:
+    if not _DATABASE_URL.match(text):
+        raise ValueError("a postgresql://… address")
+    return text
+
+
+def _grouping(text: str) -> Grouping:
+    if text not in list(Grouping):
+        raise ValueError("one of " + ", ".join(Grouping))
+    return Grouping(text)
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return text
+
+    return read
+
+
+def _default_data_dir() -> Path:
+    return Path("/var/lib/queuestats") if os.geteuid() == 0 else Path(platformdirs.user_data_dir("queuestats"))
+
+
+def _setting(meaning: str, read: Callable[[str], Any], **default: Any) -> Any:
+    return field(metadata={"meaning": meaning, "read": read}, **default)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is in force. `None` for a database address means the embedded server under `data_dir`."""
+
+    database_url: str | None = _setting("the database, as the service's role", _database_url, default=None)
+    admin_database_url: str | None = _setting("the same database, as its owner", _database_url, default=None)
+    replica_database_url: str | None = _setting(
+        "a streaming replica to read from, where its lag is accepted", _database_url, default=None
+    )
+    data_dir: Path = _setting("where the embedded database lives", Path, default_factory=_default_data_dir)
+    workers: int = _setting("processes that serve", _number(1, 256), default=1)
+    host: str = _setting("address to listen on", str, default="127.0.0.1")
+    port: int = _setting("port to listen on; 0 takes a free one", _number(0, 65535), default=8080)
+    default_group: Grouping = _setting("`group` where a request has none", _grouping, default=Grouping.TOTAL)
+    error_http_status: str = _setting("HTTP status of errors", _one_of("match", "200"), default="match")
+    pool_size: int = _setting("database connections of a process", _number(2, 1000), default=4)
+    batch_questions: int = _setting(
+        "most questions in one statement; 1 is no batching", _number(1, 10_000), default=200
+    )
+    waiting_requests: int = _setting("requests that may wait for the database", _number(1, 1_000_000), default=2000)
+    wait_limit_ms: int = _setting("longest wait for a turn at the database", _number(1, 600_000), default=5000)
+    connect_timeout_ms: int = _setting("longest wait for a database connection", _number(10, 600_000), default=2000)
+    sql_time_limit_ms: int = _setting("longest run of a question to the database", _number(10, 600_000), default=10_000)
+    slow_statement_ms: int = _setting("a statement that ran so long is logged", _number(0, 600_000), default=500)
+    prepared_statements: str = _setting(
+        "off: no statement is kept by the server, as a pooler may want it", _one_of("on", "off"), default="on"
+    )
+    body_timeout_ms: int = _setting("longest wait for a request's body", _number(10, 600_000), default=10_000)
+    header_limit_bytes: int = _setting("a request's first line and headers", _number(1024, 1 << 20), default=16_384)
+    header_count_limit: int = _setting("a request's headers", _number(10, 10_000), default=100)
+    header_timeout_ms: int = _setting(
+        "longest wait for a request's first line and headers, from the first byte", _number(10, 600_000), default=10_000
+    )
+    keep_alive_timeout_ms: int = _setting(
+        "longest wait for the next request on a connection", _number(10, 3_600_000), default=75_000
+    )
+    send_timeout_ms: int = _setting(
+        "longest wait for a client that does not read its answer", _number(10, 600_000), default=30_000
+    )
+    connection_limit: int = _setting("open connections of a process", _number(1, 1_000_000), default=900)
+    pipeline_limit: int = _setting(
+        "requests that wait for another one's answer on a connection", _number(0, 10_000), default=100
+    )
+    shutdown_timeout_ms: int = _setting("longest wait for open requests at the end", _number(0, 600_000), default=3000)
+    log_level: str = _setting(
+        "least level that is logged", _one_of("debug", "info", "warning", "error"), default="info"
+    )
+
+    @property
+    def owner_url(self) -> str | None:
+        return self.admin_database_url or self.database_url
+
+    @property
+    def has_prepared_statements(self) -> bool:
+        return self.prepared_statements == "on"
+
+
+def variable(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    dotenv_path: Path | None = None,
+) -> Settings:
+    """The settings in force; `overrides` holds field names, None where an option was not given.
+
+    Raises CommandError naming an unknown QUEUESTATS_* variable, or the variable and the type that it wants.
+    """
+    environment = os.environ if environ is None else environ
+    given = {
+        name: text
+        for name, text in {**_dotenv(dotenv_path or Path(".env")), **environment}.items()
+        if name.startswith(PREFIX)
+    }
+    known = {variable(each.name): each for each in fields(Settings)}
+    for name in sorted(given.keys() - known.keys() - FOR_TESTS_ONLY):
+        raise CommandError(f"{name} is not a setting; the README lists them.")
+    values: dict[str, Any] = {}
+    for name, each in known.items():
+        option = (overrides or {}).get(each.name)
+        # A variable that is set to nothing is as good as unset.
+        text = given.get(name) or None if option is None else str(option)
+        if text is not None:
+            values[each.name] = _read(name, each.metadata["read"], text)
+    return Settings(**values)
+
+
+def _dotenv(path: Path) -> dict[str, str | None]:
+    try:
+        return dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise CommandError(f"The file {path} can't be read: {reason}.") from error
+
+
+def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
+    try:
+        return read(text.strip())
+    except ValueError as wrong:
+        # The value itself may be a secret, so it is never shown.
+        raise CommandError(f"{name} must be {wrong}.") from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """One `NAME=value` line a setting, in the order of the table; passwords masked."""
+    values = ((variable(each.name), getattr(settings, each.name)) for each in fields(settings))
+    return "\n".join(f"{name}={'' if value is None else _mask(str(value))}" for name, value in values)
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process these very settings."""
+    values = ((variable(each.name), getattr(settings, each.name)) for each in fields(settings))
+    return {name: str(value) for name, value in values if value is not None}
+
+
+def _mask(text: str) -> str:
+    """Without its password, also where that holds signs which an address should have encoded."""
+    address, mark, query = re.sub(r"(://[^:@/?#]*):.*@", r"\1:***@", text).partition("?")
+    return address + mark + "&".join(map(_mask_pair, query.split("&")))
+
+
+def _mask_pair(pair: str) -> str:
+    name, _, _ = pair.partition("=")
+    return f"{name}=***" if "password" in unquote(name).lower() else pair
