@@ -1,0 +1,49 @@
+"""The service on a database of its own, and a token for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+import uvloop
+
+from service.settings import Settings
+from service.tokens import create_token
+from tests.api.wire import client_of, serving
+from tests.conftest import TestDatabase
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Here everything runs on the event loop that serves in production."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def settings(database: TestDatabase) -> Settings:
+    return Settings(
+        database_url=database.service_url, admin_database_url=database.owner_url, data_dir=Path("/nonexistent")
+    )
+
+
+@pytest.fixture
+async def token(database: TestDatabase) -> str:
+    return await create_token(database.owner_url, "tests")
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(settings) as url, client_of(url) as client:
+        yield client
+
+
+@pytest.fixture
+def nowhere() -> Settings:
+    """Settings whose database does not answer: for what is told before it is asked, and for its absence."""
+    return Settings(database_url="postgresql://nobody@127.0.0.1:1/none", data_dir=Path("/nonexistent"))
+
+
+@pytest.fixture
+async def client_of_nowhere(nowhere: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(nowhere) as url, client_of(url) as client:
+        yield client

@@ -1,0 +1,111 @@
+"""Whoever commits and then asks sees what was committed, however many ask at the same time."""
+
+import asyncio
+import json
+import re
+from collections.abc import Hashable
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from service.batch import Answered, Batcher
+from service.settings import Settings
+from tests.api.wire import STATS, serving
+from tests.conftest import TestDatabase
+
+SENDER = 119
+WRITERS = 6
+WRITES = 400
+BYSTANDERS = 12
+
+
+class Connection:
+    """One keep-alive connection that asks for one account's total: leaner than an HTTP library, so that many ask."""
+
+    def __init__(self, url: str, token: str, account_id: int) -> None:
+        body = json.dumps({"token": token, "id": SENDER, "account_id": account_id}).encode()
+        self._request = f"POST {STATS} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        self._address = urlsplit(url)
+
+    async def __aenter__(self) -> "Connection":
+        self._reader, self._writer = await asyncio.open_connection(self._address.hostname, self._address.port)
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    async def total(self) -> int:
+        self._writer.write(self._request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        length = re.search(rb"content-length: (\d+)", head)
+        assert length is not None
+        total: int = json.loads(await self._reader.readexactly(int(length[1])))["data"][0]["total"]
+        return total
+
+
+async def commit_and_ask(database: TestDatabase, url: str, token: str, account_id: int) -> list[tuple[int, int]]:
+    """Pairs of what was committed and what was then answered, where they differ."""
+    stale = []
+    connection = await asyncpg.connect(database.owner_url)
+    insert = await connection.prepare(
+        "INSERT INTO messages (sender_id, account_id, recipient) VALUES ($1, $2, 'someone@example.com')"
+    )
+    async with Connection(url, token, account_id) as client:
+        for committed in range(1, WRITES + 1):
+            await insert.fetch(SENDER, account_id)
+            answered = await client.total()
+            if answered != committed:
+                stale.append((committed, answered))
+    await connection.close()
+    return stale
+
+
+async def stale_answers(database: TestDatabase, settings: Settings, token: str) -> list[tuple[int, int]]:
+    """Writers that ask after each commit, amid others who ask the very same all the time."""
+
+    async def keep_asking(account_id: int) -> None:
+        async with Connection(url, token, account_id) as client:
+            while True:
+                await client.total()
+
+    async with serving(settings) as url:
+        bystanders = [asyncio.create_task(keep_asking(1 + number % WRITERS)) for number in range(BYSTANDERS)]
+        writers = (commit_and_ask(database, url, token, account_id) for account_id in range(1, WRITERS + 1))
+        found = await asyncio.gather(*writers)
+        for bystander in bystanders:
+            bystander.cancel()
+        await asyncio.wait(bystanders)
+    return [each for stale in found for each in stale]
+
+
+@pytest.mark.slow
+async def test_a_client_that_committed_and_then_asks_sees_it_thousands_of_times_under_load(
+    database: TestDatabase, settings: Settings, token: str
+) -> None:
+    assert await stale_answers(database, settings, token) == []
+
+
+class JoiningBatcher(Batcher[Any, Any]):
+    """What must not be: a late question is let in on the same question that is on its way."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._asked: dict[Hashable, asyncio.Task[Answered[Any]]] = {}
+
+    async def ask(self, question: Any, is_gone: Any = lambda: False) -> Answered[Any]:
+        running = self._asked.get(question)
+        if running is None or running.done():
+            running = self._asked[question] = asyncio.create_task(super().ask(question, is_gone))
+        return await asyncio.shield(running)
+
+
+@pytest.mark.slow
+async def test_the_test_above_fails_when_late_questions_are_let_in_on_a_running_one(
+    database: TestDatabase, settings: Settings, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.stats.Batcher", JoiningBatcher)
+    assert await stale_answers(database, settings, token) != []

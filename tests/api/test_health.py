@@ -1,0 +1,46 @@
+"""What a load balancer and an orchestrator ask."""
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from service.model import Format
+from service.settings import Settings
+from tests.api.wire import check_error, client_of, serving
+from tests.conftest import TestDatabase
+
+
+async def test_alive_says_nothing_of_the_database(client_of_nowhere: httpx.AsyncClient) -> None:
+    response = await client_of_nowhere.get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+    assert (await client_of_nowhere.head("/healthz/")).status_code == 200
+
+
+async def test_another_method_is_405_and_names_the_right_ones(client_of_nowhere: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/readyz"):
+        response = await client_of_nowhere.post(path)
+        check_error(response, 405, Format.JSON)
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+async def test_ready_with_a_migrated_database_and_needs_no_token(client: httpx.AsyncClient) -> None:
+    response = await client.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+
+
+async def test_not_ready_names_what_the_schema_lacks(client: httpx.AsyncClient, owner: Any) -> None:
+    await owner.execute("DELETE FROM alembic_version")
+    response = await client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"status": "not ready", "pending": ["revision"]})
+    assert response.headers["retry-after"] == "1"
+
+
+async def test_not_ready_without_any_schema(empty_database: TestDatabase, settings: Settings) -> None:
+    async with serving(replace(settings, database_url=empty_database.owner_url)) as url, client_of(url) as client:
+        response = await client.get("/readyz")
+        assert (response.status_code, response.json()["pending"]) == (503, ["the whole schema"])
+
+
+async def test_not_ready_while_the_database_is_out_of_reach(client_of_nowhere: httpx.AsyncClient) -> None:
+    check_error(await client_of_nowhere.get("/readyz"), 503, Format.JSON)

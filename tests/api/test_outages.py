@@ -1,0 +1,226 @@
+"""A database that is not there yet, goes away, comes back, or hangs; and what the log tells of all that."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from service.db import migrate
+from service.embedded import EmbeddedServer
+from service.model import Format
+from service.settings import PREFIX, Settings
+from service.tokens import create_token
+from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving
+from tests.clusters import FORGETFUL
+from tests.conftest import TestDatabase
+from tests.servers import scratch_folder
+
+ASKERS = 8
+SOON_SECONDS = 15
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedServer]:
+    """A server of this test alone, not started yet."""
+    with scratch_folder() as folder:
+        server = EmbeddedServer(folder / "data", options=FORGETFUL)
+        yield server
+        server.stop()
+
+
+async def answers(client: httpx.AsyncClient, token: str) -> list[httpx.Response]:
+    """As many at once as the pool has connections, and more."""
+    body = body_of(Format.JSON, token=token, id=119)
+    return await asyncio.gather(*(client.post(STATS, content=body) for _ in range(ASKERS)))
+
+
+def codes(responses: list[httpx.Response]) -> set[int]:
+    return {response.status_code for response in responses}
+
+
+async def check_out_of_reach(client: httpx.AsyncClient, token: str) -> None:
+    # The process may only just be starting.
+    await client.get("/healthz")
+    began = time.monotonic()
+    for response in await answers(client, token):
+        check_error(response, 503, Format.JSON)
+    check_error(await client.get("/readyz"), 503, Format.JSON)
+    assert (await client.get("/healthz")).status_code == 200
+    assert time.monotonic() - began < 3
+
+
+async def wait_until_ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_serving_starts_without_its_database_and_recovers_whenever_it_comes_back(
+    own_server: EmbeddedServer,
+) -> None:
+    with serve_process({f"{PREFIX}DATABASE_URL": own_server.service_url}) as served:
+        async with client_of(served.url) as client:
+            await check_out_of_reach(client, "some")
+
+            own_server.start()
+            await migrate(own_server.owner_url, own_server.service_url)
+            token = await create_token(own_server.owner_url, "tests")
+            await wait_until_ready(client)
+            assert codes(await answers(client, token)) == {200}
+
+            for _ in range(2):
+                own_server.stop()
+                # Nothing was asked meanwhile: every pooled connection is dead, and nobody knows yet.
+                own_server.start()
+                assert codes(await answers(client, token)) == {200}
+                assert codes(await answers(client, token)) == {200}
+
+            own_server.stop()
+            await check_out_of_reach(client, token)
+            # What was known of tokens is too old by now.
+            await asyncio.sleep(1)
+            await check_out_of_reach(client, token)
+            own_server.start()
+            assert codes(await answers(client, token)) == {200}
+    assert "Traceback" not in served.log
+    assert "fault" not in served.log
+
+
+class Line:
+    """The connections between service and server; they may go dead, with nothing sent and nothing closed."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self.is_open.wait()
+                writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def line_to(address: Any) -> AsyncIterator[tuple[Line, int]]:
+    """A line on a port of its own, to a server's TCP address or to its socket's path."""
+    line = Line()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if isinstance(address, str):
+            from_server, to_server = await asyncio.open_unix_connection(address)
+        else:
+            from_server, to_server = await asyncio.open_connection(*address)
+        tasks.add(asyncio.create_task(line.pass_on(reader, to_server)))
+        tasks.add(asyncio.create_task(line.pass_on(from_server, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server:
+        yield line, server.sockets[0].getsockname()[1]
+    line.is_open.set()
+    await asyncio.wait(tasks, timeout=5)
+
+
+async def test_a_server_that_hangs_is_504_in_time_then_503_at_once_and_recovers(
+    settings: Settings, database: TestDatabase, owner: Any, token: str
+) -> None:
+    parts = urlsplit(database.service_url)
+    limits = replace(settings, sql_time_limit_ms=300, connect_timeout_ms=300)
+    async with line_to(owner._addr) as (line, port):
+        url = f"postgresql://{parts.username}:service@127.0.0.1:{port}{parts.path}?sslmode=disable"
+        async with serving(replace(limits, database_url=url)) as served, client_of(served) as client:
+            assert codes(await answers(client, token)) == {200}
+            line.is_open.clear()
+            began = time.monotonic()
+            assert codes(await answers(client, token)) <= {503, 504}
+            assert time.monotonic() - began < 4
+            began = time.monotonic()
+            assert codes(await answers(client, token)) <= {503, 504}
+            assert time.monotonic() - began < 4
+
+            line.is_open.set()
+            await wait_until_ready(client)
+            async with asyncio.timeout(SOON_SECONDS):
+                while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
+                    await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
+    database: TestDatabase, owner: Any, token: str
+) -> None:
+    environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}SHUTDOWN_TIMEOUT_MS": "1000"}
+    with serve_process(environment) as served:
+        async with client_of(served.url) as client, owner.transaction():
+            await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+            await wait_until_ready(client)
+            waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
+            await asyncio.sleep(0.5)
+            served.process.send_signal(signal.SIGTERM)
+            check_error(await waiting, 503, Format.XML)
+    assert "Traceback" not in served.log
+
+
+READ_TOTAL = "public.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
+# A fault that quotes what was asked for.
+FAULTY_READ_TOTAL = f"""
+CREATE OR REPLACE FUNCTION {READ_TOTAL}
+RETURNS TABLE (new bigint, proc bigint, retry bigint, hold bigint) LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE division_by_zero USING MESSAGE = concat_ws(' ', of_sender, of_account, of_isp), DETAIL = of_isp;
+END
+$$
+"""
+SECRETS = ["qs_in-the-header", "qs_in-the-body", "qs_in-the-url", "qs_in-the-path", "qs_in-a-broken-body"]
+VALUES = ["A-Private-ISP", "918273645", "564738291"]
+
+
+@pytest.mark.slow
+async def test_no_token_and_no_value_is_found_in_any_log_line_wherever_it_stood(
+    database: TestDatabase, owner: Any, token: str
+) -> None:
+    environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}LOG_LEVEL": "debug"}
+    with serve_process(environment, "--workers", "2") as served:
+        async with client_of(served.url) as client:
+
+            async def ask_in_every_way() -> set[int]:
+                header, in_body, in_url, in_path, broken = SECRETS
+                members = {"id": int(VALUES[1]), "account_id": VALUES[2], "isp": VALUES[0]}
+                seen = set()
+                for format in Format:
+                    for secret in (token, in_body):
+                        body = body_of(format, token=secret, **members)
+                        seen.add((await client.post(f"{STATS}?token={in_url}", content=body)).status_code)
+                        seen.add((await client.put(f"{STATS}?token={in_url}", content=body)).status_code)
+                        seen.add((await client.post(f"{STATS}{in_path}?token={in_url}", content=body)).status_code)
+                    bearer = {"Authorization": f"Bearer {header}"}
+                    body = body_of(format, **members)
+                    seen.add((await client.post(STATS, content=body, headers=bearer)).status_code)
+                    seen.add((await client.post(f"{STATS}?token={in_url}", content=body)).status_code)
+                    seen.add((await client.post(STATS, content=body[:-2] + broken.encode())).status_code)
+                    wrong = body_of(format, token=token, id=VALUES[0], group=VALUES[0])
+                    seen.add((await client.post(STATS, content=wrong)).status_code)
+                    seen.add((await client.post(STATS, content=body + SECRETS[1].encode() * 10_000)).status_code)
+                return seen
+
+            assert await ask_in_every_way() == {200, 400, 401, 404, 405, 413}
+            await owner.execute(FAULTY_READ_TOTAL)
+            assert 500 in await ask_in_every_way()
+            await owner.execute(f"DROP FUNCTION {READ_TOTAL}")
+            assert 503 in await ask_in_every_way()
+    log = served.log
+    assert "fault request=" in log
+    assert "request id=" in log
+    assert [each for each in [token, *SECRETS, *VALUES, "qs_"] if each in log] == []

@@ -1,0 +1,138 @@
+"""Behind a PgBouncer in transaction mode, which gives each transaction to whichever server process is free."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from service.db import connect
+from service.model import Format, Grouping, StatsQuery
+from service.settings import Settings, as_environment
+from service.tokens import create_token, revoke_token
+from tests.api.wire import ROOT, STATS, body_of, check_error, client_of, serving
+from tests.conftest import TestDatabase
+from tests.oracle import STATUSES, Message, expected_rows, insert
+from tests.pooler import PROGRAM, Pooler, pooler_to
+from tests.unit.test_render import read_json_report
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer on this machine"),
+]
+
+SENDERS = range(1, 9)
+MESSAGES = [
+    Message(sender_id, number % 3, number % 5, ("", "Gmail", "Yahoo")[number % 3], STATUSES[number % 4])
+    for sender_id in SENDERS
+    for number in range(sender_id * 7)
+]
+
+
+@pytest.fixture
+def pooler(owner: Any) -> Iterator[Pooler]:
+    with pooler_to(owner._addr) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def pooled(settings: Settings, database: TestDatabase, pooler: Pooler) -> Settings:
+    """More connections than the pooler has, so that they take turns on the server's processes."""
+    return replace(settings, database_url=pooler.url(database.name), prepared_statements="off", pool_size=6)
+
+
+async def ask(client: httpx.AsyncClient, token: str, query: StatsQuery) -> httpx.Response:
+    members = {"id": query.sender_id, "account_id": query.account_id, "isp": query.isp, "group": query.grouping.value}
+    return await client.post(STATS, content=body_of(Format.JSON, token=token, **members))
+
+
+@pytest.mark.parametrize("answering", ["counters", "scans"])
+async def test_many_clients_at_once_get_exact_answers_to_every_grouping(
+    pooled: Settings, owner: Any, token: str, answering: str
+) -> None:
+    await insert(owner, MESSAGES)
+    if answering == "scans":
+        await owner.execute("DELETE FROM baseline")
+    queries = [
+        StatsQuery(sender_id, account_id, None, isp, grouping)
+        for grouping in Grouping
+        for account_id, isp in ((None, None), (2, None), (None, "Gmail"))
+        for sender_id in SENDERS
+    ]
+    async with serving(pooled) as url, client_of(url) as client:
+        responses = await asyncio.gather(*(ask(client, token, query) for query in queries))
+    for query, response in zip(queries, responses, strict=True):
+        assert read_json_report(response.content) == expected_rows(MESSAGES, query)
+
+
+async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_servers_processes(
+    pooled: Settings, database: TestDatabase, owner: Any
+) -> None:
+    await insert(owner, MESSAGES)
+    async with serving(pooled) as url, client_of(url) as client:
+        assert (await ask(client, "qs_not_yet", StatsQuery(1))).status_code == 401
+        token = await create_token(database.owner_url, "new")
+        assert (await ask(client, token, StatsQuery(1))).status_code == 200
+        async with asyncio.timeout(20):
+            while await owner.fetchval("SELECT count(*) FROM deltas"):  # noqa: ASYNC110 - it can only be asked
+                await asyncio.sleep(0.05)
+        await revoke_token(database.owner_url, "new")
+        await asyncio.sleep(1)
+        assert (await ask(client, token, StatsQuery(1))).status_code == 401
+
+        verified = await asyncio.to_thread(run, pooled, "verify")
+        assert (verified.returncode, verified.stdout) == (0, "No difference.\n")
+        assert await settings_behind(pooled) == {("15s", "on", 0)}
+
+
+def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**os.environ, **as_environment(settings), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
+    """Of several server processes: the role's limit, what the driver switches off now and then, prepared statements."""
+    assert pooled.database_url is not None
+    found: set[tuple[str, str, int]] = set()
+    url = pooled.database_url or ""
+    async with (
+        connect(url, prepared_statements=False) as one,
+        connect(url, prepared_statements=False) as other,
+        # Both at once, so that the pooler has to give them one process each.
+        one.transaction(),
+        other.transaction(),
+    ):
+        for connection in (one, other):
+            row = await connection.fetchrow(
+                "SELECT current_setting('statement_timeout'), current_setting('jit'),"
+                " (SELECT count(*) FROM pg_prepared_statements WHERE name <> '')"
+            )
+            found.add((row[0], row[1], row[2]))
+    return found
+
+
+async def test_a_restart_of_the_pooler_costs_nothing_but_its_own_time(
+    pooled: Settings, pooler: Pooler, token: str
+) -> None:
+    async with serving(pooled) as url, client_of(url) as client:
+        assert (await ask(client, token, StatsQuery(1))).status_code == 200
+        pooler.stop()
+        check_error(await ask(client, token, StatsQuery(1)), 503, Format.JSON)
+        pooler.start()
+        responses = await asyncio.gather(*(ask(client, token, StatsQuery(n)) for n in range(1, 20)))
+        assert {response.status_code for response in responses} == {200}
+        # Between two questions, unseen.
+        pooler.stop()
+        pooler.start()
+        responses = await asyncio.gather(*(ask(client, token, StatsQuery(n)) for n in range(1, 20)))
+        assert {response.status_code for response in responses} == {200}

@@ -1,0 +1,268 @@
+"""The numbers: every group and every combination of filters, in both formats, against rows added up in Python."""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from lxml import etree
+
+from service.model import Format, Grouping, StatsQuery, StatsRow
+from service.settings import Settings
+from tests.api.wire import MEDIA_TYPES, STATS, body_of, client_of, serving
+from tests.unit.test_render import as_xml_holds_it, read_json_report, read_xml_report
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+STATUSES = ["new", "proc", "retry", "hold"]
+SENDER, OTHER_SENDER, UNKNOWN_SENDER = 119, 2**63 - 1, 7
+ODD_ISPS = ["", " ", "Gmail", "gmail", "<&>\"']]>", "\x01\x1f\x7f\x85", "\t\r\n", "é", "\ufffd", "\uffff", "\U00010000"]
+KEYS = {
+    Grouping.TOTAL: (),
+    Grouping.ACCOUNT: ("account_id",),
+    Grouping.ACCOUNT_CAMPAIGN: ("account_id", "campaign_id"),
+    Grouping.ISP: ("isp",),
+}
+READERS = {Format.JSON: read_json_report, Format.XML: read_xml_report}
+
+
+class Message(NamedTuple):
+    sender_id: int
+    account_id: int
+    campaign_id: int
+    isp: str
+    status: str
+
+
+def skewed_messages() -> list[Message]:
+    """Most are for one account and one ISP; account and campaign 0 and every odd ISP name are among them."""
+    dice = random.Random(1)
+    few_of_many = [0.5, 0.3, 0.1, 0.06, 0.04]
+    return [
+        Message(
+            dice.choice([SENDER, SENDER, OTHER_SENDER]),
+            dice.choices([306, 0, 1, 2**63 - 1, 10], few_of_many)[0],
+            dice.choices([4591, 4914, 0, 2**53 + 1, 9], few_of_many)[0],
+            dice.choice(["Gmail", *ODD_ISPS]),
+            dice.choices(STATUSES, [8, 4, 2, 1])[0],
+        )
+        for _ in range(3000)
+    ]
+
+
+async def insert(owner: Any, messages: Iterable[Message]) -> None:
+    records = [(*message, "someone@example.com") for message in messages]
+    await owner.copy_records_to_table("messages", records=records, columns=[*Message._fields, "recipient"])
+
+
+def matches(message: Message, query: StatsQuery) -> bool:
+    return (
+        message.sender_id == query.sender_id
+        and query.account_id in (None, message.account_id)
+        and query.campaign_id in (None, message.campaign_id)
+        and query.isp in (None, message.isp)
+    )
+
+
+def expected(messages: Iterable[Message], query: StatsQuery) -> list[StatsRow]:
+    """The report's rows, added up from the messages, in the contract's order."""
+    counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    if query.grouping is Grouping.TOTAL:
+        counts[()] = Counter()
+    for message in messages:
+        if matches(message, query):
+            counts[tuple(getattr(message, key) for key in KEYS[query.grouping])][message.status] += 1
+
+    def rank(keys: tuple[Any, ...]) -> list[Any]:
+        return [key.encode() if isinstance(key, str) else key for key in keys]
+
+    rows = []
+    for keys in sorted(counts, key=rank):
+        named: dict[str, Any] = {
+            "account_id": 0,
+            "campaign_id": 0,
+            "isp": "",
+            **dict(zip(KEYS[query.grouping], keys, strict=True)),
+        }
+        by_status: dict[str, Any] = {status: counts[keys][status] for status in STATUSES}
+        rows.append(StatsRow(**named, **by_status, total=sum(by_status.values())))
+    return rows
+
+
+def as_held(rows: list[StatsRow], format: Format) -> list[StatsRow]:
+    """The rows as the format can hold them: JSON holds every text, XML replaces what it cannot."""
+    if format is Format.JSON:
+        return rows
+    return [StatsRow(**{**_fields(row), "isp": as_xml_holds_it(row.isp)}) for row in rows]
+
+
+def _fields(row: StatsRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in StatsRow.__struct_fields__}
+
+
+async def ask(client: httpx.AsyncClient, token: str, format: Format, query: StatsQuery) -> list[StatsRow]:
+    body = body_of(
+        format,
+        token=token,
+        id=query.sender_id,
+        account_id=query.account_id,
+        campaign_id=query.campaign_id,
+        # The odd names go as JSON: XML cannot hold all of them.
+        isp=query.isp,
+        group=query.grouping.value,
+    )
+    response = await client.post(STATS, content=body)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == MEDIA_TYPES[format]
+    assert response.headers["cache-control"] == "no-store"
+    return READERS[format](response.content)
+
+
+@pytest.mark.parametrize("grouping", Grouping)
+async def test_every_combination_of_filters_counts_what_was_inserted(
+    client: httpx.AsyncClient, owner: Any, token: str, grouping: Grouping
+) -> None:
+    messages = skewed_messages()
+    await insert(owner, messages)
+    combinations = product([None, 306, 1, 5], [None, 4591, 2**53 + 1, 5], [None, "Gmail", "é", "unknown"], Format)
+
+    for account_id, campaign_id, isp, format in combinations:
+        query = StatsQuery(SENDER, account_id, campaign_id, isp, grouping)
+        assert await ask(client, token, format, query) == as_held(expected(messages, query), format), query
+
+
+@pytest.mark.parametrize("format", Format)
+@pytest.mark.parametrize("grouping", Grouping)
+async def test_a_sender_has_its_own_queue_and_an_unknown_one_an_empty_queue(
+    client: httpx.AsyncClient, owner: Any, token: str, grouping: Grouping, format: Format
+) -> None:
+    messages = skewed_messages()
+    await insert(owner, messages)
+
+    for sender_id in (OTHER_SENDER, UNKNOWN_SENDER):
+        query = StatsQuery(sender_id, grouping=grouping)
+        assert await ask(client, token, format, query) == as_held(expected(messages, query), format)
+
+
+@pytest.mark.parametrize("isp", [isp for isp in ODD_ISPS if isp])
+async def test_a_filter_on_an_odd_isp_name_finds_exactly_that_name(
+    client: httpx.AsyncClient, owner: Any, token: str, isp: str
+) -> None:
+    messages = skewed_messages()
+    await insert(owner, messages)
+    query = StatsQuery(SENDER, isp=isp, grouping=Grouping.ISP)
+
+    assert await ask(client, token, Format.JSON, query) == expected(messages, query)
+    assert len(expected(messages, query)) == 1
+
+
+async def test_isps_stand_in_the_order_of_their_utf8_bytes(client: httpx.AsyncClient, owner: Any, token: str) -> None:
+    names = ["\U00010000", "\ufffd", "é", "z", "Z", "a", "B", "zz", "", "10", "9"]
+    await insert(owner, [Message(SENDER, 1, 1, name, "new") for name in names])
+
+    rows = await ask(client, token, Format.JSON, StatsQuery(SENDER, grouping=Grouping.ISP))
+    assert [row.isp for row in rows] == ["", "10", "9", "B", "Z", "a", "z", "zz", "é", "\ufffd", "\U00010000"]
+
+
+async def test_numbers_beyond_double_precision_come_out_exactly(
+    client: httpx.AsyncClient, owner: Any, token: str
+) -> None:
+    await insert(owner, [Message(SENDER, 2**63 - 1, 2**53 + 1, "", "hold")])
+    body = body_of(Format.JSON, token=token, id=SENDER, group="account_campaign")
+
+    answer = (await client.post(STATS, content=body)).content
+    assert b'"account_id":9223372036854775807,"campaign_id":9007199254740993,' in answer
+
+
+@pytest.mark.parametrize("format", Format)
+async def test_an_empty_queue_is_no_row_or_one_row_of_zeros(
+    client: httpx.AsyncClient, token: str, format: Format
+) -> None:
+    zeros = StatsRow(account_id=0, campaign_id=0, hold=0, isp="", new=0, proc=0, retry=0, total=0)
+    for grouping in Grouping:
+        rows = await ask(client, token, format, StatsQuery(1, 2, 3, "Gmail", grouping))
+        assert rows == ([zeros] if grouping is Grouping.TOTAL else [])
+
+
+async def test_an_answer_knows_what_was_committed_just_before(
+    client: httpx.AsyncClient, owner: Any, token: str
+) -> None:
+    for count in range(1, 21):
+        await insert(owner, [Message(SENDER, 1, 1, "", "new")])
+        [row] = await ask(client, token, Format.JSON, StatsQuery(SENDER))
+        assert row.new == count
+
+
+@pytest.mark.parametrize("left_out", ["{}", '{"account_id": 0, "isp": ""}', '{"account_id": null, "campaign_id": "0"}'])
+async def test_left_out_null_empty_and_zero_filters_let_everything_through(
+    client: httpx.AsyncClient, owner: Any, token: str, left_out: str
+) -> None:
+    messages = skewed_messages()
+    await insert(owner, messages)
+    body = json.dumps({"token": token, "id": SENDER, **json.loads(left_out)})
+
+    response = await client.post(STATS, content=body.encode())
+    assert read_json_report(response.content) == expected(messages, StatsQuery(SENDER))
+
+
+async def insert_the_documented_queue(owner: Any) -> None:
+    counts = {4591: {"new": 100, "proc": 100}, 4914: {"hold": 80, "new": 10, "proc": 10, "retry": 40}}
+    await insert(
+        owner,
+        [
+            Message(119, 306, campaign, "Gmail", status)
+            for campaign, by_status in counts.items()
+            for status, count in by_status.items()
+            for _ in range(count)
+        ],
+    )
+
+
+async def know_the_documented_token(owner: Any) -> None:
+    await owner.execute("INSERT INTO tokens VALUES ('documented', sha256('abcdefghijklmnqrstuvwxyz'))")
+
+
+def without_blanks(root: Any) -> list[Any]:
+    return [root.tag, root.text if root.text and root.text.strip() else "", *map(without_blanks, root)]
+
+
+@pytest.mark.parametrize("by_default", [True, False])
+@pytest.mark.parametrize("format", Format)
+async def test_the_documented_requests_get_the_documented_responses(
+    settings: Settings, owner: Any, format: Format, by_default: bool
+) -> None:
+    await insert_the_documented_queue(owner)
+    await know_the_documented_token(owner)
+    request, printed = ((EXAMPLES / f"stats-{part}.{format}").read_bytes() for part in ("request", "response"))
+    if by_default:
+        settings = replace(settings, default_group=Grouping.ACCOUNT_CAMPAIGN)
+    elif format is Format.JSON:
+        request = json.dumps({**json.loads(request), "group": "account_campaign"}).encode()
+    else:
+        request = request.replace(b"</xml>", b"<group>account_campaign</group></xml>")
+
+    async with serving(settings) as url, client_of(url) as client:
+        response = await client.post(STATS, content=request)
+    if format is Format.JSON:
+        # The pairs show the order of the members too.
+        assert json.loads(response.content, object_pairs_hook=list) == json.loads(printed, object_pairs_hook=list)
+    else:
+        assert without_blanks(etree.fromstring(response.content)) == without_blanks(etree.fromstring(printed))
+
+
+async def test_a_documented_request_without_group_gets_the_total_by_default(
+    client: httpx.AsyncClient, owner: Any
+) -> None:
+    await insert_the_documented_queue(owner)
+    await know_the_documented_token(owner)
+
+    response = await client.post(STATS, content=(EXAMPLES / "stats-request.json").read_bytes())
+    assert response.content == (
+        b'{"data":[{"account_id":0,"campaign_id":0,"hold":80,"isp":"","new":110,"proc":110,"retry":40,"total":340}],'
+        b'"error":0,"error_text":"Successful operation"}'
+    )

@@ -1,0 +1,121 @@
+"""A database that is reached over TLS only: the address says how it is verified."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from service.db import connect, migrate
+from service.errors import CommandError
+from service.model import Format
+from service.settings import Settings
+from service.tokens import create_token
+from tests.api.wire import STATS, body_of, check_error, client_of, serving
+from tests.clusters import Cluster, free_port, running
+from tests.servers import scratch_folder
+
+
+def with_tls() -> Path | None:
+    """The programs of an installed PostgreSQL that was built with TLS; the embedded one was not."""
+    for postgres in sorted(Path("/usr").glob("lib/postgresql/*/bin/postgres")) + sorted(
+        Path("/usr").glob("pgsql-*/bin/postgres")
+    ):
+        config = subprocess.run(
+            [postgres.with_name("pg_config"), "--configure"], capture_output=True, encoding="utf-8", check=False
+        )
+        if "openssl" in config.stdout:
+            return postgres.parent
+    return None
+
+
+BINARIES = with_tls()
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARIES is None, reason="there is no installed PostgreSQL that was built with TLS"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with"),
+]
+
+
+@dataclass(frozen=True)
+class Server:
+    """Takes TLS only from its port; `certificate` is its own, for the name localhost alone."""
+
+    cluster: Cluster
+    certificate: Path
+    stranger: Path
+
+    def url(self, user: str, **parameters: object) -> str:
+        host = parameters.pop("host", "localhost")
+        query = "&".join(f"{name}={value}" for name, value in parameters.items())
+        return f"postgresql://{user}@{host}:{self.cluster.port}/postgres?{query}"
+
+    def verified(self, user: str) -> str:
+        return self.url(user, sslmode="verify-full", sslrootcert=self.certificate)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    assert BINARIES is not None
+    with scratch_folder() as folder:
+        cluster = Cluster(BINARIES, folder / "data", free_port())
+        cluster.initialise()
+        key, certificate = make_certificate(cluster.folder, "server")
+        for path in (key, certificate):
+            cluster.hand_over(path)
+        access = cluster.folder / "pg_hba.conf"
+        access.write_text("local all all trust\nhostssl all all all trust\n")
+        # The cluster's folder is closed to everybody else; a certificate is no secret.
+        shown = Path(shutil.copy(certificate, folder / "root.crt"))
+        _, stranger = make_certificate(folder, "stranger")
+        settings = {"listen_addresses": "localhost", "ssl": "on", "ssl_key_file": key, "ssl_cert_file": certificate}
+        with running(cluster, {name: str(value) for name, value in settings.items()}):
+            yield Server(cluster, shown, stranger)
+
+
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A key and a certificate that it has signed itself."""
+    key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject)
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    key.chmod(0o600)
+    return key, certificate
+
+
+async def test_a_verified_server_is_migrated_and_asked_over_tls(server: Server) -> None:
+    owner_url, service_url = server.verified("postgres"), server.verified("queuestats_service")
+    await migrate(owner_url, service_url)
+    token = await create_token(owner_url, "tests")
+    async with serving(Settings(database_url=service_url, data_dir=Path("/none"))) as url, client_of(url) as client:
+        response = await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))
+        connection = await asyncpg.connect(server.cluster.url)
+        encrypted = await connection.fetch(
+            "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'queuestats_service'"
+        )
+        await connection.close()
+    assert response.status_code == 200
+    assert encrypted
+    assert all(row["ssl"] for row in encrypted)
+
+
+async def test_a_server_that_can_t_be_verified_or_does_not_take_plain_connections_is_out_of_reach(
+    server: Server,
+) -> None:
+    for wrong in (
+        server.url("postgres", sslmode="disable"),
+        server.url("postgres", sslmode="verify-full", sslrootcert=server.stranger),
+        server.url("postgres", sslmode="verify-ca", sslrootcert=server.stranger),
+        # The certificate is right, and says another name.
+        server.url("postgres", sslmode="verify-full", sslrootcert=server.certificate, host="127.0.0.1"),
+    ):
+        with pytest.raises(CommandError, match="The database cannot be reached: "):
+            async with connect(wrong):
+                pass
+        async with serving(Settings(database_url=wrong, data_dir=Path("/none"))) as url, client_of(url) as client:
+            check_error(await client.get("/readyz"), 503, Format.JSON)
+    async with connect(server.url("postgres", sslmode="require")) as unverified:
+        assert await unverified.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")

@@ -1,0 +1,149 @@
+"""Tokens: in force at once, refused within a second, and no way to make the database work."""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from service.auth import LOOK_UP_PAUSE_SECONDS
+from service.model import Format, Grouping
+from service.settings import PREFIX, Settings
+from service.tokens import create_token, revoke_token
+from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving
+from tests.conftest import TestDatabase
+
+SENDER = 119
+
+
+async def ask(client: httpx.AsyncClient, token: str) -> int:
+    return (await client.post(STATS, content=body_of(Format.JSON, token=token, id=SENDER))).status_code
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that the service sends from now on."""
+    statements: list[str] = []
+    create_pool = asyncpg.create_pool
+
+    async def listen(connection: Any) -> None:
+        connection.add_query_logger(lambda logged: statements.append(logged.query))
+
+    monkeypatch.setattr(asyncpg, "create_pool", lambda *args, **kwargs: create_pool(*args, **kwargs, init=listen))
+    return statements
+
+
+def questions(asked: list[str]) -> Counter[str]:
+    """How often each file was asked for requests. Folding goes on beside, whether there are any or not."""
+    return Counter(re.findall(r"/\* ((?:queries|scan|tokens)/[\w/]+\.sql) \*/", "\n".join(asked)))
+
+
+async def test_a_created_token_works_at_once(client: httpx.AsyncClient, database: TestDatabase) -> None:
+    for number in range(30):
+        assert await ask(client, "wrong") == 401
+        token = await create_token(database.owner_url, f"token {number}")
+        assert await ask(client, token) == 200
+
+
+async def test_a_replaced_token_is_refused_and_its_successor_works_at_once(
+    client: httpx.AsyncClient, token: str, database: TestDatabase
+) -> None:
+    assert await ask(client, token) == 200
+    successor = await create_token(database.owner_url, "tests", replace=True)
+    assert await ask(client, successor) == 200
+    assert await ask(client, token) == 401
+
+
+@pytest.mark.slow
+async def test_a_revoked_token_is_refused_by_every_worker_within_a_second(database: TestDatabase) -> None:
+    tokens = [await create_token(database.owner_url, f"token {number}") for number in range(3)]
+    with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}, "--workers", "2") as served:
+
+        async def ask_on_new_connections(token: str) -> set[int]:
+            # The system spreads connections over the workers.
+            async def once() -> int:
+                async with client_of(served.url) as client:
+                    return await ask(client, token)
+
+            return set(await asyncio.gather(*(once() for _ in range(20))))
+
+        for number, token in enumerate(tokens):
+            assert await ask_on_new_connections(token) == {200}
+            await revoke_token(database.owner_url, f"token {number}")
+            await asyncio.sleep(1)
+            assert await ask_on_new_connections(token) == {401}
+
+
+async def test_a_token_in_force_is_not_looked_up_for_every_request(
+    settings: Settings, token: str, asked: list[str]
+) -> None:
+    async with serving(settings) as url, client_of(url) as client:
+        began = time.monotonic()
+        for _ in range(100):
+            assert await ask(client, token) == 200
+        seconds = time.monotonic() - began
+    # One to begin with, then one for each 0.4 s, however many requests there are.
+    assert questions(asked)["tokens/valid.sql"] <= 2 + seconds / 0.4
+
+
+async def test_wrong_tokens_cost_the_database_a_few_questions_however_many_are_tried(
+    settings: Settings, token: str, asked: list[str]
+) -> None:
+    async with serving(settings) as url, client_of(url) as client:
+        began = time.monotonic()
+        for _ in range(3):
+            tries = [ask(client, f"wrong {number}") for number in range(50)]
+            *refused, right = await asyncio.gather(*tries, ask(client, token))
+            assert (set(refused), right) == ({401}, 200)
+        seconds = time.monotonic() - began
+    assert questions(asked)["tokens/valid.sql"] <= 2 + seconds / LOOK_UP_PAUSE_SECONDS
+    assert questions(asked)["tokens/valid.sql"] < 75
+    assert not any("wrong" in query for query in asked)
+
+
+@pytest.mark.parametrize("grouping", Grouping)
+async def test_a_request_asks_one_question_however_much_is_in_the_queue(
+    settings: Settings, owner: Any, token: str, asked: list[str], grouping: Grouping
+) -> None:
+    body = body_of(Format.XML, token=token, id=SENDER, group=grouping)
+    async with serving(settings) as url, client_of(url) as client:
+        await client.post(STATS, content=body)
+        counts = []
+        for rows in (0, 1, 3000):
+            records = [(SENDER, number, number, str(number), "x@example.com") for number in range(rows)]
+            columns = ["sender_id", "account_id", "campaign_id", "isp", "recipient"]
+            await owner.copy_records_to_table("messages", records=records, columns=columns)
+            asked.clear()
+            assert (await client.post(STATS, content=body)).status_code == 200
+            of_tokens = questions(asked).pop("tokens/valid.sql", 0)
+            assert of_tokens <= 1
+            counts.append(questions(asked).total() - of_tokens)
+    assert counts == [1, 1, 1]
+
+
+async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
+    client: httpx.AsyncClient, owner: Any, token: str
+) -> None:
+    for _ in range(2):
+        assert await ask(client, token) == 200
+        await owner.execute("ALTER TABLE tokens RENAME TO away")
+        assert await ask(client, "wrong") == 503
+        await asyncio.sleep(0.9)
+        answers = await asyncio.gather(*(ask(client, each) for each in [token, "wrong"] * 5))
+        assert set(answers) == {503}
+        await owner.execute("ALTER TABLE away RENAME TO tokens")
+        assert await ask(client, token) == 200
+        assert await ask(client, "wrong") == 401
+
+
+async def test_a_token_is_known_by_its_bytes_and_by_nothing_that_looks_alike(
+    client: httpx.AsyncClient, owner: Any, token: str
+) -> None:
+    [stored] = await owner.fetch("SELECT encode(hash, 'hex') AS hash FROM tokens")
+    for wrong in (stored["hash"], token.upper(), token + "\u200b", f"{token}=", token[3:], "%", "' OR true --"):
+        response = await client.post(STATS, content=body_of(Format.XML, token=wrong, id=SENDER))
+        assert wrong not in check_error(response, 401, Format.XML)

@@ -1,0 +1,168 @@
+"""How the tests reach the service: over a socket, as a client does."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import httpx
+import uvicorn
+from lxml import etree
+
+from service.app import create_app
+from service.model import Format
+from service.protocol import http_protocol
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+STATS = "/api/v1.1/admin/senders/queue/stats/"
+MEDIA_TYPES = {Format.JSON: "application/json; charset=utf-8", Format.XML: "application/xml; charset=utf-8"}
+BEGINS = {
+    400: "Incorrect request: ",
+    401: "API token required",
+    404: "Unknown method",
+    405: "Method not allowed",
+    413: "Request too large",
+    500: "Internal error",
+    503: "Service unavailable",
+    504: "Timed out",
+}
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[str]:
+    """The application's address while it is served as in production, in the test's own event loop."""
+    config = uvicorn.Config(
+        create_app(settings), port=0, http=http_protocol(settings), log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    serve = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
+        await asyncio.sleep(0.002)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await serve
+
+
+@asynccontextmanager
+async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    # Certificates, which nothing here needs, take longer to load than a request takes.
+    async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=30) as client:
+        yield client
+
+
+@dataclass
+class Served:
+    """A real `serve` process: its address and, once it has ended, all that it has written."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: str = ""
+
+
+@contextmanager
+def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[Served]:
+    """`python -m service serve` on a free port, ended by SIGTERM."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "log"
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service", "serve", "--port", "0", *arguments],
+                env={**plain, "PYTHONPATH": str(ROOT), **environment},
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
+        try:
+            served = Served(_wait_for_address(process, output), process)
+            yield served
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            served.log = output.read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], output: Path) -> str:
+    while process.poll() is None:
+        found = re.search(r"Serving on (\S+)\n", output.read_text())
+        if found:
+            return found[1]
+        # The process has the socket before it says so; what is sent meanwhile waits there.
+        os.sched_yield()
+    raise AssertionError(output.read_text())
+
+
+def body_of(format: Format, /, **members: Any) -> bytes:
+    """A request body; a member that is None is left out."""
+    given = {name: value for name, value in members.items() if value is not None}
+    if format is Format.JSON:
+        return json.dumps(given).encode()
+    return f"<xml>{''.join(f'<{name}>{escape(str(value))}</{name}>' for name, value in given.items())}</xml>".encode()
+
+
+def check_error(response: httpx.Response, code: int, format: Format, *, status: int | None = None) -> str:
+    """Asserts all that every error has; returns its text."""
+    assert response.status_code == (status or code), response.text
+    assert response.headers["content-type"] == MEDIA_TYPES[format]
+    assert response.headers["cache-control"] == "no-store"
+    for name, codes in {"allow": [405], "www-authenticate": [401], "retry-after": [503]}.items():
+        assert (name in response.headers) == (code in codes)
+    assert read_error(response.content, format)[0] == code
+    text = read_error(response.content, format)[1]
+    assert text.startswith(BEGINS[code])
+    assert text.isprintable()
+    return text
+
+
+def read_error(content: bytes, format: Format) -> tuple[int, str]:
+    if format is Format.JSON:
+        read = json.loads(content)
+        assert list(read) == ["error", "error_text"]
+        assert type(read["error"]) is int
+        return read["error"], read["error_text"]
+    root = etree.fromstring(content)
+    assert [root.tag, *(child.tag for child in root)] == ["xml", "error", "error_text"]
+    return int(root[0].text or ""), root[1].text or ""
+
+
+async def send_raw(url: str, *pieces: bytes, pause: float = 0) -> bytes:
+    """Writes the pieces to a connection of its own; all that comes back until the server closes or stays silent."""
+    reader, writer = await asyncio.open_connection(*address_of(url))
+    answer = b""
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        while received := await asyncio.wait_for(reader.read(65536), 2):
+            answer += received
+    except TimeoutError:
+        pass
+    finally:
+        writer.close()
+    return answer
+
+
+def address_of(url: str) -> tuple[str, int]:
+    host, port = url.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def head_of(*headers: str, method: str = "POST", path: str = STATS) -> bytes:
+    """A request's first line and headers, as bytes."""
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode("latin-1")

@@ -1,0 +1,188 @@
+"""The program as somebody runs it: real processes, real sockets, real signals."""
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from service.embedded.locks import is_held
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+ROOT = Path(__file__).resolve().parents[2]
+STATS = "/api/v1.1/admin/senders/queue/stats/"
+# What the interface promises for the end of a demo, and what a busy machine may add.
+STOP_SECONDS = 5.0 + 3.0
+START_SECONDS = 60.0
+
+
+def program() -> list[str]:
+    return [sys.executable, "-m", "service"]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's, without its settings and what marks a run under pytest."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("QUEUESTATS_", "PYTEST", "COV"))}
+    return kept | settings
+
+
+def queuestats(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end, far from any `.env` file."""
+    return queuestats_in(Path("/"), *arguments, **settings)
+
+
+def queuestats_in(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*program(), *arguments],
+        cwd=folder,
+        env=environment(**settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def sentence(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
+    """The one line on standard error of a command that failed as it should."""
+    assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
+    lines = ended.stderr.strip().splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert lines[0].startswith("Error: "), lines[0]
+    return lines[0].removeprefix("Error: ")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Program:
+    """A command that runs until it is stopped, in a process group of its own; `output` and `errors` grow meanwhile."""
+
+    def __init__(self, folder: Path, command: list[str], **settings: str) -> None:
+        self._files = folder / "output", folder / "errors"
+        with self._files[0].open("w") as output, self._files[1].open("w") as errors:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment(**settings),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._files[0].read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._files[1].read_text()
+
+    @property
+    def url(self) -> str:
+        """Where it serves, as it says; waits until it does."""
+        return self.wait_for(r"Serving on (http://\S+)")[1]
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + START_SECONDS
+        while (found := re.search(pattern, self.output + self.errors)) is None:
+            assert self.process.poll() is None, f"it ended: {self.output}{self.errors}"
+            assert time.monotonic() < deadline, f"no {pattern} in {self.output}{self.errors}"
+            time.sleep(0.02)
+        return found
+
+    def wait_until_ready(self) -> None:
+        """Until it answers at all; it may say that its database does not."""
+        httpx.get(f"{self.url}/healthz", timeout=START_SECONDS).raise_for_status()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
+        """How many seconds it took to end."""
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(timeout=30)
+        return time.monotonic() - begin
+
+    def has_left_somebody(self) -> bool:
+        """Whether any process of its group is there still, a moment after its end."""
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def running_command(folder: Path, command: list[str], **settings: str) -> Iterator[Program]:
+    """A command at work in a folder; whatever happens, it is stopped at the end."""
+    started = Program(folder, command, **settings)
+    try:
+        yield started
+        if started.process.poll() is None:
+            started.stop()
+    finally:
+        started.kill()
+
+
+def running(folder: Path, *arguments: str, **settings: str) -> contextlib.AbstractContextManager[Program]:
+    """The program of this checkout at work in a folder."""
+    return running_command(folder, [*program(), *arguments], **settings)
+
+
+def run_on_terminal(
+    command: list[str], folder: Path, until: bytes = b"", keys: bytes = b"", **settings: str
+) -> tuple[str, int]:
+    """What a command wrote to its terminal, and its exit code; once it has written `until`, the keys are pressed."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execvpe(command[0], command, environment(TERM="xterm", **settings))
+    seen, pressed = b"", not keys
+    try:
+        while piece := os.read(terminal, 65536):
+            seen += piece
+            if until in seen and not pressed:
+                pressed = True
+                os.write(terminal, keys)
+    except OSError:  # how Linux tells the end of a terminal
+        pass
+    finally:
+        os.close(terminal)
+    return seen.decode(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def is_stopped(data_dir: Path) -> bool:
+    """Whether the embedded PostgreSQL was shut down in good order: no process, no pid file, and its log says so."""
+    log = data_dir / "postgres-18.log"
+    said = log.read_text().splitlines() if log.exists() else []
+    return (
+        not ((data_dir / "postgres-18.server.lock").exists() and is_held(data_dir / "postgres-18.server.lock"))
+        and not (data_dir / "postgres-18" / "postmaster.pid").exists()
+        and (not said or said[-1].endswith("database system is shut down"))
+    )
+
+
+def ask(url: str, token: str, sender: int = 119, **parameters: object) -> httpx.Response:
+    body = {"token": token, "id": sender, "group": "account_campaign", **parameters}
+    return httpx.post(url + STATS, json=body, timeout=30)

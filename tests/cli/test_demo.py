@@ -1,0 +1,171 @@
+"""`queuestats demo`, from the first start to the curl lines that it prints."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from lxml import etree
+
+from tests.cli.programs import (
+    ROOT,
+    Program,
+    ask,
+    free_port,
+    is_stopped,
+    program,
+    queuestats,
+    run_on_terminal,
+    running,
+    sentence,
+)
+from tests.servers import scratch_folder
+
+# The least that holds the documented example.
+MESSAGES = "42000"
+EXAMPLE = msgspec.json.decode((ROOT / "tests" / "examples" / "stats-response.json").read_bytes())
+
+pytestmark = pytest.mark.slow
+
+
+def demo(folder: Path, messages: str = MESSAGES) -> tuple[str, ...]:
+    return ("demo", "--port", "0", "--data-dir", str(folder / "data"), "--messages", messages)
+
+
+def token_of(program: Program) -> str:
+    return program.wait_for(r"(?s)XML:.*<token>(qs_[^<]+)<")[1]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Program]:
+    """One demo, for the tests that only look at it."""
+    with scratch_folder() as folder, running(folder, *demo(folder)) as started:
+        token_of(started)
+        yield started
+
+
+def test_the_curl_lines_work_when_pasted_and_print_the_documented_example(served: Program) -> None:
+    lines = re.findall(r"^curl .*$", served.output, flags=re.MULTILINE)
+    as_json, as_xml = (
+        subprocess.run(["sh", "-c", line], capture_output=True, check=True, timeout=30).stdout for line in lines
+    )
+    rows = [{each.tag: each.text or "" for each in row} for row in etree.fromstring(as_xml).iterfind("data")]
+
+    assert msgspec.json.decode(as_json) == EXAMPLE
+    assert rows == [{name: str(value) for name, value in row.items()} for row in EXAMPLE["data"]]
+
+
+def test_long_work_is_told_in_plain_lines_where_there_is_no_terminal(served: Program) -> None:
+    assert "Seeding: 42,000 of 42,000\n" in served.errors
+    assert "\x1b" not in served.output + served.errors
+
+
+def test_no_secret_is_in_the_log(served: Program) -> None:
+    assert ask(served.url, token_of(served)).status_code == 200
+    assert token_of(served) not in served.errors
+
+
+def test_other_commands_ask_the_same_database_meanwhile(served: Program) -> None:
+    data_dir = re.search(r"Starting PostgreSQL in (\S+)", served.output)
+    assert data_dir is not None
+    told = queuestats("stats", "--sender", "119", "--json", QUEUESTATS_DATA_DIR=data_dir[1])
+    assert msgspec.json.decode(told.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
+
+
+def test_a_second_start_uses_the_data_again_and_replaces_the_token(folder: Path) -> None:
+    with running(folder, *demo(folder)) as first:
+        old = token_of(first)
+        assert ask(first.url, old).json() == EXAMPLE
+    begin = time.monotonic()
+    with running(folder, *demo(folder)) as second:
+        new = token_of(second)
+        assert time.monotonic() - begin < 10
+        assert "of an earlier start is used again" in second.output
+        assert ask(second.url, old).status_code == 401
+        assert ask(second.url, new).json() == EXAMPLE
+
+
+def test_a_taken_port_is_an_error_before_anything_is_changed(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = queuestats("demo", "--port", port, "--data-dir", str(folder / "data"))
+    assert f"port {port}" in sentence(refused)
+    assert "in use" in sentence(refused)
+    assert not (folder / "data").exists()
+
+
+def test_two_demos_do_not_disturb_each_other(folder: Path) -> None:
+    (folder / "other").mkdir()
+    with running(folder, *demo(folder)) as one, running(folder / "other", *demo(folder / "other")) as other:
+        tokens = token_of(one), token_of(other)
+        assert [ask(one.url, token).status_code for token in tokens] == [200, 401]
+        assert [ask(other.url, token).status_code for token in tokens] == [401, 200]
+        other.stop()
+        assert ask(one.url, tokens[0]).json() == EXAMPLE
+
+
+def test_a_database_address_does_not_divert_it(folder: Path) -> None:
+    address = "postgresql://somebody:secret@127.0.0.1:1/theirs"
+    with running(folder, *demo(folder), QUEUESTATS_DATABASE_URL=address) as started:
+        assert ask(started.url, token_of(started)).json() == EXAMPLE
+        assert "QUEUESTATS_DATABASE_URL is set, but a demo uses its own" in started.output
+        assert "secret" not in started.output + started.errors
+
+
+def test_a_very_small_queue_is_asked_for_a_sender_that_it_has(folder: Path) -> None:
+    with running(folder, *demo(folder, "100")) as started:
+        token = token_of(started)
+        assert '"id": 1,' in started.output
+        assert ask(started.url, token, sender=1).json()["data"] != []
+
+
+def test_no_mode_of_any_folder_is_changed(folder: Path) -> None:
+    home = folder / "home"
+    home.mkdir(mode=0o700)
+    site = Path(msgspec.__file__).parent
+    watched = {home, site, ROOT, *site.parents, *ROOT.parents, *folder.parents, folder}
+    before = {place: (place.stat().st_mode, place.stat().st_uid) for place in watched}
+    with running(folder, *demo(folder), HOME=str(home)) as started:
+        token_of(started)
+    assert {place: (place.stat().st_mode, place.stat().st_uid) for place in watched} == before
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.timeout(90)
+def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_it(folder: Path) -> None:
+    seen, code = run_on_terminal([*program(), *demo(folder)], folder, b"XML:", b"\x03")
+    assert "━━━" in seen
+    assert "42000/42000" in seen
+    assert "Stopped." in seen
+    assert code == 0
+    assert is_stopped(folder / "data")
+
+
+@pytest.mark.timeout(90)
+def test_make_demo_takes_its_port_and_ends_with_ctrl_c(folder: Path) -> None:
+    if subprocess.run(
+        ["make", "-C", ROOT, "--question", ".venv/.runtime"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("make would set up .venv anew")
+    port = free_port()
+    command = ["make", "-C", str(ROOT), "demo", f"PORT={port}", f"MESSAGES={MESSAGES}"]
+    data_dir = str(folder / "data")
+    seen, _ = run_on_terminal(command, folder, b"XML:", b"\x03\x03", QUEUESTATS_DATA_DIR=data_dir)
+    assert f"Serving on http://127.0.0.1:{port} " in seen
+    assert is_stopped(folder / "data")
+
+
+def test_a_demo_that_was_killed_while_seeding_is_healed_by_the_next_start(folder: Path) -> None:
+    with running(folder, *demo(folder, "400000")) as killed:
+        killed.wait_for("Seeding: ")
+        killed.process.send_signal(signal.SIGKILL)
+        killed.process.wait()
+    with running(folder, *demo(folder)) as healed:
+        assert ask(healed.url, token_of(healed)).json() == EXAMPLE
+        assert "Seeded 42,000 messages" in healed.output
+    assert is_stopped(folder / "data")

@@ -1,0 +1,97 @@
+"""However far a demo has come, it ends within seconds when it is told to, and leaves nothing running."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cli.programs import STATS, STOP_SECONDS, Program, is_stopped, running
+
+pytestmark = pytest.mark.slow
+
+# Python drops what is raised in a destructor; its own imports have such places too.
+DROPPED = """
+import os, signal, time
+from service.cli.interrupts import unwind_on_signals
+class Place:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+unwind_on_signals()
+try:
+    Place()
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("unwound")
+"""
+
+# What it prints at the beginning of each phase.
+STARTING, MIGRATING, SEEDING, SERVING = "Starting PostgreSQL", "Migrating", "Seeding: ", "XML:"
+
+
+def assert_it_ends(started: Program, number: signal.Signals, data_dir: Path) -> None:
+    assert started.stop(number) < STOP_SECONDS
+    assert started.process.returncode == 0
+    assert started.errors.endswith("Stopped.\n")
+    assert "Traceback" not in started.errors
+    assert not started.has_left_somebody()
+    assert is_stopped(data_dir)
+
+
+@contextmanager
+def demo(folder: Path, messages: int = 1000, **settings: str) -> Iterator[Program]:
+    arguments = ("demo", "--port", "0", "--data-dir", str(folder / "data"), "--messages", str(messages))
+    with running(folder, *arguments, **settings) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        (STARTING, signal.SIGTERM),
+        (MIGRATING, signal.SIGINT),
+        (SEEDING, signal.SIGTERM),
+        (SEEDING, signal.SIGINT),
+        (SERVING, signal.SIGTERM),
+        (SERVING, signal.SIGINT),
+        (SERVING, signal.SIGHUP),
+    ],
+)
+def test_it_ends_within_seconds_in_every_phase(folder: Path, phase: str, number: signal.Signals) -> None:
+    with demo(folder, messages=300_000 if phase == SEEDING else 1000) as started:
+        started.wait_for(phase)
+        assert_it_ends(started, number, folder / "data")
+
+
+def test_it_ends_while_a_request_is_open(folder: Path) -> None:
+    with demo(folder) as started:
+        address = urlsplit(started.url)
+        with socket.create_connection((str(address.hostname), address.port or 0)) as client:
+            client.sendall(f"POST {STATS} HTTP/1.1\r\nHost: queue\r\nContent-Length: 100\r\n\r\n{{".encode())
+            started.wait_for("Application startup complete")
+            assert_it_ends(started, signal.SIGTERM, folder / "data")
+
+
+def test_an_impatient_second_ctrl_c_does_not_leave_the_database_running(folder: Path) -> None:
+    with demo(folder) as started:
+        started.wait_for(SERVING)
+        for _ in range(20):
+            started.process.send_signal(signal.SIGINT)
+        assert_it_ends(started, signal.SIGINT, folder / "data")
+
+
+def test_several_workers_end_with_it(folder: Path) -> None:
+    with demo(folder, QUEUESTATS_WORKERS="2") as started:
+        started.wait_for("(?s)startup complete.*startup complete")
+        assert_it_ends(started, signal.SIGTERM, folder / "data")
+
+
+def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost() -> None:
+    ended = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == ("unwound\n", "")

@@ -1,0 +1,147 @@
+"""`migrate`, `seed` and `token`: what an owner does with a database, by exit code and output."""
+
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.cli.programs import Run, program, queuestats, run_on_terminal, sentence
+from tests.conftest import TestDatabase
+
+CREATED = {"name", "created_at", "revoked_at"}
+
+
+def on(database: TestDatabase) -> Run:
+    """The program, with both addresses of this test's database in its environment."""
+    return partial(
+        queuestats,
+        QUEUESTATS_DATABASE_URL=database.service_url,
+        QUEUESTATS_ADMIN_DATABASE_URL=database.owner_url,
+    )
+
+
+def mark(database: TestDatabase) -> None:
+    sql = f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'"
+    assert on(database)("psql", "-c", sql).returncode == 0
+
+
+def count(database: TestDatabase) -> int:
+    return int(on(database)("psql", "-Atc", "SELECT count(*) FROM messages").stdout)
+
+
+def test_migrate_tells_by_its_exit_code_what_is_to_do_and_does_it_once(empty_database: TestDatabase) -> None:
+    run = on(empty_database)
+    steps = [run("migrate", "--check"), run("migrate"), run("migrate", "--check"), run("migrate")]
+    assert [step.returncode for step in steps] == [1, 0, 0, 0]
+    assert [step.stdout.partition(":")[0].strip() for step in steps] == ["To do", *["The schema is current."] * 3]
+    assert [step.stderr for step in steps] == [""] * 4
+
+
+def test_a_check_changes_nothing(empty_database: TestDatabase) -> None:
+    run = on(empty_database)
+    run("migrate", "--check")
+    assert run("psql", "-Atc", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").stdout == "0\n"
+
+
+def test_the_services_role_may_not_migrate(template: str, empty_database: TestDatabase) -> None:
+    """`template` has brought the role about."""
+    said = sentence(queuestats("migrate", QUEUESTATS_DATABASE_URL=empty_database.service_url))
+    assert "permission denied" in said
+
+
+@pytest.mark.parametrize(
+    "command", [("token", "list"), ("token", "create", "x"), ("stats", "--sender", "1"), ("explain", "--sender", "1")]
+)
+def test_a_database_without_a_schema_is_one_sentence_that_names_migrate(
+    empty_database: TestDatabase, command: tuple[str, ...]
+) -> None:
+    assert "queuestats migrate" in sentence(on(empty_database)(*command))
+
+
+def test_seed_leaves_a_database_alone_that_is_not_marked_and_says_how_to_mark_it(database: TestDatabase) -> None:
+    said = sentence(on(database)("seed", "--messages", "10"))
+    assert f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'" in said
+    assert count(database) == 0
+
+
+def test_seed_fills_an_empty_queue_only_unless_it_is_to_replace_it(database: TestDatabase) -> None:
+    mark(database)
+    run = on(database)
+    filled = run("seed", "--messages", "1000", "--senders", "10")
+    assert filled.returncode == 0
+    assert "Seeded 1,000 messages of 10 senders" in filled.stdout
+    assert "Seeding: 1,000 of 1,000\n" in filled.stderr
+    refused = run("seed", "--messages", "500")
+    assert "not empty" in sentence(refused)
+    assert "--replace" in sentence(refused)
+    assert count(database) == 1000
+    assert run("seed", "--messages", "500", "--replace").returncode == 0
+    assert count(database) == 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--profile", "nonsense"), 2),
+        (("--messages", "many"), 2),
+        (("--messages", "0"), 1),
+        (("--messages", "10", "--senders", "11"), 1),
+        (("--seed", "-1"), 1),
+    ],
+)
+def test_seed_refuses_a_plan_that_makes_no_sense(arguments: tuple[str, ...], code: int) -> None:
+    refused = queuestats("seed", *arguments, QUEUESTATS_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    assert refused.returncode == code
+    assert "Traceback" not in refused.stderr
+
+
+def test_seed_shows_a_bar_on_a_terminal(folder: Path, database: TestDatabase) -> None:
+    mark(database)
+    command = [*program(), "seed", "--messages", "1000"]
+    seen, code = run_on_terminal(command, folder, QUEUESTATS_DATABASE_URL=database.owner_url)
+    assert code == 0
+    assert "━━━" in seen
+    assert "1000/1000" in seen
+
+
+def test_a_created_token_is_all_that_is_printed(database: TestDatabase) -> None:
+    made = on(database)("token", "create", "dashboard", "--json")
+    answer = msgspec.json.decode(made.stdout)
+    assert list(answer) == ["name", "token"]
+    assert answer["name"] == "dashboard"
+    assert made.stdout.count("\n") == 1
+    assert made.stderr == ""
+    plain = on(database)("token", "create", "other")
+    assert plain.stdout.startswith("qs_")
+    assert plain.stdout.count("\n") == 1
+
+
+def test_tokens_are_listed_without_their_secrets(database: TestDatabase) -> None:
+    run = on(database)
+    assert msgspec.json.decode(run("token", "list", "--json").stdout) == []
+    secret = msgspec.json.decode(run("token", "create", "dashboard", "--json").stdout)["token"]
+    run("token", "create", "old")
+    run("token", "revoke", "old")
+    listed = msgspec.json.decode(run("token", "list", "--json").stdout)
+    assert [(each["name"], each["revoked_at"] is None) for each in listed] == [("dashboard", True), ("old", False)]
+    assert all(set(each) >= CREATED for each in listed)
+    assert datetime.fromisoformat(listed[0]["created_at"]).utcoffset() is not None
+    table = run("token", "list").stdout
+    assert "dashboard" in table
+    assert secret not in table
+
+
+def test_a_name_is_given_once_and_revoked_once(database: TestDatabase) -> None:
+    run = on(database)
+    run("token", "create", "dashboard")
+    assert "already" in sentence(run("token", "create", "dashboard"))
+    assert run("token", "revoke", "dashboard").returncode == 0
+    assert "no token named dashboard in force" in sentence(run("token", "revoke", "dashboard"))
+    assert "no token named nobody in force" in sentence(run("token", "revoke", "nobody"))
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])
+def test_a_name_that_is_none_is_refused(database: TestDatabase, name: str) -> None:
+    assert "printable" in sentence(on(database)("token", "create", name))

@@ -1,0 +1,153 @@
+"""`stats`, `explain` and `psql`: asking from the terminal."""
+
+import asyncio
+from functools import partial
+from subprocess import CompletedProcess
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from tests.cli.programs import ROOT, Run, queuestats
+from tests.conftest import TestDatabase
+
+# account, campaign, isp, status: few enough to count by eye
+ROWS = [
+    (306, 4591, "Gmail", "new"),
+    (306, 4591, "Gmail", "new"),
+    (306, 4914, "Yahoo", "hold"),
+    (307, 0, "", "proc"),
+    (307, 0, "evil\x1b[31m", "retry"),
+]
+
+
+@pytest.fixture
+def ask(database: TestDatabase) -> Run:
+    """The program, on a database that holds ROWS for the sender 119."""
+
+    async def fill() -> None:
+        connection = await asyncpg.connect(database.owner_url)
+        await connection.executemany(
+            "INSERT INTO messages (sender_id, account_id, campaign_id, isp, status, recipient)"
+            " VALUES (119, $1, $2, $3, $4, 'someone@example.com')",
+            ROWS,
+        )
+        await connection.close()
+
+    asyncio.run(fill())
+    return partial(
+        queuestats,
+        QUEUESTATS_DATABASE_URL=database.service_url,
+        QUEUESTATS_ADMIN_DATABASE_URL=database.owner_url,
+    )
+
+
+def rows(ended: CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert ended.returncode == 0, ended.stderr
+    found: list[dict[str, Any]] = msgspec.json.decode(ended.stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [(0, 0, "", 5)]),
+        (("--group", "account"), [(306, 0, "", 3), (307, 0, "", 2)]),
+        (("--group", "account_campaign"), [(306, 4591, "", 2), (306, 4914, "", 1), (307, 0, "", 2)]),
+        (("--group", "isp"), [(0, 0, "", 1), (0, 0, "Gmail", 2), (0, 0, "Yahoo", 1), (0, 0, "evil\x1b[31m", 1)]),
+        (("--group", "isp", "--account", "306", "--campaign", "4591"), [(0, 0, "Gmail", 2)]),
+        (("--isp", "Yahoo"), [(0, 0, "", 1)]),
+        (("--group", "isp", "--isp", "nobody"), []),
+    ],
+)
+def test_stats_gives_the_rows_of_the_question_as_json(
+    ask: Run, options: tuple[str, ...], expected: list[tuple[int, int, str, int]]
+) -> None:
+    answer = rows(ask("stats", "--sender", "119", "--json", *options))
+    assert [(row["account_id"], row["campaign_id"], row["isp"], row["total"]) for row in answer] == expected
+    assert all(row["total"] == sum(row[status] for status in ("new", "proc", "retry", "hold")) for row in answer)
+
+
+def test_a_table_is_complete_and_harmless(ask: Run) -> None:
+    table = ask("stats", "--sender", "119", "--group", "isp", COLUMNS="30").stdout
+    assert [line.count("│") for line in table.splitlines() if "│" in line] == [9] * 4
+    assert "…" not in table
+    assert "\x1b" not in table
+    assert "evil\\x1b[31m" in table
+
+
+def test_an_empty_queue_is_an_empty_table_and_no_error(ask: Run) -> None:
+    for group in ("account", "account_campaign", "isp"):
+        ended = ask("stats", "--sender", "120", "--group", group)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "account_id" in ended.stdout
+        assert rows(ask("stats", "--sender", "120", "--group", group, "--json")) == []
+
+
+@pytest.mark.parametrize("options", [(), ("--sender", "0"), ("--sender", "x"), ("--sender", "1", "--group", "all")])
+def test_a_question_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...]) -> None:
+    for command in ("stats", "explain"):
+        refused = queuestats(command, *options)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+
+
+def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
+    ask: Run,
+) -> None:
+    told = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
+    shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "isp", "--json").stdout)
+    assert "-- sender_id = 119\n" in told
+    assert "-- account_id = 306\n" in told
+    assert "cost=" in told
+    assert "actual" not in told
+    assert {"statement", "sql", "parameters", "plan"} <= set(shown)
+    assert (ROOT / shown["statement"]).read_text() == shown["sql"]
+    assert shown["sql"] in told
+    assert shown["plan"][0]["Plan"]
+
+
+def test_explain_runs_the_statement_when_asked_to(ask: Run) -> None:
+    assert "actual" in ask("explain", "--sender", "119", "--analyze").stdout
+    plan = msgspec.json.decode(ask("explain", "--sender", "119", "--analyze", "--json").stdout)["plan"]
+    assert "Actual Rows" in plan[0]["Plan"]
+
+
+def test_explain_warns_of_a_plan_that_is_not_the_one_intended(ask: Run) -> None:
+    assert ask("explain", "--sender", "119").stderr == ""
+    assert ask("psql", "-qc", "ALTER TABLE horizons DROP CONSTRAINT horizons_pkey").returncode == 0
+    assert "Warning: The index horizons_pkey is missing" in ask("explain", "--sender", "119").stderr
+    assert msgspec.json.decode(ask("explain", "--sender", "119", "--json").stdout)["warnings"]
+
+
+def test_psql_names_a_parameter_that_a_file_of_ours_lacks(ask: Run) -> None:
+    refused = ask("psql", "-v", "sender_id=119", "-f", str(ROOT / "sql/queries/account_campaign_of_isp.sql"))
+    assert refused.returncode == 1
+    assert "missing: isp." in refused.stderr
+
+
+def test_psql_gets_its_own_arguments_and_gives_its_own_exit_code(ask: Run) -> None:
+    assert ask("psql", "-At", "-v", "x=119", "-c", "SELECT 1", "-c", "SELECT 2").stdout == "1\n2\n"
+    assert ask("psql", "--tuples-only", "--no-align", "--command=SELECT count(*) FROM messages").stdout == "5\n"
+    assert ask("psql", "-At", "-F", ";", "-c", "SELECT 1, 2").stdout == "1;2\n"
+    assert ask("psql", "-c", "SELEC").returncode == 1
+    assert ask("psql", "-v", "ON_ERROR_STOP=1", "-f", "/no/such/file").returncode == 1
+    assert ask("psql", "--no-such-option").returncode == 1
+
+
+def test_psql_runs_the_file_of_a_question_as_it_stands(ask: Run) -> None:
+    shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "account", "--json").stdout)
+    values = {name: "NULL" if value is None else str(value) for name, value in shown["parameters"].items()}
+    given = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
+    answered = ask("psql", "-qAt", *given, "-f", str(ROOT / shown["statement"]))
+    assert answered.stdout == "306|0|1||2|0|0|3\n307|0|0||0|1|1|2\n"
+
+
+def test_psql_as_the_service_may_read_and_not_write(ask: Run) -> None:
+    assert ask("psql", "--as-service", "-Atc", "SELECT count(*) FROM messages").stdout == "5\n"
+    for statement in ("DELETE FROM messages", "TRUNCATE messages", "UPDATE messages SET status = 'new'"):
+        refused = ask("psql", "--as-service", "-c", statement)
+        assert refused.returncode == 1
+        assert "permission denied" in refused.stderr
+    assert ask("psql", "-Atc", "DELETE FROM messages").stdout == "DELETE 5\n"

@@ -1,0 +1,178 @@
+"""`queuestats serve`: its processes, its signals, and its database coming and going."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import pytest
+
+from service.embedded import EmbeddedServer
+from tests.cli.programs import (
+    START_SECONDS,
+    STATS,
+    STOP_SECONDS,
+    Program,
+    ask,
+    queuestats,
+    queuestats_in,
+    running,
+    sentence,
+)
+from tests.clusters import FORGETFUL
+from tests.conftest import TestDatabase
+
+SERVE = ("serve", "--port", "0")
+INSERT = "INSERT INTO messages (sender_id, isp, recipient) VALUES (119, 'Gmail', 'someone@example.com')"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def token(database: TestDatabase) -> str:
+    return create_token(QUEUESTATS_DATABASE_URL=database.owner_url)
+
+
+@pytest.fixture
+def serve(folder: Path, database: TestDatabase) -> Iterator[Callable[..., Program]]:
+    """Starts the program on this test's database, as the service's role; it is stopped at the end."""
+    with ExitStack() as stack:
+        yield lambda *arguments, **settings: stack.enter_context(
+            running(folder, *SERVE, *arguments, QUEUESTATS_DATABASE_URL=database.service_url, **settings)
+        )
+
+
+def create_token(**settings: str) -> str:
+    made = queuestats("token", "create", "test", "--json", **settings)
+    assert made.returncode == 0, made.stderr
+    secret: str = msgspec.json.decode(made.stdout)["token"]
+    return secret
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def children(process_id: int) -> list[int]:
+    """The processes that serve: the children that listen, not the one that keeps count of semaphores."""
+    found = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
+    return [int(each) for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[..., Program], token: str) -> None:
+    started = serve()
+    answer = ask(started.url, token, group="total")
+    assert answer.status_code == 200
+    assert answer.json()["data"][0]["total"] == 0
+    assert httpx.get(f"{started.url}/readyz").status_code == 200
+    assert started.stop() < STOP_SECONDS
+    assert started.process.returncode == 0
+    assert not started.has_left_somebody()
+    assert token not in started.output + started.errors
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
+def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Callable[..., Program], token: str) -> None:
+    started = serve("--workers", "2")
+    started.wait_for("(?s)startup complete.*startup complete")
+    before = children(started.process.pid)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(set(children(started.process.pid)) - {before[0]}) == 2)
+    started.wait_for("(?s)startup complete.*startup complete.*startup complete")
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: ask(started.url, token).status_code, range(40)))
+    assert answers == [200] * 40
+    assert started.stop() < STOP_SECONDS
+    assert started.process.returncode == 0
+    until(lambda: not started.has_left_somebody())
+
+
+def test_an_open_request_is_answered_before_the_end(serve: Callable[..., Program], token: str) -> None:
+    started = serve()
+    body = msgspec.json.encode({"token": token, "id": 119})
+    address = urlsplit(started.url)
+    with socket.create_connection((str(address.hostname), address.port or 0)) as client:
+        head = f"POST {STATS} HTTP/1.1\r\nHost: queue\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+        client.sendall(head.encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 100")
+        started.process.send_signal(signal.SIGTERM)
+        started.wait_for("Shutting down")
+        client.sendall(body)
+        assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+    assert started.process.wait(timeout=STOP_SECONDS) == 0
+
+
+def test_a_database_that_comes_and_goes_is_503_quickly_and_then_forgotten(folder: Path) -> None:
+    settings = {"QUEUESTATS_DATA_DIR": str(folder / "data")}
+    queuestats("migrate", **settings)
+    token = create_token(**settings)
+    server = EmbeddedServer(folder / "data", options=FORGETFUL)
+    with running(folder, *SERVE, QUEUESTATS_DATABASE_URL=server.service_url) as started:
+        started.wait_until_ready()
+        for _ in range(2):
+            begin = time.monotonic()
+            assert ask(started.url, token).status_code == 503
+            assert httpx.get(f"{started.url}/readyz").status_code == 503
+            assert httpx.get(f"{started.url}/healthz").status_code == 200
+            assert time.monotonic() - begin < 5
+            with server:
+                until(lambda: httpx.get(f"{started.url}/readyz").status_code == 200)
+                until(lambda: ask(started.url, token).status_code == 200)
+
+
+def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder: Path) -> None:
+    settings = {"QUEUESTATS_DATA_DIR": str(folder / "data")}
+    queuestats("migrate", **settings)
+    with running(folder, *SERVE, **settings) as started:
+        token = create_token(**settings)
+        assert queuestats("psql", "-c", INSERT, **settings).returncode == 0
+        assert ask(started.url, token, group="total").json()["data"][0]["new"] == 1
+        assert started.stop(signal.SIGINT) < STOP_SECONDS
+    assert not (folder / "data" / "postgres-18" / "postmaster.pid").exists()
+
+
+def test_a_start_that_fails_is_an_error_with_one_worker_and_with_several(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        url = "postgresql://nobody@127.0.0.1:1/nothing"
+        for workers in ("1", "2"):
+            refused = queuestats("serve", "--port", port, "--workers", workers, QUEUESTATS_DATABASE_URL=url)
+            assert f"Can't listen on 127.0.0.1 port {port}" in sentence(refused)
+
+
+def test_an_unknown_setting_stops_it_with_its_name() -> None:
+    assert "QUEUESTATS_WOKRERS is not a setting" in sentence(queuestats("serve", QUEUESTATS_WOKRERS="2"))
+
+
+def test_a_wrong_value_is_told_by_name_and_never_shown() -> None:
+    said = sentence(queuestats("serve", QUEUESTATS_DATABASE_URL="hunter2"))
+    assert said.startswith("QUEUESTATS_DATABASE_URL must be")
+    assert "hunter2" not in said
+
+
+def test_only_the_owners_address_is_not_enough_to_serve() -> None:
+    refused = queuestats("serve", "--port", "0", QUEUESTATS_ADMIN_DATABASE_URL="postgresql://owner@127.0.0.1/db")
+    assert "QUEUESTATS_DATABASE_URL must be set" in sentence(refused)
+
+
+def test_the_settings_in_force_are_shown_with_secrets_masked_and_the_nearest_word_counts(folder: Path) -> None:
+    (folder / ".env").write_text(
+        "QUEUESTATS_DATABASE_URL=postgresql://service:hunter2@db/mail\nQUEUESTATS_PORT=1111\nQUEUESTATS_WORKERS=3\n"
+    )
+    both = {"QUEUESTATS_PORT": "2222", "QUEUESTATS_WORKERS": "4"}
+    shown = queuestats_in(folder, "serve", "--dump-config", "--workers", "5", **both)
+    lines = shown.stdout.splitlines()
+    assert "QUEUESTATS_DATABASE_URL=postgresql://service:***@db/mail" in lines
+    assert {"QUEUESTATS_PORT=2222", "QUEUESTATS_WORKERS=5", "QUEUESTATS_HOST=127.0.0.1"} <= set(lines)
+    assert "hunter2" not in shown.stdout + shown.stderr

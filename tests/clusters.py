@@ -1,0 +1,69 @@
+"""Throwaway clusters of any PostgreSQL's programs, for what the embedded one does not do: TCP, TLS, replication."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+from service.embedded.accounts import server_account
+
+# A test server may forget everything at a power cut.
+FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
+INITDB = ("-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C")
+
+
+class Cluster:
+    """Lives in `folder`, which its user must reach, and listens on a socket there; knows everybody at their word."""
+
+    def __init__(self, binaries: Path, folder: Path, port: int = 5432) -> None:
+        self.folder = folder
+        self.port = port
+        self._binaries = binaries
+        self._account = server_account()
+        folder.mkdir(mode=0o700)
+        self.hand_over(folder)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def initialise(self) -> None:
+        self.run("initdb", "-D", self.folder, *INITDB)
+
+    def start(self, settings: Mapping[str, str] = MappingProxyType({})) -> None:
+        given = {**FORGETFUL, "listen_addresses": "", "port": str(self.port), **settings}
+        options = "".join(f" -c {name}={value}" for name, value in given.items())
+        # Without a log of its own the server would hold our end of the pipe open for as long as it runs.
+        self.run("pg_ctl", "-D", self.folder, "-l", self.log, "-o", f"-k {self.folder}{options}", "-w", "start")
+
+    def stop(self) -> None:
+        self.run("pg_ctl", "-D", self.folder, "-m", "immediate", "-w", "stop")
+
+    def run(self, program: str, *arguments: object) -> None:
+        done = self._account.run([self._binaries / program, *map(str, arguments)])
+        assert done.returncode == 0, done.stdout + (self.log.read_text() if self.log.exists() else "")
+
+    def hand_over(self, path: Path) -> None:
+        """To the server's user."""
+        os.chown(path, self._account.uid, self._account.gid)
+
+
+@contextmanager
+def running(cluster: Cluster, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Cluster]:
+    cluster.start(settings)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

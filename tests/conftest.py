@@ -1,0 +1,113 @@
+"""A real PostgreSQL for everything: one server a run, one migrated template, a clone for each test."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from service.db import migrate
+from tests.servers import ChosenServer, choose_server, docker_container
+
+# Set by the process that chose the server, read by the ones that xdist starts.
+SERVER_URL, SERVER_WORDS = "TEST_SERVER_URL_OF_THIS_RUN", "TEST_SERVER_WORDS_OF_THIS_RUN"
+TEMPLATE = "queuestats_template"
+_chosen: list[AbstractContextManager[ChosenServer]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    _chosen.append(choose_server(os.environ, docker_container))
+    server = _chosen[0].__enter__()
+    version = asyncio.run(_on(server.url, "SHOW server_version"))
+    os.environ[SERVER_URL], os.environ[SERVER_WORDS] = server.url, f"PostgreSQL {version}: {server.words}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    while _chosen:
+        _chosen.pop().__exit__(None, None, None)
+        del os.environ[SERVER_URL], os.environ[SERVER_WORDS]
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return os.environ.get(SERVER_WORDS, "no PostgreSQL")
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """A database of one test, migrated and empty."""
+
+    __test__ = False
+
+    name: str
+    owner_url: str
+    service_url: str
+
+
+def url_of(server_url: str, database: str, user: str | None = None, password: str = "service") -> str:
+    """The address of another database on the same server, as another user."""
+    parts = urlsplit(server_url)
+    login, at, host = parts.netloc.rpartition("@")
+    if user is not None:
+        login = f"{user}:{password}" if ":" in login else user
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{host}", path=f"/{database}"))
+
+
+async def _on(url: str, *statements: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return [await connection.fetchval(each) for each in statements][-1]
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """A role that may create databases and roles, on the server of this run."""
+    return os.environ[SERVER_URL]
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """The name of a migrated database that nobody connects to; each xdist worker has its own."""
+    name = f"{TEMPLATE}_{uuid.uuid4().hex[:12]}"
+    asyncio.run(_on(server_url, f"CREATE DATABASE {name}"))
+    asyncio.run(migrate(url_of(server_url, name), url_of(server_url, name, "queuestats_service")))
+    yield name
+    asyncio.run(_on(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def empty_database(server_url: str) -> AsyncIterator[TestDatabase]:
+    """A database without any schema."""
+    async for database in _database(server_url, "template1"):
+        yield database
+
+
+@pytest.fixture
+async def database(server_url: str, template: str) -> AsyncIterator[TestDatabase]:
+    """A migrated, empty database."""
+    async for database in _database(server_url, template):
+        yield database
+
+
+async def _database(server_url: str, template: str) -> AsyncIterator[TestDatabase]:
+    name = f"queuestats_test_{uuid.uuid4().hex[:12]}"
+    await _on(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
+    await _on(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def owner(database: TestDatabase) -> AsyncIterator[Any]:
+    """A connection as the database's owner."""
+    connection = await asyncpg.connect(database.owner_url)
+    yield connection
+    await connection.close()

@@ -1,0 +1,44 @@
+"""What the counters' tests share: the service's pool, and as many connections as a test needs."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Database
+from tests.conftest import TestDatabase, url_of
+
+Connect = Callable[[], Awaitable[Any]]
+
+
+@pytest.fixture
+async def service(database: TestDatabase) -> AsyncIterator[Database]:
+    """The database as the service's role reaches it, on one connection."""
+    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def connect(database: TestDatabase) -> AsyncIterator[Connect]:
+    """Opens connections as the database's owner; they end with the test."""
+    opened: list[Any] = []
+
+    async def open_one() -> Any:
+        opened.append(await asyncpg.connect(database.owner_url))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        await each.close()
+
+
+@pytest.fixture
+async def superuser(database: TestDatabase) -> AsyncIterator[Any]:
+    """A connection that may do everything; skips where this server lets us have none."""
+    try:
+        connection = await asyncpg.connect(url_of(database.owner_url, database.name, "postgres"))
+    except asyncpg.PostgresError as error:
+        pytest.skip(f"no superuser here: {type(error).__name__}")
+    yield connection
+    await connection.close()

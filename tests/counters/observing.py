@@ -1,0 +1,84 @@
+"""What a snapshot holds: the service's answers in it, a recount of the messages in it, and the difference."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from service.db import Database, Statement
+from service.model import Grouping, StatsQuery, StatsRow
+from service.row_sets import RowSets, row_set
+from service.stats import ask, report
+
+
+class OneConnection:
+    """Stands in for the service's pool: its questions run on one connection, in whatever transaction that one is."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, asked: Statement, **parameters: Any) -> Any:
+        return await self._connection.fetch(asked.sql, *asked.bind(parameters))
+
+    fetch_scan = fetch
+
+
+def on(connection: Any) -> Database:
+    return cast(Database, OneConnection(connection))
+
+
+async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
+    """What the service answers in the connection's snapshot."""
+    return list((await ask(on(connection), query)).rows)
+
+
+async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
+    """The same for many, those of a kind in one statement, as the service asks for those who wait together."""
+    wanted = list(dict.fromkeys(row_set(query) for query in queries))
+    rows = dict(zip(wanted, await RowSets(database).read(wanted), strict=True))
+    return [list(report(query, rows[row_set(query)]).rows) for query in queries]
+
+
+async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
+    """The definition of the truth, in the connection's snapshot."""
+    asked, parameters = row_set(query).in_messages()
+    found = await connection.fetch(asked.sql, *asked.bind(parameters))
+    return list(report(query, [StatsRow(*each) for each in found]).rows)
+
+
+def every_question(
+    sender_ids: Iterable[int], account_ids: Iterable[int], campaign_ids: Iterable[int], isps: Iterable[str]
+) -> list[StatsQuery]:
+    """All groupings with all combinations of these filters, and of none."""
+    filters = ((None, *account_ids), (None, *campaign_ids), (None, *isps))
+    return [StatsQuery(*each) for each in itertools.product(sender_ids, *filters, Grouping)]
+
+
+@asynccontextmanager
+async def snapshot(connection: Any) -> AsyncIterator[Any]:
+    """A REPEATABLE READ transaction in which messages may be compared with counters.
+
+    The lock comes before the snapshot: TRUNCATE empties a table for older snapshots too.
+    """
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("LOCK TABLE messages IN ACCESS SHARE MODE")
+        yield connection
+
+
+async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
+    """The differences that `audit` finds, in its order."""
+    async with snapshot(connection):
+        return [dict(row) for row in await connection.fetch("SELECT * FROM audit($1)", sender_id)]
+
+
+async def fold(
+    connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_rolling: bool = False
+) -> Any:
+    """One fold: its row, or None where another one was at work. `is_rolling` rolls every hot sender's generation."""
+    roll_after = "'0'" if is_rolling else "NULL"
+    return await connection.fetchrow(f"SELECT * FROM fold($1, $2, {roll_after})", max_deltas, mark_every)
+
+
+async def row_count(connection: Any, table: str) -> int:
+    found: int = await connection.fetchval(f"SELECT count(*) FROM {table}")
+    return found

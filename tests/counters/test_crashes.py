@@ -1,0 +1,189 @@
+"""Killed under load: a backend, the whole PostgreSQL, a folding client. Nothing that was committed is lost."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import migrate
+from service.model import Grouping, StatsQuery
+from tests.counters.crashing import CrashableServer, crashable_server
+from tests.counters.observing import answer, drift, fold, row_count
+from tests.oracle import Message, expected_rows
+
+# For a longer run: TEST_TIMES=20
+TIMES = int(os.environ.get("TEST_TIMES", "1"))
+CRASHES = 5 * TIMES
+WRITERS = 4
+# The driver is out of step where it has read the server's farewell, but not yet the end of the connection.
+OUT_OF_STEP = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, *OUT_OF_STEP)
+LATEST_FOLD = "SELECT max(written_by::text::bigint) FROM horizons"
+NUMBERS = itertools.count(1)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 90 * TIMES), pytest.mark.xdist_group("crashes")]
+
+
+class Ledger:
+    """What one writer knows of its messages: which are in, and which may be in or out since the connection broke."""
+
+    def __init__(self, sender_id: int) -> None:
+        self.sender_id = sender_id
+        self.known: set[int] = set()
+        self.open: set[int] = set()
+        self.commits = 0
+
+    async def write(self, connection: Any, chance: random.Random) -> None:
+        coming = {next(NUMBERS) for _ in range(chance.choice([1, 10]))}
+        going = set(random.Random(1).sample(sorted(self.known), k=len(self.known) // 3))
+        self.open = coming | going
+        async with connection.transaction():
+            await connection.execute(
+                "INSERT INTO messages (id, sender_id, campaign_id, recipient)"
+                " SELECT id, $2, id % 5, 'x' FROM unnest($1::bigint[]) AS id",
+                coming,
+                self.sender_id,
+            )
+            await connection.execute("DELETE FROM messages WHERE id = ANY ($1::bigint[])", going)
+            await connection.execute("UPDATE messages SET status = 'proc' WHERE sender_id = $1", self.sender_id)
+        self.known = self.known - going | coming
+        self.open = set()
+        self.commits += 1
+
+    def check(self, found: set[int]) -> None:
+        """All or nothing of the last transaction, and all of those before."""
+        assert found - self.open == self.known - self.open
+        self.known, self.open = found, set()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[CrashableServer]:
+    with crashable_server() as started:
+        yield started
+
+
+@pytest.fixture
+async def crashing(server: CrashableServer, request: pytest.FixtureRequest) -> str:
+    """The name of a migrated database on the server that will crash."""
+    name = f"crashing_{next(NUMBERS)}"
+    connection = await asyncpg.connect(server.url())
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    await migrate(server.url(name), server.url(name, "queuestats_service"))
+    return name
+
+
+async def repeat_until_it_breaks(url: str, step: Callable[[Any], Awaitable[Any]]) -> None:
+    with suppress(*GONE):
+        connection = await asyncpg.connect(url)
+        try:
+            while True:
+                await step(connection)
+        finally:
+            connection.terminate()
+
+
+async def fold_some(connection: Any, chance: random.Random) -> None:
+    await fold(connection, chance.choice([3, 20_000]), 0.001, is_rolling=chance.random() < 0.3)
+
+
+async def crash(server: CrashableServer, name: str, how: str) -> None:
+    if how == "the whole PostgreSQL":
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        return
+    connection = await reconnect(server.url(name))
+    # Whoever is in the middle of a statement, else anybody: the server ends all the others itself.
+    what = "fold(" if how == "a folding backend" else "messages"
+    pid = await connection.fetchval(
+        "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+        " ORDER BY strpos(query, $2) > 0 DESC, state = 'active' DESC LIMIT 1",
+        name,
+        what,
+    )
+    os.kill(pid, signal.SIGKILL)
+    connection.terminate()
+
+
+async def reconnect(url: str) -> Any:
+    """Waits for the server to have recovered."""
+    for _ in range(300):
+        try:
+            return await asyncpg.connect(url)
+        except GONE:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the server did not come back")
+
+
+async def check(connection: Any, ledgers: list[Ledger]) -> None:
+    assert await drift(connection) == []
+    rows = await connection.fetch("SELECT id, sender_id, campaign_id, status FROM messages")
+    for ledger in ledgers:
+        ledger.check({row["id"] for row in rows if row["sender_id"] == ledger.sender_id})
+        mine = [Message(row["sender_id"], 0, row["campaign_id"], "", row["status"]) for row in rows]
+        for grouping in Grouping:
+            query = StatsQuery(ledger.sender_id, grouping=grouping)
+            assert await answer(connection, query) == expected_rows(mine, query)
+
+
+@pytest.mark.parametrize("how", ["a writing backend", "a folding backend", "the whole PostgreSQL"])
+async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
+    server: CrashableServer, crashing: str, how: str
+) -> None:
+    url, ledgers = server.url(crashing), [Ledger(number) for number in range(1, WRITERS + 1)]
+    for number in range(CRASHES):
+        chance = random.Random(number)
+        steps = [*(ledger.write for ledger in ledgers), fold_some, fold_some]
+        load = [repeat_until_it_breaks(url, partial(step, chance=chance)) for step in steps]
+        working = asyncio.gather(*load)
+        await asyncio.sleep(0.4 + chance.random() / 2)
+        await crash(server, crashing, how)
+        await asyncio.wait_for(working, 30)
+        connection = await reconnect(url)
+        await check(connection, ledgers)
+        await connection.close()
+
+    assert min(ledger.commits for ledger in ledgers) > CRASHES
+    connection = await reconnect(url)
+    while (await fold(connection, is_rolling=True))["is_more"]:
+        pass
+    await check(connection, ledgers)
+    assert await row_count(connection, "deltas") == 0
+    await connection.close()
+
+
+async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableServer, crashing: str) -> None:
+    url, ledger = server.url(crashing), Ledger(1)
+    writer = await asyncpg.connect(url)
+    for number in range(CRASHES):
+        chance, client = random.Random(number), server.psql(crashing)
+        assert client.stdin is not None
+        client.stdin.write(b"BEGIN; SELECT * FROM fold(5, 0.001, '0'); SELECT pg_sleep(0.002); COMMIT;\n" * 500)
+        client.stdin.flush()
+        before = await writer.fetchval(LATEST_FOLD)
+        while await writer.fetchval(LATEST_FOLD) == before:
+            await ledger.write(writer, chance)
+        for _ in range(chance.randrange(20)):
+            await ledger.write(writer, chance)
+        client.kill()
+        await asyncio.to_thread(client.wait)
+        client.stdin.close()
+        await check(writer, [ledger])
+
+    # Its backend ends by itself, and lets go of the folder's lock.
+    for _ in range(300):
+        found = await fold(writer, is_rolling=True)
+        if found and not found["is_more"]:
+            break
+        await asyncio.sleep(0.05)
+    assert await row_count(writer, "deltas") == 0
+    await check(writer, [ledger])
+    await writer.close()

@@ -1,0 +1,141 @@
+"""Messages changed behind the triggers' back: `audit` names every difference, `rebuild` mends them under load."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from service.model import StatsQuery
+from tests.counters.conftest import Connect
+from tests.counters.load import fold_until, insert_many, take, write_until
+from tests.counters.observing import answer, drift, fold, row_count
+from tests.oracle import Message, insert
+
+QUEUE = [
+    Message(1, 7, 9, "Gmail", "new"),
+    Message(1, 7, 9, "Gmail", "proc"),
+    Message(1, 8, 0, "", "new"),
+    Message(2, 7, 9, "Gmail", "hold"),
+]
+# GROUPING(account_id, campaign_id, isp) of the rows in which one message is counted.
+GROUPINGS = range(8)
+
+
+@pytest.fixture
+async def filled(connect: Connect) -> Any:
+    """Some of it folded, some pending."""
+    connection = await connect()
+    await insert(connection, QUEUE[:2])
+    await fold(connection, mark_every=0.001)
+    await insert(connection, QUEUE[2:])
+    return connection
+
+
+async def unseen(connection: Any, statement: str, how: str) -> None:
+    """Runs a statement while no trigger fires."""
+    async with connection.transaction():
+        if how == "replica":
+            await connection.execute("SET LOCAL session_replication_role = replica")
+            await connection.execute(statement)
+        else:
+            await connection.execute(f"ALTER TABLE messages DISABLE TRIGGER {how}")
+            await connection.execute(statement)
+            await connection.execute(f"ALTER TABLE messages ENABLE TRIGGER {how}")
+
+
+@pytest.mark.parametrize("how", ["replica", "ALL", "USER"])
+async def test_a_status_changed_unseen_is_named_with_its_sender_grouping_keys_and_values(
+    filled: Any, superuser: Any, how: str
+) -> None:
+    await unseen(superuser, "UPDATE messages SET status = 'hold' WHERE sender_id = 1 AND account_id = 8", how)
+    found = {each["grouping"]: each for each in await drift(filled)}
+
+    assert {each["sender_id"] for each in found.values()} == {1}
+    assert set(found) == set(GROUPINGS)
+    finest, coarsest = found[0], found[7]
+    assert (finest["account_id"], finest["campaign_id"], finest["isp"]) == (8, 0, "")
+    assert (finest["counted_new"], finest["counted_hold"]) == (0, 1)
+    assert (finest["kept_new"], finest["kept_hold"]) == (1, 0)
+    assert (coarsest["counted_new"], coarsest["kept_new"], coarsest["counted_hold"]) == (1, 2, 1)
+    assert await drift(filled, 1) == list(found.values())
+    assert await drift(filled, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "senders"),
+    [
+        ("DELETE FROM messages WHERE sender_id = 2", {2}),
+        ("INSERT INTO messages (sender_id, recipient) VALUES (3, 'x')", {3}),
+        ("UPDATE messages SET sender_id = 2 WHERE account_id = 8", {1, 2}),
+        ("UPDATE messages SET isp = 'gmail' WHERE status = 'proc'", {1}),
+        ("UPDATE messages SET attempts = attempts + 1", set()),
+        ("TRUNCATE messages", {1, 2}),
+    ],
+)
+async def test_whatever_was_done_unseen_is_found_and_mended(
+    filled: Any, connect: Connect, statement: str, senders: set[int]
+) -> None:
+    await unseen(filled, statement, "USER")
+    assert {each["sender_id"] for each in await drift(filled)} == senders
+
+    await filled.execute("SELECT rebuild()")
+    assert await drift(filled) == []
+    await filled.execute("UPDATE messages SET status = 'retry'")
+    await fold(filled, mark_every=0.001, is_rolling=True)
+    assert await drift(filled) == []
+
+
+async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> None:
+    await unseen(filled, "DELETE FROM messages", "USER")
+    await filled.execute("SELECT rebuild(1)")
+
+    assert {each["sender_id"] for each in await drift(filled)} == {2}
+    (row,) = await answer(filled, StatsQuery(1))
+    assert row.total == 0
+    await fold(filled, mark_every=0.001)
+    assert await drift(filled, 1) == []
+
+
+@pytest.mark.parametrize("table", ["deltas", "counters"])
+async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> None:
+    await filled.execute(f"UPDATE {table} SET new = new + 1 WHERE sender_id = 1")
+    found = await drift(filled)
+
+    assert found
+    assert all(each["kept_new"] > each["counted_new"] for each in found)
+    await fold(filled)
+    assert await drift(filled) != []
+    await filled.execute("SELECT rebuild()")
+    assert await drift(filled) == []
+
+
+async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
+    """Below zero is a difference like any other, and stays one until it is mended."""
+    await fold(filled)
+    await unseen(filled, "INSERT INTO messages (sender_id, recipient) VALUES (3, 'x'), (3, 'x')", "USER")
+    await filled.execute("DELETE FROM messages WHERE sender_id = 3")
+    await fold(filled)
+
+    assert [each["kept_new"] for each in await drift(filled)] == [-2] * 8
+    assert await row_count(filled, "counters WHERE new < 0") == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sender_id", [1, None])
+async def test_it_is_mended_while_writers_write_and_folders_fold(connect: Connect, sender_id: int | None) -> None:
+    mending, done = await connect(), asyncio.Event()
+    await insert(mending, QUEUE * 50)
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(write_until(done, await connect(), (insert_many, take), random.Random(number)))
+        group.create_task(fold_until(done, await connect(), random.Random(3)))
+        for _ in range(10):
+            await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
+            await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
+            assert {each["sender_id"] for each in await drift(mending)} == {1}
+            await mending.execute("SELECT rebuild($1)", sender_id)
+            assert await drift(mending) == []
+        done.set()
+
+    assert await drift(mending) == []

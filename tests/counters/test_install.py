@@ -1,0 +1,151 @@
+"""The counters come to a database that is being written to: nobody waits for long, and no answer is ever wrong."""
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import migrate
+from service.model import Grouping, StatsQuery
+from tests.conftest import TestDatabase
+from tests.counters.load import SENDERS, WRITERS, fold_until, new_rows, write_until
+from tests.counters.observing import answer, drift, scanned, snapshot
+from tests.db.test_migrations import go
+
+BEFORE_THE_COUNTERS = "20261123_01"
+# What the issue allows is 200 ms; the rest is for a machine that is busy with other tests.
+LONGEST_WAIT_SECONDS = 0.2 + 0.8
+LONG_TRANSACTION_SECONDS = 3.0
+# What a service that is newer than the database answers with 503.
+NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError)
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Seen:
+    """How often the answer was compared with a scan in its snapshot, by whether the counters stood."""
+
+    compared: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+    wrong: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+async def old_database(empty_database: TestDatabase) -> TestDatabase:
+    """Of the release before, filled."""
+    await go(empty_database.owner_url, BEFORE_THE_COUNTERS)
+    connection = await asyncpg.connect(empty_database.owner_url)
+    await connection.execute(new_rows(random.Random(1), 30_000))
+    await connection.close()
+    return empty_database
+
+
+async def watch_until(done: asyncio.Event, url: str, seen: Seen) -> None:
+    connection, chance = await asyncpg.connect(url), random.Random(1)
+    while not done.is_set():
+        query = StatsQuery(chance.choice(SENDERS), campaign_id=2, grouping=chance.choice(list(Grouping)))
+        with suppress(*NOT_MIGRATED):
+            async with snapshot(connection):
+                stands = await connection.fetchval("SELECT EXISTS (SELECT FROM baseline)")
+                answered, truth = await answer(connection, query), await scanned(connection, query)
+                seen.compared[stands] += 1
+                if answered != truth:
+                    seen.wrong.append((stands, query, answered, truth))
+        await asyncio.sleep(0.005)
+    await connection.close()
+
+
+async def time_writes_until(done: asyncio.Event, url: str) -> float:
+    """Single rows, one after the other; how long the slowest took, in seconds."""
+    connection, slowest = await asyncpg.connect(url), 0.0
+    while not done.is_set():
+        began = time.monotonic()
+        await connection.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
+        slowest = max(slowest, time.monotonic() - began)
+        await asyncio.sleep(0.002)
+    await connection.close()
+    return slowest
+
+
+async def hold_messages(url: str) -> None:
+    """A long transaction that wrote."""
+    connection = await asyncpg.connect(url)
+    async with connection.transaction():
+        await connection.execute("UPDATE messages SET status = 'hold' WHERE id = 1")
+        await asyncio.sleep(LONG_TRANSACTION_SECONDS)
+        await connection.execute("UPDATE messages SET status = 'retry' WHERE id = 2")
+    await connection.close()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_installed_under_load_no_answer_is_wrong_no_count_is_lost_and_no_writer_waits(
+    old_database: TestDatabase, is_held: bool
+) -> None:
+    url, seen, done = old_database.owner_url, Seen(), asyncio.Event()
+    connections = [await asyncpg.connect(url) for _ in range(4)]
+    async with asyncio.TaskGroup() as group:
+        timing = group.create_task(time_writes_until(done, url))
+        for number, kinds in enumerate(WRITERS[:4]):
+            group.create_task(write_until(done, connections[number], kinds, random.Random(number)))
+        watching = group.create_task(watch_until(done, url, seen))
+        holding = group.create_task(hold_messages(url)) if is_held else None
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        await migrate(url, old_database.service_url)
+        took = time.monotonic() - began
+        await asyncio.sleep(0.5)
+        done.set()
+    for each in connections:
+        await each.close()
+
+    assert watching.done()
+    assert holding is None or took > LONG_TRANSACTION_SECONDS - 1
+    assert seen.wrong == []
+    assert seen.compared[True] > 0
+    assert not is_held or seen.compared[False] > 0
+    assert timing.result() < LONGEST_WAIT_SECONDS
+    await check_exact(url)
+
+
+async def test_folders_may_run_before_the_first_count_is_done(old_database: TestDatabase) -> None:
+    """As they do in a service that was started first."""
+    url, done = old_database.owner_url, asyncio.Event()
+
+    async def fold_when_possible() -> None:
+        connection = await asyncpg.connect(url)
+        while not done.is_set():
+            with suppress(*NOT_MIGRATED):
+                await fold_until(done, connection, random.Random(1))
+            await asyncio.sleep(0.01)
+        await connection.close()
+
+    writer = await asyncpg.connect(url)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(write_until(done, writer, WRITERS[0] + WRITERS[3], random.Random(1)))
+        group.create_task(fold_when_possible())
+        await migrate(url, old_database.service_url)
+        await asyncio.sleep(0.3)
+        done.set()
+    await writer.close()
+    await check_exact(url)
+
+
+async def test_migrated_twice_at_once_and_again_it_stays_exact(old_database: TestDatabase) -> None:
+    await asyncio.gather(*(migrate(old_database.owner_url, old_database.service_url) for _ in range(2)))
+    await migrate(old_database.owner_url, old_database.service_url)
+    await check_exact(old_database.owner_url)
+
+
+async def check_exact(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    assert await drift(connection) == []
+    for sender_id in SENDERS:
+        (row,) = await answer(connection, StatsQuery(sender_id))
+        assert row.total == await connection.fetchval("SELECT count(*) FROM messages WHERE sender_id = $1", sender_id)
+        assert row.total > 0
+    await connection.close()

@@ -1,0 +1,163 @@
+"""How the counters are read: by index, whatever the tables hold, was asked before, and an old snapshot pins."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Database, statement
+from service.model import Grouping, StatsQuery
+from service.resources import sql_path
+from service.stats import ask
+from tests.conftest import TestDatabase
+from tests.counters.conftest import Connect
+from tests.counters.observing import fold
+
+WIDE_SENDER, NARROW_SENDER = 1, 2
+# The server prepares a plan for all callers from the sixth call on.
+CALLS_BEFORE_A_GENERIC_PLAN = 6
+FILL = """
+INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
+SELECT $1, n % 50, n % 997, 'isp ' || n % 7, 'x' FROM generate_series(1, $2::integer) AS n
+"""
+VALUES = {"bigint": "2", "text": "'isp 3'", "bigint[]": "'{2, 1}'", "text[]": "'{isp 3, isp 4}'"}
+READING = [path for path in sorted(sql_path("queries").rglob("*.sql")) if "public.read_" in path.read_text("utf-8")]
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes_of(child)
+
+
+async def explain(connection: Any, name: str, values: list[str], options: str = "") -> dict[str, Any]:
+    """The plan for these very values, or with a generic plan where the session's settings ask for it."""
+    asked = statement(name)
+    types = ", ".join(asked.types[each] for each in asked.order)
+    await connection.execute(f"PREPARE asked ({types}) AS {asked.sql}")
+    answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON{options}) EXECUTE asked ({', '.join(values)})")
+    await connection.execute("DEALLOCATE asked")
+    plan: dict[str, Any] = json.loads(answer)[0]["Plan"]
+    return plan
+
+
+def literals(name: str, is_filtered: bool) -> list[str]:
+    """Values for a statement's parameters; the filters that may be left out are, or are not."""
+    asked = statement(name)
+    needed = {"sender_id", *(("account_id",) if "of_account" in name else ("isp",) if "of_isp" in name else ())}
+    types = [(each, asked.types[each]) for each in asked.order]
+    return [VALUES[type_] if is_filtered or "[]" in type_ or each in needed else "NULL" for each, type_ in types]
+
+
+@pytest.mark.parametrize("path", READING, ids=lambda path: str(path.relative_to(sql_path("queries"))))
+@pytest.mark.parametrize("state", ["empty", "filled", "analysed", "analysed when empty"])
+async def test_no_plan_reads_a_whole_table_of_counts(
+    connect: Connect, database: TestDatabase, path: Path, state: str
+) -> None:
+    connection = await connect()
+    name = str(path.relative_to(sql_path()).with_suffix(""))
+    if state == "analysed when empty":
+        await connection.execute("ANALYZE counters, deltas, horizons")
+    if state != "empty":
+        await connection.execute(FILL, WIDE_SENDER, 5000)
+        await fold(connection, mark_every=0.001)
+        await connection.execute(FILL, NARROW_SENDER, 50)
+    if state == "analysed":
+        await connection.execute("VACUUM ANALYZE counters, deltas, horizons")
+    # Its settings are part of the plan.
+    service = await asyncpg.connect(database.service_url)
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await service.execute(f"SET plan_cache_mode = {mode}")
+        for is_filtered in (True, False):
+            plan = await explain(service, name, literals(name, is_filtered))
+            scans = {(node["Node Type"], node["Relation Name"]) for node in nodes_of(plan) if "Relation Name" in node}
+            assert {table for _, table in scans} >= {"counters", "deltas"}
+            assert scans & {("Seq Scan", "counters"), ("Seq Scan", "deltas")} == set(), (mode, is_filtered)
+    await service.close()
+
+
+@pytest.fixture
+async def filled(database: TestDatabase, connect: Connect) -> Any:
+    connection = await connect()
+    await connection.execute(FILL, WIDE_SENDER, 20_000)
+    while (await fold(connection, mark_every=0.001))["is_more"]:
+        pass
+    await connection.execute(FILL, WIDE_SENDER, 1000)
+    await connection.execute(FILL, NARROW_SENDER, 20)
+    await connection.execute("VACUUM ANALYZE counters, deltas, horizons, messages")
+    return connection
+
+
+async def scans_of(service: Database, observer: Any) -> dict[str, int]:
+    async with service.connection() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+    found = await observer.fetch("SELECT relname, seq_scan FROM pg_stat_all_tables WHERE schemaname = 'public'")
+    return {each["relname"]: each["seq_scan"] for each in found if each["relname"] in ("counters", "deltas")}
+
+
+@pytest.mark.parametrize("grouping", Grouping)
+async def test_after_wide_calls_on_the_same_connection_a_narrow_one_still_goes_by_index(
+    filled: Any, service: Database, grouping: Grouping
+) -> None:
+    before = await scans_of(service, filled)
+    for _ in range(CALLS_BEFORE_A_GENERIC_PLAN):
+        await ask(service, StatsQuery(WIDE_SENDER, grouping=grouping))
+    for account_id, campaign_id, isp in itertools.product((None, 1), (None, 2), (None, "isp 3")):
+        await ask(service, StatsQuery(NARROW_SENDER, account_id, campaign_id, isp, grouping))
+
+    assert await scans_of(service, filled) == before
+
+
+def blocks(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("queries/total", ["1", "NULL", "NULL", "NULL"]),
+        ("queries/total", ["1", "NULL", "2", "NULL"]),
+        ("queries/total", ["1", "3", "3", "'isp 3'"]),
+        ("queries/account", ["1", "2", "NULL"]),
+        ("queries/isp", ["1", "NULL", "2"]),
+        ("queries/isp", ["1", "NULL", "NULL"]),
+    ],
+)
+async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender_has(
+    filled: Any, database: TestDatabase, name: str, values: list[str]
+) -> None:
+    await fold(filled, mark_every=0.001)
+    await filled.execute("VACUUM counters, deltas, horizons")
+    # Its settings are part of the plan.
+    service = await asyncpg.connect(database.service_url)
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        await service.execute(f"SET plan_cache_mode = {mode}")
+        asked = statement(name)
+        given = [values[list(asked.types).index(each)] for each in asked.order]
+        assert blocks(await explain(service, name, given, ", ANALYZE, BUFFERS")) < 120
+    await service.close()
+
+
+async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_after_them(connect: Connect) -> None:
+    old, connection = await connect(), await connect()
+    values = ["1", "NULL", "NULL", "NULL"]
+    await connection.execute(FILL, WIDE_SENDER, 100)
+    await fold(connection, mark_every=0.001)
+    async with old.transaction(isolation="repeatable_read"):
+        await old.fetch("SELECT FROM counters, deltas, horizons LIMIT 1")
+        before = blocks(await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS"))
+        for number in range(40):
+            await connection.execute(FILL, WIDE_SENDER, 500)
+            await connection.execute("DELETE FROM messages WHERE sender_id = 1 AND id % 2 = 0")
+            await fold(connection, mark_every=0.001, is_rolling=number % 10 == 0)
+        # A second reader after the first one: it may mark index entries that nobody needs, if nobody does.
+        await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS")
+        after = blocks(await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS"))
+        pinned = await connection.fetchval("SELECT pg_relation_size('deltas') / 8192")
+
+    # Versions of the sender's own few rows are read, up to the last roll; not the thousands of dead deltas.
+    assert before + 2 * after < pinned

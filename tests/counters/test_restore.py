@@ -1,0 +1,103 @@
+"""Counts that were copied elsewhere: a transaction id means nothing in another cluster."""
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.model import StatsQuery
+from tests.conftest import TestDatabase, url_of
+from tests.counters.conftest import Connect
+from tests.counters.observing import answer, drift, fold, row_count
+from tests.counters.programs import program
+
+INSERT = (
+    "INSERT INTO messages (sender_id, campaign_id, recipient) SELECT 1, n % 3, 'x' FROM generate_series(1, $1) AS n"
+)
+
+
+async def total(connection: Any) -> int:
+    (row,) = await answer(connection, StatsQuery(1))
+    return row.total
+
+
+@pytest.fixture
+async def folded(connect: Connect) -> Any:
+    """A hot sender: counters in two generations, a horizon, pending deltas."""
+    connection = await connect()
+    for _ in range(3):
+        await connection.execute(INSERT, 10)
+        await fold(connection, mark_every=0.001, is_rolling=True)
+    await connection.execute(INSERT, 10)
+    return connection
+
+
+@pytest.mark.parametrize("ahead", [-1, 10**6, 10**13])
+async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_believed(folded: Any, ahead: int) -> None:
+    """As in a cluster whose transactions are far behind those of the dumped one, or ahead."""
+    await folded.execute(
+        "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (horizon::text::bigint + $1)::text::xid8 AS horizon,"
+        f" generation, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, rolled_at FROM horizons"
+        .replace("$1", str(ahead))
+    )  # fmt: skip
+    await folded.execute("DELETE FROM horizons; INSERT INTO horizons SELECT * FROM dumped")
+    assert await total(folded) == 40
+    assert await drift(folded) == []
+
+    for _ in range(3):
+        await folded.execute(INSERT, 10)
+        await fold(folded, 2, 0.001, is_rolling=True)
+        assert await drift(folded) == []
+    while (await fold(folded, mark_every=0.001, is_rolling=True))["is_more"]:
+        pass
+    assert await total(folded) == 70
+    assert await row_count(folded, "deltas") == 0
+
+
+async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded(folded: Any) -> None:
+    await folded.execute("UPDATE deltas SET xid = '9000000000000'")
+    await fold(folded, 1, 0.001)
+    assert await drift(folded) == []
+    for _ in range(3):
+        await folded.execute(INSERT, 10)
+        await fold(folded, mark_every=0.001, is_rolling=True)
+        assert await drift(folded) == []
+
+    assert await total(folded) == 70
+    assert await row_count(folded, "deltas") == 0
+
+
+def copy(source: str, target: str) -> None:
+    dumped = subprocess.run([program("pg_dump"), source], capture_output=True, check=True).stdout
+    # Owners and settings that another version does not know are skipped, as a DBA would.
+    subprocess.run([program("psql"), "--no-psqlrc", "--quiet", target], input=dumped, capture_output=True, check=True)
+
+
+@pytest.fixture
+async def restored(database: TestDatabase, server_url: str, folded: Any) -> AsyncIterator[Any]:
+    """Another database, with what pg_dump said of the first one."""
+    name = f"queuestats_restored_{uuid.uuid4().hex[:12]}"
+    await folded.execute(f"CREATE DATABASE {name}")
+    other = url_of(server_url, name)
+    await asyncio.to_thread(copy, database.owner_url, other)
+    connection = await asyncpg.connect(other)
+    yield connection
+    await connection.close()
+    await folded.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_dump_that_was_restored_is_exact_and_goes_on_exact(restored: Any) -> None:
+    assert await total(restored) == 40
+    assert await drift(restored) == []
+    assert await restored.fetchval("SELECT count(*) FROM believed_horizons WHERE horizon > '0'") == 0
+
+    for _ in range(3):
+        await restored.execute(INSERT, 10)
+        await restored.execute("UPDATE messages SET status = 'hold' WHERE id % 5 = 0")
+        await fold(restored, 2, 0.001, is_rolling=True)
+        assert await drift(restored) == []
+    assert await total(restored) == 70

@@ -1,0 +1,142 @@
+"""TRUNCATE messages: it has no transition table, is not MVCC-safe, and comes at any moment."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.model import StatsQuery
+from tests.counters.conftest import Connect
+from tests.counters.observing import answer, drift, fold, row_count, snapshot
+
+INSERT = "INSERT INTO messages (sender_id, recipient) SELECT 1, 'x' FROM generate_series(1, $1)"
+
+
+async def total(connection: Any) -> int:
+    (row,) = await answer(connection, StatsQuery(1))
+    return row.total
+
+
+async def is_waiting(observer: Any, other: Any) -> None:
+    """Returns once the other connection waits for a lock."""
+    pid = other.get_server_pid()
+    while not await observer.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0 FROM pg_sleep(0.01)", pid):
+        continue
+
+
+async def test_it_clears_the_counters_with_the_messages_and_a_rollback_brings_both_back(connect: Connect) -> None:
+    connection = await connect()
+    await connection.execute(INSERT, 10)
+    await fold(connection, mark_every=0.001)
+    await connection.execute(INSERT, 5)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute("TRUNCATE messages")
+    assert await total(connection) == 0
+    await connection.execute(INSERT, 2)
+    assert await total(connection) == 2
+    await transaction.rollback()
+    assert await total(connection) == 15
+
+    await connection.execute("TRUNCATE messages RESTART IDENTITY")
+    assert await total(connection) == 0
+    assert [await row_count(connection, table) for table in ("counters", "deltas")] == [0, 0]
+    await connection.execute(INSERT, 3)
+    assert await total(connection) == 3
+
+
+async def test_racing_a_fold_it_waits_for_it_and_nothing_stays_counted(connect: Connect) -> None:
+    folder, other = await connect(), await connect()
+    await folder.execute(INSERT, 1000)
+    async with folder.transaction():
+        await fold(folder, mark_every=0.001)
+        truncating = asyncio.create_task(other.execute("TRUNCATE messages"))
+        await is_waiting(folder, other)
+    await truncating
+
+    assert await total(folder) == 0
+    assert await drift(folder) == []
+    assert await row_count(folder, "counters") == 0
+
+
+async def test_while_it_is_not_committed_a_fold_does_nothing_and_does_not_wait(connect: Connect) -> None:
+    folder, other = await connect(), await connect()
+    await folder.execute(INSERT, 1000)
+    async with other.transaction():
+        await other.execute("TRUNCATE messages")
+        assert await asyncio.wait_for(fold(folder), timeout=5) is None
+
+    await fold(folder)
+    assert await total(folder) == 0
+
+
+async def test_waiting_for_a_rebuild_it_still_ends_empty(connect: Connect) -> None:
+    rebuilding, other = await connect(), await connect()
+    await rebuilding.execute(INSERT, 1000)
+    async with rebuilding.transaction():
+        await rebuilding.execute("SELECT rebuild()")
+        truncating = asyncio.create_task(other.execute("TRUNCATE messages"))
+        await is_waiting(rebuilding, other)
+    await truncating
+
+    assert await total(other) == 0
+    assert await drift(other) == []
+
+
+async def test_a_rebuild_that_waits_for_it_counts_nothing(connect: Connect) -> None:
+    rebuilding, other = await connect(), await connect()
+    await rebuilding.execute(INSERT, 1000)
+    async with other.transaction():
+        await other.execute("TRUNCATE messages")
+        waiting = asyncio.create_task(rebuilding.execute("SELECT rebuild()"))
+        await is_waiting(other, rebuilding)
+        await other.execute(INSERT, 3)
+    await waiting
+
+    assert await total(other) == 3
+    assert await drift(other) == []
+
+
+async def test_an_audit_that_began_first_is_no_drift(connect: Connect) -> None:
+    auditor, other = await connect(), await connect()
+    await auditor.execute(INSERT, 1000)
+    await fold(auditor)
+    async with snapshot(auditor):
+        await auditor.fetchval("SELECT 1")
+        truncating = asyncio.create_task(other.execute("TRUNCATE messages"))
+        observer = await connect()
+        await is_waiting(observer, other)
+        assert await auditor.fetch("SELECT * FROM audit()") == []
+        assert await total(auditor) == 1000
+    await truncating
+    assert await drift(auditor) == []
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE parents CASCADE", "TRUNCATE messages, parents"])
+async def test_a_cascade_that_reaches_messages_clears_the_counters(connect: Connect, statement: str) -> None:
+    connection = await connect()
+    await connection.execute(
+        "CREATE TABLE parents (id bigint PRIMARY KEY);"
+        "ALTER TABLE messages ADD COLUMN parent_id bigint REFERENCES parents"
+    )
+    await connection.execute(INSERT, 10)
+    await connection.execute(statement)
+
+    assert await row_count(connection, "messages") == 0
+    assert await total(connection) == 0
+    assert await drift(connection) == []
+
+
+async def test_a_reader_is_answered_from_before_or_after_it_never_in_between(connect: Connect) -> None:
+    """It is committed while the reader waits for the tables."""
+    writer, reader = await connect(), await connect()
+    await writer.execute(INSERT, 1000)
+    await fold(writer, mark_every=0.001)
+    for _ in range(3):  # the reader's statements are prepared by now
+        assert await total(reader) == 1000
+    async with writer.transaction():
+        await writer.execute("TRUNCATE messages")
+        await writer.execute(INSERT, 7)
+        asking = asyncio.create_task(total(reader))
+        await is_waiting(writer, reader)
+    assert await asking == 7

@@ -1,0 +1,56 @@
+"""A queue of realistic skew for the tests of plans: fresh, and after heavy churn."""
+
+from typing import Any
+
+import asyncpg
+
+from service.db import statement
+from service.seed import SeedPlan, seed
+from tests.conftest import TestDatabase
+
+MESSAGES, SENDERS = 50_000, 400
+# They have some 9 %, 1 % and 0.7 % of all messages.
+LARGE_SENDER, MIDDLE_SENDER, EXAMPLE_SENDER = 1, 5, 119
+# Single-row statements of the example's sender that are not folded.
+PENDING_DELTAS = 40
+
+# Of one message in fifty, and back: five rounds are a tenth of all.
+CHURN = (
+    "UPDATE messages SET status = 'hold' WHERE id % 50 = $1 AND status IN ('new', 'proc', 'retry')",
+    "UPDATE messages SET status = 'retry' WHERE id % 50 = $1 AND status = 'hold'",
+)
+CHURN_ROUNDS = 5
+ADD_ONE = (
+    "INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient) VALUES ($1, 306, 4591, 'Gmail', 'x')"
+)
+
+
+async def fill(database: TestDatabase) -> None:
+    """Seeded, folded, vacuumed; some deltas wait."""
+    owner = await asyncpg.connect(database.owner_url)
+    await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
+    await seed(owner, SeedPlan(MESSAGES, SENDERS), lambda done: None)
+    await fold(owner)
+    await owner.execute("VACUUM ANALYZE messages, counters, deltas, horizons")
+    for _ in range(PENDING_DELTAS):
+        await owner.execute(ADD_ONE, EXAMPLE_SENDER)
+    await owner.close()
+
+
+async def churn(database: TestDatabase) -> None:
+    """A tenth of the messages changes its status and changes it back, with a fold each time; nothing is vacuumed."""
+    owner = await asyncpg.connect(database.owner_url)
+    for table in ("messages", "counters", "deltas", "horizons"):
+        await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    for part in range(CHURN_ROUNDS):
+        for change in CHURN:
+            await owner.execute(change, part)
+            await fold(owner)
+    await owner.close()
+
+
+async def fold(owner: Any) -> None:
+    asked = statement("queries/fold")
+    values = asked.bind({"max_deltas": 20_000, "mark_every": 500.0, "roll_after": None})
+    while (await owner.fetchrow(asked.sql, *values))["is_more"]:
+        pass

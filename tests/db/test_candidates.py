@@ -1,0 +1,50 @@
+"""What was rejected still answers as its counterpart does, so that a pair can be timed again."""
+
+from typing import Any
+
+import pytest
+
+from service.db import Statement, statement
+from tests.oracle import Message, insert
+
+# A candidate, its counterpart, and what that is asked with besides.
+PAIRS = [
+    ("candidates/scan_per_shape/total", "scan/total", {"campaign_id": None, "isp": None}),
+    ("candidates/generation_any/account", "queries/account", {"campaign_id": None, "isp": None}),
+    ("candidates/numeric_sum/account_campaign", "queries/account_campaign", {}),
+    ("candidates/fine_rollup/total", "queries/total", {"account_id": None, "campaign_id": None, "isp": None}),
+    (
+        "candidates/group_by_status/total",
+        "scan/total",
+        {"account_id": None, "campaign_id": None, "isp": None},
+    ),
+]
+QUEUE = [
+    Message(119, account_id, campaign_id, isp, status)
+    for account_id, campaign_id in ((306, 4591), (306, 0), (307, 4914))
+    for isp, status in (("Gmail", "new"), ("Gmail", "hold"), ("", "retry"), ("Yahoo", "proc"))
+]
+
+
+async def rows(owner: Any, asked: Statement, given: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await owner.fetch(asked.sql, *asked.bind(given))]
+
+
+@pytest.mark.parametrize(
+    ("candidate", "counterpart", "more"), PAIRS, ids=lambda each: each if isinstance(each, str) else ""
+)
+async def test_a_candidate_answers_as_its_counterpart(
+    owner: Any, candidate: str, counterpart: str, more: dict[str, None]
+) -> None:
+    # Folded into the first generation, then into the second, then not at all.
+    fold = statement("queries/fold")
+    for part in (QUEUE[:6], QUEUE[6:9]):
+        await insert(owner, part)
+        await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001, "roll_after": None}))
+    await insert(owner, QUEUE[9:])
+
+    given = {"sender_id": 119, "account_id": 306}
+    mine = {name: given[name] for name in statement(candidate).types}
+    found = await rows(owner, statement(candidate), mine)
+    assert found
+    assert found == await rows(owner, statement(counterpart), mine | more)

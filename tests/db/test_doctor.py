@@ -1,0 +1,55 @@
+"""What doctor says of a healthy database, and of one in which something was broken on purpose."""
+
+from typing import Any
+
+import pytest
+
+from service.doctor import Severity, examine
+from tests.conftest import TestDatabase
+
+SERVICE = "queuestats_service"
+
+
+async def found(owner: Any) -> dict[str, Severity]:
+    return {each.check: each.severity for each in await examine(owner, SERVICE)}
+
+
+async def healthy(owner: Any) -> set[str]:
+    # The tests' server runs with fsync off, which doctor rightly minds.
+    return {check for check in await found(owner) if check != "durability"}
+
+
+async def test_a_fresh_database_has_nothing_to_mend(owner: Any) -> None:
+    assert await healthy(owner) == set()
+
+
+async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
+    is_forgetful = await owner.fetchval("SELECT current_setting('fsync') = 'off'")
+    assert (await found(owner)).get("durability") == (Severity.WARNING if is_forgetful else None)
+
+
+@pytest.mark.parametrize(
+    ("harm", "check", "severity"),
+    [
+        ("ALTER TABLE messages DISABLE TRIGGER messages_updated", "triggers", Severity.ERROR),
+        ("DROP TRIGGER messages_inserted ON messages", "triggers", Severity.ERROR),
+        ("DELETE FROM baseline", "baseline", Severity.WARNING),
+        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
+        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
+        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0), (1, 3, 0, 0, 0, '', 2, 0, 0, 0)", "groupings",
+         Severity.ERROR),
+        ("INSERT INTO deltas SELECT '1', 1, 0, 0, '', 0, 0, 0, 0 FROM generate_series(1, 6000)", "pending",
+         Severity.WARNING),
+        ("ALTER TABLE counters SET (autovacuum_enabled = off)", "autovacuum", Severity.ERROR),
+        ("DROP INDEX messages_sender_id_status", "indexes", Severity.ERROR),
+        (f"GRANT INSERT ON messages TO {SERVICE}", "role", Severity.WARNING),
+        ("DELETE FROM alembic_version", "schema", Severity.ERROR),
+    ],
+)  # fmt: skip
+async def test_what_is_broken_is_found(owner: Any, harm: str, check: str, severity: Severity) -> None:
+    await owner.execute(harm)
+    assert (await found(owner)).get(check) == severity
+
+
+async def test_extensions_that_are_missing_are_not_missed(database: TestDatabase, owner: Any) -> None:
+    assert not {"statements", "tuples"} & (await found(owner)).keys()

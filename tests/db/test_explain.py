@@ -1,0 +1,83 @@
+"""`explain`: the plan as the service gets it, and a warning where it is not the one intended."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import BadStatement, Database, statement
+from service.db.plans import plan_of
+from service.explain import explain
+from service.model import Grouping, StatsQuery
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+QUERY = StatsQuery(119, isp="it's \\ Gmail", grouping=Grouping.ACCOUNT)
+
+
+@pytest.fixture
+async def service(database: TestDatabase) -> AsyncIterator[Database]:
+    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+        yield opened
+
+
+async def prepared_by_us(service: Database) -> int:
+    async with service.connection() as connection:
+        left: int = await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE name = 'explained'")
+        return left
+
+
+@pytest.mark.parametrize("analyze", [False, True])
+async def test_a_look_up_is_shown_with_its_plan_for_all_values_and_leaves_nothing_behind(
+    service: Database, owner: Any, analyze: bool
+) -> None:
+    await insert(owner, [Message(119, isp="it's \\ Gmail")])
+    shown = await explain(service, QUERY, analyze=analyze, as_json=False)
+
+    assert shown.statement == "sql/queries/account.sql"
+    assert "sender_id = $1" in "\n".join(shown.plan)
+    assert shown.warnings == []
+    assert ("rows=1.00 loops" in shown.plan[0] or "rows=1 loops" in shown.plan[0]) is analyze
+    assert await prepared_by_us(service) == 0
+
+
+async def test_a_scan_is_shown_with_its_plan_for_these_values(service: Database, owner: Any) -> None:
+    await owner.execute("DELETE FROM baseline")
+    shown = await explain(service, QUERY, analyze=True, as_json=False)
+
+    assert shown.statement == "sql/scan/account.sql"
+    assert "sender_id = '119'::bigint" in "\n".join(shown.plan)
+
+
+async def test_a_missing_index_is_told(service: Database, owner: Any) -> None:
+    await owner.execute("DROP INDEX deltas_sender_id_xid")
+    shown = await explain(service, QUERY, analyze=False, as_json=True)
+
+    assert "The index deltas_sender_id_xid is missing or invalid: see queuestats doctor." in shown.warnings
+
+
+async def test_a_table_of_counts_that_is_read_as_a_whole_is_told(service: Database, owner: Any) -> None:
+    await owner.execute("DROP INDEX counters_by_isp, counters_by_account")
+    shown = await explain(service, QUERY, analyze=False, as_json=True)
+
+    assert "counters is read as a whole." in shown.warnings
+
+
+async def test_a_plan_that_fails_leaves_nothing_behind(service: Database, owner: Any) -> None:
+    asked = statement("queries/account")
+    with pytest.raises(asyncpg.PostgresError):
+        await plan_of(
+            service, asked, {"sender_id": "x", "campaign_id": None, "isp": None}, analyze=False, is_scan=False
+        )
+
+    assert await prepared_by_us(service) == 0
+
+
+@pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"sender_id": 1, "campaign_id": 1, "isp": "x", "more": 1}])
+async def test_a_parameter_that_is_missing_or_too_many_is_named(service: Database, given: dict[str, Any]) -> None:
+    with pytest.raises(BadStatement) as caught:
+        await plan_of(service, statement("queries/account"), given, analyze=False, is_scan=False)
+
+    wrong = given.keys() ^ {"sender_id", "campaign_id", "isp"}
+    assert str(caught.value).rpartition(": ")[2] == ", ".join(sorted(wrong))

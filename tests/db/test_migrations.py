@@ -1,0 +1,233 @@
+"""The schema on its way up and down, and what else may happen meanwhile."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from service.db import connect, migrate
+from service.db.migrate import (
+    LOCK_TIMEOUT_SECONDS,
+    MIGRATION_LOCK,
+    alembic_config,
+    changing_schema,
+    pending_changes,
+    revisions,
+    with_alembic,
+)
+from service.errors import CommandError
+from service.tables import metadata
+from tests.catalog import objects_of, tables_of
+from tests.conftest import TestDatabase
+
+OLDEST_FIRST = revisions()[::-1]
+
+
+async def alembic(url: str, work: Callable[[Config], None]) -> None:
+    config = alembic_config()
+
+    def on(connection: Any) -> None:
+        config.attributes["connection"] = connection
+        work(config)
+
+    async with changing_schema(url) as connection:
+        await with_alembic(connection, on)
+
+
+async def go(url: str, revision: str) -> None:
+    step = command.downgrade if revision == "base" or revision.startswith("-") else command.upgrade
+    await alembic(url, lambda config: step(config, revision))
+
+
+@asynccontextmanager
+async def transaction_of_another(url: str, statement: str) -> AsyncIterator[None]:
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(statement)
+    yield
+    await transaction.rollback()
+    await connection.close()
+
+
+async def test_up_down_and_up_again_ends_the_same(empty_database: TestDatabase) -> None:
+    url = empty_database.owner_url
+    before = await objects_of(url)
+    await go(url, "head")
+    up = await tables_of(url), await objects_of(url)
+    await go(url, "base")
+    down = await objects_of(url)
+    await go(url, "head")
+
+    assert {name for name, _ in down - before if not name.lstrip("_").startswith("alembic_version")} == set()
+    assert (await tables_of(url), await objects_of(url)) == up
+
+
+async def test_every_revision_can_be_taken_back_and_made_again(empty_database: TestDatabase) -> None:
+    url = empty_database.owner_url
+    for revision in OLDEST_FIRST:
+        await go(url, revision)
+        up = await tables_of(url)
+        await go(url, "-1")
+        await go(url, revision)
+        assert await tables_of(url) == up
+
+
+async def test_a_migrated_database_can_be_taken_down_with_all_that_was_put_into_place(database: TestDatabase) -> None:
+    await go(database.owner_url, "base")
+    async with connect(database.owner_url) as connection:
+        assert await pending_changes(connection) == ["the whole schema"]
+
+    await migrate(database.owner_url, database.service_url)
+    async with connect(database.service_url) as connection:
+        assert await pending_changes(connection) == []
+
+
+async def test_alembic_finds_no_difference_to_the_tables_in_python(database: TestDatabase) -> None:
+    await alembic(database.owner_url, command.check)
+
+
+async def test_tables_made_from_python_are_those_of_the_revisions(
+    empty_database: TestDatabase, database: TestDatabase
+) -> None:
+    """Beyond what Alembic compares: names and text of constraints, defaults, collations, identity."""
+    async with connect(empty_database.owner_url) as connection:
+
+        def create_all(wrapped: Any) -> None:
+            metadata.create_all(wrapped)
+            wrapped.commit()
+
+        await with_alembic(connection, create_all)
+    from_revisions = await tables_of(database.owner_url)
+
+    assert {
+        part: {row for row in rows if row[0] != "alembic_version"} for part, rows in from_revisions.items()
+    } == await tables_of(empty_database.owner_url)
+
+
+async def test_migrating_twice_changes_nothing(database: TestDatabase) -> None:
+    before = await tables_of(database.owner_url), await objects_of(database.owner_url)
+    await migrate(database.owner_url, database.service_url)
+    assert (await tables_of(database.owner_url), await objects_of(database.owner_url)) == before
+
+
+async def test_two_migrations_at_once_both_succeed(empty_database: TestDatabase, database: TestDatabase) -> None:
+    url = empty_database.owner_url
+    await asyncio.gather(*(migrate(url, empty_database.service_url) for _ in range(3)))
+    assert await tables_of(url) == await tables_of(database.owner_url)
+
+
+async def test_a_migration_waits_for_the_one_before_it(empty_database: TestDatabase) -> None:
+    async with changing_schema(empty_database.owner_url):
+        second = asyncio.create_task(migrate(empty_database.owner_url, None))
+        await asyncio.sleep(0.5)
+        assert not second.done()
+    await asyncio.wait_for(second, 30)
+
+
+async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_what_it_needs_and_can_be_repeated(
+    database: TestDatabase,
+) -> None:
+    started = time.monotonic()
+    async with transaction_of_another(database.owner_url, "LOCK TABLE alembic_version"):
+        with pytest.raises(CommandError, match="in use") as caught:
+            await migrate(database.owner_url, database.service_url)
+
+    assert "\n" not in str(caught.value)
+    assert LOCK_TIMEOUT_SECONDS <= time.monotonic() - started < LOCK_TIMEOUT_SECONDS + 10
+    await migrate(database.owner_url, database.service_url)
+
+
+async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDatabase) -> None:
+    """The one that creates `tokens` after `messages` has to wait for somebody else's table of that name."""
+    url = empty_database.owner_url
+    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+        with pytest.raises(CommandError, match="in use"):
+            await migrate(url, None)
+
+    assert {"messages", "tokens"} & {name for name, _ in await objects_of(url)} == set()
+    await migrate(url, None)
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_a_migration_that_is_killed_half_way_can_be_repeated(empty_database: TestDatabase, end: str) -> None:
+    url = empty_database.owner_url
+    script = "import asyncio, sys; from service.db import migrate; asyncio.run(migrate(sys.argv[1], None))"
+    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+        running = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url)
+        await until_somebody_waits(url)
+        getattr(running, end)()
+        assert await running.wait() != 0
+
+    await migrate(url, empty_database.service_url)
+    async with connect(url) as connection:
+        assert await pending_changes(connection) == []
+
+
+async def test_ctrl_c_ends_a_migration_that_waits(empty_database: TestDatabase) -> None:
+    url = empty_database.owner_url
+    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+        running = asyncio.create_task(migrate(url, None))
+        await until_somebody_waits(url)
+        running.cancel()
+        started = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert time.monotonic() - started < LOCK_TIMEOUT_SECONDS - 1
+
+    await migrate(url, None)
+
+
+async def until_somebody_waits(url: str) -> None:
+    waiting = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+    )
+    async with asyncio.timeout(20), connect(url) as connection:
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110 - nothing tells when a lock is waited for
+            await asyncio.sleep(0.02)
+
+
+async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(database: TestDatabase) -> None:
+    """Code of the release before goes on serving while the next one is deployed."""
+    async with connect(database.owner_url) as connection:
+        await connection.execute("UPDATE alembic_version SET version_num = '29991231_01'")
+        assert await pending_changes(connection) == []
+
+    with pytest.raises(CommandError, match=r"29991231_01.*newer version"):
+        await migrate(database.owner_url, database.service_url)
+
+
+async def test_what_is_pending_is_named(empty_database: TestDatabase) -> None:
+    async with connect(empty_database.owner_url) as connection:
+        assert await pending_changes(connection) == ["the whole schema"]
+        await go(empty_database.owner_url, OLDEST_FIRST[0])
+        pending = await pending_changes(connection)
+        assert ("revision" in pending) == (len(OLDEST_FIRST) > 1)
+
+
+async def test_the_lock_is_released_at_the_end(database: TestDatabase, owner: Any) -> None:
+    await migrate(database.owner_url, database.service_url)
+    assert await owner.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda url: url.replace("queuestats_test_", "queuestats_none_"), "does not exist"),
+        (lambda _: "postgresql://nobody@127.0.0.1:1/none", "cannot be reached"),
+        (lambda _: "postgresql://nobody@127.0.0.1:port/none", "cannot be reached"),
+    ],
+)
+async def test_a_database_out_of_reach_is_told_in_one_sentence(
+    database: TestDatabase, change: Callable[[str], str], said: str
+) -> None:
+    with pytest.raises(CommandError, match=said) as caught:
+        await migrate(change(database.owner_url), None)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,176 @@
+"""The plans of every statement in every shape, as the service gets them, on a queue of realistic skew: the intended
+indexes, no table read as a whole, sane estimates, and a budget of pages."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from service.db import Database, statement
+from service.db.plans import Plan, plan_of
+from service.plans import Surroundings, nodes_of, warnings
+from tests.conftest import TestDatabase, _on, url_of
+from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
+
+pytestmark = pytest.mark.xdist_group("seeded plans")
+
+# The filters that each statement is asked with, besides the sender.
+SHAPES: dict[str, list[tuple[str, ...]]] = {
+    "total": [(), ("account_id",), ("campaign_id",), ("isp",), ("account_id", "campaign_id", "isp")],
+    "account": [(), ("campaign_id",), ("isp",), ("campaign_id", "isp")],
+    "isp": [(), ("account_id",), ("campaign_id",), ("account_id", "campaign_id")],
+    "account_campaign": [()],
+    "account_campaign_of_account": [("account_id",), ("account_id", "isp")],
+    "account_campaign_of_isp": [("isp",)],
+}
+LOOK_UPS = [(name, filters) for name, shapes in SHAPES.items() for filters in shapes]
+SCANS = list(itertools.product(("total", "account", "isp", "account_campaign"), SHAPES["total"]))
+# From the sixth call on, the server may have one plan for all of them.
+WIDE_CALLS = 8
+ASKERS = range(101, 121)
+# One account's campaigns under one ISP are kept among those under all ISPs: more is read than answered.
+READS_MORE = ("queries/account_campaign_of_account", ("account_id", "isp"))
+
+
+@pytest.fixture(scope="module", params=["fresh", "churned"])
+def seeded(server_url: str, template: str, request: pytest.FixtureRequest) -> Iterator[TestDatabase]:
+    name = f"{template}_{request.param}"
+    database = TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
+
+    async def prepare() -> None:
+        await _on(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+        await fill(database)
+        if request.param == "churned":
+            await churn(database)
+
+    asyncio.run(prepare())
+    yield database
+    asyncio.run(_on(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def service(seeded: TestDatabase) -> AsyncIterator[Database]:
+    """One connection, so that all calls share its prepared statements."""
+    async with Database(seeded.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+        yield opened
+
+
+async def parameters(database: Database, sender_id: int, name: str, filters: tuple[str, ...]) -> dict[str, Any]:
+    """Of the account and campaign that have most of the sender's messages."""
+    async with database.connection() as connection:
+        account_id, campaign_id = await connection.fetchrow(
+            "SELECT account_id, campaign_id FROM messages WHERE sender_id = $1 GROUP BY 1, 2 ORDER BY count(*) DESC",
+            sender_id,
+        )
+    values = {"sender_id": sender_id, "account_id": account_id, "campaign_id": campaign_id, "isp": "Gmail"}
+    return {each: values[each] if each in ("sender_id", *filters) else None for each in statement(name).types}
+
+
+async def judge(database: Database, name: str, plan: Plan) -> list[str]:
+    (tables,) = await database.fetch(statement("explain/tables"))
+    around = Surroundings(tables["indexes"], tables["messages"])
+    return warnings(statement(name).text, plan.tree, around, is_scan=name.startswith("scan/"))
+
+
+def pages(plan: Plan) -> int:
+    top = plan.tree["Plan"]
+    return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+
+def rows_read(plan: Plan, table: str) -> int:
+    """How many rows the indexes gave of a table, all loops together."""
+    nodes = [node for node in nodes_of(plan.tree["Plan"]) if node.get("Relation Name") == table]
+    by_node = (node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in nodes)
+    total: int = round(sum(by_node))
+    return total
+
+
+def budget(plan: Plan, askers: int = 1) -> int:
+    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over."""
+    return 30 + 20 * askers + rows_read(plan, "counters") + rows_read(plan, "deltas")
+
+
+@pytest.mark.parametrize("sender_id", [LARGE_SENDER, EXAMPLE_SENDER])
+@pytest.mark.parametrize(("row_set", "filters"), LOOK_UPS)
+async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
+    service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
+) -> None:
+    """Its estimates are nobody's: the plan is made once for senders of 1 row and of 1,000. So what it reads is bounded
+    instead: no more counters than it answers with, in each of two generations."""
+    name = f"queries/{row_set}"
+    given = await parameters(service, sender_id, name, filters)
+    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
+
+    assert await judge(service, name, plan) == []
+    assert pages(plan) <= budget(plan)
+    if (name, filters) != READS_MORE:
+        assert rows_read(plan, "counters") <= 2 * plan.tree["Plan"]["Actual Rows"]
+
+
+@pytest.mark.parametrize("row_set", SHAPES)
+async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Database, row_set: str) -> None:
+    name, filters = f"queries/many/{row_set}", SHAPES[row_set][-1]
+    each = [await parameters(service, sender_id, f"queries/{row_set}", filters) for sender_id in ASKERS]
+    given = {column: [one[column] for one in each] for column in statement(name).types}
+    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
+
+    assert await judge(service, name, plan) == []
+    assert pages(plan) <= budget(plan, len(ASKERS))
+
+
+@pytest.mark.parametrize("sender_id", [MIDDLE_SENDER, EXAMPLE_SENDER])
+@pytest.mark.parametrize(("row_set", "filters"), SCANS)
+async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_rows_come(
+    service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
+) -> None:
+    name = f"scan/{row_set}"
+    given = await parameters(service, sender_id, name, filters)
+    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=True)
+
+    assert await judge(service, name, plan) == []
+    assert pages(plan) <= 20 + rows_read(plan, "messages") // 2
+
+
+async def whole_scans(service: Database, tables: tuple[str, ...]) -> dict[str, int]:
+    """How often each table has been read as a whole, by anyone."""
+    found = "SELECT relname, seq_scan FROM pg_stat_all_tables WHERE relname = ANY($1) AND schemaname = 'public'"
+    async with service.connection() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        return dict(await connection.fetch(found, tables))
+
+
+async def generic_plans(service: Database, sql: str) -> int:
+    async with service.connection() as connection:
+        used: int = await connection.fetchval(
+            "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1", sql
+        )
+        return used
+
+
+async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_table_as_a_whole(
+    service: Database,
+) -> None:
+    tables = ("counters", "deltas", "horizons")
+    before = await whole_scans(service, tables)
+    for row_set, filters in LOOK_UPS:
+        asked = statement(f"queries/{row_set}")
+        wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
+        for given in (*[wide] * WIDE_CALLS, narrow):
+            assert await service.fetch(asked, **given)
+        assert await generic_plans(service, asked.sql) > 0
+
+    assert await whole_scans(service, tables) == before
+
+
+async def test_after_wide_scans_on_the_same_connection_a_narrow_one_goes_by_the_index(service: Database) -> None:
+    for row_set, filters in SCANS:
+        asked = statement(f"scan/{row_set}")
+        wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
+        for _ in range(WIDE_CALLS):
+            await service.fetch_scan(asked, **wide)
+        before = await whole_scans(service, ("messages",))
+        assert await service.fetch_scan(asked, **narrow)
+        assert await whole_scans(service, ("messages",)) == before
+        assert await generic_plans(service, asked.sql) == 0

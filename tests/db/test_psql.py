@@ -1,0 +1,127 @@
+"""Every statement's file runs in psql as it stands, and gives what asyncpg gives."""
+
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.db import Statement, statement
+from service.embedded import binaries
+from service.resources import sql_path
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+# What these tell, of transactions, processes and dead rows, is another a moment later: numbers are not compared.
+OF_THE_MOMENT = ("queries/position", "queries/watch", "doctor/")
+# These ask for a view or a function of an extension that a server may lack.
+EXTENSIONS = ("pg_stat_statements", "pgstattuple_approx")
+MOMENT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+
+# A value of each type for asyncpg, and as psql's `-v name=value` has it; some parameters have one of their own.
+VALUES: dict[str, tuple[Any, str]] = {
+    "sender_id bigint": (119, "119"),
+    "account_id bigint": (None, "NULL"),
+    "isp text": ("Gmail", "'Gmail'"),
+    "upto_news bigint[]": ([2**62], f"'{{{2**62}}}'"),
+    "name text": ('it\'s "mine"', "'it''s \"mine\"'"),
+    "bigint": (4591, "4591"),
+    "integer": (3, "3"),
+    "smallint": (3, "3"),
+    "text": ("x", "'x'"),
+    "message_status": ("new", "'new'"),
+    "bytea": (b"\x00\xff", r"'\x00ff'"),
+    "boolean": (True, "true"),
+    "timestamptz": (MOMENT, f"'{MOMENT.isoformat()}'"),
+    "interval": (timedelta(minutes=1), "'1 minute'"),
+    "double precision": (0.5, "0.5"),
+    "bigint[]": ([1], "'{1}'"),
+    "integer[]": ([1], "'{1}'"),
+    "text[]": (["x"], "'{x}'"),
+    "timestamptz[]": ([MOMENT], f"ARRAY['{MOMENT.isoformat()}']"),
+}
+
+
+def is_runnable(path: Path) -> bool:
+    text = path.read_text("utf-8")
+    return "\n-- parameters: " in text and not any(re.search(rf"(FROM|JOIN) .*{each}", text) for each in EXTENSIONS)
+
+
+FILES = sorted(filter(is_runnable, sql_path().rglob("*.sql")))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(sql_path()).with_suffix(""))
+
+
+def value(asked: Statement, parameter: str) -> tuple[Any, str]:
+    type_ = asked.types[parameter]
+    return VALUES.get(f"{parameter} {type_}") or VALUES[type_]
+
+
+def in_psql(url: str, path: Path, asked: Statement) -> list[str]:
+    """The rows as psql prints them, of a transaction that is rolled back."""
+    variables = [f"--set={parameter}={value(asked, parameter)[1]}" for parameter in asked.types]
+    command: list[str | Path] = [
+        binaries(18) / "psql",
+        "-XAtq",
+        "--field-separator=|",
+        "--set=ON_ERROR_STOP=1",
+        "--dbname",
+        url,
+    ]
+    command += [*variables, "-c", "SET TimeZone = 'UTC'", "-c", "BEGIN", "-f", path, "-c", "ROLLBACK"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+async def in_asyncpg(url: str, asked: Statement) -> list[str]:
+    """The same from asyncpg, in psql's spelling."""
+    connection = await asyncpg.connect(url)
+    transaction = connection.transaction()
+    await transaction.start()
+    rows = await connection.fetch(
+        asked.sql, *asked.bind({parameter: value(asked, parameter)[0] for parameter in asked.types})
+    )
+    await transaction.rollback()
+    await connection.close()
+    return ["|".join(map(spelt, row.values())) for row in rows if row]
+
+
+def spelt(cell: Any) -> str:
+    if isinstance(cell, list):
+        return "{" + ",".join(map(spelt, cell)) + "}"
+    match cell:
+        case None:
+            return ""
+        case bool():
+            return "t" if cell else "f"
+        case bytes():
+            return rf"\x{cell.hex()}"
+        case datetime():
+            # PostgreSQL leaves out a fraction's last zeros, and the minutes of an even offset.
+            return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip(".") + "+00"
+        case _:
+            return str(cell)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+async def test_psql_runs_the_file_as_it_stands_and_gives_what_asyncpg_gives(
+    path: Path, database: TestDatabase, owner: Any
+) -> None:
+    asked = statement(name_of(path))
+    await insert(owner, [Message(119, 306, 4591, "Gmail", status) for status in ("new", "new", "proc", "hold")])
+    await owner.execute("INSERT INTO tokens (name, hash) VALUES ('it''s \"mine\"', 'x'), ('other', 'y')")
+
+    rows, rows_in_psql = await in_asyncpg(database.owner_url, asked), in_psql(database.owner_url, path, asked)
+    if asked.name.startswith(OF_THE_MOMENT):
+        rows, rows_in_psql = (
+            # Other tests' transactions come and go: who holds the oldest snapshot, if anybody does, is of no matter.
+            [re.sub(r"\d+", "0", re.sub(r"process \d+$", "", row)) for row in rows],
+            [re.sub(r"\d+", "0", re.sub(r"process \d+$", "", row)) for row in rows_in_psql],
+        )
+    assert rows_in_psql == rows

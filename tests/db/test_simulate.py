@@ -1,0 +1,120 @@
+"""A mail transfer agent that is played: what it does to a queue, and when it does nothing."""
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.errors import CommandError
+from service.seed import SeedPlan, seed
+from service.simulate import SimulationPlan, Totals, simulate
+from tests.conftest import TestDatabase
+
+LONG = SimulationPlan(rate=2000, seconds=60, batch_messages=20, senders=10)
+
+
+@pytest.fixture
+async def filled(owner: Any, database: TestDatabase) -> str:
+    """The address of a disposable database with 2,000 messages of 10 senders."""
+    await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
+    await seed(owner, SeedPlan(2000, 10), lambda done: None)
+    return database.owner_url
+
+
+async def statuses(connection: Any) -> Counter[str]:
+    return Counter(row["status"] for row in await connection.fetch("SELECT status FROM messages"))
+
+
+async def until(condition: Any) -> None:
+    """Waits for something that the agents do; the test's own time limit ends it."""
+    while not condition():  # noqa: ASYNC110 (the agents tell nobody)
+        await asyncio.sleep(0.02)
+
+
+async def test_every_message_is_accounted_for_and_nothing_taken_is_left_behind(filled: str, owner: Any) -> None:
+    before = await statuses(owner)
+    plan = SimulationPlan(rate=1000, seconds=1.5, batch_messages=50, senders=10)
+    totals = (await simulate(filled, plan)).totals
+    after = await statuses(owner)
+    assert after["new"] - before["new"] == totals.enqueued - totals.taken
+    assert after["retry"] - before["retry"] == totals.retried - totals.retaken
+    assert after["proc"] == before["proc"]
+    assert after["hold"] == before["hold"]
+    assert totals.taken + totals.retaken == totals.finished + totals.retried
+    assert min(totals.enqueued, totals.taken, totals.retaken, totals.retried, totals.finished) > 0
+
+
+async def test_the_queue_keeps_its_size_about(filled: str, owner: Any) -> None:
+    report = await simulate(filled, SimulationPlan(rate=1000, seconds=2, batch_messages=20, senders=10))
+    assert report.totals.enqueued > 500
+    assert abs(report.totals.enqueued - report.totals.finished) < 0.25 * report.totals.enqueued
+
+
+async def test_the_rate_is_not_exceeded(filled: str) -> None:
+    report = await simulate(filled, SimulationPlan(rate=200, seconds=2, batch_messages=10, senders=10))
+    # Each of two agents may begin one burst more than its share.
+    assert 100 < report.totals.enqueued <= 400 + 2 * 10
+    assert 1.9 < report.seconds < 10
+
+
+async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
+    before = await statuses(owner)
+    stop, running = asyncio.Event(), Totals()
+    task = asyncio.create_task(simulate(filled, LONG, stop, running))
+    await until(lambda: running.finished > 0)
+    began = time.monotonic()
+    stop.set()
+    await task
+    assert time.monotonic() - began < 5
+    assert (await statuses(owner))["proc"] == before["proc"]
+
+
+async def test_it_goes_on_when_its_connections_are_cut(filled: str, owner: Any) -> None:
+    before = await statuses(owner)
+    stop, running = asyncio.Event(), Totals()
+    task = asyncio.create_task(simulate(filled, LONG, stop, running))
+    await until(lambda: running.finished > 0)
+    await owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = 'queuestats'"
+    )
+    await until(lambda: running.reconnects >= 2)
+    finished = running.finished
+    await until(lambda: running.finished > finished + 100)
+    stop.set()
+    await task
+    # A take whose answer was cut off may have been done: at most one batch of an agent stays in delivery.
+    assert before["proc"] <= (await statuses(owner))["proc"] <= before["proc"] + 2 * 20
+
+
+async def test_agents_pass_over_what_another_has_in_hand(filled: str, database: TestDatabase) -> None:
+    other = await asyncpg.connect(database.owner_url)
+    async with other.transaction():
+        await other.execute("SELECT FROM messages FOR UPDATE")
+        report = await simulate(filled, SimulationPlan(rate=500, seconds=1, batch_messages=10, senders=10))
+    await other.close()
+    # Only what they enqueued themselves was free to take.
+    assert 0 < report.totals.taken <= report.totals.enqueued
+    assert report.totals.retaken == 0
+
+
+async def test_a_database_that_is_not_marked_is_refused(database: TestDatabase, owner: Any) -> None:
+    with pytest.raises(CommandError, match="is not marked disposable"):
+        await simulate(database.owner_url, LONG)
+    assert await statuses(owner) == {}
+
+
+async def test_a_statement_that_is_refused_ends_it_with_a_sentence(filled: str, owner: Any) -> None:
+    await owner.execute("ALTER TABLE messages ADD CHECK (campaign_id < 1000000) NOT VALID")
+    with pytest.raises(CommandError, match="The database refuses"):
+        await simulate(filled, LONG)
+
+
+@pytest.mark.parametrize(("name", "value"), [("rate", 0), ("seconds", -1), ("batch_messages", 0), ("connections", 0)])
+def test_a_plan_out_of_range_is_refused(name: str, value: int) -> None:
+    values: dict[str, Any] = {"rate": 1, "seconds": 1, name: value}
+    with pytest.raises(CommandError, match=r"must be .*\.$"):
+        SimulationPlan(**values)

@@ -1,0 +1,130 @@
+"""Tokens as the database keeps them: a hash and a name, in force or revoked."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from service.auth import token_hash
+from service.db import statement
+from service.errors import CommandError
+from service.tokens import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token
+from tests.conftest import TestDatabase
+
+
+async def valid(owner: Any) -> dict[bytes, str]:
+    """The tokens in force, as every process of the service reads them."""
+    return {row["hash"]: row["name"] for row in await owner.fetch(statement("tokens/valid").sql)}
+
+
+async def test_a_created_token_is_in_force_by_its_hash(database: TestDatabase, owner: Any) -> None:
+    secret = await create_token(database.owner_url, "dashboard")
+    assert await valid(owner) == {token_hash(secret): "dashboard"}
+    assert token_hash(secret) == hashlib.sha256(secret.encode()).digest()
+
+
+async def test_the_secret_is_stored_nowhere(database: TestDatabase, owner: Any) -> None:
+    secret = await create_token(database.owner_url, "dashboard")
+    stored = await owner.fetchval("SELECT tokens::text FROM tokens")
+
+    assert secret not in stored
+    assert secret.encode().hex() not in stored
+    assert secret not in str(await list_tokens(database.owner_url))
+
+
+async def test_every_secret_is_another_one_and_needs_no_quoting(database: TestDatabase) -> None:
+    secrets = {await create_token(database.owner_url, f"number {number}") for number in range(10)}
+
+    assert len(secrets) == 10
+    assert all(secret.isascii() and secret.replace("_", "").replace("-", "").isalnum() for secret in secrets)
+
+
+async def test_a_name_in_force_is_not_taken_twice(database: TestDatabase, owner: Any) -> None:
+    secret = await create_token(database.owner_url, "dashboard")
+    with pytest.raises(CommandError, match="dashboard already"):
+        await create_token(database.owner_url, "dashboard")
+    assert await valid(owner) == {token_hash(secret): "dashboard"}
+
+
+async def test_a_name_in_force_is_replaced_where_that_is_wished_and_the_old_secret_ends(
+    database: TestDatabase, owner: Any
+) -> None:
+    await create_token(database.owner_url, "demo", replace=True)
+    new = await create_token(database.owner_url, "demo", replace=True)
+    assert await valid(owner) == {token_hash(new): "demo"}
+
+
+async def test_a_revoked_token_is_out_of_force_and_stays_listed(database: TestDatabase, owner: Any) -> None:
+    await create_token(database.owner_url, "dashboard")
+    kept = await create_token(database.owner_url, "other")
+    await revoke_token(database.owner_url, "dashboard")
+
+    assert await valid(owner) == {token_hash(kept): "other"}
+    listed = {each["name"]: each["revoked_at"] for each in await list_tokens(database.owner_url)}
+    assert listed.keys() == {"dashboard", "other"}
+    assert isinstance(listed["dashboard"], datetime)
+    assert listed["other"] is None
+
+
+async def test_the_name_of_a_revoked_token_can_be_used_again_for_a_new_secret(
+    database: TestDatabase, owner: Any
+) -> None:
+    old = await create_token(database.owner_url, "dashboard")
+    await revoke_token(database.owner_url, "dashboard")
+    new = await create_token(database.owner_url, "dashboard")
+
+    assert old != new
+    assert await valid(owner) == {token_hash(new): "dashboard"}
+
+
+@pytest.mark.parametrize("revoked_before", [True, False])
+async def test_revoking_what_is_not_in_force_is_refused(database: TestDatabase, revoked_before: bool) -> None:
+    if revoked_before:
+        await create_token(database.owner_url, "dashboard")
+        await revoke_token(database.owner_url, "dashboard")
+    with pytest.raises(CommandError, match="no token named dashboard in force"):
+        await revoke_token(database.owner_url, "dashboard")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
+async def test_revoking_what_is_no_name_is_refused(database: TestDatabase, name: str) -> None:
+    with pytest.raises(CommandError, match="There is no token named"):
+        await revoke_token(database.owner_url, name)
+
+
+async def test_tokens_are_listed_oldest_first_with_aware_times_and_no_hash(database: TestDatabase, owner: Any) -> None:
+    for name in ("b", "a", "c"):
+        await create_token(database.owner_url, name)
+    await owner.execute("UPDATE tokens SET created_at = created_at + interval '1 hour' WHERE name = 'b'")
+    listed = await list_tokens(database.owner_url)
+
+    assert [each["name"] for each in listed] == ["a", "c", "b"]
+    assert all(each.keys() == {"name", "scopes", "created_at", "revoked_at"} for each in listed)
+    created_at = listed[0]["created_at"]
+    assert isinstance(created_at, datetime)
+    assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "a\0b", "\ud800", "tab\t", "x" * (MAX_NAME_CHARACTERS + 1), "\u202e"]
+)
+async def test_what_is_no_name_is_refused_and_nothing_stored(database: TestDatabase, owner: Any, name: str) -> None:
+    with pytest.raises(CommandError, match="printable"):
+        await create_token(database.owner_url, name)
+    assert await valid(owner) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "Grafana (EU)", "it's", "панель", "😀", "x" * MAX_NAME_CHARACTERS, "%s", ":name"]
+)
+async def test_any_printable_name_will_do(database: TestDatabase, owner: Any, name: str) -> None:
+    secret = await create_token(database.owner_url, name)
+    assert await valid(owner) == {token_hash(secret): name}
+    await revoke_token(database.owner_url, name)
+    assert await valid(owner) == {}
+
+
+async def test_without_a_schema_the_way_out_is_named(empty_database: TestDatabase) -> None:
+    with pytest.raises(CommandError, match="run queuestats migrate"):
+        await create_token(empty_database.owner_url, "dashboard")

@@ -1,0 +1,81 @@
+"""What every answer must fulfil, whatever the queue holds at that moment. Needs the standard library alone."""
+
+import json
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+FIELDS = ["account_id", "campaign_id", "hold", "isp", "new", "proc", "retry", "total"]
+NUMBERS = [name for name in FIELDS if name != "isp"]
+KEYS = {
+    "total": [],
+    "account": ["account_id"],
+    "account_campaign": ["account_id", "campaign_id"],
+    "isp": ["isp"],
+}
+BEGINS = {400: "Incorrect request: ", 401: "API token required"}
+
+
+class WrongAnswer(Exception):
+    """An answer breaks the contract."""
+
+
+def check_report(content: bytes, format: str, group: str) -> None:
+    """Totals add up, rows are in order and differ, keys that are not grouped by are empty. Raises WrongAnswer."""
+    rows = _rows_of_json(content) if format == "json" else _rows_of_xml(content)
+    if group == "total" and len(rows) != 1:
+        raise WrongAnswer(f"{len(rows)} rows for a total")
+    for row in rows:
+        if row["total"] != row["new"] + row["proc"] + row["retry"] + row["hold"]:
+            raise WrongAnswer(f"the total does not add up: {row}")
+        if group != "total" and row["total"] <= 0:
+            raise WrongAnswer(f"a row without messages: {row}")
+        if any(row[name] for name in ("account_id", "campaign_id", "isp") if name not in KEYS[group]):
+            raise WrongAnswer(f"a key that was not asked for: {row}")
+    keys = [[_ranked(row[name]) for name in KEYS[group]] for row in rows]
+    if any(one >= other for one, other in pairwise(keys)):
+        raise WrongAnswer("the rows are not in the order of their keys")
+
+
+def check_error(content: bytes, format: str, code: int) -> None:
+    """The one shape that every error has. Raises WrongAnswer."""
+    if format == "json":
+        answer = json.loads(content)
+        if list(answer) != ["error", "error_text"]:
+            raise WrongAnswer(f"not an error's members: {list(answer)}")
+        told, text = answer["error"], answer["error_text"]
+    else:
+        root = ElementTree.fromstring(content)
+        if [root.tag, *(child.tag for child in root)] != ["xml", "error", "error_text"]:
+            raise WrongAnswer("not an error's elements")
+        told, text = int(root[0].text or ""), root[1].text or ""
+    if told != code or not text.startswith(BEGINS[code]):
+        raise WrongAnswer(f"error {told} instead of {code}: {text}")
+
+
+def _rows_of_json(content: bytes) -> list[dict[str, Any]]:
+    answer = json.loads(content)
+    if list(answer) != ["data", "error", "error_text"] or answer["error"] != 0:
+        raise WrongAnswer(f"not a report's members: {list(answer)}")
+    if any(list(row) != FIELDS for row in answer["data"]):
+        raise WrongAnswer("not a row's members")
+    rows: list[dict[str, Any]] = answer["data"]
+    return rows
+
+
+def _rows_of_xml(content: bytes) -> list[dict[str, Any]]:
+    *data, error, error_text = ElementTree.fromstring(content)
+    if (error.tag, error.text, error_text.tag) != ("error", "0", "error_text"):
+        raise WrongAnswer(f"not a report's elements: {error.tag}, {error_text.tag}")
+    if len(data) == 1 and len(data[0]) == 0:
+        return []
+    if any([field.tag for field in row] != FIELDS for row in data):
+        raise WrongAnswer("not a row's elements")
+    return [
+        {field.tag: int(field.text or "") if field.tag in NUMBERS else field.text or "" for field in row}
+        for row in data
+    ]
+
+
+def _ranked(key: Any) -> Any:
+    return key.encode() if isinstance(key, str) else key

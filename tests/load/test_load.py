@@ -1,0 +1,68 @@
+"""The load test itself, in a size for every day, and that its eyes are open."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from service.tokens import create_token
+from tests.api.wire import serve_process
+from tests.conftest import TestDatabase
+from tests.load.answers import WrongAnswer, check_error, check_report
+from tests.load.run import LoadPlan, compare, load
+from tests.oracle import Message, insert
+
+ROW = {"account_id": 0, "campaign_id": 0, "hold": 4, "isp": "", "new": 1, "proc": 2, "retry": 3, "total": 10}
+
+
+def report(*rows: dict[str, Any]) -> bytes:
+    return json.dumps({"data": rows, "error": 0, "error_text": "Successful operation"}).encode()
+
+
+@pytest.mark.slow
+def test_the_platforms_mix_is_answered_rightly_while_messages_are_written(database: TestDatabase) -> None:
+    plan = LoadPlan(seconds=3, clients=8, messages=5000, rate=200)
+    assert load(database.owner_url, database.service_url, plan) == []
+
+
+async def test_an_answer_that_the_queue_denies_is_found(database: TestDatabase, owner: Any) -> None:
+    messages = [Message(119, 306, 4591, "Gmail", status) for status in ("new", "proc", "hold")]
+    await insert(owner, messages)
+    token = await create_token(database.owner_url, "load")
+
+    with serve_process({"QUEUESTATS_DATABASE_URL": database.service_url}) as served:
+        assert await asyncio.to_thread(compare, served.url, token, {119: messages}) == []
+        assert len(await asyncio.to_thread(compare, served.url, token, {119: messages[1:]})) == 4
+
+
+def test_a_right_report_passes() -> None:
+    check_report(report(ROW), "json", "total")
+    check_report(report({**ROW, "isp": ""}, {**ROW, "isp": "Gmail"}), "json", "isp")
+    check_report(report(), "json", "account")
+
+
+@pytest.mark.parametrize(
+    ("rows", "group"),
+    [
+        ([], "total"),
+        ([ROW, ROW], "total"),
+        ([{**ROW, "total": 11}], "total"),
+        ([{**ROW, "isp": "Gmail"}], "total"),
+        ([{**ROW, "account_id": 2}, {**ROW, "account_id": 1}], "account"),
+        ([ROW, ROW], "isp"),
+        ([dict.fromkeys(ROW, 0) | {"isp": "Gmail"}], "isp"),
+        ([{name: value for name, value in ROW.items() if name != "hold"}], "total"),
+    ],
+)
+def test_a_report_that_breaks_the_contract_is_refused(rows: list[dict[str, Any]], group: str) -> None:
+    with pytest.raises(WrongAnswer):
+        check_report(report(*rows), "json", group)
+
+
+def test_another_error_or_another_shape_is_refused() -> None:
+    check_error(b'{"error":401,"error_text":"API token required"}', "json", 401)
+    check_error(b"<xml><error>400</error><error_text>Incorrect request: id</error_text></xml>", "xml", 400)
+    for content in (b'{"error":400,"error_text":"API token required"}', b'{"error":401}', report(ROW)):
+        with pytest.raises(WrongAnswer):
+            check_error(content, "json", 401)

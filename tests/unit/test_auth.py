@@ -1,0 +1,206 @@
+"""Secrets, and when tokens are looked up: the pure parts of `service.auth`, with a database that only counts."""
+
+import asyncio
+import hashlib
+import re
+from typing import Any, cast
+
+import pytest
+
+from service.auth import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens, new_secret, token_hash
+from service.db import Database
+from service.errors import Forbidden, Unauthorized, Unavailable
+from service.model import Scope
+
+
+class CountingDatabase:
+    """The tokens in force, how often they were asked for, and whether the answer is a failure."""
+
+    def __init__(self, **tokens: str) -> None:
+        self.tokens = tokens
+        self.asked = 0
+        self.is_gone = False
+        self.answering = asyncio.Event()
+        self.answering.set()
+
+    async def fetch(self, *_: Any) -> list[dict[str, Any]]:
+        self.asked += 1
+        found = [
+            {"name": name, "scopes": ["stats"], "hash": token_hash(secret)} for name, secret in self.tokens.items()
+        ]
+        is_gone = self.is_gone
+        await self.answering.wait()
+        if is_gone:
+            raise Unavailable()
+        return found
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database() -> CountingDatabase:
+    return CountingDatabase(mine="right")
+
+
+@pytest.fixture
+def tokens(database: CountingDatabase, clock: Clock) -> Tokens:
+    return Tokens(cast(Database, database), clock)
+
+
+async def let_others_run() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_a_secret_is_long_random_and_needs_no_quoting() -> None:
+    secrets = {new_secret() for _ in range(1000)}
+    assert len(secrets) == 1000
+    assert all(re.fullmatch("qs_[A-Za-z0-9_-]{43}", secret) for secret in secrets)
+
+
+def test_what_is_stored_of_a_secret_is_its_sha_256() -> None:
+    assert token_hash("abc") == hashlib.sha256(b"abc").digest()
+    assert len({token_hash(each) for each in ("", "é", "e\u0301", "\ud800", "\udfff")}) == 5
+
+
+async def test_a_right_token_may_what_its_scopes_say_and_nothing_else(tokens: Tokens) -> None:
+    assert await tokens.check("right", Scope.STATS) == "mine"
+    with pytest.raises(Forbidden, match="explain"):
+        await tokens.check("right", Scope.EXPLAIN)
+
+
+async def test_any_other_token_is_refused(tokens: Tokens) -> None:
+    for wrong in (None, "", "mine", "Right", "\ud800"):
+        with pytest.raises(Unauthorized):
+            await tokens.check(wrong, Scope.STATS)
+
+
+async def test_no_token_at_all_is_not_looked_up(tokens: Tokens, database: CountingDatabase) -> None:
+    with pytest.raises(Unauthorized):
+        await tokens.check(None, Scope.STATS)
+    assert database.asked == 0
+
+
+async def test_a_known_token_is_looked_up_again_in_the_background_and_waited_for_only_when_old(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    for _ in range(3):
+        await tokens.check("right", Scope.STATS)
+    assert database.asked == 1
+
+    clock.now += REFRESH_AGE_SECONDS + 0.01
+    database.answering.clear()
+    await tokens.check("right", Scope.STATS)
+    await let_others_run()
+    await tokens.check("right", Scope.STATS)
+    assert database.asked == 2
+
+    database.answering.set()
+    await let_others_run()
+    clock.now += MAX_AGE_SECONDS + 0.01
+    await tokens.check("right", Scope.STATS)
+    assert database.asked == 3
+
+
+async def test_a_revoked_token_is_refused_when_what_is_known_is_too_old(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    database.tokens = {}
+    clock.now += MAX_AGE_SECONDS + 0.01
+    with pytest.raises(Unauthorized):
+        await tokens.check("right", Scope.STATS)
+
+
+async def test_age_counts_from_the_beginning_of_a_look_up(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    """What a slow answer says was true when it was asked for, not when it came."""
+    database.answering.clear()
+    slow = asyncio.create_task(tokens.check("right", Scope.STATS))
+    await let_others_run()
+    clock.now += MAX_AGE_SECONDS + 0.01
+    database.answering.set()
+    assert await slow == "mine"
+    await tokens.check("right", Scope.STATS)
+    assert database.asked == 2
+
+
+async def test_a_token_created_during_a_look_up_is_found_by_the_next_one(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    database.answering.clear()
+    early = asyncio.create_task(tokens.check("right", Scope.STATS))
+    await let_others_run()
+    database.tokens["new"] = "created meanwhile"
+    late = [asyncio.create_task(tokens.check("created meanwhile", Scope.STATS)) for _ in range(10)]
+    await let_others_run()
+    clock.now += 0.1
+    database.answering.set()
+    assert await early == "mine"
+    assert await asyncio.gather(*late) == ["new"] * 10
+    assert database.asked == 2
+
+
+async def test_many_wrong_tokens_at_once_share_a_look_up(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    clock.now += 0.1
+    answers = await asyncio.gather(
+        *(tokens.check(f"wrong {n}", Scope.STATS) for n in range(1000)), return_exceptions=True
+    )
+    assert {type(answer) for answer in answers} == {Unauthorized}
+    assert database.asked == 2
+
+
+async def test_a_look_up_that_fails_is_told_as_such_and_the_next_one_is_made(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    database.is_gone = True
+    clock.now += 0.1
+    with pytest.raises(Unavailable):
+        await tokens.check("wrong", Scope.STATS)
+    assert await tokens.check("right", Scope.STATS) == "mine", "what is known is still young enough"
+    clock.now += MAX_AGE_SECONDS
+    with pytest.raises(Unavailable):
+        await tokens.check("right", Scope.STATS)
+    database.is_gone = False
+    clock.now += 0.1
+    assert await tokens.check("right", Scope.STATS) == "mine"
+
+
+async def test_an_asker_that_leaves_does_not_take_the_look_up_along(tokens: Tokens, database: CountingDatabase) -> None:
+    database.answering.clear()
+    first, second = (asyncio.create_task(tokens.check("right", Scope.STATS)) for _ in range(2))
+    await let_others_run()
+    first.cancel()
+    await let_others_run()
+    database.answering.set()
+    assert await second == "mine"
+    assert database.asked == 1
+
+
+async def test_a_failed_look_up_in_the_background_is_nobodys_error(
+    tokens: Tokens, database: CountingDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    database.is_gone = True
+    clock.now += REFRESH_AGE_SECONDS + 0.01
+    assert await tokens.check("right", Scope.STATS) == "mine"
+    await let_others_run()
+    assert await tokens.check("right", Scope.STATS) == "mine"
+    assert caplog.records == []

@@ -1,0 +1,107 @@
+"""What ships: lock files, make's targets, the image and the compose file."""
+
+import re
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def pins(lock: str) -> dict[str, str]:
+    found = re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    return dict(found)
+
+
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def names(requirements: list[Any]) -> set[str]:
+    return {match[0] for each in requirements if isinstance(each, str) and (match := re.match(r"[a-z0-9-]+", each))}
+
+
+def environment(service: str) -> dict[str, str]:
+    found: dict[str, str] = yaml.safe_load(COMPOSE)["services"][service].get("environment", {})
+    return found
+
+
+def test_lock_files_pin_whatever_pyproject_asks_for() -> None:
+    asked = project()
+
+    assert names(asked["project"]["dependencies"]) <= pins("requirements.lock").keys()
+    assert names(asked["dependency-groups"]["build"]) <= pins("requirements-build.lock").keys()
+    assert names(asked["dependency-groups"]["dev"]) <= pins("requirements-dev.lock").keys()
+
+
+def test_what_runs_in_tests_is_what_runs_in_production() -> None:
+    smaller = pins("requirements.lock") | pins("requirements-build.lock")
+    assert smaller.items() <= pins("requirements-dev.lock").items()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_file_names_no_package_index(lock: str) -> None:
+    assert re.search(r"://|--(extra-)?index|--find-links", (ROOT / lock).read_text()) is None
+
+
+def test_make_help_lists_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert phony is not None
+    assert re.findall(r"^make ([a-z-]+)", listed, flags=re.MULTILINE) == phony[1].split()
+
+
+def test_every_variable_of_the_compose_file_is_explained_in_the_example() -> None:
+    explained = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) == explained
+
+
+def test_the_compose_file_holds_no_secret_and_no_default_for_one() -> None:
+    passwords = re.findall(r"(?:PASSWORD: |postgresql://\w+:)(\$\{\w+:\?[^}]*\}|\S+)", COMPOSE)
+
+    assert len(passwords) == 3
+    assert all(re.match(r"\$\{\w+_PASSWORD:\?", password) for password in passwords)
+
+
+def test_the_service_container_does_not_know_the_owner() -> None:
+    assert "QUEUESTATS_ADMIN_DATABASE_URL" in environment("migrate")
+    assert "QUEUESTATS_ADMIN_DATABASE_URL" not in environment("service")
+    assert "POSTGRES_PASSWORD" not in str(environment("service"))
+
+
+@pytest.mark.parametrize("service", ["migrate", "service"])
+def test_the_program_knows_each_setting_that_the_compose_file_gives_it(service: str, tmp_path: Path) -> None:
+    given = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for name, text in environment(service).items()}
+    given = {name: re.sub(r"\$\{\w+:\?[^}]*\}", "secret", text) for name, text in given.items()}
+    settings = load_settings(environ=given, dotenv_path=tmp_path / "none")
+    assert settings.database_url == given["QUEUESTATS_DATABASE_URL"]
+
+
+def test_the_image_is_made_from_files_that_its_ignore_list_lets_in() -> None:
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+
+    assert copied
+    assert [each for each in copied if not any(fnmatch(each, pattern) for pattern in allowed)] == []
+    assert [each for each in copied if not (ROOT / each).exists()] == []
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
+    assert users
+    assert users[-1] not in ("root", "0")

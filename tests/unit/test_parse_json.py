@@ -1,0 +1,193 @@
+"""JSON bodies: what can be read, and what they are found to hold."""
+
+import json
+
+import pytest
+
+from service.errors import BadRequest
+from service.model import Format
+from service.parse import MAX_DEPTH, MAX_MEMBERS, parse_envelope, sniff
+
+
+def members_of(body: bytes) -> dict[str, object]:
+    return dict(parse_envelope(body).members)
+
+
+def nested(levels: int) -> bytes:
+    """A body of so many levels, the object itself being the first."""
+    return b'{"extra":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+@pytest.mark.parametrize("lead", [b"", b" ", b"\t\r\n", b"\xef\xbb\xbf", b"\n\xef\xbb\xbf \xef\xbb\xbf"])
+@pytest.mark.parametrize(("body", "format"), [(b'{"id":1}', Format.JSON), (b"<xml><id>1</id></xml>", Format.XML)])
+def test_the_first_byte_after_blanks_and_byte_order_marks_tells_the_format(
+    lead: bytes, body: bytes, format: Format
+) -> None:
+    assert sniff(lead + body) is format
+    envelope = parse_envelope(lead + body)
+    assert envelope.written_in is format
+    assert envelope.members == {"id": "1"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" \n",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb",
+        b"[]",
+        b"null",
+        b'"{}"',
+        b"id=119",
+        b"\x00{}",
+        b"\x0b{}",
+        b"\xc2\xa0{}",
+        '{"id":119}'.encode("utf-16"),
+        "<xml/>".encode("utf-16"),
+        '{"id":119}'.encode("utf-16-be"),
+    ],
+)
+def test_any_other_first_byte_is_an_error(body: bytes) -> None:
+    assert sniff(body) is None
+    with pytest.raises(BadRequest, match="the body must be a JSON object, or an XML document with the root <xml>"):
+        parse_envelope(body)
+
+
+def test_a_members_value_stays_as_it_was_written() -> None:
+    body = b'{"a":"7","b":7,"c":7.0,"d":7e0,"e":-0,"f":true,"g":null,"h":" x "}'
+    members = members_of(body)
+    assert members == {"a": "7", "b": "7", "c": "7.0", "d": "7e0", "e": "-0", "f": True, "g": None, "h": " x "}
+    assert {name for name, value in members.items() if type(value) is str} == {"a", "h"}
+
+
+def test_blanks_may_follow_the_object() -> None:
+    assert members_of(b'{"id":119} \t\r\n') == {"id": "119"}
+
+
+def test_of_a_repeated_member_the_last_counts() -> None:
+    assert members_of(b'{"id":1,"id":[2],"id":"3"}') == {"id": "3"}
+
+
+def test_an_escaped_name_is_the_name() -> None:
+    assert members_of(b'{"\\u0069d":119}') == {"id": "119"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[1,[2,[3]]]",
+        '{"id":5,"token":{}}',
+        "1e999999999",
+        "-0.0",
+        "9" * 60_000,
+        '"\\ud800"',
+        '"\\u0000"',
+        '"\u202e\U0001f600"',
+        "true",
+        "null",
+        json.dumps("[{" * 100),
+        json.dumps('"\\' * 100 + "[" * 100),
+    ],
+)
+def test_an_unknown_member_may_hold_anything(value: str) -> None:
+    body = f'{{"extra":{value},"id":119,"\\ud800":{value[:9] if value[0] == "9" else 1}}}'
+    assert members_of(body.encode())["id"] == "119"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"{}}",
+        b"{}{}",
+        b"{} x",
+        b"{} \xef\xbb\xbf",
+        b"{} <xml/>",
+        b"{'id':119}",
+        b"{id:119}",
+        b'{"id":119,}',
+        b'{"id"}',
+        b'{"id":}',
+        b'{"id":007}',
+        b'{"id":+1}',
+        b'{"id":.5}',
+        b'{"id":1.}',
+        b'{"id":0x10}',
+        b'{"id":1_000}',
+        '{"id":\u0661}'.encode(),
+        b'{"id":NaN}',
+        b'{"extra":Infinity}',
+        b'{"extra":[-Infinity]}',
+        b'{"id":True}',
+        b'{"id":119} // sender',
+        b'{"isp":"a\nb"}',
+        b'{"isp":"\x00"}',
+        b'{"isp":"\\x41"}',
+        b'{"isp":"\\u00g0"}',
+        b'{"isp":"open}',
+        b'{"isp":"\xff"}',
+        b'{"isp":"\xc0\x80"}',
+        b'{"isp":"\xed\xa0\x80"}',
+        b'{"\xff":1}',
+        '{"id":119}'.encode("utf-16-le"),
+    ],
+)
+def test_what_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="the body must be"):
+        parse_envelope(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "good_bytes"),
+    [
+        (b'{"id":119,}', 10),
+        (b'\xef\xbb\xbf\n{"id":119 "isp":""}', 14),
+        ('{"isp":"\u00e9" 1}'.encode(), 12),
+        (b'{"id":119} {}', 10),
+        (b'\xef\xbb\xbf{"isp":"\xff"}', 11),
+        (b"\xef\xbb\xbf\n<xml><id></xml>", 15),
+    ],
+)
+def test_a_syntax_error_says_after_which_byte(body: bytes, good_bytes: int) -> None:
+    with pytest.raises(BadRequest, match=f" after byte {good_bytes}$"):
+        parse_envelope(body)
+
+
+@pytest.mark.parametrize("beside", [b"{", b'{"beside":[[],{}],'])
+def test_32_levels_are_read_and_33_are_not(beside: bytes) -> None:
+    assert "extra" in members_of(nested(MAX_DEPTH).replace(b"{", beside))
+    with pytest.raises(BadRequest, match="32 levels"):
+        parse_envelope(nested(MAX_DEPTH + 1).replace(b"{", beside))
+
+
+@pytest.mark.parametrize("inner", [b"[]", b"{}", b'{"":[]}', b'"[["', b'"\\"[{"'])
+def test_many_brackets_side_by_side_are_not_deep(inner: bytes) -> None:
+    assert "extra" in members_of(b'{"extra":[' + b",".join([inner] * 2000) + b"]}")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b"[{},", b'["]",'])
+def test_a_body_of_nothing_but_opening_brackets_is_an_error(opening: bytes) -> None:
+    with pytest.raises(BadRequest):
+        parse_envelope(b'{"extra":' + opening * 9000)
+
+
+def test_256_members_are_read_and_257_are_not() -> None:
+    def body(count: int) -> bytes:
+        return b"{" + b",".join([b'"id":119'] * count) + b"}"
+
+    assert members_of(body(MAX_MEMBERS)) == {"id": "119"}
+    with pytest.raises(BadRequest, match="256 members"):
+        parse_envelope(body(MAX_MEMBERS + 1))
+
+
+def test_an_unknown_member_may_have_any_number_of_members() -> None:
+    inner = json.dumps(dict.fromkeys(map(str, range(1000))))
+    assert "extra" in members_of(f'{{"extra":{inner}}}'.encode())
+
+
+@pytest.mark.parametrize("body", [b'{"token":"secret-word"}', b"<xml><token>secret-word</token></xml>"])
+def test_an_envelope_printed_by_mistake_shows_no_token(body: bytes) -> None:
+    envelope = parse_envelope(body)
+    assert envelope.token() == "secret-word"
+    assert "secret" not in repr(envelope)

@@ -1,0 +1,218 @@
+"""XML bodies: what can be read, and what they are found to hold."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import BadRequest
+from service.model import Grouping, StatsQuery
+from service.parse import MAX_DEPTH, MAX_MEMBERS, parse_envelope, parse_query
+
+
+def isp_in(body: str) -> str | None:
+    return query_in(body).isp
+
+
+def query_in(body: str) -> StatsQuery:
+    return parse_query(parse_envelope(body.encode()), Grouping.TOTAL)
+
+
+def nested(levels: int) -> bytes:
+    """A body of so many levels, the root being the first."""
+    return b"<xml>" + b"<a>" * (levels - 1) + b"</a>" * (levels - 1) + b"</xml>"
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        "",
+        "<?xml version='1.0'?>",
+        '<?xml version="1.0" encoding="UTF-8"?>\n',
+        '<?xml version="1.0" encoding="utf-8" standalone="yes"?>',
+        ' \n\ufeff <?xml version="1.0" encoding="Utf-8"?><!-- a comment --><?target data?>',
+    ],
+)
+def test_a_declaration_of_utf_8_is_accepted(declaration: str) -> None:
+    assert isp_in(declaration + "<xml><id>119</id><isp>Почта</isp></xml>") == "Почта"
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "ISO-8859-1", "us-ascii", "windows-1251", "UTF8", "nonsense"])
+def test_any_other_declared_encoding_is_an_error(encoding: str) -> None:
+    with pytest.raises(BadRequest, match="must declare UTF-8"):
+        query_in(f'<?xml version="1.0" encoding="{encoding}"?><xml><id>119</id></xml>')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Gmail",
+        "<![CDATA[Gmail]]>",
+        "G<!-- a comment -->mail",
+        "G<!-- <b> -->m<![CDATA[a]]><?target data?>i<![CDATA[]]>l",
+        "&#71;&#x6d;ail",
+    ],
+)
+def test_an_elements_text_is_taken_whole(text: str) -> None:
+    assert isp_in(f"<xml><id>119</id><isp>{text}</isp></xml>") == "Gmail"
+
+
+def test_a_long_text_is_taken_whole() -> None:
+    assert isp_in(f"<xml><id>119</id><isp>{'é&amp;' * 9000}</isp></xml>") == "é&" * 9000
+
+
+def test_text_keeps_its_blanks_and_its_escaped_characters() -> None:
+    assert isp_in("<xml><id>119</id><isp>\t a&lt;b&gt;c&amp;d&quot;&apos;]]&gt;&#13;\r\n</isp></xml>") == (
+        "\t a<b>c&d\"']]>\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "element", ["<isp/>", "<isp></isp>", "<isp><!-- none --></isp>", "<isp><![CDATA[]]></isp>", ""]
+)
+def test_an_empty_element_counts_as_left_out(element: str) -> None:
+    assert isp_in(f"<xml><id>119</id>{element}</xml>") is None
+
+
+def test_the_word_null_is_a_text_like_any_other() -> None:
+    assert isp_in("<xml><id>119</id><isp>null</isp></xml>") == "null"
+
+
+def test_attributes_and_prefix_declarations_are_ignored() -> None:
+    body = '<xml a="1" xmlns:p="urn:p" xmlns=""><id type="int" p:b="2" xmlns:q="urn:q">119</id></xml>'
+    assert query_in(body) == StatsQuery(sender_id=119)
+
+
+def test_text_between_the_elements_is_ignored() -> None:
+    assert query_in("<xml>5<id>119</id>6 <![CDATA[7]]></xml>") == StatsQuery(sender_id=119)
+
+
+def test_of_a_repeated_element_the_last_counts() -> None:
+    assert query_in("<xml><id><b/></id><id>1</id><id>119</id></xml>") == StatsQuery(sender_id=119)
+    assert isp_in("<xml><id>119</id><isp>Gmail</isp><isp/></xml>") is None
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        "<ID>5</ID>",
+        "<p:id xmlns:p='urn:p'>5</p:id>",
+        "<extra><id>5</id><deep><er/></deep>text</extra>",
+        "<extra xmlns='urn:extra'><id>5</id></extra>",
+        "<extra><id xmlns='urn:extra'>5</id></extra>",
+        "<xml><id>5</id></xml>",
+    ],
+)
+def test_unknown_and_prefixed_elements_are_ignored_whatever_they_hold(element: str) -> None:
+    for children in (f"<id>119</id>{element}", f"{element}<id>119</id>"):
+        assert query_in(f"<xml>{children}</xml>") == StatsQuery(sender_id=119)
+
+
+@pytest.mark.parametrize("name", ["id", "account_id", "campaign_id", "isp", "group"])
+@pytest.mark.parametrize("template", ["<{0}><b/></{0}>", "<{0}>1<b>2</b></{0}>", "<{0} xmlns='urn:x'>1</{0}>"])
+def test_a_child_element_or_a_default_namespace_in_a_parameter_is_an_error(name: str, template: str) -> None:
+    with pytest.raises(BadRequest, match=f"{name} must be "):
+        query_in(f"<xml><id>119</id>{template.format(name)}</xml>")
+
+
+@pytest.mark.parametrize("name", ["token", "format"])
+def test_the_same_holds_for_the_token_and_the_format(name: str) -> None:
+    envelope = parse_envelope(f"<xml><{name}>x<b/></{name}></xml>".encode())
+    with pytest.raises(BadRequest, match=f"{name} must be "):
+        getattr(envelope, name)()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<XML><id>119</id></XML>",
+        "<request><id>119</id></request>",
+        "<p:xml xmlns:p='urn:p'><id>119</id></p:xml>",
+        "<xml xmlns='urn:x'><id>119</id></xml>",
+    ],
+)
+def test_a_root_other_than_xml_in_no_namespace_is_an_error(body: str) -> None:
+    with pytest.raises(BadRequest, match="must have the root <xml>, in no namespace"):
+        query_in(body)
+
+
+def doctypes(tmp_path: Path) -> list[str]:
+    """Declarations that would do harm if anybody acted on them."""
+    secret = tmp_path / "secret"
+    secret.write_text("119")
+    laughs = "".join(f"<!ENTITY l{i} '{ten}'>" for i in range(1, 10) for ten in [f"&l{i - 1};" * 10])
+    return [
+        "<!DOCTYPE xml>",
+        '<!DOCTYPE xml SYSTEM "http://127.0.0.1:9/x.dtd">',
+        '<!DOCTYPE xml [<!ENTITY e "119">]>',
+        f'<!DOCTYPE xml [<!ENTITY e SYSTEM "{secret.as_uri()}">]>',
+        f'<!DOCTYPE xml [<!ENTITY % p SYSTEM "{secret.as_uri()}"> %p;<!ENTITY e "119">]>',
+        f'<!DOCTYPE xml [<!ENTITY l0 "lol">{laughs}<!ENTITY e "&l9;">]>',
+        "<!-- a comment -->\n<!DOCTYPE xml [<!ENTITY e '" + "9" * 30_000 + "'>]>",
+    ]
+
+
+def test_a_doctype_is_refused_before_any_entity_exists(tmp_path: Path) -> None:
+    for doctype in doctypes(tmp_path):
+        with pytest.raises(BadRequest, match="no DOCTYPE"):
+            query_in(f"{doctype}<xml><id>{'&e;' * 1000}</id></xml>")
+
+
+def test_what_only_looks_like_a_doctype_is_text() -> None:
+    assert isp_in("<!-- <!DOCTYPE xml> --><xml><id>119</id><isp><![CDATA[<!DOCTYPE xml>]]></isp></xml>") == (
+        "<!DOCTYPE xml>"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<",
+        b"<xml>",
+        b"<xml><id>119</xml></id>",
+        b"<xml/><xml/>",
+        b"<xml/>text",
+        b"<xml/>{}",
+        b"<xml/>\xef\xbb\xbf",
+        b"<xml><id>1 < 2</id></xml>",
+        b"<xml><id>a & b</id></xml>",
+        b"<xml><isp>]]></isp></xml>",
+        b"<xml><id a=1>119</id></xml>",
+        b"<xml><id a='1' a='2'>119</id></xml>",
+        b"<xml><isp>&nbsp;</isp></xml>",
+        b"<xml><isp>&#0;</isp></xml>",
+        b"<xml><isp>&#1;</isp></xml>",
+        b"<xml><isp>&#xD800;</isp></xml>",
+        b"<xml><isp>&#xFFFF;</isp></xml>",
+        b"<xml><isp>&#1114112;</isp></xml>",
+        b"<xml><isp>\x00</isp></xml>",
+        b"<xml><isp>\x08</isp></xml>",
+        b"<xml><isp>\xff</isp></xml>",
+        b"<xml><isp>\xed\xa0\x80</isp></xml>",
+        b"<!-- only a comment -->",
+        b"<?xml version='1.0'?>",
+        b"<xml><?xml version='1.0'?></xml>",
+        "<xml><id>119</id></xml>".encode("utf-16-le"),
+    ],
+)
+def test_what_is_not_one_xml_document_in_utf_8_is_an_error(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="the body must be one XML document in UTF-8"):
+        parse_envelope(body)
+
+
+def test_32_levels_are_read_and_33_are_not() -> None:
+    assert "a" in parse_envelope(nested(MAX_DEPTH)).members
+    with pytest.raises(BadRequest, match="32 levels"):
+        parse_envelope(nested(MAX_DEPTH + 1))
+    with pytest.raises(BadRequest, match="32 levels"):
+        parse_envelope(b"<xml>" + b"<a>" * 20_000)
+
+
+def test_256_members_are_read_and_257_are_not() -> None:
+    children = "<id>119</id>" * MAX_MEMBERS
+    assert query_in(f"<xml>{children}</xml>") == StatsQuery(sender_id=119)
+    with pytest.raises(BadRequest, match="256 members"):
+        query_in(f"<xml>{children}<extra/></xml>")
+
+
+def test_an_unknown_element_may_have_any_number_of_children() -> None:
+    assert query_in(f"<xml><id>119</id><extra>{'<b/>' * 1000}</extra></xml>") == StatsQuery(sender_id=119)

@@ -1,0 +1,96 @@
+"""What is said of a plan that is not the one intended."""
+
+from typing import Any
+
+import pytest
+
+from service.db import statement
+from service.plans import Surroundings, intended_indexes, warnings
+
+INDEX = "messages_sender_id_status"
+SCAN = statement("scan/total").text
+LOOK_UP = statement("queries/total").text
+AROUND = Surroundings({INDEX, "counters_by_account", "deltas_sender_id_xid", "horizons_pkey"}, messages=10_000)
+
+
+def node(type_: str, *below: dict[str, Any], rows: int = 1, **more: Any) -> dict[str, Any]:
+    return {"Node Type": type_, "Plan Rows": rows, "Parallel Aware": False, "Plans": list(below)} | more
+
+
+def reading(table: str, index: str = "", **more: Any) -> dict[str, Any]:
+    named: dict[str, Any] = {"Relation Name": table} | ({"Index Name": index} if index else {})
+    return node("Index Scan" if index else "Seq Scan", **named, **more)
+
+
+LOOKED_UP = [
+    reading("counters", "counters_by_account"),
+    reading("deltas", "deltas_sender_id_xid"),
+    reading("horizons", "horizons_pkey"),
+]
+
+
+def test_a_statement_of_counters_and_a_scan_name_their_indexes() -> None:
+    assert intended_indexes(SCAN) == (INDEX,)
+    assert intended_indexes(LOOK_UP) == ("counters_by_account", "deltas_sender_id_xid", "horizons_pkey")
+    assert intended_indexes("SELECT 1") == ()
+
+
+def test_the_intended_plan_brings_no_warning() -> None:
+    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP)}, AROUND, is_scan=False) == []
+    assert warnings(SCAN, {"Plan": reading("messages", INDEX, rows=9000)}, AROUND, is_scan=True) == []
+
+
+@pytest.mark.parametrize("table", ["counters", "deltas", "horizons"])
+def test_a_table_of_counts_is_never_read_as_a_whole(table: str) -> None:
+    tree = {"Plan": node("Append", reading(table, rows=10_000))}
+    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == [f"{table} is read as a whole."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "is_wrong"),
+    [
+        (499, {}, True),
+        (500, {}, False),
+        (499, {"Actual Rows": 500, "Actual Loops": 1}, False),
+        (500, {"Actual Rows": 499, "Actual Loops": 1}, True),
+        # Three processes share the rows.
+        (200, {"Parallel Aware": True}, False),
+        (160, {"Parallel Aware": True}, True),
+        (1, {"Actual Rows": 200, "Actual Loops": 3}, False),
+    ],
+)
+def test_messages_are_read_as_a_whole_for_a_sender_of_one_in_twenty_or_more(
+    rows: int, more: dict[str, Any], is_wrong: bool
+) -> None:
+    tree = {"Plan": node("Gather", reading("messages", rows=rows, **more), **{"Workers Planned": 2})}
+    found = [each for each in warnings(SCAN, tree, AROUND, is_scan=True) if "whole" in each]
+    assert found == (["messages is read as a whole."] if is_wrong else [])
+
+
+def test_an_index_that_is_missing_or_not_used_is_named() -> None:
+    tree = {"Plan": node("Append", *LOOKED_UP[:2], reading("horizons", "horizons_other"))}
+    without = Surroundings(set(AROUND.indexes) - {"horizons_pkey"}, AROUND.messages)
+    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == ["The index horizons_pkey is not used."]
+    (sentence,) = warnings(LOOK_UP, tree, without, is_scan=False)
+    assert sentence.startswith("The index horizons_pkey is missing or invalid")
+
+
+def test_compiling_a_plan_is_told() -> None:
+    tree = {"Plan": node("Append", *LOOKED_UP), "JIT": {"Functions": 12}}
+    (sentence,) = warnings(LOOK_UP, tree, AROUND, is_scan=False)
+    assert "JIT" in sentence
+
+
+@pytest.mark.parametrize(
+    ("expected", "came", "is_told"),
+    [(10, 101, True), (10, 100, False), (1, 99, False), (0, 100, True), (2000, 100, True), (1000, 100, False)],
+)
+def test_an_estimate_of_a_scan_that_is_off_by_ten_times_is_told_where_rows_matter(
+    expected: int, came: int, is_told: bool
+) -> None:
+    plan = reading("messages", INDEX, rows=expected, **{"Actual Rows": float(came), "Actual Loops": 1})
+    found = warnings(SCAN, {"Plan": plan}, AROUND, is_scan=True)
+    assert found == (
+        [f"Index Scan was expected to give {expected} rows and gave {came}: ANALYZE messages."] if is_told else []
+    )
+    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP, plan)}, AROUND, is_scan=False) == []

@@ -1,0 +1,192 @@
+"""Where a setting comes from, what stops the start, and what is shown."""
+
+import os
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import CommandError
+from service.model import Grouping
+from service.settings import Settings, as_environment, dump_settings, load_settings, variable
+
+SECRET = "s3cret"
+
+
+def load(
+    tmp_path: Path, *, overrides: dict[str, Any] | None = None, environ: dict[str, str] | None = None, dotenv: str = ""
+) -> Settings:
+    (tmp_path / ".env").write_text(dotenv)
+    return load_settings(overrides, environ or {}, tmp_path / ".env")
+
+
+def refusal(tmp_path: Path, **given: Any) -> str:
+    with pytest.raises(CommandError) as caught:
+        load(tmp_path, **given)
+    return str(caught.value)
+
+
+def dumped(**changes: Any) -> dict[str, str]:
+    lines = dump_settings(replace(load_settings(None, {}, Path("/nonexistent/.env")), **changes)).splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environ", "dotenv", "port"),
+    [
+        ({"port": "1"}, {"QUEUESTATS_PORT": "2"}, "QUEUESTATS_PORT=3", 1),
+        ({"port": None}, {"QUEUESTATS_PORT": "2"}, "QUEUESTATS_PORT=3", 2),
+        ({}, {"OTHER": "x"}, "export QUEUESTATS_PORT='3' # three", 3),
+        ({}, {}, "", 8080),
+        ({}, {"QUEUESTATS_PORT": ""}, "", 8080),
+        ({"port": 0}, {"QUEUESTATS_PORT": "2"}, "", 0),
+    ],
+)
+def test_an_option_comes_before_the_environment_before_the_file_before_the_default(
+    tmp_path: Path, overrides: dict[str, Any], environ: dict[str, str], dotenv: str, port: int
+) -> None:
+    assert load(tmp_path, overrides=overrides, environ=environ, dotenv=dotenv).port == port
+
+
+def test_the_file_is_the_one_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("QUEUESTATS_PORT=3\nOTHER=${HOME}\nQUEUESTATS_HOST=a$b${c}\n")
+    monkeypatch.chdir(tmp_path)
+
+    loaded = load_settings(environ={})
+    assert loaded.port == 3
+    assert loaded.host == "a$b${c}"
+
+
+def test_the_environment_of_the_process_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUESTATS_PORT", "4")
+    assert load_settings(dotenv_path=tmp_path / "none").port == 4
+
+
+@pytest.mark.parametrize("where", ["environ", "dotenv"])
+@pytest.mark.parametrize("text", ["", SECRET])
+def test_an_unknown_variable_stops_the_start_with_its_name(tmp_path: Path, where: str, text: str) -> None:
+    name = "QUEUESTATS_PROT"
+    message = refusal(tmp_path, **{where: {name: text} if where == "environ" else f"{name}={text}\n"})
+
+    assert name in message
+    assert SECRET not in message
+
+
+def test_the_tests_own_variables_are_known(tmp_path: Path) -> None:
+    load(tmp_path, environ={"QUEUESTATS_TEST_DATABASE_URL": "x", "QUEUESTATS_TEST_BINARIES": "16"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("QUEUESTATS_PORT", "http"),
+        ("QUEUESTATS_PORT", "65536"),
+        ("QUEUESTATS_PORT", "-1"),
+        ("QUEUESTATS_PORT", "8_0"),
+        ("QUEUESTATS_PORT", "٨٠"),
+        ("QUEUESTATS_PORT", "9" * 5000),
+        ("QUEUESTATS_WORKERS", "0"),
+        ("QUEUESTATS_DEFAULT_GROUP", "TOTAL"),
+        ("QUEUESTATS_ERROR_HTTP_STATUS", "201"),
+        ("QUEUESTATS_LOG_LEVEL", "loud"),
+        ("QUEUESTATS_DATABASE_URL", f"mysql://me:{SECRET}@host/db"),
+        ("QUEUESTATS_DATABASE_URL", f"postgresql+asyncpg://me:{SECRET}@host/db"),
+        ("QUEUESTATS_DATABASE_URL", f"me:{SECRET}@host/db"),
+        ("QUEUESTATS_DATABASE_URL", f"postgresql://me:{SECRET}/x@host/db"),
+        ("QUEUESTATS_DATABASE_URL", f"postgresql://me:{SECRET}@[::1/db"),
+        ("QUEUESTATS_DATABASE_URL", f"postgresql://me:{SECRET}@host:port/db"),
+        ("QUEUESTATS_ADMIN_DATABASE_URL", f"postgresql://me:{SECRET}@ho℀st:{SECRET}/db"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_variable_and_what_it_wants_but_never_shown(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    message = refusal(tmp_path, environ={name: text})
+
+    assert message.startswith(f"{name} must be ")
+    assert any(f"must be {wanted}" in message for wanted in ("a whole number from", "one of ", "a postgresql://"))
+    assert text not in message
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host:5432/db",
+        "postgres://host/db",
+        "postgresql://me@/db?host=/run/postgresql&port=5432",
+        "postgresql:///db",
+        "postgresql://me:p%40ss@a:5432,b:5433/db?target_session_attrs=read-write&sslmode=require",
+        "postgresql://me:p@ss:word@[::1]:5432/db",
+    ],
+)
+def test_an_address_that_the_driver_understands_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+    assert load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": f" {url}\n"}).database_url == url
+
+
+def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"QUEUESTATS_HOST=\xff\n")
+    with pytest.raises(CommandError, match=r"\.env can't be read: it is not UTF-8"):
+        load_settings(None, {}, tmp_path / ".env")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_that_may_not_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").touch(mode=0o000)
+    with pytest.raises(CommandError, match=r"\.env can't be read: Permission denied"):
+        load_settings(None, {}, tmp_path / ".env")
+
+
+def test_the_owners_address_is_the_services_where_it_is_not_given(tmp_path: Path) -> None:
+    one = load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": "postgresql://a/db"})
+    both = load(tmp_path, environ=as_environment(one) | {"QUEUESTATS_ADMIN_DATABASE_URL": "postgresql://b/db"})
+
+    assert one.owner_url == "postgresql://a/db"
+    assert both.owner_url == "postgresql://b/db"
+    assert load(tmp_path).owner_url is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"postgresql://me:{SECRET}@host:5432/db?sslmode=require", "postgresql://me:***@host:5432/db?sslmode=require"),
+        (f"postgresql://:{SECRET}@host/db", "postgresql://:***@host/db"),
+        (f"postgresql://me:x%40{SECRET}@a,b/db", "postgresql://me:***@a,b/db"),
+        (f"postgresql://me:p@{SECRET}@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql://me:p/{SECRET}@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql://me:p#?{SECRET}@host/db", "postgresql://me:***@host/db"),
+        (f"postgresql:///db?user=me&password={SECRET}&port=1", "postgresql:///db?user=me&password=***&port=1"),
+        (f"postgresql:///db?p%61ssword={SECRET}", "postgresql:///db?p%61ssword=***"),
+        (f"postgresql:///db?sslpassword={SECRET}", "postgresql:///db?sslpassword=***"),
+        ("postgresql://me@/db?host=/run/x&port=5432", "postgresql://me@/db?host=/run/x&port=5432"),
+        ("postgresql://host:5432/db", "postgresql://host:5432/db"),
+    ],
+)
+def test_the_dump_masks_a_password_wherever_it_stands_and_nothing_else(url: str, shown: str) -> None:
+    assert dumped(database_url=url)["QUEUESTATS_DATABASE_URL"] == shown
+    assert dumped(admin_database_url=url)["QUEUESTATS_ADMIN_DATABASE_URL"] == shown
+
+
+def test_the_dump_has_every_setting_with_what_is_in_force() -> None:
+    shown = dumped(port=1, default_group=Grouping.ISP, data_dir=Path("/data"))
+
+    assert list(shown) == [variable(each.name) for each in fields(Settings)]
+    assert (shown["QUEUESTATS_PORT"], shown["QUEUESTATS_DEFAULT_GROUP"]) == ("1", "isp")
+    assert (shown["QUEUESTATS_DATA_DIR"], shown["QUEUESTATS_DATABASE_URL"]) == ("/data", "")
+
+
+def test_a_child_process_gets_these_very_settings(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        overrides={"port": 0, "default_group": "isp", "data_dir": tmp_path / "with blank"},
+        environ={"QUEUESTATS_DATABASE_URL": f"postgresql://me:{SECRET}@host/db", "QUEUESTATS_WORKERS": "3"},
+    )
+    assert load(tmp_path, environ=as_environment(settings), dotenv="QUEUESTATS_PORT=9\n") == settings
+
+
+@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)
+def test_every_setting_has_a_meaning_and_durations_and_sizes_say_their_unit(setting: Any) -> None:
+    assert setting.metadata["meaning"]
+    if "timeout" in setting.name or "time_limit" in setting.name or "wait" in setting.metadata["meaning"].split()[:2]:
+        assert setting.name.endswith("_ms")

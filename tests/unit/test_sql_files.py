@@ -1,0 +1,39 @@
+"""`sql/README.md` is a map of every file, and the files keep to what it says of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.db import statement
+from service.plans import intended_indexes
+from service.resources import sql_path
+
+MAP = sql_path("README.md").read_text("utf-8")
+FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))
+# A row of a table: the file, what it answers, and the other columns.
+ROWS = {found[1]: found[2] for found in re.finditer(r"^\| `([\w/]+\.sql)` \|[^|]*\| (.*) \|$", MAP, re.MULTILINE)}
+# Its parameters are told in words.
+IN_WORDS = "seed/insert_bursts.sql"
+GENERATED = "schema.sql"
+MOST_CHARACTERS = 120
+
+
+def test_every_file_stands_in_the_map_and_nothing_else() -> None:
+    assert sorted(set(re.findall(r"`((?:\w+/)*\w+\.sql)`", MAP)) - {f"sql/{name}" for name in FILES}) == FILES
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in (IN_WORDS, "roles.sql", GENERATED)])
+def test_the_map_gives_the_parameters_and_the_indexes_of_the_header(name: str) -> None:
+    parameters, *others = ROWS[name].split(" | ")
+    asked = statement(name.removesuffix(".sql"))
+
+    assert parameters == (", ".join(f"`{each} {type_}`" for each, type_ in asked.types.items()) or "none")
+    if indexes := intended_indexes(asked.text):
+        assert others == [] or others[0] == ", ".join(f"`{each}`" for each in indexes)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != GENERATED])
+def test_a_line_fits_on_the_screen_except_a_list_of_parameters(name: str) -> None:
+    lines = Path(sql_path(name)).read_text("utf-8").splitlines()
+    assert [each for each in lines if len(each) > MOST_CHARACTERS and not each.startswith("-- parameters: ")] == []

@@ -1,0 +1,43 @@
+"""The house rules that a linter does not know."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted((ROOT / "service").rglob("*.py"))
+LONGEST_FUNCTION_LINES = 50
+LONGEST_FILE_LINES = 400
+DRAWERS = {"utils", "util", "common", "helpers", "misc"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_functions_and_files_stay_small(path: Path) -> None:
+    text = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
+
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION_LINES} == {}
+    assert len(text.splitlines()) <= LONGEST_FILE_LINES
+
+
+def test_no_module_is_a_drawer_for_functions_without_a_home() -> None:
+    assert [name_of(path) for path in MODULES if {*path.parent.parts, path.stem} & DRAWERS] == []
+
+
+def test_no_sql_statement_is_written_in_python() -> None:
+    """What a DBA reads in `sql/` is all that runs on `messages`."""
+    beginnings = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ")
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value.lstrip().startswith(beginnings) and "messages" in node.value
+    ]
+    assert found == []
