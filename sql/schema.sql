@@ -217,10 +217,24 @@ CREATE FUNCTION public.messages_truncated() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+DECLARE
+  own_limit CONSTANT text := current_setting('lock_timeout');
+  own_limit_ms CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
+  began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
   PERFORM pg_advisory_xact_lock(public.folder_lock());
-  TRUNCATE public.horizons, public.counters, public.deltas;
-  RETURN NULL;
+  LOOP
+    BEGIN
+      PERFORM set_config('lock_timeout', '100ms', true);
+      TRUNCATE public.horizons, public.counters, public.deltas;
+      PERFORM set_config('lock_timeout', own_limit, true);
+      RETURN NULL;
+    EXCEPTION WHEN lock_not_available THEN -- the locks and the setting are as they were before
+      IF own_limit_ms > 0 AND clock_timestamp() > began_at + own_limit_ms * interval '1 ms' THEN
+        RAISE;
+      END IF;
+    END;
+  END LOOP;
 END
 $$;
 

@@ -65,12 +65,29 @@ END
 $$;
 
 -- TRUNCATE has no transition table. The folder's lock comes first: a fold under way would put its sums back after the
--- counters were emptied. The tables stand in the order in which readers lock them.
+-- counters were emptied.
+-- Readers lock the three tables in the order of their plans, and no order fits all plans. So whoever comes here does not
+-- hold one table for long while it waits for another: it lets go of all and tries again, for as long as the session's
+-- own lock_timeout allows.
 CREATE OR REPLACE FUNCTION public.messages_truncated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  own_limit CONSTANT text := current_setting('lock_timeout');
+  own_limit_ms CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
+  began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
   PERFORM pg_advisory_xact_lock(public.folder_lock());
-  TRUNCATE public.horizons, public.counters, public.deltas;
-  RETURN NULL;
+  LOOP
+    BEGIN
+      PERFORM set_config('lock_timeout', '100ms', true);
+      TRUNCATE public.horizons, public.counters, public.deltas;
+      PERFORM set_config('lock_timeout', own_limit, true);
+      RETURN NULL;
+    EXCEPTION WHEN lock_not_available THEN -- the locks and the setting are as they were before
+      IF own_limit_ms > 0 AND clock_timestamp() > began_at + own_limit_ms * interval '1 ms' THEN
+        RAISE;
+      END IF;
+    END;
+  END LOOP;
 END
 $$;

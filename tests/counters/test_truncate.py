@@ -1,8 +1,10 @@
 """TRUNCATE messages: it has no transition table, is not MVCC-safe, and comes at any moment."""
 
 import asyncio
+import itertools
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service.model import StatsQuery
@@ -140,3 +142,33 @@ async def test_a_reader_is_answered_from_before_or_after_it_never_in_between(con
         asking = asyncio.create_task(total(reader))
         await is_waiting(writer, reader)
     assert await asking == 7
+
+
+@pytest.mark.parametrize(("first", "second"), [*itertools.permutations(["counters", "deltas", "horizons"], 2)])
+async def test_it_meets_no_reader_in_a_deadlock_in_whatever_order_that_takes_the_tables(
+    connect: Connect, first: str, second: str
+) -> None:
+    reader, other = await connect(), await connect()
+    await other.execute(INSERT, 10)
+    async with reader.transaction():
+        await reader.execute(f"LOCK TABLE {first} IN ACCESS SHARE MODE")
+        truncating = asyncio.create_task(other.execute("TRUNCATE messages"))
+        await is_waiting(await connect(), other)
+        await reader.execute(f"LOCK TABLE {second} IN ACCESS SHARE MODE")
+    await truncating
+    assert await total(reader) == 0
+    assert await other.fetchval("SHOW lock_timeout") == "0"
+
+
+async def test_it_waits_for_a_reader_as_long_as_the_session_allows(connect: Connect) -> None:
+    reader, other = await connect(), await connect()
+    await other.execute(INSERT, 10)
+    await other.execute("SET lock_timeout = '250ms'")
+    async with reader.transaction():
+        await reader.execute("LOCK TABLE deltas IN ACCESS SHARE MODE")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await other.execute("TRUNCATE messages")
+        assert await other.fetchval("SHOW lock_timeout") == "250ms"
+    assert await total(reader) == 10
+    await other.execute("TRUNCATE messages")
+    assert await total(reader) == 0
