@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.db import statement
+from service.db import AS_A_SCAN, statement
 
 STATUSES = ("new", "proc", "retry", "hold")
 # GROUPING(account_id, campaign_id, isp) of the counters, in words: the keys that a count is kept by.
@@ -36,6 +36,7 @@ async def find_differences(connection: Any, sender_id: int | None) -> list[Diffe
     asked = statement("queries/differences")
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(AS_A_SCAN)
         # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
         await connection.execute("LOCK TABLE messages IN ACCESS SHARE MODE")
         rows = await connection.fetch(asked.sql, *asked.bind({"sender_id": sender_id}))

@@ -35,8 +35,9 @@ class Candidate:
         return self.folder is not None and sql_path("candidates", self.folder, file).is_file()
 
 
+COUNTED = Candidate(COUNTERS, is_scan=False)
 CANDIDATES = (
-    Candidate(COUNTERS, is_scan=False),
+    COUNTED,
     Candidate(SCAN, is_scan=True),
     Candidate("scan, grouped by status", is_scan=True, folder="group_by_status"),
     Candidate("covering index", is_scan=True, folder="covering_index"),

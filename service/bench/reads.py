@@ -31,8 +31,8 @@ class Plan:
 async def as_if_alone(connection: Any, candidate: Candidate) -> AsyncIterator[None]:
     """A transaction in which no other candidate's index exists; they are all back at its end.
 
-    A scan is planned for its values, as the service asks for it. One with indexes of its own is kept from reading the
-    table page by page instead: what that takes, the plain scan shows.
+    Both kinds are planned as the service's role has it: a scan for its values, a look-up for all. A scan with indexes
+    of its own is kept from reading the table page by page instead: what that takes, the plain scan shows.
     """
     transaction = connection.transaction()
     await transaction.start()
@@ -42,6 +42,8 @@ async def as_if_alone(connection: Any, candidate: Candidate) -> AsyncIterator[No
                 if other is not candidate:
                     await connection.execute(sql_path("candidates", str(other.folder), "drop.sql").read_text("utf-8"))
             await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        else:
+            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off")
         if candidate.has_indexes:
             await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         yield

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise, product
 from typing import Any
 
-from service.bench.candidates import CANDIDATES, COUNTERS, Candidate
+from service.bench.candidates import CANDIDATES, COUNTED, COUNTERS, Candidate
 from service.bench.circumstances import circumstances
 from service.bench.figures import Figures, Label
 from service.bench.ground import Ground, open_ground, set_for_database
@@ -127,8 +127,9 @@ class Reads:
             async with connect(self.ground.owner_url) as connection:
                 for less, deltas in pairwise((0, *self.plan.pending)):
                     await pile_up(connection, queue, deltas - less)
-                    for grouping in self.plan.groupings:
-                        await self._time_pending(connection, queue, grouping, deltas)
+                    async with as_if_alone(connection, COUNTED):
+                        for grouping in self.plan.groupings:
+                            await self._time_pending(connection, queue, grouping, deltas)
 
     def _groupings(self, candidate: Candidate) -> list[Grouping]:
         return [each for each in candidate.groupings() if each in self.plan.groupings]

@@ -2,11 +2,12 @@
 
 from service.db.connect import connect
 from service.db.migrate import migrate
-from service.db.pool import Database
+from service.db.pool import AS_A_SCAN, Database
 from service.db.replica import Positions, Reading, Replica
 from service.db.statements import BadStatement, Statement, statement
 
 __all__ = [
+    "AS_A_SCAN",
     "BadStatement",
     "Database",
     "Positions",

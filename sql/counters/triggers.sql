@@ -66,9 +66,9 @@ $$;
 
 -- TRUNCATE has no transition table. The folder's lock comes first: a fold under way would put its sums back after the
 -- counters were emptied.
--- Readers lock the three tables in the order of their plans, and no order fits all plans. So whoever comes here does not
--- hold one table for long while it waits for another: it lets go of all and tries again, for as long as the session's
--- own lock_timeout allows.
+-- Readers lock the three tables in the order of their plans, and no order fits all plans. So whoever comes here does
+-- not hold one table for long while it waits for another: it lets go of all and tries again, for as long as the
+-- session's own lock_timeout allows.
 CREATE OR REPLACE FUNCTION public.messages_truncated() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -26,7 +26,7 @@ FROM (
   FROM pg_roles AS role
     CROSS JOIN (
       VALUES ('statement_timeout', '15s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'),
-      ('enable_seqscan', 'off')
+      ('enable_seqscan', 'off'), ('plan_cache_mode', 'force_generic_plan')
     ) AS wanted (name, value)
   WHERE role.rolname = cast(:service_role AS text)
     AND role.rolname <> current_user
@@ -40,7 +40,9 @@ FROM (
   SELECT
     'warning',
     format('the role %s is set to %s', role.rolname, setting),
-    format('ALTER ROLE %I RESET plan_cache_mode: planning every read anew halves their speed.', role.rolname)
+    format(
+      'ALTER ROLE %I SET plan_cache_mode = force_generic_plan: to plan each read anew halves their speed.', role.rolname
+    )
   FROM pg_roles AS role
     JOIN pg_db_role_setting AS kept ON kept.setrole = role.oid
     CROSS JOIN unnest(kept.setconfig) AS setting
