@@ -49,7 +49,10 @@ def render_error(error: ServiceError, format: Format) -> bytes:
 
 
 def render_explanation(explanation: Explanation, format: Format) -> bytes:
-    """The plan is one text of several lines, a parameter that is NULL is left out, and the rest is as in a report."""
+    """The plan is one text of several lines, a parameter that is NULL is left out, and the rest is as in a report.
+
+    `warnings` is there without any, too: an empty list.
+    """
     parameters = {name: value for name, value in explanation.parameters.items() if value is not None}
     data = {
         "plan": "\n".join(explanation.plan),
@@ -58,10 +61,13 @@ def render_explanation(explanation: Explanation, format: Format) -> bytes:
     }
     if format is Format.JSON:
         return b'{"data":%b,%b}' % (
-            _ENCODE_JSON({"parameters": parameters, **data}),
+            _ENCODE_JSON({"parameters": parameters, **data, "warnings": explanation.warnings}),
             _outcome_as_json(0, _SUCCESS),
         )
-    inner = f"<parameters>{_members_as_xml(parameters)}</parameters>{_members_as_xml(data)}"
+    warnings = "".join(f"<warning>{_xml_text(each)}</warning>" for each in explanation.warnings)
+    inner = (
+        f"<parameters>{_members_as_xml(parameters)}</parameters>{_members_as_xml(data)}<warnings>{warnings}</warnings>"
+    )
     return b"<xml><data>%b</data>%b</xml>" % (inner.encode(), _outcome_as_xml(0, _SUCCESS))
 
 

@@ -26,7 +26,7 @@ async def test_the_answer_holds_the_file_its_text_the_parameters_and_the_plan(
     body = body_of(Format.JSON, token=token_to_explain, id=119, isp="<&>", group=group)
     answer = (await client.post(EXPLAIN, content=body)).json()
     assert list(answer) == ["data", "error", "error_text"]
-    assert list(answer["data"]) == ["parameters", "plan", "sql", "statement"]
+    assert list(answer["data"]) == ["parameters", "plan", "sql", "statement", "warnings"]
     assert answer["data"]["statement"].startswith("sql/queries/")
     assert f"/* {answer['data']['statement'].removeprefix('sql/')} */" in answer["data"]["sql"]
     assert answer["data"]["parameters"] == {"sender_id": 119, "isp": "<&>"}
@@ -37,6 +37,20 @@ async def test_the_answer_holds_the_file_its_text_the_parameters_and_the_plan(
     assert in_xml.findtext("data/sql") == answer["data"]["sql"]
     assert in_xml.findtext("data/parameters/isp") == "<&>"
     assert [child.tag for child in in_xml] == ["data", "error", "error_text"]
+    assert [child.tag for child in in_xml.findall("data/*")] == list(answer["data"])
+
+
+async def test_it_warns_where_the_plan_is_not_the_one_intended(
+    client: httpx.AsyncClient, token_to_explain: str, owner: Any
+) -> None:
+    body = body_of(Format.JSON, token=token_to_explain, id=119)
+    assert (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"] == []
+
+    await owner.execute("DROP INDEX counters_by_account")
+    [told] = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
+    assert "counters_by_account is missing" in told
+    in_xml = etree.fromstring((await client.post(f"{EXPLAIN}?format=xml", content=body)).content)
+    assert in_xml.findtext("data/warnings/warning") == told
 
 
 async def test_it_runs_only_where_that_is_asked_and_writes_nothing(
