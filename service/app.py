@@ -5,18 +5,19 @@ import gc
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from starlette.requests import ClientDisconnect
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Router
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from service import api
 from service.auth import Tokens
 from service.db import Database, Positions, Replica
 from service.errors import InternalError, MethodNotAllowed, ServiceError, Unavailable, UnknownMethod
-from service.exchange import EXCHANGE, Answer, Exchange
+from service.exchange import Answer, Exchange
 from service.folding import fold_forever
 from service.logs import configure_logging, describe
 from service.origin import request_ids
@@ -56,14 +57,13 @@ def create_app(settings: Settings) -> ASGIApp:
                 await asyncio.wait(running)
 
     service = api.Service(settings, database, Statistics(database, settings, replica), Tokens(for_tokens))
-    routes = [
-        Route(f"{QUEUE}/stats", Endpoint(api.stats, service, "POST")),
-        Route(f"{QUEUE}/explain", Endpoint(api.explain, service, "POST")),
-        Route("/healthz", Endpoint(api.health, service, "GET", "HEAD")),
-        Route("/readyz", Endpoint(api.ready, service, "GET", "HEAD")),
-    ]
-    router = Router(routes, redirect_slashes=False, default=unknown, lifespan=lifespan)
-    return FrontDoor(router, service)
+    endpoints = {
+        f"{QUEUE}/stats": Endpoint(api.stats, "POST"),
+        f"{QUEUE}/explain": Endpoint(api.explain, "POST"),
+        "/healthz": Endpoint(api.health, "GET", "HEAD"),
+        "/readyz": Endpoint(api.ready, "GET", "HEAD"),
+    }
+    return FrontDoor(endpoints, lifespan, service)
 
 
 def _replica(settings: Settings, primary: Database) -> Replica | None:
@@ -84,66 +84,63 @@ def create_app_from_environment() -> ASGIApp:
     return app
 
 
-async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    raise UnknownMethod()
-
-
 class Endpoint:
-    """An endpoint as an ASGI application: it leaves its answer in the exchange."""
+    """What answers at a path, and to which methods."""
 
-    def __init__(self, handle: Handler, service: api.Service, *methods: str) -> None:
-        self.__name__ = handle.__name__
-        self._handle = handle
-        self._service = service
-        self._methods = methods
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in self._methods:
-            raise MethodNotAllowed(", ".join(self._methods))
-        exchange: Exchange = scope[EXCHANGE]
-        exchange.answer = await self._handle(self._service, exchange)
+    def __init__(self, handle: Handler, *methods: str) -> None:
+        self.name = handle.__name__
+        self.handle = handle
+        self.methods = methods
 
 
 class FrontDoor:
     """Every request passes here: its path gets its one spelling, it gets an id, and every exception becomes an answer.
 
-    It stands in the place of Starlette's own middleware, which would catch exceptions twice more on the way.
+    It stands in the place of Starlette's own middleware, which would catch exceptions twice more on the way. No path
+    has a parameter, so a look-up finds the endpoint: Starlette's router, which tries one pattern after the other, is
+    left with the server's start and end.
     """
 
-    def __init__(self, router: Router, service: api.Service) -> None:
-        self._router = router
+    def __init__(self, endpoints: Mapping[str, Endpoint], lifespan: Lifespan[Any], service: api.Service) -> None:
+        self._start_and_end = Router(lifespan=lifespan)
+        self._endpoints = endpoints
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._router(scope, receive, send)
+            await self._start_and_end(scope, receive, send)
             return
         began = time.perf_counter()
         # Clients write the path with and without its last slash, and some double a slash: never a redirect.
         path = scope["path"]
-        scope["path"] = (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"
-        exchange = scope[EXCHANGE] = Exchange(scope, receive, self._service.settings.body_timeout_ms)
+        path = scope["path"] = (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"
+        endpoint = self._endpoints.get(path)
+        exchange = Exchange(scope, receive, self._service.settings.body_timeout_ms)
         request_id = exchange.id()
         # For the log lines of whatever is done for it; the server gives each request a task of its own.
         request_ids.set((request_id,))
         status = 0
         try:
-            answer = await self._answer(scope, receive, send, exchange, request_id)
+            answer = await self._answer(endpoint, exchange, request_id, scope["method"])
             status = answer.status
-            await answer.send(send, request_id)
+            await answer.send(scope, send, request_id)
         except ClientDisconnect:
             # Nobody is there any more.
             pass
         if logger.isEnabledFor(logging.DEBUG):
             duration_ms = (time.perf_counter() - began) * 1000
-            logger.debug("request id=%s to=%s status=%s duration_ms=%.1f", request_id, _to(scope), status, duration_ms)
+            logger.debug(
+                "request id=%s to=%s status=%s duration_ms=%.1f", request_id, _to(endpoint), status, duration_ms
+            )
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, exchange: Exchange, request_id: str) -> Answer:
+    async def _answer(self, endpoint: Endpoint | None, exchange: Exchange, request_id: str, method: str) -> Answer:
         failed: ServiceError
         try:
-            await self._router(scope, receive, send)
-            assert exchange.answer is not None, "an endpoint leaves its answer, or raises"
-            return exchange.answer
+            if endpoint is None:
+                raise UnknownMethod()
+            if method not in endpoint.methods:
+                raise MethodNotAllowed(", ".join(endpoint.methods))
+            return await endpoint.handle(self._service, exchange)
         except ClientDisconnect:
             raise
         except ServiceError as error:
@@ -152,11 +149,11 @@ class FrontDoor:
             # The service ends, and its time for open requests is up.
             failed = Unavailable()
         except Exception as error:  # noqa: BLE001 whatever it is, the client gets an answer and the log has it
-            logger.error("fault request=%s to=%s error=%s", request_id, _to(scope), describe(error))
+            logger.error("fault request=%s to=%s error=%s", request_id, _to(endpoint), describe(error))
             failed = InternalError(f", request {request_id}")
         return await api.respond_error(self._service, exchange, failed)
 
 
-def _to(scope: Scope) -> str:
+def _to(endpoint: Endpoint | None) -> str:
     """Which endpoint, for the log. A path may hold anything, a token too, so an unknown one is not told."""
-    return getattr(scope.get("endpoint"), "__name__", "unknown")
+    return endpoint.name if endpoint is not None else "unknown"

@@ -13,10 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.errors import BadRequest, ServiceError, TooLarge
 from service.model import Format
 from service.parse import MAX_BODY_BYTES, Envelope, parse_envelope, parse_format, parse_token, sniff, valid_format
-from service.protocol import IS_GONE, IS_RECEIVED
-
-# Where the exchange stands in the scope.
-EXCHANGE = "queuestats.exchange"
+from service.protocol import ANSWER, IS_GONE, IS_RECEIVED
 
 # How long the first byte of a body that is refused for its size may take: it may tell the format of the refusal.
 FIRST_BYTE_SECONDS = 0.25
@@ -46,8 +43,11 @@ class Answer:
         # What is done between the answer and the end of its connection, where it ends.
         self.linger: Callable[[], Awaitable[None]] | None = None
 
-    async def send(self, send: Send, request_id: str) -> None:
+    async def send(self, scope: Scope, send: Send, request_id: str) -> None:
         headers = [*self.headers, (b"x-request-id", request_id.encode())]
+        at_once = scope.get("extensions", {}).get(ANSWER)
+        if self.linger is None and at_once is not None and at_once(self.status, headers, self.content):
+            return
         if self.linger is not None:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -71,8 +71,6 @@ class Exchange:
         self._is_begun = False
         self._is_whole = False
         self._envelope: Envelope | None = None
-        # An endpoint leaves it here.
-        self.answer: Answer | None = None
 
     def id(self) -> str:
         """The client's own, where it is a plain word, so that both sides' logs can be laid side by side; else new."""

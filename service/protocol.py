@@ -4,12 +4,12 @@ What is refused here never became an HTTP request, so it gets a bare status line
 gets it in its turn: answers to what was asked before on the same connection go first. A slow request body is no
 affair of this module, the application has a limit for that.
 
-Of uvicorn's protocol (0.54) this relies on `cycle` (the newest request), `pipeline` (those that wait for the one being
-answered), `timeout_keep_alive_task`, `_should_upgrade` and the parser's callbacks.
+Of uvicorn's protocol (0.54) this relies on `cycle` (the newest request) and a cycle's own state, `pipeline` (those that
+wait for the one being answered), `timeout_keep_alive_task`, `_should_upgrade` and the parser's callbacks.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
@@ -23,6 +23,9 @@ from service.settings import Settings
 # is here, so that reading it won't wait.
 IS_GONE = "queuestats.is_gone"
 IS_RECEIVED = "queuestats.is_received"
+# And one of a status, headers and a body: sends this whole answer by one system call, in place of the two messages of
+# ASGI, which take two and three times the work. False where it can't be sent like that, and nothing has been sent.
+ANSWER = "queuestats.answer"
 
 
 def http_protocol(settings: Settings) -> type[asyncio.Protocol]:
@@ -78,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
-        self._extensions = {IS_GONE: transport.is_closing, IS_RECEIVED: self._is_received}
+        self._extensions = {IS_GONE: transport.is_closing, IS_RECEIVED: self._is_received, ANSWER: self._answer}
         if len(self.connections) > self._settings.connection_limit:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
         else:
@@ -91,11 +94,31 @@ class BoundedProtocol(HttpToolsProtocol):
         # Of the newest request: those before it in a pipeline are whole if it is.
         return not self._is_in_body
 
+    def _answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        # What the cycle does with two messages, for headers that need no check.
+        cycle = self._answering
+        if cycle is None or cycle.disconnected or cycle.response_started or cycle.access_log or self.flow.write_paused:
+            return False
+        parts = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            parts.append(body)
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._disconnect()
         # Whoever still holds the scope of a request must not hold the connection by it.
-        self._extensions.pop(IS_RECEIVED)
+        del self._extensions[IS_RECEIVED], self._extensions[ANSWER]
         # uvicorn's own stays where the client reset the connection, and all of this with it.
         self._unset_keepalive_if_required()
         self._head_timer.stop()

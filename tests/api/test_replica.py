@@ -104,17 +104,21 @@ async def test_an_answer_holds_all_that_was_committed_longer_ago_than_it_says(pa
                 committed.append(time.monotonic())
                 await asyncio.sleep(0.005)
 
+    from_replica = 0
     async with asking(pair.settings, pair) as asker, connect(service_url(pair.replica)) as replica:
         writing = asyncio.create_task(write(4))
         while not writing.done():
             sent = time.monotonic()
             total, lag_ms = await asker.total()
-            assert lag_ms is not None
+            # On a machine that is busy with other tests the replica may be late; then the primary answers, without lag.
+            from_replica += lag_ms is not None
+            lag_ms = lag_ms or 0
             assert lag_ms < SOON_MS
             assert sum(at < sent - lag_ms / 1000 for at in committed) <= total
             # The counters agree with the messages in any snapshot, while the primary folds and its log is replayed.
             assert await find_differences(replica, None) == []
         await writing
+        assert from_replica > 0
         await asker.until(len(committed))
     log = pair.replica.log.read_text()
     assert "ERROR" not in log, log
