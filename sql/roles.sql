@@ -31,6 +31,9 @@ BEGIN
       VALUES ('statement_timeout', '15s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'),
         -- The counters' tables may be a few pages, where a scan looks cheaper; a prepared plan outlives that.
         ('enable_seqscan', 'off'),
+        -- Only an index scan marks the dead entries that it meets, so that the next one passes them by; a bitmap scan
+        -- visits their rows again, at every read, until a vacuum comes.
+        ('enable_bitmapscan', 'off'),
         -- A look-up's plan is the same for every sender. Where the server takes a plan for the very values to be
         -- cheaper, it makes one at each execution, which takes longer than to read the counters.
         ('plan_cache_mode', 'force_generic_plan')

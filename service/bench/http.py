@@ -56,7 +56,7 @@ def measure_http(settings: Settings, plan: HttpPlan, tell: Tell = lambda line: N
     told = asyncio.run(_describe(url, settings, plan))
     with _rival_schema(url, plan.postgraphile):
         phases = [_phase(settings, plan, token, rate, tell) for rate in plan.write_rates]
-    return {"circumstances": told, "phases": phases}
+    return {"benchmark": "http", "circumstances": told, "phases": phases}
 
 
 async def _prepare(url: str, plan: HttpPlan, tell: Tell) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.bench.chart import draw_rates
 from service.bench.figures import RATIO_UNIT
 from service.bench.plot import draw_bars, draw_lines
 
@@ -30,7 +31,8 @@ def write_pages(report: Report, folder: Path) -> list[Path]:
 
 def tables(report: Report) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Title and rows of each table; all cells are text, all rows of a table have the same columns."""
-    yield "Ratios", [_ratio(each) for each in report["figures"] if each["unit"] == RATIO_UNIT]
+    if "figures" in report:
+        yield "Ratios", [_ratio(each) for each in report["figures"] if each["unit"] == RATIO_UNIT]
     yield from TABLES[report["benchmark"]](report)
 
 
@@ -187,5 +189,39 @@ def _of_unit(report: Report, unit: str, what: str) -> list[Row]:
     return [each for each in report["figures"] if each["unit"] == unit and each["labels"].get("what") == what]
 
 
-TABLES = {"sql": _sql_tables, "write": _write_tables}
-CHARTS = {"sql": _sql_charts, "write": _write_charts}
+def _http_tables(report: Report) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    for phase in report["phases"]:
+        rate = phase["written_per_second"]
+        title = f"While {rate:,} messages a second are written" if rate else "While nobody writes"
+        yield title, [_http_result(each) for each in phase["results"]]
+        yield f"{title}: ratios", [_http_ratio(each) for each in phase["ratios"]]
+
+
+def _http_result(row: Row) -> dict[str, str]:
+    return {
+        "contestant": row["name"],
+        "connections": str(row["connections"]),
+        "answers/s": number(row["rate"]),
+        **{f"{each} ms": f"{row[f'{each}_ms']:.2f}" for each in ("p50", "p95", "p99")},
+        "errors": str(row["errors"]),
+    }
+
+
+def _http_ratio(row: Row) -> dict[str, str]:
+    # Of rates, more is better; of tails, less.
+    is_rate, bar = row["of"] == "rate", row["bar"]
+    is_met = bar is None or (row["median"] >= bar if is_rate else row["median"] <= bar)
+    return {
+        **{name: str(row[name]) for name in ("ratio", "of", "connections")},
+        **{name: f"{row[name]:.2f}" for name in ("median", "least", "greatest")},
+        "bar": "" if bar is None else f"{'≥' if is_rate else '≤'} {bar:g}",
+        "met": "" if bar is None else "yes" if is_met else "no",
+    }
+
+
+def _http_charts(report: Report) -> Iterator[tuple[str, str]]:
+    yield "rates", draw_rates(report)
+
+
+TABLES = {"sql": _sql_tables, "write": _write_tables, "http": _http_tables}
+CHARTS = {"sql": _sql_charts, "write": _write_charts, "http": _http_charts}

@@ -17,6 +17,11 @@ MOST_ASKED = 500
 # Nobody needs to know of a slow answer twice a round.
 SLOW_MS = 50.0
 
+# What sql/roles.sql sets for look-ups.
+AS_THE_ROLE = (
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -43,7 +48,7 @@ async def as_if_alone(connection: Any, candidate: Candidate) -> AsyncIterator[No
                     await connection.execute(sql_path("candidates", str(other.folder), "drop.sql").read_text("utf-8"))
             await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         else:
-            await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off")
+            await connection.execute(AS_THE_ROLE)
         if candidate.has_indexes:
             await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         yield

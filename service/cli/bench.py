@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.bench_compare import compare
+from service.cli.bench_output import output_options, put_out
 from service.cli.bench_sql import sql
 from service.cli.bench_write import write
 from service.cli.options import database_options, open_database, settings_options
@@ -61,31 +62,23 @@ def render(rows: int, as_json: bool) -> None:
 )
 @click.option("--naive", type=FILE, help="also FastAPI and a scan: tests/load/naive_fastapi.py")
 @click.option("--postgraphile", type=FOLDER, help="also PostGraphile: the folder that holds its node_modules")
-@click.option(
-    "--svg", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="draw a chart into this file"
-)
-@click.option("--json", "as_json", is_flag=True, help="everything, as one JSON object")
+@output_options
 @database_options
-def http(settings: Settings, as_json: bool, svg: Path | None, **options: Any) -> None:
+def http(settings: Settings, json_file: str | None, report_folder: Path | None, **options: Any) -> None:
     """Requests a second and latencies, beside a bare endpoint and other rivals.
 
     The servers are started here, on free ports of the loopback interface, and take turns in short rounds. The queue is
     used as it is, and seeded where it is empty; the database must be marked disposable.
 
     \b
-    Example: queuestats bench http --writing 0 --writing 1000 --svg http.svg
+    Example: queuestats bench http --writing 0 --writing 1000 --json http.json --report pages
     """
     from service.bench.http import measure_http
-    from service.cli.bench_report import print_report
 
     plan = _plan(options)
     with open_database(settings) as opened:
         report = measure_http(opened, plan, lambda line: click.echo(line, err=True))
-    if svg:
-        from service.bench.chart import draw_rates
-
-        svg.write_text(draw_rates(report), "utf-8")
-    print_report(report, as_json)
+    put_out(report, json_file, report_folder)
 
 
 def _plan(options: dict[str, Any]) -> "HttpPlan":

@@ -1,4 +1,4 @@
-"""Where the report of `bench sql` and `bench write` goes: the terminal, a file, a folder of pages."""
+"""Where the report of a benchmark goes: the terminal, a file, a folder of pages."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,8 +6,6 @@ from typing import Any
 
 import click
 import msgspec
-
-from service.cli.bench_report import describe
 
 TO_TERMINAL = "-"
 
@@ -55,10 +53,13 @@ def put_out(report: Mapping[str, Any], json_file: str | None, report_folder: Pat
 
 
 def _print_tables(report: Mapping[str, Any]) -> None:
-    from service.bench.pages import tables
+    from service.bench.pages import in_words, tables
     from service.cli.table import print_table
 
-    click.echo(describe(report["circumstances"]))
+    for name, value in report["circumstances"].items():
+        # Settings stand in the JSON and the pages only.
+        if name not in ("settings", "server_settings"):
+            click.echo(f"{name.replace('_', ' ')}: {in_words(value)}")
     for title, rows in tables(report):
         click.echo(f"\n{title}")
         if rows:

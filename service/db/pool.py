@@ -26,8 +26,10 @@ COOL_DOWN_SECONDS = 1.0
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
 GRACE_SECONDS = 1.0
 
+# The service's role has these the other way round, for look-ups (sql/roles.sql).
 AS_A_SCAN = (
-    "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan = on"
+    "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan;"
+    " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
 
 

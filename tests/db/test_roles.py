@@ -25,6 +25,7 @@ LIMITS = {
     "lock_timeout": "5s",
     "idle_in_transaction_session_timeout": "30s",
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
     "plan_cache_mode": "force_generic_plan",
 }
 

@@ -10,13 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 from service.bench import load, wrk
-from service.bench.chart import draw_rates
 from service.bench.http import HttpPlan, measure_http
 from service.bench.questions import check_of, row_of_json, stats_request
 from service.bench.rivals import BARE, NAIVE, NAIVE_BIGGEST, SERVICE, SERVICE_BIGGEST, UNBATCHED, XML
 from service.bench.rounds import Contestant, Ratio, Rounds, check, ratios, results
 from service.bench.sample import Sample, sample_of
-from service.cli.bench_report import print_report
+from service.cli.bench_output import put_out
 from service.errors import CommandError
 from service.model import Format
 from service.settings import Settings
@@ -34,7 +33,7 @@ def settings_of(database: TestDatabase) -> Settings:
 
 @pytest.mark.slow
 async def test_all_take_part_and_the_circumstances_are_told(
-    database: TestDatabase, owner: Any, capsys: pytest.CaptureFixture[str]
+    database: TestDatabase, owner: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
     report = await asyncio.to_thread(measure_http, settings_of(database), SMALL)
@@ -45,11 +44,11 @@ async def test_all_take_part_and_the_circumstances_are_told(
     assert all(row["errors"] == 0 and row["rate"] > 0 and row["p50_ms"] <= row["p99_ms"] for row in phase["results"])
     assert {"commit", "python", "postgresql", "packages", "cpus", "settings"} <= report["circumstances"].keys()
     assert report["circumstances"]["data_set"]["messages"] == 1000
-    assert ElementTree.fromstring(draw_rates(report)).tag.endswith("svg")
-    print_report(report, as_json=True)
-    assert json.loads(capsys.readouterr().out)["phases"][0]["ratios"] == phase["ratios"]
-    print_report(report, as_json=False)
+    put_out(report, str(tmp_path / "http.json"), tmp_path)
     assert f"{SERVICE} / {BARE}" in capsys.readouterr().out
+    assert f"| {SERVICE} / {BARE} |" in (tmp_path / "http.md").read_text("utf-8")
+    assert ElementTree.parse(tmp_path / "http-rates.svg").getroot().tag.endswith("svg")
+    assert json.loads((tmp_path / "http.json").read_bytes())["phases"] == json.loads(json.dumps(report["phases"]))
 
 
 @pytest.mark.slow
