@@ -1,7 +1,7 @@
 """How long an answer takes, by the length of the queue: the counters beside every way to scan, in turn."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise, product
 from typing import Any
@@ -19,6 +19,8 @@ from service.errors import CommandError
 from service.model import Grouping
 from service.settings import Settings
 
+Keep = Callable[[Mapping[str, Any]], None]
+
 
 @dataclass(frozen=True, slots=True)
 class SqlPlan:
@@ -35,51 +37,43 @@ class SqlPlan:
     set_for_all: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure_sql(settings: Settings, plan: SqlPlan, tell: Tell = lambda line: None) -> dict[str, Any]:
+def measure_sql(
+    settings: Settings, plan: SqlPlan, tell: Tell = lambda line: None, keep: Keep = lambda report: None
+) -> dict[str, Any]:
     """On a scratch server, or on the database that `settings` name, whose messages are lost.
 
-    Gives `circumstances`, `bytes` of the table and each index, `rows` of the answers, `figures` (the ratios first) and
-    `plans`; `tell` gets a line now and then. Raises CommandError where the database is not disposable, or an answer is
-    wrong.
+    Gives `circumstances`, `bytes` of the table and each index, `rows` of the answers, `figures` (the ratios first),
+    `plans`, and whether all that is `complete`; `tell` gets a line now and then, `keep` what there is so far whenever a
+    state has been measured: a long run may end early. Raises CommandError where the database is not disposable, or an
+    answer is wrong.
     """
     with open_ground(settings) as ground:
         if plan.cold:
             ground.require_restart()
-        return asyncio.run(_run(ground, plan, tell))
+        return asyncio.run(_run(ground, plan, tell, keep))
 
 
-async def _run(ground: Ground, plan: SqlPlan, tell: Tell) -> dict[str, Any]:
+async def _run(ground: Ground, plan: SqlPlan, tell: Tell, keep: Keep) -> dict[str, Any]:
     async with set_for_database(ground.owner_url, plan.set_for_all):
         reads = Reads(ground, plan, await fill(ground, plan.sizes, plan.seed, tell), tell)
         try:
-            told, bytes_of = await _measure(reads)
+            await freshen(ground, tell)
+            about = await _describe(reads)
+            async for _ in reads.states():
+                keep(about | reads.report() | {"complete": False})
         finally:
             await tidy_up(ground)
-    told["data_set"] = {"profile": "single", "seed": plan.seed, "queues": [each.messages for each in reads.queues]}
-    told["rounds"] = plan.rounds
-    return {
-        "benchmark": "sql",
-        "circumstances": told,
-        "bytes": bytes_of,
-        "rows": [{"messages": messages, "group": group, "rows": n} for (messages, group), n in reads.rows.items()],
-        "figures": [each.as_json() for each in (*verdicts(reads.times, reads.queues), *reads.times)],
-        "plans": [{**asdict(cell), **asdict(seen)} for cell, seen in reads.plans.items()],
-    }
+    return about | reads.report() | {"complete": True}
 
 
-async def _measure(reads: "Reads") -> tuple[dict[str, Any], Mapping[str, int]]:
-    """The circumstances, and the bytes of the table and its indexes; the times are in `reads`."""
-    await freshen(reads.ground, reads.tell)
+async def _describe(reads: "Reads") -> dict[str, Any]:
     async with connect(reads.ground.owner_url) as connection:
-        bytes_of = await sizes_in_bytes(connection)
         told = await circumstances(connection, reads.ground.settings)
-    await reads.warm(FRESH)
-    if reads.plan.cold:
-        await reads.cold()
-    await churn(reads.ground, reads.tell)
-    await reads.warm(CHURNED)
-    await reads.pending()
-    return told, bytes_of
+        bytes_of = await sizes_in_bytes(connection)
+    queues = [each.messages for each in reads.queues]
+    told["data_set"] = {"profile": "single", "seed": reads.plan.seed, "queues": queues}
+    told["rounds"] = reads.plan.rounds
+    return {"benchmark": "sql", "circumstances": told, "bytes": bytes_of}
 
 
 class Reads:
@@ -93,6 +87,28 @@ class Reads:
         self.times = Figures("ms")
         self.plans: dict[Cell, Plan] = {}
         self.rows: dict[tuple[int, str], int] = {}
+
+    async def states(self) -> AsyncIterator[str]:
+        """Measures one state of the table after the other, and gives the name of each that is done."""
+        await self.warm(FRESH)
+        yield FRESH
+        if self.plan.cold:
+            await self.cold()
+            yield COLD
+        await churn(self.ground, self.tell)
+        await self.warm(CHURNED)
+        yield CHURNED
+        await self.pending()
+        yield PENDING
+
+    def report(self) -> dict[str, Any]:
+        """What has been measured so far."""
+        figures = (*verdicts(self.times, self.queues), *self.times)
+        return {
+            "rows": [{"messages": messages, "group": group, "rows": n} for (messages, group), n in self.rows.items()],
+            "figures": [each.as_json() for each in figures],
+            "plans": [{**asdict(cell), **asdict(seen)} for cell, seen in self.plans.items()],
+        }
 
     async def warm(self, state: str) -> None:
         """Everybody's answers on every queue, in turn, so many times."""

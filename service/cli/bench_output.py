@@ -1,5 +1,6 @@
 """Where the report of a benchmark goes: the terminal, a file, a folder of pages."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,21 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
         is_flag=False,
         flag_value=TO_TERMINAL,
         metavar="[FILE]",
+        callback=_writable,
         help="everything, as one JSON object, into this file; without a name, instead of the tables",
     )
     folder = click.Path(file_okay=False, path_type=Path)
     report_option = click.option("--report", "report_folder", type=folder, help="write Markdown and SVG charts there")
     return json_option(report_option(function))
+
+
+def _writable(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
+    """Said before the run, which may take hours."""
+    if file not in (None, TO_TERMINAL):
+        path = Path(str(file))
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise click.BadParameter(f"{file} can't be written.")
+    return file
 
 
 def set_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -38,9 +49,18 @@ def _pairs(context: click.Context, parameter: click.Parameter, given: tuple[str,
     return {name: value for name, _, value in pairs}
 
 
+def keep(report: Mapping[str, Any], json_file: str | None) -> None:
+    """Into the file, where one is named; what stood there stays until the new report is written to its end."""
+    if json_file in (None, TO_TERMINAL):
+        return
+    path = Path(str(json_file))
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    unfinished.replace(path)
+
+
 def put_out(report: Mapping[str, Any], json_file: str | None, report_folder: Path | None) -> None:
-    if json_file not in (None, TO_TERMINAL):
-        Path(str(json_file)).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    keep(report, json_file)
     if report_folder is not None:
         from service.bench.pages import write_pages
 

@@ -108,7 +108,17 @@ def test_closed_output_is_no_fault(database: TestDatabase) -> None:
         assert ended.returncode == 0
 
 
-@pytest.mark.parametrize("command", [("nonsense",), ("stats", "--nonsense"), ("token",), ("token", "create"), ()])
+WRONG_USAGE = [
+    ("nonsense",),
+    ("stats", "--nonsense"),
+    ("token",),
+    ("token", "create"),
+    ("bench", "sql", "--json", "/no/such/folder/sql.json"),
+    (),
+]
+
+
+@pytest.mark.parametrize("command", WRONG_USAGE, ids=" ".join)
 def test_wrong_usage_is_exit_code_2(command: tuple[str, ...]) -> None:
     ended = queuestats(*command)
     assert ended.returncode == 2

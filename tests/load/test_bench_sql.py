@@ -35,8 +35,13 @@ async def test_all_take_part_and_nothing_is_left_behind(database: TestDatabase, 
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
     before = await indexes(owner)
     plan = replace(SMALL, set_for_all=OPERATORS_OWN)
-    report = json.loads(json.dumps(await asyncio.to_thread(measure_sql, settings_of(database), plan)))
+    kept: list[Any] = []
+    measured = await asyncio.to_thread(measure_sql, settings_of(database), plan, keep=kept.append)
+    report = json.loads(json.dumps(measured))
 
+    states = [{figure["labels"]["state"] for figure in each["figures"]} for each in kept]
+    assert states == [{"fresh"}, {"fresh", "churned"}, {"fresh", "churned", "pending"}]
+    assert [each["complete"] for each in (*kept, report)] == [False, False, False, True]
     assert report["circumstances"]["server_settings"].items() >= OPERATORS_OWN.items()
     assert report["circumstances"]["data_set"]["queues"] == [2000, 200]
     for candidate in CANDIDATES:
