@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import logging
+import multiprocessing
 import re
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,7 +17,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from service import api
 from service.auth import Tokens
-from service.db import Database, Positions, Replica
+from service.db import Database, Positions, Replica, load_statements
 from service.errors import InternalError, MethodNotAllowed, ServiceError, Unavailable, UnknownMethod
 from service.exchange import Answer, Exchange
 from service.folding import fold_forever
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
+        _end_with_supervisor()
         async with AsyncExitStack() as stack, database, for_tokens, for_folding:
             running = [asyncio.create_task(fold_forever(for_folding))]
             if replica is not None:
@@ -72,10 +75,26 @@ def _replica(settings: Settings, primary: Database) -> Replica | None:
     return Replica.of(settings, settings.replica_database_url, Positions(primary))
 
 
+def _end_with_supervisor() -> None:
+    """A worker whose supervisor was killed would serve on for ever, and keep its successor from the port."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(supervisor.sentinel)
+        logger.error("supervisor died process=%d", supervisor.pid)
+        signal.raise_signal(signal.SIGTERM)
+
+    loop.add_reader(supervisor.sentinel, end)
+
+
 def create_app_from_environment() -> ASGIApp:
     """What a worker process calls: its settings come through the environment."""
     settings = load_settings()
     configure_logging(settings.log_level)
+    load_statements()
     app = create_app(settings)
     # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for
     # 40 to 50 ms each time (about once in ten reports of 10,000 rows); so it takes 2.

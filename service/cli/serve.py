@@ -25,6 +25,9 @@ def serve(settings: Settings, dump_config: bool) -> None:
     if dump_config:
         click.echo(dump_settings(settings))
         return
+    from service.db import load_statements
+
+    load_statements()
     with until_stopped(), listen(settings) as listener, open_database(settings) as opened:
         served = replace(opened, database_url=service_url(opened))
         click.echo(f"Serving on {address(listener)}", err=True)

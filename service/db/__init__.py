@@ -4,7 +4,7 @@ from service.db.connect import connect
 from service.db.migrate import migrate
 from service.db.pool import AS_A_SCAN, Database
 from service.db.replica import Positions, Reading, Replica
-from service.db.statements import BadStatement, Statement, statement
+from service.db.statements import BadStatement, Statement, load_statements, statement
 
 __all__ = [
     "AS_A_SCAN",
@@ -15,6 +15,7 @@ __all__ = [
     "Replica",
     "Statement",
     "connect",
+    "load_statements",
     "migrate",
     "statement",
 ]

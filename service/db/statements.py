@@ -11,12 +11,17 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
+from service.errors import CommandError
 from service.resources import sql_path
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+): \S.*(?:\n--.*)*?\n-- parameters: (?P<parameters>.*)\n")
 
 
-class BadStatement(Exception):
+# Below these stands what the service asks while it serves.
+SERVED = ("queries", "scan", "tokens")
+
+
+class BadStatement(CommandError):
     """A file below `sql/` breaks the rules; it stops the start."""
 
 
@@ -52,6 +57,15 @@ def statement(name: str) -> Statement:
     if not path.is_file():
         raise BadStatement(f"There is no sql/{name}.sql")
     return parse_statement(name, path.read_text("utf-8"))
+
+
+def load_statements() -> None:
+    """Every statement that the service asks, so that a broken one stops the start, and no asker waits for its file.
+
+    Raises BadStatement.
+    """
+    for path in (path for folder in SERVED for path in sql_path(folder).rglob("*.sql")):
+        statement(str(path.relative_to(sql_path()).with_suffix("")))
 
 
 def parse_statement(name: str, source: str) -> Statement:

@@ -1,6 +1,7 @@
 """`queuestats serve`: its processes, its signals, and its database coming and going."""
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from service.embedded import EmbeddedServer
 from tests.cli.programs import (
+    ROOT,
     START_SECONDS,
     STATS,
     STOP_SECONDS,
@@ -98,6 +100,18 @@ def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Call
     until(lambda: not started.has_left_somebody())
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
+def test_workers_do_not_outlive_a_killed_supervisor(serve: Callable[..., Program], token: str) -> None:
+    started = serve("--workers", "2")
+    started.wait_for("(?s)startup complete.*startup complete")
+    started.process.kill()
+    started.process.wait()
+    until(lambda: not started.has_left_somebody())
+    address = urlsplit(started.url)
+    with socket.create_server((str(address.hostname), address.port or 0)):
+        pass
+
+
 def test_an_open_request_is_answered_before_the_end(serve: Callable[..., Program], token: str) -> None:
     started = serve()
     body = msgspec.json.encode({"token": token, "id": 119})
@@ -140,6 +154,16 @@ def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder
         assert ask(started.url, token, group="total").json()["data"][0]["new"] == 1
         assert started.stop(signal.SIGINT) < STOP_SECONDS
     assert not (folder / "data" / "postgres-18" / "postmaster.pid").exists()
+
+
+def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
+    for name in ("service", "sql"):
+        shutil.copytree(ROOT / name, folder / name)
+    with (folder / "sql" / "queries" / "total.sql").open("a") as file:
+        file.write("AND campaign_id = :campaign\n")
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    refused = queuestats_in(folder, "serve", "--port", "0", QUEUESTATS_DATABASE_URL=url)
+    assert sentence(refused) == "sql/queries/total.sql declares and uses different parameters: campaign"
 
 
 def test_a_start_that_fails_is_an_error_with_one_worker_and_with_several(folder: Path) -> None:
