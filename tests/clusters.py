@@ -20,7 +20,7 @@ class Cluster:
     def __init__(self, binaries: Path, folder: Path, port: int = 5432) -> None:
         self.folder = folder
         self.port = port
-        self._binaries = binaries
+        self.binaries = binaries
         self._account = server_account()
         folder.mkdir(mode=0o700)
         self.hand_over(folder)
@@ -46,7 +46,7 @@ class Cluster:
         self.run("pg_ctl", "-D", self.folder, "-m", "immediate", "-w", "stop")
 
     def run(self, program: str, *arguments: object) -> None:
-        done = self._account.run([self._binaries / program, *map(str, arguments)])
+        done = self._account.run([self.binaries / program, *map(str, arguments)])
         assert done.returncode == 0, done.stdout + (self.log.read_text() if self.log.exists() else "")
 
     def hand_over(self, path: Path) -> None:

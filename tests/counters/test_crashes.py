@@ -15,7 +15,7 @@ import pytest
 
 from service.db import migrate
 from service.model import Grouping, StatsQuery
-from tests.counters.crashing import CrashableServer, crashable_server
+from tests.counters.crashing import DURABLE, CrashableServer, crashable_server
 from tests.counters.observing import answer, drift, fold, row_count
 from tests.oracle import Message, expected_rows
 
@@ -74,10 +74,10 @@ def server() -> Iterator[CrashableServer]:
 async def crashing(server: CrashableServer, request: pytest.FixtureRequest) -> str:
     """The name of a migrated database on the server that will crash."""
     name = f"crashing_{next(NUMBERS)}"
-    connection = await asyncpg.connect(server.url())
+    connection = await asyncpg.connect(server.address("postgres"))
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
-    await migrate(server.url(name), server.url(name, "queuestats_service"))
+    await migrate(server.address(name), server.address(name, "queuestats_service"))
     return name
 
 
@@ -98,9 +98,9 @@ async def fold_some(connection: Any, chance: random.Random) -> None:
 async def crash(server: CrashableServer, name: str, how: str) -> None:
     if how == "the whole PostgreSQL":
         await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start, DURABLE)
         return
-    connection = await reconnect(server.url(name))
+    connection = await reconnect(server.address(name))
     # Whoever is in the middle of a statement, else anybody: the server ends all the others itself.
     what = "fold(" if how == "a folding backend" else "messages"
     pid = await connection.fetchval(
@@ -138,7 +138,7 @@ async def check(connection: Any, ledgers: list[Ledger]) -> None:
 async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
     server: CrashableServer, crashing: str, how: str
 ) -> None:
-    url, ledgers = server.url(crashing), [Ledger(number) for number in range(1, WRITERS + 1)]
+    url, ledgers = server.address(crashing), [Ledger(number) for number in range(1, WRITERS + 1)]
     for number in range(CRASHES):
         chance = random.Random(number)
         steps = [*(ledger.write for ledger in ledgers), fold_some, fold_some]
@@ -161,7 +161,7 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
 
 
 async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableServer, crashing: str) -> None:
-    url, ledger = server.url(crashing), Ledger(1)
+    url, ledger = server.address(crashing), Ledger(1)
     writer = await asyncpg.connect(url)
     for number in range(CRASHES):
         chance, client = random.Random(number), server.psql(crashing)
