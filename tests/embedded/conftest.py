@@ -1,0 +1,46 @@
+"""A folder for the embedded PostgreSQL, and users of it in processes of their own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import service
+from tests.embedded.using import QUICK, USER, StartUser
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data folder that is yet to be created, where every user reaches it, and whose socket's path is short enough."""
+    folder = Path(tempfile.mkdtemp(prefix="queuestats-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def start_user() -> Iterator[StartUser]:
+    users: list[subprocess.Popen[str]] = []
+
+    def start(data_dir: Path) -> subprocess.Popen[str]:
+        users.append(
+            subprocess.Popen(
+                [sys.executable, "-c", USER, json.dumps([str(data_dir), 18, QUICK])],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(service.__path__[0]).parent), *sys.path])},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return users[-1]
+
+    yield start
+    for user in users:
+        user.communicate(timeout=30)
