@@ -10,7 +10,11 @@ from types import MappingProxyType
 from service.embedded.accounts import server_account
 
 # A test server may forget everything at a power cut.
-FORGETFUL = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_connections": "200"}
+FORGETFUL = {
+    **dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off"),
+    "max_connections": "200",
+    "max_prepared_transactions": "4",
+}
 INITDB = ("-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C")
 
 
