@@ -10,11 +10,12 @@ import time
 from datetime import timedelta
 
 from service.db import Database, statement
-from service.errors import ServiceError
+from service.errors import ServiceError, TimedOut
 
 logger = logging.getLogger(__name__)
 
 MAX_DELTAS = 20_000
+LEAST_MAX_DELTAS = 100
 # About so many deltas of a sender are folded before its readers are told to skip them.
 MARK_EVERY_DELTAS = 4000.0
 ROLL_AFTER = timedelta(seconds=10)
@@ -32,14 +33,17 @@ PILED_UP_DELTAS = 20_000
 async def fold_forever(database: Database) -> None:
     """Folds until it is cancelled. A database out of reach is waited for."""
     watcher = asyncio.create_task(_watch_forever(database))
+    folder = Folder(database)
     pause = LONGEST_PAUSE_SECONDS
+    is_rolling = False
     next_roll_at = 0.0
     try:
         while True:
-            is_rolling = time.monotonic() >= next_roll_at
+            # Never twice in a row: to move a large generation may take many folds that do nothing else.
+            is_rolling = not is_rolling and time.monotonic() >= next_roll_at
             try:
-                folded, is_more = await fold(database, is_rolling=is_rolling)
-                if is_rolling:
+                folded, is_more = await folder.fold(is_rolling=is_rolling)
+                if is_rolling and not is_more:
                     next_roll_at = time.monotonic() + ROLL_AFTER.total_seconds()
                 pause = 0 if is_more else next_pause(pause, folded)
             except ServiceError:
@@ -52,18 +56,42 @@ async def fold_forever(database: Database) -> None:
         watcher.cancel()
 
 
-async def fold(database: Database, *, is_rolling: bool = True) -> tuple[int, bool]:
-    """One fold: how many deltas went into the counters, and whether more wait. Nothing while another one folds.
+class Folder:
+    """Folds as much at once as the database does within its time limit."""
 
-    With `is_rolling`, hot senders whose last roll is `ROLL_AFTER` ago are rolled too. Raises Unavailable or TimedOut.
-    """
-    rows = await database.fetch(
-        statement("queries/fold"),
-        max_deltas=MAX_DELTAS,
-        mark_every=MARK_EVERY_DELTAS,
-        roll_after=ROLL_AFTER if is_rolling else None,
-    )
-    return (rows[0]["folded"], rows[0]["is_more"]) if rows else (0, False)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.max_deltas = MAX_DELTAS
+
+    async def fold(self, *, is_rolling: bool = True) -> tuple[int, bool]:
+        """One fold: how many deltas went into the counters, and whether there is more to do. (0, False) while another
+        one folds.
+
+        With `is_rolling`, hot senders whose last roll is `ROLL_AFTER` ago are rolled too. One that took too long is
+        undone, and the next one does half as much. Raises Unavailable, or TimedOut where that is as little as can be.
+        """
+        try:
+            rows = await self._database.fetch(
+                statement("queries/fold"),
+                max_deltas=self.max_deltas,
+                mark_every=MARK_EVERY_DELTAS,
+                roll_after=ROLL_AFTER if is_rolling else None,
+            )
+        except TimedOut:
+            if self.max_deltas == LEAST_MAX_DELTAS:
+                raise
+            self.max_deltas = max(LEAST_MAX_DELTAS, self.max_deltas // 2)
+            return 0, True
+        self.max_deltas = min(MAX_DELTAS, self.max_deltas * 5 // 4)
+        return (rows[0]["folded"], rows[0]["is_more"]) if rows else (0, False)
+
+    async def fold_all(self) -> int:
+        """Until nothing is pending: how many deltas that were. Raises as `fold` does."""
+        total, is_more = 0, True
+        while is_more:
+            folded, is_more = await self.fold()
+            total += folded
+        return total
 
 
 def next_pause(pause_seconds: float, folded: int) -> float:

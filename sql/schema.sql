@@ -48,8 +48,12 @@ CREATE FUNCTION public.fold(max_deltas integer DEFAULT 20000, mark_every double 
     SET enable_mergejoin TO 'off'
     AS $$
 DECLARE
+  max_rolled CONSTANT bigint := greatest(1, 2::bigint * max_deltas);
   pending tid[];
   gone_below xid8;
+  moving tid[];
+  rolling bigint[];
+  is_rolled boolean := true;
 BEGIN
   IF NOT public.take_folder_lock(is_waiting => false) THEN
     RETURN;
@@ -70,23 +74,42 @@ BEGIN
       AND xid >= '0' -- always true: the predicate of the folder's own index
     ORDER BY xid LIMIT max_deltas
   ) AS delta;
+
+  IF roll_after IS NOT NULL THEN
+    -- upto: how many counters there are up to the end of this one's generation.
+    SELECT array_agg(id) FILTER (WHERE upto <= max_rolled OR is_oldest),
+           array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_rolled),
+           coalesce(max(upto) <= max_rolled, true)
+    INTO moving, rolling, is_rolled
+    FROM (
+      SELECT sender_id, id, count(*) OVER (ORDER BY rolled_at, sender_id) AS upto,
+             dense_rank() OVER (ORDER BY rolled_at, sender_id) = 1 AS is_oldest
+      FROM (
+        SELECT horizons.sender_id, rolled_at, held.id
+        FROM public.horizons CROSS JOIN LATERAL (
+          SELECT ctid AS id FROM public.counters
+          WHERE counters.sender_id = horizons.sender_id AND counters.generation = horizons.generation
+            AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+        ) AS held
+        WHERE rolled_at < now() - roll_after
+        ORDER BY rolled_at, sender_id LIMIT max_rolled + 1
+      ) AS due
+    ) AS due;
+    IF moving IS NOT NULL AND rolling IS NULL THEN
+      -- A part of a generation. Deltas would be added to the very counters that leave it.
+      pending := NULL;
+    END IF;
+  END IF;
   folded := coalesce(cardinality(pending), 0);
-  is_more := folded = max_deltas;
+  is_more := folded = max_deltas OR NOT is_rolled;
 
   -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
   WITH gone AS (
     DELETE FROM public.deltas WHERE ctid = ANY (pending) RETURNING *
   ), due AS (
-    SELECT sender_id, generation FROM public.horizons
-    WHERE rolled_at < now() - roll_after AND EXISTS (
-      SELECT FROM public.counters
-      WHERE counters.sender_id = horizons.sender_id AND counters.generation = horizons.generation
-        AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0)
+    SELECT sender_id, generation FROM public.horizons WHERE sender_id = ANY (rolling)
   ), rolled AS (
-    DELETE FROM public.counters USING due
-    WHERE counters.sender_id = due.sender_id AND counters.generation = due.generation
-      AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
-    RETURNING counters.*
+    DELETE FROM public.counters WHERE ctid = ANY (moving) RETURNING *
   ), marked AS (
     INSERT INTO public.horizons AS known (sender_id, horizon, generation, written_by)
     SELECT sender_id, gone_below, coalesce(due.generation + 1, 1), pg_current_xact_id()

@@ -8,7 +8,7 @@ from service.bench.candidates import index_files
 from service.bench.ground import Ground
 from service.bench.rounds import Tell
 from service.db import Database, connect, statement
-from service.folding import fold
+from service.folding import Folder
 from service.seed import Profile, SeedPlan, seed
 
 CHURNED_PERCENT = 10
@@ -79,8 +79,7 @@ async def tidy_up(ground: Ground) -> None:
 async def fold_all(ground: Ground) -> None:
     """Until nothing is pending. Raises what the database raises."""
     async with Database.from_settings(ground.settings, ground.owner_url, pool_size=1) as database:
-        while (await fold(database))[0]:
-            pass
+        await Folder(database).fold_all()
 
 
 async def pile_up(connection: Any, queue: Queue, deltas: int) -> None:

@@ -22,12 +22,7 @@ def fold(settings: Settings) -> None:
 
 async def _fold_all(settings: Settings) -> int:
     from service.db import Database
-    from service.folding import fold as fold_once
+    from service.folding import Folder
 
-    total = 0
     async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
-        is_more = True
-        while is_more:
-            folded, is_more = await fold_once(database)
-            total += folded
-    return total
+        return await Folder(database).fold_all()
