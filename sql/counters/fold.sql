@@ -5,9 +5,9 @@
 -- mark_every: about every so many folded deltas of a sender its horizon moves on; the first horizon makes it a hot
 -- sender.
 -- roll_after: hot senders whose generation is older than this are rolled: what that generation holds goes into
--- generation 0. NULL: none. A fold rolls two counters for each delta that it may fold, which takes about as long. It
--- rolls whole generations, the oldest first, and says that there is more where some are left. One that holds too much by
--- itself is moved in parts, by folds that do nothing else; it is followed by the next one when it is empty.
+-- generation 0. NULL: none. A fold rolls two counters for each delta that it may fold, which takes about as long: whole
+-- generations, the oldest first; where some are left, there is more to do. A generation that is too large by itself is
+-- moved in parts, by folds that do nothing else, and the next one begins when it is empty.
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
 CREATE OR REPLACE FUNCTION public.fold(

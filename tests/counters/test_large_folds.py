@@ -1,0 +1,84 @@
+"""Folds that have too much to do at once: generations move in parts, and a slow database is given less."""
+
+import pytest
+
+from service.db import Database
+from service.errors import TimedOut
+from service.folding import LEAST_MAX_DELTAS, MAX_DELTAS, Folder
+from tests.conftest import TestDatabase
+from tests.counters.conftest import Connect
+from tests.counters.observing import drift, fold, row_count
+
+INSERT = (
+    "INSERT INTO messages (sender_id, account_id, campaign_id, recipient)"
+    " SELECT $1, n % 3, n, 'x' FROM generate_series(1, $2) AS n"
+)
+ALWAYS = 0.001
+MAX = 5
+CURRENT = "counters JOIN horizons USING (sender_id, generation) WHERE sender_id = 1"
+BLOCKED = "LOCK TABLE counters IN EXCLUSIVE MODE"
+
+
+async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect: Connect) -> None:
+    folder, writer = await connect(), await connect()
+    await fold(folder, mark_every=ALWAYS)
+    for _ in range(2):  # the second one fills a generation
+        await writer.execute(INSERT, 1, 20)
+        await fold(folder, mark_every=ALWAYS)
+    assert await row_count(folder, CURRENT) > 4 * MAX
+
+    generation = await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1")
+    parts = 0
+    while (held := await row_count(folder, CURRENT)) > 2 * MAX:
+        await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = $1", 1 + parts % 20)
+        pending = await row_count(folder, "deltas")
+        assert dict(await fold(folder, MAX, 10**9, is_rolling=True)) == {"folded": 0, "is_more": True}
+        assert held - 1 - 2 * MAX <= await row_count(folder, CURRENT) < held
+        assert await row_count(folder, "deltas") == pending
+        assert await drift(folder) == []
+        await fold(folder, MAX, 10**9)
+        assert await drift(folder) == []
+        parts += 1
+    assert parts > 2
+    assert await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1") == generation
+
+    await fold(folder, MAX, 10**9, is_rolling=True)
+    assert await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1") == generation + 1
+    assert await row_count(folder, "counters WHERE sender_id = 1 AND generation > 0") == 0
+    assert await drift(folder) == []
+
+
+async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_told(connect: Connect) -> None:
+    connection = await connect()
+    for _ in range(2):
+        for sender_id in (1, 2, 3):
+            await connection.execute(INSERT, sender_id, 1)
+        await fold(connection, mark_every=ALWAYS)
+    rolled = "counters JOIN horizons USING (sender_id) WHERE counters.generation = 0 AND horizons.generation = 2"
+    each = await row_count(connection, "counters WHERE sender_id = 1 AND generation = 1")
+
+    seen = []
+    for _ in range(3):
+        found = await fold(connection, each // 2, 10**9, is_rolling=True)
+        seen.append((await row_count(connection, rolled) // each, found["is_more"]))
+        assert await drift(connection) == []
+    assert seen == [(1, True), (2, True), (3, False)]
+
+
+async def test_a_fold_that_takes_too_long_is_tried_with_less_and_gains_again(
+    database: TestDatabase, connect: Connect
+) -> None:
+    blocker = await connect()
+    await blocker.execute(INSERT, 1, 500)
+    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=1000) as service:
+        folder = Folder(service)
+        async with blocker.transaction():
+            await blocker.execute(BLOCKED)
+            assert await folder.fold() == (0, True)
+            assert folder.max_deltas == MAX_DELTAS // 2
+            folder.max_deltas = LEAST_MAX_DELTAS
+            with pytest.raises(TimedOut):
+                await folder.fold()
+        assert await folder.fold_all() == 500
+        assert LEAST_MAX_DELTAS < folder.max_deltas < MAX_DELTAS
+    assert await drift(blocker) == []
