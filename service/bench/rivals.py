@@ -1,10 +1,12 @@
 """Who takes part: our own server in its variants, and the rivals that are there. Each is a real process."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from service.bench.questions import (
     stats_request,
 )
 from service.bench.rounds import Contestant, Ratio
-from service.bench.servers import free_port, running, script_beside
+from service.bench.servers import free_port, listens, running, script_beside
+from service.db import connect, statement
 from service.errors import CommandError
 from service.model import Format
 from service.settings import Settings, as_environment, variable
@@ -111,7 +114,7 @@ def _requests(field: Field, format: Format, senders: list[int]) -> tuple[bytes, 
 def _serve(settings: Settings, changed: Mapping[str, str] | None = None) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "service", "serve", "--host", HOST, "--port", str(port), "--workers", "1"]
-    with running("The service", command, {**as_environment(settings), **(changed or {})}, port):
+    with running("The service", command, {**as_environment(settings), **(changed or {})}, partial(listens, port)):
         yield port
 
 
@@ -119,7 +122,7 @@ def _serve(settings: Settings, changed: Mapping[str, str] | None = None) -> Iter
 def _bare() -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "service", "bench", "bare", "--host", HOST, "--port", str(port), "--workers", "1"]
-    with running("The bare endpoint", command, {}, port):
+    with running("The bare endpoint", command, {}, partial(listens, port)):
         yield port
 
 
@@ -131,7 +134,7 @@ def _naive(script: Path, settings: Settings) -> Iterator[int]:
     port = free_port()
     options = ["--host", HOST, "--port", str(port), "--no-access-log", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", f"{script.stem}:app", "--app-dir", str(script.parent), *options]
-    with running("FastAPI", command, {"DATABASE_URL": settings.owner_url or ""}, port):
+    with running("FastAPI", command, {"DATABASE_URL": settings.owner_url or ""}, partial(listens, port)):
         yield port
 
 
@@ -143,14 +146,22 @@ def _postgraphile(folder: Path, settings: Settings) -> Iterator[int]:
     options = ["--schema", "postgraphile_rival", "--host", HOST, "--port", str(port), "--disable-graphiql"]
     options += ["--disable-query-log", "--disable-default-mutations", "--connection", settings.owner_url or ""]
     production = {"NODE_ENV": "production", "GRAPHILE_TURBO": "1"}
-    with running("PostGraphile", ["node", cli, *options], production, port):
+    with running("PostGraphile", ["node", cli, *options], production, partial(listens, port)):
         yield port
 
 
 @contextmanager
 def simulation(field: Field, messages_per_second: int) -> Iterator[None]:
-    """Somebody writes meanwhile. Raises CommandError where that ends before it is told to."""
+    """Somebody writes meanwhile, from now on. Raises CommandError where that ends before it is told to."""
+    url = field.settings.owner_url or ""
+    before = asyncio.run(_newest(url))
     options = ["--rate", str(messages_per_second), "--senders", str(len(field.totals)), "--seconds", str(A_DAY_SECONDS)]
     command = [sys.executable, "-m", "service", "simulate", *options]
-    with running("simulate", command, as_environment(field.settings), None):
+    with running("simulate", command, as_environment(field.settings), lambda: asyncio.run(_newest(url)) > before):
         yield
+
+
+async def _newest(url: str) -> int:
+    async with connect(url) as connection:
+        newest: int = await connection.fetchval(statement("bench/newest").sql)
+    return newest

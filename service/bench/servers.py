@@ -5,7 +5,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,33 +23,34 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(name: str, command: Sequence[str], environment: Mapping[str, str], port: int | None) -> Iterator[None]:
-    """Runs a process that is to listen on `port`, or on none. Raises CommandError with its last line where it ends."""
+def running(
+    name: str, command: Sequence[str], environment: Mapping[str, str], is_ready: Callable[[], bool]
+) -> Iterator[None]:
+    """Runs a process, once it is ready. Raises CommandError with its last line where it ends, or does not get ready."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
         try:
-            if port is not None:
-                _wait_for(process, port)
+            deadline = time.monotonic() + START_SECONDS
+            while not is_ready():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise CommandError(f"{name} did not start: {_last_line(log.fileno())}")
+                time.sleep(0.05)
             yield
             if process.poll() is not None:
                 raise CommandError(f"{name} ended: {_last_line(log.fileno())}")
-        except ConnectionError as error:
-            raise CommandError(f"{name} did not start: {_last_line(log.fileno())}") from error
         finally:
             _end(process)
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise ConnectionError(port)
+def listens(port: int) -> bool:
+    """Whether somebody does, on this machine."""
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
