@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from service.model import StatsQuery
-from tests.conftest import TestDatabase, url_of
+from tests.conftest import TestDatabase, drop_database, url_of
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count
 from tests.counters.programs import program
@@ -87,7 +87,7 @@ async def restored(database: TestDatabase, server_url: str, folded: Any) -> Asyn
     connection = await asyncpg.connect(other)
     yield connection
     await connection.close()
-    await folded.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await drop_database(server_url, name)
 
 
 async def test_a_dump_that_was_restored_is_exact_and_goes_on_exact(restored: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.db import Database, statement
 from service.db.plans import Plan, plan_of
 from service.plans import Surroundings, nodes_of, warnings
-from tests.conftest import TestDatabase, _on, url_of
+from tests.conftest import TestDatabase, _on, drop_database, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
 
 pytestmark = pytest.mark.xdist_group("seeded plans")
@@ -47,7 +47,7 @@ def seeded(server_url: str, template: str, request: pytest.FixtureRequest) -> It
 
     asyncio.run(prepare())
     yield database
-    asyncio.run(_on(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(drop_database(server_url, name))
 
 
 @pytest.fixture

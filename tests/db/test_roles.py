@@ -18,7 +18,7 @@ from service.db.roles import login
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
-from tests.conftest import TestDatabase, url_of
+from tests.conftest import TestDatabase, drop_database, url_of
 
 LIMITS = {
     "statement_timeout": "15s",
@@ -219,7 +219,7 @@ async def test_two_databases_of_a_cluster_share_a_role_that_both_create_at_once(
         for each in both:
             assert await ask(as_role(each, new_role), "SELECT count(*) FROM messages") == 0
     finally:
-        await ask(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+        await drop_database(server_url, name)
 
 
 async def start_migration(*urls: str) -> asyncio.subprocess.Process:
