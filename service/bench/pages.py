@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 
 RATIO_COLUMNS = ("ratio", "of", "median", "least", "greatest", "bar", "met")
 
+ENDED_EARLY = "This run ended before everything was measured."
+
 
 def write_pages(report: Report, folder: Path) -> list[Path]:
     """Writes `<benchmark>.md` and its charts; gives what it has written."""
@@ -20,6 +22,7 @@ def write_pages(report: Report, folder: Path) -> list[Path]:
     name = report["benchmark"]
     charts = dict(CHARTS[name](report))
     parts = [f"# queuestats bench {name}\n", _circumstances(report["circumstances"])]
+    parts += [] if is_complete(report) else [f"**{ENDED_EARLY}**\n"]
     parts += [f"## {title}\n\n{markdown(rows)}" for title, rows in tables(report)]
     parts += [f"![{chart}]({name}-{chart}.svg)\n" for chart in charts]
     written = {folder / f"{name}.md": "\n".join(parts)}
@@ -27,6 +30,11 @@ def write_pages(report: Report, folder: Path) -> list[Path]:
     for path, text in written.items():
         path.write_text(text, "utf-8")
     return list(written)
+
+
+def is_complete(report: Report) -> bool:
+    """Only long runs keep what they have so far, and say so."""
+    return bool(report.get("complete", True))
 
 
 def tables(report: Report) -> Iterator[tuple[str, list[dict[str, str]]]]:
@@ -143,12 +151,12 @@ def _plans(report: Report) -> list[dict[str, str]]:
 
 def _sql_charts(report: Report) -> Iterator[tuple[str, str]]:
     for state, group in (("fresh", "total"), ("fresh", "account_campaign"), ("churned", "total")):
-        figures = _times(report, state=state, group=group, seen="client")
-        title = f"An answer to {group} by the length of the queue, {state}"
-        yield f"{state}-{group}", draw_lines(title, "messages", "ms", _lines(figures, "contestant", "messages"))
-    figures = _times(report, state="pending", seen="client")
-    title = "An answer from the counters by deltas that are not folded yet"
-    yield "pending", draw_lines(title, "pending deltas", "ms", _lines(figures, "group", "deltas"))
+        if figures := _times(report, state=state, group=group, seen="client"):
+            title = f"An answer to {group} by the length of the queue, {state}"
+            yield f"{state}-{group}", draw_lines(title, "messages", "ms", _lines(figures, "contestant", "messages"))
+    if figures := _times(report, state="pending", seen="client"):
+        title = "An answer from the counters by deltas that are not folded yet"
+        yield "pending", draw_lines(title, "pending deltas", "ms", _lines(figures, "group", "deltas"))
 
 
 def _lines(figures: Iterable[Row], name: str, x: str) -> dict[str, list[tuple[float, float]]]:

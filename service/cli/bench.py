@@ -7,6 +7,7 @@ import click
 
 from service.cli.bench_compare import compare
 from service.cli.bench_output import output_options, put_out
+from service.cli.bench_show import show
 from service.cli.bench_sql import sql
 from service.cli.bench_write import write
 from service.cli.options import database_options, open_database, settings_options
@@ -29,7 +30,7 @@ def bench() -> None:
     """
 
 
-for _each in (sql, write, compare):
+for _each in (sql, write, compare, show):
     bench.add_command(_each)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-REPORT = click.Path(exists=True, dir_okay=False, path_type=Path)
+from service.cli.bench_output import REPORT
+
 COLUMNS = ("figure", "unit", "old", "new", "worse by %")
 
 

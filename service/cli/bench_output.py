@@ -9,6 +9,10 @@ import click
 import msgspec
 
 TO_TERMINAL = "-"
+REPORT = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+report_option = click.option("--report", "report_folder", type=FOLDER, help="write Markdown and SVG charts there")
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,8 +26,6 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=_writable,
         help="everything, as one JSON object, into this file; without a name, instead of the tables",
     )
-    folder = click.Path(file_okay=False, path_type=Path)
-    report_option = click.option("--report", "report_folder", type=folder, help="write Markdown and SVG charts there")
     return json_option(report_option(function))
 
 
@@ -73,13 +75,15 @@ def put_out(report: Mapping[str, Any], json_file: str | None, report_folder: Pat
 
 
 def _print_tables(report: Mapping[str, Any]) -> None:
-    from service.bench.pages import in_words, tables
+    from service.bench.pages import ENDED_EARLY, in_words, is_complete, tables
     from service.cli.table import print_table
 
     for name, value in report["circumstances"].items():
         # Settings stand in the JSON and the pages only.
         if name not in ("settings", "server_settings"):
             click.echo(f"{name.replace('_', ' ')}: {in_words(value)}")
+    if not is_complete(report):
+        click.echo(f"\n{ENDED_EARLY}")
     for title, rows in tables(report):
         click.echo(f"\n{title}")
         if rows:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from service.bench.compare import compare, read_report
 from service.bench.figures import Figure, Figures, ratio
-from service.bench.pages import markdown, number, write_pages
+from service.bench.pages import ENDED_EARLY, markdown, number, write_pages
 from service.bench.plot import HEIGHT, TOP, draw_bars, draw_lines
 from service.bench.queues import Queue
 from service.bench.verdicts import CHURNED, CLIENT, FRESH, Cell, verdicts
@@ -173,4 +173,21 @@ def test_the_pages_are_written_from_the_json_alone(tmp_path: Path) -> None:
 
     written = write_pages(json.loads(json.dumps(told)), tmp_path / "pages")
     assert {path.name for path in written} == {"write.md", "write-counting-lives.svg"}
-    assert "| lives | 5.00 |" in (tmp_path / "pages" / "write.md").read_text("utf-8")
+    page = (tmp_path / "pages" / "write.md").read_text("utf-8")
+    assert "| lives | 5.00 |" in page
+    assert ENDED_EARLY not in page
+
+
+def test_a_kept_report_is_shown_again_and_one_that_ended_early_says_so(tmp_path: Path) -> None:
+    times = Figures("ms")
+    times.add(0.1, **Cell(FRESH, 1000, "total", "counters").labels(CLIENT))
+    told = report(*times) | {"circumstances": {"commit": "abc"}, "bytes": {}, "rows": [], "plans": []}
+    file = tmp_path / "sql.json"
+    file.write_text(json.dumps(told | {"complete": False}))
+
+    shown = CliRunner().invoke(bench, ["show", str(file), "--report", str(tmp_path)])
+    assert shown.exit_code == 0
+    assert "commit: abc" in shown.stdout
+    assert ENDED_EARLY in shown.stdout
+    assert ENDED_EARLY in (tmp_path / "sql.md").read_text("utf-8")
+    assert [path.name for path in tmp_path.glob("*.svg")] == ["sql-fresh-total.svg"]
