@@ -68,6 +68,16 @@ def free_port() -> int:
         return port
 
 
+def _at_work(group: int) -> list[str]:
+    """The processes of a group, each with its state and command; none that has ended, if it is listed still.
+
+    It is until whoever adopted it has asked for its exit code.
+    """
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    found = (line.split(maxsplit=1) for line in listed.stdout.splitlines())
+    return [told for pgid, told in found if int(pgid) == group and not told.startswith("Z")]
+
+
 class Program:
     """A command that runs until it is stopped, in a process group of its own; `output` and `errors` grow meanwhile."""
 
@@ -116,16 +126,12 @@ class Program:
         self.process.wait(timeout=30)
         return time.monotonic() - begin
 
-    def has_left_somebody(self) -> bool:
-        """Whether any process of its group is there still, a moment after its end."""
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            try:
-                os.killpg(self.process.pid, 0)
-            except ProcessLookupError:
-                return False
+    def left_behind(self) -> list[str]:
+        """Who of its group is at work still, when all have had the time to end."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while (at_work := _at_work(self.process.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        return True
+        return at_work
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):

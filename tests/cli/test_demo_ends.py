@@ -40,7 +40,7 @@ def assert_it_ends(started: Program, number: signal.Signals, data_dir: Path) -> 
     assert started.process.returncode == 0
     assert started.errors.endswith("Stopped.\n")
     assert "Traceback" not in started.errors
-    assert not started.has_left_somebody()
+    assert started.left_behind() == []
     assert is_stopped(data_dir)
 
 

@@ -79,7 +79,7 @@ def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[...
     assert httpx.get(f"{started.url}/readyz").status_code == 200
     assert started.stop() < STOP_SECONDS
     assert started.process.returncode == 0
-    assert not started.has_left_somebody()
+    assert started.left_behind() == []
     assert token not in started.output + started.errors
 
 
@@ -97,7 +97,7 @@ def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Call
     assert answers == [200] * 40
     assert started.stop() < STOP_SECONDS
     assert started.process.returncode == 0
-    until(lambda: not started.has_left_somebody())
+    assert started.left_behind() == []
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
@@ -106,7 +106,7 @@ def test_workers_do_not_outlive_a_killed_supervisor(serve: Callable[..., Program
     started.wait_for("(?s)startup complete.*startup complete")
     started.process.kill()
     started.process.wait()
-    until(lambda: not started.has_left_somebody())
+    assert started.left_behind() == []
     address = urlsplit(started.url)
     with socket.create_server((str(address.hostname), address.port or 0)):
         pass
