@@ -92,6 +92,8 @@ class Program:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
+                # A run of the tests under nohup would hand on to it that it is not to hear of a closed terminal.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 no thread is at work
             )
 
     @property
