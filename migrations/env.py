@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from service.cli.options import open_database, owner_url
-from service.db.migrate import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema, with_alembic
+from service.schema.migrate import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema, with_alembic
+from service.schema.tables import SCHEMA, metadata
 from service.settings import load_settings
-from service.tables import metadata
 
 # For whoever runs by hand what --sql writes; otherwise `changing_schema` has set them.
 LIMITS = (
@@ -22,11 +22,19 @@ LIMITS = (
 
 def run(connection: Connection | None) -> None:
     """Without a connection, the SQL goes to standard output."""
+    # Alembic's own table stands in our schema, so the schema comes first.
+    create_schema = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
+    if connection is not None:
+        connection.execute(text(create_schema))
+        connection.commit()
     context.configure(
         connection=connection,
         dialect_name="postgresql",
         literal_binds=connection is None,
         target_metadata=metadata,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        include_name=is_ours,
         transaction_per_migration=True,
         compare_type=True,
         compare_server_default=True,
@@ -34,9 +42,14 @@ def run(connection: Connection | None) -> None:
     )
     with context.begin_transaction():
         if connection is None:
-            for limit in LIMITS:
-                context.execute(limit)
+            for statement in (*LIMITS, create_schema):
+                context.execute(statement)
         context.run_migrations()
+
+
+def is_ours(name: str | None, kind: str, parents: Any) -> bool:
+    """Of the other schemas of the database, autogenerate reads nothing."""
+    return kind != "schema" or name in (None, SCHEMA)
 
 
 def name_by_date(_: Any, __: Any, directives: list[Any]) -> None:

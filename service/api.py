@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import math
 import zlib
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from service.explain import explain as ask_for_plan
 from service.model import Format, Scope, StatsReport
 from service.parse import parse_analyze, parse_query
 from service.render import MEDIA_TYPES, render_error, render_explanation, render_report, render_report_in_pieces
+from service.schema.migrate import pending_changes
 from service.settings import Settings
 from service.stats import Statistics
 
@@ -67,7 +67,7 @@ async def health(service: Service, exchange: Exchange) -> Answer:
 
 async def ready(service: Service, exchange: Exchange) -> Answer:
     """Ready: the database is reached and its schema is the one that this code was written for."""
-    pending = await service.database.pending_changes()
+    pending = await service.database.ask("queries/applied_migrations", pending_changes)
     if pending:
         content = msgspec.json.encode({"status": "not ready", "pending": pending})
         return Answer(content, JSON, [("Retry-After", "1")], status=503)
@@ -78,8 +78,6 @@ async def respond(answered: Answered[StatsReport], answer_format: Format, accept
     """The report as a response, compressed where that is wanted and saves a packet."""
     headers = [("Server-Timing", _server_timing(answered))]
     report = answered.answer
-    if report.lag_seconds is not None:
-        headers.append(("Replica-Lag-Ms", str(math.ceil(report.lag_seconds * 1000))))
     if len(report.rows) > SMALL_REPORT_ROWS:
         content = await _render_large(report, answer_format, accepts_gzip)
     else:

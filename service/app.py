@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -17,10 +17,10 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from service import api
 from service.auth import Tokens
-from service.db import Database, Positions, Replica, load_statements
+from service.counters.folding import fold_forever
+from service.db import Database, load_statements
 from service.errors import InternalError, MethodNotAllowed, ServiceError, Unavailable, UnknownMethod
 from service.exchange import Answer, Exchange
-from service.folding import fold_forever
 from service.logs import configure_logging, describe
 from service.origin import request_ids
 from service.settings import Settings, load_settings
@@ -42,16 +42,12 @@ def create_app(settings: Settings) -> ASGIApp:
     # Tokens have a connection of their own: slow reports can't shut everybody out.
     for_tokens = Database.from_settings(settings, settings.database_url, 1, "tokens")
     for_folding = Database.from_settings(settings, settings.database_url, 1, "fold")
-    replica = _replica(settings, for_tokens)
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
         _end_with_supervisor()
-        async with AsyncExitStack() as stack, database, for_tokens, for_folding:
+        async with database, for_tokens, for_folding:
             running = [asyncio.create_task(fold_forever(for_folding))]
-            if replica is not None:
-                await stack.enter_async_context(replica)
-                running.append(asyncio.create_task(replica.positions.note_forever()))
             try:
                 yield
             finally:
@@ -59,7 +55,7 @@ def create_app(settings: Settings) -> ASGIApp:
                     task.cancel()
                 await asyncio.wait(running)
 
-    service = api.Service(settings, database, Statistics(database, settings, replica), Tokens(for_tokens))
+    service = api.Service(settings, database, Statistics(database, settings), Tokens(for_tokens))
     endpoints = {
         f"{QUEUE}/stats": Endpoint(api.stats, "POST"),
         f"{QUEUE}/explain": Endpoint(api.explain, "POST"),
@@ -67,12 +63,6 @@ def create_app(settings: Settings) -> ASGIApp:
         "/readyz": Endpoint(api.ready, "GET", "HEAD"),
     }
     return FrontDoor(endpoints, lifespan, service)
-
-
-def _replica(settings: Settings, primary: Database) -> Replica | None:
-    if settings.replica_database_url is None:
-        return None
-    return Replica.of(settings, settings.replica_database_url, Positions(primary))
 
 
 def _end_with_supervisor() -> None:

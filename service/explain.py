@@ -4,7 +4,7 @@ from service.db import Database, statement
 from service.db.plans import plan_of
 from service.model import Explanation, StatsQuery
 from service.plans import Surroundings, warnings
-from service.row_sets import RowSets, row_set
+from service.stats import CounterReader, counter_read
 
 
 async def explain(database: Database, query: StatsQuery, *, analyze: bool, as_json: bool) -> Explanation:
@@ -12,8 +12,8 @@ async def explain(database: Database, query: StatsQuery, *, analyze: bool, as_js
 
     Raises Unavailable or TimedOut.
     """
-    is_scan = not await RowSets(database).is_counted()
-    asked, parameters = row_set(query).in_messages() if is_scan else row_set(query).in_counters()
+    is_scan = not await CounterReader(database).is_counted()
+    asked, parameters = counter_read(query).from_messages() if is_scan else counter_read(query).from_counters()
     plan = await plan_of(database, asked, parameters, analyze=analyze, is_scan=is_scan)
     (tables,) = await database.fetch(statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])

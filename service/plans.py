@@ -10,7 +10,7 @@ LARGE_SHARE = 0.05
 # Fewer rows than this cost nothing, whatever was expected.
 ROWS_THAT_MATTER = 100
 SANE_FACTOR = 10
-COUNTS = ("counters", "deltas", "horizons")
+COUNTS = ("counters", "deltas", "watermarks")
 _INDEXES = re.compile(r"^-- indexes: (.+)$", re.MULTILINE)
 
 

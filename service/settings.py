@@ -69,9 +69,6 @@ class Settings:
 
     database_url: str | None = _setting("the database, as the service's role", _database_url, default=None)
     admin_database_url: str | None = _setting("the same database, as its owner", _database_url, default=None)
-    replica_database_url: str | None = _setting(
-        "a streaming replica to read from, where its lag is accepted", _database_url, default=None
-    )
     data_dir: Path = _setting("where the embedded database lives", Path, default_factory=_default_data_dir)
     workers: int = _setting("processes that serve", _number(1, 256), default=1)
     host: str = _setting("address to listen on", str, default="127.0.0.1")

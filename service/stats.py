@@ -1,64 +1,150 @@
-"""The use case: a question about a queue, and its report. Questions that wait together become one statement."""
+"""The use case: a question about a queue, and its report. Requests that wait together share one statement."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from service.batch import Answered, Batcher, Limits
-from service.db import Database, Replica
+from service.db import Database, Statement, statement
 from service.model import Grouping, StatsQuery, StatsReport, StatsRow
-from service.row_sets import SLICE_ROWS, Reports, RowSet, RowSets, row_set
 from service.settings import Settings
 
-# Statements for one-row answers that are on their way at once; the other connections of the pool are for listings, so
+# Rows that are converted before others get their turn on the event loop: about a millisecond.
+SLICE_ROWS = 1000
+# Statements for one-row reports that are in flight at once; the other connections of the pool are for listings, so
 # that those, however long, never hold up a total.
-TOTAL_ROUNDS = 2
+TOTAL_BATCHES = 2
+
+
+class CounterRead(msgspec.Struct, frozen=True, gc=False):
+    """What is read: the statement `queries/from_counters/<name>`, and the filters (None lets everything through)."""
+
+    name: str
+    sender_id: int
+    account_id: int | None = None
+    campaign_id: int | None = None
+    isp: str | None = None
+
+    def from_counters(self) -> tuple[Statement, dict[str, Any]]:
+        """The statement on the counters that gives these rows, and its parameters."""
+        return self._with_parameters(f"queries/from_counters/{self.name}")
+
+    def from_messages(self) -> tuple[Statement, dict[str, Any]]:
+        """The statement on the messages themselves that gives the same rows: the definition of the truth."""
+        return self._with_parameters("queries/from_messages/" + self.name.partition("_of_")[0])
+
+    def _with_parameters(self, name: str) -> tuple[Statement, dict[str, Any]]:
+        found = statement(name)
+        return found, {each: getattr(self, each) for each in found.types}
+
+
+def counter_read(query: StatsQuery) -> CounterRead:
+    """The read that holds a query's report.
+
+    A key that a filter fixes needs no listing: where all keys of the grouping are fixed, one sum is left.
+    """
+    filters = (query.sender_id, query.account_id, query.campaign_id, query.isp)
+    has_account, has_campaign, has_isp = (each is not None for each in filters[1:])
+    match query.grouping:
+        case Grouping.ACCOUNT if not has_account:
+            name = "account"
+        case Grouping.ISP if not has_isp:
+            name = "isp"
+        case Grouping.ACCOUNT_CAMPAIGN if has_account and not has_campaign:
+            name = "account_campaign_of_account"
+        case Grouping.ACCOUNT_CAMPAIGN if has_campaign and not has_account:
+            name = "account"
+        case Grouping.ACCOUNT_CAMPAIGN if not has_account:
+            name = "account_campaign_of_isp" if has_isp else "account_campaign"
+        case _:
+            name = "total"
+    return CounterRead(name, *filters)
+
+
+class CounterReader:
+    """Runs reads, many of the same kind in one statement."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._is_counted = False
+
+    async def is_counted(self) -> bool:
+        """Whether the counters hold all messages. They will for good: once seen, it is not asked again."""
+        if not self._is_counted:
+            self._is_counted = (await self._database.fetch(statement("queries/baseline")))[0]["stands"]
+        return self._is_counted
+
+    async def read(self, wanted: Sequence[CounterRead]) -> Sequence[list[StatsRow]]:
+        """The rows of each, in its order; each from one snapshot taken after the call. `wanted` has no repeats."""
+        if not await self.is_counted():
+            return [await self._scan(each) for each in wanted]
+        found: dict[CounterRead, list[StatsRow]] = {}
+        for name in dict.fromkeys(each.name for each in wanted):
+            same = [each for each in wanted if each.name == name]
+            rows = [await self._read_one(same[0])] if len(same) == 1 else await self._read_many(name, same)
+            found.update(zip(same, rows, strict=True))
+        return [found[each] for each in wanted]
+
+    async def _read_one(self, wanted: CounterRead) -> list[StatsRow]:
+        read, parameters = wanted.from_counters()
+        return await _rows(await self._database.fetch(read, **parameters))
+
+    async def _read_many(self, name: str, wanted: list[CounterRead]) -> list[list[StatsRow]]:
+        read = statement(f"queries/from_counters/many/{name}")
+        columns = {column: [getattr(each, column) for each in wanted] for column in read.types}
+        found: list[list[StatsRow]] = [[] for _ in wanted]
+        for number, (position, *values) in enumerate(await self._database.fetch(read, **columns), 1):
+            found[position - 1].append(StatsRow(*values))
+            if number % SLICE_ROWS == 0:
+                await asyncio.sleep(0)
+        return found
+
+    async def _scan(self, wanted: CounterRead) -> list[StatsRow]:
+        scan, parameters = wanted.from_messages()
+        return await _rows(await self._database.fetch_scan(scan, **parameters))
 
 
 class Statistics:
-    """Answers questions about queues, from the replica where there is one; one for each process."""
+    """Reports of queues; one for each process."""
 
-    def __init__(self, database: Database, settings: Settings, replica: Replica | None = None) -> None:
-        reports = Reports(database, replica)
-        totals = min(TOTAL_ROUNDS, settings.pool_size - 1)
-        self._totals = _batcher(reports, settings, rounds=totals)
-        self._listings = _batcher(reports, settings, rounds=settings.pool_size - totals)
+    def __init__(self, database: Database, settings: Settings) -> None:
+        reader = CounterReader(database)
+        totals = min(TOTAL_BATCHES, settings.pool_size - 1)
+        self._totals = _batcher(reader, settings, rounds=totals)
+        self._listings = _batcher(reader, settings, rounds=settings.pool_size - totals)
 
     async def ask(self, query: StatsQuery, is_gone: Callable[[], bool] = lambda: False) -> Answered[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
 
-        On a replica that snapshot lags behind, by `lag_seconds` of the report at most.
-
         Grouping `total` gives exactly one row, the others one per key that has messages. Raises Unavailable, also
         where too many wait, or TimedOut.
         """
-        wanted = row_set(query)
+        wanted = counter_read(query)
         batcher = self._totals if wanted.name == "total" else self._listings
         answered = await batcher.ask(wanted, is_gone)
-        found = answered.answer
-        labelled = report(query, found.rows, found.lag_seconds)
-        return Answered(labelled, answered.wait_seconds, answered.round_seconds)
+        return Answered(report(query, answered.answer), answered.wait_seconds, answered.round_seconds)
 
 
-def _batcher(reports: Reports, settings: Settings, rounds: int) -> Batcher[RowSet, StatsReport]:
+def _batcher(reader: CounterReader, settings: Settings, rounds: int) -> Batcher[CounterRead, list[StatsRow]]:
     limits = Limits(
         rounds=rounds,
         questions=settings.batch_questions,
         waiting=settings.waiting_requests,
         wait_seconds=settings.wait_limit_ms / 1000,
     )
-    return Batcher(reports.read, limits, is_large=lambda found: len(found.rows) > SLICE_ROWS)
+    return Batcher(reader.read, limits, is_large=lambda rows: len(rows) > SLICE_ROWS)
 
 
 async def ask(database: Database, query: StatsQuery) -> StatsReport:
-    """As `Statistics.ask`, for a single question."""
-    (rows,) = await RowSets(database).read([row_set(query)])
+    """As `Statistics.ask`, for a single query."""
+    (rows,) = await CounterReader(database).read([counter_read(query)])
     return report(query, rows)
 
 
-def report(query: StatsQuery, rows: Sequence[StatsRow], lag_seconds: float | None = None) -> StatsReport:
-    """The rows of the query's row set, under the keys that its grouping shows."""
+def report(query: StatsQuery, rows: Sequence[StatsRow]) -> StatsReport:
+    """The rows that were read for a query, under the keys that its grouping shows."""
     labels: dict[str, Any] = {}
     if query.grouping in (Grouping.ACCOUNT, Grouping.ACCOUNT_CAMPAIGN):
         labels["account_id"] = query.account_id
@@ -69,6 +155,15 @@ def report(query: StatsQuery, rows: Sequence[StatsRow], lag_seconds: float | Non
     # Keys that no filter fixes stand in the rows already.
     labels = {key: value for key, value in labels.items() if value is not None}
     if not labels:
-        return StatsReport(rows, lag_seconds)
+        return StatsReport(rows)
     # Only `total` says of nothing that it is nothing.
-    return StatsReport([msgspec.structs.replace(row, **labels) for row in rows if row.total], lag_seconds)
+    return StatsReport([msgspec.structs.replace(row, **labels) for row in rows if row.total])
+
+
+async def _rows(records: Sequence[Any]) -> list[StatsRow]:
+    rows: list[StatsRow] = []
+    for start in range(0, len(records), SLICE_ROWS):
+        rows += [StatsRow(*record) for record in records[start : start + SLICE_ROWS]]
+        if len(records) > SLICE_ROWS:
+            await asyncio.sleep(0)
+    return rows

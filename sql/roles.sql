@@ -57,17 +57,6 @@ BEGIN
     END;
   END LOOP;
 
-  -- What everybody may do by default in some databases, and the service must not.
-  IF has_schema_privilege(service, 'public', 'CREATE')
-    AND has_schema_privilege('public', 'CREATE WITH GRANT OPTION')
-  THEN
-    REVOKE CREATE ON SCHEMA public FROM PUBLIC;
-  END IF;
-  IF has_database_privilege(service, current_database(), 'TEMPORARY')
-    AND has_database_privilege(current_database(), 'TEMPORARY WITH GRANT OPTION')
-  THEN
-    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
-  END IF;
   -- What everybody may do by default, unless a DBA has forbidden it.
   IF NOT has_database_privilege(service, current_database(), 'CONNECT') THEN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service);
@@ -75,13 +64,14 @@ BEGIN
   IF NOT has_schema_privilege(service, 'public', 'USAGE') THEN
     EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', service);
   END IF;
+  EXECUTE format('GRANT USAGE ON SCHEMA queuestats TO %I', service);
 
   EXECUTE format(
-    'GRANT SELECT ON public.messages, public.counters, public.deltas, public.horizons, public.believed_horizons,'
-    ' public.baseline, public.tokens, public.installed, public.alembic_version TO %I', service
+    'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.deltas, queuestats.watermarks, queuestats.trusted_watermarks,'
+    ' queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations, queuestats.alembic_version TO %I', service
   );
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
-  REVOKE ALL ON FUNCTION public.fold, public.rebuild FROM PUBLIC;
-  EXECUTE format('GRANT EXECUTE ON FUNCTION public.fold TO %I', service);
+  REVOKE ALL ON FUNCTION queuestats.fold, queuestats.rebuild FROM PUBLIC;
+  EXECUTE format('GRANT EXECUTE ON FUNCTION queuestats.fold TO %I', service);
 END
 $$;

@@ -8,28 +8,28 @@ CREATE TYPE public.message_status AS ENUM (
     'hold'
 );
 
-CREATE FUNCTION public.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint)
+CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT * FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
-           public.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
-           public.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
-           public.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
-           public.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
-           public.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
-           public.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
-           public.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
-           public.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
+           queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
+           queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
+           queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
+           queuestats.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
+           queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
+           queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
+           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
     FROM (
-      SELECT *, true AS is_recount FROM public.recount(of_sender)
+      SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT *, false FROM public.pending(of_sender, is_from_horizon => true)
+      SELECT *, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
       SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, false
-      FROM public.counters LEFT JOIN public.horizons USING (sender_id)
+      FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
-        AND counters.generation IN (0, horizons.generation)
+        AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS compared
@@ -37,7 +37,7 @@ CREATE FUNCTION public.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABL
   ORDER BY sender_id, "grouping", account_id, campaign_id, isp
 $$;
 
-CREATE FUNCTION public.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000, roll_after interval DEFAULT NULL::interval) RETURNS TABLE(folded integer, is_more boolean)
+CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000, compact_after interval DEFAULT NULL::interval) RETURNS TABLE(folded integer, is_more boolean)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
@@ -48,14 +48,14 @@ CREATE FUNCTION public.fold(max_deltas integer DEFAULT 20000, mark_every double 
     SET enable_mergejoin TO 'off'
     AS $$
 DECLARE
-  max_rolled CONSTANT bigint := greatest(1, 2::bigint * max_deltas);
+  max_compacted CONSTANT bigint := greatest(1, 2::bigint * max_deltas);
   pending tid[];
   gone_below xid8;
   moving tid[];
-  rolling bigint[];
-  is_rolled boolean := true;
+  compacting bigint[];
+  is_compacted boolean := true;
 BEGIN
-  IF NOT public.take_folder_lock(is_waiting => false) THEN
+  IF NOT queuestats.take_folder_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
@@ -69,82 +69,82 @@ BEGIN
                CASE WHEN count(*) = max_deltas THEN coalesce(max(delta.xid), '0') END)
   INTO pending, gone_below
   FROM (
-    SELECT ctid, xid FROM public.deltas
-    WHERE xid >= coalesce((SELECT horizon FROM public.believed_horizons WHERE sender_id = 0), '0')
+    SELECT ctid, xid FROM queuestats.deltas
+    WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
       AND xid >= '0' -- always true: the predicate of the folder's own index
     ORDER BY xid LIMIT max_deltas
   ) AS delta;
 
-  IF roll_after IS NOT NULL THEN
-    -- upto: how many counters there are up to the end of this one's generation.
-    SELECT array_agg(id) FILTER (WHERE upto <= max_rolled OR is_oldest),
-           array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_rolled),
-           coalesce(max(upto) <= max_rolled, true)
-    INTO moving, rolling, is_rolled
+  IF compact_after IS NOT NULL THEN
+    -- upto: how many counters there are up to the end of this one's epoch.
+    SELECT array_agg(id) FILTER (WHERE upto <= max_compacted OR is_oldest),
+           array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_compacted),
+           coalesce(max(upto) <= max_compacted, true)
+    INTO moving, compacting, is_compacted
     FROM (
-      SELECT sender_id, id, count(*) OVER (ORDER BY rolled_at, sender_id) AS upto,
-             dense_rank() OVER (ORDER BY rolled_at, sender_id) = 1 AS is_oldest
+      SELECT sender_id, id, count(*) OVER (ORDER BY compacted_at, sender_id) AS upto,
+             dense_rank() OVER (ORDER BY compacted_at, sender_id) = 1 AS is_oldest
       FROM (
-        SELECT horizons.sender_id, rolled_at, held.id
-        FROM public.horizons CROSS JOIN LATERAL (
-          SELECT ctid AS id FROM public.counters
-          WHERE counters.sender_id = horizons.sender_id AND counters.generation = horizons.generation
+        SELECT watermarks.sender_id, compacted_at, held.id
+        FROM queuestats.watermarks CROSS JOIN LATERAL (
+          SELECT ctid AS id FROM queuestats.counters
+          WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
             AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
         ) AS held
-        WHERE rolled_at < now() - roll_after
-        ORDER BY rolled_at, sender_id LIMIT max_rolled + 1
+        WHERE compacted_at < now() - compact_after
+        ORDER BY compacted_at, sender_id LIMIT max_compacted + 1
       ) AS due
     ) AS due;
-    IF moving IS NOT NULL AND rolling IS NULL THEN
-      -- A part of a generation. Deltas would be added to the very counters that leave it.
+    IF moving IS NOT NULL AND compacting IS NULL THEN
+      -- A part of an epoch. Deltas would be added to the very counters that leave it.
       pending := NULL;
     END IF;
   END IF;
   folded := coalesce(cardinality(pending), 0);
-  is_more := folded = max_deltas OR NOT is_rolled;
+  is_more := folded = max_deltas OR NOT is_compacted;
 
   -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
   WITH gone AS (
-    DELETE FROM public.deltas WHERE ctid = ANY (pending) RETURNING *
+    DELETE FROM queuestats.deltas WHERE ctid = ANY (pending) RETURNING *
   ), due AS (
-    SELECT sender_id, generation FROM public.horizons WHERE sender_id = ANY (rolling)
-  ), rolled AS (
-    DELETE FROM public.counters WHERE ctid = ANY (moving) RETURNING *
+    SELECT sender_id, epoch FROM queuestats.watermarks WHERE sender_id = ANY (compacting)
+  ), compacted AS (
+    DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
   ), marked AS (
-    INSERT INTO public.horizons AS known (sender_id, horizon, generation, written_by)
-    SELECT sender_id, gone_below, coalesce(due.generation + 1, 1), pg_current_xact_id()
+    INSERT INTO queuestats.watermarks AS known (sender_id, watermark, epoch, written_by)
+    SELECT sender_id, gone_below, coalesce(due.epoch + 1, 1), pg_current_xact_id()
     FROM (
       SELECT coalesce(sender_id, 0) AS sender_id FROM gone
       GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
       UNION SELECT sender_id FROM due
     ) AS chosen LEFT JOIN due USING (sender_id)
     ON CONFLICT (sender_id) DO UPDATE SET
-      horizon = excluded.horizon, written_by = excluded.written_by,
-      generation = greatest(known.generation, excluded.generation),
-      rolled_at = CASE WHEN excluded.generation > known.generation THEN excluded.rolled_at ELSE known.rolled_at END
+      watermark = excluded.watermark, written_by = excluded.written_by,
+      epoch = greatest(known.epoch, excluded.epoch),
+      compacted_at = CASE WHEN excluded.epoch > known.epoch THEN excluded.compacted_at ELSE known.compacted_at END
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
-           public.counter_sum(new) AS new, public.counter_sum(proc) AS proc,
-           public.counter_sum(retry) AS retry, public.counter_sum(hold) AS hold
+           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
   ), by_grouping AS (
     SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint AS "grouping",
            coalesce(account_id, 0) AS account_id, coalesce(campaign_id, 0) AS campaign_id, coalesce(isp, '') AS isp,
-           public.counter_sum(new) AS new, public.counter_sum(proc) AS proc,
-           public.counter_sum(retry) AS retry, public.counter_sum(hold) AS hold
+           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM by_key GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
   )
-  MERGE INTO public.counters AS kept
+  MERGE INTO queuestats.counters AS kept
   USING (
-    SELECT by_grouping.*, coalesce(due.generation + 1, horizons.generation, 0) AS generation
-    FROM by_grouping LEFT JOIN public.horizons USING (sender_id) LEFT JOIN due USING (sender_id)
+    SELECT by_grouping.*, coalesce(due.epoch + 1, watermarks.epoch, 0) AS epoch
+    FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id) LEFT JOIN due USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
     UNION ALL
-    SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0 FROM rolled
+    SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0 FROM compacted
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
-    AND kept."grouping" = change."grouping" AND kept.generation = change.generation
+    AND kept."grouping" = change."grouping" AND kept.epoch = change.epoch
     AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
   WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
     AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
@@ -153,28 +153,28 @@ BEGIN
     UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
              retry = kept.retry + change.retry, hold = kept.hold + change.hold
   WHEN NOT MATCHED THEN
-    INSERT (sender_id, "grouping", generation, account_id, campaign_id, isp, new, proc, retry, hold)
-    VALUES (change.sender_id, change."grouping", change.generation, change.account_id, change.campaign_id, change.isp,
+    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change."grouping", change.epoch, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
 END
 $$;
 
-CREATE FUNCTION public.folder_lock() RETURNS bigint
+CREATE FUNCTION queuestats.folder_lock() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN '5130821437091'::bigint;
 
-CREATE FUNCTION public.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS smallint
+CREATE FUNCTION queuestats.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS smallint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
   SELECT (CASE WHEN is_by_account THEN 0 ELSE 4 END + CASE WHEN is_by_campaign THEN 0 ELSE 2 END
     + CASE WHEN is_by_isp THEN 0 ELSE 1 END)::smallint
 $$;
 
-CREATE TABLE public.counters (
+CREATE TABLE queuestats.counters (
     sender_id bigint NOT NULL,
     "grouping" smallint NOT NULL,
-    generation bigint NOT NULL,
+    epoch bigint NOT NULL,
     account_id bigint NOT NULL,
     campaign_id bigint NOT NULL,
     isp text NOT NULL COLLATE pg_catalog."C",
@@ -185,18 +185,18 @@ CREATE TABLE public.counters (
 )
 WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
 
-CREATE FUNCTION public.kept(of_sender bigint, of_grouping smallint) RETURNS SETOF public.counters
+CREATE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping smallint) RETURNS SETOF queuestats.counters
     LANGUAGE sql STABLE
     AS $$
-  SELECT * FROM public.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping AND generation = 0
+  SELECT * FROM queuestats.counters
+  WHERE sender_id = of_sender AND "grouping" = of_grouping AND epoch = 0
   UNION ALL
-  SELECT * FROM public.counters
+  SELECT * FROM queuestats.counters
   WHERE sender_id = of_sender AND "grouping" = of_grouping
-    AND generation = (SELECT generation FROM public.horizons WHERE sender_id = of_sender)
+    AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
-CREATE FUNCTION public.messages_deleted() RETURNS trigger
+CREATE FUNCTION queuestats.record_delete() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET work_mem TO '256kB'
@@ -204,7 +204,7 @@ CREATE FUNCTION public.messages_deleted() RETURNS trigger
     SET jit TO 'off'
     AS $$
 BEGIN
-  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          -count(*) FILTER (WHERE status = 'new'),
          -count(*) FILTER (WHERE status = 'proc'),
@@ -224,7 +224,7 @@ CREATE FUNCTION public.messages_inserted() RETURNS trigger
     SET jit TO 'off'
     AS $$
 BEGIN
-  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
@@ -236,7 +236,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.messages_truncated() RETURNS trigger
+CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -245,11 +245,11 @@ DECLARE
   own_limit_ms CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
   began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  PERFORM pg_advisory_xact_lock(public.folder_lock());
+  PERFORM pg_advisory_xact_lock(queuestats.folder_lock());
   LOOP
     BEGIN
       PERFORM set_config('lock_timeout', '100ms', true);
-      TRUNCATE public.horizons, public.counters, public.deltas;
+      TRUNCATE queuestats.watermarks, queuestats.counters, queuestats.deltas;
       PERFORM set_config('lock_timeout', own_limit, true);
       RETURN NULL;
     EXCEPTION WHEN lock_not_available THEN -- the locks and the setting are as they were before
@@ -261,7 +261,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.messages_updated() RETURNS trigger
+CREATE FUNCTION queuestats.record_update() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET work_mem TO '256kB'
@@ -269,7 +269,7 @@ CREATE FUNCTION public.messages_updated() RETURNS trigger
     SET jit TO 'off'
     AS $$
 BEGIN
-  INSERT INTO public.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT delta.*
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
@@ -289,122 +289,122 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.pending(of_sender bigint, is_from_horizon boolean) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
-  FROM public.deltas LEFT JOIN public.believed_horizons USING (sender_id)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  FROM queuestats.deltas LEFT JOIN queuestats.trusted_watermarks USING (sender_id)
   WHERE (of_sender IS NULL OR sender_id = of_sender)
-    AND (NOT is_from_horizon OR horizon IS NULL OR xid >= horizon)
+    AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark)
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
-CREATE FUNCTION public.read_account_campaigns(of_sender bigint) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_account_campaigns(of_sender bigint) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id, campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, false))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, false))
     WHERE account_id >= 0
     UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, NULL, NULL)
+    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, NULL)
     ORDER BY account_id, campaign_id
   ) AS part
   GROUP BY account_id, campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id, campaign_id
 $$;
 
-CREATE FUNCTION public.read_account_campaigns_of_isp(of_sender bigint, of_isp text) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_account_campaigns_of_isp(of_sender bigint, of_isp text) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id, campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, true))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, true))
     WHERE isp >= '' AND isp = of_isp
     UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, NULL, of_isp)
+    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, of_isp)
     ORDER BY account_id, campaign_id
   ) AS part
   GROUP BY account_id, campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id, campaign_id
 $$;
 
-CREATE FUNCTION public.read_accounts(of_sender bigint, of_campaign bigint, of_isp text) RETURNS TABLE(account_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaign bigint, of_isp text) RETURNS TABLE(account_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
     WHERE isp >= '' AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
-    SELECT account_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, of_campaign, of_isp)
+    SELECT account_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, of_campaign, of_isp)
     ORDER BY account_id
   ) AS part
   GROUP BY account_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id
 $$;
 
-CREATE FUNCTION public.read_campaigns(of_sender bigint, of_account bigint, of_isp text) RETURNS TABLE(campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_campaigns(of_sender bigint, of_account bigint, of_isp text) RETURNS TABLE(campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, of_isp IS NOT NULL))
     WHERE account_id >= 0 AND account_id = of_account AND (isp = coalesce(of_isp, '')) IS TRUE
     UNION ALL
-    SELECT campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, of_account, NULL, of_isp)
+    SELECT campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, NULL, of_isp)
     ORDER BY campaign_id
   ) AS part
   GROUP BY campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY campaign_id
 $$;
 
-CREATE FUNCTION public.read_isps(of_sender bigint, of_account bigint, of_campaign bigint) RETURNS TABLE(isp text, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_campaign bigint) RETURNS TABLE(isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT isp, public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
     WHERE account_id >= 0 AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0)
     UNION ALL
-    SELECT isp, new, proc, retry, hold FROM public.unfolded(of_sender, of_account, of_campaign, NULL)
+    SELECT isp, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, NULL)
     ORDER BY isp
   ) AS part
   GROUP BY isp
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY isp
 $$;
 
-CREATE FUNCTION public.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS TABLE(new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS TABLE(new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
     WHERE account_id >= 0
       AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
-    SELECT new, proc, retry, hold FROM public.unfolded(of_sender, of_account, of_campaign, of_isp)
+    SELECT new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, of_isp)
   ) AS part
 $$;
 
-CREATE FUNCTION public.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void
+CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
@@ -414,41 +414,41 @@ CREATE FUNCTION public.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS vo
 BEGIN
   -- First messages, then the folder's lock: in this order a TRUNCATE takes them.
   LOCK TABLE public.messages IN ACCESS SHARE MODE;
-  PERFORM public.take_folder_lock(is_waiting => true);
+  PERFORM queuestats.take_folder_lock(is_waiting => true);
 
-  DELETE FROM public.counters WHERE of_sender IS NULL OR sender_id = of_sender;
-  UPDATE public.horizons
-  SET horizon = '0', generation = generation + 1, rolled_at = now(), written_by = pg_current_xact_id()
+  DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
+  UPDATE queuestats.watermarks
+  SET watermark = '0', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
-  INSERT INTO public.counters (sender_id, "grouping", generation, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, "grouping", 0, account_id, campaign_id, isp, counted.new, counted.proc, counted.retry, counted.hold
   FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
-           public.counter_sum(part.new) AS new, public.counter_sum(part.proc) AS proc,
-           public.counter_sum(part.retry) AS retry, public.counter_sum(part.hold) AS hold
+           queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
+           queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT * FROM public.recount(of_sender)
+      SELECT * FROM queuestats.recount(of_sender)
       UNION ALL
       SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
-      FROM public.pending(of_sender, is_from_horizon => false)
+      FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
   IF of_sender IS NULL THEN
-    INSERT INTO public.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
   END IF;
 END
 $$;
 
-CREATE FUNCTION public.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
@@ -460,7 +460,7 @@ CREATE FUNCTION public.recount(of_sender bigint) RETURNS TABLE(sender_id bigint,
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
-CREATE FUNCTION public.take_folder_lock(is_waiting boolean) RETURNS boolean
+CREATE FUNCTION queuestats.take_folder_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -469,14 +469,14 @@ BEGIN
     RAISE EXCEPTION 'the counters are changed in READ COMMITTED only' USING ERRCODE = 'invalid_transaction_state';
   END IF;
   IF NOT is_waiting THEN
-    RETURN pg_try_advisory_xact_lock(public.folder_lock());
+    RETURN pg_try_advisory_xact_lock(queuestats.folder_lock());
   END IF;
-  PERFORM pg_advisory_xact_lock(public.folder_lock());
+  PERFORM pg_advisory_xact_lock(queuestats.folder_lock());
   RETURN true;
 END
 $$;
 
-CREATE TABLE public.deltas (
+CREATE TABLE queuestats.deltas (
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     sender_id bigint NOT NULL,
     account_id bigint NOT NULL,
@@ -489,18 +489,18 @@ CREATE TABLE public.deltas (
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000', autovacuum_vacuum_cost_delay='0', vacuum_truncate=off);
 
-CREATE FUNCTION public.unfolded(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF public.deltas
+CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF queuestats.deltas
     LANGUAGE sql STABLE
     AS $$
-  SELECT * FROM public.deltas
+  SELECT * FROM queuestats.deltas
   WHERE sender_id = of_sender
-    AND xid >= coalesce((SELECT horizon FROM public.believed_horizons WHERE sender_id = of_sender), '0')
+    AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
     AND (of_account IS NULL OR account_id = of_account)
     AND (of_campaign IS NULL OR campaign_id = of_campaign)
     AND (of_isp IS NULL OR isp = of_isp)
 $$;
 
-CREATE AGGREGATE public.counter_sum(bigint) (
+CREATE AGGREGATE queuestats.counter_sum(bigint) (
     SFUNC = int8pl,
     STYPE = bigint,
     INITCOND = '0',
@@ -508,36 +508,36 @@ CREATE AGGREGATE public.counter_sum(bigint) (
     PARALLEL = safe
 );
 
-CREATE TABLE public.alembic_version (
+CREATE TABLE queuestats.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-CREATE TABLE public.baseline (
+CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 
-CREATE TABLE public.horizons (
+CREATE TABLE queuestats.watermarks (
     sender_id bigint NOT NULL,
-    horizon xid8 NOT NULL,
-    generation bigint NOT NULL,
+    watermark xid8 NOT NULL,
+    epoch bigint NOT NULL,
     written_by xid8 NOT NULL,
-    rolled_at timestamp with time zone DEFAULT now() NOT NULL
+    compacted_at timestamp with time zone DEFAULT now() NOT NULL
 )
 WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0');
 
-CREATE VIEW public.believed_horizons AS
+CREATE VIEW queuestats.trusted_watermarks AS
  SELECT sender_id,
-    generation,
-    rolled_at,
+    epoch,
+    compacted_at,
         CASE
-            WHEN (xmin = (written_by)::xid) THEN horizon
+            WHEN (xmin = (written_by)::xid) THEN watermark
             ELSE '0'::xid8
-        END AS horizon
-   FROM public.horizons;
+        END AS watermark
+   FROM queuestats.watermarks;
 
-CREATE TABLE public.installed (
+CREATE TABLE queuestats.installed (
     part text NOT NULL,
     hash text NOT NULL,
     installed_at timestamp with time zone DEFAULT now() NOT NULL
@@ -570,7 +570,7 @@ ALTER TABLE public.messages ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY
     CACHE 1
 );
 
-CREATE TABLE public.tokens (
+CREATE TABLE queuestats.tokens (
     name text NOT NULL,
     hash bytea NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -578,66 +578,66 @@ CREATE TABLE public.tokens (
     scopes text[] DEFAULT '{stats}'::text[] NOT NULL
 );
 
-ALTER TABLE ONLY public.alembic_version
+ALTER TABLE ONLY queuestats.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
-ALTER TABLE ONLY public.baseline
+ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
 
-ALTER TABLE ONLY public.horizons
-    ADD CONSTRAINT horizons_pkey PRIMARY KEY (sender_id);
+ALTER TABLE ONLY queuestats.watermarks
+    ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
 
-ALTER TABLE ONLY public.installed
+ALTER TABLE ONLY queuestats.installed
     ADD CONSTRAINT installed_pkey PRIMARY KEY (part);
 
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id, sender_id);
 
-ALTER TABLE ONLY public.tokens
+ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_hash_key UNIQUE (hash);
 
-ALTER TABLE ONLY public.tokens
+ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_pkey PRIMARY KEY (name);
 
-CREATE UNIQUE INDEX counters_by_account ON public.counters USING btree (sender_id, "grouping", generation, account_id, campaign_id, isp) WHERE (account_id >= 0);
+CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, "grouping", epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
 
-CREATE UNIQUE INDEX counters_by_isp ON public.counters USING btree (sender_id, "grouping", generation, isp, campaign_id, account_id) WHERE (isp >= ''::text);
+CREATE UNIQUE INDEX counters_by_isp ON queuestats.counters USING btree (sender_id, "grouping", epoch, isp, campaign_id, account_id) WHERE (isp >= ''::text);
 
-CREATE INDEX deltas_sender_id_xid ON public.deltas USING btree (sender_id, xid);
+CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, xid);
 
-CREATE INDEX deltas_xid ON public.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
+CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
 
 CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
 
 CREATE STATISTICS public.messages_keys (ndistinct, dependencies) ON sender_id, account_id, campaign_id FROM public.messages;
 
-CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION public.messages_deleted();
+CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
 
 CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_inserted();
 
-CREATE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages FOR EACH STATEMENT EXECUTE FUNCTION public.messages_truncated();
+CREATE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate();
 
-CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_updated();
+CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
 
-REVOKE ALL ON FUNCTION public.fold(max_deltas integer, mark_every double precision, roll_after interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.fold(max_deltas integer, mark_every double precision, roll_after interval) TO queuestats_service;
+REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision, compact_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision, compact_after interval) TO queuestats_service;
 
-GRANT SELECT ON TABLE public.counters TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
-REVOKE ALL ON FUNCTION public.rebuild(of_sender bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
 
-GRANT SELECT ON TABLE public.deltas TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
-GRANT SELECT ON TABLE public.alembic_version TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 
-GRANT SELECT ON TABLE public.baseline TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 
-GRANT SELECT ON TABLE public.horizons TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.watermarks TO queuestats_service;
 
-GRANT SELECT ON TABLE public.believed_horizons TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.trusted_watermarks TO queuestats_service;
 
-GRANT SELECT ON TABLE public.installed TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.installed TO queuestats_service;
 
 GRANT SELECT ON TABLE public.messages TO queuestats_service;
 
-GRANT SELECT ON TABLE public.tokens TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.tokens TO queuestats_service;

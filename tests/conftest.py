@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from service.db import migrate
+from service.schema import migrate
 from tests.servers import ChosenServer, choose_server, docker_container
 
 # Set by the process that chose the server, read by the ones that xdist starts.

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from service.db import connect, migrate, statement
+from service.db import connect, statement
 from service.db.disposable import require_disposable
 from service.embedded import EmbeddedServer
 from service.errors import CommandError
 from service.resources import sql_path
+from service.schema import migrate
 from service.settings import Settings
 
 # What survives a power cut counts, as in production; the buffers are what PostgreSQL's manual advises to begin with.

@@ -7,8 +7,8 @@ from typing import Any
 from service.bench.candidates import index_files
 from service.bench.ground import Ground
 from service.bench.rounds import Tell
+from service.counters.folding import Folder
 from service.db import Database, connect, statement
-from service.folding import Folder
 from service.seed import Profile, SeedPlan, seed
 
 CHURNED_PERCENT = 10
@@ -56,7 +56,7 @@ async def freshen(ground: Ground, tell: Tell) -> None:
     tell("Vacuuming")
     async with connect(ground.owner_url) as connection:
         await connection.execute(HOLD_VACUUM)
-        for table in ("messages", "counters", "deltas", "horizons"):
+        for table in ("messages", "counters", "deltas", "watermarks"):
             await connection.execute(f"VACUUM (ANALYZE) {table}")
     await ground.checkpoint()
 

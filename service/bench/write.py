@@ -14,10 +14,10 @@ from service.bench.queues import run
 from service.bench.rounds import Tell, in_turn
 from service.bench.seeding import fill_platform, seed_ratio, time_seeding
 from service.bench.writers import HOT_KEYS, Load, Written, folding, lives, tidy, write
+from service.counters.verify import find_differences
 from service.db import connect, statement
 from service.errors import CommandError
 from service.settings import Settings
-from service.verify import find_differences
 
 WITH, WITHOUT = "counters and fold", "neither"
 LIVES_BAR, HOT_KEYS_BAR = 0.90, 0.75

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.bench.ground import Ground
+from service.counters.folding import fold_forever
 from service.db import Database, connect
 from service.db.address import without_password
 from service.embedded import binaries
 from service.errors import CommandError
-from service.folding import fold_forever
 from service.resources import sql_path
 
 # Threads of pgbench; more than the machine has cores only get in each other's way.
@@ -107,7 +107,7 @@ async def folding(ground: Ground) -> AsyncIterator[None]:
 async def tidy(ground: Ground) -> None:
     """Between runs: nothing dead and nothing unwritten, so that no run pays for the one before."""
     async with connect(ground.owner_url) as connection:
-        for table in ("messages", "deltas", "counters", "horizons"):
+        for table in ("messages", "deltas", "counters", "watermarks"):
             await connection.execute(f"VACUUM {table}")
     await ground.checkpoint()
 

@@ -51,7 +51,8 @@ def _for_a_demo(settings: Settings) -> Settings:
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
-    from service.db import connect, migrate, statement
+    from service.db import connect, statement
+    from service.schema import migrate
     from service.seed import Profile, SeedPlan, default_senders
     from service.tokens import create_token
 

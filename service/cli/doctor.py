@@ -10,7 +10,7 @@ from service.cli.options import database_options, open_database, owner_url
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.doctor import Finding
+    from service.counters.doctor import Finding
 
 COLUMNS = ("severity", "check", "finding", "advice")
 
@@ -42,9 +42,9 @@ def doctor(settings: Settings, as_json: bool) -> None:
 
 
 async def _examine(settings: Settings) -> "list[Finding]":
+    from service.counters.doctor import examine
     from service.db import connect
-    from service.db.roles import login
-    from service.doctor import examine
+    from service.schema.roles import login
 
     role, _ = login(settings.database_url or owner_url(settings))
     async with connect(owner_url(settings)) as connection:

@@ -21,8 +21,8 @@ def fold(settings: Settings) -> None:
 
 
 async def _fold_all(settings: Settings) -> int:
+    from service.counters.folding import Folder
     from service.db import Database
-    from service.folding import Folder
 
     async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
         return await Folder(database).fold_all()

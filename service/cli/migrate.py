@@ -19,8 +19,8 @@ def migrate(settings: Settings, check: bool) -> None:
     Example: queuestats migrate --check || queuestats migrate
     """
     from service.db import connect
-    from service.db.migrate import migrate as bring_up
-    from service.db.migrate import pending_changes
+    from service.schema.migrate import migrate as bring_up
+    from service.schema.migrate import pending_changes
 
     async def pending() -> list[str]:
         async with connect(owner_url(opened)) as connection:

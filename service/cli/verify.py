@@ -10,7 +10,7 @@ from service.cli.options import database_options, open_database, owner_url, serv
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.verify import Difference
+    from service.counters.verify import Difference
 
 COLUMNS = ("sender_id", "kept_by", "account_id", "campaign_id", "isp", "status", "counted", "kept")
 # A person reads no more; --json lists all.
@@ -55,8 +55,8 @@ async def _verify(
     settings: Settings, sender_id: int | None, is_repairing: bool
 ) -> "tuple[list[Difference], list[Difference]]":
     """What differs, and what is left of it."""
+    from service.counters.verify import find_differences, repair
     from service.db import connect
-    from service.verify import find_differences, repair
 
     url = owner_url(settings) if is_repairing else service_url(settings)
     async with connect(url, prepared_statements=settings.has_prepared_statements) as connection:

@@ -1,21 +1,15 @@
 """The database: a pool, named statements, and the driver's errors turned into ours."""
 
 from service.db.connect import connect
-from service.db.migrate import migrate
 from service.db.pool import AS_A_SCAN, Database
-from service.db.replica import Positions, Reading, Replica
 from service.db.statements import BadStatement, Statement, load_statements, statement
 
 __all__ = [
     "AS_A_SCAN",
     "BadStatement",
     "Database",
-    "Positions",
-    "Reading",
-    "Replica",
     "Statement",
     "connect",
     "load_statements",
-    "migrate",
     "statement",
 ]

@@ -11,8 +11,7 @@ from typing import Any, Self
 import asyncpg
 
 from service.db.connect import statements_kept
-from service.db.failures import is_disconnect, is_outdated, translated
-from service.db.migrate import pending_changes
+from service.db.errors import is_disconnect, is_outdated, translated
 from service.db.statements import Statement
 from service.errors import TimedOut, Unavailable
 from service.origin import application_name, name_requests
@@ -106,11 +105,6 @@ class Database:
         """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
         rows: list[asyncpg.Record] = await self.ask(asked.name, partial(self.run_scan, asked, parameters))
         return rows
-
-    async def pending_changes(self) -> list[str]:
-        """What the schema lacks for this code, in words; empty where it is current."""
-        pending: list[str] = await self.ask("queries/installed", pending_changes)
-        return pending
 
     async def run(self, asked: Statement, parameters: Mapping[str, Any], connection: Any) -> Any:
         """The rows of a statement, for a question of `ask`."""

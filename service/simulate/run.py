@@ -7,7 +7,7 @@ from typing import Any
 
 from service.db import connect
 from service.db.disposable import require_disposable
-from service.db.failures import is_disconnect
+from service.db.errors import is_disconnect
 from service.errors import CommandError
 from service.simulate.agent import Agent
 from service.simulate.pace import Pace

@@ -7,7 +7,7 @@ CREATE SCHEMA postgraphile_rival;
 CREATE TYPE postgraphile_rival.queue_total AS (new bigint, proc bigint, retry bigint, hold bigint, total bigint);
 DO $rival$
 BEGIN
-    IF to_regprocedure('public.read_total(bigint, bigint, bigint, text)') IS NULL THEN
+    IF to_regprocedure('queuestats.read_total(bigint, bigint, bigint, text)') IS NULL THEN
         CREATE FUNCTION postgraphile_rival.queue_total(sender_id bigint) RETURNS postgraphile_rival.queue_total
         LANGUAGE sql STABLE AS $$
             SELECT count(*) FILTER (WHERE status = 'new'), count(*) FILTER (WHERE status = 'proc'),
@@ -19,7 +19,7 @@ BEGIN
         CREATE FUNCTION postgraphile_rival.queue_total(sender_id bigint) RETURNS postgraphile_rival.queue_total
         LANGUAGE sql STABLE AS $$
             SELECT new, proc, retry, hold, new + proc + retry + hold
-            FROM public.read_total(sender_id, NULL, NULL, NULL)
+            FROM queuestats.read_total(sender_id, NULL, NULL, NULL)
         $$;
     END IF;
 END

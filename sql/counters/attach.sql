@@ -2,13 +2,13 @@
 -- short lock_timeout and try again. One trigger an event, because PostgreSQL refuses transition tables for several
 -- events at once.
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON public.messages
-REFERENCING NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_inserted();
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_insert();
 
 CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON public.messages
-REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_updated();
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
 
 CREATE OR REPLACE TRIGGER messages_deleted AFTER DELETE ON public.messages
-REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION public.messages_deleted();
+REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
 
 CREATE OR REPLACE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages
-FOR EACH STATEMENT EXECUTE FUNCTION public.messages_truncated();
+FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate();

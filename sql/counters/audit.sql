@@ -2,30 +2,30 @@
 -- (NULL). No row: exact.
 -- Before it, in the same transaction: LOCK TABLE messages IN ACCESS SHARE MODE. A TRUNCATE that commits between the
 -- snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
-CREATE OR REPLACE FUNCTION public.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
+CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint
 ) LANGUAGE sql STABLE AS $$
   SELECT * FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
-           public.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
-           public.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
-           public.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
-           public.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
-           public.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
-           public.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
-           public.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
-           public.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
+           queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
+           queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
+           queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
+           queuestats.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
+           queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
+           queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
+           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
     FROM (
-      SELECT *, true AS is_recount FROM public.recount(of_sender)
+      SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT *, false FROM public.pending(of_sender, is_from_horizon => true)
+      SELECT *, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
       SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, false
-      FROM public.counters LEFT JOIN public.horizons USING (sender_id)
+      FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
-        AND counters.generation IN (0, horizons.generation)
+        AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS compared

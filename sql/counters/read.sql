@@ -12,145 +12,145 @@
 -- prepared plan outlives that.
 
 -- GROUPING(account_id, campaign_id, isp) of the rows that are kept for these columns.
-CREATE OR REPLACE FUNCTION public.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean)
+CREATE OR REPLACE FUNCTION queuestats.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean)
 RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT (CASE WHEN is_by_account THEN 0 ELSE 4 END + CASE WHEN is_by_campaign THEN 0 ELSE 2 END
     + CASE WHEN is_by_isp THEN 0 ELSE 1 END)::smallint
 $$;
 
--- A sender's counters of one grouping: generation 0, and the one that a hot sender is folded into.
--- Two branches, because with generation = ANY (…) PostgreSQL 15 and 16 may leave the generation out of the index
+-- A sender's counters of one grouping: epoch 0, and the one that a hot sender is folded into.
+-- Two branches, because with epoch = ANY (…) PostgreSQL 15 and 16 may leave the epoch out of the index
 -- condition.
-CREATE OR REPLACE FUNCTION public.kept(of_sender bigint, of_grouping smallint)
-RETURNS SETOF public.counters LANGUAGE sql STABLE AS $$
-  SELECT * FROM public.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping AND generation = 0
+CREATE OR REPLACE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping smallint)
+RETURNS SETOF queuestats.counters LANGUAGE sql STABLE AS $$
+  SELECT * FROM queuestats.counters
+  WHERE sender_id = of_sender AND "grouping" = of_grouping AND epoch = 0
   UNION ALL
-  SELECT * FROM public.counters
+  SELECT * FROM queuestats.counters
   WHERE sender_id = of_sender AND "grouping" = of_grouping
-    AND generation = (SELECT generation FROM public.horizons WHERE sender_id = of_sender)
+    AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
--- A sender's deltas that are not folded yet. They begin at the horizon: what an old snapshot keeps from being vacuumed
+-- A sender's deltas that are not folded yet. They begin at the watermark: what an old snapshot keeps from being vacuumed
 -- lies before it.
-CREATE OR REPLACE FUNCTION public.unfolded(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
-RETURNS SETOF public.deltas LANGUAGE sql STABLE AS $$
-  SELECT * FROM public.deltas
+CREATE OR REPLACE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
+RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS $$
+  SELECT * FROM queuestats.deltas
   WHERE sender_id = of_sender
-    AND xid >= coalesce((SELECT horizon FROM public.believed_horizons WHERE sender_id = of_sender), '0')
+    AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
     AND (of_account IS NULL OR account_id = of_account)
     AND (of_campaign IS NULL OR campaign_id = of_campaign)
     AND (of_isp IS NULL OR isp = of_isp)
 $$;
 
--- The sum of what the filters leave: one row, always. Reads one counter row a generation.
-CREATE OR REPLACE FUNCTION public.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
+-- The sum of what the filters leave: one row, always. Reads one counter row an epoch.
+CREATE OR REPLACE FUNCTION queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
 RETURNS TABLE (new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
-  SELECT public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
     WHERE account_id >= 0
       AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
-    SELECT new, proc, retry, hold FROM public.unfolded(of_sender, of_account, of_campaign, of_isp)
+    SELECT new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, of_isp)
   ) AS part
 $$;
 
--- Accounts that have messages, in ascending order. Reads as many counter rows a generation as it returns.
-CREATE OR REPLACE FUNCTION public.read_accounts(of_sender bigint, of_campaign bigint, of_isp text)
+-- Accounts that have messages, in ascending order. Reads as many counter rows an epoch as it returns.
+CREATE OR REPLACE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaign bigint, of_isp text)
 RETURNS TABLE (account_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
     WHERE isp >= '' AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
-    SELECT account_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, of_campaign, of_isp)
+    SELECT account_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, of_campaign, of_isp)
     ORDER BY account_id
   ) AS part
   GROUP BY account_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id
 $$;
 
--- ISPs that have messages, ordered by their bytes. Reads as many counter rows a generation as it returns.
-CREATE OR REPLACE FUNCTION public.read_isps(of_sender bigint, of_account bigint, of_campaign bigint)
+-- ISPs that have messages, ordered by their bytes. Reads as many counter rows an epoch as it returns.
+CREATE OR REPLACE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_campaign bigint)
 RETURNS TABLE (isp text, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
-  SELECT isp, public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
     WHERE account_id >= 0 AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0)
     UNION ALL
-    SELECT isp, new, proc, retry, hold FROM public.unfolded(of_sender, of_account, of_campaign, NULL)
+    SELECT isp, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, NULL)
     ORDER BY isp
   ) AS part
   GROUP BY isp
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY isp
 $$;
 
--- Pairs of account and campaign that have messages, in ascending order. Reads as many counter rows a generation as it
+-- Pairs of account and campaign that have messages, in ascending order. Reads as many counter rows an epoch as it
 -- returns.
-CREATE OR REPLACE FUNCTION public.read_account_campaigns(of_sender bigint)
+CREATE OR REPLACE FUNCTION queuestats.read_account_campaigns(of_sender bigint)
 RETURNS TABLE (account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id, campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, false))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, false))
     WHERE account_id >= 0
     UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, NULL, NULL)
+    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, NULL)
     ORDER BY account_id, campaign_id
   ) AS part
   GROUP BY account_id, campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id, campaign_id
 $$;
 
 -- The same of one ISP. Apart, because its rows stand in the other index.
-CREATE OR REPLACE FUNCTION public.read_account_campaigns_of_isp(of_sender bigint, of_isp text)
+CREATE OR REPLACE FUNCTION queuestats.read_account_campaigns_of_isp(of_sender bigint, of_isp text)
 RETURNS TABLE (account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id, campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, true))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, true))
     WHERE isp >= '' AND isp = of_isp
     UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, NULL, NULL, of_isp)
+    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, of_isp)
     ORDER BY account_id, campaign_id
   ) AS part
   GROUP BY account_id, campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY account_id, campaign_id
 $$;
 
--- One account's campaigns that have messages, in ascending order. Reads as many counter rows a generation as it
+-- One account's campaigns that have messages, in ascending order. Reads as many counter rows an epoch as it
 -- returns; with an ISP all of the account's rows by campaign and ISP. IS TRUE keeps the ISP from proving the other
 -- index's predicate.
-CREATE OR REPLACE FUNCTION public.read_campaigns(of_sender bigint, of_account bigint, of_isp text)
+CREATE OR REPLACE FUNCTION queuestats.read_campaigns(of_sender bigint, of_account bigint, of_isp text)
 RETURNS TABLE (campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT campaign_id,
-         public.counter_sum(new), public.counter_sum(proc), public.counter_sum(retry), public.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT campaign_id, new, proc, retry, hold
-    FROM public.kept(of_sender, public.grouping_of(true, true, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, of_isp IS NOT NULL))
     WHERE account_id >= 0 AND account_id = of_account AND (isp = coalesce(of_isp, '')) IS TRUE
     UNION ALL
-    SELECT campaign_id, new, proc, retry, hold FROM public.unfolded(of_sender, of_account, NULL, of_isp)
+    SELECT campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, NULL, of_isp)
     ORDER BY campaign_id
   ) AS part
   GROUP BY campaign_id
-  HAVING public.counter_sum(new + proc + retry + hold) <> 0
+  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ORDER BY campaign_id
 $$;

@@ -2,39 +2,39 @@
 -- Writers go on: a message that the counting statement's snapshot does not see has its delta outside that snapshot too.
 -- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
 -- the old counters until the commit.
-CREATE OR REPLACE FUNCTION public.rebuild(of_sender bigint DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
   -- First messages, then the folder's lock: in this order a TRUNCATE takes them.
   LOCK TABLE public.messages IN ACCESS SHARE MODE;
-  PERFORM public.take_folder_lock(is_waiting => true);
+  PERFORM queuestats.take_folder_lock(is_waiting => true);
 
-  DELETE FROM public.counters WHERE of_sender IS NULL OR sender_id = of_sender;
-  UPDATE public.horizons
-  SET horizon = '0', generation = generation + 1, rolled_at = now(), written_by = pg_current_xact_id()
+  DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
+  UPDATE queuestats.watermarks
+  SET watermark = '0', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
-  INSERT INTO public.counters (sender_id, "grouping", generation, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, "grouping", 0, account_id, campaign_id, isp, counted.new, counted.proc, counted.retry, counted.hold
   FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
-           public.counter_sum(part.new) AS new, public.counter_sum(part.proc) AS proc,
-           public.counter_sum(part.retry) AS retry, public.counter_sum(part.hold) AS hold
+           queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
+           queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT * FROM public.recount(of_sender)
+      SELECT * FROM queuestats.recount(of_sender)
       UNION ALL
       SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
-      FROM public.pending(of_sender, is_from_horizon => false)
+      FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
   IF of_sender IS NULL THEN
-    INSERT INTO public.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
   END IF;
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION public.rebuild(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.rebuild(bigint) FROM PUBLIC;

@@ -14,7 +14,7 @@ FROM (
     format('autovacuum is off for %s', relname),
     format('ALTER TABLE %I RESET (autovacuum_enabled)', relname)
   FROM pg_class
-  WHERE oid IN ('public.messages'::regclass, 'public.counters'::regclass, 'public.deltas'::regclass)
+  WHERE oid IN ('public.messages'::regclass, 'queuestats.counters'::regclass, 'queuestats.deltas'::regclass)
     AND reloptions && ARRAY['autovacuum_enabled=off', 'autovacuum_enabled=false']
   UNION ALL
   SELECT

@@ -4,4 +4,4 @@ SELECT /* doctor/baseline.sql */
   'warning' AS severity,
   'the counters have no baseline: every answer is a scan' AS finding,
   'Run queuestats migrate: it counts all messages once, while writers go on.' AS advice
-WHERE NOT EXISTS (SELECT FROM baseline)
+WHERE NOT EXISTS (SELECT FROM queuestats.baseline)

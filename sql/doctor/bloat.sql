@@ -23,7 +23,7 @@ FROM (
       AS advice
   FROM pg_class AS class
     LEFT JOIN pg_stats AS stats ON stats.schemaname = 'public' AND stats.tablename = class.relname
-  WHERE class.oid IN ('public.messages'::regclass, 'public.counters'::regclass, 'public.deltas'::regclass)
+  WHERE class.oid IN ('public.messages'::regclass, 'queuestats.counters'::regclass, 'queuestats.deltas'::regclass)
   GROUP BY class.oid, class.relname, class.reltuples
   UNION ALL
   SELECT
@@ -35,7 +35,7 @@ FROM (
     format('REINDEX INDEX CONCURRENTLY %I', class.relname)
   FROM pg_index AS index
     JOIN pg_class AS class ON class.oid = index.indexrelid
-  WHERE index.indrelid IN ('public.messages'::regclass, 'public.counters'::regclass, 'public.deltas'::regclass)
+  WHERE index.indrelid IN ('public.messages'::regclass, 'queuestats.counters'::regclass, 'queuestats.deltas'::regclass)
 ) AS sized
 WHERE sized.bytes > 64 * 1024 * 1024 AND sized.bytes > 4 * sized.needed
 ORDER BY sized.bytes DESC

@@ -8,14 +8,14 @@ SELECT /* doctor/drift.sql */
   'Run queuestats verify --repair, and look for writes that bypass the triggers.' AS advice
 FROM (
   SELECT sender_id
-  FROM counters
-  WHERE "grouping" = 7 AND generation = 0 AND new + proc + retry + hold <= 100000
+  FROM queuestats.counters
+  WHERE "grouping" = 7 AND epoch = 0 AND new + proc + retry + hold <= 100000
   ORDER BY random()
   LIMIT 10
 ) AS sample
   CROSS JOIN LATERAL (
     SELECT count(*) AS differences
-    FROM public.audit(sample.sender_id)
+    FROM queuestats.audit(sample.sender_id)
   ) AS audited
 WHERE audited.differences > 0
 ORDER BY sample.sender_id

@@ -10,7 +10,7 @@ FROM (
   SELECT
     sender_id, "grouping", sum(new + 3 * proc + 5 * retry + 7 * hold) AS weighted,
     sum(new + proc + retry + hold) AS total
-  FROM counters
+  FROM queuestats.counters
   GROUP BY sender_id, "grouping"
 ) AS kept
 GROUP BY kept.sender_id

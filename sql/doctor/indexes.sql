@@ -12,7 +12,7 @@ FROM (
     END AS advice
   FROM (
     VALUES ('messages_pkey'), ('messages_sender_id_status'), ('counters_by_account'), ('counters_by_isp'),
-    ('deltas_sender_id_xid'), ('deltas_xid'), ('horizons_pkey')
+    ('deltas_sender_id_xid'), ('deltas_xid'), ('watermarks_pkey')
   ) AS wanted (name)
     LEFT JOIN pg_index AS index ON index.indexrelid = to_regclass('public.' || wanted.name)
   WHERE index.indexrelid IS NULL OR NOT index.indisvalid

@@ -1,5 +1,5 @@
 -- negative: folded counts below zero, which only drift can leave
--- A single generation may be below zero; both together may not, once their deltas are folded.
+-- A single epoch may be below zero; both together may not, once their deltas are folded.
 -- parameters: none
 SELECT /* doctor/negative.sql */
   'error' AS severity,
@@ -10,11 +10,11 @@ FROM (
   SELECT sender_id, sum(new) AS new, sum(proc) AS proc, sum(retry) AS retry, sum(hold) AS hold
   FROM (
     SELECT sender_id, new, proc, retry, hold
-    FROM counters
+    FROM queuestats.counters
     WHERE "grouping" = 7
     UNION ALL
     SELECT sender_id, new, proc, retry, hold
-    FROM deltas
+    FROM queuestats.deltas
   ) AS part
   GROUP BY sender_id
 ) AS kept

@@ -10,6 +10,6 @@ SELECT /* doctor/pending.sql */
   'Answers stay exact but become slower. Is the service running? By hand, queuestats fold.' AS advice
 FROM (
   SELECT count(*) AS deltas, min(cast(cast(xid AS text) AS bigint)) AS oldest
-  FROM deltas
+  FROM queuestats.deltas
 ) AS pending
 WHERE pending.deltas > 5000

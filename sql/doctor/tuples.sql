@@ -9,6 +9,6 @@ SELECT /* doctor/tuples.sql */
   format('Vacuum %I earlier; pg_repack gives the space back.', relname) AS advice
 FROM pg_class
   CROSS JOIN LATERAL pgstattuple_approx(oid) AS measured
-WHERE oid IN ('public.messages'::regclass, 'public.counters'::regclass, 'public.deltas'::regclass)
+WHERE oid IN ('public.messages'::regclass, 'queuestats.counters'::regclass, 'queuestats.deltas'::regclass)
   AND pg_relation_size(oid) > 64 * 1024 * 1024
   AND measured.dead_tuple_percent + measured.approx_free_percent > 60

@@ -2,4 +2,4 @@
 -- In the same transaction, before it, LOCK TABLE messages IN ACCESS SHARE MODE: see sql/counters/audit.sql.
 -- parameters: sender_id bigint
 SELECT /* queries/differences.sql */ *
-FROM public.audit(cast(:sender_id AS bigint))
+FROM queuestats.audit(cast(:sender_id AS bigint))

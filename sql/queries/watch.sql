@@ -7,8 +7,8 @@ SELECT /* queries/watch.sql */
     SELECT count(*)
     FROM (
       SELECT
-      FROM deltas
-      WHERE xid >= coalesce((SELECT horizon FROM believed_horizons WHERE sender_id = 0), '0')
+      FROM queuestats.deltas
+      WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
         AND xid >= '0'
       LIMIT cast(:most_deltas AS bigint)
     ) AS pending

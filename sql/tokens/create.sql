@@ -1,6 +1,6 @@
 -- create: stores a new token; a name in force is only replaced where that is wished, else no row comes back
 -- parameters: name text, hash bytea, scopes text[], replace boolean
-INSERT INTO tokens AS old (name, hash, scopes) /* tokens/create.sql */
+INSERT INTO queuestats.tokens AS old (name, hash, scopes) /* tokens/create.sql */
 VALUES (cast(:name AS text), cast(:hash AS bytea), cast(:scopes AS text[]))
 ON CONFLICT (name) DO UPDATE
   SET hash = excluded.hash, scopes = excluded.scopes, created_at = now(), revoked_at = NULL

@@ -1,5 +1,5 @@
 -- list: every token that was ever created, oldest first
 -- parameters: none
 SELECT /* tokens/list.sql */ name, scopes, created_at, revoked_at
-FROM tokens
+FROM queuestats.tokens
 ORDER BY created_at, name

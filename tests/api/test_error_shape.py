@@ -190,9 +190,9 @@ async def test_no_token_a_wrong_one_and_a_revoked_one_are_401(
 async def test_a_fault_of_ours_is_500_without_detail_and_the_log_has_it_under_the_requests_id(
     client: httpx.AsyncClient, token: str, owner: Any, format: Format, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await owner.execute("ALTER TABLE tokens RENAME TO hidden")
+    await owner.execute("ALTER TABLE queuestats.tokens RENAME TO hidden")
     await owner.execute("CREATE VIEW tokens AS SELECT * FROM hidden WHERE 1 / length(name) = 0")
-    await owner.execute("GRANT SELECT ON tokens TO queuestats_service")
+    await owner.execute("GRANT SELECT ON queuestats.tokens TO queuestats_service")
     await owner.execute("INSERT INTO hidden VALUES ('', 'x')")
 
     text = check_error(await client.post(STATS, content=body_of(format, token=token, id=119)), 500, format)
@@ -230,7 +230,7 @@ async def test_a_question_beyond_its_time_limit_is_504_and_the_next_one_is_answe
     body = body_of(format, token=token, id=119)
     async with serving(replace(settings, sql_time_limit_ms=200)) as url, client_of(url) as client:
         async with owner.transaction():
-            await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+            await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             began = time.monotonic()
             check_error(await client.post(STATS, content=body), 504, format)
             assert time.monotonic() - began < 2
@@ -243,7 +243,7 @@ async def test_a_limit_of_the_services_role_is_504_too(
 ) -> None:
     await owner.execute(f"ALTER ROLE queuestats_service IN DATABASE {database.name} SET {limit} = '100ms'")
     async with serving(settings) as url, client_of(url) as client, owner.transaction():
-        await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+        await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
         check_error(await client.post(STATS, content=body_of(Format.JSON, token=token, id=119)), 504, Format.JSON)
 
 
@@ -254,7 +254,7 @@ async def test_a_full_service_is_503_and_those_after_it_are_answered(
     full = replace(settings, pool_size=2, waiting_requests=1, sql_time_limit_ms=5000)
     async with serving(full) as url, client_of(url) as client:
         async with owner.transaction():
-            await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+            await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             accepted = []
             for _ in range(2):
                 accepted.append(asyncio.create_task(client.post(STATS, content=body)))
@@ -342,5 +342,5 @@ async def test_a_table_altered_under_prepared_statements_shows_no_error(
 
 
 async def test_a_role_that_lost_its_rights_is_503(client: httpx.AsyncClient, owner: Any, token: str) -> None:
-    await owner.execute("REVOKE SELECT ON counters FROM queuestats_service")
+    await owner.execute("REVOKE SELECT ON queuestats.counters FROM queuestats_service")
     check_error(await client.post(STATS, content=body_of(Format.JSON, token=token, id=1)), 503, Format.JSON)

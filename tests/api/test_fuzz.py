@@ -60,7 +60,7 @@ headers = st.dictionaries(
 @pytest.fixture
 async def knowing_client(client: httpx.AsyncClient, owner: Any) -> httpx.AsyncClient:
     """For which the token of these bodies is in force, and the queue not empty."""
-    await owner.execute("INSERT INTO tokens VALUES ('fuzz', sha256($1))", TOKEN.encode())
+    await owner.execute("INSERT INTO queuestats.tokens VALUES ('fuzz', sha256($1))", TOKEN.encode())
     await owner.execute("INSERT INTO messages (sender_id, isp, recipient) VALUES (1, e'\\x01<', 'x@example.com')")
     return client
 

@@ -30,7 +30,7 @@ async def test_ready_with_a_migrated_database_and_needs_no_token(client: httpx.A
 
 
 async def test_not_ready_names_what_the_schema_lacks(client: httpx.AsyncClient, owner: Any) -> None:
-    await owner.execute("DELETE FROM alembic_version")
+    await owner.execute("DELETE FROM queuestats.alembic_version")
     response = await client.get("/readyz")
     assert (response.status_code, response.json()) == (503, {"status": "not ready", "pending": ["revision"]})
     assert response.headers["retry-after"] == "1"

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.db import migrate
 from service.embedded import EmbeddedServer
 from service.model import Format
+from service.schema import migrate
 from service.settings import PREFIX, Settings
 from service.tokens import create_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving
@@ -164,7 +164,7 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
     environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}SHUTDOWN_TIMEOUT_MS": "1000"}
     with serve_process(environment) as served:
         async with client_of(served.url) as client, owner.transaction():
-            await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+            await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             await wait_until_ready(client)
             waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
             await asyncio.sleep(0.5)
@@ -173,7 +173,7 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
     assert "Traceback" not in served.log
 
 
-READ_TOTAL = "public.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
+READ_TOTAL = "queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
 # A fault that quotes what was asked for.
 FAULTY_READ_TOTAL = f"""
 CREATE OR REPLACE FUNCTION {READ_TOTAL}

@@ -57,7 +57,7 @@ async def test_many_clients_at_once_get_exact_answers_to_every_grouping(
 ) -> None:
     await insert(owner, MESSAGES)
     if answering == "scans":
-        await owner.execute("DELETE FROM baseline")
+        await owner.execute("DELETE FROM queuestats.baseline")
     queries = [
         StatsQuery(sender_id, account_id, None, isp, grouping)
         for grouping in Grouping
@@ -79,7 +79,7 @@ async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_se
         token = await create_token(database.owner_url, "new")
         assert (await ask(client, token, StatsQuery(1))).status_code == 200
         async with asyncio.timeout(20):
-            while await owner.fetchval("SELECT count(*) FROM deltas"):  # noqa: ASYNC110 - it can only be asked
+            while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it can only be asked
                 await asyncio.sleep(0.05)
         await revoke_token(database.owner_url, "new")
         await asyncio.sleep(1)

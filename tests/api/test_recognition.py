@@ -29,7 +29,7 @@ async def test_each_connection_of_the_service_says_what_it_is_for_and_which_file
 
     ran = await activity(database.service_url)
     assert ran.keys() >= {"queuestats serve", "queuestats tokens", "queuestats fold"}
-    assert "/* queries/isp.sql */" in ran["queuestats serve"]
+    assert "/* queries/from_counters/isp.sql */" in ran["queuestats serve"]
     assert "/* tokens/valid.sql */" in ran["queuestats tokens"]
     assert "/* queries/fold.sql */" in ran["queuestats fold"]
 

@@ -224,7 +224,7 @@ async def insert_the_documented_queue(owner: Any) -> None:
 
 
 async def know_the_documented_token(owner: Any) -> None:
-    await owner.execute("INSERT INTO tokens VALUES ('documented', sha256('abcdefghijklmnqrstuvwxyz'))")
+    await owner.execute("INSERT INTO queuestats.tokens VALUES ('documented', sha256('abcdefghijklmnqrstuvwxyz'))")
 
 
 def without_blanks(root: Any) -> list[Any]:

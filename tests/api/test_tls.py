@@ -9,9 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from service.db import connect, migrate
+from service.db import connect
 from service.errors import CommandError
 from service.model import Format
+from service.schema import migrate
 from service.settings import Settings
 from service.tokens import create_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serving

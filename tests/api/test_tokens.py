@@ -133,7 +133,7 @@ async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
 ) -> None:
     for _ in range(2):
         assert await ask(client, token) == 200
-        await owner.execute("ALTER TABLE tokens RENAME TO away")
+        await owner.execute("ALTER TABLE queuestats.tokens RENAME TO away")
         assert await ask(client, "wrong") == 503
         await asyncio.sleep(0.9)
         answers = await asyncio.gather(*(ask(client, each) for each in [token, "wrong"] * 5))
@@ -146,7 +146,7 @@ async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
 async def test_a_token_is_known_by_its_bytes_and_by_nothing_that_looks_alike(
     client: httpx.AsyncClient, owner: Any, token: str
 ) -> None:
-    [stored] = await owner.fetch("SELECT encode(hash, 'hex') AS hash FROM tokens")
+    [stored] = await owner.fetch("SELECT encode(hash, 'hex') AS hash FROM queuestats.tokens")
     for wrong in (stored["hash"], token.upper(), token + "\u200b", f"{token}=", token[3:], "%", "' OR true --"):
         response = await client.post(STATS, content=body_of(Format.XML, token=wrong, id=SENDER))
         assert wrong not in check_error(response, 401, Format.XML)

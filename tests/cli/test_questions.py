@@ -116,13 +116,15 @@ def test_explain_runs_the_statement_when_asked_to(ask: Run) -> None:
 
 def test_explain_warns_of_a_plan_that_is_not_the_one_intended(ask: Run) -> None:
     assert ask("explain", "--sender", "119").stderr == ""
-    assert ask("psql", "-qc", "ALTER TABLE horizons DROP CONSTRAINT horizons_pkey").returncode == 0
-    assert "Warning: The index horizons_pkey is missing" in ask("explain", "--sender", "119").stderr
+    assert ask("psql", "-qc", "ALTER TABLE queuestats.watermarks DROP CONSTRAINT watermarks_pkey").returncode == 0
+    assert "Warning: The index watermarks_pkey is missing" in ask("explain", "--sender", "119").stderr
     assert msgspec.json.decode(ask("explain", "--sender", "119", "--json").stdout)["warnings"]
 
 
 def test_psql_names_a_parameter_that_a_file_of_ours_lacks(ask: Run) -> None:
-    refused = ask("psql", "-v", "sender_id=119", "-f", str(ROOT / "sql/queries/account_campaign_of_isp.sql"))
+    refused = ask(
+        "psql", "-v", "sender_id=119", "-f", str(ROOT / "sql/queries/from_counters/account_campaign_of_isp.sql")
+    )
     assert refused.returncode == 1
     assert "missing: isp." in refused.stderr
 

@@ -163,7 +163,7 @@ def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
         file.write("AND campaign_id = :campaign\n")
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     refused = queuestats_in(folder, "serve", "--port", "0", QUEUESTATS_DATABASE_URL=url)
-    assert sentence(refused) == "sql/queries/total.sql declares and uses different parameters: campaign"
+    assert sentence(refused) == "sql/queries/from_counters/total.sql declares and uses different parameters: campaign"
 
 
 def test_a_start_that_fails_is_an_error_with_one_worker_and_with_several(folder: Path) -> None:

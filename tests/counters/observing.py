@@ -7,8 +7,7 @@ from typing import Any, cast
 
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery, StatsRow
-from service.row_sets import RowSets, row_set
-from service.stats import ask, report
+from service.stats import CounterReader, ask, counter_read, report
 
 
 class OneConnection:
@@ -34,14 +33,14 @@ async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
 
 async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
     """The same for many, those of a kind in one statement, as the service asks for those who wait together."""
-    wanted = list(dict.fromkeys(row_set(query) for query in queries))
-    rows = dict(zip(wanted, await RowSets(database).read(wanted), strict=True))
-    return [list(report(query, rows[row_set(query)]).rows) for query in queries]
+    wanted = list(dict.fromkeys(counter_read(query) for query in queries))
+    rows = dict(zip(wanted, await CounterReader(database).read(wanted), strict=True))
+    return [list(report(query, rows[counter_read(query)]).rows) for query in queries]
 
 
 async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
     """The definition of the truth, in the connection's snapshot."""
-    asked, parameters = row_set(query).in_messages()
+    asked, parameters = counter_read(query).from_messages()
     found = await connection.fetch(asked.sql, *asked.bind(parameters))
     return list(report(query, [StatsRow(*each) for each in found]).rows)
 
@@ -72,11 +71,11 @@ async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str,
 
 
 async def fold(
-    connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_rolling: bool = False
+    connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_compacting: bool = False
 ) -> Any:
-    """One fold: its row, or None where another one was at work. `is_rolling` rolls every hot sender's generation."""
-    roll_after = "'0'" if is_rolling else "NULL"
-    return await connection.fetchrow(f"SELECT * FROM fold($1, $2, {roll_after})", max_deltas, mark_every)
+    """One fold: its row, or None where another one was at work. `is_compacting` compacts every hot sender's epoch."""
+    compact_after = "'0'" if is_compacting else "NULL"
+    return await connection.fetchrow(f"SELECT * FROM fold($1, $2, {compact_after})", max_deltas, mark_every)
 
 
 async def row_count(connection: Any, table: str) -> int:

@@ -53,7 +53,7 @@ ODD_SCHEMA = """
 CREATE SCHEMA odd;
 CREATE TABLE odd.deltas AS SELECT 1 AS trap;
 CREATE TABLE odd.counters AS SELECT 1 AS trap;
-CREATE TABLE odd.horizons AS SELECT 1 AS trap;
+CREATE TABLE odd.watermarks AS SELECT 1 AS trap;
 """
 
 
@@ -242,10 +242,10 @@ class AnyStatement(RuleBasedStateMachine):
     @rule(
         max_deltas=st.sampled_from([1, 3, 20_000]),
         mark_every=st.sampled_from([0.001, 2, 2000]),
-        is_rolling=st.booleans(),
+        is_compacting=st.booleans(),
     )
-    def fold(self, max_deltas: int, mark_every: float, is_rolling: bool) -> None:
-        self.world.run(fold(self.world.folder, max_deltas, mark_every, is_rolling=is_rolling))
+    def fold(self, max_deltas: int, mark_every: float, is_compacting: bool) -> None:
+        self.world.run(fold(self.world.folder, max_deltas, mark_every, is_compacting=is_compacting))
 
     @precondition(lambda self: not self.is_truncated)
     @rule(sender_id=st.sampled_from([None, 1, 2, 3]))
@@ -253,7 +253,7 @@ class AnyStatement(RuleBasedStateMachine):
         self.world.run(self.world.folder.execute("SELECT rebuild($1)", sender_id))
 
     @precondition(lambda self: not self.is_truncated)
-    @rule(work=st.sampled_from(["VACUUM deltas, counters, horizons", "ANALYZE"]))
+    @rule(work=st.sampled_from(["VACUUM queuestats.deltas, counters, watermarks", "ANALYZE"]))
     def maintain(self, work: str) -> None:
         self.world.run(self.world.folder.execute(work))
 
@@ -265,7 +265,11 @@ class AnyStatement(RuleBasedStateMachine):
     @precondition(lambda self: self.remembered is None and not self.is_truncated)
     @rule()
     def take_old_snapshot(self) -> None:
-        self.world.run(self.world.old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM counters, deltas"))
+        self.world.run(
+            self.world.old.execute(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM queuestats.counters, queuestats.deltas"
+            )
+        )
         self.remembered = self.committed | self.others
 
     @precondition(lambda self: self.remembered is not None)

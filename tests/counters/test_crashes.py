@@ -13,8 +13,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import migrate
 from service.model import Grouping, StatsQuery
+from service.schema import migrate
 from tests.counters.crashing import DURABLE, CrashableServer, crashable_server
 from tests.counters.observing import answer, drift, fold, row_count
 from tests.oracle import Message, expected_rows
@@ -26,7 +26,7 @@ WRITERS = 4
 # The driver is out of step where it has read the server's farewell, but not yet the end of the connection.
 OUT_OF_STEP = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, *OUT_OF_STEP)
-LATEST_FOLD = "SELECT max(written_by::text::bigint) FROM horizons"
+LATEST_FOLD = "SELECT max(written_by::text::bigint) FROM queuestats.watermarks"
 NUMBERS = itertools.count(1)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 90 * TIMES), pytest.mark.xdist_group("crashes")]
@@ -92,7 +92,7 @@ async def repeat_until_it_breaks(url: str, step: Callable[[Any], Awaitable[Any]]
 
 
 async def fold_some(connection: Any, chance: random.Random) -> None:
-    await fold(connection, chance.choice([3, 20_000]), 0.001, is_rolling=chance.random() < 0.3)
+    await fold(connection, chance.choice([3, 20_000]), 0.001, is_compacting=chance.random() < 0.3)
 
 
 async def crash(server: CrashableServer, name: str, how: str) -> None:
@@ -153,7 +153,7 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
 
     assert min(ledger.commits for ledger in ledgers) > CRASHES
     connection = await reconnect(url)
-    while (await fold(connection, is_rolling=True))["is_more"]:
+    while (await fold(connection, is_compacting=True))["is_more"]:
         pass
     await check(connection, ledgers)
     assert await row_count(connection, "deltas") == 0
@@ -180,7 +180,7 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
 
     # Its backend ends by itself, and lets go of the folder's lock.
     for _ in range(300):
-        found = await fold(writer, is_rolling=True)
+        found = await fold(writer, is_compacting=True)
         if found and not found["is_more"]:
             break
         await asyncio.sleep(0.05)

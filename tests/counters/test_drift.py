@@ -82,7 +82,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
     await filled.execute("SELECT rebuild()")
     assert await drift(filled) == []
     await filled.execute("UPDATE messages SET status = 'retry'")
-    await fold(filled, mark_every=0.001, is_rolling=True)
+    await fold(filled, mark_every=0.001, is_compacting=True)
     assert await drift(filled) == []
 
 

@@ -15,7 +15,7 @@ from tests.counters.observing import answer, drift, fold, row_count
 INSERT = (
     "INSERT INTO messages (sender_id, campaign_id, recipient) SELECT 1, n % 3, 'x' FROM generate_series(1, $1) AS n"
 )
-# A horizon at every fold.
+# A watermark at every fold.
 ALWAYS = 0.001
 
 
@@ -52,7 +52,7 @@ async def test_a_forgotten_transaction_is_counted_when_it_commits_long_after_oth
         await forgotten.execute(INSERT, 5)
     for _ in range(20):
         await busy.execute(INSERT, 7)
-        await fold(folder, 3, ALWAYS, is_rolling=True)
+        await fold(folder, 3, ALWAYS, is_compacting=True)
         assert await total(busy) % 7 == 0
     if is_assigned_before:
         await forgotten.execute(INSERT, 5)
@@ -60,8 +60,8 @@ async def test_a_forgotten_transaction_is_counted_when_it_commits_long_after_oth
 
     assert await total(busy) == 20 * 7 + 5
     assert await drift(folder) == []
-    await fold(folder, mark_every=ALWAYS, is_rolling=True)
-    await fold(folder, mark_every=ALWAYS, is_rolling=True)
+    await fold(folder, mark_every=ALWAYS, is_compacting=True)
+    await fold(folder, mark_every=ALWAYS, is_compacting=True)
     assert await row_count(folder, "deltas") == 0
     assert await total(busy) == 20 * 7 + 5
     assert await drift(folder) == []
@@ -84,7 +84,7 @@ async def test_a_fold_that_is_taken_back_leaves_every_delta(connect: Connect) ->
     await folder.execute(INSERT, 5)
     transaction = folder.transaction()
     await transaction.start()
-    await fold(folder, mark_every=ALWAYS, is_rolling=True)
+    await fold(folder, mark_every=ALWAYS, is_compacting=True)
     assert await row_count(folder, "deltas") == 0
     await transaction.rollback()
 
@@ -92,15 +92,15 @@ async def test_a_fold_that_is_taken_back_leaves_every_delta(connect: Connect) ->
     assert await total(reader) == 5
 
 
-@pytest.mark.parametrize("is_rolling", [True, False])
+@pytest.mark.parametrize("is_compacting", [True, False])
 async def test_however_few_are_folded_at_once_readers_see_all(
-    connect: Connect, service: Database, is_rolling: bool
+    connect: Connect, service: Database, is_compacting: bool
 ) -> None:
     folder = await connect()
     await folder.execute(INSERT, 30)
     await folder.execute("UPDATE messages SET status = 'proc' WHERE campaign_id = 1")
     for max_deltas in (1, 1, 2, 1, 5):
-        await fold(folder, max_deltas, ALWAYS, is_rolling=is_rolling)
+        await fold(folder, max_deltas, ALWAYS, is_compacting=is_compacting)
         (row,) = (await ask(service, StatsQuery(1))).rows
         assert (row.new, row.proc, row.total) == (20, 10, 30)
         assert await drift(folder) == []
@@ -108,11 +108,11 @@ async def test_however_few_are_folded_at_once_readers_see_all(
 
 async def test_a_fold_that_may_take_nothing_hides_nothing(connect: Connect) -> None:
     folder = await connect()
-    for _ in range(2):  # the second one fills a generation that can be rolled
+    for _ in range(2):  # the second one fills an epoch that can be compacted
         await folder.execute(INSERT, 5)
         await fold(folder, mark_every=ALWAYS)
     await folder.execute(INSERT, 5)
-    await fold(folder, 0, ALWAYS, is_rolling=True)
+    await fold(folder, 0, ALWAYS, is_compacting=True)
 
     assert await total(folder) == 15
     assert await drift(folder) == []
@@ -128,10 +128,10 @@ async def test_an_old_snapshot_reads_the_same_before_and_after_folds_rolls_and_a
         for _ in range(3):
             await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = 1")
             await writer.execute("DELETE FROM messages WHERE campaign_id = 2")
-            await fold(folder, mark_every=ALWAYS, is_rolling=True)
+            await fold(folder, mark_every=ALWAYS, is_compacting=True)
         await folder.execute("SELECT rebuild(1)")
         await folder.execute("SELECT rebuild()")
-        await folder.execute("VACUUM counters, deltas, horizons")
+        await folder.execute("VACUUM queuestats.counters, deltas, watermarks")
         assert [await answer(old, question) for question in questions] == before
         assert (await answer(writer, StatsQuery(1)))[0].hold == 10
 
@@ -145,12 +145,12 @@ async def test_a_counter_may_be_negative_between_folds_and_readers_never_see_it(
         await older.execute("DELETE FROM messages")
     await fold(folder, 1, ALWAYS)
 
-    assert await folder.fetchval("SELECT min(new) FROM counters") == -1
+    assert await folder.fetchval("SELECT min(new) FROM queuestats.counters") == -1
     assert await total(folder) == 0
     assert await answer(folder, StatsQuery(1, grouping=Grouping.ACCOUNT)) == []
     assert await drift(folder) == []
     for _ in range(2):
-        await fold(folder, mark_every=ALWAYS, is_rolling=True)
+        await fold(folder, mark_every=ALWAYS, is_compacting=True)
     assert await row_count(folder, "counters") == 0
 
 
@@ -159,13 +159,13 @@ async def test_in_a_writers_own_transaction_a_fold_takes_what_it_sees_and_the_re
     await writer.execute(INSERT, 3)
     async with writer.transaction():
         await writer.execute(INSERT, 5)
-        await fold(writer, mark_every=ALWAYS, is_rolling=True)
+        await fold(writer, mark_every=ALWAYS, is_compacting=True)
         await writer.execute(INSERT, 7)
         assert await total(writer) == 15
         assert await total(reader) == 3
 
     assert await total(reader) == 15
-    await fold(reader, mark_every=ALWAYS, is_rolling=True)
+    await fold(reader, mark_every=ALWAYS, is_compacting=True)
     assert await total(reader) == 15
     assert await drift(reader) == []
 
@@ -177,7 +177,7 @@ async def test_in_subtransactions_writers_and_folders_stay_exact(connect: Connec
             inner = connection.transaction()
             await inner.start()
             await connection.execute(INSERT, 3)
-            await fold(connection, 2, ALWAYS, is_rolling=True)
+            await fold(connection, 2, ALWAYS, is_compacting=True)
             await (inner.rollback() if number % 2 else inner.commit())
         assert await total(connection) == 9
 
@@ -191,7 +191,7 @@ async def test_a_prepared_transaction_is_counted_when_it_is_committed(connect: C
         pytest.skip("this server has no prepared transactions")
     await writer.execute("BEGIN; INSERT INTO messages (sender_id, recipient) VALUES (1, 'x'); PREPARE TRANSACTION 'p'")
     await folder.execute(INSERT, 5)
-    await fold(folder, mark_every=ALWAYS, is_rolling=True)
+    await fold(folder, mark_every=ALWAYS, is_compacting=True)
     await writer.execute("COMMIT PREPARED 'p'")
 
     assert await total(folder) == 6
@@ -213,18 +213,18 @@ async def test_counters_of_finished_campaigns_disappear(connect: Connect) -> Non
     connection = await connect()
     for _ in range(5):
         await connection.execute(INSERT, 30)
-        await fold(connection, mark_every=ALWAYS, is_rolling=True)
+        await fold(connection, mark_every=ALWAYS, is_compacting=True)
         await connection.execute("UPDATE messages SET status = 'proc' WHERE id % 2 = 0")
         await fold(connection, mark_every=ALWAYS)
     assert await row_count(connection, "counters") > 0
     await connection.execute("DELETE FROM messages WHERE campaign_id = 1")
     for _ in range(2):
-        await fold(connection, mark_every=ALWAYS, is_rolling=True)
+        await fold(connection, mark_every=ALWAYS, is_compacting=True)
     assert await row_count(connection, "counters WHERE campaign_id = 1") == 0
 
     await connection.execute("DELETE FROM messages")
     for _ in range(2):
-        await fold(connection, mark_every=ALWAYS, is_rolling=True)
+        await fold(connection, mark_every=ALWAYS, is_compacting=True)
     assert await row_count(connection, "counters") == 0
     assert await row_count(connection, "deltas") == 0
 
@@ -234,7 +234,7 @@ async def test_no_counter_is_kept_that_counts_nothing(connect: Connect) -> None:
     for number in range(10):
         await connection.execute(INSERT, 9)
         await connection.execute("UPDATE messages SET isp = 'Gmail' WHERE id % 2 = 0")
-        await fold(connection, mark_every=ALWAYS if number % 2 else 10**9, is_rolling=number % 3 == 0)
+        await fold(connection, mark_every=ALWAYS if number % 2 else 10**9, is_compacting=number % 3 == 0)
         await connection.execute("DELETE FROM messages WHERE id % 3 = 0")
 
     empty = "counters WHERE (new, proc, retry, hold) = (0, 0, 0, 0)"

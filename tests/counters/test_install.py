@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import migrate
 from service.model import Grouping, StatsQuery
+from service.schema import migrate
 from tests.conftest import TestDatabase
 from tests.counters.load import SENDERS, WRITERS, fold_until, new_rows, write_until
 from tests.counters.observing import answer, drift, scanned, snapshot
@@ -51,7 +51,7 @@ async def watch_until(done: asyncio.Event, url: str, seen: Seen) -> None:
         query = StatsQuery(chance.choice(SENDERS), campaign_id=2, grouping=chance.choice(list(Grouping)))
         with suppress(*NOT_MIGRATED):
             async with snapshot(connection):
-                stands = await connection.fetchval("SELECT EXISTS (SELECT FROM baseline)")
+                stands = await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)")
                 answered, truth = await answer(connection, query), await scanned(connection, query)
                 seen.compared[stands] += 1
                 if answered != truth:

@@ -1,10 +1,10 @@
-"""Folds that have too much to do at once: generations move in parts, and a slow database is given less."""
+"""Folds that have too much to do at once: epochs move in parts, and a slow database is given less."""
 
 import pytest
 
+from service.counters.folding import LEAST_MAX_DELTAS, MAX_DELTAS, Folder
 from service.db import Database
 from service.errors import TimedOut
-from service.folding import LEAST_MAX_DELTAS, MAX_DELTAS, Folder
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
 from tests.counters.observing import drift, fold, row_count
@@ -15,24 +15,24 @@ INSERT = (
 )
 ALWAYS = 0.001
 MAX = 5
-CURRENT = "counters JOIN horizons USING (sender_id, generation) WHERE sender_id = 1"
-BLOCKED = "LOCK TABLE counters IN EXCLUSIVE MODE"
+CURRENT = "counters JOIN queuestats.watermarks USING (sender_id, epoch) WHERE sender_id = 1"
+BLOCKED = "LOCK TABLE queuestats.counters IN EXCLUSIVE MODE"
 
 
 async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect: Connect) -> None:
     folder, writer = await connect(), await connect()
     await fold(folder, mark_every=ALWAYS)
-    for _ in range(2):  # the second one fills a generation
+    for _ in range(2):  # the second one fills an epoch
         await writer.execute(INSERT, 1, 20)
         await fold(folder, mark_every=ALWAYS)
     assert await row_count(folder, CURRENT) > 4 * MAX
 
-    generation = await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1")
+    epoch = await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1")
     parts = 0
     while (held := await row_count(folder, CURRENT)) > 2 * MAX:
         await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = $1", 1 + parts % 20)
         pending = await row_count(folder, "deltas")
-        assert dict(await fold(folder, MAX, 10**9, is_rolling=True)) == {"folded": 0, "is_more": True}
+        assert dict(await fold(folder, MAX, 10**9, is_compacting=True)) == {"folded": 0, "is_more": True}
         assert held - 1 - 2 * MAX <= await row_count(folder, CURRENT) < held
         assert await row_count(folder, "deltas") == pending
         assert await drift(folder) == []
@@ -40,11 +40,11 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
         assert await drift(folder) == []
         parts += 1
     assert parts > 2
-    assert await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1") == generation
+    assert await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1") == epoch
 
-    await fold(folder, MAX, 10**9, is_rolling=True)
-    assert await folder.fetchval("SELECT generation FROM horizons WHERE sender_id = 1") == generation + 1
-    assert await row_count(folder, "counters WHERE sender_id = 1 AND generation > 0") == 0
+    await fold(folder, MAX, 10**9, is_compacting=True)
+    assert await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1") == epoch + 1
+    assert await row_count(folder, "counters WHERE sender_id = 1 AND epoch > 0") == 0
     assert await drift(folder) == []
 
 
@@ -54,13 +54,15 @@ async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_tol
         for sender_id in (1, 2, 3):
             await connection.execute(INSERT, sender_id, 1)
         await fold(connection, mark_every=ALWAYS)
-    rolled = "counters JOIN horizons USING (sender_id) WHERE counters.generation = 0 AND horizons.generation = 2"
-    each = await row_count(connection, "counters WHERE sender_id = 1 AND generation = 1")
+    compacted = (
+        "counters JOIN queuestats.watermarks USING (sender_id) WHERE counters.epoch = 0 AND watermarks.epoch = 2"
+    )
+    each = await row_count(connection, "counters WHERE sender_id = 1 AND epoch = 1")
 
     seen = []
     for _ in range(3):
-        found = await fold(connection, each // 2, 10**9, is_rolling=True)
-        seen.append((await row_count(connection, rolled) // each, found["is_more"]))
+        found = await fold(connection, each // 2, 10**9, is_compacting=True)
+        seen.append((await row_count(connection, compacted) // each, found["is_more"]))
         assert await drift(connection) == []
     assert seen == [(1, True), (2, True), (3, False)]
 

@@ -61,13 +61,13 @@ async def test_no_plan_reads_a_whole_table_of_counts(
     connection = await connect()
     name = str(path.relative_to(sql_path()).with_suffix(""))
     if state == "analysed when empty":
-        await connection.execute("ANALYZE counters, deltas, horizons")
+        await connection.execute("ANALYZE queuestats.counters, deltas, watermarks")
     if state != "empty":
         await connection.execute(FILL, WIDE_SENDER, 5000)
         await fold(connection, mark_every=0.001)
         await connection.execute(FILL, NARROW_SENDER, 50)
     if state == "analysed":
-        await connection.execute("VACUUM ANALYZE counters, deltas, horizons")
+        await connection.execute("VACUUM ANALYZE queuestats.counters, deltas, watermarks")
     # Its settings are part of the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
@@ -88,7 +88,7 @@ async def filled(database: TestDatabase, connect: Connect) -> Any:
         pass
     await connection.execute(FILL, WIDE_SENDER, 1000)
     await connection.execute(FILL, NARROW_SENDER, 20)
-    await connection.execute("VACUUM ANALYZE counters, deltas, horizons, messages")
+    await connection.execute("VACUUM ANALYZE queuestats.counters, deltas, watermarks, messages")
     return connection
 
 
@@ -119,19 +119,19 @@ def blocks(plan: dict[str, Any]) -> int:
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("queries/total", ["1", "NULL", "NULL", "NULL"]),
-        ("queries/total", ["1", "NULL", "2", "NULL"]),
-        ("queries/total", ["1", "3", "3", "'isp 3'"]),
-        ("queries/account", ["1", "2", "NULL"]),
-        ("queries/isp", ["1", "NULL", "2"]),
-        ("queries/isp", ["1", "NULL", "NULL"]),
+        ("queries/from_counters/total", ["1", "NULL", "NULL", "NULL"]),
+        ("queries/from_counters/total", ["1", "NULL", "2", "NULL"]),
+        ("queries/from_counters/total", ["1", "3", "3", "'isp 3'"]),
+        ("queries/from_counters/account", ["1", "2", "NULL"]),
+        ("queries/from_counters/isp", ["1", "NULL", "2"]),
+        ("queries/from_counters/isp", ["1", "NULL", "NULL"]),
     ],
 )
 async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender_has(
     filled: Any, database: TestDatabase, name: str, values: list[str]
 ) -> None:
     await fold(filled, mark_every=0.001)
-    await filled.execute("VACUUM counters, deltas, horizons")
+    await filled.execute("VACUUM queuestats.counters, deltas, watermarks")
     # Its settings are part of the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
@@ -148,16 +148,16 @@ async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_a
     await connection.execute(FILL, WIDE_SENDER, 100)
     await fold(connection, mark_every=0.001)
     async with old.transaction(isolation="repeatable_read"):
-        await old.fetch("SELECT FROM counters, deltas, horizons LIMIT 1")
-        before = blocks(await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS"))
+        await old.fetch("SELECT FROM queuestats.counters, deltas, watermarks LIMIT 1")
+        before = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
         for number in range(40):
             await connection.execute(FILL, WIDE_SENDER, 500)
             await connection.execute("DELETE FROM messages WHERE sender_id = 1 AND id % 2 = 0")
-            await fold(connection, mark_every=0.001, is_rolling=number % 10 == 0)
+            await fold(connection, mark_every=0.001, is_compacting=number % 10 == 0)
         # A second reader after the first one: it may mark index entries that nobody needs, if nobody does.
-        await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS")
-        after = blocks(await explain(connection, "queries/total", values, ", ANALYZE, BUFFERS"))
+        await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS")
+        after = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
         pinned = await connection.fetchval("SELECT pg_relation_size('deltas') / 8192")
 
-    # Versions of the sender's own few rows are read, up to the last roll; not the thousands of dead deltas.
+    # Versions of the sender's own few rows are read, up to the last compact; not the thousands of dead deltas.
     assert before + 2 * after < pinned

@@ -27,11 +27,11 @@ async def total(connection: Any) -> int:
 
 @pytest.fixture
 async def folded(connect: Connect) -> Any:
-    """A hot sender: counters in two generations, a horizon, pending deltas."""
+    """A hot sender: counters in two epochs, a watermark, pending deltas."""
     connection = await connect()
     for _ in range(3):
         await connection.execute(INSERT, 10)
-        await fold(connection, mark_every=0.001, is_rolling=True)
+        await fold(connection, mark_every=0.001, is_compacting=True)
     await connection.execute(INSERT, 10)
     return connection
 
@@ -40,31 +40,31 @@ async def folded(connect: Connect) -> Any:
 async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_believed(folded: Any, ahead: int) -> None:
     """As in a cluster whose transactions are far behind those of the dumped one, or ahead."""
     await folded.execute(
-        "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (horizon::text::bigint + $1)::text::xid8 AS horizon,"
-        f" generation, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, rolled_at FROM horizons"
+        "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (watermark::text::bigint + $1)::text::xid8 AS watermark,"
+        f" epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at FROM queuestats.watermarks"
         .replace("$1", str(ahead))
     )  # fmt: skip
-    await folded.execute("DELETE FROM horizons; INSERT INTO horizons SELECT * FROM dumped")
+    await folded.execute("DELETE FROM queuestats.watermarks; INSERT INTO queuestats.watermarks SELECT * FROM dumped")
     assert await total(folded) == 40
     assert await drift(folded) == []
 
     for _ in range(3):
         await folded.execute(INSERT, 10)
-        await fold(folded, 2, 0.001, is_rolling=True)
+        await fold(folded, 2, 0.001, is_compacting=True)
         assert await drift(folded) == []
-    while (await fold(folded, mark_every=0.001, is_rolling=True))["is_more"]:
+    while (await fold(folded, mark_every=0.001, is_compacting=True))["is_more"]:
         pass
     assert await total(folded) == 70
     assert await row_count(folded, "deltas") == 0
 
 
 async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded(folded: Any) -> None:
-    await folded.execute("UPDATE deltas SET xid = '9000000000000'")
+    await folded.execute("UPDATE queuestats.deltas SET xid = '9000000000000'")
     await fold(folded, 1, 0.001)
     assert await drift(folded) == []
     for _ in range(3):
         await folded.execute(INSERT, 10)
-        await fold(folded, mark_every=0.001, is_rolling=True)
+        await fold(folded, mark_every=0.001, is_compacting=True)
         assert await drift(folded) == []
 
     assert await total(folded) == 70
@@ -93,11 +93,11 @@ async def restored(database: TestDatabase, server_url: str, folded: Any) -> Asyn
 async def test_a_dump_that_was_restored_is_exact_and_goes_on_exact(restored: Any) -> None:
     assert await total(restored) == 40
     assert await drift(restored) == []
-    assert await restored.fetchval("SELECT count(*) FROM believed_horizons WHERE horizon > '0'") == 0
+    assert await restored.fetchval("SELECT count(*) FROM queuestats.trusted_watermarks WHERE watermark > '0'") == 0
 
     for _ in range(3):
         await restored.execute(INSERT, 10)
         await restored.execute("UPDATE messages SET status = 'hold' WHERE id % 5 = 0")
-        await fold(restored, 2, 0.001, is_rolling=True)
+        await fold(restored, 2, 0.001, is_compacting=True)
         assert await drift(restored) == []
     assert await total(restored) == 70

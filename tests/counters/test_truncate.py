@@ -144,7 +144,7 @@ async def test_a_reader_is_answered_from_before_or_after_it_never_in_between(con
     assert await asking == 7
 
 
-@pytest.mark.parametrize(("first", "second"), [*itertools.permutations(["counters", "deltas", "horizons"], 2)])
+@pytest.mark.parametrize(("first", "second"), [*itertools.permutations(["counters", "deltas", "watermarks"], 2)])
 async def test_it_meets_no_reader_in_a_deadlock_in_whatever_order_that_takes_the_tables(
     connect: Connect, first: str, second: str
 ) -> None:
@@ -165,7 +165,7 @@ async def test_it_waits_for_a_reader_as_long_as_the_session_allows(connect: Conn
     await other.execute(INSERT, 10)
     await other.execute("SET lock_timeout = '250ms'")
     async with reader.transaction():
-        await reader.execute("LOCK TABLE deltas IN ACCESS SHARE MODE")
+        await reader.execute("LOCK TABLE queuestats.deltas IN ACCESS SHARE MODE")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await other.execute("TRUNCATE messages")
         assert await other.fetchval("SHOW lock_timeout") == "250ms"

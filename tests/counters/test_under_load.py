@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.model import Grouping, StatsQuery, StatsRow
-from service.row_sets import row_set
+from service.stats import counter_read
 from tests.counters.conftest import Connect
 from tests.counters.load import SENDERS, WRITERS, fold_until, write_until
 from tests.counters.observing import answer, answers, drift, fold, on, scanned, snapshot
@@ -94,9 +94,9 @@ async def test_a_thousand_snapshots_taken_under_full_load_are_all_exact(connect:
 
 async def check_at_rest(connection: Any) -> None:
     """Once all is folded, the counters alone hold it."""
-    while (await fold(connection, is_rolling=True))["is_more"]:
+    while (await fold(connection, is_compacting=True))["is_more"]:
         pass
-    assert await connection.fetchval("SELECT count(*) FROM deltas") == 0
+    assert await connection.fetchval("SELECT count(*) FROM queuestats.deltas") == 0
     assert await drift(connection) == []
 
 
@@ -126,6 +126,6 @@ async def test_sixteen_writers_on_four_hot_keys_meet_no_deadlock_and_lose_nothin
 def test_the_load_asks_for_every_kind_of_row_set() -> None:
     """Else a statement below sql/queries would go untested under load."""
     queries = [StatsQuery(1, *filters, grouping) for filters in FILTERS for grouping in Grouping]
-    assert {row_set(query).name for query in queries} == {
+    assert {counter_read(query).name for query in queries} == {
         *("total", "account", "isp", "account_campaign", "account_campaign_of_account", "account_campaign_of_isp"),
     }

@@ -46,7 +46,9 @@ async def writer(database: TestDatabase, owner_connection: Any) -> AsyncIterator
     )
     connection = await asyncpg.connect(database.owner_url)
     await connection.execute(f"SET ROLE {name}; SET search_path = odd, pg_catalog, public")
-    await connection.execute("CREATE TEMPORARY TABLE deltas (trap integer); CREATE TEMPORARY TABLE went (trap integer)")
+    await connection.execute(
+        "CREATE TEMPORARY TABLE deltas (trap integer); CREATE TEMPORARY TABLE old_rows (trap integer)"
+    )
     yield connection
     await connection.close()
     await owner_connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
@@ -72,7 +74,9 @@ async def test_a_writer_with_rights_on_messages_alone_and_an_odd_search_path_is_
     assert await drift(owner_connection) == []
 
 
-@pytest.mark.parametrize("statement", ["SELECT public.fold()", "SELECT public.rebuild()", "DELETE FROM public.deltas"])
+@pytest.mark.parametrize(
+    "statement", ["SELECT queuestats.fold()", "SELECT queuestats.rebuild()", "DELETE FROM queuestats.deltas"]
+)
 async def test_such_a_writer_can_change_no_count_by_itself(writer: Any, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await writer.execute(statement)
@@ -216,7 +220,7 @@ async def test_a_statement_writes_one_delta_a_key_whatever_the_number_of_message
     await fold(connection)
     await connection.execute("UPDATE messages SET status = 'proc'")
 
-    found = await connection.fetch("SELECT new, proc, retry, hold FROM deltas")
+    found = await connection.fetch("SELECT new, proc, retry, hold FROM queuestats.deltas")
     assert [tuple(each) for each in found] == [(-200, 200, 0, 0)] * 5
 
 

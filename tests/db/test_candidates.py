@@ -9,13 +9,17 @@ from tests.oracle import Message, insert
 
 # A candidate, its counterpart, and what that is asked with besides.
 PAIRS = [
-    ("candidates/scan_per_shape/total", "scan/total", {"campaign_id": None, "isp": None}),
-    ("candidates/generation_any/account", "queries/account", {"campaign_id": None, "isp": None}),
-    ("candidates/numeric_sum/account_campaign", "queries/account_campaign", {}),
-    ("candidates/fine_rollup/total", "queries/total", {"account_id": None, "campaign_id": None, "isp": None}),
+    ("candidates/scan_per_shape/total", "queries/from_messages/total", {"campaign_id": None, "isp": None}),
+    ("candidates/epoch_any/account", "queries/from_counters/account", {"campaign_id": None, "isp": None}),
+    ("candidates/numeric_sum/account_campaign", "queries/from_counters/account_campaign", {}),
+    (
+        "candidates/fine_rollup/total",
+        "queries/from_counters/total",
+        {"account_id": None, "campaign_id": None, "isp": None},
+    ),
     (
         "candidates/group_by_status/total",
-        "scan/total",
+        "queries/from_messages/total",
         {"account_id": None, "campaign_id": None, "isp": None},
     ),
 ]
@@ -36,11 +40,11 @@ async def rows(owner: Any, asked: Statement, given: dict[str, Any]) -> list[tupl
 async def test_a_candidate_answers_as_its_counterpart(
     owner: Any, candidate: str, counterpart: str, more: dict[str, None]
 ) -> None:
-    # Folded into the first generation, then into the second, then not at all.
+    # Folded into the first epoch, then into the second, then not at all.
     fold = statement("queries/fold")
     for part in (QUEUE[:6], QUEUE[6:9]):
         await insert(owner, part)
-        await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001, "roll_after": None}))
+        await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001, "compact_after": None}))
     await insert(owner, QUEUE[9:])
 
     given = {"sender_id": 119, "account_id": 306}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.doctor import Severity, examine
+from service.counters.doctor import Severity, examine
 from tests.conftest import TestDatabase
 
 SERVICE = "queuestats_service"
@@ -33,17 +33,17 @@ async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
     [
         ("ALTER TABLE messages DISABLE TRIGGER messages_updated", "triggers", Severity.ERROR),
         ("DROP TRIGGER messages_inserted ON messages", "triggers", Severity.ERROR),
-        ("DELETE FROM baseline", "baseline", Severity.WARNING),
-        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
-        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
-        ("INSERT INTO counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0), (1, 3, 0, 0, 0, '', 2, 0, 0, 0)", "groupings",
+        ("DELETE FROM queuestats.baseline", "baseline", Severity.WARNING),
+        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0), (1, 3, 0, 0, 0, '', 2, 0, 0, 0)", "groupings",
          Severity.ERROR),
-        ("INSERT INTO deltas SELECT '1', 1, 0, 0, '', 0, 0, 0, 0 FROM generate_series(1, 6000)", "pending",
+        ("INSERT INTO queuestats.deltas SELECT '1', 1, 0, 0, '', 0, 0, 0, 0 FROM generate_series(1, 6000)", "pending",
          Severity.WARNING),
-        ("ALTER TABLE counters SET (autovacuum_enabled = off)", "autovacuum", Severity.ERROR),
+        ("ALTER TABLE queuestats.counters SET (autovacuum_enabled = off)", "autovacuum", Severity.ERROR),
         ("DROP INDEX messages_sender_id_status", "indexes", Severity.ERROR),
         (f"GRANT INSERT ON messages TO {SERVICE}", "role", Severity.WARNING),
-        ("DELETE FROM alembic_version", "schema", Severity.ERROR),
+        ("DELETE FROM queuestats.alembic_version", "schema", Severity.ERROR),
     ],
 )  # fmt: skip
 async def test_what_is_broken_is_found(owner: Any, harm: str, check: str, severity: Severity) -> None:

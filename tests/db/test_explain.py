@@ -35,7 +35,7 @@ async def test_a_look_up_is_shown_with_its_plan_for_all_values_and_leaves_nothin
     await insert(owner, [Message(119, isp="it's \\ Gmail")])
     shown = await explain(service, QUERY, analyze=analyze, as_json=False)
 
-    assert shown.statement == "sql/queries/account.sql"
+    assert shown.statement == "sql/queries/from_counters/account.sql"
     assert "sender_id = $1" in "\n".join(shown.plan)
     assert shown.warnings == []
     assert ("rows=1.00 loops" in shown.plan[0] or "rows=1 loops" in shown.plan[0]) is analyze
@@ -43,10 +43,10 @@ async def test_a_look_up_is_shown_with_its_plan_for_all_values_and_leaves_nothin
 
 
 async def test_a_scan_is_shown_with_its_plan_for_these_values(service: Database, owner: Any) -> None:
-    await owner.execute("DELETE FROM baseline")
+    await owner.execute("DELETE FROM queuestats.baseline")
     shown = await explain(service, QUERY, analyze=True, as_json=False)
 
-    assert shown.statement == "sql/scan/account.sql"
+    assert shown.statement == "sql/queries/from_messages/account.sql"
     assert "sender_id = '119'::bigint" in "\n".join(shown.plan)
 
 
@@ -65,7 +65,7 @@ async def test_a_table_of_counts_that_is_read_as_a_whole_is_told(service: Databa
 
 
 async def test_a_plan_that_fails_leaves_nothing_behind(service: Database, owner: Any) -> None:
-    asked = statement("queries/account")
+    asked = statement("queries/from_counters/account")
     with pytest.raises(asyncpg.PostgresError):
         await plan_of(
             service, asked, {"sender_id": "x", "campaign_id": None, "isp": None}, analyze=False, is_scan=False
@@ -77,7 +77,7 @@ async def test_a_plan_that_fails_leaves_nothing_behind(service: Database, owner:
 @pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"sender_id": 1, "campaign_id": 1, "isp": "x", "more": 1}])
 async def test_a_parameter_that_is_missing_or_too_many_is_named(service: Database, given: dict[str, Any]) -> None:
     with pytest.raises(BadStatement) as caught:
-        await plan_of(service, statement("queries/account"), given, analyze=False, is_scan=False)
+        await plan_of(service, statement("queries/from_counters/account"), given, analyze=False, is_scan=False)
 
     wrong = given.keys() ^ {"sender_id", "campaign_id", "isp"}
     assert str(caught.value).rpartition(": ")[2] == ", ".join(sorted(wrong))

@@ -12,8 +12,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from service.db import connect, migrate
-from service.db.migrate import (
+from service.db import connect
+from service.errors import CommandError
+from service.schema import migrate
+from service.schema.migrate import (
     LOCK_TIMEOUT_SECONDS,
     MIGRATION_LOCK,
     alembic_config,
@@ -22,8 +24,7 @@ from service.db.migrate import (
     revisions,
     with_alembic,
 )
-from service.errors import CommandError
-from service.tables import metadata
+from service.schema.tables import metadata
 from tests.catalog import objects_of, tables_of
 from tests.conftest import TestDatabase
 
@@ -136,7 +137,7 @@ async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_w
     database: TestDatabase,
 ) -> None:
     started = time.monotonic()
-    async with transaction_of_another(database.owner_url, "LOCK TABLE alembic_version"):
+    async with transaction_of_another(database.owner_url, "LOCK TABLE queuestats.alembic_version"):
         with pytest.raises(CommandError, match="in use") as caught:
             await migrate(database.owner_url, database.service_url)
 
@@ -148,7 +149,7 @@ async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_w
 async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDatabase) -> None:
     """The one that creates `tokens` after `messages` has to wait for somebody else's table of that name."""
     url = empty_database.owner_url
-    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+    async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         with pytest.raises(CommandError, match="in use"):
             await migrate(url, None)
 
@@ -159,8 +160,8 @@ async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDataba
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 async def test_a_migration_that_is_killed_half_way_can_be_repeated(empty_database: TestDatabase, end: str) -> None:
     url = empty_database.owner_url
-    script = "import asyncio, sys; from service.db import migrate; asyncio.run(migrate(sys.argv[1], None))"
-    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+    script = "import asyncio, sys; from service.schema import migrate; asyncio.run(migrate(sys.argv[1], None))"
+    async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         running = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url)
         await until_somebody_waits(url)
         getattr(running, end)()
@@ -173,7 +174,7 @@ async def test_a_migration_that_is_killed_half_way_can_be_repeated(empty_databas
 
 async def test_ctrl_c_ends_a_migration_that_waits(empty_database: TestDatabase) -> None:
     url = empty_database.owner_url
-    async with transaction_of_another(url, "CREATE TABLE tokens ()"):
+    async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         running = asyncio.create_task(migrate(url, None))
         await until_somebody_waits(url)
         running.cancel()
@@ -197,7 +198,7 @@ async def until_somebody_waits(url: str) -> None:
 async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(database: TestDatabase) -> None:
     """Code of the release before goes on serving while the next one is deployed."""
     async with connect(database.owner_url) as connection:
-        await connection.execute("UPDATE alembic_version SET version_num = '29991231_01'")
+        await connection.execute("UPDATE queuestats.alembic_version SET version_num = '29991231_01'")
         assert await pending_changes(connection) == []
 
     with pytest.raises(CommandError, match=r"29991231_01.*newer version"):

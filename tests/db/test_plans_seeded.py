@@ -31,7 +31,7 @@ SCANS = list(itertools.product(("total", "account", "isp", "account_campaign"), 
 WIDE_CALLS = 8
 ASKERS = range(101, 121)
 # One account's campaigns under one ISP are kept among those under all ISPs: more is read than answered.
-READS_MORE = ("queries/account_campaign_of_account", ("account_id", "isp"))
+READS_MORE = ("queries/from_counters/account_campaign_of_account", ("account_id", "isp"))
 
 
 @pytest.fixture(scope="module", params=["fresh", "churned"])
@@ -71,7 +71,7 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
 async def judge(database: Database, name: str, plan: Plan) -> list[str]:
     (tables,) = await database.fetch(statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])
-    return warnings(statement(name).text, plan.tree, around, is_scan=name.startswith("scan/"))
+    return warnings(statement(name).text, plan.tree, around, is_scan=name.startswith("queries/from_messages/"))
 
 
 def pages(plan: Plan) -> int:
@@ -98,8 +98,8 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
     service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
 ) -> None:
     """Its estimates are nobody's: the plan is made once for senders of 1 row and of 1,000. So what it reads is bounded
-    instead: no more counters than it answers with, in each of two generations."""
-    name = f"queries/{row_set}"
+    instead: no more counters than it answers with, in each of two epochs."""
+    name = f"queries/from_counters/{row_set}"
     given = await parameters(service, sender_id, name, filters)
     plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
 
@@ -111,8 +111,8 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
 
 @pytest.mark.parametrize("row_set", SHAPES)
 async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Database, row_set: str) -> None:
-    name, filters = f"queries/many/{row_set}", SHAPES[row_set][-1]
-    each = [await parameters(service, sender_id, f"queries/{row_set}", filters) for sender_id in ASKERS]
+    name, filters = f"queries/from_counters/many/{row_set}", SHAPES[row_set][-1]
+    each = [await parameters(service, sender_id, f"queries/from_counters/{row_set}", filters) for sender_id in ASKERS]
     given = {column: [one[column] for one in each] for column in statement(name).types}
     plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
 
@@ -125,7 +125,7 @@ async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Da
 async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_rows_come(
     service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
 ) -> None:
-    name = f"scan/{row_set}"
+    name = f"queries/from_messages/{row_set}"
     given = await parameters(service, sender_id, name, filters)
     plan = await plan_of(service, statement(name), given, analyze=True, is_scan=True)
 
@@ -152,10 +152,10 @@ async def generic_plans(service: Database, sql: str) -> int:
 async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_table_as_a_whole(
     service: Database,
 ) -> None:
-    tables = ("counters", "deltas", "horizons")
+    tables = ("counters", "deltas", "watermarks")
     before = await whole_scans(service, tables)
     for row_set, filters in LOOK_UPS:
-        asked = statement(f"queries/{row_set}")
+        asked = statement(f"queries/from_counters/{row_set}")
         wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
         for given in (*[wide] * WIDE_CALLS, narrow):
             assert await service.fetch(asked, **given)
@@ -166,7 +166,7 @@ async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_
 
 async def test_after_wide_scans_on_the_same_connection_a_narrow_one_goes_by_the_index(service: Database) -> None:
     for row_set, filters in SCANS:
-        asked = statement(f"scan/{row_set}")
+        asked = statement(f"queries/from_messages/{row_set}")
         wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
         for _ in range(WIDE_CALLS):
             await service.fetch_scan(asked, **wide)

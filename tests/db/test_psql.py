@@ -63,7 +63,7 @@ def value(asked: Statement, parameter: str) -> tuple[Any, str]:
 
 
 def in_psql(url: str, path: Path, asked: Statement) -> list[str]:
-    """The rows as psql prints them, of a transaction that is rolled back."""
+    """The rows as psql prints them, of a transaction that is compacted back."""
     variables = [f"--set={parameter}={value(asked, parameter)[1]}" for parameter in asked.types]
     command: list[str | Path] = [
         binaries(18) / "psql",
@@ -115,7 +115,7 @@ async def test_psql_runs_the_file_as_it_stands_and_gives_what_asyncpg_gives(
 ) -> None:
     asked = statement(name_of(path))
     await insert(owner, [Message(119, 306, 4591, "Gmail", status) for status in ("new", "new", "proc", "hold")])
-    await owner.execute("INSERT INTO tokens (name, hash) VALUES ('it''s \"mine\"', 'x'), ('other', 'y')")
+    await owner.execute("INSERT INTO queuestats.tokens (name, hash) VALUES ('it''s \"mine\"', 'x'), ('other', 'y')")
 
     rows, rows_in_psql = await in_asyncpg(database.owner_url, asked), in_psql(database.owner_url, path, asked)
     if asked.name.startswith(OF_THE_MOMENT):

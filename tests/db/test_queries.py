@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from service.db import Database
 from service.model import Grouping, StatsQuery, StatsRow
-from service.row_sets import RowSets, row_set
-from service.stats import ask, report
+from service.stats import CounterReader, ask, counter_read, report
 from tests.conftest import TestDatabase
 from tests.oracle import STATUSES, Message, expected_rows, insert
 
@@ -32,9 +31,9 @@ QUEUE = [
 async def service(database: TestDatabase, owner: Any, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
     """The database as the service's role reaches it. Until the first count is committed, the scans answer."""
     if request.param == "by the scans":
-        await owner.execute("DELETE FROM baseline")
+        await owner.execute("DELETE FROM queuestats.baseline")
     async with Database(database.service_url, pool_size=2, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
-        assert await RowSets(opened).is_counted() == (request.param == "by the counters")
+        assert await CounterReader(opened).is_counted() == (request.param == "by the counters")
         yield opened
 
 
@@ -101,10 +100,10 @@ async def test_every_grouping_with_every_combination_of_filters_gives_the_sums_m
     for query in queries:
         assert await rows_of(service, query) == expected_rows(messages, query), query
     # Asked at once, they go into a few statements.
-    row_sets = list(dict.fromkeys(map(row_set, queries)))
-    answers = dict(zip(row_sets, await RowSets(service).read(row_sets), strict=True))
+    row_sets = list(dict.fromkeys(map(counter_read, queries)))
+    answers = dict(zip(row_sets, await CounterReader(service).read(row_sets), strict=True))
     for query in queries:
-        assert list(report(query, answers[row_set(query)]).rows) == expected_rows(messages, query), query
+        assert list(report(query, answers[counter_read(query)]).rows) == expected_rows(messages, query), query
 
 
 SENDERS = itertools.count(1)
@@ -168,8 +167,8 @@ async def test_every_status_of_the_database_has_its_column(owner: Any) -> None:
 
 @pytest.mark.parametrize("grouping", Grouping)
 async def test_the_columns_come_as_the_row_has_them_and_counts_are_bigint(owner: Any, grouping: Grouping) -> None:
-    wanted = row_set(StatsQuery(119, grouping=grouping))
-    for asked, _ in (wanted.in_counters(), wanted.in_messages()):
+    wanted = counter_read(StatsQuery(119, grouping=grouping))
+    for asked, _ in (wanted.from_counters(), wanted.from_messages()):
         attributes = (await owner.prepare(asked.sql)).get_attributes()
 
         assert [each.name for each in attributes] == list(StatsRow.__struct_fields__)

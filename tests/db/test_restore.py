@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.counters.verify import find_differences, repair
 from service.embedded import binaries
-from service.verify import find_differences, repair
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
@@ -30,12 +30,12 @@ async def differences(connection: Any) -> int:
 
 @pytest.fixture
 async def source(database: TestDatabase, owner: Any) -> TestDatabase:
-    """Some of its messages are counted already, up to a horizon; some are not."""
+    """Some of its messages are counted already, up to a watermark; some are not."""
     await insert(owner, MESSAGES)
     await owner.execute("SELECT fold(mark_every => 1)")
     await insert(owner, MESSAGES)
-    assert await owner.fetchval("SELECT count(*) FROM horizons WHERE sender_id > 0") == 2
-    assert await owner.fetchval("SELECT count(*) FROM deltas") > 0
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.watermarks WHERE sender_id > 0") == 2
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.deltas") > 0
     return database
 
 

@@ -13,11 +13,11 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-from service.db import migrate
-from service.db.roles import login
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
+from service.schema import migrate
+from service.schema.roles import login
 from tests.conftest import TestDatabase, drop_database, url_of
 
 LIMITS = {
@@ -93,11 +93,11 @@ async def test_the_service_reads_what_it_needs(as_service: Any, table: str) -> N
         "TRUNCATE messages",
         "LOCK TABLE messages IN ROW EXCLUSIVE MODE",
         "SELECT FROM messages FOR UPDATE",
-        "INSERT INTO tokens (name, hash) VALUES ('mine', 'x')",
-        "UPDATE tokens SET revoked_at = NULL",
-        "DELETE FROM tokens",
-        "INSERT INTO installed (part, hash) VALUES ('mine', 'x')",
-        "UPDATE alembic_version SET version_num = 'x'",
+        "INSERT INTO queuestats.tokens (name, hash) VALUES ('mine', 'x')",
+        "UPDATE queuestats.tokens SET revoked_at = NULL",
+        "DELETE FROM queuestats.tokens",
+        "INSERT INTO queuestats.installed (part, hash) VALUES ('mine', 'x')",
+        "UPDATE queuestats.alembic_version SET version_num = 'x'",
         "SELECT nextval('messages_id_seq')",
         "CREATE INDEX ON messages (isp)",
         "ALTER TABLE messages ADD COLUMN x text",
@@ -223,7 +223,7 @@ async def test_two_databases_of_a_cluster_share_a_role_that_both_create_at_once(
 
 
 async def start_migration(*urls: str) -> asyncio.subprocess.Process:
-    script = "import asyncio, sys; from service.db import migrate; asyncio.run(migrate(*sys.argv[1:]))"
+    script = "import asyncio, sys; from service.schema import migrate; asyncio.run(migrate(*sys.argv[1:]))"
     return await asyncio.create_subprocess_exec(sys.executable, "-c", script, *urls)
 
 

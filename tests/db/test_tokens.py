@@ -26,7 +26,7 @@ async def test_a_created_token_is_in_force_by_its_hash(database: TestDatabase, o
 
 async def test_the_secret_is_stored_nowhere(database: TestDatabase, owner: Any) -> None:
     secret = await create_token(database.owner_url, "dashboard")
-    stored = await owner.fetchval("SELECT tokens::text FROM tokens")
+    stored = await owner.fetchval("SELECT tokens::text FROM queuestats.tokens")
 
     assert secret not in stored
     assert secret.encode().hex() not in stored
@@ -96,7 +96,7 @@ async def test_revoking_what_is_no_name_is_refused(database: TestDatabase, name:
 async def test_tokens_are_listed_oldest_first_with_aware_times_and_no_hash(database: TestDatabase, owner: Any) -> None:
     for name in ("b", "a", "c"):
         await create_token(database.owner_url, name)
-    await owner.execute("UPDATE tokens SET created_at = created_at + interval '1 hour' WHERE name = 'b'")
+    await owner.execute("UPDATE queuestats.tokens SET created_at = created_at + interval '1 hour' WHERE name = 'b'")
     listed = await list_tokens(database.owner_url)
 
     assert [each["name"] for each in listed] == ["a", "c", "b"]

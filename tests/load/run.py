@@ -21,9 +21,9 @@ import click
 from service.bench.load import Target, drive
 from service.bench.questions import http_request
 from service.bench.rivals import A_DAY_SECONDS
-from service.db import migrate
 from service.embedded import EmbeddedServer
 from service.model import Format, Grouping, StatsQuery
+from service.schema import migrate
 from service.seed import SeedPlan, default_senders, seed
 from service.seed.plan import Profile
 from service.tokens import create_token

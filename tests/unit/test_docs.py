@@ -54,7 +54,7 @@ def test_the_readme_gives_the_defaults_that_are_in_force(tmp_path: Path) -> None
     expected = {variable(each.name): str(getattr(in_force, each.name)) for each in fields(Settings)}
 
     in_words = {
-        *("QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL", "QUEUESTATS_REPLICA_DATABASE_URL"),
+        *("QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"),
         "QUEUESTATS_DATA_DIR",
     }
     assert told.keys() >= expected.keys()

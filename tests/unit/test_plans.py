@@ -8,9 +8,9 @@ from service.db import statement
 from service.plans import Surroundings, intended_indexes, warnings
 
 INDEX = "messages_sender_id_status"
-SCAN = statement("scan/total").text
-LOOK_UP = statement("queries/total").text
-AROUND = Surroundings({INDEX, "counters_by_account", "deltas_sender_id_xid", "horizons_pkey"}, messages=10_000)
+SCAN = statement("queries/from_messages/total").text
+LOOK_UP = statement("queries/from_counters/total").text
+AROUND = Surroundings({INDEX, "counters_by_account", "deltas_sender_id_xid", "watermarks_pkey"}, messages=10_000)
 
 
 def node(type_: str, *below: dict[str, Any], rows: int = 1, **more: Any) -> dict[str, Any]:
@@ -25,13 +25,13 @@ def reading(table: str, index: str = "", **more: Any) -> dict[str, Any]:
 LOOKED_UP = [
     reading("counters", "counters_by_account"),
     reading("deltas", "deltas_sender_id_xid"),
-    reading("horizons", "horizons_pkey"),
+    reading("watermarks", "watermarks_pkey"),
 ]
 
 
 def test_a_statement_of_counters_and_a_scan_name_their_indexes() -> None:
     assert intended_indexes(SCAN) == (INDEX,)
-    assert intended_indexes(LOOK_UP) == ("counters_by_account", "deltas_sender_id_xid", "horizons_pkey")
+    assert intended_indexes(LOOK_UP) == ("counters_by_account", "deltas_sender_id_xid", "watermarks_pkey")
     assert intended_indexes("SELECT 1") == ()
 
 
@@ -40,7 +40,7 @@ def test_the_intended_plan_brings_no_warning() -> None:
     assert warnings(SCAN, {"Plan": reading("messages", INDEX, rows=9000)}, AROUND, is_scan=True) == []
 
 
-@pytest.mark.parametrize("table", ["counters", "deltas", "horizons"])
+@pytest.mark.parametrize("table", ["counters", "deltas", "watermarks"])
 def test_a_table_of_counts_is_never_read_as_a_whole(table: str) -> None:
     tree = {"Plan": node("Append", reading(table, rows=10_000))}
     assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == [f"{table} is read as a whole."]
@@ -68,11 +68,11 @@ def test_messages_are_read_as_a_whole_for_a_sender_of_one_in_twenty_or_more(
 
 
 def test_an_index_that_is_missing_or_not_used_is_named() -> None:
-    tree = {"Plan": node("Append", *LOOKED_UP[:2], reading("horizons", "horizons_other"))}
-    without = Surroundings(set(AROUND.indexes) - {"horizons_pkey"}, AROUND.messages)
-    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == ["The index horizons_pkey is not used."]
+    tree = {"Plan": node("Append", *LOOKED_UP[:2], reading("watermarks", "horizons_other"))}
+    without = Surroundings(set(AROUND.indexes) - {"watermarks_pkey"}, AROUND.messages)
+    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == ["The index watermarks_pkey is not used."]
     (sentence,) = warnings(LOOK_UP, tree, without, is_scan=False)
-    assert sentence.startswith("The index horizons_pkey is missing or invalid")
+    assert sentence.startswith("The index watermarks_pkey is missing or invalid")
 
 
 def test_compiling_a_plan_is_told() -> None:

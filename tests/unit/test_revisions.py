@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.db.migrate import revisions
 from service.resources import migrations_path
+from service.schema.migrate import revisions
 
 FILES = sorted((migrations_path() / "versions").glob("*.py"))
 

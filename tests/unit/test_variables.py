@@ -38,7 +38,7 @@ def test_what_is_complete_or_none_of_ours_passes(arguments: list[str]) -> None:
 
 def test_a_missing_variable_is_named() -> None:
     sentence = refusal("-v", "sender_id=119", "-f", ISP)
-    assert "sql/queries/isp.sql takes sender_id bigint, account_id bigint, campaign_id bigint" in sentence
+    assert "sql/queries/from_counters/isp.sql takes sender_id bigint, account_id bigint, campaign_id bigint" in sentence
     assert "missing: account_id, campaign_id." in sentence
 
 
@@ -48,18 +48,29 @@ def test_a_variable_too_many_is_named() -> None:
 
 @pytest.mark.parametrize("value", ["", "x", "1.5", "'1'", "1 OR true"])
 def test_a_number_that_is_none_is_named(value: str) -> None:
-    assert refusal("-v", f"sender_id={value}", *GIVEN[2:], "-f", ISP).startswith("sender_id of sql/queries/isp.sql")
+    assert refusal("-v", f"sender_id={value}", *GIVEN[2:], "-f", ISP).startswith(
+        "sender_id of sql/queries/from_counters/isp.sql"
+    )
 
 
 @pytest.mark.parametrize(
     ("value", "is_right"), [("'Gmail'", True), ("'it''s'", True), ("Gmail", False), ("'a'b'", False)]
 )
 def test_text_wants_its_quotes(value: str, is_right: bool) -> None:
-    arguments = ["-v", "sender_id=1", "-v", f"isp={value}", "-f", str(sql_path("queries/account_campaign_of_isp.sql"))]
+    arguments = [
+        "-v",
+        "sender_id=1",
+        "-v",
+        f"isp={value}",
+        "-f",
+        str(sql_path("queries/from_counters/account_campaign_of_isp.sql")),
+    ]
     if is_right:
         require_variables(arguments)
     else:
-        assert "isp of sql/queries/account_campaign_of_isp.sql must be text in single quotes" in refusal(*arguments)
+        assert "isp of sql/queries/from_counters/account_campaign_of_isp.sql must be text in single quotes" in refusal(
+            *arguments
+        )
 
 
 def test_a_file_outside_of_the_project_is_left_alone(tmp_path: Path) -> None:

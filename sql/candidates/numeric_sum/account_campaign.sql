@@ -1,5 +1,5 @@
--- account_campaign: as queries/account_campaign.sql, with PostgreSQL's own sum(), which makes numeric of bigint
--- indexes: counters_by_account, deltas_sender_id_xid, horizons_pkey
+-- account_campaign: as queries/from_counters/account_campaign.sql, with PostgreSQL's own sum(), which makes numeric of bigint
+-- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- parameters: sender_id bigint
 SELECT /* candidates/numeric_sum/account_campaign.sql */
   account_id,
@@ -12,11 +12,11 @@ SELECT /* candidates/numeric_sum/account_campaign.sql */
   cast(sum(new + proc + retry + hold) AS bigint) AS total
 FROM (
   SELECT account_id, campaign_id, new, proc, retry, hold
-  FROM public.kept(cast(:sender_id AS bigint), public.grouping_of(true, true, false))
+  FROM queuestats.current_counters(cast(:sender_id AS bigint), queuestats.grouping_of(true, true, false))
   WHERE account_id >= 0
   UNION ALL
   SELECT account_id, campaign_id, new, proc, retry, hold
-  FROM public.unfolded(cast(:sender_id AS bigint), NULL, NULL, NULL)
+  FROM queuestats.pending_deltas(cast(:sender_id AS bigint), NULL, NULL, NULL)
   ORDER BY account_id, campaign_id
 ) AS part
 GROUP BY account_id, campaign_id

@@ -1,4 +1,4 @@
--- total: as scan/total.sql of one account, in a statement of its own, where no filter may be left out
+-- total: as queries/from_messages/total.sql of one account, in a statement of its own, where no filter may be left out
 -- indexes: messages_sender_id_status
 -- parameters: sender_id bigint, account_id bigint
 SELECT /* candidates/scan_per_shape/total.sql */

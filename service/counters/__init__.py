@@ -1,0 +1,1 @@
+"""The counters: folding, verifying, and what `doctor` checks."""

@@ -1,0 +1,73 @@
+"""Looks at a live database and says in plain words what a DBA should mend; every check is a file of sql/doctor/."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Any
+
+from service.db import statement
+from service.schema.migrate import pending_changes
+
+CHECKS = (
+    "version",
+    "triggers",
+    "baseline",
+    "negative",
+    "groupings",
+    "drift",
+    "pending",
+    "old_snapshot",
+    "dead_tuples",
+    "autovacuum",
+    "bloat",
+    "indexes",
+    "role",
+    "durability",
+    "wraparound",
+    "clock",
+)
+# Checks that need an extension, and are left out where it is missing.
+WITH_EXTENSION = {"statements": "pg_stat_statements", "tuples": "pgstattuple"}
+
+
+class Severity(IntEnum):
+    """How bad a finding is; the worst one is the exit code of `queuestats doctor`."""
+
+    NOTE = 0
+    WARNING = 3
+    ERROR = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, and what a DBA can do about it."""
+
+    check: str
+    severity: Severity
+    finding: str
+    advice: str
+
+
+async def examine(connection: Any, service_role: str) -> list[Finding]:
+    """Every finding, in the order of the checks; none where all is well. `connection` is the owner's.
+
+    It reads no message: only `verify` tells whether the counts are right in every case.
+    """
+    changes = await pending_changes(connection)
+    if changes:
+        finding = f"the schema is not this version's; to do: {', '.join(changes)}"
+        return [Finding("schema", Severity.ERROR, finding, "Run queuestats migrate.")]
+    extensions = {row["name"] for row in await connection.fetch(statement("doctor/extensions").sql)}
+    checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
+    parameters = {"service_role": service_role, "our_time": datetime.now(UTC)}
+    return [finding for check in checks for finding in await _run(connection, check, parameters)]
+
+
+async def _run(connection: Any, check: str, parameters: dict[str, Any]) -> Sequence[Finding]:
+    asked = statement(f"doctor/{check}")
+    values = asked.bind({name: parameters[name] for name in asked.types})
+    return [
+        Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"])
+        for row in await connection.fetch(asked.sql, *values)
+    ]

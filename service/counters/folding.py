@@ -1,0 +1,120 @@
+"""Folding while the service runs: pending deltas go into the counters, by one process at a time, without end.
+
+The database decides who folds (its lock lasts as long as the folding transaction), so any number of instances may run
+this, and any of them may die at any moment. Nothing here is needed for exactness, only for speed.
+"""
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+
+from service.db import Database, statement
+from service.errors import ServiceError, TimedOut
+
+logger = logging.getLogger(__name__)
+
+MAX_DELTAS = 20_000
+LEAST_MAX_DELTAS = 100
+# About so many deltas of a sender are folded before its readers are told to skip them.
+MARK_EVERY_DELTAS = 4000.0
+COMPACT_AFTER = timedelta(seconds=10)
+# Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
+SHORTEST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+AIM_DELTAS = 500
+# After an error, and between looks at what slows readers down.
+ERROR_PAUSE_SECONDS = 2.0
+WATCH_SECONDS = 30.0
+OLD_SNAPSHOT_TRANSACTIONS = 200_000
+PILED_UP_DELTAS = 20_000
+
+
+async def fold_forever(database: Database) -> None:
+    """Folds until it is cancelled. A database out of reach is waited for."""
+    watcher = asyncio.create_task(_watch_forever(database))
+    folder = Folder(database)
+    pause = LONGEST_PAUSE_SECONDS
+    is_compacting = False
+    next_compact_at = 0.0
+    try:
+        while True:
+            # Never twice in a row: to move a large epoch may take many folds that do nothing else.
+            is_compacting = not is_compacting and time.monotonic() >= next_compact_at
+            try:
+                folded, is_more = await folder.fold(is_compacting=is_compacting)
+                if is_compacting and not is_more:
+                    next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
+                pause = 0 if is_more else next_pause(pause, folded)
+            except ServiceError:
+                pause = ERROR_PAUSE_SECONDS
+            except Exception as error:  # noqa: BLE001 the counters stay exact without it, and it must not end
+                logger.error("fold failed error=%s", type(error).__name__)
+                pause = ERROR_PAUSE_SECONDS
+            await asyncio.sleep(pause)
+    finally:
+        watcher.cancel()
+
+
+class Folder:
+    """Folds as much at once as the database does within its time limit."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.max_deltas = MAX_DELTAS
+
+    async def fold(self, *, is_compacting: bool = True) -> tuple[int, bool]:
+        """One fold: how many deltas went into the counters, and whether there is more to do. (0, False) while another
+        one folds.
+
+        With `is_compacting`, hot senders whose last compact is `COMPACT_AFTER` ago are compacted too. One that took too long is
+        undone, and the next one does half as much. Raises Unavailable, or TimedOut where that is as little as can be.
+        """
+        try:
+            rows = await self._database.fetch(
+                statement("queries/fold"),
+                max_deltas=self.max_deltas,
+                mark_every=MARK_EVERY_DELTAS,
+                compact_after=COMPACT_AFTER if is_compacting else None,
+            )
+        except TimedOut:
+            if self.max_deltas == LEAST_MAX_DELTAS:
+                raise
+            self.max_deltas = max(LEAST_MAX_DELTAS, self.max_deltas // 2)
+            return 0, True
+        self.max_deltas = min(MAX_DELTAS, self.max_deltas * 5 // 4)
+        return (rows[0]["folded"], rows[0]["is_more"]) if rows else (0, False)
+
+    async def fold_all(self) -> int:
+        """Until nothing is pending: how many deltas that were. Raises as `fold` does."""
+        total, is_more = 0, True
+        while is_more:
+            folded, is_more = await self.fold()
+            total += folded
+        return total
+
+
+def next_pause(pause_seconds: float, folded: int) -> float:
+    """Half the pause after a large fold, twice after a small one, within the bounds."""
+    wanted = (
+        pause_seconds / 2 if folded > AIM_DELTAS else pause_seconds * 2 if folded < AIM_DELTAS / 4 else pause_seconds
+    )
+    return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, wanted))
+
+
+async def _watch_forever(database: Database) -> None:
+    """Warns of what makes readers slower, in words for the one who can mend it."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            (seen,) = await database.fetch(statement("queries/watch"), most_deltas=PILED_UP_DELTAS)
+        except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
+            continue
+        if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:
+            logger.warning(
+                "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s",
+                seen["oldest_snapshot_holder"],
+                seen["oldest_snapshot_transactions"],
+            )
+        if seen["pending_deltas"] >= PILED_UP_DELTAS:
+            logger.warning("deltas pile up faster than they are folded pending_at_least=%s", PILED_UP_DELTAS)

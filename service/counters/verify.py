@@ -1,0 +1,69 @@
+"""The audit: in one snapshot, what the service would answer against a recount of the messages. Then, the repair."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.db import AS_A_SCAN, statement
+
+STATUSES = ("new", "proc", "retry", "hold")
+# GROUPING(account_id, campaign_id, isp) of the counters, in words: the keys that a count is kept by.
+KEPT_BY = {
+    bits: "+".join(key for bit, key in ((4, "account"), (2, "campaign"), (1, "isp")) if not bits & bit) or "total"
+    for bits in range(8)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount and what the service says."""
+
+    sender_id: int
+    kept_by: str
+    account_id: int
+    campaign_id: int
+    isp: str
+    status: str
+    counted: int
+    kept: int
+
+
+async def find_differences(connection: Any, sender_id: int | None) -> list[Difference]:
+    """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
+
+    `connection` may read, and is in no transaction.
+    """
+    asked = statement("queries/differences")
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(AS_A_SCAN)
+        # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
+        await connection.execute("LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE")
+        rows = await connection.fetch(asked.sql, *asked.bind({"sender_id": sender_id}))
+    return [difference for row in rows for difference in _by_status(row)]
+
+
+async def repair(connection: Any, differences: Sequence[Difference]) -> None:
+    """Counts every sender with a difference anew, while writers go on. `connection` is the owner's."""
+    asked = statement("queries/rebuild")
+    for sender_id in dict.fromkeys(difference.sender_id for difference in differences):
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute(asked.sql, *asked.bind({"sender_id": sender_id}))
+
+
+def _by_status(row: Any) -> list[Difference]:
+    return [
+        Difference(
+            row["sender_id"],
+            KEPT_BY[row["grouping"]],
+            row["account_id"],
+            row["campaign_id"],
+            row["isp"],
+            status,
+            row[f"counted_{status}"],
+            row[f"kept_{status}"],
+        )
+        for status in STATUSES
+        if row[f"counted_{status}"] != row[f"kept_{status}"]
+    ]

@@ -1,0 +1,184 @@
+"""Brings a database to the newest schema: the revisions, what has one home in `sql/`, the service's rights."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError as AlembicError
+from sqlalchemy import Connection, StaticPool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.db.connect import connect
+from service.db.statements import statement
+from service.errors import CommandError
+from service.resources import migrations_path, sql_path
+from service.schema.roles import grant
+
+# Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
+MIGRATION_LOCK = 0x7175657565
+STATEMENT_TIMEOUT_MINUTES = 10
+# A migration waits this long for a table that is in use, and fails rather than hold up every writer behind it.
+LOCK_TIMEOUT_SECONDS = 3
+
+# Files that are put into place after the last revision, in this order, when their text has changed.
+PARTS = tuple(
+    ("counters", f"{name}.sql")
+    for name in (
+        *("queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read", "fold", "rebuild", "audit"),
+        # Last: from here on messages are counted.
+        "attach",
+    )
+)
+# Attaching the triggers takes a lock that writers would wait behind: it is asked for briefly, and again and again.
+ATTACH_LOCK_TIMEOUT_MS = 100
+ATTACH_PAUSE_SECONDS = 0.5
+ATTACH_PATIENCE_SECONDS = 600
+
+
+async def migrate(owner_url: str, service_url: str | None) -> None:
+    """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
+
+    Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
+    """
+    async with changing_schema(owner_url) as connection:
+        await with_alembic(connection, _upgrade)
+        for parts in PARTS:
+            await _install(connection, *parts)
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
+            await _count(connection)
+        if service_url:
+            await grant(connection, service_url)
+
+
+async def pending_changes(connection: Any) -> list[str]:
+    """What `migrate` would still do, as words for a person; empty where the schema is current.
+
+    A schema that a newer version wrote counts as current: its migrations keep what the release before them reads.
+    """
+    try:
+        state = {
+            each["name"]: each["hash"] for each in await connection.fetch(statement("queries/applied_migrations").sql)
+        }
+    except asyncpg.UndefinedTableError:
+        return ["the whole schema"]
+    newest, *older = revisions()
+    if state.get("revision") not in (None, newest, *older):
+        return []
+    wanted = {"revision": newest, **{parts[-1]: _hash(parts) for parts in PARTS}}
+    return [part for part, hash_ in wanted.items() if state.get(part) != hash_]
+
+
+@asynccontextmanager
+async def changing_schema(owner_url: str) -> AsyncIterator[Any]:
+    """A connection that holds the migration lock, and waits for nothing else for long.
+
+    Its settings are the session's: the connection is nobody else's and ends with the migration.
+    """
+    async with connect(owner_url) as connection:
+        try:
+            # An owner named queuestats has our schema first in its path; `messages` belongs elsewhere.
+            await connection.execute(
+                f"SET search_path = public; SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'"
+            )
+            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        except asyncpg.QueryCanceledError:
+            raise CommandError(
+                f"Another migration of this database has been running for {STATEMENT_TIMEOUT_MINUTES} minutes."
+            ) from None
+        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+        try:
+            yield connection
+        except asyncpg.LockNotAvailableError as error:
+            raise CommandError(
+                f"The migration needs a table that is in use, and gave up after {LOCK_TIMEOUT_SECONDS} s so that nobody"
+                " waits behind it: run it again when the long transactions have ended."
+            ) from error
+
+
+async def with_alembic(connection: Any, work: Callable[[Connection], None]) -> None:
+    """Runs Alembic's work on this very connection, which stays open; the driver's errors come as they are."""
+
+    async def this_one(*args: Any, **kwargs: Any) -> Any:
+        return connection
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=this_one, poolclass=StaticPool)
+    try:
+        async with engine.connect() as wrapped:
+            await wrapped.run_sync(work)
+    except DBAPIError as error:
+        raise (error.orig and error.orig.__cause__) or error from None
+    except AlembicError as error:
+        raise CommandError(
+            f"Alembic can't migrate: {str(error).rstrip('.')}; a newer version may have written this schema."
+        ) from error
+    finally:
+        await engine.dispose(close=False)
+
+
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    return config
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Every revision that this code knows, the newest first."""
+    return tuple(each.revision for each in ScriptDirectory.from_config(alembic_config()).walk_revisions())
+
+
+def _upgrade(connection: Connection) -> None:
+    config = alembic_config()
+    # Found there by migrations/env.py.
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def _install(connection: Any, *parts: str) -> None:
+    hash_ = _hash(parts)
+    if (
+        await connection.fetchval("SELECT hash FROM queuestats.repeatable_migrations WHERE name = $1", parts[-1])
+        == hash_
+    ):
+        return None
+    deadline = time.monotonic() + ATTACH_PATIENCE_SECONDS
+    while True:
+        try:
+            return await _put_into_place(connection, parts, hash_)
+        except asyncpg.LockNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(ATTACH_PAUSE_SECONDS)
+
+
+async def _count(connection: Any) -> None:
+    """The first count of all messages, while writers go on; until it is committed the scan answers."""
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute("SELECT queuestats.rebuild()")
+
+
+async def _put_into_place(connection: Any, parts: tuple[str, ...], hash_: str) -> None:
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
+        await connection.execute(sql_path(*parts).read_text("utf-8"))
+        await connection.execute(
+            "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ($1, $2)"
+            " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at",
+            parts[-1],
+            hash_,
+        )
+
+
+@cache
+def _hash(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256(sql_path(*parts).read_bytes()).hexdigest()

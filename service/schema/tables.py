@@ -1,0 +1,170 @@
+"""The schema as SQLAlchemy knows it; Alembic's autogenerate compares it with the migrated database.
+
+Every primary key and unique constraint of a sender's data holds `sender_id`: the tables can be distributed by it.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, ENUM
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import UserDefinedType
+
+# Everything of ours but `messages` and its enumeration lives here.
+SCHEMA = "queuestats"
+
+metadata = MetaData()
+
+message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", BigInteger, Identity(always=False), nullable=False),
+    Column("sender_id", BigInteger, nullable=False),
+    # 0 stands for mail outside any account or campaign; the wire cannot ask for a negative id.
+    Column("account_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("campaign_id", BigInteger, nullable=False, server_default=text("0")),
+    # "C" sorts by the bytes, as the wire promises, and bounds what an index entry can take.
+    Column("isp", Text(collation="C"), nullable=False, server_default=text("''")),
+    Column("status", message_status, nullable=False, server_default=text("'new'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("recipient", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("next_attempt_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # `id` first: `WHERE id = 1` stays a point look-up.
+    PrimaryKeyConstraint("id", "sender_id", name="messages_pkey"),
+    CheckConstraint("sender_id > 0", name="messages_sender_id_positive"),
+    CheckConstraint("account_id >= 0", name="messages_account_id_not_negative"),
+    CheckConstraint("campaign_id >= 0", name="messages_campaign_id_not_negative"),
+    CheckConstraint("octet_length(isp) <= 255", name="messages_isp_short"),
+    Index("messages_sender_id_status", "sender_id", "status"),
+)
+
+
+class XID8(UserDefinedType[str]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "xid8"
+
+
+# SQLAlchemy does not know the type; it reads the database's columns for Alembic's comparison.
+ischema_names["xid8"] = XID8
+
+
+def _key_columns() -> list[Column[Any]]:
+    return [
+        Column("account_id", BigInteger, nullable=False),
+        Column("campaign_id", BigInteger, nullable=False),
+        Column("isp", Text(collation="C"), nullable=False),
+    ]
+
+
+def _count_columns() -> list[Column[Any]]:
+    return [Column(status, BigInteger, nullable=False) for status in message_status.enums]
+
+
+# By how much a statement changed a key's counts, written in the writer's own transaction; see sql/counters/README.md.
+deltas = Table(
+    "deltas",
+    metadata,
+    Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
+    Column("sender_id", BigInteger, nullable=False),
+    *_key_columns(),
+    *_count_columns(),
+    Index("deltas_sender_id_xid", "sender_id", "xid"),
+    # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
+    Index("deltas_xid", "xid", postgresql_where=text("xid >= '0'::xid8")),
+    schema=SCHEMA,
+)
+
+# What the folded deltas add up to, by every grouping.
+counters = Table(
+    "counters",
+    metadata,
+    Column("sender_id", BigInteger, nullable=False),
+    Column("grouping", SmallInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    *_key_columns(),
+    *_count_columns(),
+    # Both hold every row: the predicates are always true. A statement chooses its index by repeating the predicate.
+    Index(
+        "counters_by_account",
+        *("sender_id", "grouping", "epoch", "account_id", "campaign_id", "isp"),
+        unique=True,
+        postgresql_where=text("account_id >= 0"),
+    ),
+    Index(
+        "counters_by_isp",
+        *("sender_id", "grouping", "epoch", "isp", "campaign_id", "account_id"),
+        unique=True,
+        postgresql_where=text("isp >= ''::text"),
+    ),
+    schema=SCHEMA,
+)
+
+# How far the folding of a busy sender has come.
+watermarks = Table(
+    "watermarks",
+    metadata,
+    Column("sender_id", BigInteger, autoincrement=False, nullable=False),
+    Column("watermark", XID8, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("written_by", XID8, nullable=False),
+    Column("compacted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
+    schema=SCHEMA,
+)
+
+# One row once the counters hold all messages; until then the scan answers.
+baseline = Table(
+    "baseline",
+    metadata,
+    Column("stands", Boolean, nullable=False, server_default=text("true")),
+    Column("counted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("stands", name="baseline_pkey"),
+    CheckConstraint("stands", name="baseline_stands"),
+    schema=SCHEMA,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # SHA-256 of the secret; the secret itself is never stored.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{stats}'::text[]")),
+    schema=SCHEMA,
+)
+
+repeatable_migrations = Table(
+    "repeatable_migrations",
+    metadata,
+    # Files of functions, triggers and rights that `migrate` puts into place when their text has changed.
+    Column("name", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("applied_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    schema=SCHEMA,
+)

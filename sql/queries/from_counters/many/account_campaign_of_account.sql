@@ -1,0 +1,22 @@
+-- account_campaign_of_account: as queries/from_counters/account_campaign_of_account.sql, for many askers at once
+-- `position` numbers them from 1. The arrays are of one length; an asker's rows stand together and in their order.
+-- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
+-- parameters: sender_id bigint[], account_id bigint[], isp text[]
+SELECT /* queries/from_counters/many/account_campaign_of_account.sql */
+  asked.position,
+  asked.account_id,
+  part.campaign_id,
+  part.hold,
+  '' AS isp,
+  part.new,
+  part.proc,
+  part.retry,
+  part.new + part.proc + part.retry + part.hold AS total
+FROM
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:account_id AS bigint[]),
+    cast(:isp AS text[])
+  ) WITH ORDINALITY AS asked (sender_id, account_id, isp, position)
+  CROSS JOIN LATERAL queuestats.read_campaigns(asked.sender_id, asked.account_id, asked.isp) AS part
+ORDER BY asked.position, part.campaign_id

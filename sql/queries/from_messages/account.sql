@@ -1,0 +1,20 @@
+-- account: the messages of a sender by account and status, one row per account that has any
+-- A filter that is NULL lets every message through.
+-- indexes: messages_sender_id_status
+-- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text
+SELECT /* queries/from_messages/account.sql */
+  account_id,
+  cast(0 AS bigint) AS campaign_id,
+  count(*) FILTER (WHERE status = 'hold') AS hold,
+  '' AS isp,
+  count(*) FILTER (WHERE status = 'new') AS new,
+  count(*) FILTER (WHERE status = 'proc') AS proc,
+  count(*) FILTER (WHERE status = 'retry') AS retry,
+  count(*) AS total
+FROM queuestats.queued_messages
+WHERE sender_id = cast(:sender_id AS bigint)
+  AND (cast(:account_id AS bigint) IS NULL OR account_id = cast(:account_id AS bigint))
+  AND (cast(:campaign_id AS bigint) IS NULL OR campaign_id = cast(:campaign_id AS bigint))
+  AND (cast(:isp AS text) IS NULL OR isp = cast(:isp AS text))
+GROUP BY account_id
+ORDER BY account_id
