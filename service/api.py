@@ -15,7 +15,7 @@ from service.errors import ServiceError
 from service.exchange import Answer, Exchange
 from service.explain import explain as ask_for_plan
 from service.model import Format, Scope, StatsReport
-from service.parse import parse_analyze, parse_query
+from service.parsing import parse_analyze, parse_query
 from service.render import MEDIA_TYPES, render_error, render_explanation, render_report, render_report_in_pieces
 from service.settings import Settings
 from service.stats import Statistics

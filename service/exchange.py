@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.errors import BadRequest, ServiceError, TooLarge
 from service.model import Format
-from service.parse import MAX_BODY_BYTES, Envelope, parse_envelope, parse_format, parse_token, sniff, valid_format
+from service.parsing import MAX_BODY_BYTES, Envelope, parse_envelope, parse_format, parse_token, sniff, valid_format
 from service.protocol import ANSWER, IS_GONE, IS_RECEIVED
 
 # How long the first byte of a body that is refused for its size may take: it may tell the format of the refusal.

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.model import Format
-from service.parse import MAX_BODY_BYTES
+from service.parsing import MAX_BODY_BYTES
 from service.settings import Settings
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, read_error, send_raw, serving
 

@@ -6,17 +6,26 @@ wherever a value is trimmed. An error names the parameter and what it accepts, n
 
 import re
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from service.errors import BadRequest
 from service.model import Format
 
+PARAMETERS: Final = frozenset({"token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze"})
+NOT_TEXT: Final = object()
+"""The value of a parameter that is neither text nor a number nor left out, and so is wrong."""
 BLANKS = " \t\r\n"
 MAX_INT = 2**63 - 1
 _MAX_DIGITS = len(str(MAX_INT))
 _NEITHER_STORED_NOR_SENT = re.compile("[\0\ud800-\udfff]")  # NUL, lone surrogates
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+class Number(str):
+    """A JSON number, as it was written. Not exactly a `str`, so no string parameter takes it."""
+
+    __slots__ = ()
 
 
 def parse_text(value: object, demand: str) -> str:
@@ -47,14 +56,28 @@ def _trimmed(value: object) -> str:
 
 def parse_whole_number(name: str, value: object, least: int) -> int:
     """From `least` to `MAX_INT`; 0 where it is left out, which is an error if `least` is more."""
+    number = _whole_number(value)
+    if number is None or number < least:
+        raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+    return number
+
+
+def parse_flag(name: str, value: object) -> bool:
+    """1 is yes; 0 and left out are no."""
+    number = _whole_number(value)
+    if number not in (0, 1):
+        raise BadRequest(f"{name} must be 0 or 1")
+    return number == 1
+
+
+def _whole_number(value: object) -> int | None:
     digits = value.strip(BLANKS) if isinstance(value, str) else "" if value is None else "not digits"
-    significant = digits.lstrip("0")
+    significant = digits.lstrip("0") or "0"
     # Measured before it is converted: Python's int() takes quadratic time.
-    if not significant or (significant.isascii() and significant.isdigit() and len(significant) <= _MAX_DIGITS):
-        number = int(significant or "0")
-        if least <= number <= MAX_INT:
-            return number
-    raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+    if not (significant.isascii() and significant.isdigit() and len(significant) <= _MAX_DIGITS):
+        return None
+    number = int(significant)
+    return number if number <= MAX_INT else None
 
 
 def parse_token(value: object) -> str | None:
