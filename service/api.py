@@ -16,7 +16,7 @@ from service.exchange import Answer, Exchange
 from service.explain import explain as ask_for_plan
 from service.model import Format, Scope, StatsReport
 from service.parsing import parse_analyze, parse_query
-from service.render import MEDIA_TYPES, render_error, render_explanation, render_report, render_report_in_pieces
+from service.rendering import MEDIA_TYPES, render_error, render_explanation, render_report, render_report_in_slices
 from service.settings import Settings
 from service.stats import Statistics
 
@@ -96,7 +96,7 @@ async def _render_large(report: StatsReport, answer_format: Format, is_gzip: boo
     """Piece by piece: between two, others get their turn."""
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     pieces = []
-    for piece in render_report_in_pieces(report, answer_format):
+    for piece in render_report_in_slices(report, answer_format):
         pieces.append(packer.compress(piece) if packer else piece)
         await asyncio.sleep(0)
     return b"".join([*pieces, packer.flush()] if packer else pieces)

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+SUCCESS: Final = "Successful operation"
+"""The text of a response without an error."""
 
 
 class Format(StrEnum):
@@ -81,3 +84,7 @@ class Explanation:
     parameters: dict[str, Any]
     plan: Any
     warnings: Sequence[str] = ()
+
+    def given_parameters(self) -> dict[str, Any]:
+        """Those that are not NULL."""
+        return {name: value for name, value in self.parameters.items() if value is not None}

@@ -50,25 +50,23 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
 
 def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
     try:
+        with suppress(msgspec.DecodeError):
+            return _decode(document)
+        document = _without_lone_surrogates(document)
         return _decode(document)
     except RecursionError:
         raise too_deep() from None
     except msgspec.DecodeError as error:
-        mistake = _mistake(error, start)
-    try:
-        return _decode(_without_lone_surrogates(document))
-    except (RecursionError, msgspec.DecodeError):
+        # In msgspec's words, which hold nothing of the body.
+        found = _MALFORMED.fullmatch(str(error))
+        mistake = f"{found[1]} at byte {start + int(found[2])}" if found else "it ends too early"
         raise BadRequest(f"the body must be one JSON object, and is not: {mistake}") from None
-
-
-def _mistake(error: msgspec.DecodeError, start: int) -> str:
-    """What is wrong and where, in msgspec's words; they hold nothing of the body."""
-    found = _MALFORMED.fullmatch(str(error))
-    return f"{found[1]} at byte {start + int(found[2])}" if found else "it ends too early"
 
 
 def _without_lone_surrogates(document: bytes) -> bytes:
     """NUL in their place: a parameter may hold neither, anything else may, and msgspec takes no lone surrogate."""
+    if not _LONE_SURROGATE.search(document):
+        return document
     return _LONE_SURROGATE.sub(rb"\\u0000", document.replace(rb"\\", rb"\u005c"))
 
 

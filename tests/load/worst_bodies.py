@@ -1,5 +1,6 @@
-"""Prints what the most expensive request bodies cost before a token is looked at, in ms of one core: the least of many tries, as other
-programs only add to it.
+"""Prints what the most expensive request bodies cost before a token is looked at, in ms of one core.
+
+The least of many tries, as other programs only add to it.
 
     .venv/bin/python -m tests.load.worst_bodies
 """

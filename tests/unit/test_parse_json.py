@@ -143,9 +143,9 @@ def test_what_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
     [
         (b'{"id":119,}', "trailing comma in object at byte 10"),
         (b'\xef\xbb\xbf\n{"id":119 "isp":""}', "expected ',' or '}' at byte 14"),
-        (b'{"id":119} {}', "trailing characters at byte 11"),
+        (b'{"id":119} {}', "trailing characters at byte 12"),
         (b'{"id":007}', "invalid number at byte 7"),
-        (b'{"isp":"\\ud800","id":119,}', "it ends too early"),
+        (b'{"isp":"\\ud800","id":119,}', "trailing comma in object at byte 25"),
         (b'{"id":119', "it ends too early"),
     ],
 )

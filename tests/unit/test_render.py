@@ -11,7 +11,7 @@ from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
 from service.model import Format, StatsReport, StatsRow
-from service.render import MEDIA_TYPES, render_error, render_report, render_report_in_pieces
+from service.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FIELDS = ["account_id", "campaign_id", "hold", "isp", "new", "proc", "retry", "total"]
@@ -154,7 +154,7 @@ def test_every_character_is_held_or_replaced() -> None:
 @pytest.mark.parametrize("format", Format)
 def test_the_pieces_put_together_are_the_answer(format: Format, count: int) -> None:
     rows = [named(f"isp {number}") for number in range(count)]
-    pieces = list(render_report_in_pieces(StatsReport(rows), format))
+    pieces = list(render_report_in_slices(StatsReport(rows), format))
     assert b"".join(pieces) == render_report(StatsReport(rows), format)
     read = read_json_report if format is Format.JSON else read_xml_report
     assert read(b"".join(pieces)) == rows
