@@ -25,7 +25,7 @@ def nginx_before(*services: int, certificate: Path | None = None, **limits: str)
     port = free_port()
     with scratch_folder() as folder:
         (folder / "nginx.conf").write_text(_adapted(port, services, certificate, limits))
-        arguments = ["-p", folder, "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off; pid nginx.pid;"]
+        arguments = ["-p", str(folder), "-c", "nginx.conf", "-e", "stderr", "-g", "daemon off; pid nginx.pid;"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([str(NGINX), *arguments], stdout=log, stderr=log)
         try:

@@ -12,8 +12,15 @@ from contextlib import suppress
 import msgspec
 
 from service.errors import BadRequest
-from service.parsing.limits import MAX_DEPTH, MAX_MEMBERS, too_deep, too_many_members
-from service.parsing.parameters import NOT_TEXT, PARAMETERS, Number
+from service.parsing.parameters import (
+    MAX_DEPTH,
+    MAX_MEMBERS,
+    NOT_TEXT,
+    PARAMETERS,
+    Number,
+    too_deep,
+    too_many_members,
+)
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")

@@ -1,18 +1,16 @@
 """An XML body's members.
 
 Expat, and not lxml: libxml2 keeps every element name that a process has ever seen, so bodies full
-of invented names would fill the memory (50 bytes a name, with a new parser each time too). A
-parser lives for one body, so threads share nothing. A DOCTYPE is refused before any entity is
-expanded, and Expat by itself opens no file and no connection.
+of invented names would fill the memory (50 bytes a name, with a new parser each time too). Expat
+opens no file and no connection, and a DOCTYPE is refused before any entity is expanded.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 from xml.parsers import expat
 
 from service.errors import BadRequest
-from service.parsing.limits import MAX_DEPTH, MAX_MEMBERS, too_deep, too_many_members
-from service.parsing.parameters import NOT_TEXT
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, too_deep, too_many_members
 
 EARLY_BYTES: Final = 2048
 _MAX_CHEAP_MARKUP = 640
@@ -35,17 +33,11 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
     A value is the element's whole text, across comments, CDATA and processing instructions, or
     `NOT_TEXT`. Names are taken as written, so a prefixed one is no parameter.
     """
-    reader = _Reader()
-    parser = expat.ParserCreate("utf-8")
-    parser.buffer_text = True
-    parser.XmlDeclHandler = _check_declaration
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
     # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is told; no XML in UTF-8 has a zero byte.
     if b"\0" in body:
         raise _broken(body.index(b"\0"))
+    parser = expat.ParserCreate("utf-8")
+    reader = _Reader(parser)
     try:
         parser.Parse(body[start:], is_whole)
     except expat.ExpatError:
@@ -60,50 +52,43 @@ def _broken(good_bytes: int) -> BadRequest:
 class _Reader:
     """Collects the root's children while the parser reports what it meets."""
 
-    __slots__ = ("_count", "_depth", "_is_text", "_texts", "members")
-
-    def __init__(self) -> None:
+    def __init__(self, parser: expat.XMLParserType) -> None:
         self.members: dict[str, object] = {}
         self._count = 0
         self._depth = 0
         self._is_text = True
         self._texts: list[str] = []
+        parser.buffer_text = True
+        parser.XmlDeclHandler = _check_declaration
+        parser.StartDoctypeDeclHandler = _refuse_doctype
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
 
-    def start(self, name: str, attributes: dict[str, str]) -> None:
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 2:
-            self._start_member(attributes)
+            self._count += 1
+            if self._count > MAX_MEMBERS:
+                raise too_many_members()
+            self._texts.clear()
+            self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
         elif self._depth == 1:
-            _check_root(name, attributes)
+            if name != "xml" or attributes.get("xmlns"):
+                raise BadRequest("the XML body must have the root <xml>, in no namespace")
         elif self._depth > MAX_DEPTH:
             raise too_deep()
         else:
             self._is_text = False
 
-    def end(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         if self._depth == 2:
             self.members[name] = "".join(self._texts) if self._is_text else NOT_TEXT
         self._depth -= 1
 
-    def text(self, text: str) -> None:
+    def _text(self, text: str) -> None:
         if self._depth == 2:
             self._texts.append(text)
-
-    def _start_member(self, attributes: dict[str, str]) -> None:
-        self._count += 1
-        if self._count > MAX_MEMBERS:
-            raise too_many_members()
-        self._texts.clear()
-        self._is_text = not _has_default_namespace(attributes)
-
-
-def _has_default_namespace(attributes: dict[str, str]) -> bool:
-    return bool(attributes.get("xmlns"))  # xmlns="" says that there is none
-
-
-def _check_root(name: str, attributes: dict[str, str]) -> None:
-    if name != "xml" or _has_default_namespace(attributes):
-        raise BadRequest("the XML body must have the root <xml>, in no namespace")
 
 
 def _check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:
@@ -111,5 +96,5 @@ def _check_declaration(_version: str, encoding: str | None, _standalone: int) ->
         raise BadRequest("the XML body must declare UTF-8, or no encoding")
 
 
-def _refuse_doctype(*_: object) -> None:
+def _refuse_doctype(*_: object) -> NoReturn:
     raise BadRequest("the XML body must have no DOCTYPE")

@@ -5,20 +5,14 @@ in JSON, in XML most control characters too.
 """
 
 from collections.abc import Iterator
-from types import MappingProxyType
 from typing import Final
 
 from service.errors import ServiceError
 from service.model import Explanation, Format, StatsReport
 from service.rendering import as_json, as_xml
 
-MEDIA_TYPES: Final = MappingProxyType(
-    {
-        Format.JSON: "application/json; charset=utf-8",
-        Format.XML: "application/xml; charset=utf-8",
-    }
-)
-SLICE_ROWS: Final = 1_000
+MEDIA_TYPES: Final = {format: f"application/{format}; charset=utf-8" for format in Format}
+_SLICE_ROWS: Final = 1_000
 
 
 def render_report(report: StatsReport, format: Format) -> bytes:
@@ -27,7 +21,7 @@ def render_report(report: StatsReport, format: Format) -> bytes:
 
 def render_report_in_slices(report: StatsReport, format: Format) -> Iterator[bytes]:
     """The same bytes, up to a thousand rows at a time (some 1 ms), so that other requests may run between."""
-    slices = (report.rows[start : start + SLICE_ROWS] for start in range(0, len(report.rows), SLICE_ROWS))
+    slices = (report.rows[start : start + _SLICE_ROWS] for start in range(0, len(report.rows), _SLICE_ROWS))
     return as_json.write_report(slices) if format is Format.JSON else as_xml.write_report(slices)
 
 
@@ -38,9 +32,6 @@ def render_error(error: ServiceError, format: Format) -> bytes:
 
 
 def render_explanation(explanation: Explanation, format: Format) -> bytes:
-    """The plan is one text of several lines, a parameter that is NULL is left out, and the rest is as in a report.
-
-    `warnings` is there without any, too: an empty list.
-    """
+    """The plan is one text of several lines, a parameter that is NULL is left out, `warnings` may be empty."""
     write = as_json.write_explanation if format is Format.JSON else as_xml.write_explanation
     return write(explanation)

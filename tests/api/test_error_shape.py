@@ -12,7 +12,7 @@ import pytest
 
 from service.db import connect
 from service.model import Format
-from service.parsing import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
+from service.parsing.parameters import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
 from service.settings import Settings
 from service.tokens import revoke_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serving

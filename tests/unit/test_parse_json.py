@@ -6,7 +6,8 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format
-from service.parsing import MAX_DEPTH, MAX_MEMBERS, parse_envelope, sniff
+from service.parsing import parse_envelope, sniff
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
 def members_of(body: bytes) -> dict[str, object]:
