@@ -4,6 +4,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ def _wait_for(pid_file: Path, process: subprocess.Popen[bytes]) -> None:
     """nginx writes the file when it listens."""
     while not (pid_file.exists() and pid_file.read_text().strip()):
         assert process.poll() is None, (pid_file.parent / "log").read_text()
+        time.sleep(0.01)
 
 
 @dataclass

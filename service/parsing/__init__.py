@@ -24,16 +24,8 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 
-__all__ = [
-    "MAX_BODY_BYTES",
-    "Envelope",
-    "parse_analyze",
-    "parse_envelope",
-    "parse_format",
-    "parse_query",
-    "parse_token",
-]
-__all__ += ["sniff", "valid_format"]
+__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_query"]
+__all__ += ["parse_token", "sniff", "valid_format"]
 
 _LEAD = re.compile(rb"(?:[ \t\r\n]+|\xef\xbb\xbf)*")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
@@ -57,12 +49,12 @@ class Envelope:
     ) -> None:
         self.written_in = written_in
         self._early = early
-        self._read_all = read_all
+        self._read_all = read_all or (lambda: early)
 
     @cached_property
     def members(self) -> Mapping[str, object]:
         """Every member by its name, unknown ones too: see `read_json` and `read_xml`. BadRequest as these."""
-        return self._early if self._read_all is None else self._read_all()
+        return self._read_all()
 
     def token(self) -> str | None:
         """The body's token, trimmed; None where there is none; BadRequest where it is no string."""
@@ -84,13 +76,16 @@ class Envelope:
 
 def sniff(body: bytes) -> Format | None:
     """The format that the first byte after blanks and byte-order marks tells; None for no format."""
-    return _FORMATS.get(_first(body)[1])
+    start = _start(body)
+    return _FORMATS.get(body[start : start + 1])
 
 
-def _first(body: bytes) -> tuple[int, bytes]:
+def _start(body: bytes) -> int:
+    """Where the document begins: behind blanks and byte-order marks."""
+    if body[:1] in _FORMATS:
+        return 0
     lead = _LEAD.match(body)
-    start = lead.end() if lead else 0
-    return start, body[start : start + 1]
+    return lead.end() if lead else 0
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -99,8 +94,8 @@ def parse_envelope(body: bytes) -> Envelope:
     It takes 1 ms at most, whatever the body holds: of XML with very much markup only the first `EARLY_BYTES` are read
     here, where its token has to stand then.
     """
-    start, first = _first(body)
-    written_in = _FORMATS.get(first)
+    start = _start(body)
+    written_in = _FORMATS.get(body[start : start + 1])
     if written_in is None:
         raise BadRequest("the body must be a JSON object, or an XML document with the root <xml>")
     if written_in is Format.JSON:

@@ -23,12 +23,14 @@ from service.parsing.parameters import (
 )
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_string = msgspec.json.Decoder(str).decode
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"  # a high one without a low one after it
     rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u[dD]...))",  # a low one without a high one before it
     re.DOTALL,
 )
+_BEGINS_NUMBER = frozenset(b"%d" % digit for digit in range(10)) | {b"-"}
 _OPENING = bytes.maketrans(b"[]{}", b"\1\0\1\0")
 _CLOSING = bytes.maketrans(b"[]{}", b"\0\1\0\1")
 _NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
@@ -42,10 +44,8 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
     parameter is not decoded.
     """
     document = body[start:]
-    try:
-        document.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
+    if not document.isascii():
+        _check_utf_8(document, start)
     # A body with so few colons has no more members, and one with so few brackets cannot be too deep.
     if document.count(b":") > MAX_MEMBERS:
         _check_member_count(document)
@@ -55,11 +55,19 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
     return {name: _value(raw) if name in PARAMETERS else raw for name, raw in members.items()}
 
 
+def _check_utf_8(document: bytes, start: int) -> None:
+    try:
+        document.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
+
+
 def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
     try:
-        with suppress(msgspec.DecodeError):
-            return _decode(document)
+        return _decode(document)
+    except (RecursionError, msgspec.DecodeError):
         document = _without_lone_surrogates(document)
+    try:
         return _decode(document)
     except RecursionError:
         raise too_deep() from None
@@ -121,8 +129,9 @@ class _Name:
 
 def _value(raw: msgspec.Raw) -> object:
     written = bytes(raw)
-    if written.startswith(b'"'):
-        return msgspec.json.decode(written)
-    if written == b"null":
-        return None
-    return Number(written.decode()) if written[0] in b"-0123456789" else NOT_TEXT
+    first = written[:1]
+    if first == b'"':
+        return _decode_string(written)
+    if first in _BEGINS_NUMBER:
+        return Number(written.decode())
+    return None if written == b"null" else NOT_TEXT

@@ -74,12 +74,13 @@ def parse_flag(name: str, value: object) -> bool:
 
 
 def _whole_number(value: object) -> int | None:
-    digits = value.strip(_BLANKS) if isinstance(value, str) else "" if value is None else "not digits"
-    significant = digits.lstrip("0") or "0"
+    if value is None:
+        return 0
+    digits = value.strip(_BLANKS).lstrip("0") or "0" if isinstance(value, str) else "no digits"
     # Measured before it is converted: Python's int() takes quadratic time.
-    if not (significant.isascii() and significant.isdigit() and len(significant) <= _MAX_DIGITS):
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
         return None
-    number = int(significant)
+    number = int(digits)
     return number if number <= MAX_INT else None
 
 

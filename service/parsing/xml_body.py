@@ -22,6 +22,8 @@ def is_costly(body: bytes) -> bool:
     An element or attribute costs 0.5 to 1 µs, an entity or a line 0.02 to 0.05; 64 KiB of elements cost 15 ms.
     The 256 members of the largest cheap body have 512 tags.
     """
+    if len(body) <= _MAX_CHEAP_MARKUP:
+        return False
     elements_and_attributes = body.count(b"<") + body.count(b"=")
     entities_and_lines = body.count(b"&") + body.count(b"\n") + body.count(b"\r")
     return elements_and_attributes + entities_and_lines // 25 > _MAX_CHEAP_MARKUP

@@ -89,7 +89,7 @@ def service(database: TestDatabase) -> Iterator[int]:
         yield port_of(served.url)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def idle_service() -> Iterator[int]:
     """One whose database does not answer: it is alive, and no more is needed."""
     with serve_process({"QUEUESTATS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}) as served:
