@@ -27,7 +27,7 @@ from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 __all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_query"]
 __all__ += ["parse_token", "sniff", "valid_format"]
 
-_LEAD = re.compile(rb"(?:[ \t\r\n]+|\xef\xbb\xbf)*")  # blanks and byte-order marks
+_LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")

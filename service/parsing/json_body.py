@@ -30,7 +30,6 @@ _LONE_SURROGATE = re.compile(
     rb"|[c-fC-F][0-9a-fA-F]{2}(?<!\\u[dD][89abAB]..\\u[dD]...))",  # a low one without a high one before it
     re.DOTALL,
 )
-_BEGINS_NUMBER = frozenset(b"%d" % digit for digit in range(10)) | {b"-"}
 _OPENING = bytes.maketrans(b"[]{}", b"\1\0\1\0")
 _CLOSING = bytes.maketrans(b"[]{}", b"\0\1\0\1")
 _NEITHER_BRACKET_NOR_QUOTE = bytes(set(range(256)) - set(b'[]{}"'))
@@ -132,6 +131,6 @@ def _value(raw: msgspec.Raw) -> object:
     first = written[:1]
     if first == b'"':
         return _decode_string(written)
-    if first in _BEGINS_NUMBER:
+    if first in b"-0123456789":
         return Number(written.decode())
     return None if written == b"null" else NOT_TEXT

@@ -333,6 +333,24 @@ async def test_no_request_is_lost_where_a_process_of_the_service_is_killed(
     assert set(statuses) == {200}
 
 
+@pytest.mark.parametrize(("action", "arrived"), [("stats", 2), ("hold", 1), ("purge", 1)])
+async def test_what_changes_the_queue_is_not_sent_a_second_time(
+    relay: Relay, connect: Any, action: str, arrived: int
+) -> None:
+    """Of two requests, one is sent first to a server that takes it and ends without an answer."""
+
+    async def take_and_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    asked = request(b'{"token":"x"}', path=STATS.replace("stats", action))
+    async with await asyncio.start_server(take_and_end, "127.0.0.1", 0) as broken:
+        with nginx_before(broken.sockets[0].getsockname()[1], relay.port, worker_processes="1") as nginx:
+            for _ in range(2):
+                await (await connect(nginx, asked)).response()
+    assert relay.count() == arrived
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """The folder of one for localhost, and of its key."""

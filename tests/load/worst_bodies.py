@@ -58,6 +58,8 @@ BODIES = {
     "JSON: lone surrogates and letters": string_of(rb"\ud800x"),
     "JSON: letters of two bytes": string_of("é".encode()),
     "JSON: blanks": b'{"x":0' + b" " * 65_000 + b"}",
+    "byte-order marks": b"\xef\xbb\xbf" * 21_840 + b"{}",
+    "blanks and byte-order marks": b" \xef\xbb\xbf" * 16_380 + b"{}",
     "XML: elements": element_of(b"<a/>"),
     "XML: elements with an end": element_of(b"<a></a>"),
     "XML: elements, 30 deep": element_of(b"<a>" * 30 + b"</a>" * 30),
