@@ -12,7 +12,7 @@ from service.model import Explanation, Format, StatsReport
 from service.rendering import as_json, as_xml
 
 MEDIA_TYPES: Final = {format: f"application/{format}; charset=utf-8" for format in Format}
-_SLICE_ROWS: Final = 1_000
+_SLICE_ROWS: Final = 500
 
 
 def render_report(report: StatsReport, format: Format) -> bytes:
@@ -20,7 +20,7 @@ def render_report(report: StatsReport, format: Format) -> bytes:
 
 
 def render_report_in_slices(report: StatsReport, format: Format) -> Iterator[bytes]:
-    """The same bytes, up to a thousand rows at a time (some 1 ms), so that other requests may run between."""
+    """The same bytes, up to 500 rows at a time (0.5 ms; 2 ms of ISPs never seen before), so that other requests may run between."""
     slices = (report.rows[start : start + _SLICE_ROWS] for start in range(0, len(report.rows), _SLICE_ROWS))
     return as_json.write_report(slices) if format is Format.JSON else as_xml.write_report(slices)
 

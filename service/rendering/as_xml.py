@@ -1,7 +1,8 @@
 """Responses as XML, written by lxml.
 
-A row has the same markup each time, so lxml writes that once, and then each row's texts. A tree of all rows takes five
-times as long, one element whose texts are exchanged for each row 2.5 times (0.32 ms in place of 0.13 for 100 rows).
+The markup of a row never changes, so lxml writes it once, with a place for each value; texts are written by lxml too. To
+write every row as an element takes longer. 100 rows take 0.09 ms this way, 0.29 with `etree.xmlfile` and one element
+whose texts are exchanged, 0.95 with a tree.
 """
 
 import re
@@ -46,14 +47,16 @@ def write_error(code: int, text: str) -> bytes:
     return _write("xml", [("error", code), ("error_text", text)])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16_384)
 def _write_text(text: str) -> bytes:
-    """As an element holds it, escaped. Names of ISPs come again and again."""
-    return _write("isp", text)[5:-6]
+    """As an element holds it, escaped. Names of ISPs come again and again; one that is new takes 3 µs."""
+    element = etree.Element("isp")
+    _set_text(element, text)
+    return etree.tostring(element, encoding="UTF-8")[len("<isp>") : -len("</isp>")]
 
 
 def _write(name: str, content: object) -> bytes:
-    return etree.tostring(_element(name, content), encoding="utf-8")
+    return etree.tostring(_element(name, content), encoding="UTF-8")
 
 
 def _element(name: str, content: object) -> etree._Element:
@@ -61,13 +64,16 @@ def _element(name: str, content: object) -> etree._Element:
     element = etree.Element(name)
     if isinstance(content, Iterable) and not isinstance(content, str):
         element.extend([_element(*each) for each in content])
-        return element
-    text = str(content)
+    else:
+        _set_text(element, str(content))
+    return element
+
+
+def _set_text(element: etree._Element, text: str) -> None:
     try:
         element.text = text
     except ValueError:
         element.text = _NOT_IN_XML.sub("\ufffd", text)
-    return element
 
 
 _END = write_error(0, SUCCESS).removeprefix(b"<xml>")
