@@ -20,7 +20,10 @@ def render_report(report: StatsReport, format: Format) -> bytes:
 
 
 def render_report_in_slices(report: StatsReport, format: Format) -> Iterator[bytes]:
-    """The same bytes, up to 500 rows at a time (0.5 ms; 2 ms of ISPs never seen before), so that other requests may run between."""
+    """The same bytes, 500 rows at a time at most, so that other requests may run between.
+
+    500 rows take 0.5 ms; 2 ms in XML where each has an ISP that was never rendered before.
+    """
     slices = (report.rows[start : start + _SLICE_ROWS] for start in range(0, len(report.rows), _SLICE_ROWS))
     return as_json.write_report(slices) if format is Format.JSON else as_xml.write_report(slices)
 
