@@ -79,9 +79,8 @@ def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
 
 def _without_lone_surrogates(document: bytes) -> bytes:
     """NUL in their place: a parameter may hold neither, anything else may, and msgspec takes no lone surrogate."""
-    if not _LONE_SURROGATE.search(document):
-        return document
-    return _LONE_SURROGATE.sub(rb"\\u0000", document.replace(rb"\\", rb"\u005c"))
+    repaired, count = _LONE_SURROGATE.subn(rb"\\u0000", document.replace(rb"\\", rb"\u005c"))
+    return repaired if count else document
 
 
 def _check_depth(document: bytes) -> None:

@@ -56,6 +56,8 @@ BODIES = {
     "JSON: pairs of surrogates": string_of(rb"\ud83e\udd8a"),
     "JSON: lone surrogates": string_of(rb"\ud800"),
     "JSON: lone surrogates and letters": string_of(rb"\ud800x"),
+    "JSON: lone surrogates and escapes": string_of(rb"\ud800\n"),
+    "JSON: strings of a lone surrogate": array_of(rb'"\ud800"'),
     "JSON: letters of two bytes": string_of("é".encode()),
     "JSON: blanks": b'{"x":0' + b" " * 65_000 + b"}",
     "byte-order marks": b"\xef\xbb\xbf" * 21_840 + b"{}",

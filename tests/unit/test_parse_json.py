@@ -5,8 +5,8 @@ import json
 import pytest
 
 from service.errors import BadRequest
-from service.model import Format
-from service.parsing import parse_envelope, sniff
+from service.model import Format, Grouping
+from service.parsing import parse_envelope, parse_query, sniff
 from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
@@ -94,6 +94,20 @@ def test_an_escaped_name_is_the_name() -> None:
 def test_an_unknown_member_may_hold_anything(value: str) -> None:
     body = f'{{"extra":{value},"id":119,"\\ud800":{value[:9] if value[0] == "9" else 1}}}'
     assert members_of(body.encode())["id"] == "119"
+
+
+@pytest.mark.parametrize("text", [r"\\ud800", r"\\\\ud800\ud83e\udd8a", r"\ud83e\udd8a", r"\\u005cud800"])
+def test_a_lone_surrogate_elsewhere_changes_no_value(text: str) -> None:
+    body = f'{{"isp":"{text}","x":"\\udd8a","y":"\\\\ud83e\\udd8a"}}'
+    assert members_of(body.encode())["isp"] == json.loads(f'"{text}"')
+
+
+@pytest.mark.parametrize(
+    "text", [r"\\ud800\udc00", r"\\\ud800", r"\ud800\\udc00", r"\udc00\ud800", r"\ud800\ud800\udc00"]
+)
+def test_a_lone_surrogate_is_recognised_behind_backslashes_and_beside_others(text: str) -> None:
+    with pytest.raises(BadRequest, match="isp must be a string"):
+        parse_query(parse_envelope(f'{{"id":1,"isp":"{text}"}}'.encode()), Grouping.TOTAL)
 
 
 @pytest.mark.parametrize(
