@@ -91,8 +91,8 @@ def _start(body: bytes) -> int:
 def parse_envelope(body: bytes) -> Envelope:
     """Reads a body of at most `MAX_BODY_BYTES`; BadRequest for whatever can't be read.
 
-    It takes 1 ms at most, whatever the body holds: of XML with very much markup only the first `EARLY_BYTES` are read
-    here, where its token has to stand then.
+    It takes about 1 ms at most, whatever the body holds (tests/load/worst_bodies.py). Of XML with very much markup only
+    the first `EARLY_BYTES` are read here, where its token has to stand then.
     """
     start = _start(body)
     written_in = _FORMATS.get(body[start : start + 1])
