@@ -62,11 +62,7 @@ class StatsRow(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class StatsReport:
-    """The rows of one answer, from one snapshot, in ascending order of their keys; may be empty.
-
-    `lag_seconds`: from a replica; what was committed that long before the snapshot is in it. None: the snapshot is the
-    primary's own, and holds everything.
-    """
+    """The rows of one answer, from one snapshot, in ascending order of their keys; may be empty."""
 
     rows: Sequence[StatsRow]
     lag_seconds: float | None = None

@@ -31,7 +31,7 @@ def _write_rows(rows: Sequence[StatsRow]) -> bytes:
 def write_explanation(explanation: Explanation) -> bytes:
     data = {
         "parameters": explanation.given_parameters(),
-        "plan": "\n".join(explanation.plan),
+        "plan": explanation.plan,
         "sql": explanation.sql,
         "statement": explanation.statement,
         "warnings": explanation.warnings,
