@@ -29,9 +29,6 @@ LINGER_SECONDS = 1.0
 # A path and query, or a body, that hold such a long request id may hold it as a token.
 SHORTEST_TOKEN = 16
 
-# What uvloop says of a connection that was closed before a write.
-CLOSED = "the handler is closed"
-
 _SLASHES = re.compile("/{2,}")
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 _OUR_TOKEN = re.compile("qs_", re.IGNORECASE)
@@ -153,13 +150,7 @@ class RequestId:
                 message["headers"].append((b"x-request-id", request_id.encode()))
                 if self._open_requests.is_draining:
                     message["headers"].append((b"connection", b"close"))
-            try:
-                await send(message)
-            except RuntimeError as error:
-                # uvicorn tells only the newest request of a connection that its client has gone.
-                if CLOSED not in str(error):
-                    raise
-                raise ClientDisconnect() from None
+            await send(message)
 
         await self.app(scope, receive, send_with_id)
         if logger.isEnabledFor(logging.DEBUG):

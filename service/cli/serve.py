@@ -85,9 +85,11 @@ def handles(listener: socket.socket) -> list[socket.socket]:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """What uvicorn is told: all of it is documented there."""
+    from service.cli.joined_writes import JoinedWrites
+
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": JoinedWrites,
         "ws": "none",
         "backlog": BACKLOG,
         "log_config": None,
