@@ -1,8 +1,8 @@
 """A response's head and body in one write.
 
-uvicorn writes them one after the other: two system calls and two packets, and the client wakes up twice, a fifth of the
-processor time of a request (243 us in place of 313, 32 connections). Its `http` option takes any protocol, so this stands between the loop and uvicorn's own, and knows of both
-only what asyncio documents of a protocol and a transport.
+uvicorn makes two: two system calls and two packets, and the client wakes up twice, a fifth of the processor time of a
+request (313 us and 243, at 32 connections). Its `http` option takes any protocol. This one stands between the event
+loop and uvicorn's own, and knows of both only what asyncio documents of a protocol and a transport.
 """
 
 import asyncio
