@@ -51,7 +51,11 @@ def serve(settings: Settings, dump_config: bool) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket to serve on, bound before anything else is begun. Raises CommandError where it is taken."""
+    """The socket to serve on, bound before anything else is begun.
+
+    Raises CommandError where it is taken, or where the certificate and its key cannot be used.
+    """
+    check_tls(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
@@ -116,7 +120,6 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     from service.logs import announce, configure_logging
     from service.settings import as_environment
 
-    check_tls(settings)
     configure_logging(settings.log_level)
     if announcement:
         announce(announcement)

@@ -1,6 +1,7 @@
 """A database that is not there yet, goes away, comes back, or hangs; and what the log tells of all that."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -92,6 +93,18 @@ async def test_serving_starts_without_its_database_and_recovers_whenever_it_come
             assert codes(await answers(client, token)) == {200}
     assert "Traceback" not in served.log
     assert "fault" not in served.log
+
+
+@pytest.mark.slow
+async def test_an_outage_is_told_in_a_few_lines_however_many_ask() -> None:
+    with serve_process({f"{PREFIX}DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}) as served:
+        async with client_of(served.url) as client:
+            for _ in range(40):
+                assert codes(await answers(client, "some")) == {503}
+    told = [line for line in served.log.splitlines() if " WARNING " in line]
+    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in told)
+    # A line is written anew every ten seconds, and there are few different ones.
+    assert len(told) < 40
 
 
 class Line:
