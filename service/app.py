@@ -1,68 +1,127 @@
-"""The composition root: routes, what stands before them, and what is opened and closed with the application."""
+"""The composition root: routes, middleware, exception handlers, and what is opened and closed with the application."""
 
 import asyncio
 import gc
 import logging
 import multiprocessing
-import re
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from starlette.requests import ClientDisconnect
-from starlette.routing import Router
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Route
+from starlette.types import Lifespan
 
-from service import api
-from service.auth import Tokens
+from service import endpoints
+from service.auth import FailedTokens, Tokens
 from service.counters.folding import fold_forever
 from service.db import Database, load_statements
-from service.errors import InternalError, MethodNotAllowed, ServiceError, Unavailable, UnknownMethod
-from service.exchange import Answer, Exchange
-from service.logs import configure_logging, describe
-from service.origin import request_ids
+from service.errors import ServiceError
+from service.logs import configure_logging
+from service.middleware import PathSpelling, ReadBody, RequestId
+from service.open_requests import OpenRequests
+from service.readiness import Readiness
+from service.reports import Unsent
+from service.requests import Endpoint
 from service.settings import Settings, load_settings
 from service.stats import Statistics
 
 logger = logging.getLogger(__name__)
 
+LONGEST_DRAIN_SECONDS = 2.0
 QUEUE = "/api/v1.1/admin/senders/queue"
 
-Handler = Callable[[api.Service, Exchange], Awaitable[Answer]]
+ROUTES = [
+    Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
+    Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
+    Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
+    Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),
+]
+EXCEPTION_HANDLERS = {
+    ServiceError: endpoints.respond_error,
+    HTTPException: endpoints.respond_unrouted,
+    Exception: endpoints.respond_fault,
+}
 
-_SLASHES = re.compile("/{2,}")
 
-
-def create_app(settings: Settings) -> ASGIApp:
+def create_app(settings: Settings) -> Starlette:
     """The ASGI application. It opens without its database, and closes its connections at the end."""
+    # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
+    names = ("serve", "tokens", "fold", "explain", "ready")
+    databases = {name: _database(settings, name) for name in names}
+    open_requests = OpenRequests(settings.request_time_limit_ms)
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[
+            Middleware(ReadBody, open_requests=open_requests),
+            Middleware(RequestId, open_requests=open_requests),
+            Middleware(PathSpelling),
+        ],
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=_lifespan(settings, databases, open_requests),
+    )
+    app.state.open_requests = open_requests
+    app.state.service = endpoints.Service(
+        settings,
+        Statistics(databases["serve"], settings),
+        Tokens(databases["tokens"]),
+        FailedTokens(),
+        databases["explain"],
+        Readiness(databases["ready"]),
+        Unsent(settings.unsent_limit_bytes, settings.send_timeout_ms),
+    )
+    return app
+
+
+def _database(settings: Settings, purpose: str) -> Database:
     assert settings.database_url is not None
-    database = Database.from_settings(settings, settings.database_url, settings.pool_size, "serve")
-    # Tokens have a connection of their own: slow reports can't shut everybody out.
-    for_tokens = Database.from_settings(settings, settings.database_url, 1, "tokens")
-    for_folding = Database.from_settings(settings, settings.database_url, 1, "fold")
+    size = settings.pool_size if purpose == "serve" else 1
+    return Database.from_settings(settings, settings.database_url, size, purpose)
 
+
+def _lifespan(
+    settings: Settings, databases: Mapping[str, Database], open_requests: OpenRequests
+) -> Lifespan[Starlette]:
     @asynccontextmanager
-    async def lifespan(app: object) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         _end_with_supervisor()
-        async with database, for_tokens, for_folding:
-            running = [asyncio.create_task(fold_forever(for_folding))]
+        async with AsyncExitStack() as stack:
+            for each in databases.values():
+                await stack.enter_async_context(each)
+            fold = asyncio.create_task(fold_forever(databases["fold"]))
             try:
-                yield
+                with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):
+                    yield
             finally:
-                for task in running:
-                    task.cancel()
-                await asyncio.wait(running)
+                fold.cancel()
+                await asyncio.wait([fold])
 
-    service = api.Service(settings, database, Statistics(database, settings), Tokens(for_tokens))
-    endpoints = {
-        f"{QUEUE}/stats": Endpoint(api.stats, "POST"),
-        f"{QUEUE}/explain": Endpoint(api.explain, "POST"),
-        "/healthz": Endpoint(api.health, "GET", "HEAD"),
-        "/readyz": Endpoint(api.ready, "GET", "HEAD"),
-    }
-    return FrontDoor(endpoints, lifespan, service)
+    return lifespan
+
+
+@contextmanager
+def _drained_before_sigterm(open_requests: OpenRequests, shutdown_timeout_ms: int) -> Iterator[None]:
+    """Meanwhile SIGTERM stops the accepting of connections, and reaches the server only after a drain."""
+    # uvicorn's, a method of its server; other servers go on accepting, which loses some of what comes last.
+    end: Any = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+    drains: list[asyncio.Task[None]] = []
+
+    def begin() -> None:
+        if not drains:
+            for listening in getattr(getattr(end, "__self__", None), "servers", ()):
+                listening.close()
+            longest_seconds = min(LONGEST_DRAIN_SECONDS, shutdown_timeout_ms / 2000)
+            drains.append(loop.create_task(open_requests.drain(longest_seconds, lambda: end(signal.SIGTERM, None))))
+
+    signal.signal(signal.SIGTERM, lambda number, frame: loop.call_soon_threadsafe(begin))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, end)
 
 
 def _end_with_supervisor() -> None:
@@ -80,7 +139,7 @@ def _end_with_supervisor() -> None:
     loop.add_reader(supervisor.sentinel, end)
 
 
-def create_app_from_environment() -> ASGIApp:
+def create_app_from_environment() -> Starlette:
     """What a worker process calls: its settings come through the environment."""
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -91,78 +150,3 @@ def create_app_from_environment() -> ASGIApp:
     gc.collect()
     gc.freeze()
     return app
-
-
-class Endpoint:
-    """What answers at a path, and to which methods."""
-
-    def __init__(self, handle: Handler, *methods: str) -> None:
-        self.name = handle.__name__
-        self.handle = handle
-        self.methods = methods
-
-
-class FrontDoor:
-    """Every request passes here: its path gets its one spelling, it gets an id, and every exception becomes an answer.
-
-    It stands in the place of Starlette's own middleware, which would catch exceptions twice more on the way. No path
-    has a parameter, so a look-up finds the endpoint: Starlette's router, which tries one pattern after the other, is
-    left with the server's start and end.
-    """
-
-    def __init__(self, endpoints: Mapping[str, Endpoint], lifespan: Lifespan[Any], service: api.Service) -> None:
-        self._start_and_end = Router(lifespan=lifespan)
-        self._endpoints = endpoints
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._start_and_end(scope, receive, send)
-            return
-        began = time.perf_counter()
-        # Clients write the path with and without its last slash, and some double a slash: never a redirect.
-        path = scope["path"]
-        path = scope["path"] = (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"
-        endpoint = self._endpoints.get(path)
-        exchange = Exchange(scope, receive, self._service.settings.body_timeout_ms)
-        request_id = exchange.id()
-        # For the log lines of whatever is done for it; the server gives each request a task of its own.
-        request_ids.set((request_id,))
-        status = 0
-        try:
-            answer = await self._answer(endpoint, exchange, request_id, scope["method"])
-            status = answer.status
-            await answer.send(scope, send, request_id)
-        except ClientDisconnect:
-            # Nobody is there any more.
-            pass
-        if logger.isEnabledFor(logging.DEBUG):
-            duration_ms = (time.perf_counter() - began) * 1000
-            logger.debug(
-                "request id=%s to=%s status=%s duration_ms=%.1f", request_id, _to(endpoint), status, duration_ms
-            )
-
-    async def _answer(self, endpoint: Endpoint | None, exchange: Exchange, request_id: str, method: str) -> Answer:
-        failed: ServiceError
-        try:
-            if endpoint is None:
-                raise UnknownMethod()
-            if method not in endpoint.methods:
-                raise MethodNotAllowed(", ".join(endpoint.methods))
-            return await endpoint.handle(self._service, exchange)
-        except ClientDisconnect:
-            raise
-        except ServiceError as error:
-            failed = error
-        except asyncio.CancelledError:
-            # The service ends, and its time for open requests is up.
-            failed = Unavailable()
-        except Exception as error:  # noqa: BLE001 whatever it is, the client gets an answer and the log has it
-            logger.error("fault request=%s to=%s error=%s", request_id, _to(endpoint), describe(error))
-            failed = InternalError(f", request {request_id}")
-        return await api.respond_error(self._service, exchange, failed)
-
-
-def _to(endpoint: Endpoint | None) -> str:
-    """Which endpoint, for the log. A path may hold anything, a token too, so an unknown one is not told."""
-    return endpoint.name if endpoint is not None else "unknown"

@@ -1,4 +1,4 @@
-"""API tokens: made and revoked with a few statements, looked up in memory.
+"""API tokens: created, listed and revoked by their owner; checked in memory while the service runs.
 
 A process keeps the hashes of all tokens in force, as of a moment that is never more than `MAX_AGE_SECONDS` ago: a
 revoked token is refused everywhere within a second. A token that is not among them is looked up in the database once
@@ -8,13 +8,19 @@ same few queries a second whether ten or ten thousand are tried.
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
-from service.db import Database, statement
-from service.errors import Forbidden, Unauthorized
+from service.db import Database, connect, statement
+from service.errors import CommandError, Forbidden, Unauthorized
 from service.model import Scope
+
+logger = logging.getLogger(__name__)
 
 MAX_AGE_SECONDS = 0.8
 # Under steady load the next look-up starts at this age, in the background: nobody waits for it.
@@ -22,6 +28,15 @@ REFRESH_AGE_SECONDS = 0.4
 # Look-ups begin at least this far apart, whoever asks.
 LOOK_UP_PAUSE_SECONDS = 0.02
 
+# An address that sends so many wrong tokens within a minute waits for each further refusal.
+FREE_FAILURES = 100
+FAILURE_WINDOW_SECONDS = 60.0
+FAILURE_DELAY_SECONDS = 0.5
+ADDRESSES_KEPT = 10_000
+# Refusals that wait at once; beyond that they come undelayed, as each one that waits takes memory.
+DELAYED_AT_ONCE = 1000
+
+MAX_NAME_CHARACTERS = 100
 # Told apart at a glance from any other secret.
 SECRET_PREFIX = "qs_"  # noqa: S105 - of every token, so no secret itself
 
@@ -99,3 +114,66 @@ class Tokens:
         rows = await self._database.fetch(statement("tokens/valid"))
         self._tokens = {row["hash"]: (row["name"], frozenset(row["scopes"])) for row in rows}
         self._as_of = began
+
+
+class FailedTokens:
+    """Slows down addresses that try tokens. Nobody is locked out: a valid token never waits."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = -float("inf")
+        self._failures: Counter[str] = Counter()
+        self._delayed = 0
+
+    async def slow_down(self, address: str) -> None:
+        """Counts a wrong token of this address, and waits where there were many."""
+        if self._clock() - self._since > FAILURE_WINDOW_SECONDS or len(self._failures) > ADDRESSES_KEPT:
+            self._since = self._clock()
+            self._failures.clear()
+        self._failures[address] += 1
+        logger.warning("wrong token address=%s", address)
+        if self._failures[address] <= FREE_FAILURES or self._delayed >= DELAYED_AT_ONCE:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(FAILURE_DELAY_SECONDS)
+        finally:
+            self._delayed -= 1
+
+
+async def create_token(
+    owner_url: str, name: str, scopes: Sequence[Scope] = (Scope.STATS,), *, replace: bool = False
+) -> str:
+    """The secret of a new token, which is stored nowhere.
+
+    Raises CommandError where the name is no name, or in force already and not to be replaced.
+    """
+    if not _is_name(name):
+        raise CommandError(f"A token's name has 1 to {MAX_NAME_CHARACTERS} printable characters.")
+    secret = new_secret()
+    if not await _run(
+        owner_url, "tokens/create", name=name, hash=token_hash(secret), scopes=list(scopes), replace=replace
+    ):
+        raise CommandError(f"There is a token named {name} already; revoke it first.")
+    return secret
+
+
+async def list_tokens(owner_url: str) -> list[dict[str, str | list[str] | datetime | None]]:
+    """Every token, oldest first: `name`, `scopes`, `created_at`, `revoked_at` (None while in force)."""
+    return [dict(row) for row in await _run(owner_url, "tokens/list")]
+
+
+async def revoke_token(owner_url: str, name: str) -> None:
+    """Raises CommandError where no such token is in force."""
+    if not _is_name(name) or not await _run(owner_url, "tokens/revoke", name=name):
+        raise CommandError(f"There is no token named {name} in force.")
+
+
+def _is_name(name: str) -> bool:
+    return bool(name.strip()) and name.isprintable() and len(name) <= MAX_NAME_CHARACTERS
+
+
+async def _run(owner_url: str, statement_name: str, **parameters: Any) -> Any:
+    asked = statement(statement_name)
+    async with connect(owner_url) as connection:
+        return await connection.fetch(asked.sql, *asked.bind(parameters))

@@ -2,6 +2,7 @@
 
 ServiceError          answered over HTTP: a number and one sentence
 ├── BadRequest        400  the body or a parameter
+│   └── LateBody      400  the body did not come in time
 ├── Unauthorized      401  no token, or not a valid one
 ├── Forbidden         403  a valid token that lacks the right
 ├── UnknownMethod     404  no such path
@@ -23,6 +24,8 @@ class ServiceError(Exception):
 
     code: ClassVar[int]
     begins: ClassVar[str]
+    is_refusal: ClassVar[bool] = False
+    """Whether an operator is told: the service could not, or would not, do what may have been right."""
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str = "") -> None:
@@ -33,6 +36,10 @@ class ServiceError(Exception):
 class BadRequest(ServiceError):
     code = 400
     begins = "Incorrect request: "
+
+
+class LateBody(BadRequest):
+    is_refusal = True
 
 
 class Unauthorized(ServiceError):
@@ -63,6 +70,7 @@ class MethodNotAllowed(ServiceError):
 class TooLarge(ServiceError):
     code = 413
     begins = "Request too large"
+    is_refusal = True
 
 
 class InternalError(ServiceError):
@@ -73,12 +81,14 @@ class InternalError(ServiceError):
 class Unavailable(ServiceError):
     code = 503
     begins = "Service unavailable"
+    is_refusal = True
     headers = MappingProxyType({"Retry-After": "1"})
 
 
 class TimedOut(ServiceError):
     code = 504
     begins = "Timed out"
+    is_refusal = True
 
 
 class CommandError(Exception):

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+SUCCESS: Final = "Successful operation"
+"""The text of a response without an error."""
 
 
 class Format(StrEnum):
@@ -62,6 +65,7 @@ class StatsReport:
     """The rows of one response, from one snapshot, in ascending order of their keys; may be empty."""
 
     rows: Sequence[StatsRow]
+    lag_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +80,7 @@ class Explanation:
     parameters: dict[str, Any]
     plan: Any
     warnings: Sequence[str] = ()
+
+    def given_parameters(self) -> dict[str, Any]:
+        """Those that are not NULL."""
+        return {name: value for name, value in self.parameters.items() if value is not None}

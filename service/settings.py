@@ -18,6 +18,7 @@ from service.errors import CommandError
 from service.model import Grouping
 
 PREFIX = "QUEUESTATS_"
+LOCAL = "127.0.0.1"
 # Several hosts may stand there, a name or a bracketed address each, with or without a port.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
 _DATABASE_URL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?#]|$)")
@@ -70,42 +71,66 @@ class Settings:
     database_url: str | None = _setting("the database, as the service's role", _database_url, default=None)
     admin_database_url: str | None = _setting("the same database, as its owner", _database_url, default=None)
     data_dir: Path = _setting("where the embedded database lives", Path, default_factory=_default_data_dir)
-    workers: int = _setting("processes that serve", _number(1, 256), default=1)
-    host: str = _setting("address to listen on", str, default="127.0.0.1")
+    host: str = _setting("address to listen on; one that others reach needs TLS, here or in front", str, default=LOCAL)
     port: int = _setting("port to listen on; 0 takes a free one", _number(0, 65535), default=8080)
+    workers: int = _setting("processes that serve; one for each core", _number(1, 256), default=1)
+    tls_certificate: Path | None = _setting(
+        "certificate with its chain (PEM), where no proxy ends TLS", Path, default=None
+    )
+    tls_key: Path | None = _setting("private key of that certificate (PEM)", Path, default=None)
     default_group: Grouping = _setting("`group` where a request has none", _grouping, default=Grouping.TOTAL)
-    error_http_status: str = _setting("HTTP status of errors", _one_of("match", "200"), default="match")
-    pool_size: int = _setting("database connections of a process", _number(2, 1000), default=4)
-    batch_questions: int = _setting(
-        "most questions in one statement; 1 is no batching", _number(1, 10_000), default=200
+    error_http_status: str = _setting(
+        "`200` for clients that read errors from the body alone", _one_of("match", "200"), default="match"
     )
-    waiting_requests: int = _setting("requests that may wait for the database", _number(1, 1_000_000), default=2000)
-    wait_limit_ms: int = _setting("longest wait for a turn at the database", _number(1, 600_000), default=5000)
-    connect_timeout_ms: int = _setting("longest wait for a database connection", _number(10, 600_000), default=2000)
-    sql_time_limit_ms: int = _setting("longest run of a question to the database", _number(10, 600_000), default=10_000)
-    slow_statement_ms: int = _setting("a statement that ran so long is logged", _number(0, 600_000), default=500)
+    pool_size: int = _setting(
+        "database connections of a process; more where long listings wait for each other", _number(2, 1000), default=4
+    )
+    batch_queries: int = _setting(
+        "most queries in one statement; 1 to see what sharing statements gains", _number(1, 10_000), default=200
+    )
+    waiting_requests: int = _setting(
+        "requests that may wait for the database; more where that many clients ask at once",
+        _number(1, 1_000_000),
+        default=2000,
+    )
+    request_time_limit_ms: int = _setting(
+        "longest time for a request, its body, waiting and the database together; below the clients' own limit",
+        _number(10, 600_000),
+        default=10_000,
+    )
+    connect_timeout_ms: int = _setting(
+        "longest wait for a database connection; more where the database is far away",
+        _number(10, 600_000),
+        default=2000,
+    )
+    slow_statement_ms: int = _setting(
+        "a statement that ran so long is logged; less while you look for what is slow", _number(0, 600_000), default=500
+    )
     prepared_statements: str = _setting(
-        "off: no statement is kept by the server, as a pooler may want it", _one_of("on", "off"), default="on"
-    )
-    body_timeout_ms: int = _setting("longest wait for a request's body", _number(10, 600_000), default=10_000)
-    header_limit_bytes: int = _setting("a request's first line and headers", _number(1024, 1 << 20), default=16_384)
-    header_count_limit: int = _setting("a request's headers", _number(10, 10_000), default=100)
-    header_timeout_ms: int = _setting(
-        "longest wait for a request's first line and headers, from the first byte", _number(10, 600_000), default=10_000
+        "`off` behind a PgBouncer before 1.21 in transaction mode", _one_of("on", "off"), default="on"
     )
     keep_alive_timeout_ms: int = _setting(
-        "longest wait for the next request on a connection", _number(10, 3_600_000), default=75_000
+        "longest wait for the next request on a connection; longer than a proxy in front keeps it",
+        _number(1000, 3_600_000),
+        default=75_000,
     )
     send_timeout_ms: int = _setting(
-        "longest wait for a client that does not read its answer", _number(10, 600_000), default=30_000
+        "longest wait for a client that does not read its answer; more over slow lines",
+        _number(10, 600_000),
+        default=30_000,
     )
-    connection_limit: int = _setting("open connections of a process", _number(1, 1_000_000), default=900)
-    pipeline_limit: int = _setting(
-        "requests that wait for another one's answer on a connection", _number(0, 10_000), default=100
+    unsent_limit_bytes: int = _setting(
+        "large reports that a process holds for clients to read; less where memory is short",
+        _number(1 << 20, 1 << 40),
+        default=128 << 20,
     )
-    shutdown_timeout_ms: int = _setting("longest wait for open requests at the end", _number(0, 600_000), default=3000)
+    shutdown_timeout_ms: int = _setting(
+        "longest wait for open requests at the end; below the supervisor's own limit", _number(0, 600_000), default=3000
+    )
     log_level: str = _setting(
-        "least level that is logged", _one_of("debug", "info", "warning", "error"), default="info"
+        "least level that is logged; `debug` has a line for each request",
+        _one_of("debug", "info", "warning", "error"),
+        default="info",
     )
 
     @property

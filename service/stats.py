@@ -1,12 +1,12 @@
 """The use case: a question about a queue, and its report. Requests that wait together share one statement."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from service.batch import Answered, Batcher, Limits
+from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, Statement, statement
 from service.model import Grouping, StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
@@ -112,29 +112,30 @@ class Statistics:
     def __init__(self, database: Database, settings: Settings) -> None:
         reader = CounterReader(database)
         totals = min(TOTAL_BATCHES, settings.pool_size - 1)
-        self._totals = _batcher(reader, settings, rounds=totals)
-        self._listings = _batcher(reader, settings, rounds=settings.pool_size - totals)
+        self._totals = _coalescer(reader, settings, batches=totals)
+        self._listings = _coalescer(reader, settings, batches=settings.pool_size - totals)
 
-    async def ask(self, query: StatsQuery, is_gone: Callable[[], bool] = lambda: False) -> Answered[StatsReport]:
+    async def ask(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
 
         Grouping `total` gives exactly one row, the others one per key that has messages. Raises Unavailable, also
         where too many wait, or TimedOut.
         """
         wanted = counter_read(query)
-        batcher = self._totals if wanted.name == "total" else self._listings
-        answered = await batcher.ask(wanted, is_gone)
-        return Answered(report(query, answered.answer), answered.wait_seconds, answered.round_seconds)
+        coalescer = self._totals if wanted.name == "total" else self._listings
+        outcome = await coalescer.ask(wanted)
+        return Outcome(report(query, outcome.result), outcome.wait_seconds, outcome.batch_seconds)
 
 
-def _batcher(reader: CounterReader, settings: Settings, rounds: int) -> Batcher[CounterRead, list[StatsRow]]:
+def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coalescer[CounterRead, list[StatsRow]]:
     limits = Limits(
-        rounds=rounds,
-        questions=settings.batch_questions,
-        waiting=settings.waiting_requests,
-        wait_seconds=settings.wait_limit_ms / 1000,
+        batches=batches,
+        queries=settings.batch_queries,
+        waiters=settings.waiting_requests,
+        # One that has waited for half of its time would hardly be answered in the other half.
+        wait_seconds=settings.request_time_limit_ms / 2000,
     )
-    return Batcher(reader.read, limits, is_large=lambda rows: len(rows) > SLICE_ROWS)
+    return Coalescer(reader.read, limits, is_large=lambda rows: len(rows) > SLICE_ROWS)
 
 
 async def ask(database: Database, query: StatsQuery) -> StatsReport:

@@ -7,8 +7,8 @@ from starlette.routing import Route
 
 from service.bench.questions import STATS_PATH
 from service.model import Format, Grouping, StatsReport, StatsRow
-from service.parse import parse_envelope, parse_query
-from service.render import MEDIA_TYPES, render_report
+from service.parsing import parse_envelope, parse_query
+from service.rendering import MEDIA_TYPES, render_report
 
 _ROW = StatsRow(account_id=0, campaign_id=0, hold=80, isp="", new=110, proc=110, retry=40, total=340)
 CONSTANT = render_report(StatsReport([_ROW]), Format.JSON)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from service.auth import create_token
 from service.bench import load, wrk
 from service.bench.circumstances import circumstances
 from service.bench.load import Answer, Target
@@ -19,7 +20,6 @@ from service.resources import sql_path
 from service.seed import SeedPlan, default_senders, seed
 from service.seed.plan import Profile
 from service.settings import Settings
-from service.tokens import create_token
 
 # Before anything counts, each is asked so often: connections are made, statements prepared, answers checked.
 WARM_UP_REQUESTS = 100

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from service.model import Format, StatsReport, StatsRow
-from service.render import render_report, render_report_in_pieces
+from service.rendering import render_report, render_report_in_slices
 
 ROUNDS = 15
 
@@ -18,7 +18,7 @@ def measure_rendering(rows: int) -> list[dict[str, Any]]:
     longest: dict[Format, list[float]] = {each: [] for each in Format}
     for _ in range(ROUNDS):
         for format in Format:
-            stretches = _stretches(render_report_in_pieces(report, format))
+            stretches = _stretches(render_report_in_slices(report, format))
             whole[format].append(sum(stretches))
             longest[format].append(max(stretches))
     return [

@@ -33,7 +33,7 @@ NAIVE, POSTGRAPHILE = "FastAPI and a scan", "PostGraphile"
 SERVICE_BIGGEST, NAIVE_BIGGEST = "service, biggest sender", "FastAPI and a scan, biggest sender"
 
 # The setting that holds how many questions go into one round to the database.
-BATCH_SETTING = "batch_questions"
+BATCH_SETTING = "batch_queries"
 
 # Longer than any run: what writes meanwhile is ended with it.
 A_DAY_SECONDS = 86_400

@@ -36,7 +36,7 @@ def demo(settings: Settings, messages: int) -> None:
         click.echo(f"Starting PostgreSQL in {own.data_dir} ...")
         with open_database(own) as opened:
             token, sender = run(_prepare(opened, messages))
-            click.echo(_welcome(address(listener), token, sender))
+            click.echo(_welcome(address(listener, opened), token, sender))
             run_server(opened, listener)
 
 
@@ -51,10 +51,10 @@ def _for_a_demo(settings: Settings) -> Settings:
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
+    from service.auth import create_token
     from service.db import connect, statement
     from service.schema import migrate
     from service.seed import Profile, SeedPlan, default_senders
-    from service.tokens import create_token
 
     click.echo("Migrating ...")
     await migrate(owner_url(settings), service_url(settings))

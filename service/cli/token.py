@@ -36,7 +36,7 @@ def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool
     \b
     Example: queuestats token create dashboard --json
     """
-    from service.tokens import create_token
+    from service.auth import create_token
 
     with open_database(settings) as opened:
         secret = run(create_token(owner_url(opened), name, [Scope(each) for each in scopes]))
@@ -56,8 +56,8 @@ def list_(settings: Settings, as_json: bool) -> None:
     \b
     Example: queuestats token list
     """
+    from service.auth import list_tokens
     from service.cli.table import print_table
-    from service.tokens import list_tokens
 
     with open_database(settings) as opened:
         tokens = run(list_tokens(owner_url(opened)))
@@ -73,7 +73,7 @@ def revoke(settings: Settings, name: str) -> None:
     \b
     Example: queuestats token revoke dashboard
     """
-    from service.tokens import revoke_token
+    from service.auth import revoke_token
 
     with open_database(settings) as opened:
         run(revoke_token(owner_url(opened), name))

@@ -73,7 +73,7 @@ class Database:
             url,
             pool_size=pool_size,
             connect_timeout_ms=settings.connect_timeout_ms,
-            sql_time_limit_ms=settings.sql_time_limit_ms,
+            sql_time_limit_ms=settings.request_time_limit_ms,
             slow_statement_ms=settings.slow_statement_ms,
             prepared_statements=settings.has_prepared_statements,
             purpose=purpose,

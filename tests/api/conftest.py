@@ -8,8 +8,8 @@ import httpx
 import pytest
 import uvloop
 
+from service.auth import create_token
 from service.settings import Settings
-from service.tokens import create_token
 from tests.api.wire import client_of, serving
 from tests.conftest import TestDatabase
 

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from service.auth import revoke_token
 from service.db import connect
 from service.model import Format
-from service.parse import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
+from service.parsing.parameters import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
 from service.settings import Settings
-from service.tokens import revoke_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serving
 from tests.conftest import TestDatabase
 
@@ -228,7 +228,7 @@ async def test_a_question_beyond_its_time_limit_is_504_and_the_next_one_is_answe
     settings: Settings, owner: Any, token: str, format: Format
 ) -> None:
     body = body_of(format, token=token, id=119)
-    async with serving(replace(settings, sql_time_limit_ms=200)) as url, client_of(url) as client:
+    async with serving(replace(settings, request_time_limit_ms=200)) as url, client_of(url) as client:
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             began = time.monotonic()
@@ -251,7 +251,7 @@ async def test_a_full_service_is_503_and_those_after_it_are_answered(
     settings: Settings, owner: Any, token: str
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119)
-    full = replace(settings, pool_size=2, waiting_requests=1, sql_time_limit_ms=5000)
+    full = replace(settings, pool_size=2, waiting_requests=1, request_time_limit_ms=60_000)
     async with serving(full) as url, client_of(url) as client:
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from lxml import etree
 
+from service.auth import create_token
 from service.model import Format, Grouping, Scope
-from service.tokens import create_token
 from tests.api.wire import STATS, body_of, read_error
 from tests.conftest import TestDatabase
 
@@ -30,10 +30,11 @@ async def test_the_answer_holds_the_file_its_text_the_parameters_and_the_plan(
     assert answer["data"]["statement"].startswith("sql/queries/")
     assert f"/* {answer['data']['statement'].removeprefix('sql/')} */" in answer["data"]["sql"]
     assert answer["data"]["parameters"] == {"sender_id": 119, "isp": "<&>"}
-    assert "Index" in answer["data"]["plan"]
+    [plan] = answer["data"]["plan"]
+    assert "Node Type" in plan["Plan"]
 
     in_xml = etree.fromstring((await client.post(f"{EXPLAIN}?format=xml", content=body)).content)
-    assert in_xml.findtext("data/plan") == answer["data"]["plan"]
+    assert "Index" in (in_xml.findtext("data/plan") or "")
     assert in_xml.findtext("data/sql") == answer["data"]["sql"]
     assert in_xml.findtext("data/parameters/isp") == "<&>"
     assert [child.tag for child in in_xml] == ["data", "error", "error_text"]
@@ -58,8 +59,8 @@ async def test_it_runs_only_where_that_is_asked_and_writes_nothing(
 ) -> None:
     for analyze, words in (("", False), ("0", False), ("1", True)):
         body = body_of(Format.JSON, token=token_to_explain, id=119, analyze=analyze)
-        plan = (await client.post(EXPLAIN, content=body)).json()["data"]["plan"]
-        assert ("actual time" in plan) is words
+        [plan] = (await client.post(EXPLAIN, content=body)).json()["data"]["plan"]
+        assert ("Actual Rows" in plan["Plan"]) is words
     assert await owner.fetchval("SELECT count(*) FROM messages") == 0
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from service.batch import Answered, Batcher
+from service.coalescer import Coalescer, Outcome
 from service.settings import Settings
 from tests.api.wire import STATS, serving
 from tests.conftest import TestDatabase
@@ -89,17 +89,17 @@ async def test_a_client_that_committed_and_then_asks_sees_it_thousands_of_times_
     assert await stale_answers(database, settings, token) == []
 
 
-class JoiningBatcher(Batcher[Any, Any]):
+class JoiningCoalescer(Coalescer[Any, Any]):
     """What must not be: a late question is let in on the same question that is on its way."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._asked: dict[Hashable, asyncio.Task[Answered[Any]]] = {}
+        self._asked: dict[Hashable, asyncio.Task[Outcome[Any]]] = {}
 
-    async def ask(self, question: Any, is_gone: Any = lambda: False) -> Answered[Any]:
-        running = self._asked.get(question)
+    async def ask(self, query: Any) -> Outcome[Any]:
+        running = self._asked.get(query)
         if running is None or running.done():
-            running = self._asked[question] = asyncio.create_task(super().ask(question, is_gone))
+            running = self._asked[query] = asyncio.create_task(super().ask(query))
         return await asyncio.shield(running)
 
 
@@ -107,5 +107,5 @@ class JoiningBatcher(Batcher[Any, Any]):
 async def test_the_test_above_fails_when_late_questions_are_let_in_on_a_running_one(
     database: TestDatabase, settings: Settings, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.stats.Batcher", JoiningBatcher)
+    monkeypatch.setattr("service.stats.Coalescer", JoiningCoalescer)
     assert await stale_answers(database, settings, token) != []

@@ -60,7 +60,7 @@ async def test_an_answer_tells_its_milliseconds_in_the_database_and_waiting_for_
     assert re.fullmatch(r"db;dur=\d+\.\d\d, wait;dur=\d+\.\d\d", timing)
 
 
-@pytest.mark.parametrize("given", ["7f3a", "a/b:c_d-e.f+g=", "x" * 128])
+@pytest.mark.parametrize("given", ["7f3a", "a-b.c_d", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "x" * 64])
 async def test_a_request_id_is_taken_over(client: httpx.AsyncClient, token: str, given: str) -> None:
     for response in (
         await ask(client, token, "total", x_request_id=given),
@@ -70,7 +70,7 @@ async def test_a_request_id_is_taken_over(client: httpx.AsyncClient, token: str,
         assert response.headers["x-request-id"] == given
 
 
-@pytest.mark.parametrize("given", ["", "two words", "x" * 129, "<script>", 'a"b'])
+@pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b", "<script>", 'a"b'])
 async def test_a_request_id_that_is_no_plain_word_is_replaced(
     client: httpx.AsyncClient, token: str, given: str
 ) -> None:

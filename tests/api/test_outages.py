@@ -1,6 +1,7 @@
 """A database that is not there yet, goes away, comes back, or hangs; and what the log tells of all that."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,11 +13,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from service.auth import create_token
 from service.embedded import EmbeddedServer
 from service.model import Format
 from service.schema import migrate
 from service.settings import PREFIX, Settings
-from service.tokens import create_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving
 from tests.clusters import FORGETFUL
 from tests.conftest import TestDatabase
@@ -53,7 +54,7 @@ async def check_out_of_reach(client: httpx.AsyncClient, token: str) -> None:
         check_error(response, 503, Format.JSON)
     check_error(await client.get("/readyz"), 503, Format.JSON)
     assert (await client.get("/healthz")).status_code == 200
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 async def wait_until_ready(client: httpx.AsyncClient) -> None:
@@ -92,6 +93,18 @@ async def test_serving_starts_without_its_database_and_recovers_whenever_it_come
             assert codes(await answers(client, token)) == {200}
     assert "Traceback" not in served.log
     assert "fault" not in served.log
+
+
+@pytest.mark.slow
+async def test_an_outage_is_told_in_a_few_lines_however_many_ask() -> None:
+    with serve_process({f"{PREFIX}DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}) as served:
+        async with client_of(served.url) as client:
+            for _ in range(40):
+                assert codes(await answers(client, "some")) == {503}
+    told = [line for line in served.log.splitlines() if " WARNING " in line]
+    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in told)
+    # A line is written anew every ten seconds, and there are few different ones.
+    assert len(told) < 40
 
 
 class Line:
@@ -137,7 +150,7 @@ async def test_a_server_that_hangs_is_504_in_time_then_503_at_once_and_recovers(
     settings: Settings, database: TestDatabase, owner: Any, token: str
 ) -> None:
     parts = urlsplit(database.service_url)
-    limits = replace(settings, sql_time_limit_ms=300, connect_timeout_ms=300)
+    limits = replace(settings, request_time_limit_ms=300, connect_timeout_ms=300)
     async with line_to(owner._addr) as (line, port):
         url = f"postgresql://{parts.username}:service@127.0.0.1:{port}{parts.path}?sslmode=disable"
         async with serving(replace(limits, database_url=url)) as served, client_of(served) as client:
@@ -163,17 +176,18 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
 ) -> None:
     environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}SHUTDOWN_TIMEOUT_MS": "1000"}
     with serve_process(environment) as served:
-        async with client_of(served.url) as client, owner.transaction():
-            await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
+        async with client_of(served.url) as client:
             await wait_until_ready(client)
+            await owner.execute("BEGIN; LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
             await asyncio.sleep(0.5)
             served.process.send_signal(signal.SIGTERM)
             check_error(await waiting, 503, Format.XML)
+            await owner.execute("ROLLBACK")
     assert "Traceback" not in served.log
 
 
-READ_TOTAL = "queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
+READ_TOTAL = "public.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
 # A fault that quotes what was asked for.
 FAULTY_READ_TOTAL = f"""
 CREATE OR REPLACE FUNCTION {READ_TOTAL}

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from service.auth import create_token, revoke_token
 from service.db import connect
 from service.model import Format, Grouping, StatsQuery
 from service.settings import Settings, as_environment
-from service.tokens import create_token, revoke_token
 from tests.api.wire import ROOT, STATS, body_of, check_error, client_of, serving
 from tests.conftest import TestDatabase
 from tests.oracle import STATUSES, Message, expected_rows, insert

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.model import Format
-from service.parse import MAX_BODY_BYTES
+from service.parsing import MAX_BODY_BYTES
 from service.settings import Settings
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, read_error, send_raw, serving
 
@@ -234,7 +234,7 @@ async def test_a_body_in_many_small_pieces_is_put_together(settings: Settings, t
 
 
 async def test_a_body_that_does_not_come_is_400_after_the_limit(nowhere: Settings) -> None:
-    async with serving(replace(nowhere, body_timeout_ms=100)) as url:
+    async with serving(replace(nowhere, request_time_limit_ms=100)) as url:
         answer = await send_raw(url, head_of("Content-Length: 100", "Content-Type: text/xml") + b'{"id')
     code, text = read_error(answer.partition(b"\r\n\r\n")[2], Format.JSON)
     assert (code, text) == (400, "Incorrect request: the body must arrive within 100 ms")
@@ -274,7 +274,9 @@ async def test_odd_hosts_queries_and_repeated_headers_are_harmless(settings: Set
     ]
     async with serving(settings) as url:
         for header in odd:
-            request = f"POST {STATS} HTTP/1.1\r\n{header}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            host = "" if header.startswith("Host") else "Host: x\r\n"
+            length = f"Content-Length: {len(body)}"
+            request = f"POST {STATS} HTTP/1.1\r\n{host}{header}\r\n{length}\r\nConnection: close\r\n\r\n"
             assert (await send_raw(url, request.encode("latin-1") + body)).startswith(b"HTTP/1.1 200 ")
         for query in ("?%", "?%ff=%zz", "?format=%ff", "?token=%ff", "?\xc3\xa4", "?" + "&".join(["a=b"] * 2000)):
             head = head_of("Content-Length: 2", "Connection: close", path=STATS + query)

@@ -78,7 +78,7 @@ async def test_askers_of_one_question_are_all_named(
 async def test_a_statement_that_ran_into_its_limit_is_told_of_and_quick_ones_are_not(
     settings: Settings, token: str, owner: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with logging_from(replace(settings, sql_time_limit_ms=400), 399) as client:
+    async with logging_from(replace(settings, request_time_limit_ms=400), 399) as client:
         assert (await ask(client, token, "quick")).status_code == 200
         caplog.clear()
         async with owner.transaction():

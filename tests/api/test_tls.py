@@ -1,20 +1,23 @@
 """A database that is reached over TLS only: the address says how it is verified."""
 
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
+from service.auth import create_token
+from service.cli.serve import check_tls
 from service.db import connect
 from service.errors import CommandError
 from service.model import Format
 from service.schema import migrate
 from service.settings import Settings
-from service.tokens import create_token
 from tests.api.wire import STATS, body_of, check_error, client_of, serving
 from tests.clusters import Cluster, free_port, running
 from tests.servers import scratch_folder
@@ -120,3 +123,38 @@ async def test_a_server_that_can_t_be_verified_or_does_not_take_plain_connection
             check_error(await client.get("/readyz"), 503, Format.JSON)
     async with connect(server.url("postgres", sslmode="require")) as unverified:
         assert await unverified.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+
+
+async def test_the_service_itself_answers_over_tls_where_it_has_a_certificate(tmp_path: Path) -> None:
+    key, certificate = make_certificate(tmp_path, "service")
+    settings = Settings(
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        data_dir=Path("/none"),
+        tls_certificate=certificate,
+        tls_key=key,
+    )
+    async with serving(settings) as url:
+        assert url.startswith("https://127.0.0.1:")
+        named = url.replace("127.0.0.1", "localhost")
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        async with httpx.AsyncClient(base_url=named, verify=trusting, trust_env=False) as client:
+            assert (await client.get("/healthz")).json() == {"status": "alive"}
+        _, stranger = make_certificate(tmp_path, "stranger")
+        distrusting = ssl.create_default_context(cafile=str(stranger))
+        async with httpx.AsyncClient(base_url=named, verify=distrusting, trust_env=False) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get("/healthz")
+
+
+def test_half_a_pair_a_missing_file_and_a_wrong_key_are_one_sentence(tmp_path: Path) -> None:
+    key, certificate = make_certificate(tmp_path, "service")
+    other_key, _ = make_certificate(tmp_path, "other")
+    for options, words in (
+        ((certificate, None), "are set together"),
+        ((certificate, tmp_path / "none"), "can't be read"),
+        ((certificate, other_key), "are no certificate and its key"),
+    ):
+        settings = Settings(data_dir=Path("/none"), tls_certificate=options[0], tls_key=options[1])
+        with pytest.raises(CommandError, match=words):
+            check_tls(settings)
+    check_tls(Settings(data_dir=Path("/none"), tls_certificate=certificate, tls_key=key))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -20,8 +20,8 @@ import uvicorn
 from lxml import etree
 
 from service.app import create_app
+from service.cli.serve import address, handles, listen, server_options
 from service.model import Format
-from service.protocol import http_protocol
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,18 +42,16 @@ BEGINS = {
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """The application's address while it is served as in production, in the test's own event loop."""
-    config = uvicorn.Config(
-        create_app(settings), port=0, http=http_protocol(settings), log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    serve = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
-        await asyncio.sleep(0.002)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serve
+    with listen(replace(settings, port=0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), **server_options(settings)))
+        serve = asyncio.create_task(server.serve(sockets=handles(listener)))
+        while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
+            await asyncio.sleep(0.002)
+        try:
+            yield address(listener, settings)
+        finally:
+            server.should_exit = True
+            await serve
 
 
 @asynccontextmanager

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.auth import token_hash
+from service.auth import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, token_hash
 from service.db import statement
 from service.errors import CommandError
-from service.tokens import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token
 from tests.conftest import TestDatabase
 
 

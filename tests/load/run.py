@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import click
 
+from service.auth import create_token
 from service.bench.load import Target, drive
 from service.bench.questions import http_request
 from service.bench.rivals import A_DAY_SECONDS
@@ -26,7 +27,6 @@ from service.model import Format, Grouping, StatsQuery
 from service.schema import migrate
 from service.seed import SeedPlan, default_senders, seed
 from service.seed.plan import Profile
-from service.tokens import create_token
 from tests.api.wire import ROOT, STATS, body_of, serve_process
 from tests.oracle import Message, expected_rows
 from tests.servers import scratch_folder

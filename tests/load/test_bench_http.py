@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from service.auth import create_token
 from service.bench import load, wrk
 from service.bench.http import HttpPlan, measure_http
 from service.bench.questions import check_of, row_of_json, stats_request
@@ -19,7 +20,6 @@ from service.cli.bench_output import put_out
 from service.errors import CommandError
 from service.model import Format
 from service.settings import Settings
-from service.tokens import create_token
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 

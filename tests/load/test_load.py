@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.tokens import create_token
+from service.auth import create_token
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 from tests.load.answers import WrongAnswer, check_error, check_report

@@ -80,6 +80,21 @@ def test_the_service_container_does_not_know_the_owner() -> None:
     assert "POSTGRES_PASSWORD" not in str(environment("service"))
 
 
+def test_nginx_alone_is_published_and_runs_the_documented_configuration() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    assert [name for name, service in services.items() if service.keys() & {"ports", "network_mode"}] == ["nginx"]
+
+    mounted = dict(volume.removesuffix(":ro").rsplit(":", 1) for volume in services["nginx"]["volumes"])
+    mounted = {inside: outside for outside, inside in mounted.items()}
+    configuration = (ROOT / mounted["/etc/nginx/nginx.conf"]).read_text()
+    listening = re.findall(r"^ *listen (\d+)( ssl)?;", configuration, re.MULTILINE)
+    assert listening == [(services["nginx"]["ports"][0].rpartition(":")[2], " ssl")]
+    files = re.findall(r"^ *ssl_certificate\w* (\S+);", configuration, re.MULTILINE)
+    assert set(files) == mounted.keys() - {"/etc/nginx/nginx.conf"}
+    asked = set(re.findall(r"^ *server (\w+):(\d+)", configuration, re.MULTILINE))
+    assert asked == {("service", re.findall(r"^EXPOSE (\d+)", DOCKERFILE, re.MULTILINE)[0])}
+
+
 @pytest.mark.parametrize("service", ["migrate", "service"])
 def test_the_program_knows_each_setting_that_the_compose_file_gives_it(service: str, tmp_path: Path) -> None:
     given = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for name, text in environment(service).items()}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.parse import parse_envelope, parse_query, sniff
+from service.parsing import parse_envelope, parse_query, sniff
 
 PARAMETERS = ["token", "format", "id", "account_id", "campaign_id", "isp", "group"]
 JSON_BODY = b'{"token":"abc","id":119,"account_id":"007","isp":"Gmail","group":"isp","extra":[{"a":null}]}'
@@ -98,6 +98,59 @@ def test_any_json_object_survives(pairs: list[tuple[str, object]], ascii_only: b
         for name, value in pairs
     )
     survives(b"{%b}" % members.encode(errors="surrogatepass"))
+
+
+JSON_PIECES = [
+    *(
+        '"',
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        ",",
+        " ",
+        "\\\\",
+        '\\"',
+        "\\u005c",
+        "\\ud83e\\udd8a",
+        "\\ud800",
+        "\\uDFFF",
+        "\\x",
+        "\0",
+    ),
+    *("0", "-1", "1e5", "01", "true", "null", "NaN", '"id":', '"isp":', '"":', "é", "\U0001f98a", "\x7f", "\v"),
+]
+leaves = ["0", "-1.5e3", "true", "null", '"["', r'"\"]"', r'"\\"', r'"\ud800"', r'"\ud83e\udd8a"', '"}{"']
+some_json = st.recursive(
+    st.sampled_from(leaves),
+    lambda inner: st.lists(inner, max_size=4).flatmap(
+        lambda values: st.sampled_from(["[" + ",".join(values) + "]", "{" + ",".join(f'"[":{v}' for v in values) + "}"])
+    ),
+    max_leaves=40,
+)
+
+
+@given(st.lists(st.sampled_from(JSON_PIECES), max_size=25).map("".join) | some_json, st.integers(0, 35))
+def test_a_body_is_accepted_exactly_where_the_standard_library_accepts_it(inner: str, levels: int) -> None:
+    """Its syntax, that is; and its depth and its number of members where they are within the limits."""
+    text = '{"x":' + "[" * levels + inner + "]" * levels + "}"
+    try:
+        pairs = json.loads(text, object_pairs_hook=list, parse_constant=pytest.fail)
+    except (ValueError, pytest.fail.Exception):
+        pairs = None
+    if pairs is not None and depth_of(pairs) <= 32:
+        assert parse_envelope(text.encode()).members.keys() == {name for name, _ in pairs}
+    else:
+        with pytest.raises(BadRequest, match="the body must"):
+            parse_envelope(text.encode())
+
+
+def depth_of(value: object) -> int:
+    """Objects are lists of pairs here, so that a repeated member counts with whatever it holds."""
+    if not isinstance(value, list):
+        return 0
+    return 1 + max((depth_of(each[1] if isinstance(each, tuple) else each) for each in value), default=0)
 
 
 @given(st.lists(st.sampled_from(XML_PIECES) | st.text(max_size=3), max_size=30).map("".join), st.booleans())

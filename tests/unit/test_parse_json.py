@@ -5,8 +5,9 @@ import json
 import pytest
 
 from service.errors import BadRequest
-from service.model import Format
-from service.parse import MAX_DEPTH, MAX_MEMBERS, parse_envelope, sniff
+from service.model import Format, Grouping
+from service.parsing import parse_envelope, parse_query, sniff
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
 def members_of(body: bytes) -> dict[str, object]:
@@ -54,11 +55,11 @@ def test_any_other_first_byte_is_an_error(body: bytes) -> None:
         parse_envelope(body)
 
 
-def test_a_members_value_stays_as_it_was_written() -> None:
-    body = b'{"a":"7","b":7,"c":7.0,"d":7e0,"e":-0,"f":true,"g":null,"h":" x "}'
+def test_a_parameters_value_stays_as_it_was_written() -> None:
+    body = b'{"id":"7","account_id":7,"campaign_id":7.0,"isp":7e0,"group":-0,"token":null,"format":" x "}'
     members = members_of(body)
-    assert members == {"a": "7", "b": "7", "c": "7.0", "d": "7e0", "e": "-0", "f": True, "g": None, "h": " x "}
-    assert {name for name, value in members.items() if type(value) is str} == {"a", "h"}
+    assert list(members.values()) == ["7", "7", "7.0", "7e0", "-0", None, " x "]
+    assert {name for name, value in members.items() if type(value) is str} == {"id", "format"}
 
 
 def test_blanks_may_follow_the_object() -> None:
@@ -93,6 +94,20 @@ def test_an_escaped_name_is_the_name() -> None:
 def test_an_unknown_member_may_hold_anything(value: str) -> None:
     body = f'{{"extra":{value},"id":119,"\\ud800":{value[:9] if value[0] == "9" else 1}}}'
     assert members_of(body.encode())["id"] == "119"
+
+
+@pytest.mark.parametrize("text", [r"\\ud800", r"\\\\ud800\ud83e\udd8a", r"\ud83e\udd8a", r"\\u005cud800"])
+def test_a_lone_surrogate_elsewhere_changes_no_value(text: str) -> None:
+    body = f'{{"isp":"{text}","x":"\\udd8a","y":"\\\\ud83e\\udd8a"}}'
+    assert members_of(body.encode())["isp"] == json.loads(f'"{text}"')
+
+
+@pytest.mark.parametrize(
+    "text", [r"\\ud800\udc00", r"\\\ud800", r"\ud800\\udc00", r"\udc00\ud800", r"\ud800\ud800\udc00"]
+)
+def test_a_lone_surrogate_is_recognised_behind_backslashes_and_beside_others(text: str) -> None:
+    with pytest.raises(BadRequest, match="isp must be a string"):
+        parse_query(parse_envelope(f'{{"id":1,"isp":"{text}"}}'.encode()), Grouping.TOTAL)
 
 
 @pytest.mark.parametrize(
@@ -139,17 +154,26 @@ def test_what_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "good_bytes"),
+    ("body", "mistake"),
     [
-        (b'{"id":119,}', 10),
-        (b'\xef\xbb\xbf\n{"id":119 "isp":""}', 14),
-        ('{"isp":"\u00e9" 1}'.encode(), 12),
-        (b'{"id":119} {}', 10),
-        (b'\xef\xbb\xbf{"isp":"\xff"}', 11),
-        (b"\xef\xbb\xbf\n<xml><id></xml>", 15),
+        (b'{"id":119,}', "trailing comma in object at byte 10"),
+        (b'\xef\xbb\xbf\n{"id":119 "isp":""}', "expected ',' or '}' at byte 14"),
+        (b'{"id":119} {}', "trailing characters at byte 12"),
+        (b'{"id":007}', "invalid number at byte 7"),
+        (b'{"isp":"\\ud800","id":119,}', "trailing comma in object at byte 25"),
+        (b'{"id":119', "it ends too early"),
     ],
 )
-def test_a_syntax_error_says_after_which_byte(body: bytes, good_bytes: int) -> None:
+def test_a_syntax_error_says_what_is_wrong_and_where(body: bytes, mistake: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse_envelope(body)
+    assert caught.value.text == f"Incorrect request: the body must be one JSON object, and is not: {mistake}"
+
+
+@pytest.mark.parametrize(
+    ("body", "good_bytes"), [(b'\xef\xbb\xbf{"isp":"\xff"}', 11), (b"\xef\xbb\xbf\n<xml><id></xml>", 15)]
+)
+def test_a_wrong_encoding_and_wrong_xml_are_told_with_the_bytes_before_them(body: bytes, good_bytes: int) -> None:
     with pytest.raises(BadRequest, match=f" after byte {good_bytes}$"):
         parse_envelope(body)
 
@@ -179,6 +203,25 @@ def test_256_members_are_read_and_257_are_not() -> None:
     assert members_of(body(MAX_MEMBERS)) == {"id": "119"}
     with pytest.raises(BadRequest, match="256 members"):
         parse_envelope(body(MAX_MEMBERS + 1))
+
+
+@pytest.mark.parametrize("count", [MAX_MEMBERS, MAX_MEMBERS + 1])
+@pytest.mark.parametrize("value", ["1", '{"a":1,"b":{"c":":"}}', '":::"', '[{"a":0},{"":1}]'])
+def test_only_the_members_of_the_object_itself_are_counted(count: int, value: str) -> None:
+    body = b"{%b}" % ",".join(f'"name {number}":{value}' for number in range(count)).encode()
+    if count == MAX_MEMBERS:
+        assert len(members_of(body)) == count
+    else:
+        with pytest.raises(BadRequest, match="256 members"):
+            parse_envelope(body)
+
+
+def test_names_that_are_no_parameter_are_told_where_a_header_can_hold_them() -> None:
+    names = ["grup", "isp", "a,b", "two words", "\u00e9", "tab\t", "", "x" * 32, "x" * 33, "ID", "a-b.c:d"]
+    envelope = parse_envelope(json.dumps(dict.fromkeys(names)).encode())
+    assert envelope.unknown_names() == ["grup", "x" * 32, "ID", "a-b.c:d"]
+    assert parse_envelope(b"<xml><grup>isp</grup><id>1</id><p:x/></xml>").unknown_names() == ["grup", "p:x"]
+    assert len(parse_envelope(json.dumps({f"n{number}": 0 for number in range(99)}).encode()).unknown_names()) == 8
 
 
 def test_an_unknown_member_may_have_any_number_of_members() -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.parse import Envelope, parse_envelope, parse_format, parse_query, parse_token, valid_format
+from service.parsing import (
+    Envelope,
+    parse_analyze,
+    parse_envelope,
+    parse_format,
+    parse_query,
+    parse_token,
+    valid_format,
+)
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MAX_INT = 9_223_372_036_854_775_807
@@ -203,6 +211,18 @@ def test_a_token_is_trimmed() -> None:
         assert envelope.token() == "abc def"
     assert parse_token(" abc ") == "abc"
     assert parse_token("") is parse_token(" ") is parse_token(None) is None
+
+
+def test_analyze_is_0_or_1() -> None:
+    assert not parse_analyze(in_json())
+    for value in ("0", '"0"', "null", '""'):
+        assert not parse_analyze(in_json(analyze=value))
+    for value in ("1", '"1"', '" 01"'):
+        assert parse_analyze(in_json(analyze=value))
+    for value in ("2", "-1", "true", "[]", '"yes"', "1.0"):
+        with pytest.raises(BadRequest) as caught:
+            parse_analyze(in_json(analyze=value))
+        assert caught.value.text == "Incorrect request: analyze must be 0 or 1"
 
 
 def test_an_error_never_echoes_a_value() -> None:

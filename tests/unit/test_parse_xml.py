@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import BadRequest
-from service.model import Grouping, StatsQuery
-from service.parse import MAX_DEPTH, MAX_MEMBERS, parse_envelope, parse_query
+from service.model import Format, Grouping, StatsQuery
+from service.parsing import parse_envelope, parse_query
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
 def isp_in(body: str) -> str | None:
@@ -216,3 +217,34 @@ def test_256_members_are_read_and_257_are_not() -> None:
 
 def test_an_unknown_element_may_have_any_number_of_children() -> None:
     assert query_in(f"<xml><id>119</id><extra>{'<b/>' * 1000}</extra></xml>") == StatsQuery(sender_id=119)
+
+
+def test_a_body_with_very_much_markup_is_read_whole_for_its_token_only() -> None:
+    children = "<extra>" + "<b/>" * 5000 + "</extra>"
+    envelope = parse_envelope(f"<xml><token>abc</token><format>json</format>{children}<id>119</id></xml>".encode())
+    assert envelope.token() == "abc"
+    assert envelope.valid_format() is Format.JSON
+    assert envelope.format() is Format.JSON
+    assert parse_query(envelope, Grouping.TOTAL) == StatsQuery(sender_id=119)
+    assert envelope.unknown_names() == ["extra"]
+
+
+def test_a_mistake_in_a_body_with_very_much_markup_is_told_after_its_token() -> None:
+    envelope = parse_envelope(b"<xml><token>abc</token><extra>" + b"<b/>" * 5000 + b"</xml>")
+    assert envelope.token() == "abc"
+    assert envelope.valid_format() is None
+    for read in (envelope.format, lambda: parse_query(envelope, Grouping.TOTAL)):
+        with pytest.raises(BadRequest, match="must be one XML document"):
+            read()
+    with pytest.raises(BadRequest, match="must be one XML document"):
+        parse_envelope(b"<xml><token>abc</xml>" + b"<b/>" * 5000)
+
+
+def test_a_token_behind_very_much_markup_is_not_looked_for() -> None:
+    children = "<extra>" + "<b/>" * 5000 + "</extra>"
+    assert parse_envelope(f"<xml>{children}<token>abc</token></xml>".encode()).token() is None
+
+
+@pytest.mark.parametrize("text", ["é" * 30_000, "a" * 64_000, "&amp;" * 10_000, "<![CDATA[a]]>" * 300])
+def test_a_long_body_with_little_markup_has_its_token_anywhere(text: str) -> None:
+    assert parse_envelope(f"<xml><isp>{text}</isp><token>abc</token></xml>".encode()).token() == "abc"

@@ -11,7 +11,7 @@ from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
 from service.model import Format, StatsReport, StatsRow
-from service.render import MEDIA_TYPES, render_error, render_report, render_report_in_pieces
+from service.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FIELDS = ["account_id", "campaign_id", "hold", "isp", "new", "proc", "retry", "total"]
@@ -152,14 +152,14 @@ def test_every_character_is_held_or_replaced() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 2000, 2500])
 @pytest.mark.parametrize("format", Format)
-def test_the_pieces_put_together_are_the_answer(format: Format, count: int) -> None:
+def test_the_slices_put_together_are_the_report(format: Format, count: int) -> None:
     rows = [named(f"isp {number}") for number in range(count)]
-    pieces = list(render_report_in_pieces(StatsReport(rows), format))
-    assert b"".join(pieces) == render_report(StatsReport(rows), format)
+    slices = list(render_report_in_slices(StatsReport(rows), format))
+    assert b"".join(slices) == render_report(StatsReport(rows), format)
     read = read_json_report if format is Format.JSON else read_xml_report
-    assert read(b"".join(pieces)) == rows
+    assert read(b"".join(slices)) == rows
     opening = b'{"account_id"' if format is Format.JSON else b"<data>"
-    assert all(piece.count(opening) <= 1000 for piece in pieces)
+    assert all(each.count(opening) <= 500 for each in slices)
 
 
 def test_rows_may_be_any_sequence() -> None:

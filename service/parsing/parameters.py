@@ -1,4 +1,4 @@
-"""The rules for one parameter's value, as it came from JSON, XML or the URL.
+"""The limits of a request, and the rules for one parameter's value as it came from JSON, XML or the URL.
 
 Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too
 wherever a value is trimmed. An error names the parameter and what it accepts, never the value.
@@ -6,17 +6,36 @@ wherever a value is trimmed. An error names the parameter and what it accepts, n
 
 import re
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from service.errors import BadRequest
 from service.model import Format
 
-BLANKS = " \t\r\n"
+MAX_BODY_BYTES = 65_536
+MAX_DEPTH = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
+MAX_MEMBERS = 256  # of the JSON object or of <xml>, each as often as it is written
 MAX_INT = 2**63 - 1
+PARAMETERS: Final = frozenset({"token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze"})
+NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
+
+_BLANKS = " \t\r\n"
 _MAX_DIGITS = len(str(MAX_INT))
 _NEITHER_STORED_NOR_SENT = re.compile("[\0\ud800-\udfff]")  # NUL, lone surrogates
-
 _Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def too_deep() -> BadRequest:
+    return BadRequest(f"the body must nest {MAX_DEPTH} levels at most, and close each of them")
+
+
+def too_many_members() -> BadRequest:
+    return BadRequest(f"the body must have {MAX_MEMBERS} members at most")
+
+
+class Number(str):
+    """A JSON number, as it was written. Not exactly a `str`, so no string parameter takes it."""
+
+    __slots__ = ()
 
 
 def parse_text(value: object, demand: str) -> str:
@@ -30,37 +49,45 @@ def parse_text(value: object, demand: str) -> str:
 
 def parse_choice(name: str, value: object, choices: type[_Choice]) -> _Choice | None:
     """The choice, trimmed and in the very case, or None where it is left out."""
-    if value is None:
-        return None
+    text = "" if value is None else value.strip(_BLANKS) if type(value) is str else "no text"
     try:
-        return choices(text) if (text := _trimmed(value)) else None
+        return choices(text) if text else None
     except ValueError:
         *others, last = choices
         raise BadRequest(f"{name} must be {', '.join(others)} or {last}") from None
 
 
-def _trimmed(value: object) -> str:
-    if type(value) is not str:
-        raise ValueError
-    return value.strip(BLANKS)
-
-
 def parse_whole_number(name: str, value: object, least: int) -> int:
     """From `least` to `MAX_INT`; 0 where it is left out, which is an error if `least` is more."""
-    digits = value.strip(BLANKS) if isinstance(value, str) else "" if value is None else "not digits"
-    significant = digits.lstrip("0")
+    number = _whole_number(value)
+    if number is None or number < least:
+        raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+    return number
+
+
+def parse_flag(name: str, value: object) -> bool:
+    """1 is yes; 0 and left out are no."""
+    number = _whole_number(value)
+    if number not in (0, 1):
+        raise BadRequest(f"{name} must be 0 or 1")
+    return number == 1
+
+
+def _whole_number(value: object) -> int | None:
+    if value is None:
+        return 0
+    digits = value.strip(_BLANKS).lstrip("0") or "0" if isinstance(value, str) else "no digits"
     # Measured before it is converted: Python's int() takes quadratic time.
-    if not significant or (significant.isascii() and significant.isdigit() and len(significant) <= _MAX_DIGITS):
-        number = int(significant or "0")
-        if least <= number <= MAX_INT:
-            return number
-    raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
+        return None
+    number = int(digits)
+    return number if number <= MAX_INT else None
 
 
 def parse_token(value: object) -> str | None:
     """The trimmed token, or None where there is none."""
     demand = "token must be a string without NUL and lone surrogates"
-    return parse_text(value, demand).strip(BLANKS) or None
+    return parse_text(value, demand).strip(_BLANKS) or None
 
 
 def parse_format(value: object) -> Format | None:

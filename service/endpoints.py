@@ -1,0 +1,114 @@
+"""The endpoints. `stats` is the whole way of a request: open, authorise, parse, ask, render."""
+
+from dataclasses import dataclass
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.auth import FailedTokens, Tokens
+from service.db import Database
+from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
+from service.explain import explain as explain_query
+from service.model import Format, Scope
+from service.parsing import parse_analyze, parse_query
+from service.readiness import Readiness
+from service.rendering import MEDIA_TYPES, render_error, render_explanation
+from service.reports import Unsent, respond
+from service.requests import QueueRequest, fault, logger
+from service.settings import Settings
+from service.stats import Statistics
+
+JSON = MEDIA_TYPES[Format.JSON]
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the endpoints work with; one for each process."""
+
+    settings: Settings
+    statistics: Statistics
+    tokens: Tokens
+    failed_tokens: FailedTokens
+    for_explain: Database
+    readiness: Readiness
+    unsent: Unsent
+
+
+async def stats(request: QueueRequest) -> Response:
+    service: Service = request.app.state.service
+    envelope = request.envelope()
+    await authorise(request, Scope.STATS)
+    wanted = request.format()
+    query = parse_query(envelope, service.settings.default_group)
+    outcome = await service.statistics.ask(query)
+    return await respond(request, outcome, wanted, service.unsent)
+
+
+async def explain(request: QueueRequest) -> Response:
+    """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
+    service: Service = request.app.state.service
+    envelope = request.envelope()
+    await authorise(request, Scope.EXPLAIN)
+    wanted = request.format()
+    query = parse_query(envelope, service.settings.default_group)
+    analyze, as_json = parse_analyze(envelope), wanted is Format.JSON
+    explanation = await explain_query(service.for_explain, query, analyze=analyze, as_json=as_json)
+    return Response(render_explanation(explanation, wanted), headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
+
+
+async def health(request: QueueRequest) -> Response:
+    """Alive: says nothing of the database."""
+    return Response(msgspec.json.encode({"status": "alive"}), headers=NO_STORE, media_type=JSON)
+
+
+async def ready(request: QueueRequest) -> Response:
+    """Ready: a question of `stats` is answered, by a schema that this code was written for."""
+    pending = await request.app.state.service.readiness.pending()
+    if pending:
+        content = msgspec.json.encode({"status": "not ready", "pending": pending})
+        return Response(content, 503, {**NO_STORE, "Retry-After": "1"}, JSON)
+    return Response(msgspec.json.encode({"status": "ready"}), headers=NO_STORE, media_type=JSON)
+
+
+async def authorise(request: QueueRequest, scope: Scope) -> None:
+    """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
+    service: Service = request.app.state.service
+    token = request.token()
+    try:
+        request.scope["state"]["token_name"] = await service.tokens.check(token, scope)
+    except Unauthorized:
+        if token is not None and request.client is not None:
+            await service.failed_tokens.slow_down(request.client.host)
+        raise
+
+
+async def respond_error(request: Request, error: Exception) -> Response:
+    """The one body that every error has, in the format that the client can most likely read."""
+    assert isinstance(error, ServiceError)
+    asked = QueueRequest(request.scope)
+    settings: Settings = request.app.state.service.settings
+    wanted = asked.error_format()
+    if error.is_refusal:
+        logger.warning("refused error=%d text=%s", error.code, error.text)
+    as_200 = settings.error_http_status == "200" and f"{request.scope['path']}/".startswith("/api/")
+    headers = {**NO_STORE, **error.headers}
+    return Response(render_error(error, wanted), 200 if as_200 else error.code, headers, MEDIA_TYPES[wanted])
+
+
+async def respond_unrouted(request: Request, error: Exception) -> Response:
+    """Starlette's 404 and 405 as ours."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {})["Allow"].split(", ")))
+        return await respond_error(request, MethodNotAllowed(allowed))
+    return await respond_error(request, UnknownMethod())
+
+
+async def respond_fault(request: Request, error: Exception) -> Response:
+    """A fault outside the endpoints. The server closes its connection."""
+    response = await respond_error(request, fault(request, error))
+    response.headers["Connection"] = "close"
+    return response

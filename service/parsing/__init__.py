@@ -1,0 +1,126 @@
+"""Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`.
+
+`json_body` and `xml_body` read the two formats into the same members, `parameters` holds the
+rules for one value each.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+
+from service.errors import BadRequest
+from service.model import Format, Grouping, StatsQuery
+from service.parsing.json_body import read_json
+from service.parsing.parameters import (
+    MAX_BODY_BYTES,
+    PARAMETERS,
+    parse_choice,
+    parse_flag,
+    parse_format,
+    parse_text,
+    parse_token,
+    parse_whole_number,
+    valid_format,
+)
+from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
+
+__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_query"]
+__all__ += ["parse_token", "sniff", "valid_format"]
+
+_LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
+_FORMATS = {b"{": Format.JSON, b"<": Format.XML}
+# What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
+_PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
+_MOST_UNKNOWN_NAMES = 8
+
+
+class Envelope:
+    """A body that could be read; whether its parameters are right is not known yet.
+
+    `early` are the members that the token and the format of an error are taken from. They are all members, unless the
+    rest costs so much that it is read for a valid token only: then `read_all` reads it.
+    """
+
+    def __init__(
+        self,
+        written_in: Format,
+        early: Mapping[str, object],
+        read_all: Callable[[], Mapping[str, object]] | None = None,
+    ) -> None:
+        self.written_in = written_in
+        self._early = early
+        self._read_all = read_all or (lambda: early)
+
+    @cached_property
+    def members(self) -> Mapping[str, object]:
+        """Every member by its name, unknown ones too: see `read_json` and `read_xml`. BadRequest as these."""
+        return self._read_all()
+
+    def token(self) -> str | None:
+        """The body's token, trimmed; None where there is none; BadRequest where it is no string."""
+        return parse_token(self._early.get("token"))
+
+    def format(self) -> Format | None:
+        """The body's `format`; None where it is left out; BadRequest where it is wrong."""
+        return parse_format(self.members.get("format"))
+
+    def valid_format(self) -> Format | None:
+        """The body's `format` where it is a valid one. Never raises: for the format of an error."""
+        return valid_format(self._early.get("format"))
+
+    def unknown_names(self) -> list[str]:
+        """Names of members that are no parameter, fit for a header: the first few that are short and plain."""
+        unknown = [name for name in self.members if name not in PARAMETERS and _PLAIN_NAME.fullmatch(name)]
+        return unknown[:_MOST_UNKNOWN_NAMES]
+
+
+def sniff(body: bytes) -> Format | None:
+    """The format that the first byte after blanks and byte-order marks tells; None for no format."""
+    start = _start(body)
+    return _FORMATS.get(body[start : start + 1])
+
+
+def _start(body: bytes) -> int:
+    """Where the document begins: behind blanks and byte-order marks."""
+    if body[:1] in _FORMATS:
+        return 0
+    lead = _LEAD.match(body)
+    return lead.end() if lead else 0
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """Reads a body of at most `MAX_BODY_BYTES`; BadRequest for whatever can't be read.
+
+    It takes about 1 ms at most, whatever the body holds (tests/load/worst_bodies.py). Of XML with very much markup only
+    the first `EARLY_BYTES` are read here, where its token has to stand then.
+    """
+    start = _start(body)
+    written_in = _FORMATS.get(body[start : start + 1])
+    if written_in is None:
+        raise BadRequest("the body must be a JSON object, or an XML document with the root <xml>")
+    if written_in is Format.JSON:
+        return Envelope(Format.JSON, read_json(body, start))
+    if is_costly(body):
+        early = read_xml(body[: start + EARLY_BYTES], start, is_whole=False)
+        return Envelope(Format.XML, early, partial(read_xml, body, start))
+    return Envelope(Format.XML, read_xml(body, start))
+
+
+def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
+    """The query about a queue. A filter that is 0, "" or left out becomes None.
+
+    BadRequest names the first wrong parameter, in the order of the fields.
+    """
+    value = envelope.members.get
+    return StatsQuery(
+        sender_id=parse_whole_number("id", value("id"), least=1),
+        account_id=parse_whole_number("account_id", value("account_id"), least=0) or None,
+        campaign_id=parse_whole_number("campaign_id", value("campaign_id"), least=0) or None,
+        isp=parse_text(value("isp"), "isp must be a string without NUL and lone surrogates") or None,
+        grouping=parse_choice("group", value("group"), Grouping) or default_grouping,
+    )
+
+
+def parse_analyze(envelope: Envelope) -> bool:
+    """Whether a statement that is explained is to run as well; left out is no."""
+    return parse_flag("analyze", envelope.members.get("analyze"))

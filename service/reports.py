@@ -1,0 +1,109 @@
+"""A report as a response: compressed where that is wanted and saves a packet, a large one in slices."""
+
+import asyncio
+import gzip
+import logging
+import zlib
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.coalescer import Outcome
+from service.errors import Unavailable
+from service.model import Format, StatsReport
+from service.rendering import MEDIA_TYPES, render_report, render_report_in_slices
+from service.requests import QueueRequest
+
+logger = logging.getLogger(__name__)
+
+# Up to here a report is rendered in one go: a millisecond or two.
+SMALL_REPORT_ROWS = 1000
+# Less fits into one packet anyway.
+WORTH_GZIP_BYTES = 1400
+# Half the size of what level 1 leaves costs twice its time; beyond 5 there is little left to gain.
+GZIP_LEVEL = 5
+GZIP_WINDOW = 16 + zlib.MAX_WBITS
+# The server takes no more from us while so much of a connection is unsent.
+SLICE_BYTES = 1 << 16
+
+
+class Unsent:
+    """How many bytes of large reports wait for their clients to read them; one for each process."""
+
+    def __init__(self, limit_bytes: int, send_timeout_ms: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.timeout_seconds = send_timeout_ms / 1000
+        self.held_bytes = 0
+
+    def hold(self, size: int) -> None:
+        """Raises Unavailable where it would be more than the limit."""
+        if self.held_bytes + size > self.limit_bytes:
+            raise Unavailable(": too many large reports wait to be read")
+        self.held_bytes += size
+
+
+class LargeResponse(Response):
+    """A body that goes out slice by slice, as fast as the client reads it, and counts as unsent until then."""
+
+    def __init__(self, slices: Sequence[bytes], unsent: Unsent, headers: dict[str, str], media_type: str) -> None:
+        self._size = sum(map(len, slices))
+        super().__init__(None, headers={**headers, "Content-Length": str(self._size)}, media_type=media_type)
+        self._slices = slices
+        self._unsent = unsent
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            for piece in self._slices:
+                for start in range(0, len(piece), SLICE_BYTES):
+                    async with asyncio.timeout(self._unsent.timeout_seconds):
+                        part = piece[start : start + SLICE_BYTES]
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            # Without its end the server closes the connection.
+            logger.warning("a client does not read its report unsent_bytes=%d", self._unsent.held_bytes)
+        finally:
+            self._unsent.held_bytes -= self._size
+
+
+async def respond(request: QueueRequest, outcome: Outcome[StatsReport], wanted: Format, unsent: Unsent) -> Response:
+    """Raises Unavailable where too many large reports wait for their clients already."""
+    headers = {"Cache-Control": "no-store", "Server-Timing": _server_timing(outcome)}
+    if ignored := ", ".join(request.body_read.open().unknown_names()):
+        headers["X-Queuestats-Ignored"] = ignored
+    is_gzip = request.accepts_gzip()
+    if len(outcome.result.rows) > SMALL_REPORT_ROWS:
+        slices = await _render_large(outcome.result, wanted, is_gzip, unsent)
+        return LargeResponse(slices, unsent, headers | (_GZIP if is_gzip else {}), MEDIA_TYPES[wanted])
+    content = render_report(outcome.result, wanted)
+    if is_gzip and len(content) >= WORTH_GZIP_BYTES:
+        content, headers = gzip.compress(content, GZIP_LEVEL, mtime=0), headers | _GZIP
+    return Response(content, headers=headers, media_type=MEDIA_TYPES[wanted])
+
+
+_GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+
+
+async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unsent: Unsent) -> list[bytes]:
+    """Slice by slice: between two, others get their turn. What is rendered is held from there on."""
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
+    slices: list[bytes] = []
+    try:
+        for piece in render_report_in_slices(report, wanted):
+            slices.append(packer.compress(piece) if packer else piece)
+            unsent.hold(len(slices[-1]))
+            await asyncio.sleep(0)
+        if packer:
+            slices.append(packer.flush())
+            unsent.hold(len(slices[-1]))
+    except BaseException:
+        unsent.held_bytes -= sum(map(len, slices))
+        raise
+    return slices
+
+
+def _server_timing(outcome: Outcome[StatsReport]) -> str:
+    """Milliseconds in the database, and waiting for it."""
+    return f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"

@@ -1,0 +1,161 @@
+"""Requests that wait together: who is answered from which batch, and what a failure takes along."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.coalescer import Coalescer, Limits
+from service.errors import TimedOut, Unavailable
+
+LIMITS = Limits(batches=1, queries=10, waiters=100, wait_seconds=5)
+
+
+class Batches:
+    """Answers a query with the number of its batch; a batch ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.bad: dict[str, Exception] = {}
+
+    async def __call__(self, queries: Sequence[str]) -> Sequence[int]:
+        self.asked.append(list(queries))
+        number = len(self.asked)
+        await self.gate.wait()
+        for query in queries:
+            if query in self.bad:
+                raise self.bad[query]
+        return [number for _ in queries]
+
+
+async def ask_each(coalescer: Coalescer[str, int], *queries: str) -> list[int]:
+    return [each.result for each in await asyncio.gather(*(coalescer.ask(query) for query in queries))]
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_lone_query_is_asked_without_waiting_for_a_clock() -> None:
+    batches = Batches()
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    task = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    assert batches.asked == [["a"]]
+    assert (await task).result == 1
+
+
+async def test_queries_of_one_turn_go_out_together_and_equal_ones_once() -> None:
+    batches = Batches()
+    assert await ask_each(Coalescer[str, int](batches, LIMITS), "a", "b", "a") == [1, 1, 1]
+    assert batches.asked == [["a", "b"]]
+
+
+async def test_a_late_query_is_never_let_in_on_a_batch_that_has_begun() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    early = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    late = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    batches.gate.set()
+    assert ((await early).result, (await late).result) == (1, 2)
+
+
+async def test_a_batch_takes_no_more_queries_than_its_limit_and_the_longest_waiting_first() -> None:
+    batches = Batches()
+    queries = [str(number) for number in range(25)]
+    await ask_each(Coalescer[str, int](batches, LIMITS), *queries)
+    assert batches.asked == [queries[:10], queries[10:20], queries[20:]]
+
+
+@pytest.mark.parametrize("error", [ValueError()])
+async def test_a_query_that_fails_does_not_take_its_batch_along(error: Exception) -> None:
+    batches = Batches()
+    batches.bad["b"] = error
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    answers: list[Any] = await asyncio.gather(*(coalescer.ask(each) for each in "abc"), return_exceptions=True)
+    assert [type(each).__name__ for each in answers] == ["Outcome", type(error).__name__, "Outcome"]
+    assert batches.asked == [["a", "b", "c"], ["a"], ["b"], ["c"]]
+
+
+async def test_a_database_out_of_reach_is_not_asked_again_for_each_query() -> None:
+    batches = Batches()
+    batches.bad["b"] = Unavailable()
+    answers = await asyncio.gather(
+        *(Coalescer[str, int](batches, LIMITS).ask(each) for each in "b"), return_exceptions=True
+    )
+    assert isinstance(answers[0], Unavailable)
+    assert len(batches.asked) == 1
+
+
+async def test_beyond_the_limit_of_waiters_the_refusal_comes_at_once() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=2, wait_seconds=5))
+    accepted = [asyncio.create_task(coalescer.ask("first"))]
+    await turns()
+    accepted += [asyncio.create_task(coalescer.ask("same")) for _ in range(2)]
+    await turns()
+    with pytest.raises(Unavailable):
+        await coalescer.ask("same")
+    batches.gate.set()
+    assert [each.result for each in await asyncio.gather(*accepted)] == [1, 2, 2]
+
+
+async def test_who_waits_too_long_is_refused_while_the_batch_goes_on() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=100, wait_seconds=0.05))
+    running = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    with pytest.raises(Unavailable):
+        await coalescer.ask("b")
+    batches.gate.set()
+    assert (await running).result == 1
+    assert batches.asked == [["a"]]
+
+
+async def test_what_only_cancelled_waiters_wanted_is_not_asked() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    running = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    left, other, kept = (asyncio.create_task(coalescer.ask(each)) for each in "bcc")
+    await turns()
+    left.cancel()
+    other.cancel()
+    await turns()
+    batches.gate.set()
+    await asyncio.gather(running, left, other, kept, return_exceptions=True)
+    assert batches.asked == [["a"], ["c"]]
+    assert kept.result().result == 2
+
+
+@pytest.mark.parametrize("error", [TimedOut(), Unavailable()])
+async def test_a_batch_that_was_too_slow_or_not_possible_fails_as_a_whole(error: Exception) -> None:
+    batches = Batches()
+    batches.bad["b"] = error
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    answers: list[Any] = await asyncio.gather(*(coalescer.ask(each) for each in "abc"), return_exceptions=True)
+    assert [type(each) for each in answers] == [type(error)] * 3
+    assert batches.asked == [["a", "b", "c"]]
+
+
+async def test_an_answer_tells_how_long_it_waited_and_how_long_its_batch_took() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    coalescer = Coalescer[str, int](batches, LIMITS)
+    first = asyncio.create_task(coalescer.ask("a"))
+    await turns()
+    second = asyncio.create_task(coalescer.ask("b"))
+    await asyncio.sleep(0.05)
+    batches.gate.set()
+    assert (await first).batch_seconds >= 0.04
+    assert (await second).wait_seconds >= 0.04

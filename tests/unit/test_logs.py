@@ -1,0 +1,76 @@
+"""Log lines: one each, counted where they repeat, and never in the way of what is being done."""
+
+import logging
+import os
+import queue
+import subprocess
+import sys
+from pathlib import Path
+
+from service.logs import DroppingHandler, Writer
+
+ROOT = Path(__file__).resolve().parents[2]
+SETUP = """
+import logging
+from service.logs import configure_logging
+configure_logging("info")
+log = logging.getLogger("x")
+"""
+
+
+def logged(program: str) -> list[str]:
+    """What a program writes that logs as the service does."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", SETUP + program], env=environment, stderr=subprocess.PIPE, text=True, check=True
+    )
+    return ended.stderr.splitlines()
+
+
+def test_a_line_that_repeats_is_written_once_and_then_counted() -> None:
+    first, other, counted = logged("for _ in range(1314): log.warning('database out of reach')\nlog.warning('other')")
+    assert first.endswith(" WARNING x database out of reach")
+    assert other.endswith(" WARNING x other")
+    assert counted.endswith(" WARNING x database out of reach repeated=1313")
+
+
+def test_lines_below_a_warning_are_all_written() -> None:
+    assert len(logged("for _ in range(3): log.info('started')")) == 3
+
+
+def test_a_traceback_becomes_one_line_without_its_message() -> None:
+    program = "try: 1 / 0\nexcept ZeroDivisionError: log.exception('it failed\\nbadly')"
+    [line] = logged(program)
+    assert line.endswith(" ERROR x it failed badly error=builtins.ZeroDivisionError")
+
+
+def test_a_full_pipe_that_nobody_reads_holds_up_nothing() -> None:
+    program = SETUP + "for number in range(50_000): log.warning('line %d', number)\nprint('went on', flush=True)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout, process.stderr:
+        assert process.stdout.readline() == "went on\n"
+        assert process.wait(60) == 0
+        assert 0 < len(process.stderr.read().splitlines()) < 50_000
+
+
+def test_what_was_dropped_is_counted() -> None:
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(1)
+    reading, writing = os.pipe()
+    writer = Writer(lines, writing)
+    handler = DroppingHandler(lines, writer)
+    for number in range(3):
+        handler.emit(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
+    writer._handle(lines.get())
+    os.close(writing)
+    with os.fdopen(reading) as written:
+        dropped, line = written.read().splitlines()
+    assert dropped == "log lines dropped count=2"
+    assert line.endswith("line 0")
