@@ -56,7 +56,7 @@ def list_(settings: Settings, as_json: bool) -> None:
     \b
     Example: queuestats token list
     """
-    from service.cli.table import print_table
+    from service.cli.output import print_table
     from service.tokens import list_tokens
 
     with open_database(settings) as opened:

