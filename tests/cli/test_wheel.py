@@ -40,7 +40,7 @@ def installed(wheel: Path) -> Path:
     home = wheel.parent / "fresh"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / "requirements.lock", cwd=home)
+    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
     run(python, "-m", "pip", "install", "-qq", "--no-index", wheel, cwd=home)
     return python.parent
 

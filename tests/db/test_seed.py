@@ -183,7 +183,7 @@ async def test_an_interrupted_run_leaves_the_queue_as_it_was(disposable: Any, re
 
 async def test_a_database_without_the_table_is_an_error_in_a_sentence(disposable: Any) -> None:
     await disposable.execute("DROP TABLE messages CASCADE")
-    with pytest.raises(CommandError, match="The queue could not be filled"):
+    with pytest.raises(CommandError, match="The database is not migrated"):
         await fill(disposable, SMALL)
 
 

@@ -141,3 +141,22 @@ def test_the_image_does_not_run_as_root() -> None:
     users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
     assert users
     assert users[-1] not in ("root", "0")
+
+
+def test_the_workflows_run_what_guards_a_change_on_every_version() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert jobs["postgresql"]["strategy"]["matrix"]["version"] == ["15", "16", "17", "18"]
+    assert {"run": ".ci/run"} in jobs["test"]["steps"]
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    assert release["build"]["needs"] == "ci"
+    assert release["publish"]["permissions"] == {"id-token": "write"}
+
+
+def test_a_commit_is_checked_by_programs_that_make_installs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert [
+        hook["id"]
+        for hook in hooks
+        if hook["entry"].split()[0] not in (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
+    ] == []

@@ -27,7 +27,8 @@ def faults(path: Path) -> Iterator[str]:
     if written is None or "".join(written.groups()) != path.stem[:8]:
         yield "states another day than its name"
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    if not {"upgrade", "downgrade"} <= functions.keys() or isinstance(functions["downgrade"].body[-1], ast.Pass | ast.Raise):
+    back = functions.get("downgrade")
+    if back is None or isinstance(back.body[-1], ast.Pass | ast.Raise):
         yield "can't be taken back"
     if not imported(tree) <= {"alembic", "sqlalchemy", "collections", "typing"}:
         yield "is not frozen: it imports what may change"
