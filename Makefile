@@ -16,7 +16,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check test-versions bench load schema lock help clean
+.PHONY: setup demo test check coverage test-versions bench load schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -35,6 +35,9 @@ check: .venv/.dev ## lint and types only
 	$(BIN)/squawk .cache/migrations.sql
 	$(BIN)/mypy service tests migrations
 	$(BIN)/lint-imports --no-cache
+
+coverage: .venv/.dev ## the tests, and the branches of service/ that none of them takes
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-report=term-missing:skip-covered
 
 test-versions: .venv/.dev ## the database tests on every PostgreSQL at hand from 15 to 18
 	@failed=; for server in 16 18 $(wildcard $(INSTALLED)); do \
@@ -57,8 +60,9 @@ lock: ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: everyt
 	@$(find-python)
 	"$(PYTHON)" -m venv .cache/uv
 	.cache/uv/bin/python -m pip install -qq --disable-pip-version-check uv
-	$(compile) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(compile) --group dev --extra embedded pyproject.toml --output-file requirements-dev.lock
 	$(compile) --constraints requirements-dev.lock pyproject.toml --output-file requirements.lock
+	$(compile) --constraints requirements-dev.lock --extra embedded pyproject.toml --output-file requirements-embedded.lock
 	$(compile) --constraints requirements-dev.lock --group build --output-file requirements-build.lock
 
 compile = .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -71,8 +75,8 @@ clean: ## remove .venv and everything else that was made here; the demo's data s
 	rm -rf .venv .cache .hypothesis build dist
 	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.runtime: requirements.lock requirements-build.lock pyproject.toml
-	$(call install,-r requirements.lock -r requirements-build.lock)
+.venv/.runtime: requirements-embedded.lock requirements-build.lock pyproject.toml
+	$(call install,-r requirements-embedded.lock -r requirements-build.lock)
 
 .venv/.dev: requirements-dev.lock pyproject.toml
 	$(call install,-r requirements-dev.lock)

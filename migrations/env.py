@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from alembic import context
+from alembic.util import CommandError as AlembicError
 from sqlalchemy import Connection, text
 
 from service.cli.options import open_database, owner_url
+from service.errors import CommandError
 from service.schema.migrate import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema, with_alembic
 from service.schema.tables import SCHEMA, metadata
 from service.settings import load_settings
@@ -69,5 +71,9 @@ given = context.config.attributes.get("connection")
 if given is not None or context.is_offline_mode():
     run(given)
 else:
-    with open_database(load_settings()) as settings:
-        asyncio.run(run_by_hand(owner_url(settings)))
+    try:
+        with open_database(load_settings()) as settings:
+            asyncio.run(run_by_hand(owner_url(settings)))
+    except CommandError as error:
+        # Alembic's own command tells an error of this kind in one line.
+        raise AlembicError(str(error)) from error

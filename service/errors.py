@@ -12,6 +12,7 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── Unavailable       503  the database is out of reach, or we are full
 └── TimedOut          504  the database took longer than the limit
 CommandError          told on the terminal, exit code 1
+└── WrongUsage        exit code 2
 """
 
 from collections.abc import Mapping
@@ -92,4 +93,12 @@ class TimedOut(ServiceError):
 
 
 class CommandError(Exception):
-    """A failure of a command, told in one sentence; the exit code is 1."""
+    """A failure of a command, told in one sentence."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class WrongUsage(CommandError):
+    """A command line that asks for what can't be."""
+
+    exit_code = 2

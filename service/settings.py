@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import platformdirs
 from dotenv import dotenv_values
 
-from service.errors import CommandError
+from service.errors import CommandError, WrongUsage
 from service.model import Grouping
 
 PREFIX = "QUEUESTATS_"
@@ -153,7 +153,8 @@ def load_settings(
 ) -> Settings:
     """The settings in force; `overrides` holds field names, None where an option was not given.
 
-    Raises CommandError naming an unknown QUEUESTATS_* variable, or the variable and the type that it wants.
+    Raises CommandError naming an unknown QUEUESTATS_* variable, or the variable and the type that it wants; WrongUsage
+    where an option is wrong.
     """
     environment = os.environ if environ is None else environ
     given = {
@@ -170,7 +171,7 @@ def load_settings(
         # A variable that is set to nothing is as good as unset.
         text = given.get(name) or None if option is None else str(option)
         if text is not None:
-            values[each.name] = _read(name, each.metadata["read"], text)
+            values[each.name] = _read(name if option is None else None, each, text)
     return Settings(**values)
 
 
@@ -182,11 +183,14 @@ def _dotenv(path: Path) -> dict[str, str | None]:
         raise CommandError(f"The file {path} can't be read: {reason}.") from error
 
 
-def _read(name: str, read: Callable[[str], Any], text: str) -> Any:
+def _read(name: str | None, setting: Any, text: str) -> Any:
+    """The value of a variable, or of an option where `name` is None."""
     try:
-        return read(text.strip())
+        return setting.metadata["read"](text.strip())
     except ValueError as wrong:
         # The value itself may be a secret, so it is never shown.
+        if name is None:
+            raise WrongUsage(f"--{setting.name.replace('_', '-')} must be {wrong}.") from None
         raise CommandError(f"{name} must be {wrong}.") from None
 
 

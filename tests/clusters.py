@@ -1,4 +1,4 @@
-"""Throwaway clusters of any PostgreSQL's programs, for what the embedded one does not do: TCP, TLS, replication."""
+"""The one way in which tests start a PostgreSQL: throwaway clusters of any version's programs, with any settings."""
 
 import os
 import socket
@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from service.embedded.accounts import server_account
+from service.embedded.binaries import reachable_binaries
+from service.embedded.folders import give_away
 
 # A test server may forget everything at a power cut.
 FORGETFUL = {
@@ -38,7 +40,11 @@ class Cluster:
         return self.folder / "log"
 
     def initialise(self) -> None:
-        self.run("initdb", "-D", self.folder, *INITDB)
+        initialiser = self._account.initialiser
+        os.chown(self.folder, initialiser.uid, initialiser.gid)
+        done = initialiser.run([self.binaries / "initdb", "-D", self.folder, *INITDB, "--no-sync"])
+        assert done.returncode == 0, done.stdout
+        give_away(self.folder, initialiser.uid, self._account)
 
     def start(self, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         given = {**FORGETFUL, "listen_addresses": "", "port": str(self.port), **settings}
@@ -56,6 +62,14 @@ class Cluster:
     def hand_over(self, path: Path) -> None:
         """To the server's user."""
         os.chown(path, self._account.uid, self._account.gid)
+
+
+def binaries(folder: Path) -> Path:
+    """The programs of the version that this run tests; copied to `folder` where the server's user can't reach them."""
+    wanted = os.environ.get("QUEUESTATS_TEST_BINARIES", "")
+    if wanted and not wanted.isdigit():
+        return Path(wanted)
+    return reachable_binaries(int(wanted or 18), server_account(), folder)
 
 
 @contextmanager

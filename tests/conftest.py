@@ -18,7 +18,7 @@ from tests.servers import ChosenServer, choose_server, docker_container
 # Set by the process that chose the server, read by the ones that xdist starts.
 SERVER_URL, SERVER_WORDS = "TEST_SERVER_URL_OF_THIS_RUN", "TEST_SERVER_WORDS_OF_THIS_RUN"
 TEMPLATE = "queuestats_template"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 _chosen: list[AbstractContextManager[ChosenServer]] = []
 
 

@@ -14,7 +14,7 @@ from tests.servers import scratch_folder
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 PORT = 6432
-START_SECONDS = 10
+START_SECONDS = 120
 
 
 class Pooler:

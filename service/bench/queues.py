@@ -37,8 +37,8 @@ async def fill(ground: Ground, sizes: tuple[int, ...], seed_number: int, tell: T
     async with connect(ground.owner_url) as connection:
         tell(f"Seeding a queue of {longest:,} messages")
         plan = SeedPlan(longest, 1, seed_number, Profile.SINGLE)
-        report = await seed(connection, plan, lambda done: None, replace=True)
-        tell(f"Seeded in {report.seconds:.0f} s")
+        seconds = await seed(connection, plan, lambda done: None, replace=True)
+        tell(f"Seeded in {seconds:.0f} s")
         queues = [Queue(1, longest)]
         for sender_id, size in enumerate(shorter, 2):
             step = longest // size

@@ -11,25 +11,11 @@ from service.cli.interrupts import unwind_on_signals
 from service.errors import CommandError, ServiceError
 from service.origin import command as command_in_use
 
-# Command and the module that holds it; it is imported when it is called, so that `--help` is quick.
-COMMANDS = {
-    "demo": "demo",
-    "serve": "serve",
-    "migrate": "migrate",
-    "seed": "seed",
-    "token": "token",
-    "stats": "stats",
-    "explain": "explain",
-    "verify": "verify",
-    "fold": "fold",
-    "doctor": "doctor",
-    "bench": "bench",
-    "simulate": "simulate",
-    "psql": "psql",
-}
-
-# SQLSTATEs of a database that `migrate` has not seen: no such role, no right, no such table, column or function.
-NOT_MIGRATED = ("28000", "42501", "42P01", "42703", "42883")
+# The module of a command bears its name, and is imported when it is called, so that `--help` is quick.
+COMMANDS = (
+    *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
+    *("bench", "simulate", "psql"),
+)
 
 
 class Commands(click.Group):
@@ -41,8 +27,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"service.cli.{COMMANDS[name]}")
-        command: click.Command = getattr(module, COMMANDS[name])
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{name}"), name)
         return command
 
     def resolve_command(
@@ -56,7 +41,7 @@ class Commands(click.Group):
         try:
             return super().main(*args, **kwargs)
         except CommandError as error:
-            _fail(str(error))
+            _fail(str(error), error.exit_code)
         except ServiceError as error:
             _fail(_with_cause(error))
         except OSError as error:
@@ -76,17 +61,16 @@ class Commands(click.Group):
 
 
 def _with_cause(error: ServiceError) -> str:
-    """A client is not told why the database is out of reach; whoever sits at the terminal is."""
-    reason = error.__cause__
-    if reason is None:
-        return f"{error.text}."
-    unset = getattr(reason, "sqlstate", None) in NOT_MIGRATED
-    return f"{error.text}: {str(reason) or type(reason).__name__}" + (" (see `queuestats migrate`)" if unset else "")
+    """A client is not told what the database said; whoever sits at the terminal is."""
+    from service.db.errors import in_words
+
+    cause = error.__cause__
+    return f"{error.text}." if cause is None or isinstance(cause, ServiceError) else in_words(cause)
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, exit_code: int = 1) -> None:
     click.echo(f"Error: {sentence}", err=True)
-    sys.exit(1)
+    sys.exit(exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -44,7 +44,7 @@ def render(rows: int, as_json: bool) -> None:
     Example: queuestats bench render --rows 10000
     """
     from service.bench.rendering import measure_rendering
-    from service.cli.table import print_table
+    from service.cli.output import print_table
 
     figures = measure_rendering(rows)
     print_table(figures, tuple(figures[0]), as_json)

@@ -24,7 +24,7 @@ def compare(old: Path, new: Path, regression: float, ratios_only: bool, as_json:
     Example: queuestats bench compare docs/benchmarks/sql.json sql.json --regression 20 --ratios-only
     """
     from service.bench import compare as comparison
-    from service.cli.table import print_table
+    from service.cli.output import print_table
 
     reports = (comparison.read_report(path) for path in (old, new))
     changes = comparison.compare(*reports, ratios_only=ratios_only)

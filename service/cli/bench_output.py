@@ -76,7 +76,7 @@ def put_out(report: Mapping[str, Any], json_file: str | None, report_folder: Pat
 
 def _print_tables(report: Mapping[str, Any]) -> None:
     from service.bench.pages import ENDED_EARLY, in_words, is_complete, tables
-    from service.cli.table import print_table
+    from service.cli.output import print_table
 
     for name, value in report["circumstances"].items():
         # Settings stand in the JSON and the pages only.

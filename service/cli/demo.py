@@ -1,12 +1,13 @@
 """queuestats demo"""
 
+import shlex
 from dataclasses import replace
 
 import click
 
 from service.cli.interrupts import run, until_stopped
-from service.cli.options import open_database, owner_url, service_url, settings_options
-from service.cli.seed import describe, seed_with_progress
+from service.cli.options import Number, open_database, owner_url, service_url, settings_options
+from service.cli.seed import seed_with_progress
 from service.cli.serve import address, listen, run_server
 from service.cli.stats import ask_once
 from service.model import Grouping, StatsQuery
@@ -21,9 +22,7 @@ MARK_DISPOSABLE = "COMMENT ON DATABASE queuestats IS 'queuestats: disposable'"
 
 @click.command()
 @settings_options("host", "port", "data_dir")
-@click.option(
-    "--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue"
-)
+@click.option("--messages", type=Number(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue")
 def demo(settings: Settings, messages: int) -> None:
     """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM.
 
@@ -46,26 +45,44 @@ def _for_a_demo(settings: Settings) -> Settings:
         if getattr(settings, name) is not None:
             click.echo(f"{variable(name)} is set, but a demo uses its own embedded database only.")
     patience_ms = min(settings.shutdown_timeout_ms, SHUTDOWN_TIMEOUT_MS)
-    return replace(settings, database_url=None, admin_database_url=None, shutdown_timeout_ms=patience_ms)
+    # Who tries it out reads what it prints, and not the lines of a server that is well.
+    level = "warning" if settings.log_level == "info" else settings.log_level
+    own = {"database_url": None, "admin_database_url": None}
+    return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)  # type: ignore[arg-type]
 
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
     from service.auth import create_token
-    from service.db import connect, statement
+    from service.counters.folding import Folder
+    from service.db import Database, connect, statement
     from service.schema import migrate
     from service.seed import Profile, SeedPlan, default_senders
 
     click.echo("Migrating ...")
     await migrate(owner_url(settings), service_url(settings))
     async with connect(owner_url(settings)) as connection:
-        if await connection.fetchval(statement("seed/occupied").sql):
-            click.echo("The queue of an earlier start is used again.")
+        if found := await connection.fetchval(statement("seed/size").sql):
+            click.echo(_told_again(settings, found, messages))
         else:
             await connection.execute(MARK_DISPOSABLE)
-            plan = SeedPlan(messages, default_senders(messages, Profile.PLATFORM))
-            click.echo(describe(await seed_with_progress(connection, plan)))
+            await seed_with_progress(connection, SeedPlan(messages, default_senders(messages, Profile.PLATFORM)))
+    # The first requests would share the machine with the fold of all that was seeded.
+    async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
+        await Folder(database).fold_all()
     return await create_token(owner_url(settings), "demo", replace=True), await _example_sender(settings)
+
+
+def _told_again(settings: Settings, found: int, messages: int) -> str:
+    """What becomes of an earlier start's data."""
+    told = "The queue of an earlier start is used again; its token no longer works, the one below takes its place."
+    if found == messages:
+        return told
+    folder = shlex.quote(str(settings.data_dir))
+    return (
+        f"{told}\nIt holds {found:,} messages, not {messages:,}; to fill it anew while the demo runs:\n"
+        f"queuestats seed --replace --messages {messages} --data-dir {folder}"
+    )
 
 
 async def _example_sender(settings: Settings) -> int:

@@ -1,4 +1,4 @@
-"""What commands share: options that are settings, and the database that they mean."""
+"""What commands share: options that are settings, numbers, and the database that they mean."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -13,6 +13,29 @@ from service.errors import CommandError
 from service.settings import Settings, load_settings, variable
 
 DATABASE_SETTINGS = ("database_url", "admin_database_url", "data_dir")
+
+
+class Number(click.ParamType[Any]):
+    """A number within bounds; what is none is told in words that name them."""
+
+    name = "number"
+
+    def __init__(self, lowest: float, highest: float, kind: type[int] | type[float] = int) -> None:
+        self._kind, self._lowest, self._highest = kind, lowest, highest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            number = self._kind(value)
+        except ValueError:
+            number = self._lowest - 1
+        if not self._lowest <= number <= self._highest:
+            kind = "whole number" if self._kind is int else "number"
+            self.fail(f"{value!r} is not a {kind} from {self._lowest:,} to {self._highest:,}.", param, ctx)
+        return number
+
+
+# Of senders, accounts and campaigns.
+ID = Number(1, 2**63 - 1)
 
 
 def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

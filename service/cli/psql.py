@@ -21,17 +21,15 @@ from service.settings import Settings
 def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> None:
     """Open psql on the database in use; psql's own arguments are passed on, and its exit code is ours.
 
-    The database's address is put before them, so -h, -p, -U and -d are better left out. Before a file of sql/ is run,
-    its parameters are checked.
+    The database's address is put before them, so -h, -p, -U and -d are better left out. A file of sql/ takes the
+    parameters that its header names: -v sender_id=119 -f sql/…
 
     \b
     Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
     with open_database(settings) as opened:
         from service.db.address import without_password
-        from service.db.variables import require_variables
 
-        require_variables(arguments)
         url, environment = without_password(service_url(opened) if as_service else owner_url(opened))
         command = [_program(settings), "--dbname", url, *arguments]
         # Ctrl-C is psql's: it cancels the statement there.

@@ -5,37 +5,31 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service.cli.interrupts import run
-from service.cli.options import database_options, open_database, owner_url
+from service.cli.options import Number, database_options, open_database, owner_url
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.seed import Profile, SeedPlan, SeedReport
-
-
-def _profile(context: click.Context, parameter: click.Parameter, word: str) -> "Profile":
-    from service.seed import Profile
-
-    if word not in list(Profile):
-        raise click.BadParameter(f"one of {', '.join(Profile)}.")
-    return Profile(word)
+    from service.seed import SeedPlan
 
 
 @click.command()
-@click.option("--messages", type=int, default=1_000_000, show_default=True, help="how many in all")
-@click.option("--senders", type=int, help="how many senders share them  [default: 1000, fewer in a small set]")
-@click.option("--seed", "seed_number", type=int, default=1, show_default=True, help="same seed, same rows")
+@click.option("--messages", type=Number(1, 10**9), default=1_000_000, show_default=True, help="how many in all")
+@click.option(
+    "--senders", type=Number(1, 10**6), help="how many senders share them  [default: 1000, fewer in a small set]"
+)
+@click.option(
+    "--seed", "seed_number", type=Number(0, 2**31 - 1), default=1, show_default=True, help="same seed, same rows"
+)
 @click.option(
     "--profile",
-    callback=_profile,
+    type=click.Choice(["platform", "single", "uniform"]),
     default="platform",
     show_default=True,
     help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
 )
 @click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
 @database_options
-def seed(
-    settings: Settings, messages: int, senders: int | None, seed_number: int, profile: "Profile", replace: bool
-) -> None:
+def seed(settings: Settings, messages: int, senders: int | None, seed_number: int, profile: str, replace: bool) -> None:
     """Fill a disposable database with a deterministic, realistic queue.
 
     A database is disposable when its owner has said so:
@@ -44,32 +38,26 @@ def seed(
     \b
     Example: queuestats seed --messages 100000 --seed 7
     """
-    from service.seed import SeedPlan, default_senders
-
-    plan = SeedPlan(messages, default_senders(messages, profile) if senders is None else senders, seed_number, profile)
-    with open_database(settings) as opened:
-        report = run(_seed(owner_url(opened), plan, replace))
-    click.echo(describe(report))
-
-
-async def _seed(url: str, plan: "SeedPlan", replace: bool) -> "SeedReport":
     from service.db import connect
+    from service.seed import Profile, SeedPlan, default_senders
 
-    async with connect(url) as connection:
-        return await seed_with_progress(connection, plan, replace=replace)
+    kind = Profile(profile)
+    plan = SeedPlan(messages, default_senders(messages, kind) if senders is None else senders, seed_number, kind)
+
+    async def fill() -> None:
+        async with connect(owner_url(opened)) as connection:
+            await seed_with_progress(connection, plan, replace=replace)
+
+    with open_database(settings) as opened:
+        run(fill())
 
 
-async def seed_with_progress(connection: Any, plan: "SeedPlan", *, replace: bool = False) -> "SeedReport":
-    """As `seed`, with a bar on a terminal and a line every tenth elsewhere."""
-    from service.cli.progress import progress
+async def seed_with_progress(connection: Any, plan: "SeedPlan", *, replace: bool = False) -> None:
+    """As `service.seed.seed`, and tells how far it is and how long it took."""
+    from service.cli.output import progress
     from service.seed import seed as fill
 
     with progress("Seeding", plan.messages) as advance:
-        return await fill(connection, plan, advance, replace=replace)
-
-
-def describe(report: "SeedReport") -> str:
-    rate = report.messages / max(report.seconds, 0.001)
-    return (
-        f"Seeded {report.messages:,} messages of {report.senders:,} senders in {report.seconds:.1f} s ({rate:,.0f}/s)."
-    )
+        seconds = await fill(connection, plan, advance, replace=replace)
+    rate = plan.messages / max(seconds, 0.001)
+    click.echo(f"Seeded {plan.messages:,} messages of {plan.senders:,} senders in {seconds:.1f} s ({rate:,.0f}/s).")

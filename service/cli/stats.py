@@ -7,12 +7,11 @@ from typing import Any
 import click
 
 from service.cli.interrupts import run
-from service.cli.options import database_options, open_database, service_url
+from service.cli.options import ID, database_options, open_database, service_url
 from service.model import Grouping, StatsQuery, StatsReport
 from service.settings import Settings
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
-ID = click.IntRange(1, 2**63 - 1)
 
 
 def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,12 +48,22 @@ def stats(settings: Settings, query: StatsQuery, as_json: bool) -> None:
     \b
     Example: queuestats stats --sender 119 --group isp
     """
-    from service.cli.table import print_table
+    from service.cli.output import print_table, printable
 
     with open_database(settings) as opened:
         report = run(ask_once(opened, query))
+        if query.isp and not any(row.total for row in report.rows):
+            for name in run(_similar_isps(opened, query)):
+                click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
     rows = [{column: getattr(row, column) for column in COLUMNS} for row in report.rows]
     print_table(rows, COLUMNS, as_json)
+
+
+async def _similar_isps(settings: Settings, query: StatsQuery) -> list[str]:
+    """The sender's ISPs that the one of the query differs from by case alone."""
+    everything = StatsQuery(query.sender_id, None, None, None, Grouping.ISP)
+    names = [row.isp for row in (await ask_once(settings, everything)).rows]
+    return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]
 
 
 async def ask_once(settings: Settings, query: StatsQuery) -> StatsReport:

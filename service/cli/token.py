@@ -57,7 +57,7 @@ def list_(settings: Settings, as_json: bool) -> None:
     Example: queuestats token list
     """
     from service.auth import list_tokens
-    from service.cli.table import print_table
+    from service.cli.output import print_table
 
     with open_database(settings) as opened:
         tokens = run(list_tokens(owner_url(opened)))

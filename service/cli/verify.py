@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli.interrupts import run
-from service.cli.options import database_options, open_database, owner_url, service_url
+from service.cli.options import ID, database_options, open_database, owner_url, service_url
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MOST_LINES = 50
 
 
 @click.command()
-@click.option("--sender", type=click.IntRange(1, 2**63 - 1), help="only this sender  [default: all]")
+@click.option("--sender", type=ID, help="only this sender  [default: all]")
 @click.option("--repair", is_flag=True, help="count every sender with a difference anew, online, as the owner")
 @click.option("--json", "as_json", is_flag=True, help="print the list of differences as JSON")
 @database_options
@@ -39,7 +39,7 @@ def verify(settings: Settings, sender: int | None, repair: bool, as_json: bool) 
 
 
 def _show(differences: "list[Difference]", as_json: bool) -> None:
-    from service.cli.table import print_table
+    from service.cli.output import print_table
 
     rows = [{column: getattr(each, column) for column in COLUMNS} for each in differences]
     if as_json:

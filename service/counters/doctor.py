@@ -1,6 +1,6 @@
 """Looks at a live database and says in plain words what a DBA should mend; every check is a file of sql/doctor/."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -49,11 +49,16 @@ class Finding:
     advice: str
 
 
-async def examine(connection: Any, service_role: str) -> list[Finding]:
+async def examine(
+    connection: Any, service_role: str, tell: Callable[[str], None] = lambda check: None
+) -> list[Finding]:
     """Every finding, in the order of the checks; none where all is well. `connection` is the owner's.
+
+    `tell` hears the name of each check that is made.
 
     It reads no message: only `verify` tells whether the counts are right in every case.
     """
+    tell("schema")
     changes = await pending_changes(connection)
     if changes:
         finding = f"the schema is not this version's; to do: {', '.join(changes)}"
@@ -61,7 +66,11 @@ async def examine(connection: Any, service_role: str) -> list[Finding]:
     extensions = {row["name"] for row in await connection.fetch(statement("doctor/extensions").sql)}
     checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
     parameters = {"service_role": service_role, "our_time": datetime.now(UTC)}
-    return [finding for check in checks for finding in await _run(connection, check, parameters)]
+    findings: list[Finding] = []
+    for check in checks:
+        tell(check)
+        findings += await _run(connection, check, parameters)
+    return findings
 
 
 async def _run(connection: Any, check: str, parameters: dict[str, Any]) -> Sequence[Finding]:

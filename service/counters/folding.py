@@ -67,8 +67,8 @@ class Folder:
         """One fold: how many deltas went into the counters, and whether there is more to do. (0, False) while another
         one folds.
 
-        With `is_compacting`, hot senders whose last compact is `COMPACT_AFTER` ago are compacted too. One that took too long is
-        undone, and the next one does half as much. Raises Unavailable, or TimedOut where that is as little as can be.
+        With `is_compacting`, hot senders that were compacted `COMPACT_AFTER` ago are compacted too. One that took too
+        long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where that is as little as can be.
         """
         try:
             rows = await self._database.fetch(

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from service.db.errors import in_words
 from service.errors import CommandError
 from service.origin import application_name
 
@@ -28,18 +29,14 @@ async def connect(database_url: str, *, prepared_statements: bool = True) -> Asy
             statement_cache_size=statements_kept(prepared_statements),
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CommandError(f"The database cannot be reached: {_first_line(error)}") from error
+        raise CommandError(in_words(error)) from error
     except ValueError:
         # The driver quotes what it could not read, which may be a piece of the password.
-        raise CommandError("The database cannot be reached: its address is malformed.") from None
+        raise CommandError("The database can't be reached: its address is malformed.") from None
     try:
         yield connection
-    except asyncpg.UndefinedTableError as error:
-        raise CommandError(
-            f"The schema is not this version's ({_first_line(error)}): run queuestats migrate."
-        ) from error
     except (asyncpg.PostgresError, ConnectionError) as error:
-        raise CommandError(f"The database refuses: {_first_line(error)}") from error
+        raise CommandError(in_words(error)) from error
     finally:
         await _close(connection)
 
@@ -57,8 +54,3 @@ async def _close(connection: Any) -> None:
         await connection.close(timeout=5)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
         connection.terminate()
-
-
-def _first_line(error: BaseException) -> str:
-    """Without the DETAIL and HINT lines that the driver appends."""
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -1,6 +1,8 @@
 """The one place where a driver's error becomes ours."""
 
 import logging
+import os
+import re
 
 import asyncpg
 
@@ -8,12 +10,54 @@ from service.errors import ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
+# What is said before and after the server's own words, by SQLSTATE.
+_ADVICE = (
+    (("28",), ("The database refuses the login", "; correct the user or the password in its address.")),
+    (("3D",), ("There is no such database", "; create it, or correct the address.")),
+    (
+        ("42501",),
+        ("The database's role lacks a right", "; `queuestats migrate`, run as the owner, grants what is needed."),
+    ),
+    (
+        ("42P01", "42703", "42883", "3F"),
+        ("The database is not migrated to this version", "; run `queuestats migrate` first."),
+    ),
+    (
+        ("42P07", "42710", "42723"),
+        ("The database holds something of this name that `queuestats migrate` has not made", "; rename it first."),
+    ),
+    (("57014", "55P03"), ("The database took longer than the limit", "; try again when it is less busy.")),
+    (("53300",), ("The database has no connection left", "; raise max_connections, or end some.")),
+)
+
 # By the limit of the role or of the question; a lock that did not come in time.
 _OUT_OF_TIME = ("57014", "55P03")
 # SQLSTATE classes and codes that say: the database cannot be used now.
 # 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby, 53 resources, 57P shutdown,
 # 58 system, 42… a schema that is not migrated.
 _OUT_OF_REACH = ("08", "28", "3D", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
+
+
+def in_words(error: BaseException) -> str:
+    """One sentence for whoever sits at the terminal: what the database said, and what to do about it."""
+    state, said = getattr(error, "sqlstate", None) or "", _first_line(error)
+    for classes, advice in _ADVICE:
+        if state.startswith(classes):
+            return f"{advice[0]}: {said}{advice[1]}"
+    if isinstance(error, asyncpg.PostgresError):
+        return f"The database refuses: {said}."
+    if isinstance(error, TimeoutError):
+        return "The database does not answer in time: see that its address is right and the server runs."
+    return f"The database can't be reached: {said}: see that its address is right and the server runs."
+
+
+def _first_line(error: BaseException) -> str:
+    """Without the DETAIL and HINT lines that the driver appends; the system's words for the system's errors."""
+    number = getattr(error, "errno", None)
+    place = re.search(r"\('?[^()]*\)", str(error))
+    if isinstance(error, OSError) and number is not None:
+        return os.strerror(number) + (f" {place[0]}" if place else "")
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def to_service_error(error: BaseException) -> ServiceError | None:

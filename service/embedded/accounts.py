@@ -1,16 +1,21 @@
 """Which of the operating system's users the server runs as, and running commands as that one."""
 
+import grp
 import os
 import pwd
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from service.errors import CommandError
 
-UNPRIVILEGED = "nobody"
+# Numbers that neither systemd nor Debian gives to anybody: the server's, where root starts it.
+UNUSED_IDS = range(65520, 65534)
+# initdb refuses a user without an entry in the user database, so for root it runs as this one.
+INITIALISER = "nobody"
 # Nothing of the caller's environment: no PG* variable, no library path, no language leads the server astray.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
@@ -22,6 +27,20 @@ class Account:
     name: str
     uid: int
     gid: int
+
+    @property
+    def initialiser(self) -> "Account":
+        """Who runs initdb for this account: another one where this one has no entry in the user database.
+
+        Its files lie in a folder that only this account's group passes through, which keeps other processes of that
+        user out; the kernel keeps them from tracing a process of another group.
+        """
+        return self if self.is_ours else replace(_entry(pwd.getpwnam, INITIALISER), gid=self.gid)
+
+    @property
+    def earlier_uids(self) -> set[int]:
+        """Whose an existing cluster may be: made for a number that was given to somebody since, or by version 0.1."""
+        return {self.uid} if self.is_ours else {os.geteuid(), self.initialiser.uid, *UNUSED_IDS}
 
     @property
     def is_ours(self) -> bool:
@@ -69,19 +88,33 @@ class Account:
 
 
 def current_account() -> Account:
-    return _account(os.geteuid())
+    return _entry(pwd.getpwuid, os.geteuid())
 
 
 def server_account() -> Account:
-    """The current user, or, as PostgreSQL refuses to run as root, an unprivileged one in its place."""
-    return _account(UNPRIVILEGED) if os.geteuid() == 0 else current_account()
+    """The current user. For root, whom PostgreSQL refuses, a number that is nobody's: no other process runs as it."""
+    if os.geteuid() != 0:
+        return current_account()
+    for number in UNUSED_IDS:
+        if not _is_known(number):
+            return Account(str(number), number, number)
+    raise CommandError(f"Every user id from {UNUSED_IDS[0]} to {UNUSED_IDS[-1]} is taken, and the server needs one.")
 
 
-def _account(who: int | str) -> Account:
+def _is_known(number: int) -> bool:
+    """To the machine's files or to a directory of users, LDAP say, as a user's number or a group's."""
+    for look_up in (pwd.getpwuid, grp.getgrgid):
+        with suppress(KeyError):
+            look_up(number)
+            return True
+    return False
+
+
+def _entry(look_up: Callable[[Any], pwd.struct_passwd], who: int | str) -> Account:
     try:
-        entry = pwd.getpwnam(who) if isinstance(who, str) else pwd.getpwuid(who)
+        entry = look_up(who)
     except KeyError:
         raise CommandError(
-            f"This machine has no entry for the user {who} in its user database, and PostgreSQL needs one to run as."
+            f"This machine has no entry for the user {who} in its user database, and PostgreSQL needs one."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

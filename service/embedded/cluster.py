@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from service.embedded.accounts import Account, current_account
 from service.embedded.binaries import binaries, create_whole, reachable_binaries
-from service.embedded.folders import PORT, SOCKET_NAME, own_folder, socket_folder
+from service.embedded.folders import PORT, SOCKET_NAME, give_away, own_folder, socket_folder
 from service.embedded.locks import POLL_SECONDS, FileLock, is_held
 from service.errors import CommandError
 
@@ -84,14 +84,19 @@ class Cluster:
             raise self._failure(f"refused {file.name}: {_verdict(done.stdout)}")
 
     def _initialise(self, unfinished: Path) -> None:
-        os.chown(unfinished, self._account.uid, self._account.gid)
+        initialiser = self._account.initialiser
+        if not self._account.is_ours:
+            unfinished.parent.chmod(0o710)
+            os.chown(unfinished.parent, -1, self._account.gid)
+            os.chown(unfinished, initialiser.uid, initialiser.gid)
         durability = ["--no-sync"] if self._options.get("fsync") == "off" else []
-        done = self._account.run(
+        done = initialiser.run(
             [self._programs / "initdb", f"--username={SUPERUSER}", *INITDB, *NO_PASSWORDS, *durability],
             environment={"PGDATA": str(unfinished)},
         )
         if done.returncode != 0:
             raise self._failure(f"could not be set up: {_verdict(done.stdout)}")
+        give_away(unfinished, initialiser.uid, self._account)
 
     def _write_access_rules(self) -> None:
         """Outside the cluster: root writes nothing where the server's user could have laid a link."""

@@ -34,14 +34,22 @@ def prepare_data_dir(data_dir: Path, account: Account) -> None:
 
 
 def own_folder(folder: Path, account: Account) -> None:
-    """Makes sure of a folder with mode 0700 that belongs to the account; anything else under its name is an error."""
+    """Makes sure of a folder with mode 0700 that belongs to the account alone; anything else is an error."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in (os.geteuid(), account.uid):
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in account.earlier_uids:
         raise CommandError(f"{folder} is not a folder of the user {account.name} alone: remove it.")
     if status.st_uid != account.uid:
-        os.lchown(folder, account.uid, account.gid)
+        give_away(folder, status.st_uid, account)
+
+
+def give_away(folder: Path, from_uid: int, account: Account) -> None:
+    """Everything in the folder that belongs to one user, to the account. No link is followed."""
+    for _, folders, files, inside in os.fwalk(folder):
+        for name in (".", *folders, *files):
+            if os.stat(name, dir_fd=inside, follow_symlinks=False).st_uid == from_uid:
+                os.chown(name, account.uid, account.gid, dir_fd=inside, follow_symlinks=False)
 
 
 def socket_folder(data_dir: Path, version: int) -> Path:

@@ -21,7 +21,7 @@ from service.db.connect import connect
 from service.db.statements import statement
 from service.errors import CommandError
 from service.resources import migrations_path, sql_path
-from service.schema.roles import grant
+from service.schema.roles import grant, login
 
 # Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
 MIGRATION_LOCK = 0x7175657565
@@ -44,19 +44,28 @@ ATTACH_PAUSE_SECONDS = 0.5
 ATTACH_PATIENCE_SECONDS = 600
 
 
-async def migrate(owner_url: str, service_url: str | None) -> None:
+async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str], None] = lambda step: None) -> None:
     """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
 
+    `tell` hears of each step that changed something, in words for a person.
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
     async with changing_schema(owner_url) as connection:
+        before = await _state(connection)
         await with_alembic(connection, _upgrade)
+        known = revisions()
+        for revision in reversed(known[: known.index(before["revision"]) if before.get("revision") in known else None]):
+            tell(f"Revision {revision}.")
         for parts in PARTS:
             await _install(connection, *parts)
+            if before.get(parts[-1]) != _hash(parts):
+                tell(f"Functions of {'/'.join(('sql', *parts))}.")
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
             await _count(connection)
+            tell("Every message was counted.")
         if service_url:
             await grant(connection, service_url)
+            tell(f"Rights of the role {login(service_url)[0]}.")
 
 
 async def pending_changes(connection: Any) -> list[str]:
@@ -64,17 +73,23 @@ async def pending_changes(connection: Any) -> list[str]:
 
     A schema that a newer version wrote counts as current: its migrations keep what the release before them reads.
     """
-    try:
-        state = {
-            each["name"]: each["hash"] for each in await connection.fetch(statement("queries/applied_migrations").sql)
-        }
-    except asyncpg.UndefinedTableError:
+    state = await _state(connection)
+    if not state:
         return ["the whole schema"]
     newest, *older = revisions()
     if state.get("revision") not in (None, newest, *older):
         return []
     wanted = {"revision": newest, **{parts[-1]: _hash(parts) for parts in PARTS}}
     return [part for part, hash_ in wanted.items() if state.get(part) != hash_]
+
+
+async def _state(connection: Any) -> dict[str, str]:
+    """The revision, and the hash of each part that is in place; nothing where there is no schema."""
+    try:
+        rows = await connection.fetch(statement("queries/applied_migrations").sql)
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return {}
+    return {each["name"]: each["hash"] for each in rows}
 
 
 @asynccontextmanager
@@ -118,7 +133,7 @@ async def with_alembic(connection: Any, work: Callable[[Connection], None]) -> N
         raise (error.orig and error.orig.__cause__) or error from None
     except AlembicError as error:
         raise CommandError(
-            f"Alembic can't migrate: {str(error).rstrip('.')}; a newer version may have written this schema."
+            f"Alembic can't migrate: {str(error).rstrip('.')}: no release up to this one has such a revision."
         ) from error
     finally:
         await engine.dispose(close=False)

@@ -1,6 +1,6 @@
 """A realistic queue for demonstrations, tests and benchmarks; the same plan always gives the same rows."""
 
 from service.seed.plan import Profile, SeedPlan, default_senders
-from service.seed.run import SeedReport, seed
+from service.seed.run import seed
 
-__all__ = ["Profile", "SeedPlan", "SeedReport", "default_senders", "seed"]
+__all__ = ["Profile", "SeedPlan", "default_senders", "seed"]

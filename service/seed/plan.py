@@ -1,14 +1,14 @@
-"""What is to be made: how many messages of how many senders, and of what kind."""
+"""What is to be made: how many messages of how many senders, of what kind, and how many each sender has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.errors import CommandError
+from service.errors import WrongUsage
 
-# Above this, the arithmetic of sql/seed/insert_bursts.sql would leave the range of a bigint.
-MAX_MESSAGES = 1_000_000_000
-MAX_SENDERS = 1_000_000
-MAX_SEED = 2**31 - 1
+# The sender of the documented example (service/seed/README.md) and its 340 messages.
+EXAMPLE_SENDER = 119
+EXAMPLE_SIZE = 340
 
 
 class Profile(StrEnum):
@@ -23,7 +23,8 @@ class Profile(StrEnum):
 class SeedPlan:
     """One data set: equal plans give equal rows, whatever the server's version and settings.
 
-    Raises CommandError naming the value that is out of range.
+    Up to 10^9 messages: above, the arithmetic of sql/seed/insert_bursts.sql would leave the range of a bigint.
+    Raises WrongUsage where the numbers contradict each other.
     """
 
     messages: int
@@ -32,13 +33,10 @@ class SeedPlan:
     profile: Profile = Profile.PLATFORM
 
     def __post_init__(self) -> None:
-        _require("messages", self.messages, 1, MAX_MESSAGES)
-        _require("senders", self.senders, 1, MAX_SENDERS)
-        _require("seed", self.seed, 0, MAX_SEED)
-        if self.senders > self.messages:
-            raise CommandError("There must be at least as many messages as senders, for each sender has some.")
+        if not 1 <= self.senders <= self.messages:
+            raise WrongUsage("There must be at least as many messages as senders, for each sender has some.")
         if self.profile is Profile.SINGLE and self.senders != 1:
-            raise CommandError("The profile single has exactly 1 sender.")
+            raise WrongUsage("The profile single has exactly 1 sender.")
 
 
 def default_senders(messages: int, profile: Profile) -> int:
@@ -46,6 +44,45 @@ def default_senders(messages: int, profile: Profile) -> int:
     return 1 if profile is Profile.SINGLE else min(1000, max(1, messages // 10))
 
 
-def _require(name: str, value: int, lowest: int, highest: int) -> None:
-    if not lowest <= value <= highest:
-        raise CommandError(f"The option {name} must be a whole number from {lowest:,} to {highest:,}.")
+def sender_sizes(plan: SeedPlan) -> list[int]:
+    """The messages of sender 1, 2, …; never increasing, and they add up to the plan's."""
+    if has_example(plan):
+        return _sizes_around_example(plan)
+    weights = [1] * plan.senders if plan.profile is Profile.UNIFORM else _harmonic(range(1, plan.senders + 1))
+    return _shared_out(plan.messages, 1, weights)
+
+
+def has_example(plan: SeedPlan) -> bool:
+    """Whether sender 119 holds the documented example.
+
+    It does in the profile `platform`, where the 118 bigger senders can have no fewer and the smaller ones one each.
+    """
+    needed = EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) + plan.senders
+    return plan.profile is Profile.PLATFORM and plan.senders >= EXAMPLE_SENDER and plan.messages >= needed
+
+
+def _sizes_around_example(plan: SeedPlan) -> list[int]:
+    """A curve that falls to 340 at sender 119 and goes on falling from there: no step on either side."""
+    tail = [1 + EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) // n for n in range(EXAMPLE_SENDER + 1, plan.senders + 1)]
+    spare = plan.messages - EXAMPLE_SENDER * EXAMPLE_SIZE - len(tail)
+    wanted = sum(tail) - len(tail)
+    if wanted > spare // 2:
+        tail = [1 + (size - 1) * (spare // 2) // wanted for size in tail]
+    last = _harmonic([EXAMPLE_SENDER])[0]
+    weights = [weight - last for weight in _harmonic(range(1, EXAMPLE_SENDER))]
+    head = _shared_out(plan.messages - EXAMPLE_SIZE - sum(tail), EXAMPLE_SIZE, weights)
+    return [*head, EXAMPLE_SIZE, *tail]
+
+
+def _harmonic(ranks: Sequence[int]) -> list[int]:
+    """Zipf's weights 1/1, 1/2, 1/3, … as whole numbers, so that shares come out the same everywhere."""
+    return [2**40 // rank for rank in ranks]
+
+
+def _shared_out(total: int, least: int, weights: Sequence[int]) -> list[int]:
+    """`total` by weight, `least` for each at first; what rounding leaves goes to the first."""
+    spare, whole = total - least * len(weights), sum(weights)
+    sizes = [least + spare * weight // whole for weight in weights]
+    for rank in range(total - sum(sizes)):
+        sizes[rank] += 1
+    return sizes

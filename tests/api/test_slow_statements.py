@@ -103,7 +103,7 @@ async def test_below_the_limit_nothing_is_logged_and_a_line_holds_no_value_and_n
 
 
 async def test_work_that_no_request_is_behind_names_none(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    async with logging_from(settings, ALL), asyncio.timeout(10):
+    async with logging_from(settings, ALL), asyncio.timeout(120):
         while not lines_of(caplog, "sql/queries/fold.sql"):  # noqa: ASYNC110 - it tells nobody when it folds
             await asyncio.sleep(0.02)
     assert {fields[3:] for fields in lines_of(caplog, "sql/queries/fold.sql")} == {("", "0")}

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,9 +19,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 STATS = "/api/v1.1/admin/senders/queue/stats/"
-# What the interface promises for the end of a demo, and what a busy machine may add.
-STOP_SECONDS = 5.0 + 3.0
-START_SECONDS = 60.0
+# No test measures time: so long a busy machine may take before something has gone wrong.
+PATIENCE_SECONDS = 120.0
 
 
 def program() -> list[str]:
@@ -48,7 +46,7 @@ def queuestats_in(folder: Path, *arguments: str, **settings: str) -> subprocess.
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -60,12 +58,6 @@ def sentence(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
     assert len(lines) == 1, ended.stderr
     assert lines[0].startswith("Error: "), lines[0]
     return lines[0].removeprefix("Error: ")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _at_work(group: int) -> list[str]:
@@ -110,7 +102,7 @@ class Program:
         return self.wait_for(r"Serving on (http://\S+)")[1]
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (found := re.search(pattern, self.output + self.errors)) is None:
             assert self.process.poll() is None, f"it ended: {self.output}{self.errors}"
             assert time.monotonic() < deadline, f"no {pattern} in {self.output}{self.errors}"
@@ -119,18 +111,16 @@ class Program:
 
     def wait_until_ready(self) -> None:
         """Until it answers at all; it may say that its database does not."""
-        httpx.get(f"{self.url}/healthz", timeout=START_SECONDS).raise_for_status()
+        httpx.get(f"{self.url}/healthz", timeout=PATIENCE_SECONDS).raise_for_status()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> float:
-        """How many seconds it took to end."""
-        begin = time.monotonic()
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Its exit code."""
         self.process.send_signal(number)
-        self.process.wait(timeout=30)
-        return time.monotonic() - begin
+        return self.process.wait(timeout=PATIENCE_SECONDS)
 
     def left_behind(self) -> list[str]:
         """Who of its group is at work still, when all have had the time to end."""
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (at_work := _at_work(self.process.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
         return at_work
@@ -193,4 +183,4 @@ def is_stopped(data_dir: Path) -> bool:
 
 def ask(url: str, token: str, sender: int = 119, **parameters: object) -> httpx.Response:
     body = {"token": token, "id": sender, "group": "account_campaign", **parameters}
-    return httpx.post(url + STATS, json=body, timeout=30)
+    return httpx.post(url + STATS, json=body, timeout=PATIENCE_SECONDS)

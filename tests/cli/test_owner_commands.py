@@ -1,5 +1,7 @@
 """`migrate`, `seed` and `token`: what an owner does with a database, by exit code and output."""
 
+import subprocess
+import sys
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -7,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.cli.programs import Run, program, queuestats, run_on_terminal, sentence
+from service.counters.doctor import CHECKS
+from service.schema.migrate import revisions
+from tests.cli.programs import ROOT, Run, environment, program, queuestats, run_on_terminal, sentence
 from tests.conftest import TestDatabase
 
 CREATED = {"name", "created_at", "revoked_at"}
@@ -35,7 +39,10 @@ def test_migrate_tells_by_its_exit_code_what_is_to_do_and_does_it_once(empty_dat
     run = on(empty_database)
     steps = [run("migrate", "--check"), run("migrate"), run("migrate", "--check"), run("migrate")]
     assert [step.returncode for step in steps] == [1, 0, 0, 0]
-    assert [step.stdout.partition(":")[0].strip() for step in steps] == ["To do", *["The schema is current."] * 3]
+    assert [step.stdout.splitlines()[-1].partition(":")[0] for step in steps] == [
+        "To do",
+        *["The schema is current."] * 3,
+    ]
     assert [step.stderr for step in steps] == [""] * 4
 
 
@@ -52,12 +59,52 @@ def test_the_services_role_may_not_migrate(template: str, empty_database: TestDa
 
 
 @pytest.mark.parametrize(
-    "command", [("token", "list"), ("token", "create", "x"), ("stats", "--sender", "1"), ("explain", "--sender", "1")]
+    "command",
+    [
+        *(("token", "list"), ("token", "create", "x"), ("token", "revoke", "x"), ("seed", "--messages", "10")),
+        *(("stats", "--sender", "1"), ("explain", "--sender", "1"), ("verify",), ("fold",), ("simulate",)),
+    ],
 )
 def test_a_database_without_a_schema_is_one_sentence_that_names_migrate(
     empty_database: TestDatabase, command: tuple[str, ...]
 ) -> None:
+    mark(empty_database)
     assert "queuestats migrate" in sentence(on(empty_database)(*command))
+
+
+def test_migrate_says_what_it_did_and_nothing_the_second_time(empty_database: TestDatabase) -> None:
+    run = on(empty_database)
+    first, second = run("migrate").stdout.splitlines(), run("migrate").stdout.splitlines()
+    assert [line for line in first if line.startswith("Revision ")] == [
+        f"Revision {each}." for each in reversed(revisions())
+    ]
+    assert any(line.startswith("Functions of sql/counters/") for line in first)
+    assert "Every message was counted." in first
+    assert not any(line.startswith(("Revision", "Functions", "Every")) for line in second)
+    assert first[-1] == second[-1] == "The schema is current."
+
+
+def test_doctor_names_each_check_that_it_made(database: TestDatabase) -> None:
+    ended = on(database)("doctor")
+    named = {
+        line.split("│")[2].strip(): line.split("│")[1].strip() for line in ended.stdout.splitlines() if "│" in line
+    }
+    assert {"schema", *CHECKS} <= named.keys()
+    assert named["triggers"] == "ok"
+
+
+def test_alembic_tells_a_target_that_is_none_in_one_line(empty_database: TestDatabase) -> None:
+    ended = subprocess.run(
+        [Path(sys.executable).with_name("alembic"), "upgrade", "foo"],
+        cwd=ROOT,
+        env=environment(QUEUESTATS_DATABASE_URL=empty_database.owner_url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "'foo'" in ended.stderr + ended.stdout
 
 
 def test_seed_leaves_a_database_alone_that_is_not_marked_and_says_how_to_mark_it(database: TestDatabase) -> None:
@@ -86,9 +133,9 @@ def test_seed_fills_an_empty_queue_only_unless_it_is_to_replace_it(database: Tes
     [
         (("--profile", "nonsense"), 2),
         (("--messages", "many"), 2),
-        (("--messages", "0"), 1),
-        (("--messages", "10", "--senders", "11"), 1),
-        (("--seed", "-1"), 1),
+        (("--messages", "0"), 2),
+        (("--messages", "10", "--senders", "11"), 2),
+        (("--seed", "-1"), 2),
     ],
 )
 def test_seed_refuses_a_plan_that_makes_no_sense(arguments: tuple[str, ...], code: int) -> None:
@@ -130,6 +177,7 @@ def test_tokens_are_listed_without_their_secrets(database: TestDatabase) -> None
     assert datetime.fromisoformat(listed[0]["created_at"]).utcoffset() is not None
     table = run("token", "list").stdout
     assert "dashboard" in table
+    assert "│ stats  │" in table
     assert secret not in table
 
 

@@ -20,10 +20,9 @@ import pytest
 
 from service.embedded import EmbeddedServer
 from tests.cli.programs import (
+    PATIENCE_SECONDS,
     ROOT,
-    START_SECONDS,
     STATS,
-    STOP_SECONDS,
     Program,
     ask,
     queuestats,
@@ -62,7 +61,7 @@ def create_token(**settings: str) -> str:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -80,8 +79,7 @@ def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[...
     assert answer.status_code == 200
     assert answer.json()["data"][0]["total"] == 0
     assert httpx.get(f"{started.url}/readyz").status_code == 200
-    assert started.stop() < STOP_SECONDS
-    assert started.process.returncode == 0
+    assert started.stop() == 0
     assert started.left_behind() == []
     assert token not in started.output + started.errors
 
@@ -98,8 +96,7 @@ def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Call
     with ThreadPoolExecutor(8) as clients:
         answers = list(clients.map(lambda _: ask(started.url, token).status_code, range(40)))
     assert answers == [200] * 40
-    assert started.stop() < STOP_SECONDS
-    assert started.process.returncode == 0
+    assert started.stop() == 0
     assert started.left_behind() == []
 
 
@@ -127,7 +124,7 @@ def test_an_open_request_is_answered_before_the_end(serve: Callable[..., Program
         started.wait_for("Shutting down")
         client.sendall(body)
         assert client.recv(10_000).startswith(b"HTTP/1.1 200")
-    assert started.process.wait(timeout=STOP_SECONDS) == 0
+    assert started.process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
 class Asking:
@@ -184,7 +181,7 @@ def test_a_rolling_restart_and_the_end_lose_no_request(serve: Callable[..., Prog
         asked = asking.answers[200]
         until(lambda: asking.answers[200] > asked + 100)
         started.process.send_signal(signal.SIGTERM)
-        assert started.process.wait(timeout=START_SECONDS) == 0
+        assert started.process.wait(timeout=PATIENCE_SECONDS) == 0
     assert asking.lost == []
     assert set(asking.answers) == {200}
 
@@ -213,7 +210,7 @@ def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder
         token = create_token(**settings)
         assert queuestats("psql", "-c", INSERT, **settings).returncode == 0
         assert ask(started.url, token, group="total").json()["data"][0]["new"] == 1
-        assert started.stop(signal.SIGINT) < STOP_SECONDS
+        assert started.stop(signal.SIGINT) == 0
     assert not (folder / "data" / "postgres-18" / "postmaster.pid").exists()
 
 

@@ -16,7 +16,7 @@ from tests.servers import scratch_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 # A file is one worker's (see PYTEST_FLAGS in the Makefile): a second one would build and install all again.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run(*command: str | Path, cwd: Path, **settings: str) -> str:
@@ -40,7 +40,7 @@ def installed(wheel: Path) -> Path:
     home = wheel.parent / "fresh"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / "requirements.lock", cwd=home)
+    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
     run(python, "-m", "pip", "install", "-qq", "--no-index", wheel, cwd=home)
     return python.parent
 

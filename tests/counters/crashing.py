@@ -6,16 +6,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
-from service.embedded.accounts import server_account
-from service.embedded.binaries import reachable_binaries
-from tests.clusters import Cluster, running
+from tests.clusters import Cluster, binaries, running
 from tests.servers import scratch_folder
 
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 class CrashableServer(Cluster):
@@ -48,18 +45,10 @@ class CrashableServer(Cluster):
 @contextmanager
 def crashable_server() -> Iterator[CrashableServer]:
     with scratch_folder() as folder:
-        server = CrashableServer(_binaries(folder), folder / "data")
+        server = CrashableServer(binaries(folder), folder / "data")
         server.initialise()
         with running(server, DURABLE):
             yield server
-
-
-def _binaries(folder: Path) -> Path:
-    """Of the version that this run tests; copied to `folder` where the server's user can't reach them."""
-    wanted = os.environ.get("QUEUESTATS_TEST_BINARIES", "")
-    if wanted and not wanted.isdigit():
-        return Path(wanted)
-    return reachable_binaries(int(wanted or 18), server_account(), folder)
 
 
 def _children(pid: int) -> list[int]:

@@ -165,7 +165,7 @@ async def write_until(done: asyncio.Event, connection: Any, kinds: tuple[Writer,
 
 
 async def fold_until(done: asyncio.Event, connection: Any, chance: random.Random) -> int:
-    """Folds of all sizes, with watermarks and compacts far more often than the service has them; how many were folded."""
+    """Folds of all sizes, marking and compacting far more often than the service does; how many were folded."""
     folded = 0
     while not done.is_set():
         found = await connection.fetchrow(

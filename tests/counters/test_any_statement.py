@@ -311,7 +311,7 @@ class AnyStatement(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 120 * TIMES)
+@pytest.mark.timeout(600 + 120 * TIMES)
 def test_after_any_statement_the_service_answers_what_python_counted(database: TestDatabase) -> None:
     world = World(database)
 

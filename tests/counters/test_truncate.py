@@ -66,7 +66,7 @@ async def test_while_it_is_not_committed_a_fold_does_nothing_and_does_not_wait(c
     await folder.execute(INSERT, 1000)
     async with other.transaction():
         await other.execute("TRUNCATE messages")
-        assert await asyncio.wait_for(fold(folder), timeout=5) is None
+        assert await asyncio.wait_for(fold(folder), timeout=60) is None
 
     await fold(folder)
     assert await total(folder) == 0

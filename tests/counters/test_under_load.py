@@ -70,7 +70,7 @@ async def rebuild_until(done: asyncio.Event, connection: Any, chance: random.Ran
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(100 + 100 * TIMES)
+@pytest.mark.timeout(600 + 100 * TIMES)
 async def test_a_thousand_snapshots_taken_under_full_load_are_all_exact(connect: Connect) -> None:
     done, made = asyncio.Event(), Comparisons()
     async with asyncio.TaskGroup() as group:

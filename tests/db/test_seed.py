@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from service.errors import CommandError
-from service.seed import Profile, SeedPlan, SeedReport, seed
-from service.seed.portions import AS_OF
+from service.seed import Profile, SeedPlan, seed
+from service.seed.run import AS_OF
 from tests.conftest import TestDatabase
 
 COLUMNS = (
@@ -31,7 +31,7 @@ async def rows(connection: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await connection.fetch(f"SELECT {COLUMNS} FROM messages ORDER BY id")]
 
 
-async def fill(connection: Any, plan: SeedPlan, **options: Any) -> SeedReport:
+async def fill(connection: Any, plan: SeedPlan, **options: Any) -> float:
     return await seed(connection, plan, lambda done: None, **options)
 
 
@@ -41,7 +41,7 @@ async def test_the_rows_are_the_same_on_every_version_of_postgresql(disposable: 
     assert hashlib.sha256(written).hexdigest() == DIGEST_OF_SMALL
 
 
-async def test_neither_portions_nor_settings_nor_an_earlier_use_change_the_rows(
+async def test_neither_chunks_nor_settings_nor_an_earlier_use_change_the_rows(
     disposable: Any, database: TestDatabase
 ) -> None:
     await fill(disposable, SMALL)
@@ -53,7 +53,7 @@ async def test_neither_portions_nor_settings_nor_an_earlier_use_change_the_rows(
         "enable_nestloop": "off",
     }
     connection = await asyncpg.connect(database.owner_url, server_settings=odd)
-    await fill(connection, SMALL, replace=True, portion_messages=100)
+    await fill(connection, SMALL, replace=True, chunk_messages=100)
     await connection.close()
     assert await rows(disposable) == expected
 
@@ -78,7 +78,7 @@ async def test_ids_follow_the_arrival_and_the_database_goes_on_from_there(dispos
 
 
 async def test_sender_119_holds_the_documented_example_and_its_account_alone(disposable: Any) -> None:
-    report = await fill(disposable, SeedPlan(45_000, 150))
+    await fill(disposable, SeedPlan(45_000, 150))
     found = await disposable.fetch(
         "SELECT sender_id, account_id, campaign_id, status FROM messages"
         " WHERE sender_id = 119 OR account_id = 306 OR campaign_id IN (4591, 4914)"
@@ -93,7 +93,7 @@ async def test_sender_119_holds_the_documented_example_and_its_account_alone(dis
     }
     sizes = Counter(row["sender_id"] for row in await disposable.fetch("SELECT sender_id FROM messages"))
     assert [sender for sender, _ in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))] == list(range(1, 151))
-    assert (report.messages, report.senders) == (sum(sizes.values()), len(sizes)) == (45_000, 150)
+    assert (sum(sizes.values()), len(sizes)) == (45_000, 150)
 
 
 async def test_attempts_and_times_fit_the_status(disposable: Any) -> None:
@@ -143,9 +143,9 @@ async def test_recipients_are_in_reserved_domains_only(disposable: Any) -> None:
     assert len(set(recipients)) > 0.999 * len(recipients)
 
 
-async def test_progress_moves_by_portions_and_ends_at_the_plan(disposable: Any) -> None:
+async def test_progress_moves_by_chunks_and_ends_at_the_plan(disposable: Any) -> None:
     told: list[int] = []
-    await seed(disposable, SMALL, told.append, portion_messages=500)
+    await seed(disposable, SMALL, told.append, chunk_messages=500)
     assert told == sorted(set(told))
     assert len(told) >= 4
     assert told[-1] == 3000
@@ -177,13 +177,13 @@ async def test_an_interrupted_run_leaves_the_queue_as_it_was(disposable: Any, re
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        await seed(disposable, SMALL, interrupt, replace=replace, portion_messages=500)
+        await seed(disposable, SMALL, interrupt, replace=replace, chunk_messages=500)
     assert await rows(disposable) == before
 
 
 async def test_a_database_without_the_table_is_an_error_in_a_sentence(disposable: Any) -> None:
     await disposable.execute("DROP TABLE messages CASCADE")
-    with pytest.raises(CommandError, match="The queue could not be filled"):
+    with pytest.raises(CommandError, match="The database is not migrated"):
         await fill(disposable, SMALL)
 
 

@@ -43,4 +43,4 @@ def start_user() -> Iterator[StartUser]:
 
     yield start
     for user in users:
-        user.communicate(timeout=30)
+        user.communicate(timeout=120)

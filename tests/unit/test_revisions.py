@@ -2,9 +2,8 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from service.resources import migrations_path
 from service.schema.migrate import revisions
@@ -12,43 +11,41 @@ from service.schema.migrate import revisions
 FILES = sorted((migrations_path() / "versions").glob("*.py"))
 
 
-def name_of(path: Path) -> str:
-    return path.stem
-
-
 def test_the_files_stand_in_the_order_in_which_they_run() -> None:
     assert [path.stem[: len("20261123_01")] for path in FILES] == list(reversed(revisions()))
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_revision_states_its_phase_and_its_day(path: Path) -> None:
-    text = ast.get_docstring(ast.parse(path.read_text())) or ""
-
-    assert re.search(r"^Phase: (expand|contract) \(.+\)$", text, re.MULTILINE)
-    assert re.search(rf"^Revision: {path.stem[:11]}, after (nothing|\d{{8}}_\d\d)$", text, re.MULTILINE)
+def faults(path: Path) -> Iterator[str]:
+    """What a revision file has to keep to and does not."""
+    tree, number = ast.parse(path.read_text()), path.stem[:11]
+    text = ast.get_docstring(tree) or ""
+    if not re.search(r"^Phase: (expand|contract) \(.+\)$", text, re.MULTILINE):
+        yield "states no phase"
+    if not re.search(rf"^Revision: {number}, after (nothing|\d{{8}}_\d\d)$", text, re.MULTILINE):
+        yield "states no revision"
     written = re.search(r"^Written: (\d{4})-(\d\d)-(\d\d)$", text, re.MULTILINE)
-    assert written is not None
-    assert "".join(written.groups()) == path.stem[:8]
+    if written is None or "".join(written.groups()) != path.stem[:8]:
+        yield "states another day than its name"
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    back = functions.get("downgrade")
+    if back is None or isinstance(back.body[-1], ast.Pass | ast.Raise):
+        yield "can't be taken back"
+    if not imported(tree) <= {"alembic", "sqlalchemy", "collections", "typing"}:
+        yield "is not frozen: it imports what may change"
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    if "open" in called:
+        yield "is not frozen: it reads a file"
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_revision_can_be_taken_back(path: Path) -> None:
-    functions = {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
-
-    assert {"upgrade", "downgrade"} <= functions.keys()
-    assert not isinstance(functions["downgrade"].body[-1], ast.Pass | ast.Raise)
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_revision_is_frozen_it_imports_nothing_of_ours_and_reads_no_file(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    modules = {
+def imported(tree: ast.Module) -> set[str]:
+    return {
         name.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
     }
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
-    assert modules <= {"alembic", "sqlalchemy", "collections", "typing"}
-    assert "open" not in called
+
+def test_every_revision_states_its_phase_can_be_taken_back_and_is_frozen() -> None:
+    assert FILES
+    assert [f"{path.stem} {fault}" for path in FILES for fault in faults(path)] == []

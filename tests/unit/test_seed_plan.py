@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import CommandError
+from service.errors import WrongUsage
 from service.seed import Profile, SeedPlan, default_senders
-from service.seed.portions import parameters, portions
-from service.seed.sizes import has_example, sender_sizes
+from service.seed.plan import has_example, sender_sizes
+from service.seed.run import chunks, parameters
 from service.seed.traffic import bursts
 
 PLANS = st.tuples(st.integers(1, 60_000), st.integers(1, 400), st.sampled_from(Profile), st.integers(0, 2**31 - 1)).map(
@@ -39,10 +39,10 @@ def test_bursts_hold_what_each_sender_has(plan: SeedPlan) -> None:
 
 @settings(max_examples=25)
 @given(PLANS, st.integers(1, 100_000))
-def test_portions_hand_out_every_id_once_and_in_order(plan: SeedPlan, portion_messages: int) -> None:
+def test_chunks_hand_out_every_id_once_and_in_order(plan: SeedPlan, chunk_messages: int) -> None:
     following = 1
-    for portion in portions(bursts(plan), portion_messages):
-        values = parameters(plan, portion)
+    for chunk in chunks(bursts(plan), chunk_messages):
+        values = parameters(plan, chunk)
         for first, size in zip(values["first_ids"], values["sizes"], strict=True):
             assert first == following
             following += size
@@ -100,15 +100,11 @@ def test_a_small_set_has_fewer_senders() -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ((0, 1), "messages"),
-        ((1_000_000_001, 1), "messages"),
         ((10, 0), "senders"),
-        ((10_000_000, 1_000_001), "senders"),
         ((10, 11), "senders"),
-        ((10, 1, -1), "seed"),
         ((10, 2, 1, Profile.SINGLE), "single"),
     ],
 )
-def test_a_plan_out_of_range_is_refused_in_a_sentence(values: tuple[int, int], named: str) -> None:
-    with pytest.raises(CommandError, match=rf"{named}.*\.$"):
+def test_a_plan_that_contradicts_itself_is_refused_in_a_sentence(values: tuple[int, int], named: str) -> None:
+    with pytest.raises(WrongUsage, match=rf"{named}.*\.$"):
         SeedPlan(*values)

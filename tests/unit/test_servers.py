@@ -2,108 +2,84 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.engine import NO_IMAGE, PORT, engine
 from tests.servers import ChosenServer, choose_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Container:
-    """A container as testcontainers gives it; `fault` is what starting it raises."""
-
-    def __init__(self, fault: Exception | None = None) -> None:
-        self.fault = fault
-        self.events: list[str] = []
-
-    def __enter__(self) -> "Container":
-        if self.fault:
-            raise self.fault
-        self.events.append("started")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.events.append("removed")
-
-    def get_connection_url(self, driver: str | None) -> str:
-        assert driver is None
-        return "postgresql://postgres:secret@localhost:32768/postgres"
-
-
-def no_engine() -> Any:
-    raise ConnectionError("no Docker engine answers")
+# A run of the tests as far as its choice of a server, with every warning an error.
+CHOOSE = """
+import os
+from tests.servers import choose_server, docker_container
+with choose_server({}, docker_container) as server:
+    print(server.words, server.url, sep="\\n")
+"""
 
 
 def forbidden() -> Any:
     raise AssertionError("Docker was asked although the server is named")
 
 
-@pytest.fixture
-def embedded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What would have been started, instead of starting it."""
-    started: list[object] = []
-
-    @contextmanager
-    def start(what: object) -> Iterator[str]:
-        started.append(what)
-        yield f"postgresql://{what}/postgres"
-
-    monkeypatch.setattr("tests.servers._embedded", start)
-    monkeypatch.setattr("tests.servers._installed", start)
-    return started
+def chosen_beside(engine_socket: Path) -> list[str]:
+    """What a run says it has chosen, where this socket is the engine's."""
+    environ = {**os.environ, "DOCKER_HOST": f"unix://{engine_socket}", "TESTCONTAINERS_RYUK_DISABLED": "true"}
+    command = [sys.executable, "-W", "error", "-c", CHOOSE]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def test_a_named_server_comes_before_all_others(embedded: list[object]) -> None:
+def test_a_named_server_comes_before_all_others() -> None:
     environ = {"QUEUESTATS_TEST_DATABASE_URL": "postgresql://named/postgres", "QUEUESTATS_TEST_BINARIES": "16"}
     with choose_server(environ, forbidden) as server:
         assert server == ChosenServer("postgresql://named/postgres", "the one of QUEUESTATS_TEST_DATABASE_URL")
-    assert embedded == []
 
 
-@pytest.mark.parametrize(
-    ("wanted", "started"), [("16", 16), ("18", 18), ("/usr/lib/postgresql/15/bin", Path("/usr/lib/postgresql/15/bin"))]
-)
-def test_the_binaries_of_a_version_or_a_folder_are_taken_without_asking_docker(
-    embedded: list[object], wanted: str, started: object
-) -> None:
-    with choose_server({"QUEUESTATS_TEST_BINARIES": wanted}, forbidden) as server:
-        assert wanted in server.words
-    assert embedded == [started]
+def test_the_binaries_of_a_version_are_taken_without_asking_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUESTATS_TEST_BINARIES", "16")
+    with choose_server(os.environ, forbidden) as server:
+        assert server.words == "the one of QUEUESTATS_TEST_BINARIES=16"
+        assert asyncio.run(version_of(server.url)).startswith("16.")
 
 
-def test_a_container_is_taken_where_an_engine_answers_and_is_removed_at_the_end(embedded: list[object]) -> None:
-    container = Container()
-    with choose_server({}, lambda: container) as server:
-        assert container.events == ["started"]
-        assert server.url == "postgresql://postgres:secret@localhost:32768/postgres"
-        assert server.words == "a container of postgres:18"
-    assert container.events == ["started", "removed"]
-    assert embedded == []
+def test_a_container_is_taken_where_an_engine_answers_and_is_removed_at_the_end(tmp_path: Path) -> None:
+    with engine(tmp_path / "socket", {}) as asked:
+        words, url = chosen_beside(tmp_path / "socket")
+    assert words == "a container of postgres:18"
+    assert re.fullmatch(rf"postgresql://postgres:test@(localhost|127.0.0.1):({PORT}|5432)/postgres", url)
+    assert [each for each in asked if "c0ffee" in each][-1] == "DELETE /containers/c0ffee"
 
 
-def test_an_engine_that_answers_but_cannot_get_the_image_is_no_failure(embedded: list[object]) -> None:
-    with choose_server({}, lambda: Container(FileNotFoundError("no such image"))) as server:
-        assert server.words == "the embedded one (no container: FileNotFoundError)"
-    assert embedded == [18]
+def test_an_engine_that_cannot_get_the_image_is_one_line_and_no_failure(tmp_path: Path) -> None:
+    without = dict.fromkeys(
+        ("GET /images/postgres:18/json", "POST /images/create", "POST /containers/create"), NO_IMAGE
+    )
+    with engine(tmp_path / "socket", without) as asked:
+        words, _ = chosen_beside(tmp_path / "socket")
+    assert words.startswith("the embedded one (no container: ")
+    assert "No such image: postgres:18" in words
+    assert "POST /containers/create" in asked or "POST /images/create" in asked
 
 
-def test_without_an_engine_the_embedded_one_is_taken(embedded: list[object]) -> None:
-    with choose_server({}, no_engine) as server:
-        assert server.words == "the embedded one (no container: ConnectionError)"
-    assert embedded == [18]
+def test_without_an_engine_the_embedded_one_is_taken(tmp_path: Path) -> None:
+    words, url = chosen_beside(tmp_path / "none")
+    assert words.startswith("the embedded one (no container: ")
+    assert url.startswith("postgresql://postgres@/postgres?host=")
 
 
 def test_a_run_says_which_server_it_used_and_its_version(server_url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/unit/test_servers.py", "-k", "without_an_engine"],
+        [sys.executable, "-m", "pytest", "tests/unit/test_servers.py", "-k", "a_named_server"],
         cwd=ROOT,
         env={**os.environ, "QUEUESTATS_TEST_DATABASE_URL": server_url},
         capture_output=True,
