@@ -156,7 +156,7 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
     while (await fold(connection, is_compacting=True))["is_more"]:
         pass
     await check(connection, ledgers)
-    assert await row_count(connection, "deltas") == 0
+    assert await row_count(connection, "queuestats.deltas") == 0
     await connection.close()
 
 
@@ -184,6 +184,6 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
         if found and not found["is_more"]:
             break
         await asyncio.sleep(0.05)
-    assert await row_count(writer, "deltas") == 0
+    assert await row_count(writer, "queuestats.deltas") == 0
     await check(writer, [ledger])
     await writer.close()

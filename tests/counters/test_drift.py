@@ -97,7 +97,7 @@ async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> 
     assert await drift(filled, 1) == []
 
 
-@pytest.mark.parametrize("table", ["deltas", "counters"])
+@pytest.mark.parametrize("table", ["queuestats.deltas", "queuestats.counters"])
 async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> None:
     await filled.execute(f"UPDATE {table} SET new = new + 1 WHERE sender_id = 1")
     found = await drift(filled)
@@ -118,7 +118,7 @@ async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
     await fold(filled)
 
     assert [each["kept_new"] for each in await drift(filled)] == [-2] * 8
-    assert await row_count(filled, "counters WHERE new < 0") == 8
+    assert await row_count(filled, "queuestats.counters WHERE new < 0") == 8
 
 
 @pytest.mark.slow

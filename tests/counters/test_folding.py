@@ -62,7 +62,7 @@ async def test_a_forgotten_transaction_is_counted_when_it_commits_long_after_oth
     assert await drift(folder) == []
     await fold(folder, mark_every=ALWAYS, is_compacting=True)
     await fold(folder, mark_every=ALWAYS, is_compacting=True)
-    assert await row_count(folder, "deltas") == 0
+    assert await row_count(folder, "queuestats.deltas") == 0
     assert await total(busy) == 20 * 7 + 5
     assert await drift(folder) == []
 
@@ -85,10 +85,10 @@ async def test_a_fold_that_is_taken_back_leaves_every_delta(connect: Connect) ->
     transaction = folder.transaction()
     await transaction.start()
     await fold(folder, mark_every=ALWAYS, is_compacting=True)
-    assert await row_count(folder, "deltas") == 0
+    assert await row_count(folder, "queuestats.deltas") == 0
     await transaction.rollback()
 
-    assert await row_count(reader, "deltas") == 3
+    assert await row_count(reader, "queuestats.deltas") == 3
     assert await total(reader) == 5
 
 
@@ -151,7 +151,7 @@ async def test_a_counter_may_be_negative_between_folds_and_readers_never_see_it(
     assert await drift(folder) == []
     for _ in range(2):
         await fold(folder, mark_every=ALWAYS, is_compacting=True)
-    assert await row_count(folder, "counters") == 0
+    assert await row_count(folder, "queuestats.counters") == 0
 
 
 async def test_in_a_writers_own_transaction_a_fold_takes_what_it_sees_and_the_rest_later(connect: Connect) -> None:
@@ -216,17 +216,17 @@ async def test_counters_of_finished_campaigns_disappear(connect: Connect) -> Non
         await fold(connection, mark_every=ALWAYS, is_compacting=True)
         await connection.execute("UPDATE messages SET status = 'proc' WHERE id % 2 = 0")
         await fold(connection, mark_every=ALWAYS)
-    assert await row_count(connection, "counters") > 0
+    assert await row_count(connection, "queuestats.counters") > 0
     await connection.execute("DELETE FROM messages WHERE campaign_id = 1")
     for _ in range(2):
         await fold(connection, mark_every=ALWAYS, is_compacting=True)
-    assert await row_count(connection, "counters WHERE campaign_id = 1") == 0
+    assert await row_count(connection, "queuestats.counters WHERE campaign_id = 1") == 0
 
     await connection.execute("DELETE FROM messages")
     for _ in range(2):
         await fold(connection, mark_every=ALWAYS, is_compacting=True)
-    assert await row_count(connection, "counters") == 0
-    assert await row_count(connection, "deltas") == 0
+    assert await row_count(connection, "queuestats.counters") == 0
+    assert await row_count(connection, "queuestats.deltas") == 0
 
 
 async def test_no_counter_is_kept_that_counts_nothing(connect: Connect) -> None:

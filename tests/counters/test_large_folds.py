@@ -31,10 +31,10 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
     parts = 0
     while (held := await row_count(folder, CURRENT)) > 2 * MAX:
         await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = $1", 1 + parts % 20)
-        pending = await row_count(folder, "deltas")
+        pending = await row_count(folder, "queuestats.deltas")
         assert dict(await fold(folder, MAX, 10**9, is_compacting=True)) == {"folded": 0, "is_more": True}
         assert held - 1 - 2 * MAX <= await row_count(folder, CURRENT) < held
-        assert await row_count(folder, "deltas") == pending
+        assert await row_count(folder, "queuestats.deltas") == pending
         assert await drift(folder) == []
         await fold(folder, MAX, 10**9)
         assert await drift(folder) == []
@@ -44,7 +44,7 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
 
     await fold(folder, MAX, 10**9, is_compacting=True)
     assert await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1") == epoch + 1
-    assert await row_count(folder, "counters WHERE sender_id = 1 AND epoch > 0") == 0
+    assert await row_count(folder, "queuestats.counters WHERE sender_id = 1 AND epoch > 0") == 0
     assert await drift(folder) == []
 
 
@@ -57,7 +57,7 @@ async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_tol
     compacted = (
         "counters JOIN queuestats.watermarks USING (sender_id) WHERE counters.epoch = 0 AND watermarks.epoch = 2"
     )
-    each = await row_count(connection, "counters WHERE sender_id = 1 AND epoch = 1")
+    each = await row_count(connection, "queuestats.counters WHERE sender_id = 1 AND epoch = 1")
 
     seen = []
     for _ in range(3):

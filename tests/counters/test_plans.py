@@ -157,7 +157,7 @@ async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_a
         # A second reader after the first one: it may mark index entries that nobody needs, if nobody does.
         await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS")
         after = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
-        pinned = await connection.fetchval("SELECT pg_relation_size('deltas') / 8192")
+        pinned = await connection.fetchval("SELECT pg_relation_size('queuestats.deltas') / 8192")
 
     # Versions of the sender's own few rows are read, up to the last compact; not the thousands of dead deltas.
     assert before + 2 * after < pinned

@@ -55,7 +55,7 @@ async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_beli
     while (await fold(folded, mark_every=0.001, is_compacting=True))["is_more"]:
         pass
     assert await total(folded) == 70
-    assert await row_count(folded, "deltas") == 0
+    assert await row_count(folded, "queuestats.deltas") == 0
 
 
 async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded(folded: Any) -> None:
@@ -68,7 +68,7 @@ async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded
         assert await drift(folded) == []
 
     assert await total(folded) == 70
-    assert await row_count(folded, "deltas") == 0
+    assert await row_count(folded, "queuestats.deltas") == 0
 
 
 def copy(source: str, target: str) -> None:

@@ -42,7 +42,7 @@ async def test_it_clears_the_counters_with_the_messages_and_a_rollback_brings_bo
 
     await connection.execute("TRUNCATE messages RESTART IDENTITY")
     assert await total(connection) == 0
-    assert [await row_count(connection, table) for table in ("counters", "deltas")] == [0, 0]
+    assert [await row_count(connection, table) for table in ("queuestats.counters", "queuestats.deltas")] == [0, 0]
     await connection.execute(INSERT, 3)
     assert await total(connection) == 3
 
@@ -58,7 +58,7 @@ async def test_racing_a_fold_it_waits_for_it_and_nothing_stays_counted(connect: 
 
     assert await total(folder) == 0
     assert await drift(folder) == []
-    assert await row_count(folder, "counters") == 0
+    assert await row_count(folder, "queuestats.counters") == 0
 
 
 async def test_while_it_is_not_committed_a_fold_does_nothing_and_does_not_wait(connect: Connect) -> None:

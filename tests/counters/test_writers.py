@@ -70,7 +70,7 @@ async def test_a_writer_with_rights_on_messages_alone_and_an_odd_search_path_is_
     await fold(owner_connection, mark_every=0.001)
     assert await drift(owner_connection) == []
     await writer.execute("TRUNCATE public.messages")
-    assert await row_count(owner_connection, "counters") == 0
+    assert await row_count(owner_connection, "queuestats.counters") == 0
     assert await drift(owner_connection) == []
 
 
@@ -207,7 +207,7 @@ async def test_where_no_count_changes_no_delta_is_written(connect: Connect, stat
     await fold(connection)
     await connection.execute(statement)
 
-    assert await row_count(connection, "deltas") == 0
+    assert await row_count(connection, "queuestats.deltas") == 0
     assert await drift(connection) == []
 
 
@@ -216,7 +216,7 @@ async def test_a_statement_writes_one_delta_a_key_whatever_the_number_of_message
     await connection.execute(
         f"INSERT INTO messages ({COLUMNS}) SELECT 1, 0, n % 5, '', 'new', 'x' FROM generate_series(1, 1000) AS n"
     )
-    assert await row_count(connection, "deltas") == 5
+    assert await row_count(connection, "queuestats.deltas") == 5
     await fold(connection)
     await connection.execute("UPDATE messages SET status = 'proc'")
 

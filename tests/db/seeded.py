@@ -34,7 +34,7 @@ async def fill(database: TestDatabase) -> None:
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
     await seed(owner, SeedPlan(MESSAGES, SENDERS), lambda done: None)
     await fold(owner)
-    await owner.execute("VACUUM ANALYZE messages, counters, deltas, watermarks")
+    await owner.execute("VACUUM ANALYZE messages, queuestats.counters, queuestats.deltas, queuestats.watermarks")
     for _ in range(PENDING_DELTAS):
         await owner.execute(ADD_ONE, EXAMPLE_SENDER)
     await owner.close()
@@ -43,7 +43,7 @@ async def fill(database: TestDatabase) -> None:
 async def churn(database: TestDatabase) -> None:
     """A tenth of the messages changes its status and changes it back, with a fold each time; nothing is vacuumed."""
     owner = await asyncpg.connect(database.owner_url)
-    for table in ("messages", "counters", "deltas", "watermarks"):
+    for table in ("messages", "queuestats.counters", "queuestats.deltas", "queuestats.watermarks"):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
     for part in range(CHURN_ROUNDS):
         for change in CHURN:

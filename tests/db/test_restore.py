@@ -59,7 +59,7 @@ async def test_messages_alone_are_counted_as_they_come_unless_triggers_are_off_a
 ) -> None:
     messages = ("--data-only", "--table", "messages")
     copy(source, empty_database, "--schema-only")
-    copy(source, empty_database, "--data-only", "--table", "baseline")
+    copy(source, empty_database, "--data-only", "--table", "queuestats.baseline")
     copy(source, empty_database, *messages)
     restored = await asyncpg.connect(empty_database.owner_url)
     try:
