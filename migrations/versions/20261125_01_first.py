@@ -136,12 +136,14 @@ def create_counters() -> None:
         "watermarks",
         sa.Column("sender_id", sa.BigInteger, autoincrement=False, nullable=False),
         sa.Column("watermark", XID8, nullable=False),
+        sa.Column("running", ARRAY(XID8), nullable=False, server_default=sa.text("'{}'::xid8[]")),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("written_by", XID8, nullable=False),
         sa.Column("compacted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
         schema="queuestats",
     )
+    op.create_table("fold_lock", sa.Column("never", sa.Boolean), schema="queuestats")
     op.create_table(
         "baseline",
         sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
@@ -176,7 +178,7 @@ def downgrade() -> None:
         " FOR gone IN SELECT oid FROM pg_proc WHERE pronamespace = 'queuestats'::regnamespace"
         " LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', gone); END LOOP; END $$"
     )
-    for table in ("repeatable_migrations", "tokens", "baseline", "watermarks", "counters", "deltas"):
+    for table in ("repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters", "deltas"):
         op.execute(f"DROP TABLE queuestats.{table} CASCADE")
     op.drop_table("messages")
     op.execute(DropEnumType(message_status))

@@ -33,7 +33,7 @@ LOCK_TIMEOUT_SECONDS = 3
 PARTS = tuple(
     ("counters", f"{name}.sql")
     for name in (
-        *("queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read", "fold", "rebuild", "audit"),
+        *("queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read", "fold", "compact", "rebuild", "audit"),
         # Last: from here on messages are counted.
         "attach",
     )

@@ -129,12 +129,17 @@ watermarks = Table(
     metadata,
     Column("sender_id", BigInteger, autoincrement=False, nullable=False),
     Column("watermark", XID8, nullable=False),
+    # Transactions below it that had not ended when it was set.
+    Column("running", ARRAY(XID8), nullable=False, server_default=text("'{}'::xid8[]")),
     Column("epoch", BigInteger, nullable=False),
     Column("written_by", XID8, nullable=False),
     Column("compacted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
     schema=SCHEMA,
 )
+
+# Empty, for its lock: see sql/counters/lock.sql.
+fold_lock = Table("fold_lock", metadata, Column("never", Boolean), schema=SCHEMA)
 
 # One row once the counters hold all messages; until then the scan answers.
 baseline = Table(

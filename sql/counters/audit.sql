@@ -1,18 +1,19 @@
 -- audit: every difference between what readers are answered and a recount, in one snapshot: of one sender, or of all
--- (NULL). No row: exact.
--- Before it, in the same transaction: LOCK TABLE messages IN ACCESS SHARE MODE. A TRUNCATE that commits between the
--- snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
+-- (NULL). No row: exact. `counted_other`: messages of a status that no answer has.
+-- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that commits
+-- between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
-  counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint,
+  counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint
-) LANGUAGE sql STABLE AS $$
+) LANGUAGE sql STABLE SET row_security = off AS $$
   SELECT * FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
            queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
            queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
            queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
            queuestats.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           queuestats.counter_sum(other) AS counted_other,
            queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
            queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
            queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
@@ -20,15 +21,16 @@ CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETUR
     FROM (
       SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT *, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
+      SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, false
+      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
         AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS compared
-  WHERE (counted_new, counted_proc, counted_retry, counted_hold) <> (kept_new, kept_proc, kept_retry, kept_hold)
+  WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
+    <> (kept_new, kept_proc, kept_retry, kept_hold, 0)
   ORDER BY sender_id, "grouping", account_id, campaign_id, isp
 $$;

@@ -31,13 +31,21 @@ RETURNS SETOF queuestats.counters LANGUAGE sql STABLE AS $$
     AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
--- A sender's deltas that are not folded yet. They begin at the watermark: what an old snapshot keeps from being vacuumed
--- lies before it.
-CREATE OR REPLACE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
-RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS $$
+-- A sender's deltas that are not folded yet: from the watermark on, and below it those of transactions that were running
+-- when it was set. What an old snapshot keeps from being vacuumed lies before it.
+CREATE OR REPLACE FUNCTION queuestats.pending_deltas(
+  of_sender bigint, of_account bigint, of_campaign bigint, of_isp text
+) RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS $$
   SELECT * FROM queuestats.deltas
   WHERE sender_id = of_sender
     AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
+    AND (of_account IS NULL OR account_id = of_account)
+    AND (of_campaign IS NULL OR campaign_id = of_campaign)
+    AND (of_isp IS NULL OR isp = of_isp)
+  UNION ALL
+  SELECT * FROM queuestats.deltas
+  WHERE sender_id = of_sender
+    AND xid = ANY ((SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = of_sender)::xid8[])
     AND (of_account IS NULL OR account_id = of_account)
     AND (of_campaign IS NULL OR campaign_id = of_campaign)
     AND (of_isp IS NULL OR isp = of_isp)
@@ -47,10 +55,13 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
 RETURNS TABLE (new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
-  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL)
+    )
     WHERE account_id >= 0
       AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
@@ -63,7 +74,8 @@ CREATE OR REPLACE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaig
 RETURNS TABLE (account_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
@@ -81,7 +93,8 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_campaign bigint)
 RETURNS TABLE (isp text, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
-  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
@@ -101,7 +114,8 @@ CREATE OR REPLACE FUNCTION queuestats.read_account_campaigns(of_sender bigint)
 RETURNS TABLE (account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, false))
@@ -120,7 +134,8 @@ CREATE OR REPLACE FUNCTION queuestats.read_account_campaigns_of_isp(of_sender bi
 RETURNS TABLE (account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, true))
@@ -141,7 +156,8 @@ CREATE OR REPLACE FUNCTION queuestats.read_campaigns(of_sender bigint, of_accoun
 RETURNS TABLE (campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
 LANGUAGE sql STABLE AS $$
   SELECT campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, of_isp IS NOT NULL))

@@ -4,15 +4,15 @@
 -- the old counters until the commit.
 CREATE OR REPLACE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
-  -- First messages, then the folder's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE public.messages IN ACCESS SHARE MODE;
-  PERFORM queuestats.take_folder_lock(is_waiting => true);
+  -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.watermarks
-  SET watermark = '0', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
+  SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
   INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
@@ -22,7 +22,8 @@ BEGIN
            queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
            queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT * FROM queuestats.recount(of_sender)
+      SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold
+      FROM queuestats.recount(of_sender)
       UNION ALL
       SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
       FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)

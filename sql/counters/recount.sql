@@ -1,15 +1,20 @@
 -- recount: the truth, in the shape of the counters: one sender's messages (NULL: all senders') by every grouping.
+-- `other`: messages of a status that is none of the four; nothing counts these.
+-- row_security = off: where a policy would hide messages from the owner, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
-  new bigint, proc bigint, retry bigint, hold bigint
-) LANGUAGE sql STABLE AS $$
+  new bigint, proc bigint, retry bigint, hold bigint, other bigint
+) LANGUAGE sql STABLE SET row_security = off AS $$
   SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold),
+         queuestats.counter_sum(total - new - proc - retry - hold)
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
-           count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold
+           count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold,
+           count(*) AS total
     FROM queuestats.queued_messages
     WHERE of_sender IS NULL OR sender_id = of_sender
     GROUP BY sender_id, account_id, campaign_id, isp
@@ -17,17 +22,18 @@ CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
--- pending: the deltas in the same shape: all that there are, or those that a reader takes, from the sender's watermark
--- on.
-CREATE OR REPLACE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE (
+-- deltas_by_grouping_set: the deltas in the same shape: all that there are, or those that a reader takes.
+CREATE OR REPLACE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean)
+RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint
 ) LANGUAGE sql STABLE AS $$
   SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM queuestats.deltas LEFT JOIN queuestats.trusted_watermarks USING (sender_id)
   WHERE (of_sender IS NULL OR sender_id = of_sender)
-    AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark)
+    AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark OR xid = ANY (running))
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;

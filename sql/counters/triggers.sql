@@ -7,10 +7,24 @@
 -- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
 -- huge one.
 
+-- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
+-- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
+CREATE OR REPLACE FUNCTION queuestats.require_part_of_messages(of_table oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_partition_root(of_table) IS DISTINCT FROM 'public.messages'::regclass THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
+  END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION queuestats.record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
@@ -27,6 +41,9 @@ CREATE OR REPLACE FUNCTION queuestats.record_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          -count(*) FILTER (WHERE status = 'new'),
@@ -44,6 +61,9 @@ CREATE OR REPLACE FUNCTION queuestats.record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT delta.*
   FROM (
@@ -64,30 +84,29 @@ BEGIN
 END
 $$;
 
--- TRUNCATE has no transition table. The folder's lock comes first: a fold under way would put its sums back after the
--- counters were emptied.
--- Readers lock the three tables in the order of their plans, and no order fits all plans. So whoever comes here does
--- not hold one table for long while it waits for another: it lets go of all and tries again, for as long as the
--- session's own lock_timeout allows.
+-- TRUNCATE has no transition table: what is counted goes as a whole. The fold's lock comes first: a fold under way would
+-- put its sums back afterwards. It is a DELETE, which no reader waits for, however long the transaction stays open; until
+-- it commits, readers get the counts from before. Where the transaction has one snapshot for all its statements, a DELETE
+-- would not see what was folded since: there it is a TRUNCATE, which waits for the readers of the counters.
 CREATE OR REPLACE FUNCTION queuestats.record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  own_limit CONSTANT text := current_setting('lock_timeout');
-  own_limit_ms CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
-  began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
-  PERFORM pg_advisory_xact_lock(queuestats.folder_lock());
-  LOOP
-    BEGIN
-      PERFORM set_config('lock_timeout', '100ms', true);
-      TRUNCATE queuestats.watermarks, queuestats.counters, queuestats.deltas;
-      PERFORM set_config('lock_timeout', own_limit, true);
-      RETURN NULL;
-    EXCEPTION WHEN lock_not_available THEN -- the locks and the setting are as they were before
-      IF own_limit_ms > 0 AND clock_timestamp() > began_at + own_limit_ms * interval '1 ms' THEN
-        RAISE;
-      END IF;
-    END;
-  END LOOP;
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    DELETE FROM queuestats.watermarks;
+    DELETE FROM queuestats.counters;
+    DELETE FROM queuestats.deltas;
+  ELSE
+    TRUNCATE queuestats.watermarks, queuestats.counters, queuestats.deltas;
+  END IF;
+  RETURN NULL;
 END
 $$;
+
+REVOKE EXECUTE ON FUNCTION
+  queuestats.record_insert(), queuestats.record_update(), queuestats.record_delete(), queuestats.record_truncate(),
+  queuestats.require_part_of_messages(oid)
+FROM PUBLIC;

@@ -1,9 +1,8 @@
--- fold: moves pending deltas into the counters; no row while another folder is at work
--- parameters: max_deltas integer, mark_every double precision, compact_after interval
+-- fold: moves pending deltas into the counters; no row while another fold is at work
+-- parameters: max_deltas integer, mark_every double precision
 SELECT /* queries/fold.sql */ folded, is_more
 FROM
   queuestats.fold(
     cast(:max_deltas AS integer),
-    cast(:mark_every AS double precision),
-    cast(:compact_after AS interval)
+    cast(:mark_every AS double precision)
   )

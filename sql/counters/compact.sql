@@ -1,0 +1,78 @@
+-- compact: moves the epochs of hot senders that were compacted longer than compact_after ago into epoch 0, and begins
+-- the next epoch of each. Returns how many counters were moved and whether there is more to do; no row while a fold, a
+-- rebuild, a TRUNCATE or another compact is at work.
+-- Whole epochs, the oldest first, while they fit into max_counters. One that is too large by itself is moved in parts,
+-- and stays the current one until it is empty: folds go on adding to it.
+-- The settings are those of fold.
+CREATE OR REPLACE FUNCTION queuestats.compact(
+  max_counters integer DEFAULT 40000, compact_after interval DEFAULT interval '10 s'
+) RETURNS TABLE (compacted integer, is_more boolean)
+LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+SET search_path = pg_catalog, pg_temp
+SET jit = off SET work_mem = '16MB'
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+  moving tid[];
+  finished bigint[];
+BEGIN
+  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true);
+
+  -- upto: how many counters there are up to the end of this one's epoch.
+  SELECT array_agg(id) FILTER (WHERE upto <= max_counters OR is_oldest),
+         array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_counters),
+         coalesce(max(upto) > max_counters, false)
+  INTO moving, finished, is_more
+  FROM (
+    SELECT sender_id, id, count(*) OVER (ORDER BY compacted_at, sender_id) AS upto,
+           dense_rank() OVER (ORDER BY compacted_at, sender_id) = 1 AS is_oldest
+    FROM (
+      SELECT watermarks.sender_id, compacted_at, held.id
+      FROM queuestats.watermarks CROSS JOIN LATERAL (
+        SELECT ctid AS id FROM queuestats.counters
+        WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
+          AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+      ) AS held
+      WHERE compacted_at < now() - compact_after
+      ORDER BY compacted_at, sender_id LIMIT max_counters + 1
+    ) AS due
+  ) AS due;
+  compacted := coalesce(cardinality(moving), 0);
+  IF compacted = 0 THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster would
+  -- be believed as soon as this transaction has written it.
+  WITH moved AS (
+    DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
+  ), begun AS (
+    UPDATE queuestats.watermarks AS known
+    SET epoch = known.epoch + 1, compacted_at = now(),
+        watermark = trusted.watermark, running = trusted.running, written_by = pg_current_xact_id()
+    FROM queuestats.trusted_watermarks AS trusted
+    WHERE known.sender_id = ANY (finished) AND trusted.sender_id = known.sender_id
+  )
+  MERGE INTO queuestats.counters AS kept
+  USING moved AS change
+  ON kept.account_id >= 0 -- always true: the predicate of the index to take
+    AND kept.sender_id = change.sender_id AND kept."grouping" = change."grouping" AND kept.epoch = 0
+    AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
+  WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
+    AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
+    DELETE
+  WHEN MATCHED THEN
+    UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
+             retry = kept.retry + change.retry, hold = kept.hold + change.hold
+  WHEN NOT MATCHED THEN
+    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change."grouping", 0, change.account_id, change.campaign_id, change.isp,
+        change.new, change.proc, change.retry, change.hold);
+  RETURN NEXT;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION queuestats.compact(integer, interval) FROM PUBLIC;
