@@ -1,1 +1,1 @@
-"""The benchmarks: requests (`http`), answers (`sql`), writers (`write`). Each run says what it was made with."""
+"""Benchmarks for a DBA: what an answer takes (`sql`), and what counting costs the writers (`write`)."""

@@ -1,22 +1,18 @@
-"""The data set of `queuestats bench sql`: one long queue, and shorter ones with the same answer rows beside it."""
+"""The data set of `queuestats bench sql`: queues of several sizes in one table, with the same rows in their reports."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.bench.candidates import index_files
-from service.bench.ground import Ground
-from service.bench.rounds import Tell
+from service.bench.scratch import TABLES, execute, vacuum
 from service.counters.folding import Folder
 from service.db import Database, connect, statement
 from service.seed import Profile, SeedPlan, seed
+from service.settings import Settings
 
-CHURNED_PERCENT = 10
-# The slices of sql/bench/churn.sql.
-SLICES = 100
-# While these stand, no vacuum mends what was churned.
-HOLD_VACUUM = "ALTER TABLE messages SET (autovacuum_enabled = off)"
-LET_VACUUM = "ALTER TABLE messages RESET (autovacuum_enabled)"
+FRESH, CHURNED, PENDING = "fresh", "churned", "1,000 deltas pending"
+CHURNED_SLICES = range(0, 100, 10)
+PENDING_DELTAS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,74 +23,51 @@ class Queue:
     messages: int
 
 
-async def fill(ground: Ground, sizes: tuple[int, ...], seed_number: int, tell: Tell) -> list[Queue]:
-    """The queues, the longest first. The longest is a data set of the profile `single`; what was there is gone.
+async def fill(connection: Any, sizes: Sequence[int], seed_number: int) -> list[Queue]:
+    """The queues, the longest first. Messages that were in the table before are lost.
 
-    The shorter ones are every so many of its messages, so they have the same accounts, campaigns and ISPs as long as
-    there are messages enough.
+    The longest is a data set of the profile `single`. Each shorter one is a sample of it: every n-th message, with
+    another sender.
     """
     longest, *shorter = sorted(set(sizes), reverse=True)
-    async with connect(ground.owner_url) as connection:
-        tell(f"Seeding a queue of {longest:,} messages")
-        plan = SeedPlan(longest, 1, seed_number, Profile.SINGLE)
-        seconds = await seed(connection, plan, lambda done: None, replace=True)
-        tell(f"Seeded in {seconds:.0f} s")
-        queues = [Queue(1, longest)]
-        for sender_id, size in enumerate(shorter, 2):
-            step = longest // size
-            tell(f"Copying every {step:,}th into a queue of {longest // step:,}")
-            await run(connection, "bench/thin", from_sender_id=1, sender_id=sender_id, step=step)
-            queues.append(Queue(sender_id, longest // step))
+    plan = SeedPlan(longest, 1, seed_number, Profile.SINGLE)
+    await seed(connection, plan, lambda done: None, replace=True)
+    queues = [Queue(1, longest)]
+    for sender_id, size in enumerate(shorter, 2):
+        step = longest // size
+        await execute(connection, "bench/sample", from_sender_id=1, sender_id=sender_id, step=step)
+        queues.append(Queue(sender_id, longest // step))
     return queues
 
 
-async def freshen(ground: Ground, tell: Tell) -> None:
-    """Every candidate's indexes, all deltas folded, everything vacuumed and analysed; from here on no autovacuum."""
-    tell("Making the candidates' indexes")
-    await ground.execute(*index_files("create"))
-    await fold_all(ground)
-    tell("Vacuuming")
-    async with connect(ground.owner_url) as connection:
-        await connection.execute(HOLD_VACUUM)
-        for table in ("messages", "counters", "deltas", "watermarks"):
-            await connection.execute(f"VACUUM (ANALYZE) {table}")
-    await ground.checkpoint()
+async def states(settings: Settings, queue: Queue) -> AsyncIterator[str]:
+    """Brings the table into one state after the other, and gives its name.
+
+    Fresh: vacuumed and folded. Churned: a tenth of the messages has changed status, all is folded, nothing is vacuumed.
+    The last one: 1,000 deltas of the given queue are not folded.
+    """
+    url = settings.owner_url or ""
+    async with connect(url) as connection:
+        for table in TABLES:
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        try:
+            await fold_all(settings)
+            await vacuum(connection)
+            yield FRESH
+            for number in CHURNED_SLICES:
+                await execute(connection, "bench/churn", slice=number)
+            await fold_all(settings)
+            yield CHURNED
+            toggle, step = statement("bench/toggle"), max(1, queue.messages // PENDING_DELTAS)
+            ids = [(1 + number * step % queue.messages,) for number in range(PENDING_DELTAS)]
+            await connection.executemany(toggle.sql, ids)
+            yield PENDING
+        finally:
+            for table in TABLES:
+                await connection.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
 
 
-async def churn(ground: Ground, tell: Tell) -> None:
-    """A tenth of the messages changes status; what that leaves pending is folded, as it is while the service runs."""
-    tell(f"Changing the status of {CHURNED_PERCENT} % of the messages")
-    async with connect(ground.owner_url) as connection:
-        for slice_ in range(0, SLICES, SLICES // CHURNED_PERCENT):
-            await run(connection, "bench/churn", slice=slice_)
-    await fold_all(ground)
-
-
-async def tidy_up(ground: Ground) -> None:
-    async with connect(ground.owner_url) as connection:
-        await connection.execute(LET_VACUUM)
-    await ground.execute(*index_files("drop"))
-
-
-async def fold_all(ground: Ground) -> None:
-    """Until nothing is pending. Raises what the database raises."""
-    async with Database.from_settings(ground.settings, ground.owner_url, pool_size=1) as database:
+async def fold_all(settings: Settings) -> None:
+    """Until no delta is pending."""
+    async with Database.from_settings(settings, settings.owner_url or "", pool_size=1) as database:
         await Folder(database).fold_all()
-
-
-async def pile_up(connection: Any, queue: Queue, deltas: int) -> None:
-    """So many pending deltas more, each by a statement of its own."""
-    asked = statement("bench/toggle")
-    step = max(1, queue.messages // max(1, deltas))
-    await connection.executemany(asked.sql, [(1 + number * step % queue.messages,) for number in range(deltas)])
-
-
-async def sizes_in_bytes(connection: Any) -> Mapping[str, int]:
-    """The table of messages and each of its indexes, the biggest first."""
-    return dict(await connection.fetch(statement("bench/sizes").sql))
-
-
-async def run(connection: Any, name: str, **values: Any) -> None:
-    """One statement, for as long as it takes."""
-    asked = statement(name)
-    await connection.execute(asked.sql, *asked.bind(values))

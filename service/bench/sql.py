@@ -1,177 +1,165 @@
-"""How long an answer takes, by the length of the queue: the counters beside every way to scan, in turn."""
+"""How long an answer takes, by the length of the queue: the counters' statements, the scan and the candidates."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from itertools import pairwise, product
+import json
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import product
+from statistics import median
 from typing import Any
 
-from service.bench.candidates import CANDIDATES, COUNTED, COUNTERS, Candidate
-from service.bench.circumstances import circumstances
-from service.bench.figures import Figures, Label
-from service.bench.ground import Ground, open_ground, set_for_database
-from service.bench.queues import Queue, churn, fill, fold_all, freshen, pile_up, sizes_in_bytes, tidy_up
-from service.bench.reads import SLOW_MS, Plan, as_if_alone, bind, time_client, time_first, time_server
-from service.bench.rounds import Tell
-from service.bench.verdicts import CHURNED, CLIENT, COLD, FRESH, PENDING, SERVER, Cell, verdicts
+from service.bench.queues import Queue, fill, states
+from service.bench.report import describe, median_ratio
+from service.bench.scratch import execute_files
 from service.db import Statement, connect, statement
 from service.errors import CommandError
 from service.model import Grouping
+from service.resources import sql_path
 from service.settings import Settings
 
-Keep = Callable[[Mapping[str, Any]], None]
+COUNTERS, SCAN = "queries/from_counters", "queries/from_messages"
+# A fast statement is repeated, a slow one is not.
+REPEATS = 50
+SLOW_MS = 50.0
+# Look-ups are planned as in the service's role (sql/roles.sql), scans as in the service's scans.
+PLANNED_FOR_LOOK_UPS = (
+    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+)
+PLANNED_FOR_SCANS = "SET LOCAL plan_cache_mode = force_custom_plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to answer: the statements in `folder` and, for what that lacks, in `base`."""
+
+    name: str
+    base: str
+    folder: str
+
+    @property
+    def has_indexes(self) -> bool:
+        return sql_path(self.folder, "create.sql").is_file()
+
+    def statement(self, grouping: Grouping) -> Statement | None:
+        """None where the variant does not answer this grouping."""
+        if sql_path(self.folder, f"{grouping}.sql").is_file():
+            return statement(f"{self.folder}/{grouping}")
+        return statement(f"{self.base}/{grouping}") if self.has_indexes else None
+
+
+VARIANTS = (
+    Variant("counters", COUNTERS, COUNTERS),
+    Variant("scan", SCAN, SCAN),
+    Variant("scan, grouped by status", SCAN, "candidates/group_by_status"),
+    Variant("scan, covering index", SCAN, "candidates/covering_index"),
+    Variant("scan, ordered index", SCAN, "candidates/ordered_index"),
+    Variant("scan, partial indexes", SCAN, "candidates/partial_indexes"),
+    Variant("finest counters only", COUNTERS, "candidates/fine_rollup"),
+)
+WITH_INDEXES = tuple(each for each in VARIANTS if each.has_indexes)
+Key = tuple[str, int, Grouping, str]
 
 
 @dataclass(frozen=True, slots=True)
 class SqlPlan:
-    """What is measured. `set_for_all` are server settings that every connection gets."""
+    """The sizes of the queues in messages, how often each variant is measured, and the seed of the data set."""
 
     sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     rounds: int = 3
     seed: int = 1
-    cold: bool = False
-    pending: tuple[int, ...] = (0, 100, 1000, 10_000)
-    groupings: tuple[Grouping, ...] = tuple(Grouping)
-    # How long a quick answer is asked for again and again.
-    ask_seconds: float = 0.25
-    set_for_all: Mapping[str, str] = field(default_factory=dict)
 
 
-def measure_sql(
-    settings: Settings, plan: SqlPlan, tell: Tell = lambda line: None, keep: Keep = lambda report: None
-) -> dict[str, Any]:
-    """On a scratch server, or on the database that `settings` name, whose messages are lost.
+async def measure_sql(settings: Settings, plan: SqlPlan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Gives `environment` and `results`, one for each state, queue, grouping and variant.
 
-    Gives `circumstances`, `bytes` of the table and each index, `rows` of the answers, `figures` (the ratios first),
-    `plans`, and whether all that is `complete`; `tell` gets a line now and then, `keep` what there is so far whenever a
-    state has been measured: a long run may end early. Raises CommandError where the database is not disposable, or an
-    answer is wrong.
+    Raises CommandError where a variant answers otherwise than the counters.
     """
-    with open_ground(settings) as ground:
-        if plan.cold:
-            ground.require_restart()
-        return asyncio.run(_run(ground, plan, tell, keep))
-
-
-async def _run(ground: Ground, plan: SqlPlan, tell: Tell, keep: Keep) -> dict[str, Any]:
-    async with set_for_database(ground.owner_url, plan.set_for_all):
-        reads = Reads(ground, plan, await fill(ground, plan.sizes, plan.seed, tell), tell)
+    async with connect(settings.owner_url or "") as connection:
+        progress(f"Seeding {max(plan.sizes):,} messages")
+        queues = await fill(connection, plan.sizes, plan.seed)
+        queue_messages = [each.messages for each in queues]
+        environment = await describe(connection, seed=plan.seed, rounds=plan.rounds, messages=queue_messages)
+        await execute_files(connection, *(f"{each.folder}/create" for each in WITH_INDEXES))
+        samples: dict[Key, list[dict[str, Any]]] = defaultdict(list)
         try:
-            await freshen(ground, tell)
-            about = await _describe(reads)
-            async for _ in reads.states():
-                keep(about | reads.report() | {"complete": False})
+            async for state in states(settings, queues[0]):
+                for number in range(plan.rounds):
+                    progress(f"{state.capitalize()}: round {number + 1} of {plan.rounds}")
+                    async for key, sample in _round(connection, queues):
+                        samples[state, *key].append(sample)
         finally:
-            await tidy_up(ground)
-    return about | reads.report() | {"complete": True}
+            await execute_files(connection, *(f"{each.folder}/drop" for each in WITH_INDEXES))
+    return {"benchmark": "queuestats bench sql", "environment": environment, "results": _results(samples)}
 
 
-async def _describe(reads: "Reads") -> dict[str, Any]:
-    async with connect(reads.ground.owner_url) as connection:
-        told = await circumstances(connection, reads.ground.settings)
-        bytes_of = await sizes_in_bytes(connection)
-    queues = [each.messages for each in reads.queues]
-    told["data_set"] = {"profile": "single", "seed": reads.plan.seed, "queues": queues}
-    told["rounds"] = reads.plan.rounds
-    return {"benchmark": "sql", "circumstances": told, "bytes": bytes_of}
+async def _round(
+    connection: Any, queues: list[Queue]
+) -> AsyncIterator[tuple[tuple[int, Grouping, str], dict[str, Any]]]:
+    """One sample of each variant's statements about each queue."""
+    answers: dict[tuple[int, Grouping], list[Any]] = {}
+    for variant, queue in product(VARIANTS, queues):
+        async with _alone(connection, variant):
+            for grouping in Grouping:
+                if (asked := variant.statement(grouping)) is None:
+                    continue
+                sample, rows = await _sample(connection, asked, queue.sender_id)
+                if answers.setdefault((queue.sender_id, grouping), rows) != rows:
+                    raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
+                yield (queue.messages, grouping, variant.name), sample
 
 
-class Reads:
-    """One run: the times so far, the plans that were seen last, and how many rows the answers have."""
+@asynccontextmanager
+async def _alone(connection: Any, variant: Variant) -> AsyncIterator[None]:
+    """A transaction without the indexes of other variants. It is rolled back.
 
-    def __init__(self, ground: Ground, plan: SqlPlan, queues: list[Queue], tell: Tell) -> None:
-        self.ground = ground
-        self.plan = plan
-        self.queues = queues
-        self.tell = tell
-        self.times = Figures("ms")
-        self.plans: dict[Cell, Plan] = {}
-        self.rows: dict[tuple[int, str], int] = {}
+    A variant with indexes is kept from a sequential scan: what that takes is the result of the plain scan.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        is_scan = variant.base == SCAN
+        await connection.execute(PLANNED_FOR_SCANS if is_scan else PLANNED_FOR_LOOK_UPS)
+        if variant.has_indexes:
+            await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        if is_scan:
+            others = [each for each in WITH_INDEXES if each is not variant]
+            await execute_files(connection, *(f"{each.folder}/drop" for each in others))
+        yield
+    finally:
+        await transaction.rollback()
 
-    async def states(self) -> AsyncIterator[str]:
-        """Measures one state of the table after the other, and gives the name of each that is done."""
-        await self.warm(FRESH)
-        yield FRESH
-        if self.plan.cold:
-            await self.cold()
-            yield COLD
-        await churn(self.ground, self.tell)
-        await self.warm(CHURNED)
-        yield CHURNED
-        await self.pending()
-        yield PENDING
 
-    def report(self) -> dict[str, Any]:
-        """What has been measured so far."""
-        figures = (*verdicts(self.times, self.queues), *self.times)
-        return {
-            "rows": [{"messages": messages, "group": group, "rows": n} for (messages, group), n in self.rows.items()],
-            "figures": [each.as_json() for each in figures],
-            "plans": [{**asdict(cell), **asdict(seen)} for cell, seen in self.plans.items()],
+async def _sample(connection: Any, asked: Statement, sender_id: int) -> tuple[dict[str, Any], list[Any]]:
+    """The median times of one statement in milliseconds, and its rows."""
+    values = asked.bind({name: sender_id if name == "sender_id" else None for name in asked.types})
+    prepared = await connection.prepare(asked.sql)
+    rows = [tuple(each) for each in await prepared.fetch(*values)]
+    explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {asked.sql}")
+    client_ms, server_ms, pages = [], [], 0
+    while not client_ms or (len(client_ms) < REPEATS and client_ms[0] < SLOW_MS):
+        started_at = time.perf_counter()
+        await prepared.fetch(*values)
+        client_ms.append(1000 * (time.perf_counter() - started_at))
+        [explained] = json.loads(await explain.fetchval(*values))
+        server_ms.append(explained["Execution Time"])
+        pages = explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"]
+    return {"rows": len(rows), "client_ms": median(client_ms), "server_ms": median(server_ms), "pages": pages}, rows
+
+
+def _results(samples: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def times(key: Key) -> list[float]:
+        return [each["client_ms"] for each in samples[key]]
+
+    return [
+        {
+            **dict(zip(("state", "messages", "group", "variant"), key, strict=True)),
+            "rows": taken[-1]["rows"],
+            "client_ms": median(times(key)),
+            "server_ms": median(each["server_ms"] for each in taken),
+            "pages": taken[-1]["pages"],
+            "times_counters": median_ratio(times(key), times((*key[:3], VARIANTS[0].name))),
         }
-
-    async def warm(self, state: str) -> None:
-        """Everybody's answers on every queue, in turn, so many times."""
-        for number in range(self.plan.rounds):
-            self.tell(f"{state.capitalize()}: round {number + 1} of {self.plan.rounds}")
-            async with connect(self.ground.owner_url) as connection:
-                # One and the same about every queue, one right after the other: their ratio is what matters most.
-                for candidate, queue in product(CANDIDATES, self.queues):
-                    async with as_if_alone(connection, candidate):
-                        for grouping in self._groupings(candidate):
-                            cell = Cell(state, queue.messages, grouping, candidate.name)
-                            await self._time(connection, cell, candidate.statement(grouping), queue, number == 0)
-
-    async def cold(self) -> None:
-        """The first answer about the longest queue after a restart; only its execution, on a connection that stands."""
-        [queue, *_] = self.queues
-        for number, candidate in product(range(self.plan.rounds), CANDIDATES):
-            self.tell(f"Cold: round {number + 1} of {self.plan.rounds}, {candidate.name}")
-            for grouping in self._groupings(candidate):
-                await self.ground.restart_cold()
-                async with connect(self.ground.owner_url) as connection, as_if_alone(connection, candidate):
-                    asked = candidate.statement(grouping)
-                    took = await time_first(connection, asked, bind(asked, queue.sender_id))
-                self.times.add(took, **Cell(COLD, queue.messages, grouping, candidate.name).labels(CLIENT))
-
-    async def pending(self) -> None:
-        """The counters' answers about the longest queue while so many deltas wait to be folded."""
-        [queue, *_] = self.queues
-        for number in range(self.plan.rounds):
-            self.tell(f"Pending deltas: round {number + 1} of {self.plan.rounds}")
-            await fold_all(self.ground)
-            async with connect(self.ground.owner_url) as connection:
-                for less, deltas in pairwise((0, *self.plan.pending)):
-                    await pile_up(connection, queue, deltas - less)
-                    async with as_if_alone(connection, COUNTED):
-                        for grouping in self.plan.groupings:
-                            await self._time_pending(connection, queue, grouping, deltas)
-
-    def _groupings(self, candidate: Candidate) -> list[Grouping]:
-        return [each for each in candidate.groupings() if each in self.plan.groupings]
-
-    async def _time_pending(self, connection: Any, queue: Queue, grouping: str, deltas: int) -> None:
-        asked = statement(f"queries/{grouping}")
-        values = bind(asked, queue.sender_id)
-        labels: dict[str, Label] = {"state": PENDING, "deltas": deltas, "group": grouping, "contestant": COUNTERS}
-        self.times.add(await time_client(connection, asked, values, self.plan.ask_seconds), seen=CLIENT, **labels)
-        self.times.add((await time_server(connection, asked, values, self.plan.ask_seconds))[0], seen=SERVER, **labels)
-
-    async def _time(self, connection: Any, cell: Cell, asked: Statement, queue: Queue, is_first: bool) -> None:
-        values = bind(asked, queue.sender_id)
-        if is_first:
-            # This also fills the caches, so it comes before the times.
-            await self._check(connection, cell, asked, queue)
-        took = await time_client(connection, asked, values, self.plan.ask_seconds)
-        self.times.add(took, **cell.labels(CLIENT))
-        if is_first or took <= SLOW_MS:
-            in_server, self.plans[cell] = await time_server(connection, asked, values, self.plan.ask_seconds)
-            self.times.add(in_server, **cell.labels(SERVER))
-
-    async def _check(self, connection: Any, cell: Cell, asked: Statement, queue: Queue) -> None:
-        """Everybody answers alike, or the run is worth nothing."""
-        truth = statement(f"queries/{cell.grouping}")
-        expected = await connection.fetch(truth.sql, *bind(truth, queue.sender_id))
-        if [*map(tuple, await connection.fetch(asked.sql, *bind(asked, queue.sender_id)))] != [*map(tuple, expected)]:
-            raise CommandError(f"{cell.contestant} answers {cell.grouping} otherwise than the counters do.")
-        self.rows[queue.messages, cell.grouping] = len(expected)
+        for key, taken in list(samples.items())
+    ]

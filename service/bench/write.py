@@ -1,168 +1,162 @@
-"""What counters and indexes cost writers, and what seeding costs: each beside its rival, in alternating rounds."""
+"""What counting costs the writers: PostgreSQL's pgbench, with the triggers and folds, and without."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from service.bench.candidates import INDEXED
-from service.bench.circumstances import circumstances
-from service.bench.figures import Figure, Figures, ratio
-from service.bench.ground import Ground, open_ground, set_for_database
-from service.bench.queues import run
-from service.bench.rounds import Tell, in_turn
-from service.bench.seeding import fill_platform, seed_ratio, time_seeding
-from service.bench.writers import HOT_KEYS, Load, Written, folding, lives, tidy, write
+from service.bench.report import describe, median_ratio
+from service.bench.scratch import execute, execute_files, vacuum
+from service.bench.sql import WITH_INDEXES
+from service.counters.folding import fold_forever
 from service.counters.verify import find_differences
-from service.db import connect, statement
+from service.db import Database, connect
+from service.db.address import without_password
+from service.embedded import binaries
 from service.errors import CommandError
+from service.resources import sql_path
+from service.seed import Profile, SeedPlan, default_senders, seed
 from service.settings import Settings
 
-WITH, WITHOUT = "counters and fold", "neither"
-LIVES_BAR, HOT_KEYS_BAR = 0.90, 0.75
-# The rivals in the price of indexes.
-STANDING_INDEX = "messages_sender_id_status"
-AS_IT_STANDS, NO_INDEX = "as it stands", "without the index on sender and status"
-COUNTING_OFF = "ALTER TABLE messages DISABLE TRIGGER USER"
-COUNTING_ON = "ALTER TABLE messages ENABLE TRIGGER USER"
+COUNTED, NOT_COUNTED = "counted", "not counted"
+# Ids of the messages that pgbench writes: far above those of the data set.
+FIRST_ID = 1_000_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A script of sql/bench/, its clients, the messages of one transaction, and the script's variables."""
+
+    name: str
+    script: str
+    clients: int
+    messages: int
+    variables: tuple[str, ...] = ()
+
+
+def lifecycles(batch: int) -> Load:
+    variables = (f"batch={batch}", f"first={FIRST_ID}", "lo=0")
+    return Load(f"whole lifecycles in batches of {batch}", "lifecycle", 4, batch, variables)
+
+
+LOADS = (*map(lifecycles, (1, 50, 500)), Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2))
 
 
 @dataclass(frozen=True, slots=True)
 class WritePlan:
-    """What is measured. `messages` stand in the queue all the while; a length of 0 leaves a part out."""
+    """How often and how long each variant writes, into a queue of so many messages.
 
-    pairs: int = 7
+    With `has_candidates`, what the candidates' indexes cost is measured too.
+    """
+
+    rounds: int = 7
     seconds: int = 5
-    batches: tuple[int, ...] = (1, 50, 500)
-    index_rounds: int = 5
-    seed_rounds: int = 3
-    seed_messages: int = 1_000_000
     messages: int = 100_000
     seed: int = 1
-    set_for_all: Mapping[str, str] = field(default_factory=dict)
+    has_candidates: bool = False
 
 
-def measure_write(settings: Settings, plan: WritePlan, tell: Tell = lambda line: None) -> dict[str, Any]:
-    """On a scratch server, or on the database that `settings` name, whose messages are lost.
+async def measure_write(settings: Settings, plan: WritePlan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Gives `environment` and `results`, one for each load and variant; the ratio is to `not counted`.
 
-    Gives `circumstances` and `figures`, the ratios first; `tell` gets a line now and then. Raises CommandError where
-    the database is not disposable, a writer fails, or the counters are wrong at the end.
+    Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
     """
-    with open_ground(settings) as ground:
-        return asyncio.run(_run(ground, plan, tell))
+    variants = [COUNTED, NOT_COUNTED, *(each.folder for each in WITH_INDEXES if plan.has_candidates)]
+    rates: dict[tuple[str, str], list[float]] = defaultdict(list)
+    async with connect(settings.owner_url or "") as connection:
+        senders = default_senders(plan.messages, Profile.PLATFORM)
+        await seed(connection, SeedPlan(plan.messages, senders, plan.seed), lambda done: None, replace=True)
+        length = {"rounds": plan.rounds, "seconds": plan.seconds}
+        environment = await describe(connection, seed=plan.seed, messages=plan.messages, **length)
+        for number in range(plan.rounds):
+            for load in LOADS:
+                progress(f"Round {number + 1} of {plan.rounds}: {load.name}")
+                # The order changes from round to round: the machine may become slower or faster meanwhile.
+                for variant in variants if number % 2 == 0 else reversed(variants):
+                    async with _variant(connection, settings, variant, plan.messages):
+                        rate = await run_pgbench(settings.owner_url or "", load, plan.seconds)
+                    rates[load.name, variant].append(rate)
+        if differences := await find_differences(connection, None):
+            raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
+    return {"benchmark": "queuestats bench write", "environment": environment, "results": _results(rates)}
 
 
-async def _run(ground: Ground, plan: WritePlan, tell: Tell) -> dict[str, Any]:
-    async with set_for_database(ground.owner_url, plan.set_for_all):
-        async with connect(ground.owner_url) as connection:
-            told = await circumstances(connection, ground.settings)
-        writes = Writes(ground, plan, tell)
-        if plan.seed_rounds:
-            await time_seeding(ground, plan.seed_messages, plan.seed, plan.seed_rounds, writes.seconds, tell)
-        await fill_platform(ground, plan.messages, plan.seed)
-        await writes.counting()
-        await writes.indexes()
-        await writes.audit()
-    told["data_set"] = {"profile": "platform", "seed": plan.seed, "messages": plan.messages}
-    told["rounds"] = {each: getattr(plan, each) for each in ("pairs", "seconds", "index_rounds", "seed_rounds")}
-    told["load_generator"] = "pgbench, prepared statements, on the same machine"
-    figures = (*writes.ratios(), *writes.rates, *writes.seconds, *writes.shares, *writes.failures)
-    return {"benchmark": "write", "circumstances": told, "figures": [each.as_json() for each in figures]}
+@asynccontextmanager
+async def _variant(connection: Any, settings: Settings, variant: str, messages: int) -> AsyncIterator[None]:
+    """Sets the variant up. At the end the table is as before: what pgbench wrote is deleted as it was written."""
+    await vacuum(connection)
+    if variant == COUNTED:
+        async with _folding(settings):
+            yield
+        await execute(connection, "bench/sweep", standing_messages=messages)
+        return
+    has_index = variant != NOT_COUNTED
+    await connection.execute("ALTER TABLE messages DISABLE TRIGGER USER")
+    try:
+        if has_index:
+            await execute_files(connection, f"{variant}/create")
+        yield
+    finally:
+        await execute(connection, "bench/sweep", standing_messages=messages)
+        if has_index:
+            await execute_files(connection, f"{variant}/drop")
+        await connection.execute("ALTER TABLE messages ENABLE TRIGGER USER")
 
 
-class Writes:
-    """One run, and what it has measured so far."""
+@asynccontextmanager
+async def _folding(settings: Settings) -> AsyncIterator[None]:
+    """Folds as the service does, in its role."""
+    url = settings.database_url or settings.owner_url or ""
+    async with Database.from_settings(settings, url, settings.pool_size) as database:
+        task = asyncio.create_task(fold_forever(database))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
-    def __init__(self, ground: Ground, plan: WritePlan, tell: Tell) -> None:
-        self.ground = ground
-        self.plan = plan
-        self.tell = tell
-        self.rates = Figures("messages/s", is_more_better=True)
-        self.seconds = Figures("s")
-        self.shares = Figures("of all cores")
-        self.failures = Figures("transactions")
 
-    async def counting(self) -> None:
-        """Each load with counters and without, in pairs."""
-        loads = [*(lives(batch) for batch in self.plan.batches), HOT_KEYS]
-        for number in range(self.plan.pairs):
-            for load in loads:
-                self.tell(f"Pair {number + 1} of {self.plan.pairs}: {load.name}")
-                for name in in_turn((WITH, WITHOUT), number):
-                    async with self._counting(name == WITH):
-                        await self._measure(load, what="counting", contestant=name)
+async def run_pgbench(url: str, load: Load, seconds: int) -> float:
+    """Messages a second. Raises CommandError with pgbench's last line where it fails, or a transaction does."""
+    bare, secret = without_password(url)
+    command = [_pgbench(), "--no-vacuum", "--protocol=prepared", f"--client={load.clients}", "--jobs=2"]
+    command += [f"--time={seconds}", *(f"--define={each}" for each in load.variables)]
+    command += [f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare]
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, **secret}
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe, stderr=pipe)
+    try:
+        output, errors = (each.decode() for each in await process.communicate())
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    rate = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
+    if process.returncode != 0 or rate is None or "failed transactions: 0 " not in output:
+        raise CommandError(f"pgbench failed: {([*errors.splitlines(), *output.splitlines()] or ['no output'])[-1]}")
+    return float(rate[1]) * load.messages
 
-    async def indexes(self) -> None:
-        """The same lives with each candidate's indexes, without any, and with the counters."""
-        async with connect(self.ground.owner_url) as connection:
-            definition = await connection.fetchval(statement("bench/index").sql, STANDING_INDEX)
-        names = (AS_IT_STANDS, NO_INDEX, *(each.name for each in INDEXED))
-        for number in range(self.plan.index_rounds):
-            self.tell(f"Indexes: round {number + 1} of {self.plan.index_rounds}")
-            for name in in_turn(names, number):
-                async with self._counting(False), self._indexed(name, definition):
-                    for load in (lives(1), lives(50)):
-                        await self._measure(load, what="indexes", contestant=name)
 
-    async def audit(self) -> None:
-        """Raises CommandError where the counters do not hold what a recount gives, after all this."""
-        async with connect(self.ground.owner_url) as connection:
-            if wrong := await find_differences(connection, None):
-                raise CommandError(f"The counters are wrong after the load, in {len(wrong)} places.")
+def _pgbench() -> str:
+    return shutil.which("pgbench") or str(binaries(18) / "pgbench")
 
-    def ratios(self) -> Iterator[Figure]:
-        for load, bar in [*((lives(each), LIVES_BAR) for each in self.plan.batches), (HOT_KEYS, HOT_KEYS_BAR)]:
-            yield self._ratio("counting", load, WITH, WITHOUT, bar)
-        if self.plan.seed_rounds:
-            yield seed_ratio(self.seconds)
-        if self.plan.index_rounds:
-            for load in (lives(1), lives(50)):
-                for name in (NO_INDEX, *(each.name for each in INDEXED)):
-                    yield self._ratio("indexes", load, name, AS_IT_STANDS, None)
 
-    def _ratio(self, what: str, load: Load, name: str, rival: str, bar: float | None) -> Figure:
-        one, other = (self.rates.of(what=what, contestant=each, load=load.name) for each in (name, rival))
-        return ratio(one, other, {"ratio": f"{name} / {rival}", "load": load.name}, is_more_better=True, bar=bar)
-
-    async def _measure(self, load: Load, **labels: str) -> None:
-        await tidy(self.ground)
-        written: Written = await write(self.ground.owner_url, load, self.plan.seconds)
-        self.rates.add(written.messages_per_second, load=load.name, **labels)
-        self.shares.add(written.client_share, load=load.name, told="client's share", **labels)
-        self.failures.add(written.failed, load=load.name, told="failed", **labels)
-        self.failures.add(written.deadlocks, load=load.name, told="deadlocks", **labels)
-        async with connect(self.ground.owner_url) as connection:
-            await run(connection, "bench/sweep", standing_messages=self.plan.messages)
-
-    @asynccontextmanager
-    async def _counting(self, is_on: bool) -> AsyncIterator[None]:
-        """With counters and a folder, or with neither. What is written without them is swept away without them."""
-        async with connect(self.ground.owner_url) as connection:
-            if is_on:
-                async with folding(self.ground):
-                    yield
-                return
-            await connection.execute(COUNTING_OFF)
-            try:
-                yield
-            finally:
-                await run(connection, "bench/sweep", standing_messages=self.plan.messages)
-                await connection.execute(COUNTING_ON)
-
-    @asynccontextmanager
-    async def _indexed(self, name: str, definition: str) -> AsyncIterator[None]:
-        """With the indexes of one contestant; at the end there are those that there were."""
-        folder = next((f"candidates/{each.folder}" for each in INDEXED if each.name == name), None)
-        async with connect(self.ground.owner_url) as connection:
-            if name == NO_INDEX:
-                await connection.execute(f"DROP INDEX {STANDING_INDEX}")
-            if folder:
-                await self.ground.execute(f"{folder}/create")
-            try:
-                yield
-            finally:
-                if name == NO_INDEX:
-                    await connection.execute(definition)
-                if folder:
-                    await self.ground.execute(f"{folder}/drop")
+def _results(rates: dict[tuple[str, str], list[float]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "load": load,
+            "variant": variant,
+            "messages_per_second": median(values),
+            "least": min(values),
+            "greatest": max(values),
+            "times_not_counted": median_ratio(values, rates[load, NOT_COUNTED]),
+        }
+        for (load, variant), values in rates.items()
+    ]

@@ -1,106 +1,88 @@
 """queuestats bench"""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import click
+import msgspec
 
-from service.cli.bench_compare import compare
-from service.cli.bench_output import output_options, put_out
-from service.cli.bench_show import show
-from service.cli.bench_sql import sql
-from service.cli.bench_write import write
-from service.cli.options import database_options, open_database, settings_options
-from service.cli.serve import listen, run_server
+from service.cli.interrupts import run
+from service.cli.options import settings_options
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from service.bench.http import HttpPlan
+Measure = Callable[[Settings, Any, Callable[[str], None]], Coroutine[Any, Any, dict[str, Any]]]
+SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="of the data set")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="print the environment and all results as JSON")
+ADDRESSES = settings_options("database_url", "admin_database_url")
 
-FOLDER = click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
+
+def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    words = text.replace("_", "").split(",")
+    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= 10**9 for word in words):
+        raise click.BadParameter("whole numbers from 1 to 1,000,000,000 with commas between.")
+    return tuple(map(int, words))
 
 
 @click.group()
 def bench() -> None:
-    """Measure, on this machine and a disposable database.
+    """Measure the database: what an answer takes, and what counting costs the writers.
+
+    Both run on a scratch PostgreSQL of their own, in /var/tmp or TMPDIR, unless an address is given. That database must
+    be marked disposable, and LOSES ITS MESSAGES.
 
     \b
-    Example: queuestats bench http --rounds 5
+    Example: queuestats bench sql --sizes 10000,1000000
     """
-
-
-for _each in (sql, write, compare, show):
-    bench.add_command(_each)
 
 
 @bench.command()
-@click.option("--rows", type=click.IntRange(1, 10**6), default=10_000, show_default=True, help="of the report")
-@click.option("--json", "as_json", is_flag=True, help="print a list of figures as JSON")
-def render(rows: int, as_json: bool) -> None:
-    """How long a report takes to render, and for how long at a stretch; no database is asked.
+@click.option(
+    "--sizes", default="100000,1000000,10000000", show_default=True, callback=_sizes, help="messages in each queue"
+)
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="of each variant in turn")
+@SEED
+@AS_JSON
+@ADDRESSES
+def sql(settings: Settings, as_json: bool, **options: Any) -> None:
+    """How long an answer takes by the length of the queue: counters, scan and other candidates.
+
+    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes, one of 100,000,000 ten times as much.
 
     \b
-    Example: queuestats bench render --rows 10000
+    Example: queuestats bench sql --sizes 10000,1000000 --json > sql.json
     """
-    from service.bench.rendering import measure_rendering
-    from service.cli.output import print_table
+    from service.bench.sql import SqlPlan, measure_sql
 
-    figures = measure_rendering(rows)
-    print_table(figures, tuple(figures[0]), as_json)
+    _measure(settings, measure_sql, SqlPlan(**options), as_json)
 
 
 @bench.command()
-@click.option("--connections", type=click.IntRange(1, 1000), multiple=True, help="how many at once  [default: 32, 128]")
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="of each contestant")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=2.0, show_default=True, help="of a round")
-@click.option("--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="in a new queue")
+@click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True, help="of each variant in turn")
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, show_default=True, help="of a run of pgbench")
 @click.option(
-    "--writing", type=click.IntRange(0, 10**6), multiple=True, help="messages a second meanwhile  [default: 0]"
+    "--messages", type=click.IntRange(1, 10**9), default=100_000, show_default=True, help="in the queue meanwhile"
 )
-@click.option(
-    "--generator", type=click.Choice(["own", "wrk"]), help="of the load  [default: wrk where it is installed]"
-)
-@click.option("--naive", type=FILE, help="also FastAPI and a scan: tests/load/naive_fastapi.py")
-@click.option("--postgraphile", type=FOLDER, help="also PostGraphile: the folder that holds its node_modules")
-@output_options
-@database_options
-def http(settings: Settings, json_file: str | None, report_folder: Path | None, **options: Any) -> None:
-    """Requests a second and latencies, beside a bare endpoint and other rivals.
+@click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
+@SEED
+@AS_JSON
+@ADDRESSES
+def write(settings: Settings, as_json: bool, **options: Any) -> None:
+    """How many messages a second pgbench writes with the counters' triggers and without.
 
-    The servers are started here, on free ports of the loopback interface, and take turns in short rounds. The queue is
-    used as it is, and seeded where it is empty; the database must be marked disposable.
+    Other writes to the same disk change the results.
 
     \b
-    Example: queuestats bench http --writing 0 --writing 1000 --json http.json --report pages
+    Example: queuestats bench write --rounds 3
     """
-    from service.bench.http import measure_http
+    from service.bench.write import WritePlan, measure_write
 
-    plan = _plan(options)
-    with open_database(settings) as opened:
-        report = measure_http(opened, plan, lambda line: click.echo(line, err=True))
-    put_out(report, json_file, report_folder)
+    _measure(settings, measure_write, WritePlan(**options), as_json)
 
 
-def _plan(options: dict[str, Any]) -> "HttpPlan":
-    from service.bench import wrk
-    from service.bench.http import HttpPlan
-    from service.bench.rounds import Rounds
-    from service.errors import CommandError
+def _measure(settings: Settings, measure: Measure, plan: Any, as_json: bool) -> None:
+    from service.bench.report import markdown
+    from service.bench.scratch import open_scratch
 
-    generator = options.pop("generator")
-    use_wrk = wrk.is_installed() if generator is None else generator == "wrk"
-    if generator == "wrk" and not wrk.is_installed():
-        raise CommandError(wrk.MISSING)
-    if not use_wrk and generator is None:
-        click.echo(f"{wrk.MISSING} The generator that comes along is used instead.", err=True)
-    rounds = Rounds(options.pop("connections") or (32, 128), options.pop("rounds"), options.pop("seconds"))
-    return HttpPlan(rounds=rounds, write_rates=options.pop("writing") or (0,), use_wrk=use_wrk, **options)
-
-
-@bench.command(hidden=True)
-@settings_options("host", "port", "workers")
-def bare(settings: Settings) -> None:
-    """Serve the bare endpoint that `http` compares with, as `serve` serves the service."""
-    with listen(settings) as listener:
-        run_server(settings, listener, "service.bench.bare:create_app")
+    with open_scratch(settings) as scratch:
+        report = run(measure(scratch, plan, lambda line: click.echo(line, err=True)))
+    click.echo(msgspec.json.format(msgspec.json.encode(report)) if as_json else markdown(report), nl=as_json)

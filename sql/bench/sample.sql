@@ -1,8 +1,7 @@
--- thin: gives a sender every so many of another one's messages, in their order
--- A shorter queue with the same answer rows. `step` is how many messages of the one become one of the other;
--- `sender_id` must have none yet.
+-- sample: copies every n-th message of one sender to another
+-- A shorter queue with the same rows in its reports. `step`: one message of so many is copied; `sender_id` must have none.
 -- parameters: from_sender_id bigint, sender_id bigint, step bigint
-INSERT /* bench/thin.sql */ INTO messages
+INSERT /* bench/sample.sql */ INTO messages
 (sender_id, account_id, campaign_id, isp, status, attempts, recipient, created_at, next_attempt_at)
 SELECT
   cast(:sender_id AS bigint), account_id, campaign_id, isp, status, attempts, recipient, created_at, next_attempt_at

@@ -1,0 +1,92 @@
+"""The scratch database: one on a server of its own, or one that its owner has marked disposable."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from service.db import connect, statement
+from service.db.disposable import require_disposable
+from service.embedded import EmbeddedServer
+from service.resources import sql_path
+from service.schema import migrate
+from service.settings import Settings
+
+# Durable as in production; the buffers are a quarter of the memory, as PostgreSQL's manual advises to begin with.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "8GB"}
+MOST_BUFFERS_MB = 8192
+TABLES = ("messages", "queuestats.deltas", "queuestats.counters", "queuestats.watermarks")
+
+
+@contextmanager
+def open_scratch(settings: Settings) -> Iterator[Settings]:
+    """Settings with both addresses of a migrated database that may be overwritten.
+
+    It is the database of `settings` where they have an address. Otherwise a server is started in /var/tmp or TMPDIR,
+    and removed at the end. Raises CommandError where the given database is not marked disposable.
+    """
+    if settings.owner_url is not None:
+        asyncio.run(_require_disposable(settings.owner_url))
+        asyncio.run(migrate(settings.owner_url, settings.database_url))
+        yield settings
+        return
+    with _scratch_folder() as folder, EmbeddedServer(folder / "data", options=_options()) as server:
+        asyncio.run(migrate(server.owner_url, server.service_url))
+        asyncio.run(_mark_disposable(server))
+        yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
+
+
+async def execute_files(connection: Any, *names: str) -> None:
+    """Runs whole files of `sql/`, "candidates/covering_index/create" for example."""
+    for name in names:
+        await connection.execute(sql_path(f"{name}.sql").read_text("utf-8"))
+
+
+async def execute(connection: Any, name: str, **values: Any) -> None:
+    """Runs one statement of `sql/`, however long it takes."""
+    asked = statement(name)
+    await connection.execute(asked.sql, *asked.bind(values))
+
+
+async def vacuum(connection: Any) -> None:
+    """Leaves no dead row and, where the role may run CHECKPOINT, no unwritten page for the next run to pay for."""
+    for table in TABLES:
+        await connection.execute(f"VACUUM (ANALYZE) {table}")
+    if await connection.fetchval("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"):
+        await connection.execute("CHECKPOINT")
+
+
+async def _require_disposable(url: str) -> None:
+    async with connect(url) as connection:
+        await require_disposable(connection)
+
+
+async def _mark_disposable(server: EmbeddedServer) -> None:
+    async with connect(server.superuser_url) as connection:
+        await connection.execute(await connection.fetchval("SELECT format('GRANT pg_checkpoint TO %I', pg_get_userbyid("
+                                 "datdba)) FROM pg_database WHERE datname = current_database()"))  # fmt: skip
+        marking = await connection.fetchrow(statement("queries/disposable").sql)
+        await connection.execute(marking["marking"])
+
+
+def _options() -> dict[str, str]:
+    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return {**DURABLE, "shared_buffers": f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"}
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """On a disk: /tmp may be in memory."""
+    parent = None if os.environ.get("TMPDIR") or not os.access("/var/tmp", os.W_OK) else "/var/tmp"  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix="queuestats-bench-", dir=parent))
+    # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
