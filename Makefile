@@ -45,10 +45,10 @@ test-versions: .venv/.dev ## the database tests on every PostgreSQL at hand from
 		QUEUESTATS_TEST_BINARIES=$$server $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/db || failed="$$failed $$server"; \
 	done; [ -z "$$failed" ] || { echo "Failed on:$$failed" >&2; exit 1; }
 
-bench: .venv/.dev ## the benchmarks, one after the other, beside their rivals (half an hour)
-	$(BIN)/queuestats bench render
+bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (half an hour)
 	$(BIN)/queuestats bench sql
 	$(BIN)/queuestats bench write
+	$(BIN)/python -m tests.load.http
 
 load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
 	@exec $(BIN)/python -m tests.load.run $(LOAD)

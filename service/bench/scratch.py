@@ -24,8 +24,8 @@ TABLES = ("messages", "queuestats.deltas", "queuestats.counters", "queuestats.wa
 
 
 @contextmanager
-def open_scratch(settings: Settings) -> Iterator[Settings]:
-    """Settings with both addresses of a migrated database that may be overwritten.
+def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Settings]:
+    """Settings with both addresses of a database that may be overwritten; migrated, unless that is left out.
 
     It is the database of `settings` where they have an address. Otherwise a server is started in /var/tmp or TMPDIR,
     and removed at the end. Raises CommandError where the given database is not marked disposable.
@@ -36,7 +36,8 @@ def open_scratch(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     with _scratch_folder() as folder, EmbeddedServer(folder / "data", options=_options()) as server:
-        asyncio.run(migrate(server.owner_url, server.service_url))
+        if is_migrated:
+            asyncio.run(migrate(server.owner_url, server.service_url))
         asyncio.run(_mark_disposable(server))
         yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
 

@@ -159,7 +159,7 @@ WRONG_USAGE = [
     ("stats", "--nonsense"),
     ("token",),
     ("token", "create"),
-    ("bench", "sql", "--json", "/no/such/folder/sql.json"),
+    ("bench", "sql", "--sizes", "0"),
     (),
 ]
 

@@ -1,7 +1,7 @@
 """What a team would write first: FastAPI, SQLAlchemy's async session, and a scan of the queue at every request.
 
-A rival for `queuestats bench http --naive tests/load/naive_fastapi.py`, in good faith: models, an index that fits, one
-grouped query, a pool. Reads DATABASE_URL.
+A competitor in `python -m tests.load.http`, in good faith: models, an index that fits, one grouped query, a pool.
+Reads DATABASE_URL.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ class Base(DeclarativeBase):
 
 class Token(Base):
     __tablename__ = "tokens"
+    __table_args__ = ({"schema": "queuestats"},)
 
     name: Mapped[str] = mapped_column(primary_key=True)
     hash: Mapped[bytes]
@@ -44,7 +45,7 @@ class Message(Base):
     status: Mapped[str] = mapped_column(ENUM(*STATUSES, name="message_status", create_type=False))
 
 
-class Question(BaseModel):
+class Query(BaseModel):
     token: str
     id: int
     group: str = "total"
@@ -73,13 +74,13 @@ async def session() -> AsyncIterator[AsyncSession]:
 
 
 @app.post("/api/v1.1/admin/senders/queue/stats/")
-async def stats(question: Question, opened: Annotated[AsyncSession, Depends(session)]) -> Report:
-    digest = hashlib.sha256(question.token.encode()).digest()
+async def stats(query: Query, opened: Annotated[AsyncSession, Depends(session)]) -> Report:
+    digest = hashlib.sha256(query.token.encode()).digest()
     known = await opened.scalar(select(Token.name).where(Token.hash == digest, Token.revoked_at.is_(None)))
     if known is None:
         raise HTTPException(401, "API token required")
     counted = await opened.execute(
-        select(Message.status, func.count()).where(Message.sender_id == question.id).group_by(Message.status)
+        select(Message.status, func.count()).where(Message.sender_id == query.id).group_by(Message.status)
     )
     by_status = dict(counted.tuples().all())
     return Report(data=[Row.model_validate({**by_status, "total": sum(by_status.values())})])

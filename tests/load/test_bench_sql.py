@@ -8,16 +8,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-
 from service.bench.candidates import CANDIDATES, INDEXED, index_files
 from service.bench.pages import write_pages
+from tests.load.test_bench_http import settings_of
+
 from service.bench.sql import SqlPlan, measure_sql
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
 from service.settings import Settings
 from tests.conftest import TestDatabase
-from tests.load.test_bench_http import settings_of
 
 SMALL = SqlPlan(sizes=(200, 2000), rounds=1, pending=(0, 20), ask_seconds=0.01)
 # What an operator may have set, and a figure must not depend on.

@@ -7,13 +7,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-
 from service.bench.pages import write_pages
-from service.bench.write import WritePlan, measure_write
 from service.bench.writers import Load, write
+from tests.load.test_bench_http import settings_of
+
+from service.bench.write import WritePlan, measure_write
 from service.errors import CommandError
 from tests.conftest import TestDatabase
-from tests.load.test_bench_http import settings_of
 
 SMALL = WritePlan(pairs=1, seconds=1, batches=(1, 50), index_rounds=1, seed_rounds=1, seed_messages=2000, messages=1000)
 

@@ -1,0 +1,151 @@
+"""Who takes part in `python -m tests.load.http`: this service in several variants, and its competitors."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from service.model import Format
+from tests.api.wire import STATS, body_of
+from tests.clusters import free_port
+from tests.load.processes import ROOT, Checkout, running
+
+STATUSES = ("new", "proc", "retry", "hold")
+SERVICE, XML, UNBATCHED, BARE = "service", "service, XML", "service, not batched", "bare Starlette"
+NAIVE, POSTGRAPHILE, BASELINE = "FastAPI and a scan", "PostGraphile", "service of the other checkout"
+SERVICE_BIGGEST, NAIVE_BIGGEST = "service, biggest sender", "FastAPI and a scan, biggest sender"
+# Each ratio of a round: the rate of the first to that of the second.
+RATIOS = (
+    (SERVICE, BARE),
+    (SERVICE, BASELINE),
+    (SERVICE, UNBATCHED),
+    (SERVICE, POSTGRAPHILE),
+    (SERVICE, NAIVE),
+    (SERVICE_BIGGEST, NAIVE_BIGGEST),
+    (XML, SERVICE),
+)
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A server and the bodies it is sent in turn; `senders` are those that the bodies ask for, in their order.
+
+    `read` makes counts of an answer; without it the answers are not those of the queue.
+    """
+
+    name: str
+    url: str
+    bodies: Sequence[str]
+    senders: Sequence[int]
+    read: Callable[[bytes], Counts] | None
+
+
+@dataclass(frozen=True)
+class Field:
+    """The senders to ask for in turn, the biggest sender, and what takes part beside the service."""
+
+    checkout: Checkout
+    owner_url: str
+    token: str
+    senders: Sequence[int]
+    biggest: int
+    postgraphile: Path | None = None
+    baseline: tuple[Checkout, str] | None = None
+
+
+@contextmanager
+def variants(field: Field) -> Iterator[list[Variant]]:
+    """All that take part, their servers running."""
+    senders, biggest = field.senders, [field.biggest]
+    as_json, as_xml = (_bodies(each, field.token, senders) for each in Format)
+    of_biggest = _bodies(Format.JSON, field.token, biggest)
+    with ExitStack() as stack:
+        service = _stats_url(stack.enter_context(field.checkout.serving()))
+        unbatched = _stats_url(stack.enter_context(field.checkout.serving(QUEUESTATS_BATCH_QUERIES="1")))
+        bare = _stats_url(stack.enter_context(_uvicorn("bare_starlette")))
+        naive = _stats_url(stack.enter_context(_uvicorn("naive_fastapi", DATABASE_URL=field.owner_url)))
+        found = [
+            Variant(SERVICE, service, as_json, senders, read_json),
+            Variant(BARE, bare, as_json, senders, None),
+            Variant(XML, service, as_xml, senders, read_xml),
+            Variant(UNBATCHED, unbatched, as_json, senders, read_json),
+            Variant(NAIVE, naive, as_json, senders, read_json),
+            Variant(SERVICE_BIGGEST, service, of_biggest, biggest, read_json),
+            Variant(NAIVE_BIGGEST, naive, of_biggest, biggest, read_json),
+        ]
+        if field.postgraphile:
+            port = stack.enter_context(_postgraphile(field.postgraphile, field.owner_url))
+            url, bodies = f"http://127.0.0.1:{port}/graphql", [_graphql(each) for each in senders]
+            found.insert(1, Variant(POSTGRAPHILE, url, bodies, senders, read_graphql))
+        if field.baseline:
+            checkout, token = field.baseline
+            url = _stats_url(stack.enter_context(checkout.serving()))
+            bodies = _bodies(Format.JSON, token, senders)
+            found.insert(1, Variant(BASELINE, url, bodies, senders, read_json))
+        yield found
+
+
+def read_json(body: bytes) -> Counts:
+    [row] = json.loads(body)["data"]
+    return _counts(row)
+
+
+def read_xml(body: bytes) -> Counts:
+    row = ElementTree.fromstring(body).find("data")
+    assert row is not None, "a total always has its row"
+    return _counts({each.tag: each.text for each in row})
+
+
+def read_graphql(body: bytes) -> Counts:
+    return _counts(json.loads(body)["data"]["queueTotal"])
+
+
+def _counts(row: Mapping[str, Any]) -> Counts:
+    """Raises ValueError where the total does not add up."""
+    counts = {status: int(row[status]) for status in STATUSES}
+    if sum(counts.values()) != int(row["total"]):
+        raise ValueError(f"the total does not add up: {row}")
+    return counts
+
+
+def _bodies(format: Format, token: str, senders: Sequence[int]) -> list[str]:
+    return [body_of(format, token=token, id=each, group="total").decode() for each in senders]
+
+
+def _graphql(sender_id: int) -> str:
+    query = "query($id: BigInt!) { queueTotal(senderId: $id) { hold new proc retry total } }"
+    return json.dumps({"query": query, "variables": {"id": str(sender_id)}})
+
+
+def _stats_url(port: int) -> str:
+    return f"http://127.0.0.1:{port}{STATS}"
+
+
+@contextmanager
+def _uvicorn(module: str, **variables: str) -> Iterator[int]:
+    """An application of this folder on the uvicorn, the event loop and the HTTP parser that the service uses."""
+    port = free_port()
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    with running([sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options], port, **variables):
+        yield port
+
+
+@contextmanager
+def _postgraphile(folder: Path, database_url: str) -> Iterator[int]:
+    """As its documentation advises for production. It checks no token."""
+    port = free_port()
+    command = ["node", str(folder / "node_modules/postgraphile/cli.js"), "--schema", "competitor", "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--disable-graphiql", "--disable-query-log", "--disable-default-mutations"]
+    command += ["--connection", database_url]
+    with running(command, port, NODE_ENV="production", GRAPHILE_TURBO="1"):
+        yield port
+
+
+def create_competitor_schema(checkout: Checkout) -> None:
+    """The function that PostGraphile serves."""
+    checkout.run("psql", "--quiet", "-v", "ON_ERROR_STOP=1", "-f", str(ROOT / "tests/load/postgraphile.sql"))
