@@ -13,6 +13,7 @@ from typing import Any
 from service.db import connect, statement
 from service.db.disposable import require_disposable
 from service.embedded import EmbeddedServer
+from service.embedded.server import OWNER
 from service.resources import sql_path
 from service.schema import migrate
 from service.settings import Settings
@@ -69,8 +70,7 @@ async def _require_disposable(url: str) -> None:
 
 async def _mark_disposable(server: EmbeddedServer) -> None:
     async with connect(server.superuser_url) as connection:
-        await connection.execute(await connection.fetchval("SELECT format('GRANT pg_checkpoint TO %I', pg_get_userbyid("
-                                 "datdba)) FROM pg_database WHERE datname = current_database()"))  # fmt: skip
+        await connection.execute(f"GRANT pg_checkpoint TO {OWNER}")
         marking = await connection.fetchrow(statement("queries/disposable").sql)
         await connection.execute(marking["marking"])
 
@@ -83,8 +83,7 @@ def _options() -> dict[str, str]:
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
     """On a disk: /tmp may be in memory."""
-    parent = None if os.environ.get("TMPDIR") or not os.access("/var/tmp", os.W_OK) else "/var/tmp"  # noqa: S108
-    folder = Path(tempfile.mkdtemp(prefix="queuestats-bench-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="queuestats-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")))  # noqa: S108
     # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
     folder.chmod(0o755)
     try:

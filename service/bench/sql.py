@@ -3,7 +3,7 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -62,31 +62,26 @@ WITH_INDEXES = tuple(each for each in VARIANTS if each.has_indexes)
 Key = tuple[str, int, Grouping, str]
 
 
-@dataclass(frozen=True, slots=True)
-class SqlPlan:
-    """The sizes of the queues in messages, how often each variant is measured, and the seed of the data set."""
+async def measure_sql(
+    settings: Settings, progress: Callable[[str], None], *, sizes: Sequence[int], rounds: int, seed: int
+) -> dict[str, Any]:
+    """`sizes` are those of the queues in messages, `rounds` how often each variant is measured.
 
-    sizes: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
-    rounds: int = 3
-    seed: int = 1
-
-
-async def measure_sql(settings: Settings, plan: SqlPlan, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Gives `environment` and `results`, one for each state, queue, grouping and variant.
+    Gives `environment` and `results`, one for each state, queue, grouping and variant.
 
     Raises CommandError where a variant answers otherwise than the counters.
     """
     async with connect(settings.owner_url or "") as connection:
-        progress(f"Seeding {max(plan.sizes):,} messages")
-        queues = await fill(connection, plan.sizes, plan.seed)
+        progress(f"Seeding {max(sizes):,} messages")
+        queues = await fill(connection, sizes, seed)
         queue_messages = [each.messages for each in queues]
-        environment = await describe(connection, seed=plan.seed, rounds=plan.rounds, messages=queue_messages)
+        environment = await describe(connection, seed=seed, rounds=rounds, messages=queue_messages)
         await execute_files(connection, *(f"{each.folder}/create" for each in WITH_INDEXES))
         samples: dict[Key, list[dict[str, Any]]] = defaultdict(list)
         try:
             async for state in states(settings, queues[0]):
-                for number in range(plan.rounds):
-                    progress(f"{state.capitalize()}: round {number + 1} of {plan.rounds}")
+                for number in range(rounds):
+                    progress(f"{state.capitalize()}: round {number + 1} of {rounds}")
                     async for key, sample in _round(connection, queues):
                         samples[state, *key].append(sample)
         finally:
@@ -137,7 +132,9 @@ async def _sample(connection: Any, asked: Statement, sender_id: int) -> tuple[di
     prepared = await connection.prepare(asked.sql)
     rows = [tuple(each) for each in await prepared.fetch(*values)]
     explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {asked.sql}")
-    client_ms, server_ms, pages = [], [], 0
+    client_ms: list[float] = []
+    server_ms: list[float] = []
+    pages = 0
     while not client_ms or (len(client_ms) < REPEATS and client_ms[0] < SLOW_MS):
         started_at = time.perf_counter()
         await prepared.fetch(*values)

@@ -21,7 +21,8 @@ from service.db.address import without_password
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
-from service.seed import Profile, SeedPlan, default_senders, seed
+from service.seed import Profile, SeedPlan, default_senders
+from service.seed import seed as fill
 from service.settings import Settings
 
 COUNTED, NOT_COUNTED = "counted", "not counted"
@@ -48,39 +49,35 @@ def lifecycles(batch: int) -> Load:
 LOADS = (*map(lifecycles, (1, 50, 500)), Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2))
 
 
-@dataclass(frozen=True, slots=True)
-class WritePlan:
-    """How often and how long each variant writes, into a queue of so many messages.
+async def measure_write(
+    settings: Settings,
+    progress: Callable[[str], None],
+    *,
+    rounds: int,
+    seconds: int,
+    messages: int,
+    seed: int,
+    has_candidates: bool,
+) -> dict[str, Any]:
+    """pgbench runs for so many seconds in each round, beside a queue of so many messages.
 
-    With `has_candidates`, what the candidates' indexes cost is measured too.
-    """
-
-    rounds: int = 7
-    seconds: int = 5
-    messages: int = 100_000
-    seed: int = 1
-    has_candidates: bool = False
-
-
-async def measure_write(settings: Settings, plan: WritePlan, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Gives `environment` and `results`, one for each load and variant; the ratio is to `not counted`.
+    Gives `environment` and `results`, one for each load and variant; the ratio is to `not counted`.
 
     Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
     """
-    variants = [COUNTED, NOT_COUNTED, *(each.folder for each in WITH_INDEXES if plan.has_candidates)]
+    variants = [COUNTED, NOT_COUNTED, *(each.folder for each in WITH_INDEXES if has_candidates)]
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     async with connect(settings.owner_url or "") as connection:
-        senders = default_senders(plan.messages, Profile.PLATFORM)
-        await seed(connection, SeedPlan(plan.messages, senders, plan.seed), lambda done: None, replace=True)
-        length = {"rounds": plan.rounds, "seconds": plan.seconds}
-        environment = await describe(connection, seed=plan.seed, messages=plan.messages, **length)
-        for number in range(plan.rounds):
+        senders = default_senders(messages, Profile.PLATFORM)
+        await fill(connection, SeedPlan(messages, senders, seed), lambda done: None, replace=True)
+        environment = await describe(connection, seed=seed, messages=messages, rounds=rounds, seconds=seconds)
+        for number in range(rounds):
             for load in LOADS:
-                progress(f"Round {number + 1} of {plan.rounds}: {load.name}")
+                progress(f"Round {number + 1} of {rounds}: {load.name}")
                 # The order changes from round to round: the machine may become slower or faster meanwhile.
                 for variant in variants if number % 2 == 0 else reversed(variants):
-                    async with _variant(connection, settings, variant, plan.messages):
-                        rate = await run_pgbench(settings.owner_url or "", load, plan.seconds)
+                    async with _variant(connection, settings, variant, messages):
+                        rate = await run_pgbench(settings.owner_url or "", load, seconds)
                     rates[load.name, variant].append(rate)
         if differences := await find_differences(connection, None):
             raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
@@ -126,7 +123,8 @@ async def _folding(settings: Settings) -> AsyncIterator[None]:
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     """Messages a second. Raises CommandError with pgbench's last line where it fails, or a transaction does."""
     bare, secret = without_password(url)
-    command = [_pgbench(), "--no-vacuum", "--protocol=prepared", f"--client={load.clients}", "--jobs=2"]
+    program = shutil.which("pgbench") or str(binaries(18) / "pgbench")
+    command = [program, "--no-vacuum", "--protocol=prepared", f"--client={load.clients}", "--jobs=2"]
     command += [f"--time={seconds}", *(f"--define={each}" for each in load.variables)]
     command += [f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare]
     pipe = asyncio.subprocess.PIPE
@@ -142,10 +140,6 @@ async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     if process.returncode != 0 or rate is None or "failed transactions: 0 " not in output:
         raise CommandError(f"pgbench failed: {([*errors.splitlines(), *output.splitlines()] or ['no output'])[-1]}")
     return float(rate[1]) * load.messages
-
-
-def _pgbench() -> str:
-    return shutil.which("pgbench") or str(binaries(18) / "pgbench")
 
 
 def _results(rates: dict[tuple[str, str], list[float]]) -> list[dict[str, Any]]:

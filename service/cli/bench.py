@@ -10,7 +10,7 @@ from service.cli.interrupts import run
 from service.cli.options import settings_options
 from service.settings import Settings
 
-Measure = Callable[[Settings, Any, Callable[[str], None]], Coroutine[Any, Any, dict[str, Any]]]
+Measure = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="of the data set")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="print the environment and all results as JSON")
 ADDRESSES = settings_options("database_url", "admin_database_url")
@@ -51,9 +51,9 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
     \b
     Example: queuestats bench sql --sizes 10000,1000000 --json > sql.json
     """
-    from service.bench.sql import SqlPlan, measure_sql
+    from service.bench.sql import measure_sql
 
-    _measure(settings, measure_sql, SqlPlan(**options), as_json)
+    _measure(measure_sql, settings, as_json, options)
 
 
 @bench.command()
@@ -74,15 +74,15 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
     \b
     Example: queuestats bench write --rounds 3
     """
-    from service.bench.write import WritePlan, measure_write
+    from service.bench.write import measure_write
 
-    _measure(settings, measure_write, WritePlan(**options), as_json)
+    _measure(measure_write, settings, as_json, options)
 
 
-def _measure(settings: Settings, measure: Measure, plan: Any, as_json: bool) -> None:
+def _measure(measure: Measure, settings: Settings, as_json: bool, options: dict[str, Any]) -> None:
     from service.bench.report import markdown
     from service.bench.scratch import open_scratch
 
     with open_scratch(settings) as scratch:
-        report = run(measure(scratch, plan, lambda line: click.echo(line, err=True)))
+        report = run(measure(scratch, lambda line: click.echo(line, err=True), **options))
     click.echo(msgspec.json.format(msgspec.json.encode(report)) if as_json else markdown(report), nl=as_json)

@@ -131,7 +131,7 @@ def _uvicorn(module: str, **variables: str) -> Iterator[int]:
     """An application of this folder on the uvicorn, the event loop and the HTTP parser that the service uses."""
     port = free_port()
     options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    with running([sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options], port, **variables):
+    with running([sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options], port, variables):
         yield port
 
 
@@ -142,7 +142,7 @@ def _postgraphile(folder: Path, database_url: str) -> Iterator[int]:
     command = ["node", str(folder / "node_modules/postgraphile/cli.js"), "--schema", "competitor", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--disable-graphiql", "--disable-query-log", "--disable-default-mutations"]
     command += ["--connection", database_url]
-    with running(command, port, NODE_ENV="production", GRAPHILE_TURBO="1"):
+    with running(command, port, {"NODE_ENV": "production", "GRAPHILE_TURBO": "1"}):
         yield port
 
 

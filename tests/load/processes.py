@@ -17,7 +17,7 @@ START_SECONDS = 120
 
 
 @contextmanager
-def running(command: Sequence[str], port: int | None = None, **variables: str) -> Iterator[None]:
+def running(command: Sequence[str], port: int | None, variables: Mapping[str, str]) -> Iterator[None]:
     """Begins when something listens on the port. Raises RuntimeError where the process ends by itself."""
     process = subprocess.Popen(command, env=environment(variables), cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
@@ -63,7 +63,7 @@ class Checkout:
         port = free_port()
         command = [self._python, "-m", "service", "serve", "--port", str(port), "--workers", "1"]
         variables = {"QUEUESTATS_LOG_LEVEL": "warning", "PYTHONPATH": str(self.root), **self._addresses, **variables}
-        with running(command, port, **variables):
+        with running(command, port, variables):
             yield port
 
     @contextmanager
@@ -71,7 +71,7 @@ class Checkout:
         """`queuestats simulate` writes meanwhile."""
         options = ["--rate", str(messages_per_second), "--senders", str(senders), "--seconds", "86400"]
         command = [self._python, "-m", "service", "simulate", *options]
-        with running(command, PYTHONPATH=str(self.root), **self._addresses):
+        with running(command, None, {"PYTHONPATH": str(self.root), **self._addresses}):
             yield
 
 
