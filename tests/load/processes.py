@@ -17,9 +17,11 @@ START_SECONDS = 120
 
 
 @contextmanager
-def running(command: Sequence[str], port: int | None, variables: Mapping[str, str]) -> Iterator[None]:
+def running(
+    command: Sequence[str], port: int | None, variables: Mapping[str, str], folder: Path = ROOT
+) -> Iterator[None]:
     """Begins when something listens on the port. Raises RuntimeError where the process ends by itself."""
-    process = subprocess.Popen(command, env=environment(variables), cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(variables), cwd=folder, stdout=subprocess.DEVNULL)
     try:
         give_up_at = time.monotonic() + START_SECONDS
         while port is not None and not _listens(port):
@@ -62,8 +64,8 @@ class Checkout:
         """The port of `queuestats serve` with one worker."""
         port = free_port()
         command = [self._python, "-m", "service", "serve", "--port", str(port), "--workers", "1"]
-        variables = {"QUEUESTATS_LOG_LEVEL": "warning", "PYTHONPATH": str(self.root), **self._addresses, **variables}
-        with running(command, port, variables):
+        variables = {"QUEUESTATS_LOG_LEVEL": "warning", **self._addresses, **variables}
+        with running(command, port, variables, self.root):
             yield port
 
     @contextmanager
@@ -71,7 +73,7 @@ class Checkout:
         """`queuestats simulate` writes meanwhile."""
         options = ["--rate", str(messages_per_second), "--senders", str(senders), "--seconds", "86400"]
         command = [self._python, "-m", "service", "simulate", *options]
-        with running(command, None, {"PYTHONPATH": str(self.root), **self._addresses}):
+        with running(command, None, self._addresses, self.root):
             yield
 
 
