@@ -28,7 +28,7 @@ async def explain(
         both = read, counter_read(msgspec.structs.replace(query, sender_id=query.sender_id + 1))
         parameters = {name: [getattr(each, name) for each in both] for name in asked.types}
     plan = await plan_of(database, asked, parameters, analyze=analyze, is_scan=is_scan)
-    (tables,) = await database.fetch(statement("explain/tables"))
+    (tables,) = await database.fetch_scan(statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])
     return Explanation(
         f"sql/{asked.name}.sql",

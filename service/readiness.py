@@ -5,7 +5,7 @@ import time
 
 from service.db import Database
 from service.model import StatsQuery
-from service.schema.migrate import pending_changes
+from service.schema.migrate import missing_rights, pending_changes
 from service.stats import ask
 
 REMEMBERED_SECONDS = 1.0
@@ -34,6 +34,7 @@ class Readiness:
 
     async def _ask(self) -> list[str]:
         pending: list[str] = await self._database.ask("queries/applied_migrations", pending_changes)
+        pending = pending or await self._database.ask("doctor/rights", missing_rights)
         if not pending:
             await ask(self._database, StatsQuery(sender_id=1))
         return pending

@@ -36,7 +36,13 @@ BEGIN
         ('enable_bitmapscan', 'off'),
         -- A look-up's plan is the same for every sender. Where the server takes a plan for the very values to be
         -- cheaper, it makes one at each execution, which takes longer than to read the counters.
-        ('plan_cache_mode', 'force_generic_plan')
+        ('plan_cache_mode', 'force_generic_plan'),
+        -- No statement of the service runs for so long that compiling it would pay.
+        ('jit', 'off'),
+        -- What the database's own defaults may be otherwise; folds write, in READ COMMITTED.
+        ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'),
+        -- Where a policy would hide messages it is an error, and no smaller count.
+        ('row_security', 'off')
     ) AS standing_limit (name, value)
     WHERE NOT EXISTS (
       SELECT
@@ -67,11 +73,11 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA queuestats TO %I', service);
 
   EXECUTE format(
-    'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.deltas, queuestats.watermarks, queuestats.trusted_watermarks,'
-    ' queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations, queuestats.alembic_version TO %I', service
+    'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.deltas, queuestats.watermarks,'
+    ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
+    ' queuestats.alembic_version TO %I', service
   );
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
-  REVOKE ALL ON FUNCTION queuestats.fold, queuestats.rebuild FROM PUBLIC;
-  EXECUTE format('GRANT EXECUTE ON FUNCTION queuestats.fold TO %I', service);
+  EXECUTE format('GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact TO %I', service);
 END
 $$;

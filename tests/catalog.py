@@ -4,26 +4,27 @@ from typing import Any
 
 import asyncpg
 
-COLUMNS = """
+OURS = "(SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'queuestats'))"
+COLUMNS = f"""
 SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull, attidentity::text,
        (SELECT collname FROM pg_collation WHERE oid = attcollation),
        (SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = attrelid AND adnum = attnum)
 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+WHERE relnamespace IN {OURS} AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
 """
-CONSTRAINTS = """
+CONSTRAINTS = f"""
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
 FROM pg_constraint
-WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
+WHERE connamespace IN {OURS} AND conrelid <> 0
 """
-INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname IN ('public', 'queuestats')"
 STATUSES = "SELECT enumtypid::regtype::text, enumlabel, enumsortorder FROM pg_enum"
-OBJECTS = """
-SELECT relname, relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+OBJECTS = f"""
+SELECT relname, relkind::text FROM pg_class WHERE relnamespace IN {OURS}
 UNION ALL
-SELECT proname, prokind::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+SELECT proname, prokind::text FROM pg_proc WHERE pronamespace IN {OURS}
 UNION ALL
-SELECT typname, typtype::text FROM pg_type WHERE typnamespace = 'public'::regnamespace
+SELECT typname, typtype::text FROM pg_type WHERE typnamespace IN {OURS}
 """
 
 

@@ -58,6 +58,9 @@ def upgrade() -> None:
         sa.Column("scopes", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{stats}'::text[]")),
         schema="queuestats",
     )
+    op.create_index(
+        "tokens_in_force", "tokens", ["name"], schema="queuestats", postgresql_where=sa.text("revoked_at IS NULL")
+    )
     op.create_table(
         "repeatable_migrations",
         sa.Column("name", sa.Text, primary_key=True),
@@ -178,6 +181,7 @@ def downgrade() -> None:
         " FOR gone IN SELECT oid FROM pg_proc WHERE pronamespace = 'queuestats'::regnamespace"
         " LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', gone); END LOOP; END $$"
     )
+    op.execute("DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.trusted_watermarks CASCADE")
     for table in ("repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters", "deltas"):
         op.execute(f"DROP TABLE queuestats.{table} CASCADE")
     op.drop_table("messages")

@@ -20,11 +20,13 @@ def migrate(settings: Settings, check: bool) -> None:
     """
     from service.db import connect
     from service.schema.migrate import migrate as bring_up
-    from service.schema.migrate import pending_changes
+    from service.schema.migrate import missing_rights, pending_changes
+    from service.schema.roles import login
 
     async def pending() -> list[str]:
         async with connect(owner_url(opened)) as connection:
-            return await pending_changes(connection)
+            changes = await pending_changes(connection)
+            return changes or await missing_rights(connection, login(opened.database_url or owner_url(opened))[0])
 
     with open_database(settings) as opened:
         if not check:

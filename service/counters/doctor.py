@@ -22,6 +22,7 @@ CHECKS = (
     "autovacuum",
     "bloat",
     "indexes",
+    "rights",
     "role",
     "durability",
     "wraparound",

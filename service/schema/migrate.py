@@ -33,7 +33,19 @@ LOCK_TIMEOUT_SECONDS = 3
 PARTS = tuple(
     ("counters", f"{name}.sql")
     for name in (
-        *("queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read", "fold", "compact", "rebuild", "audit"),
+        *(
+            "queued_messages",
+            "sum",
+            "watermarks",
+            "lock",
+            "triggers",
+            "recount",
+            "read",
+            "fold",
+            "compact",
+            "rebuild",
+            "audit",
+        ),
         # Last: from here on messages are counted.
         "attach",
     )
@@ -51,6 +63,7 @@ async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str],
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
     async with changing_schema(owner_url) as connection:
+        await _refuse_former_layout(connection)
         before = await _state(connection)
         await with_alembic(connection, _upgrade)
         known = revisions()
@@ -68,6 +81,23 @@ async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str],
             tell(f"Rights of the role {login(service_url)[0]}.")
 
 
+async def _refuse_former_layout(connection: Any) -> None:
+    """Raises CommandError where our schema is somebody else's, or the layout that of a version before 0.2.0."""
+    if await connection.fetchval("SELECT to_regclass('public.believed_horizons') IS NOT NULL"):
+        raise CommandError(
+            "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"
+            " bring its messages into a new database (pg_dump --data-only --table=messages) that was migrated by this version."
+        )
+    if await connection.fetchval(
+        "SELECT to_regclass('queuestats.alembic_version') IS NULL AND EXISTS"
+        " (SELECT FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace WHERE nspname = 'queuestats')"
+    ):
+        raise CommandError(
+            "The schema queuestats of this database holds something else, and was left alone: rename it, or choose"
+            " another database."
+        )
+
+
 async def pending_changes(connection: Any) -> list[str]:
     """What `migrate` would still do, as words for a person; empty where the schema is current.
 
@@ -81,6 +111,13 @@ async def pending_changes(connection: Any) -> list[str]:
         return []
     wanted = {"revision": newest, **{parts[-1]: _hash(parts) for parts in PARTS}}
     return [part for part, hash_ in wanted.items() if state.get(part) != hash_]
+
+
+async def missing_rights(connection: Any, service_role: str | None = None) -> list[str]:
+    """What the service's role (by default the connection's own) needs and does not have, as words for a person."""
+    asked = statement("doctor/rights")
+    role = service_role or await connection.fetchval("SELECT current_user")
+    return [row["finding"] for row in await connection.fetch(asked.sql, *asked.bind({"service_role": role}))]
 
 
 async def _state(connection: Any) -> dict[str, str]:

@@ -161,6 +161,8 @@ tokens = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("revoked_at", DateTime(timezone=True)),
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{stats}'::text[]")),
+    # What the service reads again and again.
+    Index("tokens_in_force", "name", postgresql_where=text("revoked_at IS NULL")),
     schema=SCHEMA,
 )
 

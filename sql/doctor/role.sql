@@ -26,7 +26,9 @@ FROM (
   FROM pg_roles AS role
     CROSS JOIN (
       VALUES ('statement_timeout', '15s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'),
-      ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan')
+      ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('plan_cache_mode', 'force_generic_plan'),
+      ('jit', 'off'), ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'),
+      ('row_security', 'off')
     ) AS wanted (name, value)
   WHERE role.rolname = cast(:service_role AS text)
     AND role.rolname <> current_user

@@ -9,7 +9,7 @@ SELECT /* doctor/statements.sql */
   'queuestats explain --analyze shows its plan.' AS advice
 FROM pg_stat_statements
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND query ~ '/\* queries/\S+ \*/'
+  AND query ~ '/\* (queries|tokens|explain)/\S+ \*/'
   AND mean_exec_time > 20
   AND calls > 10
 ORDER BY mean_exec_time DESC

@@ -1,3 +1,3 @@
 -- baseline: whether the counters hold all messages; until they do, the scan answers
 -- parameters: none
-SELECT /* queries/baseline.sql */ EXISTS(SELECT FROM queuestats.baseline) AS stands
+SELECT /* queries/baseline.sql */ EXISTS(SELECT FROM queuestats.baseline WHERE stands) AS stands

@@ -47,6 +47,11 @@ async def go(url: str, revision: str) -> None:
     await alembic(url, lambda config: step(config, revision))
 
 
+async def run(url: str, statement: str) -> None:
+    async with connect(url) as connection:
+        await connection.execute(statement)
+
+
 @asynccontextmanager
 async def transaction_of_another(url: str, statement: str) -> AsyncIterator[None]:
     connection = await asyncpg.connect(url)
@@ -100,6 +105,7 @@ async def test_tables_made_from_python_are_those_of_the_revisions(
 ) -> None:
     """Beyond what Alembic compares: names and text of constraints, defaults, collations, identity."""
     async with connect(empty_database.owner_url) as connection:
+        await connection.execute("CREATE SCHEMA queuestats")
 
         def create_all(wrapped: Any) -> None:
             metadata.create_all(wrapped)
@@ -109,7 +115,7 @@ async def test_tables_made_from_python_are_those_of_the_revisions(
     from_revisions = await tables_of(database.owner_url)
 
     assert {
-        part: {row for row in rows if row[0] != "alembic_version"} for part, rows in from_revisions.items()
+        part: {row for row in rows if "alembic_version" not in row[0]} for part, rows in from_revisions.items()
     } == await tables_of(empty_database.owner_url)
 
 
@@ -149,6 +155,7 @@ async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_w
 async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDatabase) -> None:
     """The one that creates `tokens` after `messages` has to wait for somebody else's table of that name."""
     url = empty_database.owner_url
+    await run(url, "CREATE SCHEMA queuestats")
     async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         with pytest.raises(CommandError, match="in use"):
             await migrate(url, None)
@@ -161,6 +168,7 @@ async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDataba
 async def test_a_migration_that_is_killed_half_way_can_be_repeated(empty_database: TestDatabase, end: str) -> None:
     url = empty_database.owner_url
     script = "import asyncio, sys; from service.schema import migrate; asyncio.run(migrate(sys.argv[1], None))"
+    await run(url, "CREATE SCHEMA queuestats")
     async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         running = await asyncio.create_subprocess_exec(sys.executable, "-c", script, url)
         await until_somebody_waits(url)
@@ -174,6 +182,7 @@ async def test_a_migration_that_is_killed_half_way_can_be_repeated(empty_databas
 
 async def test_ctrl_c_ends_a_migration_that_waits(empty_database: TestDatabase) -> None:
     url = empty_database.owner_url
+    await run(url, "CREATE SCHEMA queuestats")
     async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
         running = asyncio.create_task(migrate(url, None))
         await until_somebody_waits(url)
@@ -199,8 +208,25 @@ async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(d
         await connection.execute("UPDATE queuestats.alembic_version SET version_num = '29991231_01'")
         assert await pending_changes(connection) == []
 
-    with pytest.raises(CommandError, match=r"29991231_01.*newer version"):
+    with pytest.raises(CommandError, match=r"29991231_01.*no release up to this one"):
         await migrate(database.owner_url, database.service_url)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("CREATE VIEW believed_horizons AS SELECT 1", "before 0.2.0"),
+        ("CREATE SCHEMA queuestats CREATE TABLE theirs ()", "holds something else"),
+    ],
+)
+async def test_a_former_layout_and_a_schema_of_somebody_else_are_left_alone(
+    empty_database: TestDatabase, found: str, said: str
+) -> None:
+    await run(empty_database.owner_url, found)
+    before = await objects_of(empty_database.owner_url)
+    with pytest.raises(CommandError, match=said):
+        await migrate(empty_database.owner_url, empty_database.service_url)
+    assert await objects_of(empty_database.owner_url) == before
 
 
 async def test_what_is_pending_is_named(empty_database: TestDatabase) -> None:
@@ -220,8 +246,8 @@ async def test_the_lock_is_released_at_the_end(database: TestDatabase, owner: An
     ("change", "said"),
     [
         (lambda url: url.replace("queuestats_test_", "queuestats_none_"), "does not exist"),
-        (lambda _: "postgresql://nobody@127.0.0.1:1/none", "cannot be reached"),
-        (lambda _: "postgresql://nobody@127.0.0.1:port/none", "cannot be reached"),
+        (lambda _: "postgresql://nobody@127.0.0.1:1/none", "can't be reached"),
+        (lambda _: "postgresql://nobody@127.0.0.1:port/none", "can't be reached"),
     ],
 )
 async def test_a_database_out_of_reach_is_told_in_one_sentence(

@@ -27,6 +27,10 @@ LIMITS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "row_security": "off",
 }
 
 
@@ -79,9 +83,9 @@ def as_role(database: TestDatabase, name: str, password: str = "") -> str:
     return f"{with_user}&password={quote(password)}" if password else with_user
 
 
-@pytest.mark.parametrize("table", ["messages", "tokens", "installed", "alembic_version"])
+@pytest.mark.parametrize("table", ["queued_messages", "counters", "tokens", "repeatable_migrations", "alembic_version"])
 async def test_the_service_reads_what_it_needs(as_service: Any, table: str) -> None:
-    await as_service.fetch(f"SELECT * FROM {table}")
+    await as_service.fetch(f"SELECT * FROM queuestats.{table}")
 
 
 @pytest.mark.parametrize(
@@ -93,17 +97,21 @@ async def test_the_service_reads_what_it_needs(as_service: Any, table: str) -> N
         "TRUNCATE messages",
         "LOCK TABLE messages IN ROW EXCLUSIVE MODE",
         "SELECT FROM messages FOR UPDATE",
+        "SELECT FROM queuestats.queued_messages FOR UPDATE",
         "INSERT INTO queuestats.tokens (name, hash) VALUES ('mine', 'x')",
         "UPDATE queuestats.tokens SET revoked_at = NULL",
         "DELETE FROM queuestats.tokens",
-        "INSERT INTO queuestats.installed (part, hash) VALUES ('mine', 'x')",
+        "SELECT recipient FROM messages",
+        "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ('mine', 'x')",
+        "LOCK TABLE queuestats.fold_lock IN ACCESS SHARE MODE",
+        "SELECT queuestats.take_fold_lock(false)",
+        "SELECT queuestats.rebuild()",
         "UPDATE queuestats.alembic_version SET version_num = 'x'",
         "SELECT nextval('messages_id_seq')",
         "CREATE INDEX ON messages (isp)",
         "ALTER TABLE messages ADD COLUMN x text",
         "DROP TABLE messages",
         "CREATE TABLE mine ()",
-        "CREATE TEMPORARY TABLE mine ()",
         "CREATE FUNCTION mine() RETURNS void LANGUAGE sql AS ''",
         "CREATE SCHEMA mine",
         "CREATE ROLE mine",
@@ -132,13 +140,16 @@ async def test_the_limits_are_in_force_from_the_login_on(as_service: Any) -> Non
     assert {name: await as_service.fetchval(f"SHOW {name}") for name in LIMITS} == LIMITS
 
 
-async def test_rights_that_everybody_has_in_an_old_cluster_are_taken_back(empty_database: TestDatabase) -> None:
-    """A cluster that was upgraded from PostgreSQL 14 lets everybody create in `public`."""
+async def test_nobody_else_loses_a_right(empty_database: TestDatabase, new_role: str) -> None:
+    """Another application of the same database goes on as before: what PUBLIC may do is not ours to take."""
+    role = quoted(new_role)
+    await ask(empty_database.owner_url, f"CREATE ROLE {role} LOGIN PASSWORD 'service'")
     await ask(empty_database.owner_url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
     await migrate(empty_database.owner_url, empty_database.service_url)
 
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await ask(empty_database.service_url, "CREATE TABLE mine ()")
+    await ask(as_role(empty_database, new_role, "service"), "CREATE TEMPORARY TABLE mine ()")
+    await ask(as_role(empty_database, new_role, "service"), "CREATE TABLE theirs ()")
+    await ask(empty_database.owner_url, f"DROP OWNED BY {role}")
 
 
 async def test_rights_that_a_dba_took_from_everybody_are_given_to_the_service(empty_database: TestDatabase) -> None:
@@ -147,7 +158,7 @@ async def test_rights_that_a_dba_took_from_everybody_are_given_to_the_service(em
     await ask(owner_url, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
     await migrate(owner_url, empty_database.service_url)
 
-    assert await ask(empty_database.service_url, "SELECT count(*) FROM messages") == 0
+    assert await ask(empty_database.service_url, "SELECT count(*) FROM queuestats.queued_messages") == 0
 
 
 async def test_a_new_role_takes_the_name_and_the_password_of_the_address(
@@ -217,7 +228,7 @@ async def test_two_databases_of_a_cluster_share_a_role_that_both_create_at_once(
         assert [await process.wait() for process in running] == [0, 0]
 
         for each in both:
-            assert await ask(as_role(each, new_role), "SELECT count(*) FROM messages") == 0
+            assert await ask(as_role(each, new_role), "SELECT count(*) FROM queuestats.queued_messages") == 0
     finally:
         await drop_database(server_url, name)
 
@@ -256,7 +267,7 @@ async def test_an_owner_who_may_not_set_limits_gives_the_rights_and_warns(
     await ask(empty_database.owner_url, f"CREATE ROLE {quoted(new_role)} LOGIN")
     await migrate(plain_owner, as_role(empty_database, new_role))
 
-    assert await ask(as_role(empty_database, new_role), "SELECT count(*) FROM messages") == 0
+    assert await ask(as_role(empty_database, new_role), "SELECT count(*) FROM queuestats.queued_messages") == 0
     assert all(f"SET {name} = " in each for name, each in zip(LIMITS, caplog.messages, strict=True))
 
 

@@ -125,5 +125,5 @@ async def test_any_printable_name_will_do(database: TestDatabase, owner: Any, na
 
 
 async def test_without_a_schema_the_way_out_is_named(empty_database: TestDatabase) -> None:
-    with pytest.raises(CommandError, match="run queuestats migrate"):
+    with pytest.raises(CommandError, match="run `queuestats migrate`"):
         await create_token(empty_database.owner_url, "dashboard")
