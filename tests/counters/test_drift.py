@@ -79,7 +79,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
     await unseen(filled, statement, "USER")
     assert {each["sender_id"] for each in await drift(filled)} == senders
 
-    await filled.execute("SELECT rebuild()")
+    await filled.execute("SELECT queuestats.rebuild()")
     assert await drift(filled) == []
     await filled.execute("UPDATE messages SET status = 'retry'")
     await fold(filled, mark_every=0.001, is_compacting=True)
@@ -88,7 +88,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
 
 async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> None:
     await unseen(filled, "DELETE FROM messages", "USER")
-    await filled.execute("SELECT rebuild(1)")
+    await filled.execute("SELECT queuestats.rebuild(1)")
 
     assert {each["sender_id"] for each in await drift(filled)} == {2}
     (row,) = await answer(filled, StatsQuery(1))
@@ -106,7 +106,7 @@ async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> 
     assert all(each["kept_new"] > each["counted_new"] for each in found)
     await fold(filled)
     assert await drift(filled) != []
-    await filled.execute("SELECT rebuild()")
+    await filled.execute("SELECT queuestats.rebuild()")
     assert await drift(filled) == []
 
 
@@ -134,7 +134,7 @@ async def test_it_is_mended_while_writers_write_and_folders_fold(connect: Connec
             await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
             await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
             assert {each["sender_id"] for each in await drift(mending)} == {1}
-            await mending.execute("SELECT rebuild($1)", sender_id)
+            await mending.execute("SELECT queuestats.rebuild($1)", sender_id)
             assert await drift(mending) == []
         done.set()
 
