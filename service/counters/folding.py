@@ -75,9 +75,7 @@ class Folder:
     async def compact(self) -> bool:
         """Compacts hot senders that were compacted `COMPACT_AFTER` ago: whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
-        done = await self._do_within_limit(
-            "queries/compact", max_counters=max_counters, compact_after=COMPACT_AFTER
-        )
+        done = await self._do_within_limit("queries/compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]
 
     async def fold_all(self) -> int:

@@ -257,7 +257,9 @@ async def test_a_fold_after_which_its_own_transaction_writes_on_hides_nothing_of
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-@pytest.mark.parametrize("work", ["SELECT queuestats.fold()", "SELECT queuestats.compact()", "SELECT queuestats.rebuild()"])
+@pytest.mark.parametrize(
+    "work", ["SELECT queuestats.fold()", "SELECT queuestats.compact()", "SELECT queuestats.rebuild()"]
+)
 async def test_under_a_snapshot_older_than_its_lock_nobody_folds_or_rebuilds(
     connect: Connect, isolation: str, work: str
 ) -> None:

@@ -55,7 +55,8 @@ async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_tol
             await connection.execute(INSERT, sender_id, 1)
         await fold(connection, mark_every=ALWAYS)
     compacted = (
-        "queuestats.counters JOIN queuestats.watermarks USING (sender_id) WHERE counters.epoch = 0 AND watermarks.epoch = 2"
+        "queuestats.counters JOIN queuestats.watermarks USING (sender_id)"
+        " WHERE counters.epoch = 0 AND watermarks.epoch = 2"
     )
     each = await row_count(connection, "queuestats.counters WHERE sender_id = 1 AND epoch = 1")
 

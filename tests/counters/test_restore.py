@@ -41,7 +41,8 @@ async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_beli
     """As in a cluster whose transactions are far behind those of the dumped one, or ahead."""
     await folded.execute(
         "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (watermark::text::bigint + $1)::text::xid8 AS watermark,"
-        f" running, epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at FROM queuestats.watermarks"
+        f" running, epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at"
+        " FROM queuestats.watermarks"
         .replace("$1", str(ahead))
     )  # fmt: skip
     await folded.execute("DELETE FROM queuestats.watermarks; INSERT INTO queuestats.watermarks SELECT * FROM dumped")
