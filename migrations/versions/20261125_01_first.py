@@ -146,6 +146,9 @@ def create_counters() -> None:
         sa.PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
         schema="queuestats",
     )
+    # Neither has a primary key. A publication of all tables must not stop their updates and deletes.
+    op.execute("ALTER TABLE queuestats.deltas REPLICA IDENTITY FULL")
+    op.execute("ALTER TABLE queuestats.counters REPLICA IDENTITY FULL")
     op.create_table("fold_lock", sa.Column("never", sa.Boolean), schema="queuestats")
     op.create_table(
         "baseline",

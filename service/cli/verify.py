@@ -59,7 +59,7 @@ async def _verify(
     from service.db import connect
 
     url = owner_url(settings) if is_repairing else service_url(settings)
-    async with connect(url, prepared_statements=settings.has_prepared_statements) as connection:
+    async with connect(url, prepared_statements=settings.has_prepared_statements, is_direct=False) as connection:
         differences = await find_differences(connection, sender_id)
         if not (differences and is_repairing):
             return differences, differences

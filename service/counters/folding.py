@@ -8,13 +8,16 @@ import asyncio
 import logging
 import time
 from datetime import timedelta
+from typing import Any
 
 from service.db import Database, statement
-from service.errors import ServiceError, TimedOut
+from service.errors import CommandError, ServiceError, TimedOut
 
 logger = logging.getLogger(__name__)
 
 MAX_DELTAS = 20_000
+# To move a counter takes about half as long as to fold a delta.
+COUNTERS_PER_DELTA = 2
 LEAST_MAX_DELTAS = 100
 # About so many deltas of a sender are folded before its readers are told to skip them.
 MARK_EVERY_DELTAS = 4000.0
@@ -31,19 +34,17 @@ PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database) -> None:
-    """Folds until it is cancelled. A database out of reach is waited for."""
+    """Folds, and compacts in between, until it is cancelled. A database out of reach is waited for."""
     watcher = asyncio.create_task(_watch_forever(database))
     folder = Folder(database)
     pause = LONGEST_PAUSE_SECONDS
-    is_compacting = False
     next_compact_at = 0.0
     try:
         while True:
-            # Never twice in a row: to move a large epoch may take many folds that do nothing else.
-            is_compacting = not is_compacting and time.monotonic() >= next_compact_at
             try:
-                folded, is_more = await folder.fold(is_compacting=is_compacting)
-                if is_compacting and not is_more:
+                folded, is_more = await folder.fold() or (0, False)
+                # After a fold, never twice in a row: to move a large epoch may take many turns.
+                if time.monotonic() >= next_compact_at and not await folder.compact():
                     next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
                 pause = 0 if is_more else next_pause(pause, folded)
             except ServiceError:
@@ -57,41 +58,47 @@ async def fold_forever(database: Database) -> None:
 
 
 class Folder:
-    """Folds as much at once as the database does within its time limit."""
+    """Folds and compacts as much at once as the database does within its time limit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.max_deltas = MAX_DELTAS
 
-    async def fold(self, *, is_compacting: bool = True) -> tuple[int, bool]:
-        """One fold: how many deltas went into the counters, and whether there is more to do. (0, False) while another
-        one folds.
+    async def fold(self) -> tuple[int, bool] | None:
+        """One fold: how many deltas went into the counters, and whether there is more to do. None while another is at work.
 
-        With `is_compacting`, hot senders that were compacted `COMPACT_AFTER` ago are compacted too. One that took too
-        long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where that is as little as can be.
+        One that took too long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where
+        that is as little as can be.
         """
+        return await self._do_within_limit("queries/fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
+
+    async def compact(self) -> bool:
+        """Compacts hot senders that were compacted `COMPACT_AFTER` ago: whether there is more to do. Raises as `fold`."""
+        max_counters = COUNTERS_PER_DELTA * self.max_deltas
+        done = await self._do_within_limit("queries/compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
+        return done is not None and done[1]
+
+    async def fold_all(self) -> int:
+        """Until nothing is pending: how many deltas that were. Raises as `fold` does, and CommandError where another
+        fold is at work."""
+        total, is_more = 0, True
+        while is_more:
+            done = await self.fold()
+            if done is None:
+                raise CommandError("Another fold is at work.")
+            total, is_more = total + done[0], done[1]
+        return total
+
+    async def _do_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            rows = await self._database.fetch(
-                statement("queries/fold"),
-                max_deltas=self.max_deltas,
-                mark_every=MARK_EVERY_DELTAS,
-                compact_after=COMPACT_AFTER if is_compacting else None,
-            )
+            rows = await self._database.fetch_writing(statement(name), **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
             self.max_deltas = max(LEAST_MAX_DELTAS, self.max_deltas // 2)
             return 0, True
         self.max_deltas = min(MAX_DELTAS, self.max_deltas * 5 // 4)
-        return (rows[0]["folded"], rows[0]["is_more"]) if rows else (0, False)
-
-    async def fold_all(self) -> int:
-        """Until nothing is pending: how many deltas that were. Raises as `fold` does."""
-        total, is_more = 0, True
-        while is_more:
-            folded, is_more = await self.fold()
-            total += folded
-        return total
+        return tuple(rows[0]) if rows else None
 
 
 def next_pause(pause_seconds: float, folded: int) -> float:

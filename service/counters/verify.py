@@ -6,7 +6,8 @@ from typing import Any
 
 from service.db import AS_A_SCAN, statement
 
-STATUSES = ("new", "proc", "retry", "hold")
+# "other": whatever the service has no answer for, so that none of it is kept.
+STATUSES = ("new", "proc", "retry", "hold", "other")
 # GROUPING(account_id, campaign_id, isp) of the counters, in words: the keys that a count is kept by.
 KEPT_BY = {
     bits: "+".join(key for bit, key in ((4, "account"), (2, "campaign"), (1, "isp")) if not bits & bit) or "total"
@@ -47,8 +48,8 @@ async def repair(connection: Any, differences: Sequence[Difference]) -> None:
     """Counts every sender with a difference anew, while writers go on. `connection` is the owner's."""
     asked = statement("queries/rebuild")
     for sender_id in dict.fromkeys(difference.sender_id for difference in differences):
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0")
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
             await connection.execute(asked.sql, *asked.bind({"sender_id": sender_id}))
 
 
@@ -61,9 +62,9 @@ def _by_status(row: Any) -> list[Difference]:
             row["campaign_id"],
             row["isp"],
             status,
-            row[f"counted_{status}"],
-            row[f"kept_{status}"],
+            counted,
+            kept,
         )
         for status in STATUSES
-        if row[f"counted_{status}"] != row[f"kept_{status}"]
+        if (counted := row[f"counted_{status}"]) != (kept := row[f"kept_{status}"])
     ]

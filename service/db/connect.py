@@ -13,11 +13,14 @@ from service.origin import application_name
 CONNECT_TIMEOUT_SECONDS = 10
 # More than there are.
 STATEMENTS_KEPT = 200
+# What role and database may have other defaults for.
+AS_EXPECTED = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
 
 
 @asynccontextmanager
-async def connect(database_url: str, *, prepared_statements: bool = True) -> AsyncIterator[Any]:
+async def connect(database_url: str, *, prepared_statements: bool = True, is_direct: bool = True) -> AsyncIterator[Any]:
     """The connection is closed at the end. Without `prepared_statements`, all that is asked belongs in a transaction.
+    A connection that is not direct goes through a pooler, which refuses settings.
 
     Raises CommandError with one sentence where the database cannot be reached, or refuses what is then asked.
     """
@@ -25,7 +28,7 @@ async def connect(database_url: str, *, prepared_statements: bool = True) -> Asy
         connection = await asyncpg.connect(
             database_url,
             timeout=CONNECT_TIMEOUT_SECONDS,
-            server_settings={"application_name": application_name()},
+            server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
             statement_cache_size=statements_kept(prepared_statements),
         )
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

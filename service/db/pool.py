@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, Self
 
@@ -106,6 +106,11 @@ class Database:
         rows: list[asyncpg.Record] = await self.ask(asked.name, partial(self.run_scan, asked, parameters))
         return rows
 
+    async def fetch_writing(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+        """As `fetch`, for a statement that writes: in READ COMMITTED, whatever the defaults of role and database are."""
+        rows: list[asyncpg.Record] = await self.ask(asked.name, partial(self._run_writing, asked, parameters))
+        return rows
+
     async def run(self, asked: Statement, parameters: Mapping[str, Any], connection: Any) -> Any:
         """The rows of a statement, for a question of `ask`."""
         return await connection.fetch(asked.sql, *asked.bind(parameters), timeout=self._time_limit)
@@ -113,6 +118,12 @@ class Database:
     async def run_scan(self, asked: Statement, parameters: Mapping[str, Any], connection: Any) -> Any:
         """As `run`, planned anew for these very values."""
         return await self._scan(asked.sql, asked.bind(parameters), connection)
+
+    async def _run_writing(self, asked: Statement, parameters: Mapping[str, Any], connection: Any) -> Any:
+        # Never a savepoint in `ask`'s transaction: what a fold writes under one is not believed (watermarks.sql).
+        async with nullcontext() if self._is_one_transaction else connection.transaction(isolation="read_committed"):
+            await connection.execute("SET TRANSACTION READ WRITE")
+            return await self.run(asked, parameters, connection)
 
     async def _scan(self, sql: str, values: list[Any], connection: Any) -> Any:
         async with nullcontext() if self._is_one_transaction else connection.transaction():
@@ -144,7 +155,7 @@ class Database:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
             try:
-                async with connection.transaction() if self._is_one_transaction else nullcontext():
+                async with self._whole_transaction(connection):
                     return await question(connection)
             except Exception as error:
                 if is_disconnect(error):
@@ -153,6 +164,9 @@ class Database:
             finally:
                 cut.cancel()
                 self._tell_if_slow(name, backend, time.monotonic() - began)
+
+    def _whole_transaction(self, connection: Any) -> AbstractAsyncContextManager[Any]:
+        return connection.transaction(isolation="read_committed") if self._is_one_transaction else nullcontext()
 
     def _tell_if_slow(self, name: str, backend: int, seconds: float) -> None:
         """File and process stand in the server's log too: by them the two are laid side by side."""

@@ -2,11 +2,16 @@
 -- (NULL). No row: exact. `counted_other`: messages of a status that no answer has.
 -- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that commits
 -- between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
+-- row_security = off: where a policy would hide messages, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
-  kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint
-) LANGUAGE sql STABLE SET row_security = off AS $$
+  kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
+) LANGUAGE plpgsql STABLE
+SET row_security = off SET plan_cache_mode = force_custom_plan AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT * FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
            queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
@@ -17,7 +22,8 @@ CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETUR
            queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
            queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
            queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
-           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
+           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold,
+           0::bigint AS kept_other
     FROM (
       SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
       UNION ALL
@@ -31,6 +37,7 @@ CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETUR
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
-    <> (kept_new, kept_proc, kept_retry, kept_hold, 0)
-  ORDER BY sender_id, "grouping", account_id, campaign_id, isp
+    <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  ORDER BY sender_id, "grouping", account_id, campaign_id, isp;
+END
 $$;

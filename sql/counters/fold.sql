@@ -5,10 +5,16 @@
 -- mark_every: about every so many folded deltas of a sender its watermark moves on; the first one makes it a hot
 -- sender, which is folded into an epoch of its own.
 --
--- The watermark is the snapshot's xmax, with the list of the transactions below it that were running: all that others
--- below it have left is seen here, and folded. So a transaction that stays open costs a reader one look-up, and not all
--- that was folded since it began. Stopped at max_deltas, the fold has seen all below the last transaction that it took:
--- that one is the watermark then, and of the former list it keeps what it did not come to.
+-- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones. Why it is:
+-- * The snapshot sees every delta of a transaction below its xmax, but for those that it lists as running. A transaction
+--   does not list itself, and may write deltas after this fold: it is added.
+-- * All that is seen is taken. What lies below the watermark of sender 0 and not in its list need not be looked for: that
+--   watermark is true, and nothing comes to a transaction that has ended.
+-- * Stopped at max_deltas, the fold has taken all below the last transaction that it took from. The watermark stops there,
+--   or stays where it was; and of the former list it keeps what it did not come to.
+-- * To lower a watermark, and with it the list, makes it no less true: so the list stays short however many write.
+-- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
+--
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
 CREATE OR REPLACE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
@@ -18,10 +24,11 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off SET work_mem = '16MB'
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-  pending tid[];
-  last_taken xid8;
+  max_running CONSTANT integer := 32;
   old_watermark xid8;
   old_running xid8[];
+  pending tid[];
+  last_taken xid8;
   new_watermark xid8;
   new_running xid8[];
 BEGIN
@@ -31,17 +38,19 @@ BEGIN
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
 
-  SELECT watermark, running INTO old_watermark, old_running FROM queuestats.trusted_watermarks WHERE sender_id = 0;
-  old_watermark := coalesce(old_watermark, '0');
-  old_running := coalesce(old_running, '{}');
+  SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
+  FROM queuestats.trusted_watermarks WHERE sender_id = 0;
 
-  -- Only a fold deletes deltas, so these rows are still there for the next statement. "xid >= '0'" is always true: the predicate of the fold's own index.
-  SELECT array_agg(ctid), count(*), max(xid),
-         pg_snapshot_xmax(pg_current_snapshot()), ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot()))
+  -- Only a fold deletes deltas, so these rows are still there for the next statement.
+  SELECT array_agg(ctid), count(*), max(xid), pg_snapshot_xmax(pg_current_snapshot()),
+         ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot()) UNION SELECT pg_current_xact_id_if_assigned())
   INTO pending, folded, last_taken, new_watermark, new_running
   FROM (
-    (SELECT ctid, xid FROM queuestats.deltas
-     WHERE xid = ANY (old_running) AND xid >= '0' ORDER BY xid LIMIT max_deltas)
+    SELECT seen.* FROM unnest(old_running) AS running (id) CROSS JOIN LATERAL (
+      SELECT ctid, xid FROM queuestats.deltas
+      WHERE xid = running.id AND xid >= '0' -- always true: the predicate of the fold's own index
+      LIMIT max_deltas
+    ) AS seen
     UNION ALL
     (SELECT ctid, xid FROM queuestats.deltas
      WHERE xid >= old_watermark AND xid >= '0' ORDER BY xid LIMIT max_deltas)
@@ -51,12 +60,13 @@ BEGIN
   is_more := folded = max_deltas;
   IF is_more THEN
     last_taken := coalesce(last_taken, '0');
-    new_watermark := greatest(old_watermark, last_taken);
-    new_running := ARRAY(
-      SELECT id FROM unnest(new_running) AS now_running (id) WHERE id < new_watermark
-      UNION SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken
-    );
+    -- Deltas of a restored dump may name transactions that are yet to come.
+    new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
+    new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
+  new_running := ARRAY(SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id);
+  new_watermark := least(new_watermark, new_running[max_running + 1]);
+  new_running := new_running[:max_running];
 
   -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
   WITH gone AS (

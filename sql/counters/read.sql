@@ -31,8 +31,9 @@ RETURNS SETOF queuestats.counters LANGUAGE sql STABLE AS $$
     AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
--- A sender's deltas that are not folded yet: from the watermark on, and below it those of transactions that were running
--- when it was set. What an old snapshot keeps from being vacuumed lies before it.
+-- A sender's deltas that are not folded yet: from the watermark on, and below it those of the few transactions that were
+-- running when it was set. What an old snapshot or an open transaction keeps from being vacuumed is not visited.
+-- OFFSET 0 keeps the planner from another join than a look-up by sender and transaction for each of the few.
 CREATE OR REPLACE FUNCTION queuestats.pending_deltas(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text
 ) RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS $$
@@ -43,12 +44,16 @@ CREATE OR REPLACE FUNCTION queuestats.pending_deltas(
     AND (of_campaign IS NULL OR campaign_id = of_campaign)
     AND (of_isp IS NULL OR isp = of_isp)
   UNION ALL
-  SELECT * FROM queuestats.deltas
-  WHERE sender_id = of_sender
-    AND xid = ANY ((SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = of_sender)::xid8[])
-    AND (of_account IS NULL OR account_id = of_account)
-    AND (of_campaign IS NULL OR campaign_id = of_campaign)
-    AND (of_isp IS NULL OR isp = of_isp)
+  SELECT late.*
+  FROM unnest((SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = of_sender)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT * FROM queuestats.deltas
+      WHERE sender_id = of_sender AND xid = running.id
+        AND (of_account IS NULL OR account_id = of_account)
+        AND (of_campaign IS NULL OR campaign_id = of_campaign)
+        AND (of_isp IS NULL OR isp = of_isp)
+      OFFSET 0
+    ) AS late
 $$;
 
 -- The sum of what the filters leave: one row, always. Reads one counter row an epoch.

@@ -2,9 +2,11 @@
 -- Writers go on: a message that the counting statement's snapshot does not see has its delta outside that snapshot too.
 -- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
 -- the old counters until the commit.
+-- row_security = off: where a policy would hide messages, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan AS $$
+SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan
+SET row_security = off AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;

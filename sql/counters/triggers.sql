@@ -1,4 +1,4 @@
--- messages_inserted, messages_updated, messages_deleted: write down, in the writer's own transaction, by how much every
+-- record_insert, record_update, record_delete: write down, in the writer's own transaction, by how much every
 -- key's counts changed. One delta row a key and statement; nothing is updated, so writers never wait for each other
 -- here.
 --
@@ -84,10 +84,12 @@ BEGIN
 END
 $$;
 
--- TRUNCATE has no transition table: what is counted goes as a whole. The fold's lock comes first: a fold under way would
--- put its sums back afterwards. It is a DELETE, which no reader waits for, however long the transaction stays open; until
--- it commits, readers get the counts from before. Where the transaction has one snapshot for all its statements, a DELETE
--- would not see what was folded since: there it is a TRUNCATE, which waits for the readers of the counters.
+-- TRUNCATE has no transition table: what is counted goes as a whole. It holds messages for itself, so the deltas of all
+-- others are committed. The fold's lock comes first: a fold under way would put its sums back afterwards.
+-- It is a DELETE, which no reader waits for, however long the transaction stays open; until it commits, readers get the
+-- counts from before. Where the transaction has one snapshot for all its statements, a DELETE would not see what was
+-- written since: there it is a TRUNCATE, and readers of the counters and it wait for each other.
+-- The watermarks stay. That no delta is left below them is as true as before.
 CREATE OR REPLACE FUNCTION queuestats.record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -96,11 +98,10 @@ BEGIN
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
   IF current_setting('transaction_isolation') = 'read committed' THEN
-    DELETE FROM queuestats.watermarks;
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
   ELSE
-    TRUNCATE queuestats.watermarks, queuestats.counters, queuestats.deltas;
+    TRUNCATE queuestats.counters, queuestats.deltas;
   END IF;
   RETURN NULL;
 END

@@ -1,6 +1,6 @@
 -- watch: what makes reads of the counters slower than they need be
--- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken; what was deleted since then
--- cannot be vacuumed. `pending_deltas` is counted no further than `most_deltas`.
+-- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken, or the oldest open transaction
+-- began to write; what was deleted since then cannot be vacuumed. `pending_deltas` is counted no further than `most_deltas`.
 -- parameters: most_deltas bigint
 SELECT /* queries/watch.sql */
   (
@@ -17,9 +17,9 @@ SELECT /* queries/watch.sql */
   oldest.holder AS oldest_snapshot_holder
 FROM (VALUES (1)) AS always (one)
   LEFT JOIN (
-    SELECT age(backend_xmin) AS transactions, format('process %s', pid) AS holder
+    SELECT greatest(age(backend_xmin), age(backend_xid)) AS transactions, format('process %s', pid) AS holder
     FROM pg_stat_activity
-    WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+    WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND pid <> pg_backend_pid()
     UNION ALL
     SELECT age(xmin), format('replication slot %s', slot_name)
     FROM pg_replication_slots

@@ -169,11 +169,15 @@ async def fold_until(done: asyncio.Event, connection: Any, chance: random.Random
     folded = 0
     while not done.is_set():
         found = await connection.fetchrow(
-            "SELECT * FROM fold($1, $2, $3::text::interval)",
-            chance.choice([1, 50, 20_000]),
-            chance.choice([0.001, 5.0, 2000.0]),
-            chance.choice([None, "0", "100 milliseconds"]),
+            "SELECT * FROM queuestats.fold($1, $2)", chance.choice([1, 50, 20_000]), chance.choice([0.001, 5.0, 2000.0])
         )
         folded += found["folded"] if found else 0
+        compact_after = chance.choice([None, "0", "100 milliseconds"])
+        if compact_after is not None:
+            await connection.fetchrow(
+                "SELECT * FROM queuestats.compact($1, $2::text::interval)",
+                chance.choice([1, 50, 40_000]),
+                compact_after,
+            )
         await asyncio.sleep(chance.random() / 50)
     return folded

@@ -67,15 +67,21 @@ async def snapshot(connection: Any) -> AsyncIterator[Any]:
 async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
     """The differences that `audit` finds, in its order."""
     async with snapshot(connection):
-        return [dict(row) for row in await connection.fetch("SELECT * FROM audit($1)", sender_id)]
+        return [dict(row) for row in await connection.fetch("SELECT * FROM queuestats.audit($1)", sender_id)]
 
 
 async def fold(
     connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_compacting: bool = False
 ) -> Any:
-    """One fold: its row, or None where another one was at work. `is_compacting` compacts every hot sender's epoch."""
-    compact_after = "'0'" if is_compacting else "NULL"
-    return await connection.fetchrow(f"SELECT * FROM fold($1, $2, {compact_after})", max_deltas, mark_every)
+    """One fold: its row, or None where another one was at work. `is_compacting` compacts every hot sender's epoch first."""
+    if is_compacting:
+        await compact(connection)
+    return await connection.fetchrow("SELECT * FROM queuestats.fold($1, $2)", max_deltas, mark_every)
+
+
+async def compact(connection: Any, max_counters: int = 40_000) -> Any:
+    """One compact of every hot sender's epoch: its row, or None where another one was at work."""
+    return await connection.fetchrow("SELECT * FROM queuestats.compact($1, '0')", max_counters)
 
 
 async def row_count(connection: Any, table: str) -> int:

@@ -250,7 +250,7 @@ class AnyStatement(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_truncated)
     @rule(sender_id=st.sampled_from([None, 1, 2, 3]))
     def rebuild(self, sender_id: int | None) -> None:
-        self.world.run(self.world.folder.execute("SELECT rebuild($1)", sender_id))
+        self.world.run(self.world.folder.execute("SELECT queuestats.rebuild($1)", sender_id))
 
     @precondition(lambda self: not self.is_truncated)
     @rule(work=st.sampled_from(["VACUUM queuestats.deltas, counters, watermarks", "ANALYZE"]))

@@ -166,7 +166,10 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
     for number in range(CRASHES):
         chance, client = random.Random(number), server.psql(crashing)
         assert client.stdin is not None
-        client.stdin.write(b"BEGIN; SELECT * FROM fold(5, 0.001, '0'); SELECT pg_sleep(0.002); COMMIT;\n" * 500)
+        client.stdin.write(
+            b"BEGIN; SELECT * FROM queuestats.compact(5, '0'); SELECT * FROM queuestats.fold(5, 0.001); SELECT pg_sleep(0.002); COMMIT;\n"
+            * 500
+        )
         client.stdin.flush()
         before = await writer.fetchval(LATEST_FOLD)
         while await writer.fetchval(LATEST_FOLD) == before:

@@ -4,8 +4,10 @@ import asyncio
 import random
 from typing import Any
 
+import asyncpg
 import pytest
 
+from service.counters.verify import find_differences
 from service.model import StatsQuery
 from tests.counters.conftest import Connect
 from tests.counters.load import fold_until, insert_many, take, write_until
@@ -79,7 +81,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
     await unseen(filled, statement, "USER")
     assert {each["sender_id"] for each in await drift(filled)} == senders
 
-    await filled.execute("SELECT rebuild()")
+    await filled.execute("SELECT queuestats.rebuild()")
     assert await drift(filled) == []
     await filled.execute("UPDATE messages SET status = 'retry'")
     await fold(filled, mark_every=0.001, is_compacting=True)
@@ -88,7 +90,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
 
 async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> None:
     await unseen(filled, "DELETE FROM messages", "USER")
-    await filled.execute("SELECT rebuild(1)")
+    await filled.execute("SELECT queuestats.rebuild(1)")
 
     assert {each["sender_id"] for each in await drift(filled)} == {2}
     (row,) = await answer(filled, StatsQuery(1))
@@ -106,7 +108,7 @@ async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> 
     assert all(each["kept_new"] > each["counted_new"] for each in found)
     await fold(filled)
     assert await drift(filled) != []
-    await filled.execute("SELECT rebuild()")
+    await filled.execute("SELECT queuestats.rebuild()")
     assert await drift(filled) == []
 
 
@@ -134,8 +136,47 @@ async def test_it_is_mended_while_writers_write_and_folders_fold(connect: Connec
             await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
             await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
             assert {each["sender_id"] for each in await drift(mending)} == {1}
-            await mending.execute("SELECT rebuild($1)", sender_id)
+            await mending.execute("SELECT queuestats.rebuild($1)", sender_id)
             assert await drift(mending) == []
         done.set()
 
     assert await drift(mending) == []
+
+
+async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: Any) -> None:
+    await filled.execute("ALTER TYPE message_status ADD VALUE 'sent'")
+    await filled.execute(
+        "INSERT INTO messages (sender_id, status, recipient) VALUES (1, 'sent', 'x'), (9, 'sent', 'x')"
+    )
+    found = await find_differences(filled, None)
+
+    assert {(each.sender_id, each.status, each.counted, each.kept) for each in found} == {
+        (1, "other", 1, 0),
+        (9, "other", 1, 0),
+    }
+    await filled.execute("DELETE FROM messages WHERE status = 'sent'")
+    assert await drift(filled) == []
+
+
+@pytest.mark.parametrize("work", ["SELECT queuestats.rebuild()", "SELECT * FROM queuestats.audit()"])
+async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_error(
+    filled: Any, connect: Connect, superuser: Any, work: str
+) -> None:
+    """A superuser sees everything, so the owner here is another role."""
+    await superuser.execute(
+        "CREATE ROLE plain_owner; GRANT USAGE ON SCHEMA queuestats TO plain_owner;"
+        " GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA queuestats TO plain_owner;"
+        " GRANT CREATE ON SCHEMA public, queuestats TO plain_owner;"
+        " ALTER TABLE messages OWNER TO plain_owner; ALTER VIEW queuestats.queued_messages OWNER TO plain_owner;"
+        " ALTER FUNCTION queuestats.rebuild OWNER TO plain_owner; ALTER TABLE queuestats.fold_lock OWNER TO plain_owner;"
+        " ALTER FUNCTION queuestats.take_fold_lock OWNER TO plain_owner;"
+        " ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY"
+    )
+    try:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+            await superuser.fetch(work)
+        await superuser.execute("ALTER TABLE messages NO FORCE ROW LEVEL SECURITY")
+        assert await superuser.fetch("SELECT * FROM queuestats.audit()") == []
+    finally:
+        await superuser.execute("REASSIGN OWNED BY plain_owner TO CURRENT_USER; DROP OWNED BY plain_owner")
+        await superuser.execute("DROP ROLE plain_owner")

@@ -129,9 +129,9 @@ async def test_an_old_snapshot_reads_the_same_before_and_after_folds_rolls_and_a
             await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = 1")
             await writer.execute("DELETE FROM messages WHERE campaign_id = 2")
             await fold(folder, mark_every=ALWAYS, is_compacting=True)
-        await folder.execute("SELECT rebuild(1)")
-        await folder.execute("SELECT rebuild()")
-        await folder.execute("VACUUM queuestats.counters, deltas, watermarks")
+        await folder.execute("SELECT queuestats.rebuild(1)")
+        await folder.execute("SELECT queuestats.rebuild()")
+        await folder.execute("VACUUM queuestats.counters, queuestats.deltas, queuestats.watermarks")
         assert [await answer(old, question) for question in questions] == before
         assert (await answer(writer, StatsQuery(1)))[0].hold == 10
 
@@ -198,8 +198,68 @@ async def test_a_prepared_transaction_is_counted_when_it_is_committed(connect: C
     assert await drift(folder) == []
 
 
+async def test_what_a_transaction_of_before_the_watermark_commits_in_part_is_folded_in_parts(connect: Connect) -> None:
+    """A fold that stops in the list of running transactions keeps the rest of that list."""
+    late = [await connect() for _ in range(3)]
+    busy, folder = await connect(), await connect()
+    transactions = [each.transaction() for each in late]
+    for each, transaction in zip(late, transactions, strict=True):
+        await transaction.start()
+        await each.execute(INSERT, 3)
+    await busy.execute(INSERT, 7)
+    await fold(folder, mark_every=ALWAYS)
+    found = await folder.fetchrow("SELECT * FROM queuestats.trusted_watermarks WHERE sender_id = 1")
+    assert len(found["running"]) == 3
+    assert max(found["running"]) < found["watermark"]
+    for number, transaction in enumerate(reversed(transactions)):
+        await transaction.commit()
+        for max_deltas in (1, 2, 1):
+            await fold(folder, max_deltas, ALWAYS, is_compacting=True)
+            assert await total(busy) == 7 + 3 * (number + 1)
+            assert await drift(folder) == []
+
+    await fold(folder, mark_every=ALWAYS)
+    assert await row_count(folder, "queuestats.deltas") == 0
+    assert await total(busy) == 16
+
+
+async def test_the_list_of_running_transactions_is_short_however_many_there_are(connect: Connect) -> None:
+    many = [await connect() for _ in range(40)]
+    folder = await connect()
+    transactions = [each.transaction() for each in many]
+    for each, transaction in zip(many, transactions, strict=True):
+        await transaction.start()
+        await each.execute(INSERT, 1)
+    await folder.execute(INSERT, 3)
+    await fold(folder, mark_every=ALWAYS)
+    running = await folder.fetchval("SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = 1")
+    assert 0 < len(running) <= 32
+    for transaction in transactions:
+        await transaction.commit()
+    assert await total(folder) == 43
+    await fold(folder, mark_every=ALWAYS)
+    assert await total(folder) == 43
+    assert await drift(folder) == []
+
+
+async def test_a_fold_after_which_its_own_transaction_writes_on_hides_nothing_of_it(connect: Connect) -> None:
+    """Its id is below the snapshot's xmax by then, and no snapshot lists its own transaction."""
+    writer, other = await connect(), await connect()
+    async with writer.transaction():
+        await writer.fetchval("SELECT pg_current_xact_id()")
+        await other.execute(INSERT, 5)
+        await fold(writer, mark_every=ALWAYS)
+        await writer.execute(INSERT, 7)
+    for _ in range(2):
+        assert await total(other) == 12
+        assert await drift(other) == []
+        await fold(other, mark_every=ALWAYS)
+
+
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-@pytest.mark.parametrize("work", ["SELECT fold()", "SELECT rebuild()"])
+@pytest.mark.parametrize(
+    "work", ["SELECT queuestats.fold()", "SELECT queuestats.compact()", "SELECT queuestats.rebuild()"]
+)
 async def test_under_a_snapshot_older_than_its_lock_nobody_folds_or_rebuilds(
     connect: Connect, isolation: str, work: str
 ) -> None:
@@ -237,5 +297,5 @@ async def test_no_counter_is_kept_that_counts_nothing(connect: Connect) -> None:
         await fold(connection, mark_every=ALWAYS if number % 2 else 10**9, is_compacting=number % 3 == 0)
         await connection.execute("DELETE FROM messages WHERE id % 3 = 0")
 
-    empty = "counters WHERE (new, proc, retry, hold) = (0, 0, 0, 0)"
+    empty = "queuestats.counters WHERE (new, proc, retry, hold) = (0, 0, 0, 0)"
     assert await row_count(connection, empty) == 0

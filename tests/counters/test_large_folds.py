@@ -7,7 +7,7 @@ from service.db import Database
 from service.errors import TimedOut
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
-from tests.counters.observing import drift, fold, row_count
+from tests.counters.observing import compact, drift, fold, row_count
 
 INSERT = (
     "INSERT INTO messages (sender_id, account_id, campaign_id, recipient)"
@@ -15,7 +15,7 @@ INSERT = (
 )
 ALWAYS = 0.001
 MAX = 5
-CURRENT = "counters JOIN queuestats.watermarks USING (sender_id, epoch) WHERE sender_id = 1"
+CURRENT = "queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch) WHERE sender_id = 1"
 BLOCKED = "LOCK TABLE queuestats.counters IN EXCLUSIVE MODE"
 
 
@@ -32,7 +32,7 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
     while (held := await row_count(folder, CURRENT)) > 2 * MAX:
         await writer.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = $1", 1 + parts % 20)
         pending = await row_count(folder, "queuestats.deltas")
-        assert dict(await fold(folder, MAX, 10**9, is_compacting=True)) == {"folded": 0, "is_more": True}
+        assert (await compact(folder, 2 * MAX))["is_more"]
         assert held - 1 - 2 * MAX <= await row_count(folder, CURRENT) < held
         assert await row_count(folder, "queuestats.deltas") == pending
         assert await drift(folder) == []
@@ -42,7 +42,7 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
     assert parts > 2
     assert await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1") == epoch
 
-    await fold(folder, MAX, 10**9, is_compacting=True)
+    await compact(folder, 2 * MAX)
     assert await folder.fetchval("SELECT epoch FROM queuestats.watermarks WHERE sender_id = 1") == epoch + 1
     assert await row_count(folder, "queuestats.counters WHERE sender_id = 1 AND epoch > 0") == 0
     assert await drift(folder) == []
@@ -55,13 +55,14 @@ async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_tol
             await connection.execute(INSERT, sender_id, 1)
         await fold(connection, mark_every=ALWAYS)
     compacted = (
-        "counters JOIN queuestats.watermarks USING (sender_id) WHERE counters.epoch = 0 AND watermarks.epoch = 2"
+        "queuestats.counters JOIN queuestats.watermarks USING (sender_id)"
+        " WHERE counters.epoch = 0 AND watermarks.epoch = 2"
     )
     each = await row_count(connection, "queuestats.counters WHERE sender_id = 1 AND epoch = 1")
 
     seen = []
     for _ in range(3):
-        found = await fold(connection, each // 2, 10**9, is_compacting=True)
+        found = await compact(connection, each)
         seen.append((await row_count(connection, compacted) // each, found["is_more"]))
         assert await drift(connection) == []
     assert seen == [(1, True), (2, True), (3, False)]

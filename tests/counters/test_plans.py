@@ -25,7 +25,7 @@ INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
 SELECT $1, n % 50, n % 997, 'isp ' || n % 7, 'x' FROM generate_series(1, $2::integer) AS n
 """
 VALUES = {"bigint": "2", "text": "'isp 3'", "bigint[]": "'{2, 1}'", "text[]": "'{isp 3, isp 4}'"}
-READING = [path for path in sorted(sql_path("queries").rglob("*.sql")) if "public.read_" in path.read_text("utf-8")]
+READING = [path for path in sorted(sql_path("queries").rglob("*.sql")) if "queuestats.read_" in path.read_text("utf-8")]
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -61,13 +61,13 @@ async def test_no_plan_reads_a_whole_table_of_counts(
     connection = await connect()
     name = str(path.relative_to(sql_path()).with_suffix(""))
     if state == "analysed when empty":
-        await connection.execute("ANALYZE queuestats.counters, deltas, watermarks")
+        await connection.execute("ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks")
     if state != "empty":
         await connection.execute(FILL, WIDE_SENDER, 5000)
         await fold(connection, mark_every=0.001)
         await connection.execute(FILL, NARROW_SENDER, 50)
     if state == "analysed":
-        await connection.execute("VACUUM ANALYZE queuestats.counters, deltas, watermarks")
+        await connection.execute("VACUUM ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks")
     # Its settings are part of the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
@@ -88,14 +88,14 @@ async def filled(database: TestDatabase, connect: Connect) -> Any:
         pass
     await connection.execute(FILL, WIDE_SENDER, 1000)
     await connection.execute(FILL, NARROW_SENDER, 20)
-    await connection.execute("VACUUM ANALYZE queuestats.counters, deltas, watermarks, messages")
+    await connection.execute("VACUUM ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks, messages")
     return connection
 
 
 async def scans_of(service: Database, observer: Any) -> dict[str, int]:
     async with service.connection() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
-    found = await observer.fetch("SELECT relname, seq_scan FROM pg_stat_all_tables WHERE schemaname = 'public'")
+    found = await observer.fetch("SELECT relname, seq_scan FROM pg_stat_all_tables WHERE schemaname = 'queuestats'")
     return {each["relname"]: each["seq_scan"] for each in found if each["relname"] in ("counters", "deltas")}
 
 
@@ -131,7 +131,7 @@ async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender
     filled: Any, database: TestDatabase, name: str, values: list[str]
 ) -> None:
     await fold(filled, mark_every=0.001)
-    await filled.execute("VACUUM queuestats.counters, deltas, watermarks")
+    await filled.execute("VACUUM queuestats.counters, queuestats.deltas, queuestats.watermarks")
     # Its settings are part of the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
@@ -148,7 +148,7 @@ async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_a
     await connection.execute(FILL, WIDE_SENDER, 100)
     await fold(connection, mark_every=0.001)
     async with old.transaction(isolation="repeatable_read"):
-        await old.fetch("SELECT FROM queuestats.counters, deltas, watermarks LIMIT 1")
+        await old.fetch("SELECT FROM queuestats.counters, queuestats.deltas, queuestats.watermarks LIMIT 1")
         before = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
         for number in range(40):
             await connection.execute(FILL, WIDE_SENDER, 500)

@@ -41,7 +41,8 @@ async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_beli
     """As in a cluster whose transactions are far behind those of the dumped one, or ahead."""
     await folded.execute(
         "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (watermark::text::bigint + $1)::text::xid8 AS watermark,"
-        f" epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at FROM queuestats.watermarks"
+        f" running, epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at"
+        " FROM queuestats.watermarks"
         .replace("$1", str(ahead))
     )  # fmt: skip
     await folded.execute("DELETE FROM queuestats.watermarks; INSERT INTO queuestats.watermarks SELECT * FROM dumped")
@@ -69,6 +70,19 @@ async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded
 
     assert await total(folded) == 70
     assert await row_count(folded, "queuestats.deltas") == 0
+
+
+async def test_a_watermark_whose_writer_has_not_begun_here_is_not_believed_though_the_halves_of_its_id_meet(
+    folded: Any,
+) -> None:
+    await folded.execute(
+        "UPDATE queuestats.watermarks SET watermark = '9000000000000',"
+        " written_by = ((pg_current_xact_id()::text::bigint & 4294967295) + (1::bigint << 40))::text::xid8"
+    )
+    assert await folded.fetchval("SELECT bool_and(xmin = written_by::xid) FROM queuestats.watermarks")
+    assert await folded.fetchval("SELECT count(*) FROM queuestats.trusted_watermarks WHERE watermark > '0'") == 0
+    assert await total(folded) == 40
+    assert await drift(folded) == []
 
 
 def copy(source: str, target: str) -> None:

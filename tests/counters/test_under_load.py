@@ -30,7 +30,7 @@ class Comparisons:
     async def compare(self, connection: Any, chance: random.Random) -> None:
         query = StatsQuery(chance.choice(SENDERS), *chance.choice(FILTERS), chance.choice(list(Grouping)))
         async with snapshot(connection):
-            audited = [dict(row) for row in await connection.fetch("SELECT * FROM audit()")]
+            audited = [dict(row) for row in await connection.fetch("SELECT * FROM queuestats.audit()")]
             answered, truth = await answer(connection, query), await scanned(connection, query)
         self.made += 1
         self.nonempty += any(row.total for row in truth)
@@ -65,7 +65,7 @@ async def compare_until_enough(done: asyncio.Event, connection: Any, made: Compa
 
 async def rebuild_until(done: asyncio.Event, connection: Any, chance: random.Random) -> None:
     while not done.is_set():
-        await connection.execute("SELECT rebuild($1)", chance.choice([None, *SENDERS]))
+        await connection.execute("SELECT queuestats.rebuild($1)", chance.choice([None, *SENDERS]))
         await asyncio.sleep(chance.random())
 
 

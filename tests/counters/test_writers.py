@@ -18,8 +18,8 @@ SHADOWS = """
 CREATE SCHEMA odd;
 CREATE TABLE odd.deltas (trap integer);
 CREATE TABLE odd.counters (trap integer);
-CREATE TABLE odd.came (trap integer);
-CREATE FUNCTION odd.folder_lock() RETURNS bigint LANGUAGE sql AS 'SELECT 1 / 0';
+CREATE TABLE odd.new_rows (trap integer);
+CREATE TABLE odd.fold_lock (trap integer);
 CREATE FUNCTION odd.pg_current_xact_id() RETURNS xid8 LANGUAGE sql AS 'SELECT NULL::xid8';
 CREATE FUNCTION odd.never(bigint, integer) RETURNS boolean LANGUAGE sql AS 'SELECT false';
 CREATE OPERATOR odd.<> (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = odd.never);
@@ -75,11 +75,99 @@ async def test_a_writer_with_rights_on_messages_alone_and_an_odd_search_path_is_
 
 
 @pytest.mark.parametrize(
-    "statement", ["SELECT queuestats.fold()", "SELECT queuestats.rebuild()", "DELETE FROM queuestats.deltas"]
+    "statement",
+    [
+        "SELECT queuestats.fold()",
+        "SELECT queuestats.compact()",
+        "SELECT queuestats.rebuild()",
+        "DELETE FROM queuestats.deltas",
+        "DO $$ BEGIN LOCK TABLE queuestats.fold_lock IN ACCESS SHARE MODE; END $$",
+    ],
 )
 async def test_such_a_writer_can_change_no_count_by_itself(writer: Any, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await writer.execute(statement)
+
+
+# A table of one's own in the shape of messages; a value of this type runs a function when it becomes a bigint.
+FORGERY = """
+CREATE TYPE odd.evil AS (id bigint);
+CREATE FUNCTION odd.run(odd.evil) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+  CREATE TABLE odd.was_here AS SELECT current_user::text;
+  RETURN 1;
+END
+$$;
+CREATE CAST (odd.evil AS bigint) WITH FUNCTION odd.run AS ASSIGNMENT;
+"""
+ATTACHED = {
+    "INSERT": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"
+    " EXECUTE FUNCTION queuestats.record_insert()",
+    "UPDATE": "AFTER UPDATE ON {table} REFERENCING NEW TABLE AS new_rows OLD TABLE AS old_rows FOR EACH STATEMENT"
+    " EXECUTE FUNCTION queuestats.record_update()",
+    "DELETE": "AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT"
+    " EXECUTE FUNCTION queuestats.record_delete()",
+    "TRUNCATE": "AFTER TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate()",
+}
+USED = {
+    "INSERT": "INSERT INTO {table} DEFAULT VALUES",
+    "UPDATE": "UPDATE {table} SET isp = 'Gmail'",
+    "DELETE": "DELETE FROM {table}",
+    "TRUNCATE": "TRUNCATE {table}",
+}
+
+
+@pytest.mark.parametrize("event", ATTACHED)
+@pytest.mark.parametrize("is_owner", [False, True])
+@pytest.mark.parametrize("kind", ["TABLE", "TEMPORARY TABLE"])
+async def test_nobody_forges_counts_with_a_table_of_their_own(
+    writer: Any, owner_connection: Any, event: str, is_owner: bool, kind: str
+) -> None:
+    """Not even where the owner was talked into attaching the trigger."""
+    await owner_connection.execute(FORGERY)
+    await owner_connection.execute(f"INSERT INTO messages ({COLUMNS}) VALUES (1, 0, 0, '', 'new', 'x')")
+    attacker = owner_connection if is_owner else writer
+    if not is_owner:
+        role = await writer.fetchval("SELECT current_user")
+        await owner_connection.execute(f"GRANT CREATE ON SCHEMA odd TO {role}; GRANT USAGE ON TYPE odd.evil TO {role}")
+    table = "forged" if kind == "TEMPORARY TABLE" else "odd.forged"
+    await attacker.execute(
+        f"CREATE {kind} {table} (sender_id odd.evil DEFAULT ROW(1), account_id bigint DEFAULT 1,"
+        " campaign_id bigint DEFAULT 1, isp text DEFAULT '', status public.message_status DEFAULT 'new');"
+        f" INSERT INTO {table} DEFAULT VALUES"
+    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await attacker.execute(
+            f"CREATE TRIGGER forge {ATTACHED[event].format(table=table)}; {USED[event].format(table=table)}"
+        )
+
+    assert (await answer(owner_connection, StatsQuery(1)))[0].total == 1
+    assert await drift(owner_connection) == []
+    assert await owner_connection.fetchval("SELECT to_regclass('odd.was_here')") is None
+    if not is_owner:
+        await writer.execute(f"DROP TABLE {table}")
+
+
+async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(connect: Connect) -> None:
+    connection = await connect()
+    await connection.execute(
+        "ALTER TABLE messages RENAME TO old_messages; CREATE TABLE messages (LIKE old_messages INCLUDING ALL)"
+        " PARTITION BY HASH (sender_id);"
+        " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
+        " CREATE OR REPLACE VIEW queuestats.queued_messages AS"
+        " SELECT sender_id, account_id, campaign_id, isp, status FROM public.messages"
+    )
+    for event, trigger in ATTACHED.items():
+        await connection.execute(f"CREATE TRIGGER count_{event} {trigger.format(table='part')}")
+    await connection.execute(
+        f"INSERT INTO part ({COLUMNS}, id) VALUES (1, 0, 0, '', 'new', 'x', 1), (1, 0, 0, '', 'new', 'x', 2)"
+    )
+    await connection.execute("UPDATE part SET status = 'hold' WHERE id = 1")
+    await connection.execute("DELETE FROM part WHERE id = 2")
+
+    (row,) = await answer(connection, StatsQuery(1))
+    assert (row.new, row.hold) == (0, 1)
+    assert await drift(connection) == []
 
 
 async def test_a_writer_that_may_only_insert_is_counted(connect: Connect, owner_connection: Any) -> None:
@@ -235,5 +323,5 @@ async def test_the_triggers_bring_their_own_settings(connect: Connect) -> None:
     for each in found:
         names = {setting.partition("=")[0] for setting in each["proconfig"]}
         assert names >= (
-            {"search_path"} if each["proname"] == "messages_truncated" else {"search_path", "jit", "work_mem"}
+            {"search_path"} if each["proname"] == "record_truncate" else {"search_path", "jit", "work_mem"}
         )

@@ -67,6 +67,6 @@ async def outlive_others(owner: Any) -> None:
 
 async def fold(owner: Any) -> None:
     asked = statement("queries/fold")
-    values = asked.bind({"max_deltas": 20_000, "mark_every": 500.0, "compact_after": None})
+    values = asked.bind({"max_deltas": 20_000, "mark_every": 500.0})
     while (await owner.fetchrow(asked.sql, *values))["is_more"]:
         pass

@@ -44,7 +44,7 @@ async def test_a_candidate_answers_as_its_counterpart(
     fold = statement("queries/fold")
     for part in (QUEUE[:6], QUEUE[6:9]):
         await insert(owner, part)
-        await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001, "compact_after": None}))
+        await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001}))
     await insert(owner, QUEUE[9:])
 
     given = {"sender_id": 119, "account_id": 306}

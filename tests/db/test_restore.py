@@ -32,7 +32,7 @@ async def differences(connection: Any) -> int:
 async def source(database: TestDatabase, owner: Any) -> TestDatabase:
     """Some of its messages are counted already, up to a watermark; some are not."""
     await insert(owner, MESSAGES)
-    await owner.execute("SELECT fold(mark_every => 1)")
+    await owner.execute("SELECT queuestats.fold(mark_every => 1)")
     await insert(owner, MESSAGES)
     assert await owner.fetchval("SELECT count(*) FROM queuestats.watermarks WHERE sender_id > 0") == 2
     assert await owner.fetchval("SELECT count(*) FROM queuestats.deltas") > 0
@@ -48,7 +48,7 @@ async def test_a_restored_dump_is_exact_and_stays_so(source: TestDatabase, empty
         await insert(restored, MESSAGES)
         await restored.execute("DELETE FROM messages WHERE account_id = 1")
         assert await differences(restored) == 0
-        await restored.execute("SELECT fold()")
+        await restored.execute("SELECT queuestats.fold()")
         assert await differences(restored) == 0
     finally:
         await restored.close()

@@ -1,0 +1,105 @@
+"""Defaults and publications of the database that we live in: folds, rebuilds and answers go on."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.counters.folding import Folder
+from service.counters.verify import find_differences, repair
+from service.db import Database
+from service.db.connect import connect as connect_for_a_command
+from service.errors import CommandError
+from service.model import StatsQuery
+from service.stats import ask
+from tests.conftest import TestDatabase
+from tests.counters.conftest import Connect
+from tests.counters.observing import drift, fold, row_count
+
+INSERT = "INSERT INTO messages (sender_id, recipient) SELECT 1, 'x' FROM generate_series(1, $1)"
+DEFAULTS = [
+    ("default_transaction_isolation", "repeatable read"),
+    ("default_transaction_isolation", "serializable"),
+    ("default_transaction_read_only", "on"),
+]
+
+
+@pytest.mark.parametrize("prepared_statements", [True, False])
+@pytest.mark.parametrize(("setting", "value"), DEFAULTS)
+async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on(
+    database: TestDatabase, connect: Connect, setting: str, value: str, prepared_statements: bool
+) -> None:
+    owner = await connect()
+    await owner.execute(INSERT, 10)
+    await owner.execute(f"ALTER DATABASE {database.name} SET {setting} = '{value}'")
+    async with Database(
+        database.service_url,
+        pool_size=1,
+        connect_timeout_ms=5000,
+        sql_time_limit_ms=30_000,
+        prepared_statements=prepared_statements,
+    ) as service:
+        assert (await ask(service, StatsQuery(1))).rows[0].new == 10
+        folder = Folder(service)
+        assert await folder.fold_all() == 1
+        assert (await ask(service, StatsQuery(1))).rows[0].new == 10
+        assert await row_count(owner, "queuestats.deltas") == 0
+    async with Database(
+        database.owner_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000
+    ) as by_the_owner:
+        assert not await Folder(by_the_owner).compact()
+
+
+@pytest.mark.parametrize(("setting", "value"), DEFAULTS)
+async def test_whatever_the_defaults_of_transactions_are_verify_repairs(
+    database: TestDatabase, connect: Connect, setting: str, value: str
+) -> None:
+    owner = await connect()
+    await owner.execute(INSERT, 10)
+    await owner.execute("UPDATE queuestats.deltas SET new = 9")
+    await owner.execute(f"ALTER DATABASE {database.name} SET {setting} = '{value}'")
+    for is_direct in (True, False):
+        async with connect_for_a_command(database.owner_url, is_direct=is_direct) as connection:
+            found = await find_differences(connection, None)
+            assert bool(found) == is_direct
+            await repair(connection, found)
+    async with connect_for_a_command(database.owner_url) as connection:
+        await connection.execute(INSERT, 1)
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+
+
+async def test_by_hand_a_fold_beside_another_one_is_an_error_and_no_success(
+    connect: Connect, service: Database
+) -> None:
+    other = await connect()
+    await other.execute(INSERT, 10)
+    async with other.transaction():
+        await fold(other)
+        with pytest.raises(CommandError, match="Another fold is at work"):
+            await Folder(service).fold_all()
+    assert await Folder(service).fold_all() == 0
+
+
+async def test_the_service_cannot_hold_up_the_folds_with_a_lock(database: TestDatabase) -> None:
+    connection = await asyncpg.connect(database.service_url)
+    try:
+        for mode in ("ACCESS SHARE", "EXCLUSIVE"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with connection.transaction():
+                    await connection.execute(f"LOCK TABLE queuestats.fold_lock IN {mode} MODE")
+    finally:
+        await connection.close()
+
+
+async def test_a_publication_of_all_tables_stops_neither_folds_nor_rebuilds(connect: Connect, superuser: Any) -> None:
+    """Updates and deletes of a published table without a replica identity are refused, whatever wal_level is."""
+    await superuser.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    connection = await connect()
+    for _ in range(3):
+        await connection.execute(INSERT, 10)
+        await fold(connection, mark_every=0.001, is_compacting=True)
+    await connection.execute("SELECT queuestats.rebuild()")
+    await connection.execute("SELECT queuestats.rebuild(1)")
+    assert await drift(connection) == []
+    await connection.execute("ALTER TABLE messages REPLICA IDENTITY FULL; TRUNCATE messages")
+    assert await drift(connection) == []
