@@ -1,6 +1,8 @@
 -- The newest schema, with the rights of the service's role, as pg_dump writes it. Generated: `make schema`.
 -- A database gets it from migrations/, and what follows the last revision from sql/counters/ and sql/roles.sql.
 
+CREATE SCHEMA queuestats;
+
 CREATE TYPE public.message_status AS ENUM (
     'new',
     'proc',
@@ -8,36 +10,45 @@ CREATE TYPE public.message_status AS ENUM (
     'hold'
 );
 
-CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint)
-    LANGUAGE sql STABLE
+CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint)
+    LANGUAGE plpgsql STABLE
+    SET row_security TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
     AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   SELECT * FROM (
     SELECT sender_id, "grouping", account_id, campaign_id, isp,
            queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
            queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
            queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
            queuestats.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           queuestats.counter_sum(other) AS counted_other,
            queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
            queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
            queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
-           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold
+           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold,
+           0::bigint AS kept_other
     FROM (
       SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT *, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
+      SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, false
+      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
         AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
     GROUP BY sender_id, "grouping", account_id, campaign_id, isp
   ) AS compared
-  WHERE (counted_new, counted_proc, counted_retry, counted_hold) <> (kept_new, kept_proc, kept_retry, kept_hold)
-  ORDER BY sender_id, "grouping", account_id, campaign_id, isp
+  WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
+    <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  ORDER BY sender_id, "grouping", account_id, campaign_id, isp;
+END
 $$;
 
-CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000, compact_after interval DEFAULT NULL::interval) RETURNS TABLE(folded integer, is_more boolean)
+CREATE FUNCTION queuestats.compact(max_counters integer DEFAULT 40000, compact_after interval DEFAULT '00:00:10'::interval) RETURNS TABLE(compacted integer, is_more boolean)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
@@ -48,80 +59,173 @@ CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every dou
     SET enable_mergejoin TO 'off'
     AS $$
 DECLARE
-  max_compacted CONSTANT bigint := greatest(1, 2::bigint * max_deltas);
-  pending tid[];
-  gone_below xid8;
   moving tid[];
-  compacting bigint[];
-  is_compacted boolean := true;
+  finished bigint[];
 BEGIN
-  IF NOT queuestats.take_folder_lock(is_waiting => false) THEN
+  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true);
+
+  -- upto: how many counters there are up to the end of this one's epoch.
+  SELECT array_agg(id) FILTER (WHERE upto <= max_counters OR is_oldest),
+         array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_counters),
+         coalesce(max(upto) > max_counters, false)
+  INTO moving, finished, is_more
+  FROM (
+    SELECT sender_id, id, count(*) OVER (ORDER BY compacted_at, sender_id) AS upto,
+           dense_rank() OVER (ORDER BY compacted_at, sender_id) = 1 AS is_oldest
+    FROM (
+      SELECT watermarks.sender_id, compacted_at, held.id
+      FROM queuestats.watermarks CROSS JOIN LATERAL (
+        SELECT ctid AS id FROM queuestats.counters
+        WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
+          AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+      ) AS held
+      WHERE compacted_at < now() - compact_after
+      ORDER BY compacted_at, sender_id LIMIT max_counters + 1
+    ) AS due
+  ) AS due;
+  compacted := coalesce(cardinality(moving), 0);
+  IF compacted = 0 THEN
+    RETURN NEXT;
+    RETURN;
+  END IF;
+
+  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster would
+  -- be believed as soon as this transaction has written it.
+  WITH moved AS (
+    DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
+  ), begun AS (
+    UPDATE queuestats.watermarks AS known
+    SET epoch = known.epoch + 1, compacted_at = now(),
+        watermark = trusted.watermark, running = trusted.running, written_by = pg_current_xact_id()
+    FROM queuestats.trusted_watermarks AS trusted
+    WHERE known.sender_id = ANY (finished) AND trusted.sender_id = known.sender_id
+  )
+  MERGE INTO queuestats.counters AS kept
+  USING moved AS change
+  ON kept.account_id >= 0 -- always true: the predicate of the index to take
+    AND kept.sender_id = change.sender_id AND kept."grouping" = change."grouping" AND kept.epoch = 0
+    AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
+  WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
+    AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
+    DELETE
+  WHEN MATCHED THEN
+    UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
+             retry = kept.retry + change.retry, hold = kept.hold + change.hold
+  WHEN NOT MATCHED THEN
+    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change."grouping", 0, change.account_id, change.campaign_id, change.isp,
+        change.new, change.proc, change.retry, change.hold);
+  RETURN NEXT;
+END
+$$;
+
+CREATE TABLE queuestats.counters (
+    sender_id bigint NOT NULL,
+    "grouping" smallint NOT NULL,
+    epoch bigint NOT NULL,
+    account_id bigint NOT NULL,
+    campaign_id bigint NOT NULL,
+    isp text NOT NULL COLLATE pg_catalog."C",
+    new bigint NOT NULL,
+    proc bigint NOT NULL,
+    retry bigint NOT NULL,
+    hold bigint NOT NULL
+)
+WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
+ALTER TABLE ONLY queuestats.counters REPLICA IDENTITY FULL;
+
+CREATE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping smallint) RETURNS SETOF queuestats.counters
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.counters
+  WHERE sender_id = of_sender AND "grouping" = of_grouping AND epoch = 0
+  UNION ALL
+  SELECT * FROM queuestats.counters
+  WHERE sender_id = of_sender AND "grouping" = of_grouping
+    AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
+$$;
+
+CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
+         coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  FROM queuestats.deltas LEFT JOIN queuestats.trusted_watermarks USING (sender_id)
+  WHERE (of_sender IS NULL OR sender_id = of_sender)
+    AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark OR xid = ANY (running))
+  GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+$$;
+
+CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000) RETURNS TABLE(folded integer, is_more boolean)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    SET work_mem TO '16MB'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+  max_running CONSTANT integer := 32;
+  old_watermark xid8;
+  old_running xid8[];
+  pending tid[];
+  last_taken xid8;
+  new_watermark xid8;
+  new_running xid8[];
+BEGIN
+  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
 
-  -- All transactions below the snapshot's xmin are over, and what they left is seen here. Only a folder deletes deltas,
-  -- so these rows are still there for the next statement.
-  -- Stopped at its limit, it has seen all below the last id that it took; of a limit of 0, none.
-  SELECT array_agg(delta.ctid),
-         least(pg_snapshot_xmin(pg_current_snapshot()),
-               CASE WHEN count(*) = max_deltas THEN coalesce(max(delta.xid), '0') END)
-  INTO pending, gone_below
+  SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
+  FROM queuestats.trusted_watermarks WHERE sender_id = 0;
+
+  -- Only a fold deletes deltas, so these rows are still there for the next statement.
+  SELECT array_agg(ctid), count(*), max(xid), pg_snapshot_xmax(pg_current_snapshot()),
+         ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot()) UNION SELECT pg_current_xact_id_if_assigned())
+  INTO pending, folded, last_taken, new_watermark, new_running
   FROM (
-    SELECT ctid, xid FROM queuestats.deltas
-    WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
-      AND xid >= '0' -- always true: the predicate of the folder's own index
+    SELECT seen.* FROM unnest(old_running) AS running (id) CROSS JOIN LATERAL (
+      SELECT ctid, xid FROM queuestats.deltas
+      WHERE xid = running.id AND xid >= '0' -- always true: the predicate of the fold's own index
+      LIMIT max_deltas
+    ) AS seen
+    UNION ALL
+    (SELECT ctid, xid FROM queuestats.deltas
+     WHERE xid >= old_watermark AND xid >= '0' ORDER BY xid LIMIT max_deltas)
     ORDER BY xid LIMIT max_deltas
   ) AS delta;
 
-  IF compact_after IS NOT NULL THEN
-    -- upto: how many counters there are up to the end of this one's epoch.
-    SELECT array_agg(id) FILTER (WHERE upto <= max_compacted OR is_oldest),
-           array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_compacted),
-           coalesce(max(upto) <= max_compacted, true)
-    INTO moving, compacting, is_compacted
-    FROM (
-      SELECT sender_id, id, count(*) OVER (ORDER BY compacted_at, sender_id) AS upto,
-             dense_rank() OVER (ORDER BY compacted_at, sender_id) = 1 AS is_oldest
-      FROM (
-        SELECT watermarks.sender_id, compacted_at, held.id
-        FROM queuestats.watermarks CROSS JOIN LATERAL (
-          SELECT ctid AS id FROM queuestats.counters
-          WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
-            AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
-        ) AS held
-        WHERE compacted_at < now() - compact_after
-        ORDER BY compacted_at, sender_id LIMIT max_compacted + 1
-      ) AS due
-    ) AS due;
-    IF moving IS NOT NULL AND compacting IS NULL THEN
-      -- A part of an epoch. Deltas would be added to the very counters that leave it.
-      pending := NULL;
-    END IF;
+  is_more := folded = max_deltas;
+  IF is_more THEN
+    last_taken := coalesce(last_taken, '0');
+    -- Deltas of a restored dump may name transactions that are yet to come.
+    new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
+    new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
-  folded := coalesce(cardinality(pending), 0);
-  is_more := folded = max_deltas OR NOT is_compacted;
+  new_running := ARRAY(SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id);
+  new_watermark := least(new_watermark, new_running[max_running + 1]);
+  new_running := new_running[:max_running];
 
   -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
   WITH gone AS (
     DELETE FROM queuestats.deltas WHERE ctid = ANY (pending) RETURNING *
-  ), due AS (
-    SELECT sender_id, epoch FROM queuestats.watermarks WHERE sender_id = ANY (compacting)
-  ), compacted AS (
-    DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
   ), marked AS (
-    INSERT INTO queuestats.watermarks AS known (sender_id, watermark, epoch, written_by)
-    SELECT sender_id, gone_below, coalesce(due.epoch + 1, 1), pg_current_xact_id()
-    FROM (
-      SELECT coalesce(sender_id, 0) AS sender_id FROM gone
-      GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
-      UNION SELECT sender_id FROM due
-    ) AS chosen LEFT JOIN due USING (sender_id)
+    INSERT INTO queuestats.watermarks (sender_id, watermark, running, epoch, written_by)
+    SELECT coalesce(sender_id, 0), new_watermark, new_running, 1, pg_current_xact_id()
+    FROM gone GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
     ON CONFLICT (sender_id) DO UPDATE SET
-      watermark = excluded.watermark, written_by = excluded.written_by,
-      epoch = greatest(known.epoch, excluded.epoch),
-      compacted_at = CASE WHEN excluded.epoch > known.epoch THEN excluded.compacted_at ELSE known.compacted_at END
+      watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
@@ -136,11 +240,9 @@ BEGIN
   )
   MERGE INTO queuestats.counters AS kept
   USING (
-    SELECT by_grouping.*, coalesce(due.epoch + 1, watermarks.epoch, 0) AS epoch
-    FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id) LEFT JOIN due USING (sender_id)
+    SELECT by_grouping.*, coalesce(watermarks.epoch, 0) AS epoch
+    FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
-    UNION ALL
-    SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0 FROM compacted
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
@@ -160,10 +262,6 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.folder_lock() RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN '5130821437091'::bigint;
-
 CREATE FUNCTION queuestats.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS smallint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -171,10 +269,9 @@ CREATE FUNCTION queuestats.grouping_of(is_by_account boolean, is_by_campaign boo
     + CASE WHEN is_by_isp THEN 0 ELSE 1 END)::smallint
 $$;
 
-CREATE TABLE queuestats.counters (
+CREATE TABLE queuestats.deltas (
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     sender_id bigint NOT NULL,
-    "grouping" smallint NOT NULL,
-    epoch bigint NOT NULL,
     account_id bigint NOT NULL,
     campaign_id bigint NOT NULL,
     isp text NOT NULL COLLATE pg_catalog."C",
@@ -183,129 +280,38 @@ CREATE TABLE queuestats.counters (
     retry bigint NOT NULL,
     hold bigint NOT NULL
 )
-WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000', autovacuum_vacuum_cost_delay='0', vacuum_truncate=off);
 
-CREATE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping smallint) RETURNS SETOF queuestats.counters
+ALTER TABLE ONLY queuestats.deltas REPLICA IDENTITY FULL;
+
+CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF queuestats.deltas
     LANGUAGE sql STABLE
     AS $$
-  SELECT * FROM queuestats.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping AND epoch = 0
+  SELECT * FROM queuestats.deltas
+  WHERE sender_id = of_sender
+    AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
+    AND (of_account IS NULL OR account_id = of_account)
+    AND (of_campaign IS NULL OR campaign_id = of_campaign)
+    AND (of_isp IS NULL OR isp = of_isp)
   UNION ALL
-  SELECT * FROM queuestats.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping
-    AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
-$$;
-
-CREATE FUNCTION queuestats.record_delete() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET work_mem TO '256kB'
-    SET enable_sort TO 'off'
-    SET jit TO 'off'
-    AS $$
-BEGIN
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, account_id, campaign_id, isp,
-         -count(*) FILTER (WHERE status = 'new'),
-         -count(*) FILTER (WHERE status = 'proc'),
-         -count(*) FILTER (WHERE status = 'retry'),
-         -count(*) FILTER (WHERE status = 'hold')
-  FROM went
-  GROUP BY sender_id, account_id, campaign_id, isp;
-  RETURN NULL;
-END
-$$;
-
-CREATE FUNCTION public.messages_inserted() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET work_mem TO '256kB'
-    SET enable_sort TO 'off'
-    SET jit TO 'off'
-    AS $$
-BEGIN
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, account_id, campaign_id, isp,
-         count(*) FILTER (WHERE status = 'new'),
-         count(*) FILTER (WHERE status = 'proc'),
-         count(*) FILTER (WHERE status = 'retry'),
-         count(*) FILTER (WHERE status = 'hold')
-  FROM came
-  GROUP BY sender_id, account_id, campaign_id, isp;
-  RETURN NULL;
-END
-$$;
-
-CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-DECLARE
-  own_limit CONSTANT text := current_setting('lock_timeout');
-  own_limit_ms CONSTANT integer := (SELECT setting FROM pg_settings WHERE name = 'lock_timeout');
-  began_at CONSTANT timestamptz := clock_timestamp();
-BEGIN
-  PERFORM pg_advisory_xact_lock(queuestats.folder_lock());
-  LOOP
-    BEGIN
-      PERFORM set_config('lock_timeout', '100ms', true);
-      TRUNCATE queuestats.watermarks, queuestats.counters, queuestats.deltas;
-      PERFORM set_config('lock_timeout', own_limit, true);
-      RETURN NULL;
-    EXCEPTION WHEN lock_not_available THEN -- the locks and the setting are as they were before
-      IF own_limit_ms > 0 AND clock_timestamp() > began_at + own_limit_ms * interval '1 ms' THEN
-        RAISE;
-      END IF;
-    END;
-  END LOOP;
-END
-$$;
-
-CREATE FUNCTION queuestats.record_update() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET work_mem TO '256kB'
-    SET enable_sort TO 'off'
-    SET jit TO 'off'
-    AS $$
-BEGIN
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT delta.*
-  FROM (
-    SELECT sender_id, account_id, campaign_id, isp,
-           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
-           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
-           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
-    FROM (
-      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM came
-      UNION ALL
-      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM went
-    ) AS message
-    GROUP BY sender_id, account_id, campaign_id, isp
-  ) AS delta
-  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
-  RETURN NULL;
-END
-$$;
-
-CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
-         coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM queuestats.deltas LEFT JOIN queuestats.trusted_watermarks USING (sender_id)
-  WHERE (of_sender IS NULL OR sender_id = of_sender)
-    AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark)
-  GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+  SELECT late.*
+  FROM unnest((SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = of_sender)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT * FROM queuestats.deltas
+      WHERE sender_id = of_sender AND xid = running.id
+        AND (of_account IS NULL OR account_id = of_account)
+        AND (of_campaign IS NULL OR campaign_id = of_campaign)
+        AND (of_isp IS NULL OR isp = of_isp)
+      OFFSET 0
+    ) AS late
 $$;
 
 CREATE FUNCTION queuestats.read_account_campaigns(of_sender bigint) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, false))
@@ -323,7 +329,8 @@ CREATE FUNCTION queuestats.read_account_campaigns_of_isp(of_sender bigint, of_is
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, true))
@@ -341,7 +348,8 @@ CREATE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaign bigint, o
     LANGUAGE sql STABLE
     AS $$
   SELECT account_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
@@ -359,7 +367,8 @@ CREATE FUNCTION queuestats.read_campaigns(of_sender bigint, of_account bigint, o
     LANGUAGE sql STABLE
     AS $$
   SELECT campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT campaign_id, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, of_isp IS NOT NULL))
@@ -376,7 +385,8 @@ $$;
 CREATE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_campaign bigint) RETURNS TABLE(isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
     FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
@@ -393,10 +403,13 @@ $$;
 CREATE FUNCTION queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS TABLE(new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL)
+    )
     WHERE account_id >= 0
       AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
@@ -410,15 +423,16 @@ CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURN
     SET jit TO 'off'
     SET work_mem TO '64MB'
     SET plan_cache_mode TO 'force_custom_plan'
+    SET row_security TO 'off'
     AS $$
 BEGIN
-  -- First messages, then the folder's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE public.messages IN ACCESS SHARE MODE;
-  PERFORM queuestats.take_folder_lock(is_waiting => true);
+  -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.watermarks
-  SET watermark = '0', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
+  SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
   INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
@@ -428,7 +442,8 @@ BEGIN
            queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
            queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT * FROM queuestats.recount(of_sender)
+      SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold
+      FROM queuestats.recount(of_sender)
       UNION ALL
       SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
       FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
@@ -443,24 +458,134 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.record_delete() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET work_mem TO '256kB'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         -count(*) FILTER (WHERE status = 'new'),
+         -count(*) FILTER (WHERE status = 'proc'),
+         -count(*) FILTER (WHERE status = 'retry'),
+         -count(*) FILTER (WHERE status = 'hold')
+  FROM old_rows
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION queuestats.record_insert() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET work_mem TO '256kB'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         count(*) FILTER (WHERE status = 'new'),
+         count(*) FILTER (WHERE status = 'proc'),
+         count(*) FILTER (WHERE status = 'retry'),
+         count(*) FILTER (WHERE status = 'hold')
+  FROM new_rows
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    DELETE FROM queuestats.counters;
+    DELETE FROM queuestats.deltas;
+  ELSE
+    TRUNCATE queuestats.counters, queuestats.deltas;
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION queuestats.record_update() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET work_mem TO '256kB'
+    SET enable_sort TO 'off'
+    SET jit TO 'off'
+    AS $$
+BEGIN
+  IF TG_RELID <> 'public.messages'::regclass THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT delta.*
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp,
+           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
+           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
+           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+    FROM (
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+      UNION ALL
+      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+    ) AS message
+    GROUP BY sender_id, account_id, campaign_id, isp
+  ) AS delta
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint, other bigint)
     LANGUAGE sql STABLE
     AS $$
   SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc), queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold),
+         queuestats.counter_sum(total - new - proc - retry - hold)
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
-           count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold
-    FROM public.messages
+           count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold,
+           count(*) AS total
+    FROM queuestats.queued_messages
     WHERE of_sender IS NULL OR sender_id = of_sender
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS by_key
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
-CREATE FUNCTION queuestats.take_folder_lock(is_waiting boolean) RETURNS boolean
+CREATE FUNCTION queuestats.require_part_of_messages(of_table oid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF pg_partition_root(of_table) IS DISTINCT FROM 'public.messages'::regclass THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
+  END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.take_fold_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -468,36 +593,17 @@ BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'the counters are changed in READ COMMITTED only' USING ERRCODE = 'invalid_transaction_state';
   END IF;
-  IF NOT is_waiting THEN
-    RETURN pg_try_advisory_xact_lock(queuestats.folder_lock());
+  IF is_waiting THEN
+    LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
+  ELSE
+    BEGIN
+      LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+      RETURN false;
+    END;
   END IF;
-  PERFORM pg_advisory_xact_lock(queuestats.folder_lock());
   RETURN true;
 END
-$$;
-
-CREATE TABLE queuestats.deltas (
-    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
-    sender_id bigint NOT NULL,
-    account_id bigint NOT NULL,
-    campaign_id bigint NOT NULL,
-    isp text NOT NULL COLLATE pg_catalog."C",
-    new bigint NOT NULL,
-    proc bigint NOT NULL,
-    retry bigint NOT NULL,
-    hold bigint NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000', autovacuum_vacuum_cost_delay='0', vacuum_truncate=off);
-
-CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF queuestats.deltas
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT * FROM queuestats.deltas
-  WHERE sender_id = of_sender
-    AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
-    AND (of_account IS NULL OR account_id = of_account)
-    AND (of_campaign IS NULL OR campaign_id = of_campaign)
-    AND (of_isp IS NULL OR isp = of_isp)
 $$;
 
 CREATE AGGREGATE queuestats.counter_sum(bigint) (
@@ -506,41 +612,6 @@ CREATE AGGREGATE queuestats.counter_sum(bigint) (
     INITCOND = '0',
     COMBINEFUNC = int8pl,
     PARALLEL = safe
-);
-
-CREATE TABLE queuestats.alembic_version (
-    version_num character varying(32) NOT NULL
-);
-
-CREATE TABLE queuestats.baseline (
-    stands boolean DEFAULT true NOT NULL,
-    counted_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT baseline_stands CHECK (stands)
-);
-
-CREATE TABLE queuestats.watermarks (
-    sender_id bigint NOT NULL,
-    watermark xid8 NOT NULL,
-    epoch bigint NOT NULL,
-    written_by xid8 NOT NULL,
-    compacted_at timestamp with time zone DEFAULT now() NOT NULL
-)
-WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0');
-
-CREATE VIEW queuestats.trusted_watermarks AS
- SELECT sender_id,
-    epoch,
-    compacted_at,
-        CASE
-            WHEN (xmin = (written_by)::xid) THEN watermark
-            ELSE '0'::xid8
-        END AS watermark
-   FROM queuestats.watermarks;
-
-CREATE TABLE queuestats.installed (
-    part text NOT NULL,
-    hash text NOT NULL,
-    installed_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.messages (
@@ -570,6 +641,34 @@ ALTER TABLE public.messages ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY
     CACHE 1
 );
 
+CREATE TABLE queuestats.alembic_version (
+    version_num character varying(32) NOT NULL
+);
+
+CREATE TABLE queuestats.baseline (
+    stands boolean DEFAULT true NOT NULL,
+    counted_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT baseline_stands CHECK (stands)
+);
+
+CREATE TABLE queuestats.fold_lock (
+    never boolean
+);
+
+CREATE VIEW queuestats.queued_messages AS
+ SELECT sender_id,
+    account_id,
+    campaign_id,
+    isp,
+    status
+   FROM public.messages;
+
+CREATE TABLE queuestats.repeatable_migrations (
+    name text NOT NULL,
+    hash text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE queuestats.tokens (
     name text NOT NULL,
     hash bytea NOT NULL,
@@ -578,26 +677,59 @@ CREATE TABLE queuestats.tokens (
     scopes text[] DEFAULT '{stats}'::text[] NOT NULL
 );
 
+CREATE TABLE queuestats.watermarks (
+    sender_id bigint NOT NULL,
+    watermark xid8 NOT NULL,
+    running xid8[] DEFAULT '{}'::xid8[] NOT NULL,
+    epoch bigint NOT NULL,
+    written_by xid8 NOT NULL,
+    compacted_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0');
+
+CREATE VIEW queuestats.trusted_watermarks AS
+ SELECT sender_id,
+    epoch,
+    compacted_at,
+        CASE
+            WHEN is_ours THEN watermark
+            ELSE '0'::xid8
+        END AS watermark,
+        CASE
+            WHEN is_ours THEN running
+            ELSE '{}'::xid8[]
+        END AS running
+   FROM ( SELECT watermarks.sender_id,
+            watermarks.watermark,
+            watermarks.running,
+            watermarks.epoch,
+            watermarks.written_by,
+            watermarks.compacted_at,
+            ((watermarks.xmin = (watermarks.written_by)::xid) AND (watermarks.written_by < pg_snapshot_xmax(pg_current_snapshot()))) AS is_ours
+           FROM queuestats.watermarks) known;
+
+ALTER TABLE ONLY public.messages
+    ADD CONSTRAINT messages_pkey PRIMARY KEY (id, sender_id);
+
 ALTER TABLE ONLY queuestats.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
 ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
 
-ALTER TABLE ONLY queuestats.watermarks
-    ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
-
-ALTER TABLE ONLY queuestats.installed
-    ADD CONSTRAINT installed_pkey PRIMARY KEY (part);
-
-ALTER TABLE ONLY public.messages
-    ADD CONSTRAINT messages_pkey PRIMARY KEY (id, sender_id);
+ALTER TABLE ONLY queuestats.repeatable_migrations
+    ADD CONSTRAINT repeatable_migrations_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_hash_key UNIQUE (hash);
 
 ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY queuestats.watermarks
+    ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
+
+CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
 
 CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, "grouping", epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
 
@@ -607,37 +739,51 @@ CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, x
 
 CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
 
-CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
-
 CREATE STATISTICS public.messages_keys (ndistinct, dependencies) ON sender_id, account_id, campaign_id FROM public.messages;
 
-CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
+CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
 
-CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION public.messages_inserted();
+CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_insert();
 
 CREATE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate();
 
-CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS went NEW TABLE AS came FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
+CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
 
-REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision, compact_after interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision, compact_after interval) TO queuestats_service;
+GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.record_delete() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.record_insert() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.record_truncate() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.record_update() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 
+GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.repeatable_migrations TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.tokens TO queuestats_service;
+
 GRANT SELECT ON TABLE queuestats.watermarks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.trusted_watermarks TO queuestats_service;
-
-GRANT SELECT ON TABLE queuestats.installed TO queuestats_service;
-
-GRANT SELECT ON TABLE public.messages TO queuestats_service;
-
-GRANT SELECT ON TABLE queuestats.tokens TO queuestats_service;

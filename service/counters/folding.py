@@ -65,15 +65,15 @@ class Folder:
         self.max_deltas = MAX_DELTAS
 
     async def fold(self) -> tuple[int, bool] | None:
-        """One fold: how many deltas went into the counters, and whether there is more to do. None while another is at work.
+        """One fold: how many deltas went into the counters, and whether there is more to do.
 
-        One that took too long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where
-        that is as little as can be.
+        None while another is at work. One that took too long is undone, and the next one does half as much.
+        Raises Unavailable, or TimedOut where that is as little as can be.
         """
         return await self._do_within_limit("queries/fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
     async def compact(self) -> bool:
-        """Compacts hot senders that were compacted `COMPACT_AFTER` ago: whether there is more to do. Raises as `fold`."""
+        """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
         done = await self._do_within_limit("queries/compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]

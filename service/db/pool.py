@@ -107,7 +107,7 @@ class Database:
         return rows
 
     async def fetch_writing(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, for a statement that writes: in READ COMMITTED, whatever the defaults of role and database are."""
+        """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
         rows: list[asyncpg.Record] = await self.ask(asked.name, partial(self._run_writing, asked, parameters))
         return rows
 

@@ -73,7 +73,7 @@ async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str,
 async def fold(
     connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_compacting: bool = False
 ) -> Any:
-    """One fold: its row, or None where another one was at work. `is_compacting` compacts every hot sender's epoch first."""
+    """One fold: its row, or None where another one was at work. `is_compacting`: after a compact."""
     if is_compacting:
         await compact(connection)
     return await connection.fetchrow("SELECT * FROM queuestats.fold($1, $2)", max_deltas, mark_every)

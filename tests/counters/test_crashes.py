@@ -167,8 +167,8 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
         chance, client = random.Random(number), server.psql(crashing)
         assert client.stdin is not None
         client.stdin.write(
-            b"BEGIN; SELECT * FROM queuestats.compact(5, '0'); SELECT * FROM queuestats.fold(5, 0.001); SELECT pg_sleep(0.002); COMMIT;\n"
-            * 500
+            b"BEGIN; SELECT * FROM queuestats.compact(5, '0');"
+            b" SELECT * FROM queuestats.fold(5, 0.001); SELECT pg_sleep(0.002); COMMIT;\n" * 500
         )
         client.stdin.flush()
         before = await writer.fetchval(LATEST_FOLD)

@@ -168,7 +168,8 @@ async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_err
         " GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA queuestats TO plain_owner;"
         " GRANT CREATE ON SCHEMA public, queuestats TO plain_owner;"
         " ALTER TABLE messages OWNER TO plain_owner; ALTER VIEW queuestats.queued_messages OWNER TO plain_owner;"
-        " ALTER FUNCTION queuestats.rebuild OWNER TO plain_owner; ALTER TABLE queuestats.fold_lock OWNER TO plain_owner;"
+        " ALTER FUNCTION queuestats.rebuild OWNER TO plain_owner;"
+        " ALTER TABLE queuestats.fold_lock OWNER TO plain_owner;"
         " ALTER FUNCTION queuestats.take_fold_lock OWNER TO plain_owner;"
         " ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY"
     )

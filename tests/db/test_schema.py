@@ -44,4 +44,4 @@ def test_the_schema_file_depends_on_no_name_and_no_chance(database: TestDatabase
     assert database.name not in made
     assert "restrict" not in made
     assert dump(empty_database.owner_url) == HEADER
-    assert "GRANT SELECT ON TABLE public.messages TO queuestats_service;" in made
+    assert "GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;" in made
