@@ -22,7 +22,7 @@ FROM (
     format('Vacuum earlier; to give the space back, pg_repack or VACUUM FULL %I (which locks it).', class.relname)
       AS advice
   FROM pg_class AS class
-    LEFT JOIN pg_stats AS stats ON stats.schemaname = 'public' AND stats.tablename = class.relname
+    LEFT JOIN pg_stats AS stats ON stats.schemaname IN ('public', 'queuestats') AND stats.tablename = class.relname
   WHERE class.oid IN ('public.messages'::regclass, 'queuestats.counters'::regclass, 'queuestats.deltas'::regclass)
   GROUP BY class.oid, class.relname, class.reltuples
   UNION ALL

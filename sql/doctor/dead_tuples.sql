@@ -9,7 +9,7 @@ SELECT /* doctor/dead_tuples.sql */
   ) AS finding,
   format('VACUUM %I; if they stay, something old holds them (see old_snapshot).', relname) AS advice
 FROM pg_stat_user_tables
-WHERE schemaname = 'public'
+WHERE schemaname IN ('public', 'queuestats')
   AND relname IN ('messages', 'counters', 'deltas', 'watermarks')
   AND n_dead_tup > 50000
   AND n_dead_tup > 0.3 * n_live_tup

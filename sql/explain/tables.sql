@@ -6,7 +6,7 @@ SELECT /* explain/tables.sql */
     SELECT cast(class.relname AS text)
     FROM pg_index AS index
       JOIN pg_class AS class ON class.oid = index.indexrelid
-    WHERE class.relnamespace = messages.relnamespace AND index.indisvalid
+    WHERE class.relnamespace IN (messages.relnamespace, cast('queuestats' AS regnamespace)) AND index.indisvalid
     ORDER BY class.relname
   ) AS indexes
 FROM pg_class AS messages

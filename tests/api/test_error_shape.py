@@ -190,9 +190,9 @@ async def test_a_fault_of_ours_is_500_without_detail_and_the_log_has_it_under_th
     client: httpx.AsyncClient, token: str, owner: Any, format: Format, caplog: pytest.LogCaptureFixture
 ) -> None:
     await owner.execute("ALTER TABLE queuestats.tokens RENAME TO hidden")
-    await owner.execute("CREATE VIEW tokens AS SELECT * FROM hidden WHERE 1 / length(name) = 0")
+    await owner.execute("CREATE VIEW queuestats.tokens AS SELECT * FROM queuestats.hidden WHERE 1 / length(name) = 0")
     await owner.execute("GRANT SELECT ON queuestats.tokens TO queuestats_service")
-    await owner.execute("INSERT INTO hidden VALUES ('', 'x')")
+    await owner.execute("INSERT INTO queuestats.hidden VALUES ('', 'x')")
 
     text = check_error(await client.post(STATS, content=body_of(format, token=token, id=119)), 500, format)
     request_id = text.removeprefix("Internal error, request ")
@@ -332,7 +332,8 @@ async def test_a_table_altered_under_prepared_statements_shows_no_error(
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119, group="isp")
     assert (await client.post(STATS, content=body)).status_code == 200
-    await owner.execute('ALTER TABLE messages ALTER COLUMN isp TYPE varchar(300) COLLATE "C"')
+    await owner.execute('ALTER TABLE queuestats.counters ALTER COLUMN "grouping" TYPE integer')
+    await owner.execute('ALTER TABLE queuestats.counters ALTER COLUMN "grouping" TYPE smallint')
     assert (await client.post(STATS, content=body)).status_code == 200
 
 

@@ -216,5 +216,7 @@ async def test_a_response_that_is_still_sent_closes_its_connection_while_the_ser
 
 
 async def test_ready_is_not_said_where_the_role_lacks_a_right(client: httpx.AsyncClient, owner: Any) -> None:
-    await owner.execute("REVOKE SELECT ON counters FROM queuestats_service")
-    check_error(await client.get("/readyz"), 503, Format.JSON)
+    await owner.execute("REVOKE SELECT ON queuestats.counters FROM queuestats_service")
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["pending"] == ["the role queuestats_service lacks SELECT on queuestats.counters"]

@@ -31,7 +31,6 @@ async def test_each_connection_of_the_service_says_what_it_is_for_and_which_file
     assert ran.keys() >= {"queuestats serve", "queuestats tokens", "queuestats fold"}
     assert "/* queries/from_counters/isp.sql */" in ran["queuestats serve"]
     assert "/* tokens/valid.sql */" in ran["queuestats tokens"]
-    assert "/* queries/fold.sql */" in ran["queuestats fold"]
 
 
 async def test_a_command_is_called_by_its_name(database: TestDatabase) -> None:

@@ -137,7 +137,7 @@ async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
         await asyncio.sleep(0.9)
         answers = await asyncio.gather(*(ask(client, each) for each in [token, "wrong"] * 5))
         assert set(answers) == {503}
-        await owner.execute("ALTER TABLE away RENAME TO tokens")
+        await owner.execute("ALTER TABLE queuestats.away RENAME TO tokens")
         assert await ask(client, token) == 200
         assert await ask(client, "wrong") == 401
 
