@@ -60,7 +60,7 @@ async def snapshot(connection: Any) -> AsyncIterator[Any]:
     The lock comes before the snapshot: TRUNCATE empties a table for older snapshots too.
     """
     async with connection.transaction(isolation="repeatable_read"):
-        await connection.execute("LOCK TABLE messages IN ACCESS SHARE MODE")
+        await connection.execute("LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE")
         yield connection
 
 

@@ -253,7 +253,7 @@ class AnyStatement(RuleBasedStateMachine):
         self.world.run(self.world.folder.execute("SELECT queuestats.rebuild($1)", sender_id))
 
     @precondition(lambda self: not self.is_truncated)
-    @rule(work=st.sampled_from(["VACUUM queuestats.deltas, counters, watermarks", "ANALYZE"]))
+    @rule(work=st.sampled_from(["VACUUM queuestats.deltas, queuestats.counters, queuestats.watermarks", "ANALYZE"]))
     def maintain(self, work: str) -> None:
         self.world.run(self.world.folder.execute(work))
 
