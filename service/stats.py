@@ -1,6 +1,8 @@
 """The use case: a question about a queue, and its report. Requests that wait together share one statement."""
 
 import asyncio
+import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +10,14 @@ import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, Statement, statement
+from service.errors import Unavailable
 from service.model import Grouping, StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
 
+logger = logging.getLogger(__name__)
+
+# How long the table of messages is trusted to be what it was.
+CHECK_SECONDS = 10.0
 # Rows that are converted before others get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
 # Statements for one-row reports that are in flight at once; the other connections of the pool are for listings, so
@@ -69,11 +76,19 @@ class CounterReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._is_counted = False
+        self._checked_at = -float("inf")
 
     async def is_counted(self) -> bool:
-        """Whether the counters hold all messages. They will for good: once seen, it is not asked again."""
-        if not self._is_counted:
-            self._is_counted = (await self._database.fetch(statement("queries/baseline")))[0]["stands"]
+        """Whether the counters hold all messages. They will for good; whether they can is asked now and then.
+
+        Raises Unavailable where `messages` is a table that the triggers can't count.
+        """
+        if not self._is_counted or time.monotonic() - self._checked_at > CHECK_SECONDS:
+            (found,) = await self._database.fetch(statement("queries/baseline"))
+            if found["uncountable"]:
+                logger.error("the queue can't be counted reason=%r", found["uncountable"])
+                raise Unavailable(": the queue can't be counted")
+            self._is_counted, self._checked_at = found["stands"], time.monotonic()
         return self._is_counted
 
     async def read(self, wanted: Sequence[CounterRead]) -> Sequence[list[StatsRow]]:

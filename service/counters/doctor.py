@@ -11,10 +11,12 @@ from service.schema.migrate import pending_changes
 
 CHECKS = (
     "version",
+    "messages",
     "triggers",
     "baseline",
     "negative",
     "groupings",
+    "epochs",
     "drift",
     "pending",
     "old_snapshot",
@@ -57,13 +59,17 @@ async def examine(
 
     `tell` hears the name of each check that is made.
 
-    It reads no message: only `verify` tells whether the counts are right in every case.
+    It reads a sample of the messages: only `verify` tells whether the counts are right in every case.
     """
     tell("schema")
     changes = await pending_changes(connection)
     if changes:
         finding = f"the schema is not this version's; to do: {', '.join(changes)}"
         return [Finding("schema", Severity.ERROR, finding, "Run queuestats migrate.")]
+    reasons = await connection.fetch(statement("queries/uncountable").sql)
+    if reasons:
+        advice = "Nothing is answered until that is changed; then run queuestats migrate and verify --repair."
+        return [Finding("messages", Severity.ERROR, each["reason"], advice) for each in reasons]
     extensions = {row["name"] for row in await connection.fetch(statement("doctor/extensions").sql)}
     checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
     parameters = {"service_role": service_role, "our_time": datetime.now(UTC)}

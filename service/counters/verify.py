@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.db import AS_A_SCAN, statement
+from service.schema.migrate import require_countable
 
 # "other": whatever the service has no answer for, so that none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")
@@ -32,7 +33,7 @@ class Difference:
 async def find_differences(connection: Any, sender_id: int | None) -> list[Difference]:
     """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
 
-    `connection` may read, and is in no transaction.
+    `connection` may read, and is in no transaction. Raises CommandError where the table can't be counted at all.
     """
     asked = statement("queries/differences")
     async with connection.transaction(isolation="repeatable_read"):
@@ -40,6 +41,7 @@ async def find_differences(connection: Any, sender_id: int | None) -> list[Diffe
         await connection.execute(AS_A_SCAN)
         # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
         await connection.execute("LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE")
+        await require_countable(connection)
         rows = await connection.fetch(asked.sql, *asked.bind({"sender_id": sender_id}))
     return [difference for row in rows for difference in _by_status(row)]
 

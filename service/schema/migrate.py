@@ -33,19 +33,8 @@ LOCK_TIMEOUT_SECONDS = 3
 PARTS = tuple(
     ("counters", f"{name}.sql")
     for name in (
-        *(
-            "queued_messages",
-            "sum",
-            "watermarks",
-            "lock",
-            "triggers",
-            "recount",
-            "read",
-            "fold",
-            "compact",
-            "rebuild",
-            "audit",
-        ),
+        *("uncountable", "queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read"),
+        *("fold", "compact", "rebuild", "audit"),
         # Last: from here on messages are counted.
         "attach",
     )
@@ -73,6 +62,7 @@ async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str],
             await _install(connection, *parts)
             if before.get(parts[-1]) != _hash(parts):
                 tell(f"Functions of {'/'.join(('sql', *parts))}.")
+        await require_countable(connection)
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
             await _count(connection)
             tell("Every message was counted.")
@@ -81,12 +71,19 @@ async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str],
             tell(f"Rights of the role {login(service_url)[0]}.")
 
 
+async def require_countable(connection: Any) -> None:
+    """Raises CommandError, with the reason, where `messages` is a table that the triggers can't count."""
+    reasons = await connection.fetch(statement("queries/uncountable").sql)
+    if reasons:
+        raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
+
+
 async def _refuse_former_layout(connection: Any) -> None:
     """Raises CommandError where our schema is somebody else's, or the layout that of a version before 0.2.0."""
     if await connection.fetchval("SELECT to_regclass('public.believed_horizons') IS NOT NULL"):
         raise CommandError(
             "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"
-            " bring its messages into a new database (pg_dump --data-only --table=messages) that was migrated by this version."
+            " bring its messages into a new database (pg_dump --data-only --table=messages) that this version migrated."
         )
     if await connection.fetchval(
         "SELECT to_regclass('queuestats.alembic_version') IS NULL AND EXISTS"

@@ -1,7 +1,7 @@
 -- audit: every difference between what readers are answered and a recount, in one snapshot: of one sender, or of all
 -- (NULL). No row: exact. `counted_other`: messages of a status that no answer has.
--- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that commits
--- between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
+-- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that
+-- commits between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,

@@ -45,8 +45,8 @@ BEGIN
     RETURN;
   END IF;
 
-  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster would
-  -- be believed as soon as this transaction has written it.
+  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster
+  -- would be believed as soon as this transaction has written it.
   WITH moved AS (
     DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
   ), begun AS (

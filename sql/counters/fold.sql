@@ -5,13 +5,13 @@
 -- mark_every: about every so many folded deltas of a sender its watermark moves on; the first one makes it a hot
 -- sender, which is folded into an epoch of its own.
 --
--- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones. Why it is:
--- * The snapshot sees every delta of a transaction below its xmax, but for those that it lists as running. A transaction
---   does not list itself, and may write deltas after this fold: it is added.
--- * All that is seen is taken. What lies below the watermark of sender 0 and not in its list need not be looked for: that
---   watermark is true, and nothing comes to a transaction that has ended.
--- * Stopped at max_deltas, the fold has taken all below the last transaction that it took from. The watermark stops there,
---   or stays where it was; and of the former list it keeps what it did not come to.
+-- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones. Why it
+-- is: * The snapshot sees every delta of a transaction below its xmax, but for those that it lists as running. A
+-- transaction   does not list itself, and may write deltas after this fold: it is added.
+-- * All that is seen is taken. What lies below the watermark of sender 0 and not in its list need not be looked for:
+-- that   watermark is true, and nothing comes to a transaction that has ended.
+-- * Stopped at max_deltas, the fold has taken all below the last transaction that it took from. The watermark stops
+-- there,   or stays where it was; and of the former list it keeps what it did not come to.
 -- * To lower a watermark, and with it the list, makes it no less true: so the list stays short however many write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
@@ -64,7 +64,9 @@ BEGIN
     new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
     new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
-  new_running := ARRAY(SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id);
+  new_running := ARRAY(
+    SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id
+  );
   new_watermark := least(new_watermark, new_running[max_running + 1]);
   new_running := new_running[:max_running];
 

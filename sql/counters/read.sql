@@ -31,8 +31,8 @@ RETURNS SETOF queuestats.counters LANGUAGE sql STABLE AS $$
     AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
--- A sender's deltas that are not folded yet: from the watermark on, and below it those of the few transactions that were
--- running when it was set. What an old snapshot or an open transaction keeps from being vacuumed is not visited.
+-- A sender's deltas that are not folded yet: from the watermark on, and below it those of the few transactions that
+-- were running when it was set. What an old snapshot or an open transaction keeps from being vacuumed is not visited.
 -- OFFSET 0 keeps the planner from another join than a look-up by sender and transaction for each of the few.
 CREATE OR REPLACE FUNCTION queuestats.pending_deltas(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text
@@ -83,7 +83,9 @@ LANGUAGE sql STABLE AS $$
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL)
+    )
     WHERE isp >= '' AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
     SELECT account_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, of_campaign, of_isp)
@@ -102,7 +104,9 @@ LANGUAGE sql STABLE AS $$
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true)
+    )
     WHERE account_id >= 0 AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0)
     UNION ALL
     SELECT isp, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, NULL)

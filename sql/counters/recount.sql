@@ -1,7 +1,7 @@
 -- recount: the truth, in the shape of the counters: one sender's messages (NULL: all senders') by every grouping.
 -- `other`: messages of a status that is none of the four; nothing counts these.
--- A plain function, put into its callers' text: they plan it for their very sender, and set row_security = off, so that a
--- policy that hides messages from the owner is an error and no smaller count.
+-- A plain function, put into its callers' text: they plan it for their very sender, and set row_security = off, so that
+-- a policy that hides messages from the owner is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
   sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint

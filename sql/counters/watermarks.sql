@@ -1,6 +1,6 @@
--- trusted_watermarks: per hot sender (0: all senders), the watermark, the transactions below it that were still running,
--- and the epoch that is folded into. A delta whose transaction is below the watermark and not among the running ones is
--- in the counters.
+-- trusted_watermarks: per hot sender (0: all senders), the watermark, the transactions below it that were still
+-- running, and the epoch that is folded into. A delta whose transaction is below the watermark and not among the
+-- running ones is in the counters.
 -- A transaction id means nothing in another cluster. There (a restored dump, a replicated row) the row was written by
 -- another transaction than it says, or by one that has not begun yet, and "nothing is folded" is always true enough.
 CREATE OR REPLACE VIEW queuestats.trusted_watermarks AS

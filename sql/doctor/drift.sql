@@ -1,21 +1,41 @@
 -- drift: a few senders, taken by chance, whose counts differ from a recount of their messages
--- A look, not a proof: it takes ten senders of at most 100,000 messages; verify recounts everything.
+-- A look, not a proof: ten senders of at most 100,000 messages that have counters are recounted, and some that have
+-- messages must have counts. verify recounts everything.
 -- parameters: none
 SELECT /* doctor/drift.sql */
   'error' AS severity,
-  format('%s counts of sender %s differ from a recount of its messages', audited.differences, sample.sender_id)
-    AS finding,
+  found.finding,
   'Run queuestats verify --repair, and look for writes that bypass the triggers.' AS advice
 FROM (
-  SELECT sender_id
-  FROM queuestats.counters
-  WHERE "grouping" = 7 AND epoch = 0 AND new + proc + retry + hold <= 100000
-  ORDER BY random()
-  LIMIT 10
-) AS sample
-  CROSS JOIN LATERAL (
-    SELECT count(*) AS differences
-    FROM queuestats.audit(sample.sender_id)
-  ) AS audited
-WHERE audited.differences > 0
-ORDER BY sample.sender_id
+  SELECT
+    sample.sender_id,
+    format('%s counts of sender %s differ from a recount of its messages', audited.differences, sample.sender_id)
+      AS finding
+  FROM (
+    SELECT sender_id
+    FROM queuestats.counters
+    WHERE "grouping" = 7 AND epoch = 0 AND new + proc + retry + hold <= 100000
+    ORDER BY random()
+    LIMIT 10
+  ) AS sample
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS differences
+      FROM queuestats.audit(sample.sender_id)
+    ) AS audited
+  WHERE audited.differences > 0
+  UNION ALL
+  SELECT sample.sender_id, format('sender %s has messages, and nothing is counted for it', sample.sender_id)
+  FROM (
+    SELECT sender_id
+    FROM (
+      (SELECT sender_id FROM public.messages TABLESAMPLE SYSTEM (1) LIMIT 1000)
+      UNION ALL
+      (SELECT sender_id FROM public.messages LIMIT 1000)
+    ) AS picked
+    GROUP BY sender_id
+  ) AS sample
+    CROSS JOIN LATERAL queuestats.read_total(sample.sender_id, NULL, NULL, NULL) AS counted
+  WHERE counted.new + counted.proc + counted.retry + counted.hold = 0
+) AS found
+ORDER BY found.sender_id
+LIMIT 10

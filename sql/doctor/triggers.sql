@@ -1,16 +1,40 @@
--- triggers: the triggers that count, missing or switched off
+-- triggers: those that count, missing or switched off; our functions on tables of others, or in the hands of others
 -- parameters: none
-SELECT /* doctor/triggers.sql */
-  'error' AS severity,
-  CASE
-    WHEN trigger.tgname IS NULL THEN format('the trigger %s on messages is missing', wanted.name)
-    ELSE format('the trigger %s on messages is switched off', wanted.name)
-  END AS finding,
-  'Run queuestats migrate, ALTER TABLE messages ENABLE TRIGGER USER, then queuestats verify --repair.' AS advice
+SELECT /* doctor/triggers.sql */ found.severity, found.finding, found.advice
 FROM (
-  VALUES ('messages_inserted'), ('messages_updated'), ('messages_deleted'), ('messages_truncated')
-) AS wanted (name)
-  LEFT JOIN pg_trigger AS trigger
-    ON trigger.tgname = wanted.name AND trigger.tgrelid = 'public.messages'::regclass
-WHERE trigger.tgenabled IS NULL OR trigger.tgenabled NOT IN ('O', 'A')
-ORDER BY wanted.name
+  SELECT
+    'error' AS severity,
+    CASE
+      WHEN trigger.tgname IS NULL THEN format('the trigger %s on messages is missing', wanted.name)
+      ELSE format('the trigger %s on messages is switched off', wanted.name)
+    END AS finding,
+    'Run queuestats migrate, ALTER TABLE messages ENABLE TRIGGER USER, then queuestats verify --repair.' AS advice
+  FROM (
+    VALUES ('messages_inserted'), ('messages_updated'), ('messages_deleted'), ('messages_truncated')
+  ) AS wanted (name)
+    LEFT JOIN pg_trigger AS trigger
+      ON trigger.tgname = wanted.name AND trigger.tgrelid = 'public.messages'::regclass
+  WHERE trigger.tgenabled IS NULL OR trigger.tgenabled NOT IN ('O', 'A')
+  UNION ALL
+  SELECT
+    'error',
+    format('the trigger %s on %s calls a function of ours', trigger.tgname, trigger.tgrelid::regclass),
+    format('It is refused at every write; DROP TRIGGER %I ON %s', trigger.tgname, trigger.tgrelid::regclass)
+  FROM pg_trigger AS trigger
+    JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+  WHERE called.pronamespace = 'queuestats'::regnamespace
+    AND trigger.tgrelid <> 'public.messages'::regclass
+    AND pg_partition_root(trigger.tgrelid) IS DISTINCT FROM 'public.messages'::regclass
+  UNION ALL
+  SELECT
+    'error',
+    format('everybody may execute %s, which runs with its owner''s rights', function.oid::regprocedure),
+    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function.oid::regprocedure)
+  FROM pg_proc AS function
+    CROSS JOIN aclexplode(coalesce(function.proacl, acldefault('f', function.proowner))) AS granted
+  WHERE function.pronamespace = 'queuestats'::regnamespace
+    AND function.prosecdef
+    AND granted.grantee = 0
+    AND granted.privilege_type = 'EXECUTE'
+) AS found
+ORDER BY found.finding

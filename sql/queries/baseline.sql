@@ -1,3 +1,6 @@
--- baseline: whether the counters hold all messages; until they do, the scan answers
+-- baseline: whether the counters hold all messages; until they do, the messages themselves are read
+-- `uncountable` says why neither can be trusted, where the table is one that the triggers can't count.
 -- parameters: none
-SELECT /* queries/baseline.sql */ EXISTS(SELECT FROM queuestats.baseline WHERE stands) AS stands
+SELECT /* queries/baseline.sql */
+  EXISTS(SELECT FROM queuestats.baseline WHERE stands) AS stands,
+  (SELECT string_agg(reason, '; ') FROM queuestats.uncountable_messages() AS reason) AS uncountable

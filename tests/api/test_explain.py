@@ -47,7 +47,7 @@ async def test_it_warns_where_the_plan_is_not_the_one_intended(
     body = body_of(Format.JSON, token=token_to_explain, id=119)
     assert (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"] == []
 
-    await owner.execute("DROP INDEX counters_by_account")
+    await owner.execute("DROP INDEX queuestats.counters_by_account")
     told = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
     assert "counters_by_account is missing" in told[0]
     in_xml = etree.fromstring((await client.post(f"{EXPLAIN}?format=xml", content=body)).content)

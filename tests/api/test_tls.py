@@ -116,7 +116,7 @@ async def test_a_server_that_can_t_be_verified_or_does_not_take_plain_connection
         # The certificate is right, and says another name.
         server.url("postgres", sslmode="verify-full", sslrootcert=server.certificate, host="127.0.0.1"),
     ):
-        with pytest.raises(CommandError, match="^The database (can't be reached|refuses the login)"):
+        with pytest.raises(CommandError, match=r"^The database (can't be reached|refuses the login)"):
             async with connect(wrong):
                 pass
         async with serving(Settings(database_url=wrong, data_dir=Path("/none"))) as url, client_of(url) as client:

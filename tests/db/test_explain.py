@@ -51,14 +51,14 @@ async def test_a_scan_is_shown_with_its_plan_for_these_values(service: Database,
 
 
 async def test_a_missing_index_is_told(service: Database, owner: Any) -> None:
-    await owner.execute("DROP INDEX deltas_sender_id_xid")
+    await owner.execute("DROP INDEX queuestats.deltas_sender_id_xid")
     shown = await explain(service, QUERY, analyze=False, as_json=True)
 
     assert "The index deltas_sender_id_xid is missing or invalid: see queuestats doctor." in shown.warnings
 
 
 async def test_a_table_of_counts_that_is_read_as_a_whole_is_told(service: Database, owner: Any) -> None:
-    await owner.execute("DROP INDEX counters_by_isp, counters_by_account")
+    await owner.execute("DROP INDEX queuestats.counters_by_isp, queuestats.counters_by_account")
     shown = await explain(service, QUERY, analyze=False, as_json=True)
 
     assert "counters is read as a whole." in shown.warnings

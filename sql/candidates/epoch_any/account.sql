@@ -1,4 +1,5 @@
--- account: as queries/from_counters/account.sql without filters, both epochs by one condition instead of a branch for each
+-- account: as queries/from_counters/account.sql without filters, both epochs by one condition instead of a branch for
+-- each
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
 -- parameters: sender_id bigint
 SELECT /* candidates/epoch_any/account.sql */

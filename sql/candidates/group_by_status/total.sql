@@ -1,4 +1,5 @@
--- total: as queries/from_messages/total.sql, with one count a status turned over at the end, instead of a FILTER for each
+-- total: as queries/from_messages/total.sql, with one count a status turned over at the end, instead of a FILTER for
+-- each
 -- parameters: sender_id bigint
 SELECT /* candidates/group_by_status/total.sql */
   cast(0 AS bigint) AS account_id,

@@ -1,4 +1,5 @@
--- account_campaign: as queries/from_counters/account_campaign.sql, with PostgreSQL's own sum(), which makes numeric of bigint
+-- account_campaign: as queries/from_counters/account_campaign.sql, with PostgreSQL's own sum(), which makes numeric of
+-- bigint
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- parameters: sender_id bigint
 SELECT /* candidates/numeric_sum/account_campaign.sql */

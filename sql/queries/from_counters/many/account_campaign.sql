@@ -1,5 +1,5 @@
--- account_campaign: as queries/from_counters/account_campaign.sql, for many askers at once; `position` numbers them from 1
--- The arrays are of one length; an asker's rows stand together and in their order.
+-- account_campaign: as queries/from_counters/account_campaign.sql, for many askers at once; `position` numbers them
+-- from 1 The arrays are of one length; an asker's rows stand together and in their order.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- parameters: sender_id bigint[]
 SELECT /* queries/from_counters/many/account_campaign.sql */

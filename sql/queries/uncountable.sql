@@ -1,0 +1,4 @@
+-- uncountable: why the table messages can't be counted; no row where it can
+-- parameters: none
+SELECT /* queries/uncountable.sql */ reason
+FROM queuestats.uncountable_messages() AS reason

@@ -1,0 +1,73 @@
+"""Where the table of messages is one that the triggers can't count, nothing answers with a number."""
+
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.counters.doctor import examine
+from service.counters.verify import find_differences
+from service.db import Database, connect
+from service.errors import CommandError, Unavailable
+from service.model import StatsQuery
+from service.schema import migrate
+from service.stats import ask
+from tests.conftest import TestDatabase
+
+SERVICE = "queuestats_service"
+MOVE_AWAY = "ALTER TABLE messages RENAME TO kept; "
+COLUMNS = "sender_id bigint, account_id bigint, campaign_id bigint, isp text, status message_status"
+HARMS = {
+    "a view": MOVE_AWAY + "CREATE VIEW messages AS SELECT * FROM kept",
+    "a foreign table": MOVE_AWAY
+    + "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;"
+    + f" CREATE FOREIGN TABLE messages ({COLUMNS}) SERVER elsewhere",
+    "a partition without triggers": MOVE_AWAY
+    + f"CREATE TABLE messages ({COLUMNS}) PARTITION BY HASH (sender_id);"
+    + " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    "a child that inherits": "CREATE TABLE child () INHERITS (messages)",
+    # A stand-in for the catalog of Citus.
+    "distributed": "SET allow_system_table_mods = on;"
+    " CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);"
+    " INSERT INTO pg_catalog.pg_dist_partition VALUES ('messages');"
+    " GRANT SELECT ON pg_catalog.pg_dist_partition TO PUBLIC",
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
+    database: TestDatabase, owner: Any, harm: str
+) -> None:
+    if not await owner.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        pytest.skip("only a superuser makes each of these tables")
+    await owner.execute(HARMS[harm])
+
+    service = Database(database.service_url, pool_size=1, connect_timeout_ms=60_000, sql_time_limit_ms=60_000)
+    async with service:
+        with pytest.raises(Unavailable):
+            await ask(service, StatsQuery(1))
+    with pytest.raises(CommandError, match="can't be counted"):
+        await migrate(database.owner_url, database.service_url)
+    async with connect(database.owner_url) as connection:
+        with pytest.raises(CommandError, match="can't be counted"):
+            await find_differences(connection, None)
+        assert "messages" in {each.check for each in await examine(connection, SERVICE)}
+
+
+async def test_partitions_with_triggers_of_their_own_are_counted(database: TestDatabase, owner: Any) -> None:
+    await owner.execute(HARMS["a partition without triggers"])
+    new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
+    for event, tables in (("insert", new), ("update", f"{old} {new}"), ("delete", old)):
+        await owner.execute(
+            f"CREATE TRIGGER counts_{event} AFTER {event} ON part REFERENCING {tables}"
+            f" FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_{event}()"
+        )
+    assert await owner.fetch("SELECT queuestats.uncountable_messages()") == []
+
+
+async def test_the_service_reads_the_answer_with_no_right_on_the_table(database: TestDatabase) -> None:
+    connection = await asyncpg.connect(database.service_url)
+    try:
+        assert await connection.fetch("SELECT queuestats.uncountable_messages()") == []
+    finally:
+        await connection.close()
