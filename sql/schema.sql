@@ -92,8 +92,8 @@ BEGIN
     RETURN;
   END IF;
 
-  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster would
-  -- be believed as soon as this transaction has written it.
+  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster
+  -- would be believed as soon as this transaction has written it.
   WITH moved AS (
     DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
   ), begun AS (
@@ -213,7 +213,9 @@ BEGIN
     new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
     new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
-  new_running := ARRAY(SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id);
+  new_running := ARRAY(
+    SELECT DISTINCT id FROM unnest(new_running) AS running (id) WHERE id < new_watermark ORDER BY id
+  );
   new_watermark := least(new_watermark, new_running[max_running + 1]);
   new_running := new_running[:max_running];
 
@@ -352,7 +354,9 @@ CREATE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaign bigint, o
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT account_id, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL)
+    )
     WHERE isp >= '' AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
     UNION ALL
     SELECT account_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, of_campaign, of_isp)
@@ -389,7 +393,9 @@ CREATE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_cam
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)
   FROM (
     SELECT isp, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true))
+    FROM queuestats.current_counters(
+      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true)
+    )
     WHERE account_id >= 0 AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0)
     UNION ALL
     SELECT isp, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, NULL)
@@ -509,8 +515,9 @@ CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+  -- A TRUNCATE of a partition would take all counts with it.
   IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+    RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
   IF current_setting('transaction_isolation') = 'read committed' THEN
@@ -605,6 +612,47 @@ BEGIN
   RETURN true;
 END
 $$;
+
+CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+  messages CONSTANT regclass := to_regclass('public.messages');
+  kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
+  is_distributed boolean := false;
+BEGIN
+  IF kind IS NULL THEN
+    RETURN NEXT 'there is no table messages';
+  ELSIF kind NOT IN ('r', 'p') THEN
+    RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
+  END IF;
+
+  RETURN QUERY
+  SELECT format('the partition %s of messages lacks the triggers that count', part.relid)
+  FROM pg_partition_tree(messages) AS part
+  WHERE part.isleaf AND part.relid <> messages AND 3 > (
+    SELECT count(DISTINCT called.proname)
+    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+    WHERE trigger.tgrelid = part.relid AND trigger.tgenabled IN ('O', 'A')
+      AND called.pronamespace = 'queuestats'::regnamespace
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete')
+  );
+
+  RETURN QUERY
+  SELECT format('%s inherits from messages, and what is written to it is not counted', child.oid::regclass)
+  FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+  WHERE inhparent = messages AND NOT child.relispartition;
+
+  IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+    EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
+    INTO is_distributed USING messages;
+  END IF;
+  IF is_distributed THEN
+    RETURN NEXT 'messages is distributed over several nodes, which this version does not count';
+  END IF;
+END
+$_$;
 
 CREATE AGGREGATE queuestats.counter_sum(bigint) (
     SFUNC = int8pl,
@@ -739,6 +787,8 @@ CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, x
 
 CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
 
+CREATE INDEX tokens_in_force ON queuestats.tokens USING btree (name) WHERE (revoked_at IS NULL);
+
 CREATE STATISTICS public.messages_keys (ndistinct, dependencies) ON sender_id, account_id, campaign_id FROM public.messages;
 
 CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
@@ -752,6 +802,7 @@ CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 

@@ -108,7 +108,6 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION
-  queuestats.record_insert(), queuestats.record_update(), queuestats.record_delete(), queuestats.record_truncate(),
-  queuestats.require_part_of_messages(oid)
-FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.require_part_of_messages(oid) FROM PUBLIC;
