@@ -65,3 +65,13 @@ async def test_what_is_broken_is_found(owner: Any, harm: str, check: str, severi
 
 async def test_extensions_that_are_missing_are_not_missed(database: TestDatabase, owner: Any) -> None:
     assert not {"statements", "tuples"} & (await found(owner)).keys()
+
+
+async def test_a_server_that_keeps_rows_of_merge_from_the_triggers_is_an_error(owner: Any) -> None:
+    await owner.execute(
+        "WITH first AS (INSERT INTO messages (sender_id, recipient) VALUES (1, 'x'))"
+        " MERGE INTO messages USING (VALUES (2)) AS other (id) ON messages.sender_id = other.id"
+        " WHEN NOT MATCHED THEN INSERT (sender_id, recipient) VALUES (other.id, 'x')"
+    )
+    is_counted = await owner.fetchval("SELECT sum(new) = 2 FROM queuestats.deltas")
+    assert (await found(owner)).get("version") == (None if is_counted else Severity.ERROR)
