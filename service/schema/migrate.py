@@ -52,7 +52,7 @@ async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str],
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
     async with changing_schema(owner_url) as connection:
-        await _refuse_former_layout(connection)
+        await _refuse_foreign_layout(connection)
         before = await _state(connection)
         await with_alembic(connection, _upgrade)
         known = revisions()
@@ -78,8 +78,14 @@ async def require_countable(connection: Any) -> None:
         raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
 
 
-async def _refuse_former_layout(connection: Any) -> None:
-    """Raises CommandError where our schema is somebody else's, or the layout that of a version before 0.2.0."""
+async def _refuse_foreign_layout(connection: Any) -> None:
+    """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
+    if await connection.fetchval(
+        "SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('public.messages')"
+    ):
+        raise CommandError(
+            "The queue can't be counted: messages is a view or a foreign table, and what is written behind it is not."
+        )
     if await connection.fetchval("SELECT to_regclass('public.believed_horizons') IS NOT NULL"):
         raise CommandError(
             "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"

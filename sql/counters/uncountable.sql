@@ -30,6 +30,11 @@ BEGIN
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
+  RETURN QUERY
+  SELECT format('messages is a part of %s, and what is written through that is not counted', inhparent::regclass)
+  FROM pg_inherits
+  WHERE inhrelid = messages;
+
   IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
     INTO is_distributed USING messages;

@@ -28,13 +28,19 @@ FROM (
   UNION ALL
   SELECT
     'error',
-    format('everybody may execute %s, which runs with its owner''s rights', function.oid::regprocedure),
-    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function.oid::regprocedure)
+    format(
+      '%s may execute %s, which runs with its owner''s rights',
+      CASE granted.grantee WHEN 0 THEN 'everybody' ELSE granted.grantee::regrole::text END, function.oid::regprocedure
+    ),
+    format(
+      'REVOKE EXECUTE ON FUNCTION %s FROM %s', function.oid::regprocedure,
+      CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END
+    )
   FROM pg_proc AS function
     CROSS JOIN aclexplode(coalesce(function.proacl, acldefault('f', function.proowner))) AS granted
   WHERE function.pronamespace = 'queuestats'::regnamespace
     AND function.prosecdef
-    AND granted.grantee = 0
+    AND (granted.grantee = 0 OR (granted.grantee <> function.proowner AND function.proname LIKE 'record_%'))
     AND granted.privilege_type = 'EXECUTE'
 ) AS found
 ORDER BY found.finding

@@ -61,7 +61,8 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
     """Of the account and campaign that have most of the sender's messages."""
     async with database.connection() as connection:
         account_id, campaign_id = await connection.fetchrow(
-            "SELECT account_id, campaign_id FROM queuestats.queued_messages WHERE sender_id = $1 GROUP BY 1, 2 ORDER BY count(*) DESC",
+            "SELECT account_id, campaign_id FROM queuestats.queued_messages WHERE sender_id = $1"
+            " GROUP BY 1, 2 ORDER BY count(*) DESC",
             sender_id,
         )
     values = {"sender_id": sender_id, "account_id": account_id, "campaign_id": campaign_id, "isp": "Gmail"}

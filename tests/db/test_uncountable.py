@@ -26,6 +26,7 @@ HARMS = {
     + f"CREATE TABLE messages ({COLUMNS}) PARTITION BY HASH (sender_id);"
     + " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     "a child that inherits": "CREATE TABLE child () INHERITS (messages)",
+    "a parent to inherit from": "CREATE TABLE parent (LIKE messages); ALTER TABLE messages INHERIT parent",
     # A stand-in for the catalog of Citus.
     "distributed": "SET allow_system_table_mods = on;"
     " CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);"
