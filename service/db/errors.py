@@ -35,7 +35,7 @@ _OUT_OF_TIME = ("57014", "55P03")
 # SQLSTATE classes and codes that say: the database cannot be used now.
 # 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby, 53 resources, 57P shutdown,
 # 58 system, 42… a schema that is not migrated.
-_OUT_OF_REACH = ("08", "28", "3D", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
+_OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
 
 
 def in_words(error: BaseException) -> str:

@@ -96,6 +96,7 @@ BEGIN
     SELECT by_grouping.*, coalesce(watermarks.epoch, 0) AS epoch
     FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
+    OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
