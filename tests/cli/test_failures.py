@@ -58,7 +58,10 @@ def test_a_database_that_is_not_there_is_one_sentence(database: TestDatabase, co
 
 def test_a_missing_right_is_one_sentence_that_says_who_grants_it(database: TestDatabase) -> None:
     queuestats(
-        "psql", "-c", "REVOKE SELECT ON tokens FROM queuestats_service", QUEUESTATS_DATABASE_URL=database.owner_url
+        "psql",
+        "-c",
+        "REVOKE SELECT ON queuestats.tokens FROM queuestats_service",
+        QUEUESTATS_DATABASE_URL=database.owner_url,
     )
     said = sentence(queuestats("token", "list", QUEUESTATS_DATABASE_URL=database.service_url))
     assert said.startswith("The database's role lacks a right: permission denied for table tokens")

@@ -99,7 +99,7 @@ def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
 ) -> None:
     told = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "isp", "--json").stdout)
-    assert told.startswith("As intended: sql/queries/isp.sql, ")
+    assert told.startswith("As intended: sql/queries/from_counters/isp.sql, ")
     assert "A scan of the messages would read about " in told
     assert "cast(119 AS bigint)" in told
     assert "cast(306 AS bigint)" in told
@@ -162,7 +162,7 @@ def test_psql_runs_the_file_of_a_question_as_it_stands(ask: Run) -> None:
 
 
 def test_psql_as_the_service_may_read_and_not_write(ask: Run) -> None:
-    assert ask("psql", "--as-service", "-Atc", "SELECT count(*) FROM messages").stdout == "5\n"
+    assert ask("psql", "--as-service", "-Atc", "SELECT count(*) FROM queuestats.queued_messages").stdout == "5\n"
     for statement in ("DELETE FROM messages", "TRUNCATE messages", "UPDATE messages SET status = 'new'"):
         refused = ask("psql", "--as-service", "-c", statement)
         assert refused.returncode == 1

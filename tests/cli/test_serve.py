@@ -217,7 +217,7 @@ def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder
 def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
     for name in ("service", "sql"):
         shutil.copytree(ROOT / name, folder / name)
-    with (folder / "sql" / "queries" / "total.sql").open("a") as file:
+    with (folder / "sql" / "queries" / "from_counters" / "total.sql").open("a") as file:
         file.write("AND campaign_id = :campaign\n")
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     refused = queuestats_in(folder, "serve", "--port", "0", QUEUESTATS_DATABASE_URL=url)
