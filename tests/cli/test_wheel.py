@@ -56,7 +56,7 @@ def test_the_module_is_the_same_command(installed: Path) -> None:
 
 
 def test_sql_and_migrations_are_inside(installed: Path) -> None:
-    ask = "from service.resources import *; print(sql_path('queries', 'from_counters', 'total.sql'), migrations_path() / 'env.py')"
+    ask = "from service.resources import *; print(sql_path('roles.sql'), migrations_path() / 'env.py')"
     found = [Path(path) for path in run(installed / "python", "-c", ask, cwd=installed).split()]
 
     assert all(path.is_file() and path.is_relative_to(installed.parent) for path in found)
