@@ -245,6 +245,7 @@ BEGIN
     SELECT by_grouping.*, coalesce(watermarks.epoch, 0) AS epoch
     FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
+    OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
@@ -643,6 +644,11 @@ BEGIN
   SELECT format('%s inherits from messages, and what is written to it is not counted', child.oid::regclass)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
+
+  RETURN QUERY
+  SELECT format('messages is a part of %s, and what is written through that is not counted', inhparent::regclass)
+  FROM pg_inherits
+  WHERE inhrelid = messages;
 
   IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
