@@ -80,21 +80,17 @@ async def require_countable(connection: Any) -> None:
 
 async def _refuse_foreign_layout(connection: Any) -> None:
     """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
-    if await connection.fetchval(
-        "SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('public.messages')"
-    ):
+    layout = await connection.fetchrow(statement("queries/layout").sql)
+    if not layout["messages_is_a_table"]:
         raise CommandError(
             "The queue can't be counted: messages is a view or a foreign table, and what is written behind it is not."
         )
-    if await connection.fetchval("SELECT to_regclass('public.believed_horizons') IS NOT NULL"):
+    if layout["is_former"]:
         raise CommandError(
             "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"
             " bring its messages into a new database (pg_dump --data-only --table=messages) that this version migrated."
         )
-    if await connection.fetchval(
-        "SELECT to_regclass('queuestats.alembic_version') IS NULL AND EXISTS"
-        " (SELECT FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace WHERE nspname = 'queuestats')"
-    ):
+    if layout["is_foreign"]:
         raise CommandError(
             "The schema queuestats of this database holds something else, and was left alone: rename it, or choose"
             " another database."

@@ -206,10 +206,11 @@ async def test_what_a_transaction_of_before_the_watermark_commits_in_part_is_fol
     for each, transaction in zip(late, transactions, strict=True):
         await transaction.start()
         await each.execute(INSERT, 3)
+    written_by = {int(await each.fetchval("SELECT pg_current_xact_id()::text")) for each in late}
     await busy.execute(INSERT, 7)
     await fold(folder, mark_every=ALWAYS)
     found = await folder.fetchrow("SELECT * FROM queuestats.trusted_watermarks WHERE sender_id = 1")
-    assert len(found["running"]) == 3
+    assert written_by <= set(found["running"]), "other databases of the server may run transactions of their own"
     assert max(found["running"]) < found["watermark"]
     for number, transaction in enumerate(reversed(transactions)):
         await transaction.commit()
