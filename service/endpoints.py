@@ -54,8 +54,7 @@ async def explain(request: QueueRequest) -> Response:
     await authorise(request, Scope.EXPLAIN)
     wanted = request.format()
     query = parse_query(envelope, service.settings.default_group)
-    analyze, as_json = parse_analyze(envelope), wanted is Format.JSON
-    explanation = await explain_query(service.for_explain, query, analyze=analyze, as_json=as_json)
+    explanation = await explain_query(service.for_explain, query, analyze=parse_analyze(envelope))
     return Response(render_explanation(explanation, wanted), headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
 
 

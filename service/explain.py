@@ -1,45 +1,177 @@
-"""The very SQL that the service runs for a question, and the plan that PostgreSQL makes of it."""
+"""The very SQL that the service runs for a query, the plan that PostgreSQL makes of it, and what is wrong with that."""
 
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from service.db import Database, statement
-from service.db.plans import plan_of
+from service.db import AS_A_SCAN, Database, Statement, statement
 from service.model import Explanation, StatsQuery
-from service.plans import Surroundings, warnings
-from service.stats import CounterReader, counter_read
+from service.stats import CounterReader, counter_read, from_counters, from_messages
+
+# From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
+AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
+# From here on, reading the whole table is the better plan for a scan.
+LARGE_SHARE = 0.05
+# Fewer rows than this cost nothing, whatever was expected.
+ROWS_THAT_MATTER = 100
+SANE_FACTOR = 10
+COUNTS = ("counters", "deltas", "watermarks")
+_INDEXES = re.compile(r"^-- indexes: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`lines` as psql shows them; `tree` is PostgreSQL's JSON of the same, with the members Plan, JIT …"""
+
+    lines: list[str]
+    tree: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan is judged by: the indexes that can be used, and how many messages there are (-1: unknown)."""
+
+    indexes: Collection[str]
+    messages: int
 
 
 async def explain(
-    database: Database, query: StatsQuery, *, analyze: bool, as_json: bool, batched: bool = False
+    database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
 ) -> Explanation:
     """Explains under the role and the settings of the service; with `analyze` the statement really runs.
 
-    With `batched` it is the statement for several questions that wait together: this one, and the next sender's.
-
+    With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
     Raises Unavailable or TimedOut.
     """
-    read = counter_read(query)
-    is_scan = not await CounterReader(database).is_counted()
-    asked, parameters = read.from_messages() if is_scan else read.from_counters()
-    if batched and not is_scan:
-        asked = statement(asked.name.replace("from_counters/", "from_counters/many/"))
-        both = read, counter_read(msgspec.structs.replace(query, sender_id=query.sender_id + 1))
-        parameters = {name: [getattr(each, name) for each in both] for name in asked.types}
+    reads = [counter_read(query)]
+    is_scan = is_from_messages or not await CounterReader(database).is_counted()
+    if is_batched and not is_scan:
+        reads.append(counter_read(msgspec.structs.replace(query, sender_id=query.sender_id + 1)))
+    asked, parameters = from_messages(reads[0]) if is_scan else from_counters(reads)
     plan = await plan_of(database, asked, parameters, analyze=analyze, is_scan=is_scan)
     (tables,) = await database.fetch_scan(statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])
-    return Explanation(
-        f"sql/{asked.name}.sql",
-        asked.text,
-        parameters,
-        [plan.tree] if as_json else plan.lines,
-        warnings(asked.text, plan.tree, around, is_scan=is_scan),
-    )
+    found = warnings(asked.text, plan.tree, around, is_scan=is_scan)
+    return Explanation(f"sql/{asked.name}.sql", asked.text, parameters, plan.lines, plan.tree, found)
 
 
-async def scan_plan(database: Database, query: StatsQuery) -> dict[str, Any]:
-    """PostgreSQL's JSON of the plan that would add up the messages themselves; it is not run."""
-    asked, parameters = counter_read(query).from_messages()
-    return (await plan_of(database, asked, parameters, analyze=False, is_scan=True)).tree
+async def plan_of(
+    database: Database, asked: Statement, parameters: Mapping[str, Any], *, analyze: bool, is_scan: bool
+) -> Plan:
+    """The plan of a scan is made for these values, of any other statement for all values.
+
+    With `analyze` the statement really runs, once for `lines`, and once more for `tree`. Raises Unavailable, TimedOut,
+    or BadStatement naming a parameter that is missing or too many.
+    """
+    values = asked.bind(parameters)
+    explained = _explain_scan if is_scan else _explain_look_up
+    options = f"ANALYZE {analyze}, BUFFERS {analyze}"
+    plan: Plan = await database.ask(asked.name, partial(explained, asked, values, options))
+    return plan
+
+
+async def _explain_scan(asked: Statement, values: list[Any], options: str, connection: Any) -> Plan:
+    async with connection.transaction():
+        await connection.execute(AS_A_SCAN)
+        return await _explain(connection, options, asked.sql, values)
+
+
+async def _explain_look_up(asked: Statement, values: list[Any], options: str, connection: Any) -> Plan:
+    # EXPLAIN by itself would plan for the values, whatever the setting says.
+    types = ", ".join(asked.types[each] for each in asked.order)
+    async with connection.transaction():
+        await connection.execute(AS_A_LOOK_UP)
+        # A prepared statement outlives a transaction that failed.
+        if await connection.fetchval(statement("explain/is_prepared").sql):
+            await connection.execute("DEALLOCATE explained")
+        await connection.execute(f"PREPARE explained ({types}) AS {asked.sql}")
+        given = (
+            f"cast({literal(value)} AS {asked.types[each]})" for each, value in zip(asked.order, values, strict=True)
+        )
+        return await _explain(connection, options, f"EXECUTE explained ({', '.join(given)})", [])
+
+
+async def _explain(connection: Any, options: str, sql: str, values: list[Any]) -> Plan:
+    lines = await connection.fetch(f"EXPLAIN ({options}) {sql}", *values)
+    tree = await connection.fetchval(f"EXPLAIN ({options}, FORMAT JSON) {sql}", *values)
+    return Plan([line[0] for line in lines], json.loads(tree)[0])
+
+
+def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
+    """The statement as psql takes it: each `:name` is its value."""
+    code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
+    names = "|".join(parameters) or "(?!)"
+    return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
+
+
+def literal(value: Any) -> str:
+    """A value as SQL writes it, whatever the server's settings."""
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(literal, value))}]"
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value)
+    text = str(value).replace("'", "''").replace("\\", "\\\\")
+    return f"E'{text}'" if "\\" in text else f"'{text}'"
+
+
+def intended_indexes(text: str) -> tuple[str, ...]:
+    """Those that the header of a statement's file names."""
+    found = _INDEXES.search(text)
+    return tuple(found[1].split(", ")) if found else ()
+
+
+def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_scan: bool) -> list[str]:
+    """One sentence for each way in which the plan is not the one intended; none where all is well.
+
+    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan. With ANALYZE estimates are judged too,
+    but only a scan's: the plan of a look-up is made for all senders, large and small alike.
+    """
+    nodes = list(nodes_of(tree["Plan"]))
+    intended = intended_indexes(text)
+    lacking = [each for each in intended if each not in around.indexes]
+    found = [f"The index {each} is missing or invalid: see queuestats doctor." for each in lacking]
+    whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]
+    workers = max(node.get("Workers Planned", 0) for node in nodes)
+    found += [f"{each['Relation Name']} is read as a whole." for each in whole if _is_wrong(each, around, workers)]
+    if not whole:
+        used = {node.get("Index Name") for node in nodes}
+        found += [f"The index {each} is not used." for each in intended if each not in used and each not in lacking]
+    if tree.get("JIT", {}).get("Functions"):
+        found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
+    return found + (list(_misjudged(nodes)) if is_scan else [])
+
+
+def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A node and all below it."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes_of(child)
+
+
+def off_by(node: Mapping[str, Any]) -> float:
+    """By what factor more or fewer rows came than were expected, a loop; 1 where too few came to matter."""
+    rows, expected = node.get("Actual Rows", 0), max(1, node["Plan Rows"])
+    return 1.0 if rows < ROWS_THAT_MATTER else float(max(rows / expected, expected / rows))
+
+
+def _is_wrong(node: Mapping[str, Any], around: Surroundings, workers: int) -> bool:
+    """Whether a table should not be read as a whole: `messages` may be, for a sender who has a good part of it."""
+    if node["Relation Name"] != "messages":
+        return node["Relation Name"] in COUNTS
+    # What a node says of itself is for each worker.
+    times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
+    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * around.messages)
+
+
+def _misjudged(nodes: list[Mapping[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        if off_by(node) > SANE_FACTOR:
+            yield (
+                f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
+                " ANALYZE messages."
+            )

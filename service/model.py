@@ -70,7 +70,7 @@ class StatsReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`sql` as it stands in its file, its parameters by name, and the plan: lines of text, or PostgreSQL's JSON.
+    """`sql` as it stands in its file, its parameters by name, and the plan as lines of text and as PostgreSQL's JSON.
 
     `warnings`: a sentence for each way in which the plan is not the one intended.
     """
@@ -78,9 +78,6 @@ class Explanation:
     statement: str
     sql: str
     parameters: dict[str, Any]
-    plan: Any
+    lines: Sequence[str]
+    tree: dict[str, Any]
     warnings: Sequence[str] = ()
-
-    def given_parameters(self) -> dict[str, Any]:
-        """Those that are not NULL."""
-        return {name: value for name, value in self.parameters.items() if value is not None}

@@ -34,17 +34,17 @@ class CounterRead(msgspec.Struct, frozen=True, gc=False):
     campaign_id: int | None = None
     isp: str | None = None
 
-    def from_counters(self) -> tuple[Statement, dict[str, Any]]:
-        """The statement on the counters that gives these rows, and its parameters."""
-        return self._with_parameters(f"queries/from_counters/{self.name}")
 
-    def from_messages(self) -> tuple[Statement, dict[str, Any]]:
-        """The statement on the messages themselves that gives the same rows: the definition of the truth."""
-        return self._with_parameters("queries/from_messages/" + self.name.partition("_of_")[0])
+def from_counters(reads: Sequence[CounterRead]) -> tuple[Statement, dict[str, Any]]:
+    """The statement on the counters that gives the rows of reads of one name, and its parameters, an array each."""
+    found = statement(f"queries/from_counters/{reads[0].name}")
+    return found, {each: [getattr(read, each) for read in reads] for each in found.types}
 
-    def _with_parameters(self, name: str) -> tuple[Statement, dict[str, Any]]:
-        found = statement(name)
-        return found, {each: getattr(self, each) for each in found.types}
+
+def from_messages(read: CounterRead) -> tuple[Statement, dict[str, Any]]:
+    """The statement on the messages themselves that gives the same rows, and its parameters: their definition."""
+    found = statement("queries/from_messages/" + read.name.partition("_of_")[0])
+    return found, {each: getattr(read, each) for each in found.types}
 
 
 def counter_read(query: StatsQuery) -> CounterRead:
@@ -94,31 +94,26 @@ class CounterReader:
     async def read(self, wanted: Sequence[CounterRead]) -> Sequence[list[StatsRow]]:
         """The rows of each, in its order; each from one snapshot taken after the call. `wanted` has no repeats."""
         if not await self.is_counted():
-            return [await self._scan(each) for each in wanted]
+            return [await self.scan(each) for each in wanted]
         found: dict[CounterRead, list[StatsRow]] = {}
         for name in dict.fromkeys(each.name for each in wanted):
             same = [each for each in wanted if each.name == name]
-            rows = [await self._read_one(same[0])] if len(same) == 1 else await self._read_many(name, same)
-            found.update(zip(same, rows, strict=True))
+            found.update(zip(same, await self._read(same), strict=True))
         return [found[each] for each in wanted]
 
-    async def _read_one(self, wanted: CounterRead) -> list[StatsRow]:
-        read, parameters = wanted.from_counters()
-        return await _rows(await self._database.fetch(read, **parameters))
-
-    async def _read_many(self, name: str, wanted: list[CounterRead]) -> list[list[StatsRow]]:
-        read = statement(f"queries/from_counters/many/{name}")
-        columns = {column: [getattr(each, column) for each in wanted] for column in read.types}
-        found: list[list[StatsRow]] = [[] for _ in wanted]
-        for number, (position, *values) in enumerate(await self._database.fetch(read, **columns), 1):
+    async def _read(self, reads: Sequence[CounterRead]) -> list[list[StatsRow]]:
+        asked, parameters = from_counters(reads)
+        found: list[list[StatsRow]] = [[] for _ in reads]
+        for number, (position, *values) in enumerate(await self._database.fetch(asked, **parameters), 1):
             found[position - 1].append(StatsRow(*values))
             if number % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
         return found
 
-    async def _scan(self, wanted: CounterRead) -> list[StatsRow]:
-        scan, parameters = wanted.from_messages()
-        return await _rows(await self._database.fetch_scan(scan, **parameters))
+    async def scan(self, read: CounterRead) -> list[StatsRow]:
+        """The rows of one read, added up from the messages themselves, in time that grows with the queue."""
+        asked, parameters = from_messages(read)
+        return [StatsRow(*record) for record in await self._database.fetch_scan(asked, **parameters)]
 
 
 class Statistics:
@@ -153,10 +148,10 @@ def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coale
     return Coalescer(reader.read, limits, is_large=lambda rows: len(rows) > SLICE_ROWS)
 
 
-async def ask(database: Database, query: StatsQuery) -> StatsReport:
-    """As `Statistics.ask`, for a single query."""
-    (rows,) = await CounterReader(database).read([counter_read(query)])
-    return report(query, rows)
+async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:
+    """As `Statistics.ask`, for a single query; with `is_from_messages` added up from the messages themselves."""
+    reader, wanted = CounterReader(database), counter_read(query)
+    return report(query, await reader.scan(wanted) if is_from_messages else (await reader.read([wanted]))[0])
 
 
 def report(query: StatsQuery, rows: Sequence[StatsRow]) -> StatsReport:
@@ -174,12 +169,3 @@ def report(query: StatsQuery, rows: Sequence[StatsRow]) -> StatsReport:
         return StatsReport(rows)
     # Only `total` says of nothing that it is nothing.
     return StatsReport([msgspec.structs.replace(row, **labels) for row in rows if row.total])
-
-
-async def _rows(records: Sequence[Any]) -> list[StatsRow]:
-    rows: list[StatsRow] = []
-    for start in range(0, len(records), SLICE_ROWS):
-        rows += [StatsRow(*record) for record in records[start : start + SLICE_ROWS]]
-        if len(records) > SLICE_ROWS:
-            await asyncio.sleep(0)
-    return rows

@@ -10,7 +10,18 @@ CREATE TYPE public.message_status AS ENUM (
     'hold'
 );
 
-CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint)
+CREATE TYPE queuestats.grouping_set AS ENUM (
+    'total',
+    'account',
+    'campaign',
+    'isp',
+    'account_campaign',
+    'account_isp',
+    'campaign_isp',
+    'account_campaign_isp'
+);
+
+CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint)
     LANGUAGE plpgsql STABLE
     SET row_security TO 'off'
     SET plan_cache_mode TO 'force_custom_plan'
@@ -19,7 +30,7 @@ CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS 
 BEGIN
   RETURN QUERY
   SELECT * FROM (
-    SELECT sender_id, "grouping", account_id, campaign_id, isp,
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp,
            queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
            queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
            queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
@@ -35,16 +46,37 @@ BEGIN
       UNION ALL
       SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      SELECT counters.sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
         AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
-    GROUP BY sender_id, "grouping", account_id, campaign_id, isp
+    GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
-  ORDER BY sender_id, "grouping", account_id, campaign_id, isp;
+  ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
+END
+$$;
+
+CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+DECLARE
+  own queuestats.deltas[] := ARRAY(
+    SELECT deltas FROM queuestats.deltas WHERE xid = pg_current_xact_id()
+  );
+BEGIN
+  DELETE FROM queuestats.fold_lock;
+  TRUNCATE queuestats.counters, queuestats.deltas;
+  INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
+  RETURN NULL;
+EXCEPTION WHEN lock_not_available THEN
+  RAISE lock_not_available USING
+    MESSAGE = 'messages can''t be truncated while another transaction holds a lock on the counters',
+    HINT = 'End that transaction, or run TRUNCATE in READ COMMITTED.';
 END
 $$;
 
@@ -80,7 +112,7 @@ BEGIN
       FROM queuestats.watermarks CROSS JOIN LATERAL (
         SELECT ctid AS id FROM queuestats.counters
         WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
-          AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+          AND counters.grouping_set = ANY (enum_range(NULL::queuestats.grouping_set)) AND counters.account_id >= 0
       ) AS held
       WHERE compacted_at < now() - compact_after
       ORDER BY compacted_at, sender_id LIMIT max_counters + 1
@@ -106,7 +138,7 @@ BEGIN
   MERGE INTO queuestats.counters AS kept
   USING moved AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
-    AND kept.sender_id = change.sender_id AND kept."grouping" = change."grouping" AND kept.epoch = 0
+    AND kept.sender_id = change.sender_id AND kept.grouping_set = change.grouping_set AND kept.epoch = 0
     AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
   WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
     AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
@@ -115,8 +147,8 @@ BEGIN
     UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
              retry = kept.retry + change.retry, hold = kept.hold + change.hold
   WHEN NOT MATCHED THEN
-    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-    VALUES (change.sender_id, change."grouping", 0, change.account_id, change.campaign_id, change.isp,
+    INSERT (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change.grouping_set, 0, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
 END
@@ -124,7 +156,7 @@ $$;
 
 CREATE TABLE queuestats.counters (
     sender_id bigint NOT NULL,
-    "grouping" smallint NOT NULL,
+    grouping_set queuestats.grouping_set NOT NULL,
     epoch bigint NOT NULL,
     account_id bigint NOT NULL,
     campaign_id bigint NOT NULL,
@@ -138,21 +170,21 @@ WITH (fillfactor='60', autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_
 
 ALTER TABLE ONLY queuestats.counters REPLICA IDENTITY FULL;
 
-CREATE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping smallint) RETURNS SETOF queuestats.counters
+CREATE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping_set queuestats.grouping_set) RETURNS SETOF queuestats.counters
     LANGUAGE sql STABLE
     AS $$
   SELECT * FROM queuestats.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping AND epoch = 0
+  WHERE sender_id = of_sender AND grouping_set = of_grouping_set AND epoch = 0
   UNION ALL
   SELECT * FROM queuestats.counters
-  WHERE sender_id = of_sender AND "grouping" = of_grouping
+  WHERE sender_id = of_sender AND grouping_set = of_grouping_set
     AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
 $$;
 
-CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
+  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
          queuestats.counter_sum(new), queuestats.counter_sum(proc),
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)
@@ -233,8 +265,10 @@ BEGIN
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
-  ), by_grouping AS (
-    SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint AS "grouping",
+  ), by_grouping_set AS (
+    SELECT sender_id, queuestats.grouping_set_of(
+             GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0
+           ) AS grouping_set,
            coalesce(account_id, 0) AS account_id, coalesce(campaign_id, 0) AS campaign_id, coalesce(isp, '') AS isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
@@ -242,14 +276,14 @@ BEGIN
   )
   MERGE INTO queuestats.counters AS kept
   USING (
-    SELECT by_grouping.*, coalesce(watermarks.epoch, 0) AS epoch
-    FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id)
+    SELECT by_grouping_set.*, coalesce(watermarks.epoch, 0) AS epoch
+    FROM by_grouping_set LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
     OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
-    AND kept."grouping" = change."grouping" AND kept.epoch = change.epoch
+    AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch
     AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
   WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
     AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
@@ -258,18 +292,26 @@ BEGIN
     UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
              retry = kept.retry + change.retry, hold = kept.hold + change.hold
   WHEN NOT MATCHED THEN
-    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-    VALUES (change.sender_id, change."grouping", change.epoch, change.account_id, change.campaign_id, change.isp,
+    INSERT (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change.grouping_set, change.epoch, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
 END
 $$;
 
-CREATE FUNCTION queuestats.grouping_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS smallint
+CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS queuestats.grouping_set
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-  SELECT (CASE WHEN is_by_account THEN 0 ELSE 4 END + CASE WHEN is_by_campaign THEN 0 ELSE 2 END
-    + CASE WHEN is_by_isp THEN 0 ELSE 1 END)::smallint
+  SELECT CASE
+    WHEN is_by_account AND is_by_campaign AND is_by_isp THEN 'account_campaign_isp'::queuestats.grouping_set
+    WHEN is_by_account AND is_by_campaign THEN 'account_campaign'
+    WHEN is_by_account AND is_by_isp THEN 'account_isp'
+    WHEN is_by_campaign AND is_by_isp THEN 'campaign_isp'
+    WHEN is_by_account THEN 'account'
+    WHEN is_by_campaign THEN 'campaign'
+    WHEN is_by_isp THEN 'isp'
+    ELSE 'total'
+  END
 $$;
 
 CREATE TABLE queuestats.deltas (
@@ -309,121 +351,6 @@ CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, o
     ) AS late
 $$;
 
-CREATE FUNCTION queuestats.read_account_campaigns(of_sender bigint) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, false))
-    WHERE account_id >= 0
-    UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, NULL)
-    ORDER BY account_id, campaign_id
-  ) AS part
-  GROUP BY account_id, campaign_id
-  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
-  ORDER BY account_id, campaign_id
-$$;
-
-CREATE FUNCTION queuestats.read_account_campaigns_of_isp(of_sender bigint, of_isp text) RETURNS TABLE(account_id bigint, campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT account_id, campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT account_id, campaign_id, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, true))
-    WHERE isp >= '' AND isp = of_isp
-    UNION ALL
-    SELECT account_id, campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, NULL, of_isp)
-    ORDER BY account_id, campaign_id
-  ) AS part
-  GROUP BY account_id, campaign_id
-  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
-  ORDER BY account_id, campaign_id
-$$;
-
-CREATE FUNCTION queuestats.read_accounts(of_sender bigint, of_campaign bigint, of_isp text) RETURNS TABLE(account_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT account_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT account_id, new, proc, retry, hold
-    FROM queuestats.current_counters(
-      of_sender, queuestats.grouping_of(true, of_campaign IS NOT NULL, of_isp IS NOT NULL)
-    )
-    WHERE isp >= '' AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
-    UNION ALL
-    SELECT account_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, NULL, of_campaign, of_isp)
-    ORDER BY account_id
-  ) AS part
-  GROUP BY account_id
-  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
-  ORDER BY account_id
-$$;
-
-CREATE FUNCTION queuestats.read_campaigns(of_sender bigint, of_account bigint, of_isp text) RETURNS TABLE(campaign_id bigint, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT campaign_id,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT campaign_id, new, proc, retry, hold
-    FROM queuestats.current_counters(of_sender, queuestats.grouping_of(true, true, of_isp IS NOT NULL))
-    WHERE account_id >= 0 AND account_id = of_account AND (isp = coalesce(of_isp, '')) IS TRUE
-    UNION ALL
-    SELECT campaign_id, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, NULL, of_isp)
-    ORDER BY campaign_id
-  ) AS part
-  GROUP BY campaign_id
-  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
-  ORDER BY campaign_id
-$$;
-
-CREATE FUNCTION queuestats.read_isps(of_sender bigint, of_account bigint, of_campaign bigint) RETURNS TABLE(isp text, new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT isp, queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT isp, new, proc, retry, hold
-    FROM queuestats.current_counters(
-      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, true)
-    )
-    WHERE account_id >= 0 AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0)
-    UNION ALL
-    SELECT isp, new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, NULL)
-    ORDER BY isp
-  ) AS part
-  GROUP BY isp
-  HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
-  ORDER BY isp
-$$;
-
-CREATE FUNCTION queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS TABLE(new bigint, proc bigint, retry bigint, hold bigint)
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM (
-    SELECT new, proc, retry, hold
-    FROM queuestats.current_counters(
-      of_sender, queuestats.grouping_of(of_account IS NOT NULL, of_campaign IS NOT NULL, of_isp IS NOT NULL)
-    )
-    WHERE account_id >= 0
-      AND account_id = coalesce(of_account, 0) AND campaign_id = coalesce(of_campaign, 0) AND isp = coalesce(of_isp, '')
-    UNION ALL
-    SELECT new, proc, retry, hold FROM queuestats.pending_deltas(of_sender, of_account, of_campaign, of_isp)
-  ) AS part
-$$;
-
 CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -442,20 +369,22 @@ BEGIN
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
-  INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, "grouping", 0, account_id, campaign_id, isp, counted.new, counted.proc, counted.retry, counted.hold
+  INSERT INTO queuestats.counters
+    (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, grouping_set, 0, account_id, campaign_id, isp,
+         counted.new, counted.proc, counted.retry, counted.hold
   FROM (
-    SELECT sender_id, "grouping", account_id, campaign_id, isp,
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp,
            queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
            queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
       FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, -new, -proc, -retry, -hold
       FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
     ) AS part
-    GROUP BY sender_id, "grouping", account_id, campaign_id, isp
+    GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
@@ -521,11 +450,15 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
-  IF current_setting('transaction_isolation') = 'read committed' THEN
+  BEGIN
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
-  ELSE
-    TRUNCATE queuestats.counters, queuestats.deltas;
+  EXCEPTION WHEN serialization_failure THEN
+    -- Somebody has folded since the snapshot.
+    DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
+  END;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    INSERT INTO queuestats.fold_lock DEFAULT VALUES;
   END IF;
   RETURN NULL;
 END
@@ -562,10 +495,10 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint, other bigint)
+CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint, other bigint)
     LANGUAGE sql STABLE
     AS $$
-  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
+  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
          queuestats.counter_sum(new), queuestats.counter_sum(proc),
          queuestats.counter_sum(retry), queuestats.counter_sum(hold),
@@ -785,9 +718,9 @@ ALTER TABLE ONLY queuestats.watermarks
 
 CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
 
-CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, "grouping", epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
+CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, grouping_set, epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
 
-CREATE UNIQUE INDEX counters_by_isp ON queuestats.counters USING btree (sender_id, "grouping", epoch, isp, campaign_id, account_id) WHERE (isp >= ''::text);
+CREATE UNIQUE INDEX counters_by_isp ON queuestats.counters USING btree (sender_id, grouping_set, epoch, isp, campaign_id, account_id) WHERE (isp >= ''::text);
 
 CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, xid);
 
@@ -805,7 +738,11 @@ CREATE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages FOR EACH STA
 
 CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
 
+CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
+
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) TO queuestats_service;

@@ -15,7 +15,7 @@ WHERE relnamespace IN {OURS} AND relkind = 'r' AND attnum > 0 AND NOT attisdropp
 CONSTRAINTS = f"""
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
 FROM pg_constraint
-WHERE connamespace IN {OURS} AND conrelid <> 0
+WHERE connamespace IN {OURS} AND conrelid <> 0 AND contype <> 't'
 """
 INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname IN ('public', 'queuestats')"
 STATUSES = "SELECT enumtypid::regtype::text, enumlabel, enumsortorder FROM pg_enum"

@@ -24,6 +24,13 @@ branch_labels = None
 depends_on = None
 
 message_status = ENUM("new", "proc", "retry", "hold", name="message_status", create_type=False)
+grouping_set = ENUM(
+    *("total", "account", "campaign", "isp"),
+    *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
+    name="grouping_set",
+    schema="queuestats",
+    create_type=False,
+)
 
 
 class XID8(UserDefinedType[str]):
@@ -98,6 +105,7 @@ def create_messages() -> None:
 
 
 def create_counters() -> None:
+    op.execute(CreateEnumType(grouping_set))
     op.create_table(
         "deltas",
         sa.Column("xid", XID8, nullable=False, server_default=sa.text("pg_current_xact_id()")),
@@ -112,7 +120,7 @@ def create_counters() -> None:
     op.create_table(
         "counters",
         sa.Column("sender_id", sa.BigInteger, nullable=False),
-        sa.Column("grouping", sa.SmallInteger, nullable=False),
+        sa.Column("grouping_set", grouping_set, nullable=False),
         sa.Column("epoch", sa.BigInteger, nullable=False),
         *key_columns(),
         *count_columns(),
@@ -122,7 +130,7 @@ def create_counters() -> None:
     op.create_index(
         "counters_by_account",
         "counters",
-        ["sender_id", "grouping", "epoch", "account_id", "campaign_id", "isp"],
+        ["sender_id", "grouping_set", "epoch", "account_id", "campaign_id", "isp"],
         unique=True,
         postgresql_where=sa.text("account_id >= 0"),
         schema="queuestats",
@@ -130,7 +138,7 @@ def create_counters() -> None:
     op.create_index(
         "counters_by_isp",
         "counters",
-        ["sender_id", "grouping", "epoch", "isp", "campaign_id", "account_id"],
+        ["sender_id", "grouping_set", "epoch", "isp", "campaign_id", "account_id"],
         unique=True,
         postgresql_where=sa.text("isp >= ''::text"),
         schema="queuestats",
@@ -187,5 +195,6 @@ def downgrade() -> None:
     op.execute("DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.trusted_watermarks CASCADE")
     for table in ("repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters", "deltas"):
         op.execute(f"DROP TABLE queuestats.{table} CASCADE")
+    op.execute(DropEnumType(grouping_set))
     op.drop_table("messages")
     op.execute(DropEnumType(message_status))

@@ -128,9 +128,12 @@ async def _alone(connection: Any, variant: Variant) -> AsyncIterator[None]:
 
 async def _sample(connection: Any, asked: Statement, sender_id: int) -> tuple[dict[str, Any], list[Any]]:
     """The median times of one statement in milliseconds, and its rows."""
-    values = asked.bind({name: sender_id if name == "sender_id" else None for name in asked.types})
+    given = {name: sender_id if name == "sender_id" else None for name in asked.types}
+    is_batch = asked.name.startswith(COUNTERS)
+    values = asked.bind({name: [value] for name, value in given.items()} if is_batch else given)
     prepared = await connection.prepare(asked.sql)
-    rows = [tuple(each) for each in await prepared.fetch(*values)]
+    # A batch has a column more, the position of the query.
+    rows = [tuple(each)[is_batch:] for each in await prepared.fetch(*values)]
     explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {asked.sql}")
     client_ms: list[float] = []
     server_ms: list[float] = []

@@ -1,6 +1,5 @@
 """queuestats explain"""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 from service.cli.interrupts import run
 from service.cli.options import database_options, open_database, service_url
 from service.cli.stats import query_options
+from service.explain import with_values
 from service.model import Explanation, StatsQuery
 from service.settings import Settings
 
@@ -17,11 +17,13 @@ from service.settings import Settings
 @click.command()
 @query_options
 @click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
-@click.option("--batched", is_flag=True, help="the form for several questions that wait together")
+@click.option("--batched", is_flag=True, help="for two queries that wait together: this one, and the next sender's")
 @click.option("--json", "as_json", is_flag=True, help="print {statement, sql, parameters, plan, warnings} as JSON")
 @database_options
-def explain(settings: Settings, query: StatsQuery, analyze: bool, batched: bool, as_json: bool) -> None:
-    """Show whether a question is answered as intended, the very SQL that the service runs for it, and its plan.
+def explain(
+    settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
+) -> None:
+    """Show whether a query runs as intended, the very SQL that the service runs for it, and its plan.
 
     The service's role and settings apply. A look-up's plan is the one for all values, which a prepared statement comes
     to; a scan is planned for its values.
@@ -30,39 +32,39 @@ def explain(settings: Settings, query: StatsQuery, analyze: bool, batched: bool,
     Example: queuestats explain --sender 119 --group isp --analyze
     """
     with open_database(settings) as opened:
-        in_words, tree, scan = run(_explain(opened, query, analyze, batched))
+        explained, scan = run(_explain(opened, query, is_from_messages, analyze, batched))
     if as_json:
-        click.echo(msgspec.json.encode(tree))
+        names = ("statement", "sql", "parameters", "warnings")
+        shown = {name: getattr(explained, name) for name in names} | {"plan": [explained.tree]}
+        click.echo(msgspec.json.encode(shown))
         return
-    click.echo(verdict(tree, scan))
-    for warning in in_words.warnings:
+    click.echo(verdict(explained, scan))
+    for warning in explained.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    click.echo(f"\n{with_values(in_words.sql, in_words.parameters)}\n" + "\n".join(in_words.plan))
+    click.echo(f"\n{with_values(explained.sql, explained.parameters)}\n" + "\n".join(explained.lines))
 
 
 async def _explain(
-    settings: Settings, query: StatsQuery, analyze: bool, batched: bool
-) -> tuple[Explanation, Explanation, dict[str, Any]]:
-    """The same explanation with its plan as text and as JSON, and the plan of a scan."""
+    settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, is_batched: bool
+) -> tuple[Explanation, Mapping[str, Any]]:
+    """The explanation, and the plan of a scan, which is not run."""
     from service.db import Database
-    from service.explain import explain as ask_for_plan
-    from service.explain import scan_plan
+    from service.explain import explain as explain_query
 
     async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
-        in_words, tree = [
-            await ask_for_plan(database, query, analyze=analyze, as_json=as_json, batched=batched)
-            for as_json in (False, True)
-        ]
-        return in_words, tree, await scan_plan(database, query)
+        scan = await explain_query(database, query, analyze=False, is_from_messages=True)
+        explained = await explain_query(
+            database, query, analyze=analyze, is_batched=is_batched, is_from_messages=is_from_messages
+        )
+        return explained, scan.tree
 
 
 def verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
     """Whether the plan is the intended one, what it costs, and what reading the messages would cost."""
-    (tree,) = explained.plan
-    top = tree["Plan"]
+    top = explained.tree["Plan"]
     if "Actual Rows" in top:
         pages = top.get("Shared Hit Blocks", 0) + top.get("Shared Read Blocks", 0)
-        cost = f"{top['Actual Rows']:,.0f} rows, {pages:,} pages, {tree['Execution Time']:.2f} ms"
+        cost = f"{top['Actual Rows']:,.0f} rows, {pages:,} pages, {explained.tree['Execution Time']:.2f} ms"
     else:
         cost = f"about {top['Plan Rows']:,} rows, cost {top['Total Cost']:,.0f}; --analyze measures"
     read = max(_rows_read(scan["Plan"]), default=0)
@@ -75,19 +77,3 @@ def verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
 def _rows_read(node: Mapping[str, Any]) -> list[float]:
     """The rows that each node below is expected to give."""
     return [node["Plan Rows"], *(rows for child in node.get("Plans", ()) for rows in _rows_read(child))]
-
-
-def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
-    """The statement as psql takes it: each `:name` is its value."""
-    code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
-    names = "|".join(parameters) or "(?!)"
-    return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
-
-
-def literal(value: Any) -> str:
-    """As SQL writes it."""
-    if isinstance(value, list):
-        return f"ARRAY[{', '.join(map(literal, value))}]"
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value)
-    return "'" + str(value).replace("'", "''") + "'"

@@ -15,7 +15,7 @@ COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "
 
 
 def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options of a question, and `query` as an argument."""
+    """Gives a command the options of a query, and `query` and `is_from_messages` as arguments."""
 
     @functools.wraps(function)
     def command(*args: Any, sender: int, account: int, campaign: int, isp: str, group: str, **kwargs: Any) -> Any:
@@ -23,6 +23,12 @@ def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, query=query, **kwargs)
 
     for option in (
+        click.option(
+            "--from-messages",
+            "is_from_messages",
+            is_flag=True,
+            help="add up the messages themselves: the definition of the answer, in time that grows with the queue",
+        ),
         click.option(
             "--group",
             type=click.Choice([each.value for each in Grouping]),
@@ -42,7 +48,7 @@ def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @query_options
 @click.option("--json", "as_json", is_flag=True, help="print a list of rows as JSON")
 @database_options
-def stats(settings: Settings, query: StatsQuery, as_json: bool) -> None:
+def stats(settings: Settings, query: StatsQuery, is_from_messages: bool, as_json: bool) -> None:
     """Show what is in a sender's queue, as a table.
 
     \b
@@ -51,7 +57,7 @@ def stats(settings: Settings, query: StatsQuery, as_json: bool) -> None:
     from service.cli.output import print_table, printable
 
     with open_database(settings) as opened:
-        report = run(ask_once(opened, query))
+        report = run(ask_once(opened, query, is_from_messages))
         if query.isp and not any(row.total for row in report.rows):
             for name in run(_similar_isps(opened, query)):
                 click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
@@ -66,10 +72,10 @@ async def _similar_isps(settings: Settings, query: StatsQuery) -> list[str]:
     return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]
 
 
-async def ask_once(settings: Settings, query: StatsQuery) -> StatsReport:
+async def ask_once(settings: Settings, query: StatsQuery, is_from_messages: bool = False) -> StatsReport:
     from service.db import Database
     from service.stats import ask
 
     database = Database.from_settings(settings, service_url(settings), pool_size=1)
     async with database:
-        return await ask(database, query)
+        return await ask(database, query, is_from_messages=is_from_messages)

@@ -12,7 +12,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.counters.verify import Difference
 
-COLUMNS = ("sender_id", "kept_by", "account_id", "campaign_id", "isp", "status", "counted", "kept")
+COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")
 # A person reads no more; --json lists all.
 MOST_LINES = 50
 

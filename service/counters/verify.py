@@ -9,19 +9,14 @@ from service.schema.migrate import require_countable
 
 # "other": whatever the service has no answer for, so that none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")
-# GROUPING(account_id, campaign_id, isp) of the counters, in words: the keys that a count is kept by.
-KEPT_BY = {
-    bits: "+".join(key for bit, key in ((4, "account"), (2, "campaign"), (1, "isp")) if not bits & bit) or "total"
-    for bits in range(8)
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount and what the service says."""
+    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says."""
 
     sender_id: int
-    kept_by: str
+    grouping_set: str
     account_id: int
     campaign_id: int
     isp: str
@@ -59,7 +54,7 @@ def _by_status(row: Any) -> list[Difference]:
     return [
         Difference(
             row["sender_id"],
-            KEPT_BY[row["grouping"]],
+            row["grouping_set"],
             row["account_id"],
             row["campaign_id"],
             row["isp"],

@@ -35,6 +35,6 @@ def render_error(error: ServiceError, format: Format) -> bytes:
 
 
 def render_explanation(explanation: Explanation, format: Format) -> bytes:
-    """The plan is one text of several lines, a parameter that is NULL is left out, `warnings` may be empty."""
+    """In XML the plan is one text of several lines, and a parameter's value is JSON; `warnings` may be empty."""
     write = as_json.write_explanation if format is Format.JSON else as_xml.write_explanation
     return write(explanation)

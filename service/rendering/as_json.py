@@ -30,8 +30,8 @@ def _write_rows(rows: Sequence[StatsRow]) -> bytes:
 
 def write_explanation(explanation: Explanation) -> bytes:
     data = {
-        "parameters": explanation.given_parameters(),
-        "plan": explanation.plan,
+        "parameters": explanation.parameters,
+        "plan": [explanation.tree],
         "sql": explanation.sql,
         "statement": explanation.statement,
         "warnings": explanation.warnings,

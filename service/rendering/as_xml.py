@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
+import msgspec
 from lxml import etree
 
 from service.model import SUCCESS, Explanation, StatsRow
@@ -34,8 +35,8 @@ def _write_row(row: StatsRow) -> bytes:
 
 def write_explanation(explanation: Explanation) -> bytes:
     data = [
-        ("parameters", explanation.given_parameters().items()),
-        ("plan", "\n".join(explanation.plan)),
+        ("parameters", [(name, msgspec.json.encode(value).decode()) for name, value in explanation.parameters.items()]),
+        ("plan", "\n".join(explanation.lines)),
         ("sql", explanation.sql),
         ("statement", explanation.statement),
         ("warnings", [("warning", each) for each in explanation.warnings]),

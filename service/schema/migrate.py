@@ -33,7 +33,17 @@ LOCK_TIMEOUT_SECONDS = 3
 PARTS = tuple(
     ("counters", f"{name}.sql")
     for name in (
-        *("uncountable", "queued_messages", "sum", "watermarks", "lock", "triggers", "recount", "read"),
+        *(
+            "uncountable",
+            "queued_messages",
+            "grouping_sets",
+            "sum",
+            "watermarks",
+            "lock",
+            "triggers",
+            "recount",
+            "read",
+        ),
         *("fold", "compact", "rebuild", "audit"),
         # Last: from here on messages are counted.
         "attach",

@@ -17,7 +17,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
-    SmallInteger,
     Table,
     Text,
     func,
@@ -33,6 +32,14 @@ SCHEMA = "queuestats"
 metadata = MetaData()
 
 message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
+# By which keys a counter is kept: the eight combinations of account, campaign and ISP.
+grouping_set = ENUM(
+    *("total", "account", "campaign", "isp"),
+    *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
+    name="grouping_set",
+    schema=SCHEMA,
+    metadata=metadata,
+)
 
 messages = Table(
     "messages",
@@ -98,25 +105,25 @@ deltas = Table(
     schema=SCHEMA,
 )
 
-# What the folded deltas add up to, by every grouping.
+# What the folded deltas add up to, by every grouping set.
 counters = Table(
     "counters",
     metadata,
     Column("sender_id", BigInteger, nullable=False),
-    Column("grouping", SmallInteger, nullable=False),
+    Column("grouping_set", grouping_set, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     *_key_columns(),
     *_count_columns(),
     # Both hold every row: the predicates are always true. A statement chooses its index by repeating the predicate.
     Index(
         "counters_by_account",
-        *("sender_id", "grouping", "epoch", "account_id", "campaign_id", "isp"),
+        *("sender_id", "grouping_set", "epoch", "account_id", "campaign_id", "isp"),
         unique=True,
         postgresql_where=text("account_id >= 0"),
     ),
     Index(
         "counters_by_isp",
-        *("sender_id", "grouping", "epoch", "isp", "campaign_id", "account_id"),
+        *("sender_id", "grouping_set", "epoch", "isp", "campaign_id", "account_id"),
         unique=True,
         postgresql_where=text("isp >= ''::text"),
     ),
@@ -138,7 +145,7 @@ watermarks = Table(
     schema=SCHEMA,
 )
 
-# Empty, for its lock: see sql/counters/lock.sql.
+# For its lock: see sql/counters/lock.sql; a row in it, for a moment, is a TRUNCATE of messages that is not over yet.
 fold_lock = Table("fold_lock", metadata, Column("never", Boolean), schema=SCHEMA)
 
 # One row once the counters hold all messages; until then the scan answers.

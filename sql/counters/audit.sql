@@ -4,7 +4,7 @@
 -- commits between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
-  sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
+  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
 ) LANGUAGE plpgsql STABLE
@@ -13,7 +13,7 @@ SET row_security = off SET plan_cache_mode = force_custom_plan AS $$
 BEGIN
   RETURN QUERY
   SELECT * FROM (
-    SELECT sender_id, "grouping", account_id, campaign_id, isp,
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp,
            queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
            queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
            queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
@@ -29,15 +29,15 @@ BEGIN
       UNION ALL
       SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      SELECT counters.sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
       WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
         AND counters.epoch IN (0, watermarks.epoch)
     ) AS part
-    GROUP BY sender_id, "grouping", account_id, campaign_id, isp
+    GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
-  ORDER BY sender_id, "grouping", account_id, campaign_id, isp;
+  ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
 END
 $$;

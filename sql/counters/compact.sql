@@ -33,7 +33,7 @@ BEGIN
       FROM queuestats.watermarks CROSS JOIN LATERAL (
         SELECT ctid AS id FROM queuestats.counters
         WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
-          AND counters."grouping" = ANY ('{0,1,2,3,4,5,6,7}') AND counters.account_id >= 0
+          AND counters.grouping_set = ANY (enum_range(NULL::queuestats.grouping_set)) AND counters.account_id >= 0
       ) AS held
       WHERE compacted_at < now() - compact_after
       ORDER BY compacted_at, sender_id LIMIT max_counters + 1
@@ -59,7 +59,7 @@ BEGIN
   MERGE INTO queuestats.counters AS kept
   USING moved AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
-    AND kept.sender_id = change.sender_id AND kept."grouping" = change."grouping" AND kept.epoch = 0
+    AND kept.sender_id = change.sender_id AND kept.grouping_set = change.grouping_set AND kept.epoch = 0
     AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
   WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
     AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
@@ -68,8 +68,8 @@ BEGIN
     UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
              retry = kept.retry + change.retry, hold = kept.hold + change.hold
   WHEN NOT MATCHED THEN
-    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-    VALUES (change.sender_id, change."grouping", 0, change.account_id, change.campaign_id, change.isp,
+    INSERT (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change.grouping_set, 0, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
 END

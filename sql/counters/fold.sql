@@ -5,14 +5,15 @@
 -- mark_every: about every so many folded deltas of a sender its watermark moves on; the first one makes it a hot
 -- sender, which is folded into an epoch of its own.
 --
--- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones. Why it
--- is: * The snapshot sees every delta of a transaction below its xmax, but for those that it lists as running. A
--- transaction   does not list itself, and may write deltas after this fold: it is added.
--- * All that is seen is taken. What lies below the watermark of sender 0 and not in its list need not be looked for:
--- that   watermark is true, and nothing comes to a transaction that has ended.
--- * Stopped at max_deltas, the fold has taken all below the last transaction that it took from. The watermark stops
--- there,   or stays where it was; and of the former list it keeps what it did not come to.
--- * To lower a watermark, and with it the list, makes it no less true: so the list stays short however many write.
+-- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones.
+-- Why it is true:
+-- 1. The snapshot sees every delta of a transaction below its xmax, except those of transactions that it lists as
+--    running. A transaction does not list itself, and may write deltas after this fold: it is added to the list.
+-- 2. The fold takes all that it sees. It need not look below the watermark of sender 0, except for the transactions in
+--    its list: that watermark is true, and a transaction that has ended writes no more.
+-- 3. A fold that stops at max_deltas has taken all below the last transaction that it took from. The watermark stops
+--    there, or stays where it was, and keeps those of the former list that the fold did not come to.
+-- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
@@ -84,8 +85,10 @@ BEGIN
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
-  ), by_grouping AS (
-    SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint AS "grouping",
+  ), by_grouping_set AS (
+    SELECT sender_id, queuestats.grouping_set_of(
+             GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0
+           ) AS grouping_set,
            coalesce(account_id, 0) AS account_id, coalesce(campaign_id, 0) AS campaign_id, coalesce(isp, '') AS isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
@@ -93,14 +96,14 @@ BEGIN
   )
   MERGE INTO queuestats.counters AS kept
   USING (
-    SELECT by_grouping.*, coalesce(watermarks.epoch, 0) AS epoch
-    FROM by_grouping LEFT JOIN queuestats.watermarks USING (sender_id)
+    SELECT by_grouping_set.*, coalesce(watermarks.epoch, 0) AS epoch
+    FROM by_grouping_set LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
     OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ) AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
-    AND kept."grouping" = change."grouping" AND kept.epoch = change.epoch
+    AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch
     AND kept.account_id = change.account_id AND kept.campaign_id = change.campaign_id AND kept.isp = change.isp
   WHEN MATCHED AND kept.new + change.new = 0 AND kept.proc + change.proc = 0
     AND kept.retry + change.retry = 0 AND kept.hold + change.hold = 0 THEN
@@ -109,8 +112,8 @@ BEGIN
     UPDATE SET new = kept.new + change.new, proc = kept.proc + change.proc,
              retry = kept.retry + change.retry, hold = kept.hold + change.hold
   WHEN NOT MATCHED THEN
-    INSERT (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-    VALUES (change.sender_id, change."grouping", change.epoch, change.account_id, change.campaign_id, change.isp,
+    INSERT (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+    VALUES (change.sender_id, change.grouping_set, change.epoch, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
 END

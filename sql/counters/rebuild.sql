@@ -17,20 +17,22 @@ BEGIN
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
-  INSERT INTO queuestats.counters (sender_id, "grouping", epoch, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, "grouping", 0, account_id, campaign_id, isp, counted.new, counted.proc, counted.retry, counted.hold
+  INSERT INTO queuestats.counters
+    (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, grouping_set, 0, account_id, campaign_id, isp,
+         counted.new, counted.proc, counted.retry, counted.hold
   FROM (
-    SELECT sender_id, "grouping", account_id, campaign_id, isp,
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp,
            queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
            queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
     FROM (
-      SELECT sender_id, "grouping", account_id, campaign_id, isp, new, proc, retry, hold
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
       FROM queuestats.recount(of_sender)
       UNION ALL
-      SELECT sender_id, "grouping", account_id, campaign_id, isp, -new, -proc, -retry, -hold
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, -new, -proc, -retry, -hold
       FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
     ) AS part
-    GROUP BY sender_id, "grouping", account_id, campaign_id, isp
+    GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 

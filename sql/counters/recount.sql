@@ -1,12 +1,12 @@
--- recount: the truth, in the shape of the counters: one sender's messages (NULL: all senders') by every grouping.
+-- recount: the truth, in the shape of the counters: one sender's messages (NULL: all senders') by every grouping set.
 -- `other`: messages of a status that is none of the four; nothing counts these.
 -- A plain function, put into its callers' text: they plan it for their very sender, and set row_security = off, so that
 -- a policy that hides messages from the owner is an error and no smaller count.
 CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
-  sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
+  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint
 ) LANGUAGE sql STABLE AS $$
-  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
+  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
          queuestats.counter_sum(new), queuestats.counter_sum(proc),
          queuestats.counter_sum(retry), queuestats.counter_sum(hold),
@@ -26,10 +26,10 @@ $$;
 -- deltas_by_grouping_set: the deltas in the same shape: all that there are, or those that a reader takes.
 CREATE OR REPLACE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean)
 RETURNS TABLE (
-  sender_id bigint, "grouping" smallint, account_id bigint, campaign_id bigint, isp text,
+  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint
 ) LANGUAGE sql STABLE AS $$
-  SELECT sender_id, GROUPING(account_id, campaign_id, isp)::smallint,
+  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
          queuestats.counter_sum(new), queuestats.counter_sum(proc),
          queuestats.counter_sum(retry), queuestats.counter_sum(hold)

@@ -87,8 +87,10 @@ $$;
 -- TRUNCATE has no transition table: what is counted goes as a whole. It holds messages for itself, so the deltas of all
 -- others are committed. The fold's lock comes first: a fold under way would put its sums back afterwards.
 -- It is a DELETE, which no reader waits for, however long the transaction stays open; until it commits, readers get the
--- counts from before. Where the transaction has one snapshot for all its statements, a DELETE would not see what was
--- written since: there it is a TRUNCATE, and readers of the counters and it wait for each other.
+-- counts from before.
+-- A transaction with one snapshot for all its statements can't delete what was written since that snapshot. There the
+-- row in fold_lock lets clear_counts do it, with a TRUNCATE, at the very end of the transaction: so the lock on the
+-- counters that readers wait for is held for moments.
 -- The watermarks stay. That no delta is left below them is as true as before.
 CREATE OR REPLACE FUNCTION queuestats.record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -98,16 +100,46 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
-  IF current_setting('transaction_isolation') = 'read committed' THEN
+  BEGIN
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
-  ELSE
-    TRUNCATE queuestats.counters, queuestats.deltas;
+  EXCEPTION WHEN serialization_failure THEN
+    -- Somebody has folded since the snapshot.
+    DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
+  END;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    INSERT INTO queuestats.fold_lock DEFAULT VALUES;
   END IF;
   RETURN NULL;
 END
 $$;
 
+-- clear_counts: empties the counters and the deltas, except those that this transaction has written since its TRUNCATE.
+-- New readers wait behind a TRUNCATE that waits. lock_timeout bounds that: a reader that stays idle in its transaction
+-- makes this an error, and the transaction with the TRUNCATE is rolled back.
+CREATE OR REPLACE FUNCTION queuestats.clear_counts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+DECLARE
+  own queuestats.deltas[] := ARRAY(
+    SELECT deltas FROM queuestats.deltas WHERE xid = pg_current_xact_id()
+  );
+BEGIN
+  DELETE FROM queuestats.fold_lock;
+  TRUNCATE queuestats.counters, queuestats.deltas;
+  INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
+  RETURN NULL;
+EXCEPTION WHEN lock_not_available THEN
+  RAISE lock_not_available USING
+    MESSAGE = 'messages can''t be truncated while another transaction holds a lock on the counters',
+    HINT = 'End that transaction, or run TRUNCATE in READ COMMITTED.';
+END
+$$;
+
+DROP TRIGGER IF EXISTS truncated ON queuestats.fold_lock;
+CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
+
 REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.require_part_of_messages(oid) FROM PUBLIC;

@@ -14,7 +14,7 @@ FROM (
   FROM (
     SELECT sender_id
     FROM queuestats.counters
-    WHERE "grouping" = 7 AND epoch = 0 AND new + proc + retry + hold <= 100000
+    WHERE grouping_set = 'total' AND epoch = 0 AND new + proc + retry + hold <= 100000
     ORDER BY random()
     LIMIT 10
   ) AS sample
@@ -34,8 +34,11 @@ FROM (
     ) AS picked
     GROUP BY sender_id
   ) AS sample
-    CROSS JOIN LATERAL queuestats.read_total(sample.sender_id, NULL, NULL, NULL) AS counted
-  WHERE counted.new + counted.proc + counted.retry + counted.hold = 0
+  WHERE NOT EXISTS (
+      SELECT FROM queuestats.current_counters(sample.sender_id, 'total')
+      UNION ALL
+      SELECT FROM queuestats.pending_deltas(sample.sender_id, NULL, NULL, NULL)
+    )
 ) AS found
 ORDER BY found.sender_id
 LIMIT 10

@@ -11,7 +11,7 @@ FROM (
   FROM (
     SELECT sender_id, new, proc, retry, hold
     FROM queuestats.counters
-    WHERE "grouping" = 7
+    WHERE grouping_set = 'total'
     UNION ALL
     SELECT sender_id, new, proc, retry, hold
     FROM queuestats.deltas

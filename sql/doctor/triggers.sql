@@ -23,6 +23,7 @@ FROM (
   FROM pg_trigger AS trigger
     JOIN pg_proc AS called ON called.oid = trigger.tgfoid
   WHERE called.pronamespace = 'queuestats'::regnamespace
+    AND trigger.tgrelid <> 'queuestats.fold_lock'::regclass
     AND trigger.tgrelid <> 'public.messages'::regclass
     AND pg_partition_root(trigger.tgrelid) IS DISTINCT FROM 'public.messages'::regclass
   UNION ALL

@@ -1,7 +1,7 @@
 -- watch: what makes reads of the counters slower than they need be
 -- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken, or the oldest open
 -- transaction began to write; what was deleted since then cannot be vacuumed. `pending_deltas` is counted no further
--- than `most_deltas`.
+-- than `most_deltas`, and without those of transactions that were running when the watermark was set.
 -- parameters: most_deltas bigint
 SELECT /* queries/watch.sql */
   (

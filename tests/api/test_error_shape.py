@@ -332,8 +332,8 @@ async def test_a_table_altered_under_prepared_statements_shows_no_error(
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119, group="isp")
     assert (await client.post(STATS, content=body)).status_code == 200
-    await owner.execute('ALTER TABLE queuestats.counters ALTER COLUMN "grouping" TYPE integer')
-    await owner.execute('ALTER TABLE queuestats.counters ALTER COLUMN "grouping" TYPE smallint')
+    await owner.execute("ALTER TABLE queuestats.counters ALTER COLUMN isp TYPE varchar")
+    await owner.execute("ALTER TABLE queuestats.counters ALTER COLUMN isp TYPE text")
     assert (await client.post(STATS, content=body)).status_code == 200
 
 

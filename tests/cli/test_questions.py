@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from service.explain import literal
 from tests.cli.programs import ROOT, Run, queuestats
 from tests.conftest import TestDatabase
 
@@ -101,8 +102,8 @@ def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "isp", "--json").stdout)
     assert told.startswith("As intended: sql/queries/from_counters/isp.sql, ")
     assert "A scan of the messages would read about " in told
-    assert "cast(119 AS bigint)" in told
-    assert "cast(306 AS bigint)" in told
+    assert "cast(ARRAY[119] AS bigint[])" in told
+    assert "cast(ARRAY[306] AS bigint[])" in told
     assert ":sender_id" not in told
     assert "cost=" in told
     assert "actual" not in told
@@ -123,7 +124,7 @@ def test_explain_runs_the_statement_when_asked_to(ask: Run) -> None:
 def test_the_sql_that_explain_shows_runs_in_psql_as_it_stands(ask: Run, options: tuple[str, ...]) -> None:
     told = ask("explain", "--sender", "119", "--group", "account_campaign", *options).stdout
     shown = told[told.index("\n\n") : told.index(";\n") + 1]
-    assert ("unnest" in shown) == ("--batched" in options)
+    assert ("ARRAY[119, 120]" in shown) == ("--batched" in options)
     ran = ask("psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", shown)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert len(ran.stdout.splitlines()) == (3 if "--isp" not in options else 0)
@@ -155,10 +156,9 @@ def test_psql_gets_its_own_arguments_and_gives_its_own_exit_code(ask: Run) -> No
 
 def test_psql_runs_the_file_of_a_question_as_it_stands(ask: Run) -> None:
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "account", "--json").stdout)
-    values = {name: "NULL" if value is None else str(value) for name, value in shown["parameters"].items()}
-    given = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
+    given = [part for name, value in shown["parameters"].items() for part in ("-v", f"{name}={literal(value)}")]
     answered = ask("psql", "-qAt", *given, "-f", str(ROOT / shown["statement"]))
-    assert answered.stdout == "306|0|1||2|0|0|3\n307|0|0||0|1|1|2\n"
+    assert answered.stdout == "1|306|0|1||2|0|0|3\n1|307|0|0||0|1|1|2\n"
 
 
 def test_psql_as_the_service_may_read_and_not_write(ask: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery, StatsRow
-from service.stats import CounterReader, ask, counter_read, report
+from service.stats import CounterReader, ask, counter_read, from_messages, report
 
 
 class OneConnection:
@@ -40,7 +40,7 @@ async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[lis
 
 async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
     """The definition of the truth, in the connection's snapshot."""
-    asked, parameters = counter_read(query).from_messages()
+    asked, parameters = from_messages(counter_read(query))
     found = await connection.fetch(asked.sql, *asked.bind(parameters))
     return list(report(query, [StatsRow(*each) for each in found]).rows)
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service.model import StatsQuery
@@ -186,3 +187,36 @@ async def test_the_watermarks_that_it_leaves_are_true(connect: Connect) -> None:
         await fold(other, 1, 0.001, is_compacting=True)
         assert await drift(other) == []
     assert await total(other) == 6
+
+
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_no_reader_waits_for_one_that_is_not_committed_in_one_snapshot(connect: Connect, isolation: str) -> None:
+    truncating, other = await connect(), await connect()
+    await other.execute(INSERT, 10)
+    await fold(other, mark_every=0.001)
+    async with truncating.transaction(isolation=isolation):
+        await truncating.execute(INSERT, 1)
+        await truncating.execute("TRUNCATE messages")
+        await truncating.execute(INSERT, 3)
+        await other.execute("SET lock_timeout = '10ms'")
+        assert await total(other) == 10
+    assert await total(other) == 3
+    assert await drift(other) == []
+
+
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_a_reader_that_stays_idle_makes_one_in_one_snapshot_an_error_and_nothing_is_lost(
+    connect: Connect, isolation: str
+) -> None:
+    truncating, reader, other = await connect(), await connect(), await connect()
+    await other.execute(INSERT, 10)
+    await fold(other, mark_every=0.001)
+    async with reader.transaction():
+        assert await total(reader) == 10
+        with pytest.raises(asyncpg.LockNotAvailableError, match="can't be truncated while another transaction"):
+            async with truncating.transaction(isolation=isolation):
+                await truncating.execute("TRUNCATE messages")
+        await other.execute(INSERT, 5)
+    assert await total(other) == 15
+    assert await drift(other) == []
+    assert await row_count(other, "queuestats.fold_lock") == 0

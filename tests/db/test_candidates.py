@@ -9,9 +9,6 @@ from tests.oracle import Message, insert
 
 # A candidate, its counterpart, and what that is asked with besides.
 PAIRS = [
-    ("candidates/scan_per_shape/total", "queries/from_messages/total", {"campaign_id": None, "isp": None}),
-    ("candidates/epoch_any/account", "queries/from_counters/account", {"campaign_id": None, "isp": None}),
-    ("candidates/numeric_sum/account_campaign", "queries/from_counters/account_campaign", {}),
     (
         "candidates/fine_rollup/total",
         "queries/from_counters/total",
@@ -51,4 +48,6 @@ async def test_a_candidate_answers_as_its_counterpart(
     mine = {name: given[name] for name in statement(candidate).types}
     found = await rows(owner, statement(candidate), mine)
     assert found
-    assert found == await rows(owner, statement(counterpart), mine | more)
+    others, is_array = mine | more, counterpart.startswith("queries/from_counters/")
+    other_rows = await rows(owner, statement(counterpart), {k: [v] if is_array else v for k, v in others.items()})
+    assert found == [row[is_array:] for row in other_rows]

@@ -34,9 +34,9 @@ async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
         ("ALTER TABLE messages DISABLE TRIGGER messages_updated", "triggers", Severity.ERROR),
         ("DROP TRIGGER messages_inserted ON messages", "triggers", Severity.ERROR),
         ("DELETE FROM queuestats.baseline", "baseline", Severity.WARNING),
-        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
-        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
-        ("INSERT INTO queuestats.counters VALUES (1, 7, 0, 0, 0, '', 1, 0, 0, 0), (1, 3, 0, 0, 0, '', 2, 0, 0, 0)",
+        ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0), (1, 'account', 0, 0, 0, '', 2, 0, 0, 0)",
          "groupings", Severity.ERROR),
         ("INSERT INTO queuestats.deltas SELECT '1', 1, 0, 0, '', 0, 0, 0, 0 FROM generate_series(1, 6000)", "pending",
          Severity.WARNING),
@@ -46,7 +46,7 @@ async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
         (f"REVOKE SELECT ON queuestats.counters FROM {SERVICE}", "rights", Severity.ERROR),
         ("TRUNCATE queuestats.counters; INSERT INTO messages (sender_id, recipient) VALUES (1, 'x');"
          " DELETE FROM queuestats.deltas", "drift", Severity.ERROR),
-        ("INSERT INTO queuestats.counters VALUES (1, 7, 9, 0, 0, '', 1, 0, 0, 0)", "epochs", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 'total', 9, 0, 0, '', 1, 0, 0, 0)", "epochs", Severity.ERROR),
         ("GRANT EXECUTE ON FUNCTION queuestats.record_insert() TO PUBLIC", "triggers", Severity.ERROR),
         ("CREATE TABLE theirs (); CREATE TRIGGER forged AFTER TRUNCATE ON theirs"
          " EXECUTE FUNCTION queuestats.record_truncate()", "triggers", Severity.ERROR),

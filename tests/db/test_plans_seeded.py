@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from service.db import Database, statement
-from service.db.plans import Plan, plan_of
-from service.plans import Surroundings, nodes_of, warnings
+from service.explain import Plan, Surroundings, nodes_of, plan_of, warnings
 from tests.conftest import TestDatabase, _on, drop_database, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
 
@@ -58,7 +57,7 @@ async def service(seeded: TestDatabase) -> AsyncIterator[Database]:
 
 
 async def parameters(database: Database, sender_id: int, name: str, filters: tuple[str, ...]) -> dict[str, Any]:
-    """Of the account and campaign that have most of the sender's messages."""
+    """Of the account and campaign that have most of the sender's messages; an array each, where the statement has."""
     async with database.connection() as connection:
         account_id, campaign_id = await connection.fetchrow(
             "SELECT account_id, campaign_id FROM queuestats.queued_messages WHERE sender_id = $1"
@@ -66,7 +65,10 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
             sender_id,
         )
     values = {"sender_id": sender_id, "account_id": account_id, "campaign_id": campaign_id, "isp": "Gmail"}
-    return {each: values[each] if each in ("sender_id", *filters) else None for each in statement(name).types}
+    given = {each: values[each] if each in ("sender_id", *filters) else None for each in statement(name).types}
+    return {
+        each: [given[each]] if type_.endswith("[]") else given[each] for each, type_ in statement(name).types.items()
+    }
 
 
 async def judge(database: Database, name: str, plan: Plan) -> list[str]:
@@ -112,9 +114,9 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
 
 @pytest.mark.parametrize("row_set", SHAPES)
 async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Database, row_set: str) -> None:
-    name, filters = f"queries/from_counters/many/{row_set}", SHAPES[row_set][-1]
-    each = [await parameters(service, sender_id, f"queries/from_counters/{row_set}", filters) for sender_id in ASKERS]
-    given = {column: [one[column] for one in each] for column in statement(name).types}
+    name, filters = f"queries/from_counters/{row_set}", SHAPES[row_set][-1]
+    each = [await parameters(service, sender_id, name, filters) for sender_id in ASKERS]
+    given = {column: [one[column][0] for one in each] for column in statement(name).types}
     plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
 
     assert await judge(service, name, plan) == []

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.db import statement
-from service.plans import Surroundings, intended_indexes, warnings
+from service.explain import Surroundings, intended_indexes, warnings
 
 INDEX = "messages_sender_id_status"
 SCAN = statement("queries/from_messages/total").text

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from service.db import statement
-from service.plans import intended_indexes
+from service.explain import intended_indexes
 from service.resources import sql_path
 
 MAP = sql_path("README.md").read_text("utf-8")

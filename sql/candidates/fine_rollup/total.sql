@@ -12,7 +12,7 @@ SELECT /* candidates/fine_rollup/total.sql */
   queuestats.counter_sum(new + proc + retry + hold) AS total
 FROM (
   SELECT new, proc, retry, hold
-  FROM queuestats.current_counters(cast(:sender_id AS bigint), queuestats.grouping_of(true, true, true))
+  FROM queuestats.current_counters(cast(:sender_id AS bigint), 'account_campaign_isp')
   WHERE account_id >= 0
   UNION ALL
   SELECT new, proc, retry, hold FROM queuestats.pending_deltas(cast(:sender_id AS bigint), NULL, NULL, NULL)

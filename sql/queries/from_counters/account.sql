@@ -1,20 +1,45 @@
--- account: a sender's queue by account, in ascending order
+-- account: a queue by account, in ascending order
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- A filter that is NULL lets every message through.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint, campaign_id bigint, isp text
+-- parameters: sender_id bigint[], campaign_id bigint[], isp text[]
 SELECT /* queries/from_counters/account.sql */
-  account_id,
+  query.position,
+  found.account_id,
   cast(0 AS bigint) AS campaign_id,
-  hold,
+  found.hold,
   '' AS isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_accounts(
-    cast(:sender_id AS bigint),
-    cast(:campaign_id AS bigint),
-    cast(:isp AS text)
-  )
-ORDER BY account_id
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:campaign_id AS bigint[]),
+    cast(:isp AS text[])
+  ) WITH ORDINALITY AS query (sender_id, campaign_id, isp, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      account_id,
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT account_id, new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id, queuestats.grouping_set_of(true, query.campaign_id IS NOT NULL, query.isp IS NOT NULL)
+        )
+      WHERE isp >= ''
+        AND campaign_id = coalesce(query.campaign_id, 0)
+        AND isp = coalesce(query.isp, '')
+      UNION ALL
+      SELECT account_id, new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, NULL, query.campaign_id, query.isp)
+      ORDER BY account_id
+    ) AS part
+    GROUP BY account_id
+    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+  ) AS found
+ORDER BY query.position, found.account_id

@@ -1,17 +1,41 @@
--- account_campaign: a sender's queue by account and campaign, in ascending order
+-- account_campaign: a queue by account and campaign, in ascending order
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint
+-- parameters: sender_id bigint[]
 SELECT /* queries/from_counters/account_campaign.sql */
-  account_id,
-  campaign_id,
-  hold,
+  query.position,
+  found.account_id,
+  found.campaign_id,
+  found.hold,
   '' AS isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_account_campaigns(
-    cast(:sender_id AS bigint)
-  )
-ORDER BY account_id, campaign_id
+  unnest(
+    cast(:sender_id AS bigint[])
+  ) WITH ORDINALITY AS query (sender_id, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      account_id,
+      campaign_id,
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT account_id, campaign_id, new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id, 'account_campaign'
+        )
+      WHERE account_id >= 0
+      UNION ALL
+      SELECT account_id, campaign_id, new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, NULL, NULL, NULL)
+      ORDER BY account_id, campaign_id
+    ) AS part
+    GROUP BY account_id, campaign_id
+    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+  ) AS found
+ORDER BY query.position, found.account_id, found.campaign_id

@@ -1,20 +1,46 @@
 -- account_campaign_of_account: one account's queue by campaign, in ascending order
--- A filter that is NULL lets every message through.
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
+-- A filter that is NULL lets every message through. With an ISP, all of the account's rows by campaign and
+-- ISP are read. IS TRUE keeps the ISP from proving the other index's predicate.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint, account_id bigint, isp text
+-- parameters: sender_id bigint[], account_id bigint[], isp text[]
 SELECT /* queries/from_counters/account_campaign_of_account.sql */
-  cast(:account_id AS bigint) AS account_id,
-  campaign_id,
-  hold,
+  query.position,
+  query.account_id,
+  found.campaign_id,
+  found.hold,
   '' AS isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_campaigns(
-    cast(:sender_id AS bigint),
-    cast(:account_id AS bigint),
-    cast(:isp AS text)
-  )
-ORDER BY campaign_id
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:account_id AS bigint[]),
+    cast(:isp AS text[])
+  ) WITH ORDINALITY AS query (sender_id, account_id, isp, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      campaign_id,
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT campaign_id, new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id, queuestats.grouping_set_of(true, true, query.isp IS NOT NULL)
+        )
+      WHERE account_id >= 0
+        AND account_id = query.account_id
+        AND (isp = coalesce(query.isp, '')) IS true
+      UNION ALL
+      SELECT campaign_id, new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, query.account_id, NULL, query.isp)
+      ORDER BY campaign_id
+    ) AS part
+    GROUP BY campaign_id
+    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+  ) AS found
+ORDER BY query.position, found.campaign_id

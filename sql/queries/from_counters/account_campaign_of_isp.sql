@@ -1,18 +1,44 @@
--- account_campaign_of_isp: one ISP's part of a sender's queue by account and campaign, in ascending order
+-- account_campaign_of_isp: one ISP's part of a queue by account and campaign, in ascending order
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
+-- Apart from account_campaign, because its rows stand in the other index.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint, isp text
+-- parameters: sender_id bigint[], isp text[]
 SELECT /* queries/from_counters/account_campaign_of_isp.sql */
-  account_id,
-  campaign_id,
-  hold,
+  query.position,
+  found.account_id,
+  found.campaign_id,
+  found.hold,
   '' AS isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_account_campaigns_of_isp(
-    cast(:sender_id AS bigint),
-    cast(:isp AS text)
-  )
-ORDER BY account_id, campaign_id
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:isp AS text[])
+  ) WITH ORDINALITY AS query (sender_id, isp, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      account_id,
+      campaign_id,
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT account_id, campaign_id, new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id, 'account_campaign_isp'
+        )
+      WHERE isp >= ''
+        AND isp = query.isp
+      UNION ALL
+      SELECT account_id, campaign_id, new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, NULL, NULL, query.isp)
+      ORDER BY account_id, campaign_id
+    ) AS part
+    GROUP BY account_id, campaign_id
+    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+  ) AS found
+ORDER BY query.position, found.account_id, found.campaign_id

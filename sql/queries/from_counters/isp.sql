@@ -1,20 +1,45 @@
--- isp: a sender's queue by ISP, in the order of the names' bytes
+-- isp: a queue by ISP, in the order of the names' bytes
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- A filter that is NULL lets every message through.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint, account_id bigint, campaign_id bigint
+-- parameters: sender_id bigint[], account_id bigint[], campaign_id bigint[]
 SELECT /* queries/from_counters/isp.sql */
+  query.position,
   cast(0 AS bigint) AS account_id,
   cast(0 AS bigint) AS campaign_id,
-  hold,
-  isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.hold,
+  found.isp,
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_isps(
-    cast(:sender_id AS bigint),
-    cast(:account_id AS bigint),
-    cast(:campaign_id AS bigint)
-  )
-ORDER BY isp
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:account_id AS bigint[]),
+    cast(:campaign_id AS bigint[])
+  ) WITH ORDINALITY AS query (sender_id, account_id, campaign_id, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      isp,
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT isp, new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id, queuestats.grouping_set_of(query.account_id IS NOT NULL, query.campaign_id IS NOT NULL, true)
+        )
+      WHERE account_id >= 0
+        AND account_id = coalesce(query.account_id, 0)
+        AND campaign_id = coalesce(query.campaign_id, 0)
+      UNION ALL
+      SELECT isp, new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, query.account_id, query.campaign_id, NULL)
+      ORDER BY isp
+    ) AS part
+    GROUP BY isp
+    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+  ) AS found
+ORDER BY query.position, found.isp

@@ -1,20 +1,46 @@
--- total: what the filters leave of a sender's queue, in one row that is there for an empty queue too
+-- total: what the filters leave of a queue, in one row that is there for an empty queue too
+-- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- A filter that is NULL lets every message through.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
--- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text
+-- parameters: sender_id bigint[], account_id bigint[], campaign_id bigint[], isp text[]
 SELECT /* queries/from_counters/total.sql */
+  query.position,
   cast(0 AS bigint) AS account_id,
   cast(0 AS bigint) AS campaign_id,
-  hold,
+  found.hold,
   '' AS isp,
-  new,
-  proc,
-  retry,
-  new + proc + retry + hold AS total
+  found.new,
+  found.proc,
+  found.retry,
+  found.new + found.proc + found.retry + found.hold AS total
 FROM
-  queuestats.read_total(
-    cast(:sender_id AS bigint),
-    cast(:account_id AS bigint),
-    cast(:campaign_id AS bigint),
-    cast(:isp AS text)
-  )
+  unnest(
+    cast(:sender_id AS bigint[]),
+    cast(:account_id AS bigint[]),
+    cast(:campaign_id AS bigint[]),
+    cast(:isp AS text[])
+  ) WITH ORDINALITY AS query (sender_id, account_id, campaign_id, isp, position)
+  CROSS JOIN LATERAL (
+    SELECT
+      queuestats.counter_sum(new) AS new,
+      queuestats.counter_sum(proc) AS proc,
+      queuestats.counter_sum(retry) AS retry,
+      queuestats.counter_sum(hold) AS hold
+    FROM (
+      SELECT new, proc, retry, hold
+      FROM queuestats.current_counters(
+          query.sender_id,
+          queuestats.grouping_set_of(
+            query.account_id IS NOT NULL, query.campaign_id IS NOT NULL, query.isp IS NOT NULL
+          )
+        )
+      WHERE account_id >= 0
+        AND account_id = coalesce(query.account_id, 0)
+        AND campaign_id = coalesce(query.campaign_id, 0)
+        AND isp = coalesce(query.isp, '')
+      UNION ALL
+      SELECT new, proc, retry, hold
+      FROM queuestats.pending_deltas(query.sender_id, query.account_id, query.campaign_id, query.isp)
+    ) AS part
+  ) AS found
+ORDER BY query.position
