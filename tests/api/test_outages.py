@@ -184,11 +184,11 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
     assert "Traceback" not in served.log
 
 
-READ_TOTAL = "queuestats.read_total(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
+PENDING_DELTAS = "queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
 # A fault that quotes what was asked for.
-FAULTY_READ_TOTAL = f"""
-CREATE OR REPLACE FUNCTION {READ_TOTAL}
-RETURNS TABLE (new bigint, proc bigint, retry bigint, hold bigint) LANGUAGE plpgsql STABLE AS $$
+FAULTY = f"""
+CREATE OR REPLACE FUNCTION {PENDING_DELTAS}
+RETURNS SETOF queuestats.deltas LANGUAGE plpgsql STABLE AS $$
 BEGIN
   RAISE division_by_zero USING MESSAGE = concat_ws(' ', of_sender, of_account, of_isp), DETAIL = of_isp;
 END
@@ -227,9 +227,9 @@ async def test_no_token_and_no_value_is_found_in_any_log_line_wherever_it_stood(
                 return seen
 
             assert await ask_in_every_way() == {200, 400, 401, 404, 405, 413}
-            await owner.execute(FAULTY_READ_TOTAL)
+            await owner.execute(FAULTY)
             assert 500 in await ask_in_every_way()
-            await owner.execute(f"DROP FUNCTION {READ_TOTAL}")
+            await owner.execute(f"DROP FUNCTION {PENDING_DELTAS}")
             assert 503 in await ask_in_every_way()
     log = served.log
     assert "fault request=" in log

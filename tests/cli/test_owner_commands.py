@@ -1,10 +1,12 @@
 """`migrate`, `seed` and `token`: what an owner does with a database, by exit code and output."""
 
+import asyncio
 import subprocess
 import sys
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -193,3 +195,24 @@ def test_a_name_is_given_once_and_revoked_once(database: TestDatabase) -> None:
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])
 def test_a_name_that_is_none_is_refused(database: TestDatabase, name: str) -> None:
     assert "printable" in sentence(on(database)("token", "create", name))
+
+
+@pytest.mark.parametrize(
+    "setting", ["default_transaction_read_only = on", "default_transaction_isolation = serializable"]
+)
+def test_whatever_the_databases_defaults_are_the_owners_commands_write(
+    database: TestDatabase, empty_database: TestDatabase, setting: str
+) -> None:
+    for each in (database, empty_database):
+        assert on(each)("psql", "-c", f"ALTER DATABASE {each.name} SET {setting}").returncode == 0
+    assert on(empty_database)("migrate").returncode == 0
+    for command in (("token", "create", "x"), ("fold",), ("verify", "--repair"), ("token", "revoke", "x"), ("doctor",)):
+        ended = on(database)(*command)
+        assert ended.returncode == 0, (command, ended.stderr)
+
+
+async def test_a_fold_beside_another_one_exits_1_and_says_so(database: TestDatabase, owner: Any) -> None:
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE")
+        said = sentence(await asyncio.to_thread(on(database), "fold"))
+    assert said == "Another fold is at work."

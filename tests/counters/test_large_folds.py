@@ -19,7 +19,7 @@ CURRENT = "queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoc
 BLOCKED = "LOCK TABLE queuestats.counters IN EXCLUSIVE MODE"
 
 
-async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect: Connect) -> None:
+async def test_a_large_epoch_is_moved_in_parts_while_writers_write(connect: Connect) -> None:
     folder, writer = await connect(), await connect()
     await fold(folder, mark_every=ALWAYS)
     for _ in range(2):  # the second one fills an epoch
@@ -48,7 +48,7 @@ async def test_a_large_generation_is_moved_in_parts_while_writers_write(connect:
     assert await drift(folder) == []
 
 
-async def test_as_many_generations_as_fit_are_rolled_at_once_and_the_rest_is_told(connect: Connect) -> None:
+async def test_as_many_epochs_as_fit_are_compacted_at_once_and_the_rest_is_told(connect: Connect) -> None:
     connection = await connect()
     for _ in range(2):
         for sender_id in (1, 2, 3):

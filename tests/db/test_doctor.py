@@ -36,8 +36,8 @@ async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
         ("DELETE FROM queuestats.baseline", "baseline", Severity.WARNING),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
-        ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0), (1, 'account', 0, 0, 0, '', 2, 0, 0, 0)",
-         "groupings", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0),"
+         " (1, 'account', 0, 0, 0, '', 2, 0, 0, 0)", "groupings", Severity.ERROR),
         ("INSERT INTO queuestats.deltas SELECT '1', 1, 0, 0, '', 0, 0, 0, 0 FROM generate_series(1, 6000)", "pending",
          Severity.WARNING),
         ("ALTER TABLE queuestats.counters SET (autovacuum_enabled = off)", "autovacuum", Severity.ERROR),
