@@ -4,6 +4,8 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -32,6 +34,9 @@ from service.stats import Statistics
 logger = logging.getLogger(__name__)
 
 LONGEST_DRAIN_SECONDS = 2.0
+# What the process itself may still open: files, and connections of the database.
+SPARE_DESCRIPTORS = 16
+WATCH_SECONDS = 5.0
 QUEUE = "/api/v1.1/admin/senders/queue"
 
 ROUTES = [
@@ -91,13 +96,14 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             for each in databases.values():
                 await stack.enter_async_context(each)
-            fold = asyncio.create_task(fold_forever(databases["fold"]))
+            tasks = [asyncio.create_task(fold_forever(databases["fold"])), asyncio.create_task(_watch_descriptors())]
             try:
                 with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):
                     yield
             finally:
-                fold.cancel()
-                await asyncio.wait([fold])
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
     return lifespan
 
@@ -122,6 +128,19 @@ def _drained_before_sigterm(open_requests: OpenRequests, shutdown_timeout_ms: in
         yield
     finally:
         signal.signal(signal.SIGTERM, end)
+
+
+async def _watch_descriptors() -> None:
+    """Warns where connections take all file descriptors: the event loop closes further ones without a word."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        try:
+            is_full = sum(1 for _ in os.scandir("/dev/fd")) + SPARE_DESCRIPTORS > limit
+        except OSError:
+            is_full = True
+        if is_full:
+            logger.warning("refused connections: out of file descriptors limit=%d", limit)
 
 
 def _end_with_supervisor() -> None:

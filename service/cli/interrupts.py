@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal: the first one unwinds the command, and nothing disturbs what tidies up."""
 
 import asyncio
+import select
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -72,7 +73,9 @@ def until_stopped() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         hold_off_signals()
-    click.echo("Stopped.", err=True)
+    # Not on a pipe that is full and that nobody reads: the command would never end.
+    if select.select([], [sys.stderr], [], 0)[1]:
+        click.echo("Stopped.", err=True)
 
 
 def _raise_again(lost: "sys.UnraisableHookArgs") -> None:

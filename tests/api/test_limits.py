@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,18 @@ from service.auth import FREE_FAILURES, FailedTokens
 from service.model import Format
 from service.reports import Unsent
 from service.settings import Settings
-from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, read_error, send_raw, serving
+from tests.api.wire import (
+    STATS,
+    address_of,
+    body_of,
+    check_error,
+    client_of,
+    head_of,
+    read_error,
+    send_raw,
+    serve_process,
+    serving,
+)
 from tests.conftest import TestDatabase
 
 PATIENCE_SECONDS = 60
@@ -220,3 +232,34 @@ async def test_ready_is_not_said_where_the_role_lacks_a_right(client: httpx.Asyn
     response = await client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["pending"] == ["the role queuestats_service lacks SELECT on queuestats.counters"]
+
+
+NOWHERE = {"QUEUESTATS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+
+
+async def test_no_connection_is_refused_by_two_workers_however_many_come_at_once() -> None:
+    with serve_process(NOWHERE, "--workers", "2") as served:
+        request = head_of("Content-Length: 0", "Connection: close", path="/healthz").replace(b"POST", b"GET")
+
+        async def ask() -> bytes:
+            reader, writer = await asyncio.open_connection(*address_of(served.url))
+            writer.write(request)
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        answers = await asyncio.gather(*(ask() for _ in range(600)))
+    assert {each.split()[1] for each in answers} == {b"200"}
+
+
+async def test_connections_that_take_all_file_descriptors_are_logged() -> None:
+    with serve_process(NOWHERE) as served:
+        resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (80, 80))
+        idle = [socket.create_connection(address_of(served.url)) for _ in range(100)]
+        for each in idle:
+            each.send(b"P")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "out of file descriptors limit=80" not in served.output.read_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        for each in idle:
+            each.close()

@@ -369,3 +369,29 @@ async def test_tls_is_spoken_and_nothing_else(relay: Relay, connect: Any, certif
         assert answer.status == 200
         assert (await (await connect(nginx, HEALTH + b"\r\n")).rest()).startswith(b"HTTP/1.1 400")
     assert relay.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("first_line", "status"),
+    [
+        ("FOO /healthz HTTP/1.1", 405),
+        (f"post {STATS} HTTP/1.1", 400),
+        ("CONNECT example.com:443 HTTP/1.1", 400),
+        ("POST http://queue.example.com HTTP/1.1", 404),
+    ],
+)
+async def test_what_the_bare_port_answers_in_plain_text_has_the_ordinary_error_body(
+    connect: Any, idle_service: int, first_line: str, status: int
+) -> None:
+    with nginx_before(idle_service) as port:
+        client = await connect(port, f"{first_line}\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+        response = await client.response()
+    assert response.status == status
+    assert response.body.startswith(b'{"error":%d,"error_text":"' % status)
+
+
+async def test_a_client_that_closes_its_half_gets_its_response(connect: Any, idle_service: int) -> None:
+    with nginx_before(idle_service) as port:
+        client = await connect(port, HEALTH + b"\r\n")
+        client.writer.write_eof()
+        assert (await client.response()).status == 200

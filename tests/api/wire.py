@@ -67,6 +67,7 @@ class Served:
 
     url: str
     process: subprocess.Popen[bytes]
+    output: Path
     log: str = ""
 
 
@@ -85,7 +86,7 @@ def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[S
                 cwd=folder,
             )
         try:
-            served = Served(_wait_for_address(process, output), process)
+            served = Served(_wait_for_address(process, output), process, output)
             yield served
             process.send_signal(signal.SIGTERM)
             process.wait(20)
