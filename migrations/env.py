@@ -7,7 +7,8 @@ from typing import Any
 
 from alembic import context
 from alembic.util import CommandError as AlembicError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.schema import CreateSchema
 
 from service.cli.options import open_database, owner_url
 from service.errors import CommandError
@@ -27,7 +28,9 @@ def run(connection: Connection | None) -> None:
     # Alembic's own table stands in our schema, so the schema comes first.
     create_schema = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     if connection is not None:
-        connection.execute(text(create_schema))
+        for schema in (SCHEMA, schema_in_use(connection)):
+            if not inspect(connection).has_schema(schema):
+                connection.execute(CreateSchema(schema))
         connection.commit()
     context.configure(
         connection=connection,
@@ -49,6 +52,12 @@ def run(connection: Connection | None) -> None:
         context.run_migrations()
 
 
+def schema_in_use(connection: Connection) -> str:
+    """The first schema of the search_path, which `changing_schema` has set; it may have to be made."""
+    name: str = connection.execute(text("SHOW search_path")).scalar_one()
+    return name
+
+
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
     """Of the other schemas of the database, autogenerate reads nothing."""
     return kind != "schema" or name in (None, SCHEMA)
@@ -62,8 +71,8 @@ def name_by_date(_: Any, __: Any, directives: list[Any]) -> None:
         directive.rev_id = f"{today}_{len(of_today) + 1:02}"
 
 
-async def run_by_hand(database_url: str) -> None:
-    async with changing_schema(database_url) as connection:
+async def run_by_hand(database_url: str, messages_schema: str) -> None:
+    async with changing_schema(database_url, messages_schema) as connection:
         await with_alembic(connection, run)
 
 
@@ -73,7 +82,7 @@ if given is not None or context.is_offline_mode():
 else:
     try:
         with open_database(load_settings()) as settings:
-            asyncio.run(run_by_hand(owner_url(settings)))
+            asyncio.run(run_by_hand(owner_url(settings), settings.messages_schema))
     except CommandError as error:
         # Alembic's own command tells an error of this kind in one line.
         raise AlembicError(str(error)) from error

@@ -22,6 +22,7 @@ LOCAL = "127.0.0.1"
 # Several hosts may stand there, a name or a bracketed address each, with or without a port.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
 _DATABASE_URL = re.compile(rf"postgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?#]|$)")
+_SCHEMA = re.compile("[a-z_][a-z0-9_]{0,62}")
 FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES"}
 
 
@@ -38,6 +39,12 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
 def _database_url(text: str) -> str:
     if not _DATABASE_URL.match(text):
         raise ValueError("a postgresql://… address")
+    return text
+
+
+def _schema(text: str) -> str:
+    if not _SCHEMA.fullmatch(text) or text == "queuestats":
+        raise ValueError("a name of up to 63 lowercase letters, digits and underscores, and not queuestats")
     return text
 
 
@@ -70,6 +77,9 @@ class Settings:
 
     database_url: str | None = _setting("the database, as the service's role", _database_url, default=None)
     admin_database_url: str | None = _setting("the same database, as its owner", _database_url, default=None)
+    messages_schema: str = _setting(
+        "the schema of the table messages; `migrate` builds there", _schema, default="public"
+    )
     data_dir: Path = _setting("where the embedded database lives", Path, default_factory=_default_data_dir)
     host: str = _setting("address to listen on; one that others reach needs TLS, here or in front", str, default=LOCAL)
     port: int = _setting("port to listen on; 0 takes a free one", _number(0, 65535), default=8080)

@@ -8,6 +8,7 @@ DO $$
 DECLARE
   service text := current_setting('queuestats.service_role');
   password text := nullif(current_setting('queuestats.service_password', true), '');
+  messages_schema regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = queuestats.messages_table());
   standing record;
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = service) THEN
@@ -67,8 +68,8 @@ BEGIN
   IF NOT has_database_privilege(service, current_database(), 'CONNECT') THEN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service);
   END IF;
-  IF NOT has_schema_privilege(service, 'public', 'USAGE') THEN
-    EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', service);
+  IF NOT has_schema_privilege(service, messages_schema::oid, 'USAGE') THEN
+    EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', messages_schema, service);
   END IF;
   EXECUTE format('GRANT USAGE ON SCHEMA queuestats TO %I', service);
 

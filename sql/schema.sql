@@ -314,6 +314,10 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
   END
 $$;
 
+CREATE FUNCTION queuestats.messages_table() RETURNS regclass
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
 CREATE TABLE queuestats.deltas (
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
     sender_id bigint NOT NULL,

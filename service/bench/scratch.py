@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.db import connect, statement
+from service.db.address import with_search_path
 from service.db.disposable import require_disposable
 from service.embedded import EmbeddedServer
 from service.embedded.server import OWNER
@@ -33,8 +34,8 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
     """
     if settings.owner_url is not None:
         asyncio.run(_require_disposable(settings.owner_url))
-        asyncio.run(migrate(settings.owner_url, settings.database_url))
-        yield settings
+        asyncio.run(migrate(settings.owner_url, settings.database_url, messages_schema=settings.messages_schema))
+        yield replace(settings, admin_database_url=with_search_path(settings.owner_url, settings.messages_schema))
         return
     with _scratch_folder() as folder, EmbeddedServer(folder / "data", options=_options()) as server:
         if is_migrated:

@@ -17,7 +17,7 @@ from service.bench.sql import WITH_INDEXES
 from service.counters.folding import fold_forever
 from service.counters.verify import find_differences
 from service.db import Database, connect
-from service.db.address import without_password
+from service.db.address import for_programs
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
@@ -122,7 +122,7 @@ async def _folding(settings: Settings) -> AsyncIterator[None]:
 
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     """Messages a second. Raises CommandError with pgbench's last line where it fails, or a transaction does."""
-    bare, secret = without_password(url)
+    bare, secret = for_programs(url)
     program = shutil.which("pgbench") or str(binaries(18) / "pgbench")
     command = [program, "--no-vacuum", "--protocol=prepared", f"--client={load.clients}", "--jobs=2"]
     command += [f"--time={seconds}", *(f"--define={each}" for each in load.variables)]

@@ -60,7 +60,7 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     from service.seed import Profile, SeedPlan, default_senders
 
     click.echo("Migrating ...")
-    await migrate(owner_url(settings), service_url(settings))
+    await migrate(owner_url(settings), service_url(settings), messages_schema=settings.messages_schema)
     async with connect(owner_url(settings)) as connection:
         if found := await connection.fetchval(statement("seed/size").sql):
             click.echo(_told_again(settings, found, messages))

@@ -30,7 +30,7 @@ def migrate(settings: Settings, check: bool) -> None:
 
     with open_database(settings) as opened:
         if not check:
-            run(bring_up(owner_url(opened), opened.database_url, click.echo))
+            run(bring_up(owner_url(opened), opened.database_url, click.echo, opened.messages_schema))
         missing = run(pending())
     click.echo(f"To do: {', '.join(missing)}" if missing else "The schema is current.")
     sys.exit(1 if missing else 0)

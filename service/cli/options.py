@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from service.cli.interrupts import hold_off_signals
+from service.db.address import with_search_path
 from service.errors import CommandError
 from service.settings import Settings, load_settings, variable
 
-DATABASE_SETTINGS = ("database_url", "admin_database_url", "data_dir")
+DATABASE_SETTINGS = ("database_url", "admin_database_url", "messages_schema", "data_dir")
 
 
 class Number(click.ParamType[Any]):
@@ -84,5 +85,6 @@ def service_url(settings: Settings) -> str:
 
 
 def owner_url(settings: Settings) -> str:
+    """The address for the owner's commands, which find the table messages by their search_path."""
     assert settings.owner_url is not None, "open_database has filled it in"
-    return settings.owner_url
+    return with_search_path(settings.owner_url, settings.messages_schema)

@@ -28,9 +28,9 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
     with open_database(settings) as opened:
-        from service.db.address import without_password
+        from service.db.address import for_programs
 
-        url, environment = without_password(service_url(opened) if as_service else owner_url(opened))
+        url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))
         command = [_program(settings), "--dbname", url, *arguments]
         # Ctrl-C is psql's: it cancels the statement there.
         signal.signal(signal.SIGINT, lambda *_: None)

@@ -1,13 +1,29 @@
-"""A database's address, as other programs are given it."""
+"""A database's address, as the driver and other programs are given it."""
 
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 
-def without_password(url: str) -> tuple[str, dict[str, str]]:
-    """The address without its password, and that in the environment: everybody can read a command line."""
+def with_search_path(url: str, schema: str) -> str:
+    """The address of connections that look for tables in this schema; public is where they look anyway."""
+    if schema == "public":
+        return url
     parts = urlsplit(url)
-    if parts.password is None:
-        return url, {}
-    host = parts.netloc.rpartition("@")[2]
-    bare = urlunsplit(parts._replace(netloc=f"{parts.netloc.partition(':')[0]}@{host}"))
-    return bare, {"PGPASSWORD": unquote(parts.password)}
+    return urlunsplit(parts._replace(query=urlencode([*parse_qsl(parts.query), ("search_path", schema)])))
+
+
+def for_programs(url: str) -> tuple[str, dict[str, str]]:
+    """The address as libpq takes it, without its password, and the environment that goes with it.
+
+    Everybody can read a command line. A search_path stands in an option of the session.
+    """
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query)
+    environment = {}
+    if schema := dict(query).get("search_path"):
+        environment["PGOPTIONS"] = f"-c search_path={schema}"
+        parts = parts._replace(query=urlencode([each for each in query if each[0] != "search_path"]))
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        environment["PGPASSWORD"] = unquote(parts.password)
+        parts = parts._replace(netloc=f"{parts.netloc.partition(':')[0]}@{host}")
+    return urlunsplit(parts) if environment else url, environment

@@ -55,21 +55,27 @@ ATTACH_PAUSE_SECONDS = 0.5
 ATTACH_PATIENCE_SECONDS = 600
 
 
-async def migrate(owner_url: str, service_url: str | None, tell: Callable[[str], None] = lambda step: None) -> None:
+async def migrate(
+    owner_url: str,
+    service_url: str | None,
+    tell: Callable[[str], None] = lambda step: None,
+    messages_schema: str = "public",
+) -> None:
     """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
 
-    `tell` hears of each step that changed something, in words for a person.
+    `tell` hears of each step that changed something, in words for a person. The table messages stands, or is made, in
+    `messages_schema`.
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
-    async with changing_schema(owner_url) as connection:
-        await _refuse_foreign_layout(connection)
+    async with changing_schema(owner_url, messages_schema) as connection:
+        await _refuse_foreign_layout(connection, messages_schema)
         before = await _state(connection)
         await with_alembic(connection, _upgrade)
         known = revisions()
         for revision in reversed(known[: known.index(before["revision"]) if before.get("revision") in known else None]):
             tell(f"Revision {revision}.")
         for parts in PARTS:
-            await _install(connection, *parts)
+            await _install(connection, messages_schema, *parts)
             if before.get(parts[-1]) != _hash(parts):
                 tell(f"Functions of {'/'.join(('sql', *parts))}.")
         await require_countable(connection)
@@ -88,9 +94,10 @@ async def require_countable(connection: Any) -> None:
         raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
 
 
-async def _refuse_foreign_layout(connection: Any) -> None:
+async def _refuse_foreign_layout(connection: Any, messages_schema: str) -> None:
     """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
-    layout = await connection.fetchrow(statement("queries/layout").sql)
+    asked = statement("queries/layout")
+    layout = await connection.fetchrow(asked.sql, *asked.bind({"messages_schema": messages_schema}))
     if not layout["messages_is_a_table"]:
         raise CommandError(
             "The queue can't be counted: messages is a view or a foreign table, and what is written behind it is not."
@@ -99,6 +106,11 @@ async def _refuse_foreign_layout(connection: Any) -> None:
         raise CommandError(
             "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"
             " bring its messages into a new database (pg_dump --data-only --table=messages) that this version migrated."
+        )
+    if layout["other_schema"]:
+        raise CommandError(
+            f"QUEUESTATS_MESSAGES_SCHEMA is {messages_schema}, and messages of this database is in"
+            f" {layout['other_schema']}."
         )
     if layout["is_foreign"]:
         raise CommandError(
@@ -139,7 +151,7 @@ async def _state(connection: Any) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def changing_schema(owner_url: str) -> AsyncIterator[Any]:
+async def changing_schema(owner_url: str, messages_schema: str = "public") -> AsyncIterator[Any]:
     """A connection that holds the migration lock, and waits for nothing else for long.
 
     Its settings are the session's: the connection is nobody else's and ends with the migration.
@@ -148,7 +160,7 @@ async def changing_schema(owner_url: str) -> AsyncIterator[Any]:
         try:
             # An owner named queuestats has our schema first in its path; `messages` belongs elsewhere.
             await connection.execute(
-                f"SET search_path = public; SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'"
+                f"SET search_path = {messages_schema}; SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'"
             )
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
         except asyncpg.QueryCanceledError:
@@ -204,7 +216,7 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def _install(connection: Any, *parts: str) -> None:
+async def _install(connection: Any, messages_schema: str, *parts: str) -> None:
     hash_ = _hash(parts)
     if (
         await connection.fetchval("SELECT hash FROM queuestats.repeatable_migrations WHERE name = $1", parts[-1])
@@ -214,7 +226,7 @@ async def _install(connection: Any, *parts: str) -> None:
     deadline = time.monotonic() + ATTACH_PATIENCE_SECONDS
     while True:
         try:
-            return await _put_into_place(connection, parts, hash_)
+            return await _put_into_place(connection, messages_schema, parts, hash_)
         except asyncpg.LockNotAvailableError:
             if time.monotonic() > deadline:
                 raise
@@ -228,10 +240,11 @@ async def _count(connection: Any) -> None:
         await connection.execute("SELECT queuestats.rebuild()")
 
 
-async def _put_into_place(connection: Any, parts: tuple[str, ...], hash_: str) -> None:
+async def _put_into_place(connection: Any, messages_schema: str, parts: tuple[str, ...], hash_: str) -> None:
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
-        await connection.execute(sql_path(*parts).read_text("utf-8"))
+        text = sql_path(*parts).read_text("utf-8")
+        await connection.execute(text.replace("public.messages", f"{messages_schema}.messages"))
         await connection.execute(
             "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ($1, $2)"
             " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at",

@@ -28,9 +28,9 @@ FROM (
   FROM (
     SELECT sender_id
     FROM (
-      (SELECT sender_id FROM public.messages TABLESAMPLE SYSTEM (1) LIMIT 1000)
+      (SELECT sender_id FROM messages TABLESAMPLE SYSTEM (1) LIMIT 1000)
       UNION ALL
-      (SELECT sender_id FROM public.messages LIMIT 1000)
+      (SELECT sender_id FROM messages LIMIT 1000)
     ) AS picked
     GROUP BY sender_id
   ) AS sample

@@ -1,4 +1,4 @@
--- indexes: those that the statements need and that are missing or broken, and large ones that nobody uses
+-- indexes: those that the statements need and that are missing or broken
 -- parameters: none
 SELECT /* doctor/indexes.sql */ found.severity, found.finding, found.advice
 FROM (
@@ -11,7 +11,7 @@ FROM (
       ELSE format('REINDEX INDEX CONCURRENTLY %s', wanted.name)
     END AS advice
   FROM (
-    VALUES ('public.messages_pkey'), ('public.messages_sender_id_status'),
+    VALUES ('messages_pkey'), ('messages_sender_id_status'),
     ('queuestats.counters_by_account'), ('queuestats.counters_by_isp'),
     ('queuestats.deltas_sender_id_xid'), ('queuestats.deltas_xid'), ('queuestats.watermarks_pkey'),
     ('queuestats.tokens_in_force')
@@ -25,19 +25,7 @@ FROM (
     format('What a concurrent build left over: DROP INDEX CONCURRENTLY %s', broken.indexrelid::regclass)
   FROM pg_index AS broken
     JOIN pg_class AS indexed ON indexed.oid = broken.indrelid
-  WHERE (indexed.oid = 'public.messages'::regclass OR indexed.relnamespace = 'queuestats'::regnamespace)
+  WHERE (indexed.oid = queuestats.messages_table() OR indexed.relnamespace = 'queuestats'::regnamespace)
     AND NOT broken.indisvalid
     AND broken.indexrelid::regclass::text ~ '_cc(new|old)\d*$'
-  UNION ALL
-  SELECT
-    'note',
-    format(
-      'the index %s on messages (%s) has not been used', indexrelname, pg_size_pretty(pg_relation_size(indexrelid))
-    ),
-    'Every write pays for it. If no replica and no rare report needs it, drop it concurrently.'
-  FROM pg_stat_user_indexes
-  WHERE relid = 'public.messages'::regclass
-    AND idx_scan = 0
-    AND indexrelname NOT IN ('messages_pkey', 'messages_sender_id_status')
-    AND pg_relation_size(indexrelid) > 8 * 1024 * 1024
 ) AS found

@@ -8,7 +8,7 @@ FROM (
     'Give these messages one of the four statuses: no answer has them.' AS advice
   FROM pg_enum
   WHERE enumtypid = (
-      SELECT atttypid FROM pg_attribute WHERE attrelid = to_regclass('public.messages') AND attname = 'status'
+      SELECT atttypid FROM pg_attribute WHERE attrelid = queuestats.messages_table() AND attname = 'status'
     )
     AND enumlabel NOT IN ('new', 'proc', 'retry', 'hold')
   UNION ALL
@@ -19,7 +19,7 @@ FROM (
   FROM pg_class
   WHERE relpersistence = 'u'
     AND relkind = 'r'
-    AND (oid = to_regclass('public.messages') OR relnamespace = cast('queuestats' AS regnamespace))
+    AND (oid = queuestats.messages_table() OR relnamespace = cast('queuestats' AS regnamespace))
   UNION ALL
   SELECT
     CASE WHEN relforcerowsecurity THEN 'error' ELSE 'warning' END,
@@ -27,6 +27,6 @@ FROM (
     'A policy that hides messages from the owner stops rebuild and verify: NO FORCE ROW LEVEL SECURITY.'
   FROM pg_class
   WHERE (relrowsecurity OR relforcerowsecurity)
-    AND (oid = to_regclass('public.messages') OR relnamespace = cast('queuestats' AS regnamespace))
+    AND (oid = queuestats.messages_table() OR relnamespace = cast('queuestats' AS regnamespace))
 ) AS found
 ORDER BY found.severity, found.finding

@@ -17,7 +17,7 @@ FROM (
   WHERE rolname = cast(:service_role AS text)
     AND NOT rolsuper
     AND rolname <> current_user
-    AND has_table_privilege(oid, 'public.messages', 'INSERT, UPDATE, DELETE, TRUNCATE')
+    AND has_table_privilege(oid, queuestats.messages_table(), 'INSERT, UPDATE, DELETE, TRUNCATE')
   UNION ALL
   SELECT
     'warning',

@@ -13,7 +13,7 @@ FROM (
     VALUES ('messages_inserted'), ('messages_updated'), ('messages_deleted'), ('messages_truncated')
   ) AS wanted (name)
     LEFT JOIN pg_trigger AS trigger
-      ON trigger.tgname = wanted.name AND trigger.tgrelid = 'public.messages'::regclass
+      ON trigger.tgname = wanted.name AND trigger.tgrelid = queuestats.messages_table()
   WHERE trigger.tgenabled IS NULL OR trigger.tgenabled NOT IN ('O', 'A')
   UNION ALL
   SELECT
@@ -24,8 +24,8 @@ FROM (
     JOIN pg_proc AS called ON called.oid = trigger.tgfoid
   WHERE called.pronamespace = 'queuestats'::regnamespace
     AND trigger.tgrelid <> 'queuestats.fold_lock'::regclass
-    AND trigger.tgrelid <> 'public.messages'::regclass
-    AND pg_partition_root(trigger.tgrelid) IS DISTINCT FROM 'public.messages'::regclass
+    AND trigger.tgrelid <> queuestats.messages_table()
+    AND pg_partition_root(trigger.tgrelid) IS DISTINCT FROM queuestats.messages_table()
   UNION ALL
   SELECT
     'error',

@@ -10,4 +10,4 @@ SELECT /* explain/tables.sql */
     ORDER BY class.relname
   ) AS indexes
 FROM pg_class AS messages
-WHERE messages.oid = cast('public.messages' AS regclass)
+WHERE messages.oid = queuestats.messages_table()

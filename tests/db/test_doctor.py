@@ -14,18 +14,8 @@ async def found(owner: Any) -> dict[str, Severity]:
     return {each.check: each.severity for each in await examine(owner, SERVICE)}
 
 
-async def healthy(owner: Any) -> set[str]:
-    # The tests' server runs with fsync off, which doctor rightly minds.
-    return {check for check in await found(owner) if check != "durability"}
-
-
 async def test_a_fresh_database_has_nothing_to_mend(owner: Any) -> None:
-    assert await healthy(owner) == set()
-
-
-async def test_a_server_that_may_lose_messages_is_a_warning(owner: Any) -> None:
-    is_forgetful = await owner.fetchval("SELECT current_setting('fsync') = 'off'")
-    assert (await found(owner)).get("durability") == (Severity.WARNING if is_forgetful else None)
+    assert await found(owner) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +54,7 @@ async def test_what_is_broken_is_found(owner: Any, harm: str, check: str, severi
 
 
 async def test_extensions_that_are_missing_are_not_missed(database: TestDatabase, owner: Any) -> None:
-    assert not {"statements", "tuples"} & (await found(owner)).keys()
+    assert not {"statements"} & (await found(owner)).keys()
 
 
 async def test_a_server_that_keeps_rows_of_merge_from_the_triggers_is_an_error(owner: Any) -> None:

@@ -1,2 +1,2 @@
 -- Takes away what create.sql made.
-DROP INDEX IF EXISTS public.messages_ordered;
+DROP INDEX IF EXISTS messages_ordered;

@@ -1,3 +1,3 @@
 -- Takes away what create.sql made.
-DROP INDEX IF EXISTS public.messages_active;
-DROP INDEX IF EXISTS public.messages_held;
+DROP INDEX IF EXISTS messages_active;
+DROP INDEX IF EXISTS messages_held;
