@@ -26,6 +26,15 @@ class Grouping(StrEnum):
     ACCOUNT_CAMPAIGN = "account_campaign"
     ISP = "isp"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that tell its rows apart, in the order of the rows."""
+        return tuple(key for key in KEYS if key.removesuffix("_id") in self.split("_"))
+
+
+KEYS: Final = ("account_id", "campaign_id", "isp")
+"""Columns by which messages are counted; each is a filter too."""
+
 
 class Scope(StrEnum):
     """What a token may do."""

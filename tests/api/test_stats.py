@@ -2,12 +2,10 @@
 
 import json
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
@@ -16,27 +14,13 @@ from lxml import etree
 from service.model import Format, Grouping, StatsQuery, StatsRow
 from service.settings import Settings
 from tests.api.wire import MEDIA_TYPES, STATS, body_of, client_of, serving
+from tests.oracle import STATUSES, Message, expected_rows, insert
 from tests.unit.test_render import as_xml_holds_it, read_json_report, read_xml_report
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-STATUSES = ["new", "proc", "retry", "hold"]
 SENDER, OTHER_SENDER, UNKNOWN_SENDER = 119, 2**63 - 1, 7
 ODD_ISPS = ["", " ", "Gmail", "gmail", "<&>\"']]>", "\x01\x1f\x7f\x85", "\t\r\n", "é", "\ufffd", "\uffff", "\U00010000"]
-KEYS = {
-    Grouping.TOTAL: (),
-    Grouping.ACCOUNT: ("account_id",),
-    Grouping.ACCOUNT_CAMPAIGN: ("account_id", "campaign_id"),
-    Grouping.ISP: ("isp",),
-}
 READERS = {Format.JSON: read_json_report, Format.XML: read_xml_report}
-
-
-class Message(NamedTuple):
-    sender_id: int
-    account_id: int
-    campaign_id: int
-    isp: str
-    status: str
 
 
 def skewed_messages() -> list[Message]:
@@ -53,45 +37,6 @@ def skewed_messages() -> list[Message]:
         )
         for _ in range(3000)
     ]
-
-
-async def insert(owner: Any, messages: Iterable[Message]) -> None:
-    records = [(*message, "someone@example.com") for message in messages]
-    await owner.copy_records_to_table("messages", records=records, columns=[*Message._fields, "recipient"])
-
-
-def matches(message: Message, query: StatsQuery) -> bool:
-    return (
-        message.sender_id == query.sender_id
-        and query.account_id in (None, message.account_id)
-        and query.campaign_id in (None, message.campaign_id)
-        and query.isp in (None, message.isp)
-    )
-
-
-def expected(messages: Iterable[Message], query: StatsQuery) -> list[StatsRow]:
-    """The report's rows, added up from the messages, in the contract's order."""
-    counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
-    if query.grouping is Grouping.TOTAL:
-        counts[()] = Counter()
-    for message in messages:
-        if matches(message, query):
-            counts[tuple(getattr(message, key) for key in KEYS[query.grouping])][message.status] += 1
-
-    def rank(keys: tuple[Any, ...]) -> list[Any]:
-        return [key.encode() if isinstance(key, str) else key for key in keys]
-
-    rows = []
-    for keys in sorted(counts, key=rank):
-        named: dict[str, Any] = {
-            "account_id": 0,
-            "campaign_id": 0,
-            "isp": "",
-            **dict(zip(KEYS[query.grouping], keys, strict=True)),
-        }
-        by_status: dict[str, Any] = {status: counts[keys][status] for status in STATUSES}
-        rows.append(StatsRow(**named, **by_status, total=sum(by_status.values())))
-    return rows
 
 
 def as_held(rows: list[StatsRow], format: Format) -> list[StatsRow]:
@@ -133,7 +78,7 @@ async def test_every_combination_of_filters_counts_what_was_inserted(
 
     for account_id, campaign_id, isp, format in combinations:
         query = StatsQuery(SENDER, account_id, campaign_id, isp, grouping)
-        assert await ask(client, token, format, query) == as_held(expected(messages, query), format), query
+        assert await ask(client, token, format, query) == as_held(expected_rows(messages, query), format), query
 
 
 @pytest.mark.parametrize("format", Format)
@@ -146,7 +91,7 @@ async def test_a_sender_has_its_own_queue_and_an_unknown_one_an_empty_queue(
 
     for sender_id in (OTHER_SENDER, UNKNOWN_SENDER):
         query = StatsQuery(sender_id, grouping=grouping)
-        assert await ask(client, token, format, query) == as_held(expected(messages, query), format)
+        assert await ask(client, token, format, query) == as_held(expected_rows(messages, query), format)
 
 
 @pytest.mark.parametrize("isp", [isp for isp in ODD_ISPS if isp])
@@ -157,8 +102,8 @@ async def test_a_filter_on_an_odd_isp_name_finds_exactly_that_name(
     await insert(owner, messages)
     query = StatsQuery(SENDER, isp=isp, grouping=Grouping.ISP)
 
-    assert await ask(client, token, Format.JSON, query) == expected(messages, query)
-    assert len(expected(messages, query)) == 1
+    assert await ask(client, token, Format.JSON, query) == expected_rows(messages, query)
+    assert len(expected_rows(messages, query)) == 1
 
 
 async def test_isps_stand_in_the_order_of_their_utf8_bytes(client: httpx.AsyncClient, owner: Any, token: str) -> None:
@@ -207,7 +152,7 @@ async def test_left_out_null_empty_and_zero_filters_let_everything_through(
     body = json.dumps({"token": token, "id": SENDER, **json.loads(left_out)})
 
     response = await client.post(STATS, content=body.encode())
-    assert read_json_report(response.content) == expected(messages, StatsQuery(SENDER))
+    assert read_json_report(response.content) == expected_rows(messages, StatsQuery(SENDER))
 
 
 async def insert_the_documented_queue(owner: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery, StatsRow
-from service.stats import CounterReader, ask, counter_read, from_messages, report
+from service.stats import CounterReader, ask
 
 
 class OneConnection:
@@ -33,16 +33,14 @@ async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
 
 async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
     """The same for many, those of a kind in one statement, as the service asks for those who wait together."""
-    wanted = list(dict.fromkeys(counter_read(query) for query in queries))
-    rows = dict(zip(wanted, await CounterReader(database).read(wanted), strict=True))
-    return [list(report(query, rows[counter_read(query)]).rows) for query in queries]
+    wanted = list(dict.fromkeys(queries))
+    reports = dict(zip(wanted, await CounterReader(database).read(wanted), strict=True))
+    return [list(reports[query].rows) for query in queries]
 
 
 async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
     """The definition of the truth, in the connection's snapshot."""
-    asked, parameters = from_messages(counter_read(query))
-    found = await connection.fetch(asked.sql, *asked.bind(parameters))
-    return list(report(query, [StatsRow(*each) for each in found]).rows)
+    return list((await ask(on(connection), query, is_from_messages=True)).rows)
 
 
 def every_question(

@@ -52,7 +52,7 @@ async def explain(connection: Any, name: str, values: list[str], options: str = 
 def literals(name: str, is_filtered: bool) -> list[str]:
     """Values for a statement's parameters; the filters that may be left out are, or are not."""
     asked = statement(name)
-    needed = {"sender_id", *(("account_id",) if "of_account" in name else ("isp",) if "of_isp" in name else ())}
+    needed = {"sender_id", *(("isp",) if "of_isp" in name else ())}
     types = [(each, asked.types[each]) for each in asked.order]
     return [VALUES[type_] if is_filtered or each in needed else "'{NULL, NULL}'" for each, type_ in types]
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery
-from service.stats import counter_read, from_messages
+from service.stats import from_messages
 from tests.conftest import TestDatabase
 
 # One sender has nearly all messages, so that its questions are best answered by reading the whole table.
@@ -42,7 +42,7 @@ async def service(filled: TestDatabase) -> AsyncIterator[Database]:
 
 def question(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     """The scan that a query comes down to."""
-    return from_messages(counter_read(query))
+    return from_messages(query)
 
 
 async def scan(service: Database, query: StatsQuery) -> int:

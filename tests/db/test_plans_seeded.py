@@ -21,7 +21,7 @@ SHAPES: dict[str, list[tuple[str, ...]]] = {
     "account": [(), ("campaign_id",), ("isp",), ("campaign_id", "isp")],
     "isp": [(), ("account_id",), ("campaign_id",), ("account_id", "campaign_id")],
     "account_campaign": [()],
-    "account_campaign_of_account": [("account_id",), ("account_id", "isp")],
+    "campaign": [("account_id",), ("account_id", "isp")],
     "account_campaign_of_isp": [("isp",)],
 }
 LOOK_UPS = [(name, filters) for name, shapes in SHAPES.items() for filters in shapes]
@@ -30,7 +30,7 @@ SCANS = list(itertools.product(("total", "account", "isp", "account_campaign"), 
 WIDE_CALLS = 8
 ASKERS = range(101, 121)
 # One account's campaigns under one ISP are kept among those under all ISPs: more is read than answered.
-READS_MORE = ("queries/from_counters/account_campaign_of_account", ("account_id", "isp"))
+READS_MORE = ("queries/from_counters/campaign", ("account_id", "isp"))
 
 
 @pytest.fixture(scope="module", params=["fresh", "churned"])

@@ -1,12 +1,12 @@
--- account_campaign_of_account: one account's queue by campaign, in ascending order
+-- campaign: a queue by campaign, in ascending order; for one account, a part of the answer by account and campaign
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- A filter that is NULL lets every message through. With an ISP, all of the account's rows by campaign and
--- ISP are read. IS TRUE keeps the ISP from proving the other index's predicate.
+-- A filter that is NULL lets every message through. With an ISP, all rows by campaign and ISP are read. IS TRUE keeps
+-- the ISP from proving the other index's predicate.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- parameters: sender_id bigint[], account_id bigint[], isp text[]
-SELECT /* queries/from_counters/account_campaign_of_account.sql */
+SELECT /* queries/from_counters/campaign.sql */
   query.position,
-  query.account_id,
+  cast(0 AS bigint) AS account_id,
   found.campaign_id,
   found.hold,
   '' AS isp,
@@ -30,10 +30,10 @@ FROM
     FROM (
       SELECT campaign_id, new, proc, retry, hold
       FROM queuestats.current_counters(
-          query.sender_id, queuestats.grouping_set_of(true, true, query.isp IS NOT NULL)
+          query.sender_id, queuestats.grouping_set_of(query.account_id IS NOT NULL, true, query.isp IS NOT NULL)
         )
       WHERE account_id >= 0
-        AND account_id = query.account_id
+        AND account_id = coalesce(query.account_id, 0)
         AND (isp = coalesce(query.isp, '')) IS true
       UNION ALL
       SELECT campaign_id, new, proc, retry, hold
