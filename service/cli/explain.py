@@ -9,7 +9,6 @@ import msgspec
 from service.cli.interrupts import run
 from service.cli.options import database_options, open_database, service_url
 from service.cli.stats import query_options
-from service.explain import with_values
 from service.model import Explanation, StatsQuery
 from service.settings import Settings
 
@@ -38,6 +37,8 @@ def explain(
         shown = {name: getattr(explained, name) for name in names} | {"plan": [explained.tree]}
         click.echo(msgspec.json.encode(shown))
         return
+    from service.explain import with_values
+
     click.echo(verdict(explained, scan))
     for warning in explained.warnings:
         click.echo(f"Warning: {warning}", err=True)
