@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from service.address import with_search_path
 from service.db import connect, statement
-from service.db.address import with_search_path
 from service.db.disposable import require_disposable
 from service.embedded import EmbeddedServer
 from service.embedded.server import OWNER

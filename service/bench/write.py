@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from service.address import for_programs
 from service.bench.report import describe, median_ratio
 from service.bench.scratch import execute, execute_files, vacuum
 from service.bench.sql import WITH_INDEXES
 from service.counters.folding import fold_forever
 from service.counters.verify import find_differences
 from service.db import Database, connect
-from service.db.address import for_programs
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path

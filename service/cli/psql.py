@@ -28,7 +28,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
     with open_database(settings) as opened:
-        from service.db.address import for_programs
+        from service.address import for_programs
 
         url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))
         command = [_program(settings), "--dbname", url, *arguments]
