@@ -66,7 +66,7 @@ async def vacuum(connection: Any) -> None:
 
 async def _require_disposable(url: str) -> None:
     async with connect(url) as connection:
-        await require_disposable(connection)
+        await require_disposable(connection, must_be_migrated=False)
 
 
 async def _mark_disposable(server: EmbeddedServer) -> None:

@@ -12,7 +12,13 @@ logger = logging.getLogger(__name__)
 
 # What is said before and after the server's own words, by SQLSTATE.
 _ADVICE = (
-    (("28",), ("The database refuses the login", "; correct the user or the password in its address.")),
+    (
+        ("28",),
+        (
+            "The database refuses the login",
+            "; correct the user or the password in its address, or run `queuestats migrate`, which makes the role.",
+        ),
+    ),
     (("3D",), ("There is no such database", "; create it, or correct the address.")),
     (
         ("42501",),

@@ -1,9 +1,10 @@
--- disposable: whether this database may be overwritten by commands, and the statement that allows it
+-- disposable: whether this database is migrated and may be overwritten by commands, and the statement that allows it
 -- The mark is the database's comment: its owner may set it, which a setting of its own would want a superuser for,
 -- and no option of a connection can fake it.
 -- parameters: none
 SELECT /* queries/disposable.sql */
   datname AS database,
+  to_regclass('queuestats.repeatable_migrations') IS NOT NULL AS is_migrated,
   coalesce(shobj_description(oid, 'pg_database') = 'queuestats: disposable', false) AS disposable,
   format('COMMENT ON DATABASE %I IS ''queuestats: disposable''', datname) AS marking
 FROM pg_database

@@ -48,6 +48,7 @@ def test_a_role_that_does_not_exist_is_one_sentence(database: TestDatabase, comm
     said = sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=stranger))
     assert said.startswith("The database refuses the login: ")
     assert "stranger" in said
+    assert "run `queuestats migrate`" in said
 
 
 @pytest.mark.parametrize("command", [OWNERS[0], OWNERS[4], *QUESTIONS], ids=" ".join)

@@ -70,7 +70,6 @@ def test_the_services_role_may_not_migrate(template: str, empty_database: TestDa
 def test_a_database_without_a_schema_is_one_sentence_that_names_migrate(
     empty_database: TestDatabase, command: tuple[str, ...]
 ) -> None:
-    mark(empty_database)
     assert "queuestats migrate" in sentence(on(empty_database)(*command))
 
 
