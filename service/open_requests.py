@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# A process that ends waits until nothing was asked for so long.
-QUIET_SECONDS = 0.3
+# A process that ends waits until nothing was asked for so long, and until it has looked that often: on a busy machine
+# the time may be over while requests wait to be read.
+QUIET_SECONDS = 1.0
+QUIET_LOOKS = 3
+LOOK_SECONDS = 0.05
 
 
 class OpenRequests:
@@ -64,8 +67,10 @@ class OpenRequests:
         """
         self.is_draining = True
         until = time.monotonic() + longest_seconds
-        while time.monotonic() < until and not self._is_quiet():  # noqa: ASYNC110 - silence is no event
-            await asyncio.sleep(0.05)
+        quiet_looks = 0
+        while time.monotonic() < until and quiet_looks < QUIET_LOOKS:
+            await asyncio.sleep(LOOK_SECONDS)
+            quiet_looks = quiet_looks + 1 if self._is_quiet() else 0
         then()
 
     def _is_quiet(self) -> bool:

@@ -1,7 +1,9 @@
-"""A report as a response: compressed where that is wanted and saves a packet, a large one in slices."""
+"""A report as a response: none where the client has it already, compressed where that saves a packet, a large one in
+slices."""
 
 import asyncio
 import gzip
+import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ WORTH_GZIP_BYTES = 1400
 # Half the size of what level 1 leaves costs twice its time; beyond 5 there is little left to gain.
 GZIP_LEVEL = 5
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+TAG_BYTES = 16
 # The server takes no more from us while so much of a connection is unsent.
 SLICE_BYTES = 1 << 16
 
@@ -75,9 +78,16 @@ async def respond(request: QueueRequest, outcome: Outcome[StatsReport], wanted: 
         headers["X-Queuestats-Ignored"] = ignored
     is_gzip = request.accepts_gzip()
     if len(outcome.result.rows) > SMALL_REPORT_ROWS:
-        slices = await _render_large(outcome.result, wanted, is_gzip, unsent)
+        slices, tag = await _render_large(outcome.result, wanted, is_gzip, unsent)
+        headers["ETag"] = tag
+        if request.has(tag):
+            unsent.held_bytes -= sum(map(len, slices))
+            return Response(status_code=304, headers=headers)
         return LargeResponse(slices, unsent, headers | (_GZIP if is_gzip else {}), MEDIA_TYPES[wanted])
     content = render_report(outcome.result, wanted)
+    headers["ETag"] = tag = _entity_tag(hashlib.blake2b(content, digest_size=TAG_BYTES))
+    if request.has(tag):
+        return Response(status_code=304, headers=headers)
     if is_gzip and len(content) >= WORTH_GZIP_BYTES:
         content, headers = gzip.compress(content, GZIP_LEVEL, mtime=0), headers | _GZIP
     return Response(content, headers=headers, media_type=MEDIA_TYPES[wanted])
@@ -86,12 +96,14 @@ async def respond(request: QueueRequest, outcome: Outcome[StatsReport], wanted: 
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
-async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unsent: Unsent) -> list[bytes]:
-    """Slice by slice: between two, others get their turn. What is rendered is held from there on."""
+async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unsent: Unsent) -> tuple[list[bytes], str]:
+    """The slices and their entity tag. Between two, others get their turn; what is rendered is held from there on."""
+    digest = hashlib.blake2b(digest_size=TAG_BYTES)
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     slices: list[bytes] = []
     try:
         for piece in render_report_in_slices(report, wanted):
+            digest.update(piece)
             slices.append(packer.compress(piece) if packer else piece)
             unsent.hold(len(slices[-1]))
             await asyncio.sleep(0)
@@ -101,7 +113,12 @@ async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unse
     except BaseException:
         unsent.held_bytes -= sum(map(len, slices))
         raise
-    return slices
+    return slices, _entity_tag(digest)
+
+
+def _entity_tag(digest: "hashlib.blake2b") -> str:
+    """A weak one: with and without compression the report is the same."""
+    return f'W/"{digest.hexdigest()}"'
 
 
 def _server_timing(outcome: Outcome[StatsReport]) -> str:

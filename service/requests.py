@@ -80,6 +80,12 @@ class QueueRequest(Request):
                 return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
         return False
 
+    def has(self, entity_tag: str) -> bool:
+        """Whether `If-None-Match` says that the client has this report already."""
+        given = self._header(b"if-none-match")
+        tags = {each.strip().removeprefix("W/") for each in given.split(",")} if given else set()
+        return "*" in tags or entity_tag.removeprefix("W/") in tags
+
     def _header(self, name: bytes) -> str:
         """The last one counts. Not `headers`: that decodes them all for each look-up, 4 us of a request."""
         return next((value for given, value in reversed(self.scope["headers"]) if given == name), b"").decode("latin-1")

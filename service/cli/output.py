@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # Wider than any table: what is not shown on a terminal is never folded.
 UNLIMITED_WIDTH = 10_000
@@ -18,6 +21,14 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_js
         click.echo(msgspec.json.encode([{column: row[column] for column in columns} for row in rows]))
         return
     from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=UNLIMITED_WIDTH)
+    console.print(table_of(rows, columns))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -28,10 +39,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_js
         table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(row[column])) for column in columns))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=UNLIMITED_WIDTH)
-    console.print(table)
+    return table
 
 
 def printable(value: Any) -> str:

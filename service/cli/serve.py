@@ -1,5 +1,6 @@
 """queuestats serve"""
 
+import asyncio
 import logging
 import os
 import resource
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.interrupts import on_signals, until_stopped
-from service.cli.options import DATABASE_SETTINGS, open_database, service_url, settings_options
+from service.cli.interrupts import on_signals, run, until_stopped
+from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, service_url, settings_options
 from service.errors import CommandError
 from service.settings import Settings, dump_settings
 
@@ -28,6 +29,12 @@ BACKLOG = 2048
 DEFER_ACCEPT_SECONDS = 30
 ACCEPTS_A_TURN = 16
 FEW_DESCRIPTORS = 4096
+# The start does not wait longer for a database.
+LOOK_SECONDS = 1.0
+NEXT_STEPS = """This database is empty. Next, in another terminal:
+  queuestats migrate
+  queuestats token create dashboard
+  queuestats stats --sender 119"""
 
 
 @click.command()
@@ -47,7 +54,20 @@ def serve(settings: Settings, dump_config: bool) -> None:
     load_statements()
     with until_stopped(), listen(settings) as listener, open_database(settings) as opened:
         served = replace(opened, database_url=service_url(opened))
+        if run(_is_empty(owner_url(opened))):
+            click.echo(NEXT_STEPS, err=True)
         run_server(served, listener, f"Serving on {address(listener, served)}")
+
+
+async def _is_empty(url: str) -> bool:
+    """Whether the database was never migrated; not where it can't be asked, which the service itself will tell."""
+    from service.db import connect, statement
+
+    try:
+        async with asyncio.timeout(LOOK_SECONDS), connect(url) as connection:
+            return not (await connection.fetchrow(statement("queries/disposable").sql))["is_migrated"]
+    except (CommandError, TimeoutError):
+        return False
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -77,3 +77,25 @@ async def test_a_request_id_that_is_no_plain_word_is_replaced(
     made = [(await ask(client, token, "total", x_request_id=given)).headers["x-request-id"] for _ in range(2)]
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in made)
     assert made[0] != made[1]
+
+
+@pytest.mark.parametrize("group", ["total", "account", "account_campaign"])
+@pytest.mark.usefixtures("many_rows")
+async def test_a_client_that_has_the_report_gets_304_until_it_changes(
+    client: httpx.AsyncClient, owner: Any, token: str, group: str
+) -> None:
+    tag = (await ask(client, token, group)).headers["etag"]
+    for given in (tag, tag.removeprefix("W/"), f'"another", {tag}', "*"):
+        for coding in ("identity", "gzip"):
+            same = await ask(client, token, group, if_none_match=given, accept_encoding=coding)
+            assert (same.status_code, await raw(same), same.headers["etag"]) == (304, b"", tag)
+    await owner.execute("UPDATE messages SET status = 'hold' WHERE campaign_id = 7")
+    changed = await ask(client, token, group, if_none_match=tag)
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+    assert (await ask(client, token, group, if_none_match='"another"')).status_code == 200
+
+
+async def test_each_format_has_its_own_tag(client: httpx.AsyncClient, token: str) -> None:
+    answers = [await client.post(STATS, content=body_of(each, token=token, id=119)) for each in Format]
+    assert len({each.headers["etag"] for each in answers}) == len(answers)

@@ -51,3 +51,14 @@ def test_help_and_version_of_the_program() -> None:
     told = queuestats("--version")
     assert (told.returncode, told.stdout.split()[-1]) == (0, version)
     assert "Example: queuestats stats" in queuestats("--help").stdout
+
+
+def test_a_shell_is_told_how_to_complete_and_completes() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        told = queuestats("completion", shell)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert f"_QUEUESTATS_COMPLETE={shell}_complete" in told.stdout
+    words = environment(_QUEUESTATS_COMPLETE="bash_complete", COMP_WORDS="queuestats st", COMP_CWORD="1")
+    script = "import sys\nfrom service.cli import main\nsys.argv[0] = 'queuestats'\nmain(prog_name='queuestats')"
+    ran = subprocess.run([sys.executable, "-c", script], env=words, capture_output=True, text=True, check=False)
+    assert "plain,stats" in ran.stdout

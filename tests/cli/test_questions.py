@@ -1,8 +1,10 @@
 """`stats`, `explain` and `psql`: asking from the terminal."""
 
 import asyncio
+import csv
 import re
 from functools import partial
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -11,7 +13,7 @@ import msgspec
 import pytest
 
 from service.explain import literal
-from tests.cli.programs import ROOT, Run, queuestats
+from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 
 # account, campaign, isp, status: few enough to count by eye
@@ -85,6 +87,25 @@ def test_an_empty_queue_is_an_empty_table_and_no_error(ask: Run) -> None:
         assert (ended.returncode, ended.stderr) == (0, "")
         assert "account_id" in ended.stdout
         assert rows(ask("stats", "--sender", "120", "--group", group, "--json")) == []
+
+
+def test_stats_as_csv_has_a_head_and_a_line_for_each_row(ask: Run) -> None:
+    lines = list(csv.reader(ask("stats", "--sender", "119", "--group", "account", "--csv").stdout.splitlines()))
+    assert lines == [
+        ["account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total"],
+        ["306", "0", "", "2", "0", "0", "1", "3"],
+        ["307", "0", "", "0", "1", "1", "0", "2"],
+    ]
+
+
+def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) -> None:
+    """On a terminal the table is drawn anew; a second total is seen after a message has gone."""
+    command = [*program(), "stats", "--sender", "119", "--watch", "0.1"]
+    seen, code = run_on_terminal(command, tmp_path, until=b"total", keys=b"\x03", **ask.keywords)  # type: ignore[attr-defined]
+    assert code == 0
+    assert "\u2502" in seen
+    assert "Stopped." in seen
+    assert ask("stats", "--sender", "1", "--watch", "--json").returncode == 2
 
 
 @pytest.mark.parametrize("options", [(), ("--sender", "0"), ("--sender", "x"), ("--sender", "1", "--group", "all")])

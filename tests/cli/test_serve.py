@@ -214,6 +214,15 @@ def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder
     assert not (folder / "data" / "postgres-18" / "postmaster.pid").exists()
 
 
+def test_on_an_empty_database_it_says_which_commands_come_next(folder: Path, empty_database: TestDatabase) -> None:
+    with running(folder, *SERVE, QUEUESTATS_DATABASE_URL=empty_database.owner_url) as program:
+        assert program.url
+        said = program.errors
+    assert "This database is empty." in said
+    commands = [line.split()[1] for line in said.splitlines() if line.startswith("  queuestats ")]
+    assert commands == ["migrate", "token", "stats"]
+
+
 def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
     for name in ("service", "sql"):
         shutil.copytree(ROOT / name, folder / name)
