@@ -19,7 +19,7 @@ from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# After a connection could not be made in time, askers are refused at once for this long instead of queueing up.
+# After a connection could not be made in time, requests are refused at once for this long instead of queueing up.
 COOL_DOWN_SECONDS = 1.0
 
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.

@@ -2,4 +2,4 @@
 -- parameters: none
 SELECT /* doctor/extensions.sql */ extname AS name
 FROM pg_extension
-WHERE extname IN ('pg_stat_statements', 'pgstattuple')
+WHERE extname = 'pg_stat_statements'
