@@ -7,7 +7,7 @@ from typing import Any
 
 # A process that ends waits until nothing was asked for so long, and until it has looked that often: on a busy machine
 # the time may be over while requests wait to be read.
-QUIET_SECONDS = 1.0
+QUIET_SECONDS = 0.5
 QUIET_LOOKS = 3
 LOOK_SECONDS = 0.05
 

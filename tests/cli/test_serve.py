@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -69,8 +69,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 def children(process_id: int) -> list[int]:
     """The processes that serve: the children that listen, not the one that keeps count of semaphores."""
-    found = Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split()
-    return [int(each) for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    found = []
+    for each in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split():
+        with suppress(OSError):  # it has ended meanwhile
+            if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.append(int(each))
+    return found
 
 
 def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[..., Program], token: str) -> None:
