@@ -29,11 +29,13 @@ class Grouping(StrEnum):
     @property
     def keys(self) -> tuple[str, ...]:
         """The columns that tell its rows apart, in the order of the rows."""
-        return tuple(key for key in KEYS if key.removesuffix("_id") in self.split("_"))
+        return _KEYS_OF[self]
 
 
 KEYS: Final = ("account_id", "campaign_id", "isp")
 """Columns by which messages are counted; each is a filter too."""
+
+_KEYS_OF = {each: tuple(key for key in KEYS if key.removesuffix("_id") in each.split("_")) for each in Grouping}
 
 
 class Scope(StrEnum):

@@ -72,11 +72,13 @@ class CounterReader:
         """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats."""
         if not await self.is_counted():
             return [await self.scan(each) for each in queries]
+        by_name: dict[str, list[StatsQuery]] = {}
+        for each in queries:
+            by_name.setdefault(statement_name(each), []).append(each)
         found: dict[StatsQuery, StatsReport] = {}
-        for name in dict.fromkeys(map(statement_name, queries)):
-            same = [each for each in queries if statement_name(each) == name]
+        for same in by_name.values():
             rows = await self._read(same)
-            found.update((query, _report(query, each)) for query, each in zip(same, rows, strict=True))
+            found.update((query, _report(query, own)) for query, own in zip(same, rows, strict=True))
         return [found[each] for each in queries]
 
     async def _read(self, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
