@@ -9,7 +9,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import Any
 
-from service.db import statement
+from service.db import fetch
 from service.resources import sql_path
 
 
@@ -24,7 +24,7 @@ async def describe(connection: Any, **data_set: Any) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         # Other work on the machine shows here.
         "load_before": round(os.getloadavg()[0], 2),
-        "server_settings": dict(await connection.fetch(statement("bench/server").sql)),
+        "server_settings": dict(await fetch(connection, "bench/server")),
         **data_set,
     }
 

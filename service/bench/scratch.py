@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from service.address import with_search_path
-from service.db import connect, statement
-from service.db.disposable import require_disposable
+from service.db import connect, fetch, require_disposable
 from service.embedded import EmbeddedServer
 from service.embedded.server import OWNER
 from service.resources import sql_path
@@ -37,23 +35,22 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
         asyncio.run(migrate(settings.owner_url, settings.database_url, messages_schema=settings.messages_schema))
         yield replace(settings, admin_database_url=with_search_path(settings.owner_url, settings.messages_schema))
         return
-    with _scratch_folder() as folder, EmbeddedServer(folder / "data", options=_options()) as server:
-        if is_migrated:
-            asyncio.run(migrate(server.owner_url, server.service_url))
-        asyncio.run(_mark_disposable(server))
-        yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
+    # On a disk: /tmp may be in memory.
+    disk = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="queuestats-bench-", dir=disk, ignore_cleanup_errors=True) as folder:
+        # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
+        Path(folder).chmod(0o755)
+        with EmbeddedServer(Path(folder, "data"), options={**DURABLE, "shared_buffers": _buffers()}) as server:
+            if is_migrated:
+                asyncio.run(migrate(server.owner_url, server.service_url))
+            asyncio.run(_mark_disposable(server))
+            yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
 
 
 async def execute_files(connection: Any, *names: str) -> None:
     """Runs whole files of `sql/`, "candidates/covering_index/create" for example."""
     for name in names:
         await connection.execute(sql_path(f"{name}.sql").read_text("utf-8"))
-
-
-async def execute(connection: Any, name: str, **values: Any) -> None:
-    """Runs one statement of `sql/`, however long it takes."""
-    asked = statement(name)
-    await connection.execute(asked.sql, *asked.bind(values))
 
 
 async def vacuum(connection: Any) -> None:
@@ -72,22 +69,10 @@ async def _require_disposable(url: str) -> None:
 async def _mark_disposable(server: EmbeddedServer) -> None:
     async with connect(server.superuser_url) as connection:
         await connection.execute(f"GRANT pg_checkpoint TO {OWNER}")
-        marking = await connection.fetchrow(statement("queries/disposable").sql)
+        (marking,) = await fetch(connection, "queries/disposable")
         await connection.execute(marking["marking"])
 
 
-def _options() -> dict[str, str]:
+def _buffers() -> str:
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return {**DURABLE, "shared_buffers": f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"}
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[Path]:
-    """On a disk: /tmp may be in memory."""
-    folder = Path(tempfile.mkdtemp(prefix="queuestats-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")))  # noqa: S108
-    # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"

@@ -3,14 +3,14 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from statistics import median
 from typing import Any
 
-from service.bench.queues import Queue, fill, states
+from service.bench.queues import fill, states
 from service.bench.report import describe, median_ratio
 from service.bench.scratch import execute_files
 from service.db import Statement, connect, statement
@@ -74,12 +74,11 @@ async def measure_sql(
     async with connect(settings.owner_url or "") as connection:
         progress(f"Seeding {max(sizes):,} messages")
         queues = await fill(connection, sizes, seed)
-        queue_messages = [each.messages for each in queues]
-        environment = await describe(connection, seed=seed, rounds=rounds, messages=queue_messages)
+        environment = await describe(connection, seed=seed, rounds=rounds, messages=list(queues.values()))
         await execute_files(connection, *(f"{each.folder}/create" for each in WITH_INDEXES))
         samples: dict[Key, list[dict[str, Any]]] = defaultdict(list)
         try:
-            async for state in states(settings, queues[0]):
+            async for state in states(connection, settings, queues[1]):
                 for number in range(rounds):
                     progress(f"{state.capitalize()}: round {number + 1} of {rounds}")
                     async for key, sample in _round(connection, queues):
@@ -90,19 +89,19 @@ async def measure_sql(
 
 
 async def _round(
-    connection: Any, queues: list[Queue]
+    connection: Any, queues: Mapping[int, int]
 ) -> AsyncIterator[tuple[tuple[int, Grouping, str], dict[str, Any]]]:
     """One sample of each variant's statements about each queue."""
     answers: dict[tuple[int, Grouping], list[Any]] = {}
-    for variant, queue in product(VARIANTS, queues):
+    for variant, (sender_id, messages) in product(VARIANTS, queues.items()):
         async with _alone(connection, variant):
             for grouping in Grouping:
                 if (asked := variant.statement(grouping)) is None:
                     continue
-                sample, rows = await _sample(connection, asked, queue.sender_id)
-                if answers.setdefault((queue.sender_id, grouping), rows) != rows:
+                sample, rows = await _sample(connection, asked, sender_id)
+                if answers.setdefault((sender_id, grouping), rows) != rows:
                     raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
-                yield (queue.messages, grouping, variant.name), sample
+                yield (messages, grouping, variant.name), sample
 
 
 @asynccontextmanager

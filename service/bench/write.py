@@ -6,18 +6,18 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from service.address import for_programs
 from service.bench.report import describe, median_ratio
-from service.bench.scratch import execute, execute_files, vacuum
+from service.bench.scratch import execute_files, vacuum
 from service.bench.sql import WITH_INDEXES
 from service.counters.folding import fold_forever
 from service.counters.verify import find_differences
-from service.db import Database, connect
+from service.db import Database, connect, fetch
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
@@ -69,7 +69,7 @@ async def measure_write(
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     async with connect(settings.owner_url or "") as connection:
         senders = default_senders(messages, Profile.PLATFORM)
-        await fill(connection, SeedPlan(messages, senders, seed), lambda done: None, replace=True)
+        await fill(connection, SeedPlan(messages, senders, seed), replace=True)
         environment = await describe(connection, seed=seed, messages=messages, rounds=rounds, seconds=seconds)
         for number in range(rounds):
             for load in LOADS:
@@ -88,22 +88,20 @@ async def measure_write(
 async def _variant(connection: Any, settings: Settings, variant: str, messages: int) -> AsyncIterator[None]:
     """Sets the variant up. At the end the table is as before: what pgbench wrote is deleted as it was written."""
     await vacuum(connection)
-    if variant == COUNTED:
-        async with _folding(settings):
-            yield
-        await execute(connection, "bench/sweep", standing_messages=messages)
-        return
-    has_index = variant != NOT_COUNTED
-    await connection.execute("ALTER TABLE messages DISABLE TRIGGER USER")
+    is_counted, has_index = variant == COUNTED, variant not in (COUNTED, NOT_COUNTED)
+    if not is_counted:
+        await connection.execute("ALTER TABLE messages DISABLE TRIGGER USER")
     try:
         if has_index:
             await execute_files(connection, f"{variant}/create")
-        yield
+        async with _folding(settings) if is_counted else nullcontext():
+            yield
     finally:
-        await execute(connection, "bench/sweep", standing_messages=messages)
+        await fetch(connection, "bench/sweep", standing_messages=messages)
         if has_index:
             await execute_files(connection, f"{variant}/drop")
-        await connection.execute("ALTER TABLE messages ENABLE TRIGGER USER")
+        if not is_counted:
+            await connection.execute("ALTER TABLE messages ENABLE TRIGGER USER")
 
 
 @asynccontextmanager
@@ -116,8 +114,7 @@ async def _folding(settings: Settings) -> AsyncIterator[None]:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
 
 
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
@@ -128,8 +125,7 @@ async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     command += [f"--time={seconds}", *(f"--define={each}" for each in load.variables)]
     command += [f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare]
     pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, **secret}
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **secret}, stdout=pipe, stderr=pipe)
     try:
         output, errors = (each.decode() for each in await process.communicate())
     finally:

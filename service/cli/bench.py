@@ -7,20 +7,23 @@ import click
 import msgspec
 
 from service.cli.interrupts import run
-from service.cli.options import settings_options
+from service.cli.options import Number, settings_options
 from service.settings import Settings
 
-Measure = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
-SEED = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="of the data set")
+SEED = click.option("--seed", type=Number(0, 2**31 - 1), default=1, show_default=True, help="of the data set")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="print the environment and all results as JSON")
 ADDRESSES = settings_options("database_url", "admin_database_url")
 
 
+def _rounds(default: int) -> Callable[[Any], Any]:
+    return click.option(
+        "--rounds", type=Number(1, 100), default=default, show_default=True, help="of each variant in turn"
+    )
+
+
 def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
-    words = text.replace("_", "").split(",")
-    if not all(word.isascii() and word.isdigit() and 1 <= int(word) <= 10**9 for word in words):
-        raise click.BadParameter("whole numbers from 1 to 1,000,000,000 with commas between.")
-    return tuple(map(int, words))
+    size = Number(1, 10**9)
+    return tuple(size.convert(each, parameter, context) for each in text.split(","))
 
 
 @click.group()
@@ -39,7 +42,7 @@ def bench() -> None:
 @click.option(
     "--sizes", default="100000,1000000,10000000", show_default=True, callback=_sizes, help="messages in each queue"
 )
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True, help="of each variant in turn")
+@_rounds(3)
 @SEED
 @AS_JSON
 @ADDRESSES
@@ -57,11 +60,9 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
 
 
 @bench.command()
-@click.option("--rounds", type=click.IntRange(1, 100), default=7, show_default=True, help="of each variant in turn")
-@click.option("--seconds", type=click.IntRange(1, 600), default=5, show_default=True, help="of a run of pgbench")
-@click.option(
-    "--messages", type=click.IntRange(1, 10**9), default=100_000, show_default=True, help="in the queue meanwhile"
-)
+@_rounds(7)
+@click.option("--seconds", type=Number(1, 600), default=5, show_default=True, help="of a run of pgbench")
+@click.option("--messages", type=Number(1, 10**9), default=100_000, show_default=True, help="in the queue meanwhile")
 @click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
 @SEED
 @AS_JSON
@@ -79,7 +80,12 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
     _measure(measure_write, settings, as_json, options)
 
 
-def _measure(measure: Measure, settings: Settings, as_json: bool, options: dict[str, Any]) -> None:
+def _measure(
+    measure: Callable[..., Coroutine[Any, Any, dict[str, Any]]],
+    settings: Settings,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
     from service.bench.report import markdown
     from service.bench.scratch import open_scratch
 

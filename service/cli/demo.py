@@ -6,11 +6,10 @@ from dataclasses import replace
 import click
 
 from service.cli.interrupts import run, until_stopped
-from service.cli.options import Number, open_database, owner_url, service_url, settings_options
+from service.cli.options import Number, open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.seed import seed_with_progress
 from service.cli.serve import address, listen, run_server
-from service.cli.stats import ask_once
-from service.model import Grouping, StatsQuery
+from service.model import StatsQuery
 from service.settings import Settings, variable
 
 # Holds the documented example; a very small queue has no such sender, but always a first one.
@@ -55,22 +54,25 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
     from service.auth import create_token
     from service.counters.folding import Folder
-    from service.db import Database, connect, statement
+    from service.db import connect, fetch
     from service.schema import migrate
     from service.seed import Profile, SeedPlan, default_senders
+    from service.stats import ask
 
     click.echo("Migrating ...")
     await migrate(owner_url(settings), service_url(settings), messages_schema=settings.messages_schema)
     async with connect(owner_url(settings)) as connection:
-        if found := await connection.fetchval(statement("seed/size").sql):
+        if found := (await fetch(connection, "seed/size"))[0][0]:
             click.echo(_told_again(settings, found, messages))
         else:
             await connection.execute(MARK_DISPOSABLE)
             await seed_with_progress(connection, SeedPlan(messages, default_senders(messages, Profile.PLATFORM)))
-    # The first requests would share the machine with the fold of all that was seeded.
-    async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
+    async with open_pool(settings) as database:
+        # The first requests would share the machine with the fold of all that was seeded.
         await Folder(database).fold_all()
-    return await create_token(owner_url(settings), "demo", replace=True), await _example_sender(settings)
+        example = await ask(database, StatsQuery(EXAMPLE_SENDER))
+    secret = await create_token(owner_url(settings), "demo", replace=True)
+    return secret, EXAMPLE_SENDER if example.rows[0].total else FIRST_SENDER
 
 
 def _told_again(settings: Settings, found: int, messages: int) -> str:
@@ -83,11 +85,6 @@ def _told_again(settings: Settings, found: int, messages: int) -> str:
         f"{told}\nIt holds {found:,} messages, not {messages:,}; to fill it anew while the demo runs:\n"
         f"queuestats seed --replace --messages {messages} --data-dir {folder}"
     )
-
-
-async def _example_sender(settings: Settings) -> int:
-    report = await ask_once(settings, StatsQuery(EXAMPLE_SENDER, None, None, None, Grouping.TOTAL))
-    return EXAMPLE_SENDER if report.rows[0].total else FIRST_SENDER
 
 
 def _welcome(url: str, token: str, sender: int) -> str:

@@ -6,8 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from service.cli.interrupts import run
-from service.cli.options import database_options, open_database, service_url
+from service.cli.options import on_database, open_pool
 from service.cli.stats import query_options
 from service.model import Explanation, StatsQuery
 from service.settings import Settings
@@ -18,8 +17,8 @@ from service.settings import Settings
 @click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
 @click.option("--batched", is_flag=True, help="for two queries that wait together: this one, and the next sender's")
 @click.option("--json", "as_json", is_flag=True, help="print {statement, sql, parameters, plan, warnings} as JSON")
-@database_options
-def explain(
+@on_database
+async def explain(
     settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
 ) -> None:
     """Show whether a query runs as intended, the very SQL that the service runs for it, and its plan.
@@ -30,34 +29,23 @@ def explain(
     \b
     Example: queuestats explain --sender 119 --group isp --analyze
     """
-    with open_database(settings) as opened:
-        explained, scan = run(_explain(opened, query, is_from_messages, analyze, batched))
+    from service.explain import explain as explain_query
+    from service.explain import with_values
+
+    async with open_pool(settings) as database:
+        scan = await explain_query(database, query, analyze=False, is_from_messages=True)
+        explained = await explain_query(
+            database, query, analyze=analyze, is_batched=batched, is_from_messages=is_from_messages
+        )
     if as_json:
         names = ("statement", "sql", "parameters", "warnings")
         shown = {name: getattr(explained, name) for name in names} | {"plan": [explained.tree]}
         click.echo(msgspec.json.encode(shown))
         return
-    from service.explain import with_values
-
-    click.echo(verdict(explained, scan))
+    click.echo(verdict(explained, scan.tree))
     for warning in explained.warnings:
         click.echo(f"Warning: {warning}", err=True)
     click.echo(f"\n{with_values(explained.sql, explained.parameters)}\n" + "\n".join(explained.lines))
-
-
-async def _explain(
-    settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, is_batched: bool
-) -> tuple[Explanation, Mapping[str, Any]]:
-    """The explanation, and the plan of a scan, which is not run."""
-    from service.db import Database
-    from service.explain import explain as explain_query
-
-    async with Database.from_settings(settings, service_url(settings), pool_size=1) as database:
-        scan = await explain_query(database, query, analyze=False, is_from_messages=True)
-        explained = await explain_query(
-            database, query, analyze=analyze, is_batched=is_batched, is_from_messages=is_from_messages
-        )
-        return explained, scan.tree
 
 
 def verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:

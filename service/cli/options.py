@@ -1,17 +1,22 @@
 """What commands share: options that are settings, numbers, and the database that they mean."""
 
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from service.address import with_search_path
-from service.cli.interrupts import hold_off_signals
+from service.cli.interrupts import hold_off_signals, run
 from service.errors import CommandError
 from service.settings import Settings, load_settings, variable
+
+if TYPE_CHECKING:
+    from service.db import Database
 
 DATABASE_SETTINGS = ("database_url", "admin_database_url", "messages_schema", "data_dir")
 
@@ -57,7 +62,22 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
     return decorate
 
 
-database_options = settings_options(*DATABASE_SETTINGS)
+def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options that name its database, and `settings` with both addresses as an argument.
+
+    The command is a coroutine function, cancelled by a signal, or an ordinary one; it may return its exit code.
+    """
+
+    @settings_options(*DATABASE_SETTINGS)
+    @functools.wraps(function)
+    def command(settings: Settings, **options: Any) -> None:
+        with open_database(settings) as opened:
+            ended = function(settings=opened, **options)
+            exit_code = run(ended) if inspect.iscoroutine(ended) else ended
+        if exit_code:
+            sys.exit(exit_code)
+
+    return command
 
 
 @contextmanager
@@ -75,6 +95,13 @@ def open_database(settings: Settings) -> Iterator[Settings]:
     finally:
         hold_off_signals()
         server.stop()
+
+
+def open_pool(settings: Settings) -> "Database":
+    """One connection as the service's role, by the service's own limits. Raises as `service_url`."""
+    from service.db import Database
+
+    return Database.from_settings(settings, service_url(settings), pool_size=1)
 
 
 def service_url(settings: Settings) -> str:

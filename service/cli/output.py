@@ -1,6 +1,6 @@
 """What commands print: rows for a person or for a machine, and how far long work has come."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 UNLIMITED_WIDTH = 10_000
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], as_json: bool = False) -> None:
     """Prints rows as a table, numbers to the right; as JSON a list of objects, times in ISO 8601."""
     if as_json:
-        click.echo(msgspec.json.encode([{column: row[column] for column in columns} for row in rows]))
+        click.echo(msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]))
         return
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
-    console.print(table_of(rows, columns))
+    console.print(table_of(columns, rows))
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> "Table":
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
-    for column in columns:
-        numeric = all(isinstance(row[column], int) for row in rows)
+    for number, column in enumerate(columns):
+        is_numeric = rows and all(isinstance(row[number], int) for row in rows)
         # A number that does not fit goes on in the next line: with its end cut off it would be another number.
-        table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+        table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(row[column])) for column in columns))
+        table.add_row(*(Text(printable(value)) for value in row))
     return table
 
 

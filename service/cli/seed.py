@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.interrupts import run
-from service.cli.options import Number, database_options, open_database, owner_url
+from service.cli.options import Number, on_database, owner_url
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,8 +27,10 @@ if TYPE_CHECKING:
     help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
 )
 @click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
-@database_options
-def seed(settings: Settings, messages: int, senders: int | None, seed_number: int, profile: str, replace: bool) -> None:
+@on_database
+async def seed(
+    settings: Settings, messages: int, senders: int | None, seed_number: int, profile: str, replace: bool
+) -> None:
     """Fill a disposable database with a deterministic, realistic queue.
 
     A database is disposable when its owner has said so:
@@ -43,13 +44,8 @@ def seed(settings: Settings, messages: int, senders: int | None, seed_number: in
 
     kind = Profile(profile)
     plan = SeedPlan(messages, default_senders(messages, kind) if senders is None else senders, seed_number, kind)
-
-    async def fill() -> None:
-        async with connect(owner_url(opened)) as connection:
-            await seed_with_progress(connection, plan, replace=replace)
-
-    with open_database(settings) as opened:
-        run(fill())
+    async with connect(owner_url(settings)) as connection:
+        await seed_with_progress(connection, plan, replace=replace)
 
 
 async def seed_with_progress(connection: Any, plan: "SeedPlan", *, replace: bool = False) -> None:

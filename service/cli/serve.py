@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import resource
 import signal
@@ -61,11 +62,11 @@ def serve(settings: Settings, dump_config: bool) -> None:
 
 async def _is_empty(url: str) -> bool:
     """Whether the database was never migrated; not where it can't be asked, which the service itself will tell."""
-    from service.db import connect, statement
+    from service.db import connect, fetch
 
     try:
         async with asyncio.timeout(LOOK_SECONDS), connect(url) as connection:
-            return not (await connection.fetchrow(statement("queries/disposable").sql))["is_migrated"]
+            return not (await fetch(connection, "queries/disposable"))[0]["is_migrated"]
     except (CommandError, TimeoutError):
         return False
 
@@ -121,8 +122,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         # Nothing here asks who the client is.
         "proxy_headers": False,
-        "timeout_keep_alive": _whole_seconds(settings.keep_alive_timeout_ms),
-        "timeout_graceful_shutdown": _whole_seconds(settings.shutdown_timeout_ms),
+        "timeout_keep_alive": math.ceil(settings.keep_alive_timeout_ms / 1000),
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_ms / 1000),
         # A new worker of a rolling restart may take that long to start on a busy machine.
         "timeout_worker_healthcheck": 60,
         "ssl_certfile": settings.tls_certificate,
@@ -182,20 +183,18 @@ def _run_workers(config: "uvicorn.Config", listener: socket.socket) -> bool:
 
 def check_tls(settings: Settings) -> None:
     """Raises CommandError where certificate and key are no pair that can be used."""
-    if bool(settings.tls_certificate) != bool(settings.tls_key):
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if bool(certificate) != bool(key):
         raise CommandError("QUEUESTATS_TLS_CERTIFICATE and QUEUESTATS_TLS_KEY are set together or not at all.")
-    for path in filter(None, (settings.tls_certificate, settings.tls_key)):
+    if certificate is None or key is None:
+        return
+    for path in (certificate, key):
         if not os.access(path, os.R_OK):
             raise CommandError(f"The file {path} can't be read.")
-    if settings.tls_certificate:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-                settings.tls_certificate, settings.tls_key
-            )
-        except ssl.SSLError as error:
-            raise CommandError(
-                f"{settings.tls_certificate} and {settings.tls_key} are no certificate and its key."
-            ) from error
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise CommandError(f"{certificate} and {key} are no certificate and its key.") from error
 
 
 def _raise_descriptor_limit() -> None:
@@ -204,7 +203,3 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:
         logger.warning("few file descriptors limit=%d: more connections than that are not accepted", hard)
-
-
-def _whole_seconds(milliseconds: int) -> int:
-    return -(-milliseconds // 1000)

@@ -1,18 +1,13 @@
 """queuestats simulate"""
 
 import asyncio
-import signal
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.options import Number, database_options, open_database, owner_url
-from service.cli.output import print_table
+from service.cli.interrupts import ENDING
+from service.cli.options import Number, on_database, owner_url
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from service.simulate import SimulationPlan, SimulationReport
 
 RATE, SECONDS = Number(0.01, 10**6, float), Number(0.01, 31 * 24 * 3600, float)
 
@@ -26,8 +21,8 @@ RATE, SECONDS = Number(0.01, 10**6, float), Number(0.01, 31 * 24 * 3600, float)
     "--senders", type=Number(1, 10**6), default=1000, show_default=True, help="whose messages come; the first has most"
 )
 @click.option("--json", "as_json", is_flag=True, help="print what was done as JSON")
-@database_options
-def simulate(
+@on_database
+async def simulate(
     settings: Settings, rate: float, seconds: float, batch: int, connections: int, senders: int, as_json: bool
 ) -> None:
     """Play a mail transfer agent: enqueue, take, retry and finish messages, THOSE THAT ARE THERE TOO.
@@ -37,21 +32,13 @@ def simulate(
     \b
     Example: queuestats simulate --rate 1000 --seconds 30
     """
-    from service.simulate import SimulationPlan
-
-    plan = SimulationPlan(rate, seconds, batch, connections, senders)
-    with open_database(settings) as opened:
-        report = asyncio.run(_play(owner_url(opened), plan))
-    done = {**asdict(report.totals), "rate": round(report.rate, 1)}
-    print_table([done], tuple(done), as_json)
-
-
-async def _play(url: str, plan: "SimulationPlan") -> "SimulationReport":
-    """Until the time is up or a signal comes, which ends it in order."""
+    from service.cli.output import print_table
+    from service.simulate import SimulationPlan, Totals
     from service.simulate import simulate as play
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return await play(url, plan, stop)
+    plan, totals, stop = SimulationPlan(rate, seconds, batch, connections, senders), Totals(), asyncio.Event()
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    took_seconds = await play(owner_url(settings), plan, totals, stop)
+    done = {**asdict(totals), "rate": round(totals.enqueued / took_seconds, 1)}
+    print_table(list(done), [list(done.values())], as_json)

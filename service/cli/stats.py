@@ -5,15 +5,18 @@ import csv
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.interrupts import run, until_stopped
-from service.cli.options import ID, Number, database_options, open_database, service_url
+from service.cli.options import ID, Number, on_database, open_pool
 from service.errors import ServiceError
 from service.model import Grouping, StatsQuery, StatsReport
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.db import Database
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
 
@@ -60,8 +63,8 @@ def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
     flag_value="1",
     help="ask again every so many seconds, 1 where none is given, until Ctrl-C",
 )
-@database_options
-def stats(
+@on_database
+async def stats(
     settings: Settings,
     query: StatsQuery,
     is_from_messages: bool,
@@ -75,66 +78,56 @@ def stats(
     Example: queuestats stats --sender 119 --group isp --watch
     """
     from service.cli.output import print_table, printable
+    from service.stats import ask
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")
-    with open_database(settings) as opened:
+    async with open_pool(settings) as database:
         if watch_seconds is not None:
-            with until_stopped():
-                run(_watch(opened, query, is_from_messages, watch_seconds))
+            await _watch(database, query, is_from_messages, watch_seconds)
             return
-        report = run(ask_once(opened, query, is_from_messages))
-        if query.isp and not any(row.total for row in report.rows):
-            for name in run(_similar_isps(opened, query)):
-                click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
+        report = await ask(database, query, is_from_messages=is_from_messages)
+        has_messages = any(row.total for row in report.rows)
+        similar = await _similar_isps(database, query) if query.isp and not has_messages else []
+    for name in similar:
+        click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
     if as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerows([COLUMNS, *([getattr(row, column) for column in COLUMNS] for row in report.rows)])
+        csv.writer(sys.stdout).writerows([COLUMNS, *_values(report)])
     else:
-        print_table(_rows(report), COLUMNS, as_json)
+        print_table(COLUMNS, _values(report), as_json)
 
 
-def _rows(report: StatsReport) -> list[dict[str, Any]]:
-    return [{column: getattr(row, column) for column in COLUMNS} for row in report.rows]
+def _values(report: StatsReport) -> list[list[Any]]:
+    return [[getattr(row, column) for column in COLUMNS] for row in report.rows]
 
 
-async def _watch(settings: Settings, query: StatsQuery, is_from_messages: bool, seconds: float) -> None:
-    """A table that is drawn anew; on no terminal, one after the other. An outage is told, and waited for."""
+async def _watch(database: "Database", query: StatsQuery, is_from_messages: bool, seconds: float) -> None:
+    """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. An outage is waited for."""
     from rich.console import Console
     from rich.live import Live
 
     from service.cli.output import table_of
-    from service.db import Database
     from service.stats import ask
 
     console = Console()
-    database = Database.from_settings(settings, service_url(settings), pool_size=1)
-    async with database:
-        with Live(console=console, auto_refresh=False, screen=False) as live:
-            while True:
-                try:
-                    report = await ask(database, query, is_from_messages=is_from_messages)
-                    shown: Any = table_of(_rows(report), COLUMNS)
-                except ServiceError as error:
-                    shown = f"{error.text}."
-                if console.is_terminal:
-                    live.update(shown, refresh=True)
-                else:
-                    console.print(shown)
-                await asyncio.sleep(seconds)
+    with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
+        while True:
+            try:
+                report = await ask(database, query, is_from_messages=is_from_messages)
+                shown: Any = table_of(COLUMNS, _values(report))
+            except ServiceError as error:
+                shown = f"{error.text}."
+            if console.is_terminal:
+                live.update(shown, refresh=True)
+            else:
+                console.print(shown)
+            await asyncio.sleep(seconds)
+    click.echo("Stopped.", err=True)
 
 
-async def _similar_isps(settings: Settings, query: StatsQuery) -> list[str]:
+async def _similar_isps(database: "Database", query: StatsQuery) -> list[str]:
     """The sender's ISPs that the one of the query differs from by case alone."""
-    everything = StatsQuery(query.sender_id, None, None, None, Grouping.ISP)
-    names = [row.isp for row in (await ask_once(settings, everything)).rows]
-    return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]
-
-
-async def ask_once(settings: Settings, query: StatsQuery, is_from_messages: bool = False) -> StatsReport:
-    from service.db import Database
     from service.stats import ask
 
-    database = Database.from_settings(settings, service_url(settings), pool_size=1)
-    async with database:
-        return await ask(database, query, is_from_messages=is_from_messages)
+    names = [row.isp for row in (await ask(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
+    return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]

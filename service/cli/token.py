@@ -3,8 +3,7 @@
 import click
 import msgspec
 
-from service.cli.interrupts import run
-from service.cli.options import database_options, open_database, owner_url
+from service.cli.options import on_database, owner_url
 from service.model import Scope
 from service.settings import Settings
 
@@ -29,8 +28,8 @@ def token() -> None:
     help="what it may do; repeat it for several  [default: stats]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print {name, token} as JSON")
-@database_options
-def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+@on_database
+async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Create a token; its secret is shown once. It works at once.
 
     \b
@@ -38,8 +37,7 @@ def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool
     """
     from service.auth import create_token
 
-    with open_database(settings) as opened:
-        secret = run(create_token(owner_url(opened), name, [Scope(each) for each in scopes]))
+    secret = await create_token(owner_url(settings), name, [Scope(each) for each in scopes])
     if as_json:
         click.echo(msgspec.json.encode({"name": name, "token": secret}))
     else:
@@ -49,8 +47,8 @@ def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool
 
 @token.command("list")
 @click.option("--json", "as_json", is_flag=True, help="print a list of {name, scopes, created_at, revoked_at} as JSON")
-@database_options
-def list_(settings: Settings, as_json: bool) -> None:
+@on_database
+async def list_(settings: Settings, as_json: bool) -> None:
     """List the tokens, without their secrets.
 
     \b
@@ -59,15 +57,15 @@ def list_(settings: Settings, as_json: bool) -> None:
     from service.auth import list_tokens
     from service.cli.output import print_table
 
-    with open_database(settings) as opened:
-        tokens = run(list_tokens(owner_url(opened)))
-    print_table(tokens, ("name", "scopes", "created_at", "revoked_at"), as_json)
+    columns = ("name", "scopes", "created_at", "revoked_at")
+    tokens = await list_tokens(owner_url(settings))
+    print_table(columns, [[each[column] for column in columns] for each in tokens], as_json)
 
 
 @token.command()
 @click.argument("name")
-@database_options
-def revoke(settings: Settings, name: str) -> None:
+@on_database
+async def revoke(settings: Settings, name: str) -> None:
     """Revoke a token: within a second it is refused everywhere.
 
     \b
@@ -75,6 +73,5 @@ def revoke(settings: Settings, name: str) -> None:
     """
     from service.auth import revoke_token
 
-    with open_database(settings) as opened:
-        run(revoke_token(owner_url(opened), name))
+    await revoke_token(owner_url(settings), name)
     click.echo(f"{name} is revoked.")

@@ -1,6 +1,7 @@
 """The database: a pool, named statements, and the driver's errors turned into ours."""
 
-from service.db.connect import connect
+from service.db.connect import connect, fetch, require_disposable
+from service.db.errors import in_words, is_disconnect
 from service.db.pool import AS_A_SCAN, Database
 from service.db.statements import BadStatement, Statement, load_statements, statement
 
@@ -10,6 +11,10 @@ __all__ = [
     "Database",
     "Statement",
     "connect",
+    "fetch",
+    "in_words",
+    "is_disconnect",
     "load_statements",
+    "require_disposable",
     "statement",
 ]

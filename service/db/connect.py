@@ -7,13 +7,15 @@ from typing import Any
 import asyncpg
 
 from service.db.errors import in_words
+from service.db.statements import statement
 from service.errors import CommandError
 from service.origin import application_name
 
 CONNECT_TIMEOUT_SECONDS = 10
+CLOSE_TIMEOUT_SECONDS = 5
 # More than there are.
 STATEMENTS_KEPT = 200
-# What role and database may have other defaults for.
+# Roles and databases may have other defaults.
 AS_EXPECTED = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
 
 
@@ -31,17 +33,41 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
             server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
             statement_cache_size=statements_kept(prepared_statements),
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(in_words(error)) from error
     except ValueError:
         # The driver quotes what it could not read, which may be a piece of the password.
         raise CommandError("The database can't be reached: its address is malformed.") from None
     try:
         yield connection
-    except (asyncpg.PostgresError, ConnectionError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError) as error:
         raise CommandError(in_words(error)) from error
     finally:
-        await _close(connection)
+        try:
+            await connection.close(timeout=CLOSE_TIMEOUT_SECONDS)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+
+
+async def fetch(connection: Any, name: str, **values: Any) -> list[Any]:
+    """The rows of `sql/<name>.sql`, however long it takes."""
+    asked = statement(name)
+    rows: list[Any] = await connection.fetch(asked.sql, *asked.bind(values))
+    return rows
+
+
+async def require_disposable(connection: Any, *, must_be_migrated: bool = True) -> None:
+    """Raises CommandError, which says what to do first, where it is not migrated, or not marked disposable.
+
+    The mark is read from the catalog: a connection's own options cannot stand in for it.
+    """
+    ((database, is_migrated, disposable, marking),) = await fetch(connection, "queries/disposable")
+    if must_be_migrated and not is_migrated:
+        raise CommandError(f"The database {database} is not migrated; run `queuestats migrate` first.")
+    if not disposable:
+        raise CommandError(
+            f"The database {database} is not marked disposable, and was left alone; its owner marks it by {marking}"
+        )
 
 
 def statements_kept(prepared_statements: bool) -> int:
@@ -50,10 +76,3 @@ def statements_kept(prepared_statements: bool) -> int:
     Where that is none, each execution takes two round trips, and the first use of an array type some more.
     """
     return STATEMENTS_KEPT if prepared_statements else 0
-
-
-async def _close(connection: Any) -> None:
-    try:
-        await connection.close(timeout=5)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()

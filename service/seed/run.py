@@ -2,15 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate, groupby
 from typing import Any
 
-import asyncpg
-
-from service.db import statement
-from service.db.disposable import require_disposable
-from service.db.errors import in_words
+from service.db import fetch, require_disposable
 from service.errors import CommandError
 from service.seed.plan import SeedPlan
 from service.seed.traffic import Burst, bursts
@@ -25,11 +21,14 @@ DRAWS = 2**36
 # The oldest message has waited this long; what older ones there were has expired.
 SPAN_US = 5 * 24 * 3600 * 1_000_000
 
+# Bursts, each with the number of messages before it.
+Chunk = Sequence[tuple[int, Burst]]
+
 
 async def seed(
     connection: Any,
     plan: SeedPlan,
-    progress: Callable[[int], None],
+    progress: Callable[[int], object] = lambda done: None,
     *,
     replace: bool = False,
     chunk_messages: int = CHUNK_MESSAGES,
@@ -39,79 +38,54 @@ async def seed(
     Other writers wait until then. `progress` is told the messages written so far, after each chunk. `connection` is
     the owner's, in no transaction.
 
-    Raises CommandError, with nothing changed, where the database is not marked disposable, the queue is not empty or
-    PostgreSQL refuses.
+    Raises CommandError, with nothing changed, where the database is not marked disposable or the queue is not empty.
     """
     began = time.perf_counter()
-    try:
-        async with connection.transaction():
-            await _prepare(connection, replace)
-            for chunk in chunks(bursts(plan), chunk_messages):
-                await _run(connection, "seed/insert_bursts", **parameters(plan, chunk))
-                progress(chunk.done + sum(burst.size for burst in chunk.bursts))
-            # The ids are written out: they stand for the order of arrival, whatever the identity had given out before.
-            await _run(connection, "seed/number_on", last_id=plan.messages)
-        await _run(connection, "seed/analyze")
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise CommandError(in_words(error)) from error
+    async with connection.transaction():
+        await _prepare(connection, replace)
+        for chunk in chunks(bursts(plan), chunk_messages):
+            await fetch(connection, "seed/insert_bursts", **parameters(plan, chunk))
+            done, last = chunk[-1]
+            progress(done + last.size)
+        # The ids are written out: they stand for the order of arrival, whatever the identity had given out before.
+        await fetch(connection, "seed/number_on", last_id=plan.messages)
+    await fetch(connection, "seed/analyze")
     return time.perf_counter() - began
 
 
 async def _prepare(connection: Any, replace: bool) -> None:
     await require_disposable(connection)
-    await connection.execute(statement("seed/limits").sql)
-    if replace:
-        await _run(connection, "seed/empty")
-        return
-    await _run(connection, "seed/lock")
-    if await connection.fetchval(statement("seed/occupied").sql):
+    await fetch(connection, "seed/limits")
+    await fetch(connection, "seed/empty" if replace else "seed/lock")
+    if not replace and (await fetch(connection, "seed/occupied"))[0][0]:
         raise CommandError("The queue is not empty, so nothing was written; --replace throws its messages away first.")
 
 
-async def _run(connection: Any, name: str, **values: Any) -> None:
-    asked = statement(name)
-    await connection.execute(asked.sql, *asked.bind(values))
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some bursts, the first of which begins behind `done` messages."""
-
-    done: int
-    bursts: Sequence[Burst]
-
-
 def chunks(bursts: Sequence[Burst], chunk_messages: int) -> Iterator[Chunk]:
-    """All bursts in order, cut where a chunk has reached its size; a burst is never cut."""
-    done, begin, size = 0, 0, 0
-    for end, burst in enumerate(bursts, 1):
-        size += burst.size
-        if size >= chunk_messages or end == len(bursts):
-            yield Chunk(done, bursts[begin:end])
-            done, begin, size = done + size, end, 0
+    """All bursts in order, about so many messages at a time; a burst is never cut."""
+    before = accumulate((burst.size for burst in bursts), initial=0)
+    for _, chunk in groupby(zip(before, bursts, strict=False), key=lambda each: each[0] // chunk_messages):
+        yield list(chunk)
 
 
 def parameters(plan: SeedPlan, chunk: Chunk) -> dict[str, Any]:
     """One array for each column of the bursts, in the order of arrival."""
-    columns: dict[str, list[Any]] = {name: [] for name in ("first_ids", "created_ats")}
-    done = chunk.done
-    for burst in chunk.bursts:
-        columns["first_ids"].append(done + 1)
-        columns["created_ats"].append(AS_OF - timedelta(microseconds=_age_us(done, plan.messages)))
-        done += burst.size
-    return columns | {
+    mixes = [burst.mix for _, burst in chunk]
+    return {
         # Odd, and another for every seed.
         "salt": (2 * plan.seed * 1_640_531_527 + 1) % 2**32,
         "as_of": AS_OF,
         "due_ats": DUE_ATS,
-        "sizes": [burst.size for burst in chunk.bursts],
-        "sender_ids": [burst.sender_id for burst in chunk.bursts],
-        "account_ids": [burst.account_id for burst in chunk.bursts],
-        "campaign_ids": [burst.campaign_id for burst in chunk.bursts],
-        "upto_news": [_below(burst.mix.new) for burst in chunk.bursts],
-        "upto_procs": [_below(burst.mix.new + burst.mix.proc) for burst in chunk.bursts],
-        "upto_retries": [_below(burst.mix.new + burst.mix.proc + burst.mix.retry) for burst in chunk.bursts],
-        "attempts": [burst.mix.attempts for burst in chunk.bursts],
+        "first_ids": [done + 1 for done, _ in chunk],
+        "created_ats": [AS_OF - timedelta(microseconds=_age_us(done, plan.messages)) for done, _ in chunk],
+        "sizes": [burst.size for _, burst in chunk],
+        "sender_ids": [burst.sender_id for _, burst in chunk],
+        "account_ids": [burst.account_id for _, burst in chunk],
+        "campaign_ids": [burst.campaign_id for _, burst in chunk],
+        "upto_news": [_below(mix.new) for mix in mixes],
+        "upto_procs": [_below(mix.new + mix.proc) for mix in mixes],
+        "upto_retries": [_below(mix.new + mix.proc + mix.retry) for mix in mixes],
+        "attempts": [mix.attempts for mix in mixes],
     }
 
 

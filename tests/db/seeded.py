@@ -32,7 +32,7 @@ async def fill(database: TestDatabase) -> None:
     """Seeded, folded, vacuumed; some deltas wait."""
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
-    await seed(owner, SeedPlan(MESSAGES, SENDERS), lambda done: None)
+    await seed(owner, SeedPlan(MESSAGES, SENDERS))
     await fold(owner)
     await owner.execute("VACUUM ANALYZE messages, queuestats.counters, queuestats.deltas, queuestats.watermarks")
     for _ in range(PENDING_DELTAS):

@@ -19,12 +19,19 @@ LONG = SimulationPlan(rate=2000, seconds=60, batch_messages=20, senders=10)
 async def filled(owner: Any, database: TestDatabase) -> str:
     """The address of a disposable database with 2,000 messages of 10 senders."""
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
-    await seed(owner, SeedPlan(2000, 10), lambda done: None)
+    await seed(owner, SeedPlan(2000, 10))
     return database.owner_url
 
 
 async def statuses(connection: Any) -> Counter[str]:
     return Counter(row["status"] for row in await connection.fetch("SELECT status FROM messages"))
+
+
+async def play(database_url: str, plan: SimulationPlan) -> Totals:
+    """What was done when the plan's time is up."""
+    totals = Totals()
+    await simulate(database_url, plan, totals, asyncio.Event())
+    return totals
 
 
 async def until(condition: Any) -> None:
@@ -36,7 +43,7 @@ async def until(condition: Any) -> None:
 async def test_every_message_is_accounted_for_and_nothing_taken_is_left_behind(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     plan = SimulationPlan(rate=1000, seconds=1.5, batch_messages=50, senders=10)
-    totals = (await simulate(filled, plan)).totals
+    totals = await play(filled, plan)
     after = await statuses(owner)
     assert after["new"] - before["new"] == totals.enqueued - totals.taken
     assert after["retry"] - before["retry"] == totals.retried - totals.retaken
@@ -47,23 +54,25 @@ async def test_every_message_is_accounted_for_and_nothing_taken_is_left_behind(f
 
 
 async def test_the_queue_keeps_its_size_about(filled: str, owner: Any) -> None:
-    report = await simulate(filled, SimulationPlan(rate=1000, seconds=2, batch_messages=20, senders=10))
-    assert report.totals.enqueued > 0
+    totals = await play(filled, SimulationPlan(rate=1000, seconds=2, batch_messages=20, senders=10))
+    assert totals.enqueued > 0
     # What two agents have taken and not finished, and what failed and waits for its retry.
-    assert abs(report.totals.enqueued - report.totals.finished) < max(0.25 * report.totals.enqueued, 4 * 20)
+    assert abs(totals.enqueued - totals.finished) < max(0.25 * totals.enqueued, 4 * 20)
 
 
 async def test_the_rate_is_not_exceeded(filled: str) -> None:
-    report = await simulate(filled, SimulationPlan(rate=200, seconds=2, batch_messages=10, senders=10))
+    totals = Totals()
+    plan = SimulationPlan(rate=200, seconds=2, batch_messages=10, senders=10)
+    took_seconds = await simulate(filled, plan, totals, asyncio.Event())
     # Each of two agents may begin one burst more than its share.
-    assert 0 < report.totals.enqueued <= 400 + 2 * 10
-    assert report.seconds > 1.9
+    assert 0 < totals.enqueued <= 400 + 2 * 10
+    assert took_seconds > 1.9
 
 
 async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
-    task = asyncio.create_task(simulate(filled, LONG, stop, running))
+    task = asyncio.create_task(simulate(filled, LONG, running, stop))
     await until(lambda: running.finished > 0)
     stop.set()
     await task
@@ -73,7 +82,7 @@ async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
 async def test_it_goes_on_when_its_connections_are_cut(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
-    task = asyncio.create_task(simulate(filled, LONG, stop, running))
+    task = asyncio.create_task(simulate(filled, LONG, running, stop))
     await until(lambda: running.finished > 0)
     await owner.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -92,20 +101,20 @@ async def test_agents_pass_over_what_another_has_in_hand(filled: str, database: 
     other = await asyncpg.connect(database.owner_url)
     async with other.transaction():
         await other.execute("SELECT FROM messages FOR UPDATE")
-        report = await simulate(filled, SimulationPlan(rate=500, seconds=1, batch_messages=10, senders=10))
+        totals = await play(filled, SimulationPlan(rate=500, seconds=1, batch_messages=10, senders=10))
     await other.close()
     # Only what they enqueued themselves was free to take.
-    assert 0 < report.totals.taken <= report.totals.enqueued
-    assert report.totals.retaken == 0
+    assert 0 < totals.taken <= totals.enqueued
+    assert totals.retaken == 0
 
 
 async def test_a_database_that_is_not_marked_is_refused(database: TestDatabase, owner: Any) -> None:
     with pytest.raises(CommandError, match="is not marked disposable"):
-        await simulate(database.owner_url, LONG)
+        await play(database.owner_url, LONG)
     assert await statuses(owner) == {}
 
 
 async def test_a_statement_that_is_refused_ends_it_with_a_sentence(filled: str, owner: Any) -> None:
     await owner.execute("ALTER TABLE messages ADD CHECK (campaign_id < 1000000) NOT VALID")
     with pytest.raises(CommandError, match="The database refuses"):
-        await simulate(filled, LONG)
+        await play(filled, LONG)

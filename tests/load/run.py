@@ -63,7 +63,7 @@ async def prepare(owner_url: str, plan: LoadPlan) -> str:
     try:
         name = await connection.fetchval("SELECT quote_ident(current_database())")
         await connection.execute(f"COMMENT ON DATABASE {name} IS 'queuestats: disposable'")
-        await seed(connection, SeedPlan(plan.messages, plan.senders), lambda done: None)
+        await seed(connection, SeedPlan(plan.messages, plan.senders))
     finally:
         await connection.close()
     return await create_token(owner_url, "load")

@@ -1,0 +1,162 @@
+"""A mail transfer agent that plays on a disposable database: it writes as a real one does, at a given rate."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from service.db import connect, fetch, is_disconnect, require_disposable
+
+ISPS = ("Gmail", "Gmail", "Gmail", "Gmail", "Outlook", "Outlook", "Yahoo", "iCloud", "GMX", "")
+# A sender's new messages are of one of so many campaigns, numbered above those of a data set.
+CAMPAIGNS = 10
+FIRST_CAMPAIGN = 1_000_000
+RETRY_SHARE = 0.15
+RETRY_DELAY_SECONDS = 5.0
+RECONNECT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationPlan:
+    """`rate` is in messages enqueued a second, all connections together. Sender 1 has most of them."""
+
+    rate: float
+    seconds: float
+    batch_messages: int = 100
+    connections: int = 2
+    senders: int = 1000
+
+
+@dataclass(slots=True)
+class Totals:
+    """Messages by what was done to them, and how often a connection was lost."""
+
+    enqueued: int = 0
+    taken: int = 0
+    retaken: int = 0
+    retried: int = 0
+    finished: int = 0
+    reconnects: int = 0
+
+
+async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop: asyncio.Event) -> float:
+    """Plays until the plan's time is up or `stop` is set, and keeps `totals` up to date; how many seconds it took.
+
+    Every agent ends its round, so that no message is left in delivery.
+
+    Raises CommandError, with nothing written, where the database is out of reach or not marked disposable; later on,
+    where it refuses a statement.
+    """
+    async with connect(database_url) as connection:
+        await require_disposable(connection)
+    began = time.monotonic()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(plan.connections):
+                group.create_task(Agent(plan, number, totals, stop).play(database_url))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return time.monotonic() - began
+
+
+class Agent:
+    """Enqueues a burst, takes as many messages, and lets as many leave: the queue keeps its size.
+
+    What it took and could not settle, since its connection was lost, it settles in its next round.
+    """
+
+    def __init__(self, plan: SimulationPlan, number: int, totals: Totals, stop: asyncio.Event) -> None:
+        self._plan = plan
+        self._chance = Random(1000 + number)
+        self._totals = totals
+        self._stop = stop
+        self._round_at = time.monotonic()
+        self._end_at = self._round_at + plan.seconds
+        self._sender_id = 1
+        self._finishing: list[int] = []
+        self._retrying: list[int] = []
+
+    async def play(self, database_url: str) -> None:
+        """A lost connection is made anew, for as long as it takes. Raises CommandError where a statement is refused."""
+        while not await self._play_connected(database_url):
+            self._totals.reconnects += 1
+            await self._wait(RECONNECT_SECONDS)
+
+    async def _play_connected(self, database_url: str) -> bool:
+        """Whether the end was reached; else the connection could not be made, or was lost."""
+        is_connected = False
+        try:
+            async with connect(database_url) as connection:
+                is_connected = True
+                while not self._is_over:
+                    await self._play_round(connection)
+                    await self._wait_for_next_round()
+        except Exception as error:
+            if is_connected and not is_disconnect(error.__cause__ or error):
+                raise
+        return self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or time.monotonic() >= self._end_at
+
+    async def _wait_for_next_round(self) -> None:
+        """An agent that is late begins at once, and does not make up for what it missed."""
+        now = time.monotonic()
+        interval = self._plan.batch_messages * self._plan.connections / self._plan.rate
+        self._round_at = max(self._round_at + interval, now)
+        await self._wait(self._round_at - now)
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), min(seconds, self._end_at - time.monotonic()))
+
+    async def _play_round(self, connection: Any) -> None:
+        """Each statement is a transaction of its own."""
+        await self._settle(connection)
+        # Evenly on a logarithmic scale: sender 1 has as much as senders 2 and 3 together.
+        self._sender_id = int((self._plan.senders + 1) ** self._chance.random())
+        await self._enqueue(connection)
+        number = self._plan.batch_messages
+        # All agents add to the same totals: never across an await, during which another may add.
+        taken = await self._take(connection, "new", number)
+        self._totals.taken += taken
+        # Of these too a share will fail again; so many make up for the share that did not leave.
+        if again := round(number * RETRY_SHARE / (1 - RETRY_SHARE)):
+            retaken = await self._take(connection, "retry", again)
+            self._totals.retaken += retaken
+        await self._settle(connection)
+
+    async def _enqueue(self, connection: Any) -> None:
+        chance, number = self._chance, self._plan.batch_messages
+        await fetch(
+            connection,
+            "simulate/enqueue",
+            sender_id=self._sender_id,
+            campaign_id=FIRST_CAMPAIGN + self._sender_id * CAMPAIGNS + chance.randrange(CAMPAIGNS),
+            isps=[chance.choice(ISPS) for _ in range(number)],
+            recipients=[f"{chance.getrandbits(40):x}@example.com" for _ in range(number)],
+        )
+        self._totals.enqueued += number
+
+    async def _take(self, connection: Any, status: str, number: int) -> int:
+        taken = await fetch(
+            connection, "simulate/take", sender_id=self._sender_id, status=status, batch_messages=number
+        )
+        for row in taken:
+            failed = self._chance.random() < RETRY_SHARE
+            (self._retrying if failed else self._finishing).append(row[0])
+        return len(taken)
+
+    async def _settle(self, connection: Any) -> None:
+        if ids := self._finishing:
+            done = await fetch(connection, "simulate/finish", sender_id=self._sender_id, ids=ids)
+            self._totals.finished += len(done)
+            self._finishing = []
+        if ids := self._retrying:
+            delay = RETRY_DELAY_SECONDS
+            done = await fetch(connection, "simulate/retry", sender_id=self._sender_id, ids=ids, delay_seconds=delay)
+            self._totals.retried += len(done)
+            self._retrying = []
