@@ -84,7 +84,7 @@ def create_app(settings: Settings) -> Starlette:
 def _database(settings: Settings, purpose: str) -> Database:
     assert settings.database_url is not None
     size = settings.pool_size if purpose == "serve" else 1
-    return Database.from_settings(settings, settings.database_url, size, purpose)
+    return Database(settings, settings.database_url, pool_size=size, purpose=purpose)
 
 
 def _lifespan(

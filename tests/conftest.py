@@ -12,7 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from service.db import Database
 from service.schema import migrate
+from service.settings import Settings
 from tests.servers import ChosenServer, choose_server, docker_container
 
 # Set by the process that chose the server, read by the ones that xdist starts.
@@ -67,6 +69,13 @@ async def _on(url: str, *statements: str) -> Any:
         return [await connection.fetchval(each) for each in statements][-1]
     finally:
         await connection.close()
+
+
+def open_pool(url: str, pool_size: int = 1, **settings: Any) -> Database:
+    """A pool of the service, with the patience of a busy machine."""
+    patience_ms = 1000 * PATIENCE_SECONDS
+    given = {"connect_timeout_ms": patience_ms, "request_time_limit_ms": patience_ms, **settings}
+    return Database(Settings(**given), url, pool_size=pool_size)
 
 
 async def drop_database(server_url: str, name: str) -> None:

@@ -56,5 +56,5 @@ async def states(connection: Any, settings: Settings, longest: int) -> AsyncIter
 
 
 async def _fold_all(settings: Settings) -> None:
-    async with Database.from_settings(settings, settings.owner_url or "", pool_size=1) as database:
+    async with Database(settings, settings.owner_url or "", pool_size=1) as database:
         await Folder(database).fold_all()

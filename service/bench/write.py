@@ -108,7 +108,7 @@ async def _variant(connection: Any, settings: Settings, variant: str, messages: 
 async def _folding(settings: Settings) -> AsyncIterator[None]:
     """Folds as the service does, in its role."""
     url = settings.database_url or settings.owner_url or ""
-    async with Database.from_settings(settings, url, settings.pool_size) as database:
+    async with Database(settings, url, pool_size=settings.pool_size) as database:
         task = asyncio.create_task(fold_forever(database))
         try:
             yield

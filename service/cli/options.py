@@ -101,7 +101,7 @@ def open_pool(settings: Settings) -> "Database":
     """One connection as the service's role, by the service's own limits. Raises as `service_url`."""
     from service.db import Database
 
-    return Database.from_settings(settings, service_url(settings), pool_size=1)
+    return Database(settings, service_url(settings), pool_size=1)
 
 
 def service_url(settings: Settings) -> str:

@@ -10,46 +10,39 @@ from service.errors import ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
-# What is said before and after the server's own words, by SQLSTATE.
-_ADVICE = (
-    (
-        ("28",),
-        (
-            "The database refuses the login",
-            "; correct the user or the password in its address, or run `queuestats migrate`, which makes the role.",
-        ),
-    ),
-    (("3D",), ("There is no such database", "; create it, or correct the address.")),
-    (
-        ("42501",),
-        ("The database's role lacks a right", "; `queuestats migrate`, run as the owner, grants what is needed."),
-    ),
-    (
-        ("42P01", "42703", "42883", "3F"),
-        ("The database is not migrated to this version", "; run `queuestats migrate` first."),
-    ),
-    (
-        ("42P07", "42710", "42723"),
-        ("The database holds something of this name that `queuestats migrate` has not made", "; rename it first."),
-    ),
-    (("57014", "55P03"), ("The database took longer than the limit", "; try again when it is less busy.")),
-    (("53300",), ("The database has no connection left", "; raise max_connections, or end some.")),
-)
-
 # By the limit of the role or of the question; a lock that did not come in time.
 _OUT_OF_TIME = ("57014", "55P03")
-# SQLSTATE classes and codes that say: the database cannot be used now.
-# 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby, 53 resources, 57P shutdown,
-# 58 system, 42… a schema that is not migrated.
+# The database cannot be used now: 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby,
+# 53 resources, 57P shutdown, 58 system, 3F and 42… a schema that is not migrated.
 _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
+
+# What to do, by the beginning of the SQLSTATE; {} is what the server said.
+_ADVICE = {
+    ("28",): (
+        "The database refuses the login: {}; correct the user or the password in its address, or run"
+        " `queuestats migrate`, which makes the role."
+    ),
+    ("3D",): "There is no such database: {}; create it, or correct the address.",
+    ("42501",): (
+        "The database's role lacks a right: {}; `queuestats migrate`, run as the owner, grants what is needed."
+    ),
+    ("42P01", "42703", "42883", "3F"): (
+        "The database is not migrated to this version: {}; run `queuestats migrate` first."
+    ),
+    ("42P07", "42710", "42723"): (
+        "The database holds something of this name that `queuestats migrate` has not made: {}; rename it first."
+    ),
+    _OUT_OF_TIME: "The database took longer than the limit: {}; try again when it is less busy.",
+    ("53300",): "The database has no connection left: {}; raise max_connections, or end some.",
+}
 
 
 def in_words(error: BaseException) -> str:
     """One sentence for whoever sits at the terminal: what the database said, and what to do about it."""
     state, said = getattr(error, "sqlstate", None) or "", _first_line(error)
-    for classes, advice in _ADVICE:
-        if state.startswith(classes):
-            return f"{advice[0]}: {said}{advice[1]}"
+    for states, advice in _ADVICE.items():
+        if state.startswith(states):
+            return advice.format(said)
     if isinstance(error, asyncpg.PostgresError):
         return f"The database refuses: {said}."
     if isinstance(error, TimeoutError):

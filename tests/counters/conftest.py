@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from service.db import Database
-from tests.conftest import TestDatabase, url_of
+from tests.conftest import TestDatabase, open_pool, url_of
 
 Connect = Callable[[], Awaitable[Any]]
 
@@ -15,7 +15,7 @@ Connect = Callable[[], Awaitable[Any]]
 @pytest.fixture
 async def service(database: TestDatabase) -> AsyncIterator[Database]:
     """The database as the service's role reaches it, on one connection."""
-    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(database.service_url) as opened:
         yield opened
 
 

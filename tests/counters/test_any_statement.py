@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from service.db import Database
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 from tests.counters import statements
 from tests.counters.observing import answer, answers, drift, every_question, fold, on
 from tests.counters.statements import SURROUNDINGS, Queue, Queued, Where
@@ -65,7 +65,7 @@ class World:
         self.numbers = itertools.count(1, 1000)
         self.writer, self.other, self.folder, self.old = (self.connect(database.owner_url) for _ in range(4))
         self.auditor = self.connect(database.service_url)
-        pool = Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000)
+        pool = open_pool(database.service_url)
         self.service = self.run(pool.__aenter__())
         self.run(self.writer.execute(SURROUNDINGS + ODD_SCHEMA))
 

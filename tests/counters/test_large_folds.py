@@ -3,9 +3,8 @@
 import pytest
 
 from service.counters.folding import LEAST_MAX_DELTAS, MAX_DELTAS, Folder
-from service.db import Database
 from service.errors import TimedOut
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 from tests.counters.conftest import Connect
 from tests.counters.observing import compact, drift, fold, row_count
 
@@ -73,7 +72,7 @@ async def test_a_fold_that_takes_too_long_is_tried_with_less_and_gains_again(
 ) -> None:
     blocker = await connect()
     await blocker.execute(INSERT, 1, 500)
-    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=1000) as service:
+    async with open_pool(database.service_url, request_time_limit_ms=1000) as service:
         folder = Folder(service)
         async with blocker.transaction():
             await blocker.execute(BLOCKED)

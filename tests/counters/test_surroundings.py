@@ -12,7 +12,7 @@ from service.db.connect import connect as connect_for_a_command
 from service.errors import CommandError
 from service.model import StatsQuery
 from service.stats import ask
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 from tests.counters.conftest import Connect
 from tests.counters.observing import drift, fold, row_count
 
@@ -24,29 +24,21 @@ DEFAULTS = [
 ]
 
 
-@pytest.mark.parametrize("prepared_statements", [True, False])
+@pytest.mark.parametrize("prepared_statements", ["on", "off"])
 @pytest.mark.parametrize(("setting", "value"), DEFAULTS)
 async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on(
-    database: TestDatabase, connect: Connect, setting: str, value: str, prepared_statements: bool
+    database: TestDatabase, connect: Connect, setting: str, value: str, prepared_statements: str
 ) -> None:
     owner = await connect()
     await owner.execute(INSERT, 10)
     await owner.execute(f"ALTER DATABASE {database.name} SET {setting} = '{value}'")
-    async with Database(
-        database.service_url,
-        pool_size=1,
-        connect_timeout_ms=5000,
-        sql_time_limit_ms=30_000,
-        prepared_statements=prepared_statements,
-    ) as service:
+    async with open_pool(database.service_url, prepared_statements=prepared_statements) as service:
         assert (await ask(service, StatsQuery(1))).rows[0].new == 10
         folder = Folder(service)
         assert await folder.fold_all() == 1
         assert (await ask(service, StatsQuery(1))).rows[0].new == 10
         assert await row_count(owner, "queuestats.deltas") == 0
-    async with Database(
-        database.owner_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000
-    ) as by_the_owner:
+    async with open_pool(database.owner_url) as by_the_owner:
         assert not await Folder(by_the_owner).compact()
 
 

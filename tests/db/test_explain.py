@@ -9,7 +9,7 @@ import pytest
 from service.db import BadStatement, Database, statement
 from service.explain import explain, plan_of
 from service.model import Grouping, StatsQuery
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 from tests.oracle import Message, insert
 
 QUERY = StatsQuery(119, isp="it's \\ Gmail", grouping=Grouping.ACCOUNT)
@@ -17,7 +17,7 @@ QUERY = StatsQuery(119, isp="it's \\ Gmail", grouping=Grouping.ACCOUNT)
 
 @pytest.fixture
 async def service(database: TestDatabase) -> AsyncIterator[Database]:
-    async with Database(database.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(database.service_url) as opened:
         yield opened
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Database
 from service.model import StatsQuery
 from service.stats import ask
-from tests.conftest import TestDatabase, url_of
+from tests.conftest import TestDatabase, open_pool, url_of
 from tests.oracle import Message, expected_rows
 
 INSERT = """
@@ -80,7 +79,7 @@ async def test_copy_writes_what_the_service_counts(database: TestDatabase, write
     columns = ["sender_id", "account_id", "campaign_id", "isp", "status", "recipient"]
     await writer.copy_to_table("messages", source=lines_of(lines), columns=columns, schema_name="public")
 
-    async with Database(database.service_url, pool_size=2, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(database.service_url, pool_size=2) as opened:
         assert list((await ask(opened, StatsQuery(119))).rows) == expected_rows(messages, StatsQuery(119))
 
 

@@ -9,7 +9,7 @@ import pytest
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery
 from service.stats import from_messages
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 
 # One sender has nearly all messages, so that its questions are best answered by reading the whole table.
 WIDE_SENDER, WIDE_MESSAGES = 1, 30_000
@@ -36,7 +36,7 @@ async def filled(database: TestDatabase, owner: Any) -> TestDatabase:
 @pytest.fixture
 async def service(filled: TestDatabase) -> AsyncIterator[Database]:
     """One connection, so that all calls share its prepared statements."""
-    async with Database(filled.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(filled.service_url) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.db import Database, statement
 from service.explain import Plan, Surroundings, nodes_of, plan_of, warnings
-from tests.conftest import TestDatabase, _on, drop_database, url_of
+from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
 
 pytestmark = pytest.mark.xdist_group("seeded plans")
@@ -52,7 +52,7 @@ def seeded(server_url: str, template: str, request: pytest.FixtureRequest) -> It
 @pytest.fixture
 async def service(seeded: TestDatabase) -> AsyncIterator[Database]:
     """One connection, so that all calls share its prepared statements."""
-    async with Database(seeded.service_url, pool_size=1, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(seeded.service_url) as opened:
         yield opened
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.db import Database
 from service.model import Grouping, StatsQuery, StatsRow
 from service.stats import CounterReader, ask, from_counters, from_messages
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert
 
 # Small enough to count by eye: 7 messages of sender 119, one of another.
@@ -32,7 +32,7 @@ async def service(database: TestDatabase, owner: Any, request: pytest.FixtureReq
     """The database as the service's role reaches it. Until the first count is committed, the scans answer."""
     if request.param == "by the scans":
         await owner.execute("DELETE FROM queuestats.baseline")
-    async with Database(database.service_url, pool_size=2, connect_timeout_ms=5000, sql_time_limit_ms=30_000) as opened:
+    async with open_pool(database.service_url, pool_size=2) as opened:
         assert await CounterReader(opened).is_counted() == (request.param == "by the counters")
         yield opened
 

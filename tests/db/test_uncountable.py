@@ -7,12 +7,12 @@ import pytest
 
 from service.counters.doctor import examine
 from service.counters.verify import find_differences
-from service.db import Database, connect
+from service.db import connect
 from service.errors import CommandError, Unavailable
 from service.model import StatsQuery
 from service.schema import migrate
 from service.stats import ask
-from tests.conftest import TestDatabase
+from tests.conftest import TestDatabase, open_pool
 
 SERVICE = "queuestats_service"
 MOVE_AWAY = "ALTER TABLE messages RENAME TO kept; "
@@ -43,7 +43,7 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
         pytest.skip("only a superuser makes each of these tables")
     await owner.execute(HARMS[harm])
 
-    service = Database(database.service_url, pool_size=1, connect_timeout_ms=60_000, sql_time_limit_ms=60_000)
+    service = open_pool(database.service_url)
     async with service:
         with pytest.raises(Unavailable):
             await ask(service, StatsQuery(1))
