@@ -88,13 +88,11 @@ def open_database(settings: Settings) -> Iterator[Settings]:
         return
     from service.embedded import EmbeddedServer
 
-    server = EmbeddedServer(settings.data_dir)
-    try:
-        server.start()
-        yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
-    finally:
-        hold_off_signals()
-        server.stop()
+    with EmbeddedServer(settings.data_dir) as server:
+        try:
+            yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
+        finally:
+            hold_off_signals()
 
 
 def open_pool(settings: Settings) -> "Database":

@@ -59,18 +59,6 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
-def to_service_error(error: BaseException) -> ServiceError | None:
-    """What a client is told of a driver's error; None where it is a fault of ours."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state in _OUT_OF_TIME:
-            return TimedOut()
-        return Unavailable() if state.startswith(_OUT_OF_REACH) else None
-    if isinstance(error, TimeoutError):
-        return TimedOut()
-    return Unavailable() if is_disconnect(error) else None
-
-
 def is_disconnect(error: BaseException) -> bool:
     """Whether the connection is gone, so that a read may be asked again on another one."""
     if isinstance(error, asyncpg.PostgresError):
@@ -82,16 +70,23 @@ def is_disconnect(error: BaseException) -> bool:
     return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
-def is_outdated(error: BaseException) -> bool:
-    """The table was altered since the statement was prepared; the driver has forgotten it by now."""
-    return isinstance(error, asyncpg.InvalidCachedStatementError)
-
-
 def translated(error: Exception) -> Exception:
     """Ours where it is a known one, else the error itself; an outage is logged."""
-    known = error if isinstance(error, ServiceError) else to_service_error(error)
+    known = error if isinstance(error, ServiceError) else _to_service_error(error)
     if isinstance(known, Unavailable):
         logger.warning(
             "database out of reach error=%s sqlstate=%s", type(error).__name__, getattr(error, "sqlstate", "")
         )
     return known or error
+
+
+def _to_service_error(error: BaseException) -> ServiceError | None:
+    """What a client is told of a driver's error; None where it is a fault of ours."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        if state in _OUT_OF_TIME:
+            return TimedOut()
+        return Unavailable() if state.startswith(_OUT_OF_REACH) else None
+    if isinstance(error, TimeoutError):
+        return TimedOut()
+    return Unavailable() if is_disconnect(error) else None

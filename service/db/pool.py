@@ -10,7 +10,7 @@ from typing import Any, Self
 import asyncpg
 
 from service.db.connect import statements_kept
-from service.db.errors import is_disconnect, is_outdated, translated
+from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
 from service.errors import TimedOut, Unavailable
 from service.origin import application_name, name_requests
@@ -111,7 +111,8 @@ class Database:
         except Exception as error:
             if is_disconnect(error) and time.monotonic() - began > self._time_limit:
                 raise TimedOut() from error
-            if not is_disconnect(error) and not is_outdated(error):
+            # The latter: the table was altered since the statement was prepared; the driver has forgotten it by now.
+            if not is_disconnect(error) and not isinstance(error, asyncpg.InvalidCachedStatementError):
                 raise translated(error) from error
         # The server was restarted, say, and every pooled connection is dead: one more try on a new one.
         await self._pool.expire_connections()

@@ -5,7 +5,7 @@ What stands in a data folder, for the major version 18:
     postgres-18/             the database cluster, 0700, the server's user's
     postgres-18.log          what the server says
     postgres-18.start.lock   held exclusively while somebody starts or stops the server
-    postgres-18.users.lock   shared by everybody who uses the server: who is alone on it turns off the light
+    postgres-18.users.lock   shared by everybody who uses the server: the last user stops it
     postgres-18.server.lock  held by the server's own processes: free means that none is left
     postgres-18.hba.conf     who may connect: the operating system's word for who a user is, no passwords
     postgres-18.ident.conf   which users may take which roles

@@ -1,10 +1,11 @@
 """One PostgreSQL cluster in a data folder: set up, started, asked, stopped. Only one caller at a time may do so."""
 
 import os
+import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any
 from service.embedded.accounts import Account, current_account
 from service.embedded.binaries import binaries, create_whole, reachable_binaries
 from service.embedded.folders import PORT, SOCKET_NAME, give_away, own_folder, socket_folder
-from service.embedded.locks import POLL_SECONDS, FileLock, is_held
+from service.embedded.locks import POLL_SECONDS, is_held, open_lock, try_lock
 from service.errors import CommandError
 
 SUPERUSER = "postgres"
@@ -117,11 +118,11 @@ class Cluster:
         for trace in (self.folder / "postmaster.pid", self.socket_dir / f"{SOCKET_NAME}.lock"):
             trace.unlink(missing_ok=True)
         arguments = ("start", "-s", "-w", "-t", str(START_SECONDS), "-o", self._settings())
-        with FileLock(self.beside("server.lock")) as lock, self._log.open("a+", errors="replace") as log:
+        with open_lock(self.beside("server.lock")) as lock, self._log.open("a+", errors="replace") as log:
             self._log.chmod(0o600)
-            lock.try_exclusive()
+            try_lock(lock)
             begin = log.seek(0, os.SEEK_END)
-            if self._pg_ctl(*arguments, log=log, inherit=lock).returncode != 0:
+            if self._pg_ctl(*arguments, log=log, inherit=(lock.fileno(),)).returncode != 0:
                 log.seek(begin)
                 raise self._failure(f"did not start: {_verdict(log.read())}")
 
@@ -145,14 +146,14 @@ class Cluster:
         return current_account().run([self._clients / "pg_isready", "-h", self.socket_dir, "-p", str(PORT)]).returncode
 
     def _pg_ctl(
-        self, *arguments: str, log: IO[Any] | int = subprocess.DEVNULL, inherit: FileLock | None = None
+        self, *arguments: str, log: IO[Any] | int = subprocess.DEVNULL, inherit: Sequence[int] = ()
     ) -> subprocess.CompletedProcess[str]:
         return self._account.run(
             [self._programs / "pg_ctl", *arguments],
             # By the environment: pg_ctl puts a folder given by option into a shell's command line, unquoted.
             environment={"PGDATA": str(self.folder)},
             output=log,
-            pass_fds=() if inherit is None else (inherit.fd,),
+            pass_fds=inherit,
         )
 
     @cached_property
@@ -165,9 +166,6 @@ class Cluster:
 
 def _verdict(output: str) -> str:
     """What went wrong, from a program's output: the first line that says so, else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for line in lines:
-        for mark in ("PANIC:", "FATAL:", "ERROR:", "error:"):
-            if mark in line:
-                return line.partition(mark)[2].strip()
-    return lines[-1] if lines else "it does not say why."
+    if found := re.search(r"(?:PANIC|FATAL|ERROR|error):\s*(.*)", output):
+        return found[1].strip()
+    return output.strip().rpartition("\n")[2] or "it does not say why."

@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import IO, Self
 from urllib.parse import quote
 
 from service.embedded.accounts import server_account
 from service.embedded.binaries import binaries
 from service.embedded.cluster import START_SECONDS, SUPERUSER, Cluster
 from service.embedded.folders import PORT, prepare_data_dir
-from service.embedded.locks import FileLock, exclusively
+from service.embedded.locks import exclusively, open_lock, try_lock
 from service.errors import CommandError
 
 DATABASE = "queuestats"
@@ -33,57 +33,41 @@ class EmbeddedServer:
         self.version = version
         self._account = server_account()
         self._cluster = Cluster(self.data_dir, version, self._account, options)
-        self._use: FileLock | None = None
-
-    @property
-    def owner_url(self) -> str:
-        return self._url(OWNER)
-
-    @property
-    def service_url(self) -> str:
-        return self._url(SERVICE)
-
-    @property
-    def superuser_url(self) -> str:
-        return self._url(SUPERUSER)
+        self._use: IO[bytes] | None = None
+        self.owner_url = self._url(OWNER)
+        self.service_url = self._url(SERVICE)
+        self.superuser_url = self._url(SUPERUSER)
 
     def bin_path(self, name: str) -> Path:
         """A client program of this version (psql, pg_dump, pgbench …), as the current user reaches it."""
         return binaries(self.version) / name
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-
-    def start(self) -> None:
+    def start(self) -> Self:
         """Returns with the server up and its owner's database there."""
         with self._plain_errors():
             prepare_data_dir(self.data_dir, self._account)
             try:
                 with self._alone():
-                    self._use = FileLock(self._cluster.beside("users.lock"))
-                    self._use.try_shared()  # nobody holds it exclusively without being alone
+                    self._use = open_lock(self._cluster.beside("users.lock"))
+                    try_lock(self._use, shared=True)  # nobody holds it exclusively without being alone
                     self._cluster.bring_up()
                     self._cluster.run_sql_file(BOOTSTRAP, self._url(SUPERUSER, "postgres"))
             except BaseException:
                 self.stop()
                 raise
+        return self
 
-    def stop(self) -> None:
-        """Ends this use, and the server with the last one. Without a use it does nothing."""
+    def stop(self, *exception: object) -> None:
+        """Ends this use, and the server with the last one."""
         if self._use is None:
             return
         use, self._use = self._use, None
-        try:
-            # The use ends before the next one may look: it must not find the lock taken.
-            with self._plain_errors(), self._alone(), use:
-                if use.try_exclusive():
-                    self._cluster.shut_down()
-        finally:
-            use.close()
+        # Closed in any case, and before another process may look: it must not find the lock taken.
+        with use, self._plain_errors(), self._alone(), use:
+            if try_lock(use):
+                self._cluster.shut_down()
+
+    __enter__, __exit__ = start, stop
 
     def _alone(self) -> AbstractContextManager[None]:
         return exclusively(self._cluster.beside("start.lock"), 2 * START_SECONDS)
