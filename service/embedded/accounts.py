@@ -19,8 +19,6 @@ INITIALISER = "nobody"
 # Nothing of the caller's environment: no PG* variable, no library path, no language leads the server astray.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
-FIRST_UNREACHABLE = 'for folder; do [ -x "$folder" ] || { printf %s "$folder"; exit; }; done'
-
 
 @dataclass(frozen=True)
 class Account:
@@ -83,8 +81,7 @@ class Account:
     def first_unreachable(self, folder: Path) -> Path | None:
         """The topmost folder on the way to `folder`, itself included, that this user can't pass through."""
         way = [*reversed(folder.parents), folder]
-        answer = self.run(["/bin/sh", "-c", FIRST_UNREACHABLE, "sh", *way]).stdout
-        return Path(answer) if answer else None
+        return next((each for each in way if self.run(["test", "-x", each]).returncode != 0), None)
 
 
 def current_account() -> Account:
