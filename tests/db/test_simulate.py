@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -34,9 +35,10 @@ async def play(database_url: str, plan: SimulationPlan) -> Totals:
     return totals
 
 
-async def until(condition: Any) -> None:
-    """Waits for something that the agents do; the test's own time limit ends it."""
-    while not condition():  # noqa: ASYNC110 (the agents tell nobody)
+async def until(condition: Callable[[], bool], playing: asyncio.Task[float]) -> None:
+    """Waits for something that the agents do, as long as they play."""
+    while not condition():
+        assert not playing.done()
         await asyncio.sleep(0.02)
 
 
@@ -73,7 +75,7 @@ async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
     task = asyncio.create_task(simulate(filled, LONG, running, stop))
-    await until(lambda: running.finished > 0)
+    await until(lambda: running.finished > 0, task)
     stop.set()
     await task
     assert (await statuses(owner))["proc"] == before["proc"]
@@ -83,14 +85,14 @@ async def test_it_goes_on_when_its_connections_are_cut(filled: str, owner: Any) 
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
     task = asyncio.create_task(simulate(filled, LONG, running, stop))
-    await until(lambda: running.finished > 0)
+    await until(lambda: running.finished > 0, task)
     await owner.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND application_name = 'queuestats'"
+        " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
-    await until(lambda: running.reconnects >= 2)
+    await until(lambda: running.reconnects >= 2, task)
     finished = running.finished
-    await until(lambda: running.finished > finished + 100)
+    await until(lambda: running.finished > finished + 100, task)
     stop.set()
     await task
     # A take whose answer was cut off may have been done: at most one batch of an agent stays in delivery.
