@@ -30,6 +30,8 @@ from service.reports import Unsent
 from service.requests import Endpoint
 from service.settings import Settings, load_settings
 from service.stats import Statistics
+from service.stream import Streams
+from service.top import Top
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ QUEUE = "/api/v1.1/admin/senders/queue"
 
 ROUTES = [
     Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
+    Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
+    Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),
@@ -69,10 +73,13 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=_lifespan(settings, databases, open_requests),
     )
     app.state.open_requests = open_requests
+    statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
     app.state.service = endpoints.Service(
         settings,
-        Statistics(databases["serve"], settings),
-        Tokens(databases["tokens"]),
+        statistics,
+        Top(databases["serve"], settings),
+        Streams(statistics, tokens, lambda: open_requests.is_draining),
+        tokens,
         FailedTokens(),
         databases["explain"],
         Readiness(databases["ready"]),
@@ -96,7 +103,9 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             for each in databases.values():
                 await stack.enter_async_context(each)
-            tasks = [asyncio.create_task(fold_forever(databases["fold"])), asyncio.create_task(_watch_descriptors())]
+            streams: Streams = app.state.service.streams
+            forever = (fold_forever(databases["fold"]), _watch_descriptors(), streams.watch())
+            tasks = [asyncio.create_task(each) for each in forever]
             try:
                 with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):
                     yield

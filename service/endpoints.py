@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import msgspec
+from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,16 +13,20 @@ from service.db import Database
 from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
 from service.explain import explain as explain_query
 from service.model import Format, Scope
-from service.parsing import parse_analyze, parse_query
+from service.parsing import parse_analyze, parse_interval, parse_query, parse_top
 from service.readiness import Readiness
 from service.rendering import MEDIA_TYPES, render_error, render_explanation
 from service.reports import Unsent, respond
 from service.requests import QueueRequest, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
+from service.stream import Streams
+from service.top import Top
 
 JSON = MEDIA_TYPES[Format.JSON]
 NO_STORE = {"Cache-Control": "no-store"}
+# Proxies take a connection for dead that is silent for a minute, or half of one.
+HEARTBEAT_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Service:
 
     settings: Settings
     statistics: Statistics
+    top: Top
+    streams: Streams
     tokens: Tokens
     failed_tokens: FailedTokens
     for_explain: Database
@@ -45,6 +52,27 @@ async def stats(request: QueueRequest) -> Response:
     query = parse_query(envelope, service.settings.default_group)
     outcome = await service.statistics.ask(query)
     return await respond(request, outcome, wanted, service.unsent)
+
+
+async def top(request: QueueRequest) -> Response:
+    service: Service = request.app.state.service
+    envelope = request.envelope()
+    await authorise(request, Scope.STATS)
+    wanted = request.format()
+    outcome = await service.top.ask(parse_top(envelope))
+    return await respond(request, outcome, wanted, service.unsent)
+
+
+async def stream(request: QueueRequest) -> Response:
+    """Server-Sent Events: the report at once, and then whenever it has changed."""
+    service: Service = request.app.state.service
+    envelope = request.envelope()
+    secret = await authorise(request, Scope.STATS)
+    query, interval_ms = parse_query(envelope, service.settings.default_group), parse_interval(envelope)
+    first = await service.streams.first(query)
+    last_event_id = request.headers.get("last-event-id", "")
+    events = service.streams.follow(query, secret, interval_ms, first, last_event_id)
+    return EventSourceResponse(events, headers=NO_STORE, ping=HEARTBEAT_SECONDS)
 
 
 async def explain(request: QueueRequest) -> Response:
@@ -72,12 +100,17 @@ async def ready(request: QueueRequest) -> Response:
     return Response(msgspec.json.encode({"status": "ready"}), headers=NO_STORE, media_type=JSON)
 
 
-async def authorise(request: QueueRequest, scope: Scope) -> None:
-    """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
+async def authorise(request: QueueRequest, scope: Scope) -> str:
+    """The secret of a valid token.
+
+    Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden.
+    """
     service: Service = request.app.state.service
     token = request.token()
     try:
         request.scope["state"]["token_name"] = await service.tokens.check(token, scope)
+        assert token is not None, "no token is not valid"
+        return token
     except Unauthorized:
         if token is not None and request.client is not None:
             await service.failed_tokens.slow_down(request.client.host)

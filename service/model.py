@@ -1,6 +1,6 @@
 """The nouns: what is asked, and what is answered."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -38,6 +38,29 @@ KEYS: Final = ("account_id", "campaign_id", "isp")
 _KEYS_OF = {each: tuple(key for key in KEYS if key.removesuffix("_id") in each.split("_")) for each in Grouping}
 
 
+class Key(StrEnum):
+    """What the largest are: `by` on the wire."""
+
+    SENDER = "sender"
+    ACCOUNT = "account"
+    CAMPAIGN = "campaign"
+    ISP = "isp"
+
+    @property
+    def column(self) -> str:
+        return self.value if self is Key.ISP else f"{self}_id"
+
+
+class Count(StrEnum):
+    """What they are the largest by: `order` on the wire."""
+
+    TOTAL = "total"
+    NEW = "new"
+    PROC = "proc"
+    RETRY = "retry"
+    HOLD = "hold"
+
+
 class Scope(StrEnum):
     """What a token may do."""
 
@@ -53,6 +76,15 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     campaign_id: int | None = None
     isp: str | None = None
     grouping: Grouping = Grouping.TOTAL
+
+
+class TopQuery(msgspec.Struct, frozen=True, gc=False):
+    """The largest senders, or, where `sender_id` is one, the largest accounts, campaigns or ISPs within it."""
+
+    by: Key
+    order: Count
+    limit: int
+    sender_id: int | None = None
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):
@@ -77,6 +109,16 @@ class StatsReport:
 
     rows: Sequence[StatsRow]
     lag_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopReport:
+    """The rows of a TopQuery from one snapshot, the largest first; equal ones in the order of their keys.
+
+    Each is the key's column and the counts by name, in alphabetical order. What has no such message has no row.
+    """
+
+    rows: Sequence[Mapping[str, int | str]]
 
 
 @dataclass(frozen=True, slots=True)

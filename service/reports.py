@@ -7,13 +7,14 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.coalescer import Outcome
 from service.errors import Unavailable
-from service.model import Format, StatsReport
+from service.model import Format, StatsReport, TopReport
 from service.rendering import MEDIA_TYPES, render_report, render_report_in_slices
 from service.requests import QueueRequest
 
@@ -71,13 +72,15 @@ class LargeResponse(Response):
             self._unsent.held_bytes -= self._size
 
 
-async def respond(request: QueueRequest, outcome: Outcome[StatsReport], wanted: Format, unsent: Unsent) -> Response:
+async def respond(
+    request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport], wanted: Format, unsent: Unsent
+) -> Response:
     """Raises Unavailable where too many large reports wait for their clients already."""
     headers = {"Cache-Control": "no-store", "Server-Timing": _server_timing(outcome)}
-    if ignored := ", ".join(request.body_read.open().unknown_names()):
+    if ignored := ", ".join(request.opened().unknown_names()):
         headers["X-Queuestats-Ignored"] = ignored
     is_gzip = request.accepts_gzip()
-    if len(outcome.result.rows) > SMALL_REPORT_ROWS:
+    if isinstance(outcome.result, StatsReport) and len(outcome.result.rows) > SMALL_REPORT_ROWS:
         slices, tag = await _render_large(outcome.result, wanted, is_gzip, unsent)
         headers["ETag"] = tag
         if request.has(tag):
@@ -121,6 +124,6 @@ def _entity_tag(digest: "hashlib.blake2b") -> str:
     return f'W/"{digest.hexdigest()}"'
 
 
-def _server_timing(outcome: Outcome[StatsReport]) -> str:
+def _server_timing(outcome: Outcome[Any]) -> str:
     """Milliseconds in the database, and waiting for it."""
     return f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"

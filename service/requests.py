@@ -14,7 +14,7 @@ from service.errors import BadRequest, InternalError, ServiceError, TimedOut, Un
 from service.logs import describe
 from service.model import Format
 from service.open_requests import OpenRequests
-from service.parsing import Envelope, parse_envelope, parse_format, parse_token, sniff, valid_format
+from service.parsing import Envelope, parse_envelope, parse_format, parse_token, sniff, url_envelope, valid_format
 
 logger = logging.getLogger(__name__)
 
@@ -49,24 +49,32 @@ class QueueRequest(Request):
         hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
         if len(hosts) != 1 and self.scope["http_version"] != "1.0":
             raise BadRequest("the request must have one Host header")
-        return self.body_read.open()
+        return self.opened()
+
+    def opened(self) -> Envelope:
+        """The parameters of the body, or of the URL of a GET. Raises as `envelope`."""
+        body = self.body_read
+        if body.envelope is None and self.method != "POST":
+            body.envelope = url_envelope(self.scope["query_string"].decode("latin-1"))
+        return body.open()
 
     def token(self) -> str | None:
         """The header's token, else the body's, else the URL's. Raises BadRequest where the body's is not a string."""
         scheme, _, credentials = self._header(b"authorization").strip().partition(" ")
         in_header = credentials.strip() if scheme.lower() == "bearer" else ""
-        return in_header or self.body_read.open().token() or parse_token(self._in_url("token"))
+        in_url = self._in_url("token") if self.method == "POST" else ""
+        return in_header or self.opened().token() or parse_token(in_url)
 
     def format(self) -> Format:
         """The body's `format`, else the URL's, else the body's own. Raises BadRequest where it is neither."""
-        envelope = self.body_read.open()
+        envelope = self.opened()
         return envelope.format() or parse_format(self._in_url("format")) or envelope.written_in
 
     def error_format(self) -> Format:
         """The first that is valid of the body's `format`, the URL's, the body's first byte, the content type, JSON."""
         body = self.body_read
         try:
-            in_body = body.open().valid_format()
+            in_body = self.opened().valid_format()
         except ServiceError:
             in_body = None
         declared = self._header(b"content-type").partition(";")[0].strip().lower()

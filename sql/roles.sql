@@ -74,7 +74,8 @@ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA queuestats TO %I', service);
 
   EXECUTE format(
-    'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.deltas, queuestats.watermarks,'
+    'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.sender_totals,'
+    ' queuestats.deltas, queuestats.watermarks,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version TO %I', service
   );

@@ -55,6 +55,20 @@ BEGIN
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  UNION ALL
+  -- What the largest senders are found by, beside the counters that it repeats.
+  SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
+         ranked.new, ranked.proc, ranked.retry, ranked.hold, 0
+  FROM (
+    SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+    WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender)
+  ) AS counter
+    FULL JOIN (
+      SELECT sender_id, new, proc, retry, hold FROM queuestats.sender_totals
+      WHERE of_sender IS NULL OR sender_id = of_sender
+    ) AS ranked USING (sender_id)
+  WHERE (coalesce(counter.new, 0), coalesce(counter.proc, 0), coalesce(counter.retry, 0), coalesce(counter.hold, 0))
+    <> (coalesce(ranked.new, 0), coalesce(ranked.proc, 0), coalesce(ranked.retry, 0), coalesce(ranked.hold, 0))
   ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
 END
 $$;
@@ -70,7 +84,7 @@ DECLARE
   );
 BEGIN
   DELETE FROM queuestats.fold_lock;
-  TRUNCATE queuestats.counters, queuestats.deltas;
+  TRUNCATE queuestats.counters, queuestats.sender_totals, queuestats.deltas;
   INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
   RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN
@@ -134,6 +148,12 @@ BEGIN
         watermark = trusted.watermark, running = trusted.running, written_by = pg_current_xact_id()
     FROM queuestats.trusted_watermarks AS trusted
     WHERE known.sender_id = ANY (finished) AND trusted.sender_id = known.sender_id
+  ), ranked AS (
+    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    SELECT sender_id, new, proc, retry, hold FROM moved WHERE grouping_set = 'total'
+    ON CONFLICT (sender_id) DO UPDATE SET
+      new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
+      retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
   MERGE INTO queuestats.counters AS kept
   USING moved AS change
@@ -273,14 +293,19 @@ BEGIN
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM by_key GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
-  )
-  MERGE INTO queuestats.counters AS kept
-  USING (
+  ), change AS MATERIALIZED (
     SELECT by_grouping_set.*, coalesce(watermarks.epoch, 0) AS epoch
     FROM by_grouping_set LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
-    OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
-  ) AS change
+  ), ranked AS (
+    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    SELECT sender_id, new, proc, retry, hold FROM change WHERE grouping_set = 'total' AND epoch = 0
+    ON CONFLICT (sender_id) DO UPDATE SET
+      new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
+      retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
+  )
+  MERGE INTO queuestats.counters AS kept
+  USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
     AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch
@@ -392,6 +417,11 @@ BEGIN
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
+  DELETE FROM queuestats.sender_totals WHERE of_sender IS NULL OR sender_id = of_sender;
+  INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
+  SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+  WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
+
   IF of_sender IS NULL THEN
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
   END IF;
@@ -460,6 +490,11 @@ BEGIN
   EXCEPTION WHEN serialization_failure THEN
     -- Somebody has folded since the snapshot.
     DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
+  END;
+  BEGIN
+    DELETE FROM queuestats.sender_totals;
+  EXCEPTION WHEN serialization_failure THEN
+    NULL; -- For the same reason; clear_counts does it.
   END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO queuestats.fold_lock DEFAULT VALUES;
@@ -660,6 +695,16 @@ CREATE TABLE queuestats.repeatable_migrations (
     applied_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE queuestats.sender_totals (
+    sender_id bigint NOT NULL,
+    new bigint NOT NULL,
+    proc bigint NOT NULL,
+    retry bigint NOT NULL,
+    hold bigint NOT NULL,
+    total bigint GENERATED ALWAYS AS ((((new + proc) + retry) + hold)) STORED NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0.05', autovacuum_vacuum_threshold='1000', autovacuum_vacuum_cost_delay='0');
+
 CREATE TABLE queuestats.tokens (
     name text NOT NULL,
     hash bytea NOT NULL,
@@ -711,6 +756,9 @@ ALTER TABLE ONLY queuestats.baseline
 ALTER TABLE ONLY queuestats.repeatable_migrations
     ADD CONSTRAINT repeatable_migrations_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY queuestats.sender_totals
+    ADD CONSTRAINT sender_totals_pkey PRIMARY KEY (sender_id);
+
 ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_hash_key UNIQUE (hash);
 
@@ -729,6 +777,16 @@ CREATE UNIQUE INDEX counters_by_isp ON queuestats.counters USING btree (sender_i
 CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, xid);
 
 CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
+
+CREATE INDEX sender_totals_by_hold ON queuestats.sender_totals USING btree (hold DESC, sender_id) WHERE (hold > 0);
+
+CREATE INDEX sender_totals_by_new ON queuestats.sender_totals USING btree (new DESC, sender_id) WHERE (new > 0);
+
+CREATE INDEX sender_totals_by_proc ON queuestats.sender_totals USING btree (proc DESC, sender_id) WHERE (proc > 0);
+
+CREATE INDEX sender_totals_by_retry ON queuestats.sender_totals USING btree (retry DESC, sender_id) WHERE (retry > 0);
+
+CREATE INDEX sender_totals_by_total ON queuestats.sender_totals USING btree (total DESC, sender_id) WHERE (total > 0);
 
 CREATE INDEX tokens_in_force ON queuestats.tokens USING btree (name) WHERE (revoked_at IS NULL);
 
@@ -779,6 +837,8 @@ GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.repeatable_migrations TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.sender_totals TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.tokens TO queuestats_service;
 

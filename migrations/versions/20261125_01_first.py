@@ -143,6 +143,7 @@ def create_counters() -> None:
         postgresql_where=sa.text("isp >= ''::text"),
         schema="queuestats",
     )
+    create_sender_totals()
     op.create_table(
         "watermarks",
         sa.Column("sender_id", sa.BigInteger, autoincrement=False, nullable=False),
@@ -168,6 +169,25 @@ def create_counters() -> None:
     )
 
 
+def create_sender_totals() -> None:
+    op.create_table(
+        "sender_totals",
+        sa.Column("sender_id", sa.BigInteger, autoincrement=False, nullable=False),
+        *count_columns(),
+        sa.Column("total", sa.BigInteger, sa.Computed("new + proc + retry + hold"), nullable=False),
+        sa.PrimaryKeyConstraint("sender_id", name="sender_totals_pkey"),
+        schema="queuestats",
+    )
+    for count in ("new", "proc", "retry", "hold", "total"):
+        op.create_index(
+            f"sender_totals_by_{count}",
+            "sender_totals",
+            [sa.text(f"{count} DESC"), "sender_id"],
+            postgresql_where=sa.text(f"{count} > 0"),
+            schema="queuestats",
+        )
+
+
 def tune() -> None:
     """Rows here live for moments: vacuum comes early, works fast, and never cuts the table short, which would lock."""
     op.execute(
@@ -177,6 +197,10 @@ def tune() -> None:
     )
     op.execute(
         "ALTER TABLE queuestats.counters SET (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05,"
+        " autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
+    )
+    op.execute(
+        "ALTER TABLE queuestats.sender_totals SET (autovacuum_vacuum_scale_factor = 0.05,"
         " autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
     )
     op.execute(
@@ -193,7 +217,8 @@ def downgrade() -> None:
         " LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', gone); END LOOP; END $$"
     )
     op.execute("DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.trusted_watermarks CASCADE")
-    for table in ("repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters", "deltas"):
+    tables = ("sender_totals", "repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters")
+    for table in (*tables, "deltas"):
         op.execute(f"DROP TABLE queuestats.{table} CASCADE")
     op.execute(DropEnumType(grouping_set))
     op.drop_table("messages")

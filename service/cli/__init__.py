@@ -14,7 +14,7 @@ from service.origin import command as command_in_use
 # The module of a command bears its name, and is imported when it is called, so that `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
-    *("bench", "simulate", "psql", "completion"),
+    *("top", "bench", "simulate", "psql", "completion"),
 )
 
 

@@ -7,13 +7,15 @@ rules for one value each.
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
+from urllib.parse import parse_qs
 
 from service.errors import BadRequest
-from service.model import Format, Grouping, StatsQuery
+from service.model import Count, Format, Grouping, Key, StatsQuery, TopQuery
 from service.parsing.json_body import read_json
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
     PARAMETERS,
+    URL_PARAMETERS,
     parse_choice,
     parse_flag,
     parse_format,
@@ -24,14 +26,16 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 
-__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_query"]
-__all__ += ["parse_token", "sniff", "valid_format"]
+__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_interval"]
+__all__ += ["parse_query", "parse_token", "parse_top", "sniff", "url_envelope", "valid_format"]
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
+MAX_TOP_ROWS = 1000
+INTERVAL_MS = (100, 60_000)
 
 
 class Envelope:
@@ -46,9 +50,11 @@ class Envelope:
         written_in: Format,
         early: Mapping[str, object],
         read_all: Callable[[], Mapping[str, object]] | None = None,
+        known: frozenset[str] = PARAMETERS,
     ) -> None:
         self.written_in = written_in
         self._early = early
+        self._known = known
         self._read_all = read_all or (lambda: early)
 
     @cached_property
@@ -70,7 +76,7 @@ class Envelope:
 
     def unknown_names(self) -> list[str]:
         """Names of members that are no parameter, fit for a header: the first few that are short and plain."""
-        unknown = [name for name in self.members if name not in PARAMETERS and _PLAIN_NAME.fullmatch(name)]
+        unknown = [name for name in self.members if name not in self._known and _PLAIN_NAME.fullmatch(name)]
         return unknown[:_MOST_UNKNOWN_NAMES]
 
 
@@ -106,6 +112,13 @@ def parse_envelope(body: bytes) -> Envelope:
     return Envelope(Format.XML, read_xml(body, start))
 
 
+def url_envelope(query_string: str) -> Envelope:
+    """The parameters of a GET; of a repeated one the last. The token is none of them: URLs are kept in logs."""
+    members = {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
+    members.pop("token", None)
+    return Envelope(Format.JSON, members, known=URL_PARAMETERS)
+
+
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
     """The query about a queue. A filter that is 0, "" or left out becomes None.
 
@@ -124,3 +137,21 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
 def parse_analyze(envelope: Envelope) -> bool:
     """Whether a statement that is explained is to run as well; left out is no."""
     return parse_flag("analyze", envelope.members.get("analyze"))
+
+
+def parse_top(envelope: Envelope) -> TopQuery:
+    """The query for the largest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
+    value = envelope.members.get
+    by = parse_choice("by", value("by"), Key) or Key.SENDER
+    return TopQuery(
+        by,
+        parse_choice("order", value("order"), Count) or Count.TOTAL,
+        parse_whole_number("limit", value("limit") or "100", least=1, most=MAX_TOP_ROWS),
+        None if by is Key.SENDER else parse_whole_number("id", value("id"), least=1),
+    )
+
+
+def parse_interval(envelope: Envelope) -> int:
+    """Milliseconds between two events of a stream."""
+    given = envelope.members.get("interval_ms") or "1000"
+    return parse_whole_number("interval_ms", given, *INTERVAL_MS)

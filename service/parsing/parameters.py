@@ -16,6 +16,7 @@ MAX_DEPTH = 32  # levels of nesting; the JSON object or the element <xml> itself
 MAX_MEMBERS = 256  # of the JSON object or of <xml>, each as often as it is written
 MAX_INT = 2**63 - 1
 PARAMETERS: Final = frozenset({"token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze"})
+URL_PARAMETERS: Final = PARAMETERS - {"token", "analyze"} | {"by", "order", "limit", "interval_ms"}  # of a GET
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
 
 _BLANKS = " \t\r\n"
@@ -57,11 +58,11 @@ def parse_choice(name: str, value: object, choices: type[_Choice]) -> _Choice | 
         raise BadRequest(f"{name} must be {', '.join(others)} or {last}") from None
 
 
-def parse_whole_number(name: str, value: object, least: int) -> int:
-    """From `least` to `MAX_INT`; 0 where it is left out, which is an error if `least` is more."""
+def parse_whole_number(name: str, value: object, least: int, most: int = MAX_INT) -> int:
+    """From `least` to `most`; 0 where it is left out, which is an error if `least` is more."""
     number = _whole_number(value)
-    if number is None or number < least:
-        raise BadRequest(f"{name} must be a whole number from {least} to {MAX_INT}")
+    if number is None or not least <= number <= most:
+        raise BadRequest(f"{name} must be a whole number from {least} to {most}")
     return number
 
 

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from service.errors import ServiceError
-from service.model import Explanation, Format, StatsReport
+from service.model import Explanation, Format, StatsReport, TopReport
 from service.rendering import as_json, as_xml
 
 MEDIA_TYPES: Final = {format: f"application/{format}; charset=utf-8" for format in Format}
 _SLICE_ROWS: Final = 500
 
 
-def render_report(report: StatsReport, format: Format) -> bytes:
+def render_report(report: StatsReport | TopReport, format: Format) -> bytes:
+    if isinstance(report, TopReport):
+        return as_json.write_top(report) if format is Format.JSON else as_xml.write_top(report)
     return b"".join(render_report_in_slices(report, format))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from service.model import SUCCESS, Explanation, StatsRow
+from service.model import SUCCESS, Explanation, StatsRow, TopReport
 
 _encode = msgspec.json.Encoder().encode
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,6 +26,10 @@ def _write_rows(rows: Sequence[StatsRow]) -> bytes:
     except UnicodeEncodeError:
         array = _encode([msgspec.structs.replace(row, isp=_without_surrogates(row.isp)) for row in rows])
     return array[1:-1]
+
+
+def write_top(report: TopReport) -> bytes:
+    return _encode({"data": report.rows, "error": 0, "error_text": SUCCESS})
 
 
 def write_explanation(explanation: Explanation) -> bytes:

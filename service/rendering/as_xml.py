@@ -12,7 +12,7 @@ from functools import lru_cache
 import msgspec
 from lxml import etree
 
-from service.model import SUCCESS, Explanation, StatsRow
+from service.model import SUCCESS, Explanation, StatsRow, TopReport
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,6 +31,11 @@ def _write_row(row: StatsRow) -> bytes:
         *(row.account_id, row.campaign_id, row.hold, _write_text(row.isp)),
         *(row.new, row.proc, row.retry, row.total),
     )
+
+
+def write_top(report: TopReport) -> bytes:
+    rows = report.rows or [{}]
+    return _write("xml", [*(("data", row.items()) for row in rows), ("error", 0), ("error_text", SUCCESS)])
 
 
 def write_explanation(explanation: Explanation) -> bytes:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Identity,
     Index,
@@ -129,6 +130,24 @@ counters = Table(
     ),
     schema=SCHEMA,
 )
+
+# The counters of grouping set total and epoch 0 once more, in the order of each count: for the largest senders.
+sender_totals = Table(
+    "sender_totals",
+    metadata,
+    Column("sender_id", BigInteger, autoincrement=False, nullable=False),
+    *_count_columns(),
+    Column("total", BigInteger, Computed("new + proc + retry + hold"), nullable=False),
+    PrimaryKeyConstraint("sender_id", name="sender_totals_pkey"),
+    schema=SCHEMA,
+)
+for _count in (*message_status.enums, "total"):
+    Index(
+        f"sender_totals_by_{_count}",
+        sender_totals.c[_count].desc(),
+        sender_totals.c.sender_id,
+        postgresql_where=sender_totals.c[_count] > 0,
+    )
 
 # How far the folding of a busy sender has come.
 watermarks = Table(

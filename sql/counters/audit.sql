@@ -38,6 +38,20 @@ BEGIN
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  UNION ALL
+  -- What the largest senders are found by, beside the counters that it repeats.
+  SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
+         ranked.new, ranked.proc, ranked.retry, ranked.hold, 0
+  FROM (
+    SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+    WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender)
+  ) AS counter
+    FULL JOIN (
+      SELECT sender_id, new, proc, retry, hold FROM queuestats.sender_totals
+      WHERE of_sender IS NULL OR sender_id = of_sender
+    ) AS ranked USING (sender_id)
+  WHERE (coalesce(counter.new, 0), coalesce(counter.proc, 0), coalesce(counter.retry, 0), coalesce(counter.hold, 0))
+    <> (coalesce(ranked.new, 0), coalesce(ranked.proc, 0), coalesce(ranked.retry, 0), coalesce(ranked.hold, 0))
   ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
 END
 $$;

@@ -55,6 +55,12 @@ BEGIN
         watermark = trusted.watermark, running = trusted.running, written_by = pg_current_xact_id()
     FROM queuestats.trusted_watermarks AS trusted
     WHERE known.sender_id = ANY (finished) AND trusted.sender_id = known.sender_id
+  ), ranked AS (
+    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    SELECT sender_id, new, proc, retry, hold FROM moved WHERE grouping_set = 'total'
+    ON CONFLICT (sender_id) DO UPDATE SET
+      new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
+      retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
   MERGE INTO queuestats.counters AS kept
   USING moved AS change

@@ -93,14 +93,19 @@ BEGIN
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
     FROM by_key GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
-  )
-  MERGE INTO queuestats.counters AS kept
-  USING (
+  ), change AS MATERIALIZED (
     SELECT by_grouping_set.*, coalesce(watermarks.epoch, 0) AS epoch
     FROM by_grouping_set LEFT JOIN queuestats.watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
-    OFFSET 0 -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
-  ) AS change
+  ), ranked AS (
+    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    SELECT sender_id, new, proc, retry, hold FROM change WHERE grouping_set = 'total' AND epoch = 0
+    ON CONFLICT (sender_id) DO UPDATE SET
+      new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
+      retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
+  )
+  MERGE INTO queuestats.counters AS kept
+  USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
     AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch

@@ -36,6 +36,11 @@ BEGIN
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
+  DELETE FROM queuestats.sender_totals WHERE of_sender IS NULL OR sender_id = of_sender;
+  INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
+  SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+  WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
+
   IF of_sender IS NULL THEN
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
   END IF;

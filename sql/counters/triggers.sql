@@ -107,6 +107,11 @@ BEGIN
     -- Somebody has folded since the snapshot.
     DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
   END;
+  BEGIN
+    DELETE FROM queuestats.sender_totals;
+  EXCEPTION WHEN serialization_failure THEN
+    NULL; -- For the same reason; clear_counts does it.
+  END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO queuestats.fold_lock DEFAULT VALUES;
   END IF;
@@ -125,7 +130,7 @@ DECLARE
   );
 BEGIN
   DELETE FROM queuestats.fold_lock;
-  TRUNCATE queuestats.counters, queuestats.deltas;
+  TRUNCATE queuestats.counters, queuestats.sender_totals, queuestats.deltas;
   INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
   RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN

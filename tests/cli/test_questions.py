@@ -11,8 +11,11 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+from rich.console import Console
 
+from service.cli.top import View, sparkline
 from service.explain import literal
+from service.model import Count, Key, TopQuery, TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 
@@ -189,3 +192,50 @@ def test_psql_as_the_service_may_read_and_not_write(ask: Run) -> None:
         assert refused.returncode == 1
         assert "permission denied" in refused.stderr
     assert ask("psql", "-Atc", "DELETE FROM messages").stdout == "DELETE 5\n"
+
+
+def test_the_largest_are_shown_once_where_there_is_no_terminal(ask: Run) -> None:
+    found = rows(ask("top", "--by", "isp", "--sender", "119", "--json"))
+    assert [(row["isp"], row["total"]) for row in found] == [("Gmail", 2), ("", 1), ("Yahoo", 1), ("evil\x1b[31m", 1)]
+    assert rows(ask("top", "--json")) == [{"sender_id": 119, "new": 2, "proc": 1, "retry": 1, "hold": 1, "total": 5}]
+    assert "119" in ask("top").stdout
+
+
+@pytest.mark.parametrize("options", [("--sender", "119"), ("--by", "isp"), ("--limit", "0"), ("--order", "size")])
+def test_the_largest_of_what_cannot_be_is_wrong_usage(ask: Run, options: tuple[str, ...]) -> None:
+    assert ask("top", *options).returncode == 2
+
+
+def test_the_largest_are_live_on_a_terminal(ask: Run, database: TestDatabase, tmp_path: Path) -> None:
+    command = [*program(), "top", "--by", "isp", "--sender", "119", "--interval", "0.1"]
+    seen, exit_code = run_on_terminal(
+        command, tmp_path, until=b"last minutes", keys=b"h/ya\n q",
+        QUEUESTATS_DATABASE_URL=database.service_url, QUEUESTATS_ADMIN_DATABASE_URL=database.owner_url,
+    )  # fmt: skip
+    assert exit_code == 0
+    assert "by total" in seen
+    assert "Yahoo" in seen
+
+
+def test_keys_change_what_is_shown() -> None:
+    view = View(TopQuery(Key.ISP, Count.TOTAL, 20, 119))
+    view.look(TopReport([{"isp": "Gmail", **dict.fromkeys(Count, 1)}, {"isp": "Yahoo", **dict.fromkeys(Count, 0)}]), 1)
+    for key in "r/yahx\x7f\n ":
+        view.press(key)
+    assert (view.query.order, view.filter, view.is_filtering, view.is_paused) == (Count.RETRY, "yah", False, True)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(view.draw())
+    assert "by retry   paused   filter: yah" in captured.get()
+    assert "Yahoo" in captured.get()
+    assert "Gmail" not in captured.get()
+    for key in "/\x1b q":
+        view.press(key)
+    assert (view.filter, view.is_paused, view.is_over) == ("", False, True)
+
+
+@pytest.mark.parametrize(
+    ("points", "drawn"), [((), ""), ((5,), "▁"), ((5, 5), "▁▁"), ((0, 7, 14), "▁▄█"), (range(60), 30)]
+)
+def test_a_sparkline_goes_from_the_lowest_to_the_highest(points: Any, drawn: object) -> None:
+    assert sparkline(points) == drawn or len(sparkline(points)) == drawn

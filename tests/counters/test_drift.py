@@ -104,7 +104,7 @@ async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> 
     found = await drift(filled)
 
     assert found
-    assert all(each["kept_new"] > each["counted_new"] for each in found)
+    assert all(each["kept_new"] != each["counted_new"] for each in found)
     await fold(filled)
     assert await drift(filled) != []
     await filled.execute("SELECT queuestats.rebuild()")

@@ -25,6 +25,7 @@ INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
 SELECT $1, n % 50, n % 997, 'isp ' || n % 7, 'x' FROM generate_series(1, $2::integer) AS n
 """
 VALUES = {"bigint[]": "'{2, 1}'", "text[]": "'{isp 3, isp 4}'"}
+SCALARS = {"sender_id": "1", "row_limit": "10", "largest_by": "'total'", "grouping_set": "'isp'"}
 READING = [
     path
     for path in sorted(sql_path("queries").rglob("*.sql"))
@@ -54,7 +55,10 @@ def literals(name: str, is_filtered: bool) -> list[str]:
     asked = statement(name)
     needed = {"sender_id", *(("isp",) if "of_isp" in name else ())}
     types = [(each, asked.types[each]) for each in asked.order]
-    return [VALUES[type_] if is_filtered or each in needed else "'{NULL, NULL}'" for each, type_ in types]
+    return [
+        SCALARS[each] if type_ not in VALUES else VALUES[type_] if is_filtered or each in needed else "'{NULL, NULL}'"
+        for each, type_ in types
+    ]
 
 
 @pytest.mark.parametrize("path", READING, ids=lambda path: str(path.relative_to(sql_path("queries"))))

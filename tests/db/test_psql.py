@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "sender_id bigint": (119, "119"),
     "account_id bigint": (None, "NULL"),
     "isp text": ("Gmail", "'Gmail'"),
+    "grouping_set text": ("isp", "'isp'"),
     "upto_news bigint[]": ([2**62], f"'{{{2**62}}}'"),
     "name text": ('it\'s "mine"', "'it''s \"mine\"'"),
     "bigint": (4591, "4591"),

@@ -1,0 +1,38 @@
+"""The use case: who has the most messages."""
+
+from collections.abc import Sequence
+
+from service.coalescer import Coalescer, Limits, Outcome
+from service.db import Database, statement
+from service.model import Count, Key, TopQuery, TopReport
+from service.settings import Settings
+
+_COUNTS = sorted(Count)
+
+
+class Top:
+    """Reports of the largest; one for each process. Equal queries that wait together share a statement."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        limits = Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000)
+        self._coalescer: Coalescer[TopQuery, TopReport] = Coalescer(self._read, limits)
+
+    async def ask(self, query: TopQuery) -> Outcome[TopReport]:
+        """From one snapshot taken after the call. Raises Unavailable, also where too many wait, or TimedOut."""
+        return await self._coalescer.ask(query)
+
+    async def _read(self, queries: Sequence[TopQuery]) -> list[TopReport]:
+        return [await ask(self._database, query) for query in queries]
+
+
+async def ask(database: Database, query: TopQuery) -> TopReport:
+    """As `Top.ask`, for a single query."""
+    asked = {"largest_by": query.order, "row_limit": query.limit}
+    if query.by is Key.SENDER:
+        rows = await database.fetch(statement("queries/top/senders"), **asked)
+    else:
+        name = statement("queries/top/keys")
+        rows = await database.fetch(name, sender_id=query.sender_id, grouping_set=query.by, **asked)
+    columns = sorted([query.by.column, *_COUNTS])
+    return TopReport([{column: row[column] for column in columns} for row in rows])

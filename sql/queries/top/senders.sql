@@ -1,0 +1,106 @@
+-- senders: the senders with the most messages of one status or in total, the largest first
+-- What changes at the moment is added up anew: senders with pending deltas, and those with counters in their current
+-- epoch. Each is one look-up, and folds keep them few. All others stand in sender_totals, in order already.
+-- largest_by: total, new, proc, retry or hold. Only the branch of that order is run.
+-- indexes: sender_totals_by_total, counters_by_account, deltas_xid, deltas_sender_id_xid
+-- parameters: largest_by text, row_limit bigint
+WITH /* queries/top/senders.sql */ horizon AS MATERIALIZED (
+  SELECT
+    coalesce(max(watermark), '0') AS watermark,
+    coalesce(max(running), '{}') AS running
+  FROM queuestats.trusted_watermarks
+  WHERE sender_id = 0
+),
+
+changing AS MATERIALIZED (
+  SELECT sender_id
+  FROM queuestats.deltas
+  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
+  UNION
+  SELECT late.sender_id
+  FROM unnest((SELECT running FROM horizon)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT sender_id FROM queuestats.deltas
+      WHERE xid = running.id AND xid >= '0'
+      OFFSET 0
+    ) AS late
+  UNION
+  SELECT hot.sender_id
+  FROM queuestats.watermarks AS hot
+  WHERE EXISTS (
+      SELECT FROM queuestats.counters AS counter
+      WHERE counter.sender_id = hot.sender_id
+        AND counter.grouping_set = 'total' AND counter.epoch = hot.epoch AND counter.account_id >= 0
+    )
+),
+
+kept AS NOT MATERIALIZED (
+  SELECT sender_id, hold, new, proc, retry, total
+  FROM queuestats.sender_totals
+  WHERE NOT EXISTS (SELECT FROM changing WHERE changing.sender_id = sender_totals.sender_id)
+)
+
+SELECT sender_id, hold, new, proc, retry, total
+FROM (
+  SELECT
+    *, CASE cast(:largest_by AS text)
+      WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry WHEN 'hold' THEN hold ELSE total
+    END AS rank
+  FROM (
+    SELECT sender_id, hold, new, proc, retry, new + proc + retry + hold AS total
+    FROM changing
+      CROSS JOIN LATERAL (
+        SELECT
+          queuestats.counter_sum(new) AS new,
+          queuestats.counter_sum(proc) AS proc,
+          queuestats.counter_sum(retry) AS retry,
+          queuestats.counter_sum(hold) AS hold
+        FROM (
+          SELECT new, proc, retry, hold
+          FROM queuestats.current_counters(changing.sender_id, 'total')
+          WHERE account_id >= 0
+          UNION ALL
+          SELECT new, proc, retry, hold
+          FROM queuestats.pending_deltas(changing.sender_id, NULL, NULL, NULL)
+        ) AS part
+      ) AS summed
+    UNION ALL
+    (
+      SELECT * FROM kept
+      WHERE cast(:largest_by AS text) = 'total' AND total > 0
+      ORDER BY total DESC, sender_id
+      LIMIT cast(:row_limit AS bigint)
+    )
+    UNION ALL
+    (
+      SELECT * FROM kept
+      WHERE cast(:largest_by AS text) = 'new' AND new > 0
+      ORDER BY new DESC, sender_id
+      LIMIT cast(:row_limit AS bigint)
+    )
+    UNION ALL
+    (
+      SELECT * FROM kept
+      WHERE cast(:largest_by AS text) = 'proc' AND proc > 0
+      ORDER BY proc DESC, sender_id
+      LIMIT cast(:row_limit AS bigint)
+    )
+    UNION ALL
+    (
+      SELECT * FROM kept
+      WHERE cast(:largest_by AS text) = 'retry' AND retry > 0
+      ORDER BY retry DESC, sender_id
+      LIMIT cast(:row_limit AS bigint)
+    )
+    UNION ALL
+    (
+      SELECT * FROM kept
+      WHERE cast(:largest_by AS text) = 'hold' AND hold > 0
+      ORDER BY hold DESC, sender_id
+      LIMIT cast(:row_limit AS bigint)
+    )
+  ) AS candidate
+) AS ranked
+WHERE rank > 0
+ORDER BY rank DESC, sender_id
+LIMIT cast(:row_limit AS bigint)
