@@ -13,12 +13,15 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from service.db import Database, connect, statement
 from service.errors import CommandError, Forbidden, Unauthorized
-from service.model import Scope
+from service.model import Scope, StatsQuery, TopQuery
 
 logger = logging.getLogger(__name__)
 
@@ -51,21 +54,55 @@ def token_hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a valid secret may do, and of whom it may see and change the messages: None is of all."""
+
+    name: str
+    scopes: frozenset[str]
+    sender_ids: tuple[int, ...] | None = None
+    account_ids: tuple[int, ...] | None = None
+
+    def require_sender(self, sender_id: int) -> None:
+        if self.sender_ids is not None and sender_id not in self.sender_ids:
+            raise Forbidden("this token is limited to other senders")
+
+    def limit(self, query: StatsQuery) -> StatsQuery:
+        """The query as far as this token may see. Raises Forbidden where that is nothing."""
+        self.require_sender(query.sender_id)
+        if self.account_ids is None:
+            return query
+        if query.account_id is None:
+            return msgspec.structs.replace(query, account_ids=self.account_ids)
+        if query.account_id not in self.account_ids:
+            raise Forbidden("this token is limited to other accounts")
+        return query
+
+    def limit_top(self, query: TopQuery) -> TopQuery:
+        """As `limit`. What accounts have within all senders can't be told in constant time."""
+        if self.account_ids is not None:
+            raise Forbidden("this token is limited to accounts")
+        if query.sender_id is not None:
+            self.require_sender(query.sender_id)
+            return query
+        return msgspec.structs.replace(query, sender_ids=self.sender_ids)
+
+
 class Tokens:
     """The tokens in force, for `check`."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._clock = clock
-        self._tokens: dict[bytes, tuple[str, frozenset[str]]] = {}
+        self._tokens: dict[bytes, Token] = {}
         # When the look-up began that `_tokens` came from.
         self._as_of = -float("inf")
         self._began = -float("inf")
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
 
-    async def check(self, secret: str | None, scope: Scope) -> str:
-        """The token's name. Raises Unauthorized for no valid token, Forbidden for one without the scope.
+    async def check(self, secret: str | None, scope: Scope) -> Token:
+        """Raises Unauthorized for no valid token, Forbidden for one without the scope.
 
         Unavailable or TimedOut where the database does not answer.
         """
@@ -80,10 +117,9 @@ class Tokens:
         found = self._tokens.get(key)
         if found is None:
             raise Unauthorized(": this one is unknown or revoked")
-        name, scopes = found
-        if scope not in scopes:
+        if scope not in found.scopes:
             raise Forbidden(f"this token lacks the scope {scope}")
-        return name
+        return found
 
     async def _look_up(self) -> None:
         """Waits for a look-up that begins after this call, shared with all who came before it began."""
@@ -112,8 +148,17 @@ class Tokens:
     async def _refresh(self) -> None:
         self._began = began = self._clock()
         rows = await self._database.fetch(statement("tokens/valid"))
-        self._tokens = {row["hash"]: (row["name"], frozenset(row["scopes"])) for row in rows}
+        self._tokens = {
+            row["hash"]: Token(
+                row["name"], frozenset(row["scopes"]), _ascending(row["sender_ids"]), _ascending(row["account_ids"])
+            )
+            for row in rows
+        }
         self._as_of = began
+
+
+def _ascending(ids: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if ids is None else tuple(sorted(set(ids)))
 
 
 class FailedTokens:
@@ -142,24 +187,42 @@ class FailedTokens:
 
 
 async def create_token(
-    owner_url: str, name: str, scopes: Sequence[Scope] = (Scope.STATS,), *, replace: bool = False
+    owner_url: str,
+    name: str,
+    scopes: Sequence[Scope] = (Scope.STATS,),
+    *,
+    sender_ids: Sequence[int] = (),
+    account_ids: Sequence[int] = (),
+    expires_in: timedelta | None = None,
+    replace: bool = False,
 ) -> str:
     """The secret of a new token, which is stored nowhere.
 
+    Without ids it is not limited to any, without a time it never expires.
     Raises CommandError where the name is no name, or in force already and not to be replaced.
     """
     if not _is_name(name):
         raise CommandError(f"A token's name has 1 to {MAX_NAME_CHARACTERS} printable characters.")
     secret = new_secret()
-    if not await _run(
-        owner_url, "tokens/create", name=name, hash=token_hash(secret), scopes=list(scopes), replace=replace
-    ):
+    limits = {"sender_ids": list(sender_ids) or None, "account_ids": list(account_ids) or None}
+    stored = {"name": name, "hash": token_hash(secret), "scopes": list(scopes), "expires_in": expires_in, **limits}
+    if not await _run(owner_url, "tokens/create", **stored, replace=replace):
         raise CommandError(f"There is a token named {name} already; revoke it first.")
     return secret
 
 
-async def list_tokens(owner_url: str) -> list[dict[str, str | list[str] | datetime | None]]:
-    """Every token, oldest first: `name`, `scopes`, `created_at`, `revoked_at` (None while in force)."""
+async def rotate_token(owner_url: str, name: str, overlap: timedelta) -> str:
+    """A new secret; the former one stays valid for the overlap. Raises CommandError where no such token is in force."""
+    secret = new_secret()
+    if not _is_name(name) or not await _run(
+        owner_url, "tokens/rotate", name=name, hash=token_hash(secret), overlap=overlap
+    ):
+        raise CommandError(f"There is no token named {name} in force.")
+    return secret
+
+
+async def list_tokens(owner_url: str) -> list[dict[str, Any]]:
+    """Every token, oldest first: the columns of sql/tokens/list.sql. `revoked_at` is None while it is in force."""
     return [dict(row) for row in await _run(owner_url, "tokens/list")]
 
 

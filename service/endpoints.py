@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.auth import FailedTokens, Tokens
+from service.auth import FailedTokens, Token, Tokens
 from service.db import Database
 from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
 from service.explain import explain as explain_query
@@ -47,9 +47,9 @@ class Service:
 async def stats(request: QueueRequest) -> Response:
     service: Service = request.app.state.service
     envelope = request.envelope()
-    await authorise(request, Scope.STATS)
+    token = await authorise(request, Scope.STATS)
     wanted = request.format()
-    query = parse_query(envelope, service.settings.default_group)
+    query = token.limit(parse_query(envelope, service.settings.default_group))
     outcome = await service.statistics.ask(query)
     return await respond(request, outcome, wanted, service.unsent)
 
@@ -57,9 +57,9 @@ async def stats(request: QueueRequest) -> Response:
 async def top(request: QueueRequest) -> Response:
     service: Service = request.app.state.service
     envelope = request.envelope()
-    await authorise(request, Scope.STATS)
+    token = await authorise(request, Scope.STATS)
     wanted = request.format()
-    outcome = await service.top.ask(parse_top(envelope))
+    outcome = await service.top.ask(token.limit_top(parse_top(envelope)))
     return await respond(request, outcome, wanted, service.unsent)
 
 
@@ -67,11 +67,12 @@ async def stream(request: QueueRequest) -> Response:
     """Server-Sent Events: the report at once, and then whenever it has changed."""
     service: Service = request.app.state.service
     envelope = request.envelope()
-    secret = await authorise(request, Scope.STATS)
-    query, interval_ms = parse_query(envelope, service.settings.default_group), parse_interval(envelope)
+    token = await authorise(request, Scope.STATS)
+    query = token.limit(parse_query(envelope, service.settings.default_group))
+    interval_ms = parse_interval(envelope)
     first = await service.streams.first(query)
     last_event_id = request.headers.get("last-event-id", "")
-    events = service.streams.follow(query, secret, interval_ms, first, last_event_id)
+    events = service.streams.follow(query, request.token() or "", interval_ms, first, last_event_id)
     return EventSourceResponse(events, headers=NO_STORE, ping=HEARTBEAT_SECONDS)
 
 
@@ -79,9 +80,9 @@ async def explain(request: QueueRequest) -> Response:
     """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
     service: Service = request.app.state.service
     envelope = request.envelope()
-    await authorise(request, Scope.EXPLAIN)
+    token = await authorise(request, Scope.EXPLAIN)
     wanted = request.format()
-    query = parse_query(envelope, service.settings.default_group)
+    query = token.limit(parse_query(envelope, service.settings.default_group))
     explanation = await explain_query(service.for_explain, query, analyze=parse_analyze(envelope))
     return Response(render_explanation(explanation, wanted), headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
 
@@ -100,21 +101,18 @@ async def ready(request: QueueRequest) -> Response:
     return Response(msgspec.json.encode({"status": "ready"}), headers=NO_STORE, media_type=JSON)
 
 
-async def authorise(request: QueueRequest, scope: Scope) -> str:
-    """The secret of a valid token.
-
-    Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden.
-    """
+async def authorise(request: QueueRequest, scope: Scope) -> Token:
+    """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
     service: Service = request.app.state.service
-    token = request.token()
+    secret = request.token()
     try:
-        request.scope["state"]["token_name"] = await service.tokens.check(token, scope)
-        assert token is not None, "no token is not valid"
-        return token
+        token = await service.tokens.check(secret, scope)
     except Unauthorized:
-        if token is not None and request.client is not None:
+        if secret is not None and request.client is not None:
             await service.failed_tokens.slow_down(request.client.host)
         raise
+    request.scope["state"]["token_name"] = token.name
+    return token
 
 
 async def respond_error(request: Request, error: Exception) -> Response:

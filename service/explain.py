@@ -11,7 +11,7 @@ import msgspec
 
 from service.db import AS_A_SCAN, Database, Statement, statement
 from service.model import Explanation, StatsQuery
-from service.stats import CounterReader, from_counters, from_messages
+from service.stats import CounterReader, from_counters, from_messages, parts_of
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
 AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
@@ -48,10 +48,10 @@ async def explain(
     With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
     Raises Unavailable or TimedOut.
     """
-    queries = [query]
+    queries = list(parts_of(query))
     is_scan = is_from_messages or not await CounterReader(database).is_counted()
     if is_batched and not is_scan:
-        queries.append(msgspec.structs.replace(query, sender_id=query.sender_id + 1))
+        queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
     asked, parameters = from_messages(query) if is_scan else from_counters(queries)
     plan = await plan_of(database, asked, parameters, analyze=analyze, is_scan=is_scan)
     (tables,) = await database.fetch_scan(statement("explain/tables"))

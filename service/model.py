@@ -66,16 +66,21 @@ class Scope(StrEnum):
 
     STATS = "stats"
     EXPLAIN = "explain"
+    CONTROL = "control"
 
 
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
-    """One question about one sender's queue. A filter that is None lets every message through."""
+    """What is asked of one sender's queue. A filter that is None lets every message through.
+
+    `account_ids`: the accounts that a limited token may see, in ascending order; the report is the sum of theirs.
+    """
 
     sender_id: int
     account_id: int | None = None
     campaign_id: int | None = None
     isp: str | None = None
     grouping: Grouping = Grouping.TOTAL
+    account_ids: tuple[int, ...] | None = None
 
 
 class TopQuery(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +90,8 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
     order: Count
     limit: int
     sender_id: int | None = None
+    sender_ids: tuple[int, ...] | None = None
+    """The senders that a limited token may see."""
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):

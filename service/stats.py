@@ -1,9 +1,10 @@
-"""The use case: a question about a queue, and its report. Requests that wait together share one statement."""
+"""The use case: a query about a queue, and its report. Requests that wait together share one statement."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -47,6 +48,16 @@ def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     return found, {each: getattr(query, each) for each in found.types}
 
 
+def parts_of(query: StatsQuery) -> tuple[StatsQuery, ...]:
+    """The queries that its report is the sum of: itself, or one for each account that a limited token may see.
+
+    All have the same statement, and so one snapshot.
+    """
+    if query.account_ids is None:
+        return (query,)
+    return tuple(msgspec.structs.replace(query, account_id=each, account_ids=None) for each in query.account_ids)
+
+
 class CounterReader:
     """Runs queries, many of the same kind in one statement."""
 
@@ -72,14 +83,15 @@ class CounterReader:
         """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats."""
         if not await self.is_counted():
             return [await self.scan(each) for each in queries]
+        parts = {each: parts_of(each) for each in queries}
         by_name: dict[str, list[StatsQuery]] = {}
-        for each in queries:
+        for each in dict.fromkeys(chain.from_iterable(parts.values())):
             by_name.setdefault(statement_name(each), []).append(each)
         found: dict[StatsQuery, StatsReport] = {}
         for same in by_name.values():
             rows = await self._read(same)
             found.update((query, _report(query, own)) for query, own in zip(same, rows, strict=True))
-        return [found[each] for each in queries]
+        return [found[own[0]] if own == (each,) else _sum(found[part] for part in own) for each, own in parts.items()]
 
     async def _read(self, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
         asked, parameters = from_counters(queries)
@@ -91,7 +103,12 @@ class CounterReader:
         return found
 
     async def scan(self, query: StatsQuery) -> StatsReport:
-        """The report of one query, added up from the messages themselves, in time that grows with the queue."""
+        """The report of one query, added up from the messages themselves, in time that grows with the queue.
+
+        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
+        """
+        if query.account_ids is not None:
+            raise Unavailable(": the queue is being counted for the first time")
         asked, parameters = from_messages(query)
         return StatsReport([StatsRow(*record) for record in await self._database.fetch_scan(asked, **parameters)])
 
@@ -129,6 +146,19 @@ async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool =
     """As `Statistics.ask`, for a single query; with `is_from_messages` added up from the messages themselves."""
     reader = CounterReader(database)
     return await reader.scan(query) if is_from_messages else (await reader.read([query]))[0]
+
+
+def _sum(reports: Iterable[StatsReport]) -> StatsReport:
+    rows: dict[tuple[int, int, bytes], StatsRow] = {}
+    for row in chain.from_iterable(report.rows for report in reports):
+        key = (row.account_id, row.campaign_id, row.isp.encode())
+        rows[key] = _add(row, rows[key]) if key in rows else row
+    return StatsReport([rows[key] for key in sorted(rows)])
+
+
+def _add(one: StatsRow, other: StatsRow) -> StatsRow:
+    counts = ("new", "proc", "retry", "hold", "total")
+    return msgspec.structs.replace(one, **{each: getattr(one, each) + getattr(other, each) for each in counts})
 
 
 def _report(query: StatsQuery, rows: Sequence[StatsRow]) -> StatsReport:

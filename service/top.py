@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, statement
-from service.model import Count, Key, TopQuery, TopReport
+from service.model import Count, Key, StatsQuery, TopQuery, TopReport
 from service.settings import Settings
+from service.stats import CounterReader
 
 _COUNTS = sorted(Count)
 
@@ -29,6 +30,8 @@ class Top:
 async def ask(database: Database, query: TopQuery) -> TopReport:
     """As `Top.ask`, for a single query."""
     asked = {"largest_by": query.order, "row_limit": query.limit}
+    if query.sender_ids is not None:
+        return await _of_senders(database, query, query.sender_ids)
     if query.by is Key.SENDER:
         rows = await database.fetch(statement("queries/top/senders"), **asked)
     else:
@@ -36,3 +39,13 @@ async def ask(database: Database, query: TopQuery) -> TopReport:
         rows = await database.fetch(name, sender_id=query.sender_id, grouping_set=query.by, **asked)
     columns = sorted([query.by.column, *_COUNTS])
     return TopReport([{column: row[column] for column in columns} for row in rows])
+
+
+async def _of_senders(database: Database, query: TopQuery, sender_ids: Sequence[int]) -> TopReport:
+    """For a token that is limited to these senders: their totals, in order."""
+    reports = await CounterReader(database).read([StatsQuery(each) for each in sender_ids])
+    totals = [(sender_id, report.rows[0]) for sender_id, report in zip(sender_ids, reports, strict=True)]
+    totals = [each for each in totals if getattr(each[1], query.order)]
+    totals.sort(key=lambda each: -getattr(each[1], query.order))
+    rows = [{"sender_id": sender_id, **{each: getattr(row, each) for each in _COUNTS}} for sender_id, row in totals]
+    return TopReport([dict(sorted(row.items())) for row in rows[: query.limit]])

@@ -710,7 +710,12 @@ CREATE TABLE queuestats.tokens (
     hash bytea NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     revoked_at timestamp with time zone,
-    scopes text[] DEFAULT '{stats}'::text[] NOT NULL
+    scopes text[] DEFAULT '{stats}'::text[] NOT NULL,
+    sender_ids bigint[],
+    account_ids bigint[],
+    expires_at timestamp with time zone,
+    former_hash bytea,
+    former_until timestamp with time zone
 );
 
 CREATE TABLE queuestats.watermarks (
@@ -758,6 +763,9 @@ ALTER TABLE ONLY queuestats.repeatable_migrations
 
 ALTER TABLE ONLY queuestats.sender_totals
     ADD CONSTRAINT sender_totals_pkey PRIMARY KEY (sender_id);
+
+ALTER TABLE ONLY queuestats.tokens
+    ADD CONSTRAINT tokens_former_hash_key UNIQUE (former_hash);
 
 ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_hash_key UNIQUE (hash);

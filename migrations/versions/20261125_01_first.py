@@ -63,6 +63,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
         sa.Column("scopes", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{stats}'::text[]")),
+        sa.Column("sender_ids", ARRAY(sa.BigInteger)),
+        sa.Column("account_ids", ARRAY(sa.BigInteger)),
+        sa.Column("expires_at", sa.DateTime(timezone=True)),
+        sa.Column("former_hash", sa.LargeBinary, unique=True),
+        sa.Column("former_until", sa.DateTime(timezone=True)),
         schema="queuestats",
     )
     op.create_index(

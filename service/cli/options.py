@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -38,6 +40,22 @@ class Number(click.ParamType[Any]):
             kind = "whole number" if self._kind is int else "number"
             self.fail(f"{value!r} is not a {kind} from {self._lowest:,} to {self._highest:,}.", param, ctx)
         return number
+
+
+class Duration(click.ParamType[timedelta]):
+    """A time as `90d`, `12h`, `30m` or `45s`; up to ten years."""
+
+    name = "duration"
+    _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch("([0-9]{1,9})([smhd])", value)
+        duration = timedelta(**{self._units[found[2]]: int(found[1])}) if found else timedelta()
+        if not timedelta() < duration <= timedelta(days=3650):
+            self.fail(f"{value!r} is not a time such as 90d, 12h, 30m or 45s, up to 3650d.", param, ctx)
+        return duration
 
 
 # Of senders, accounts and campaigns.

@@ -1,11 +1,19 @@
-"""queuestats token create | list | revoke"""
+"""queuestats token create | rotate | list | revoke"""
+
+from datetime import timedelta
+from typing import Any
 
 import click
 import msgspec
 
-from service.cli.options import on_database, owner_url
+from service.cli.options import ID, Duration, on_database, owner_url
 from service.model import Scope
 from service.settings import Settings
+
+COLUMNS = (
+    *("name", "scopes", "sender_ids", "account_ids"),
+    *("created_at", "expires_at", "revoked_at", "rotating_until"),
+)
 
 
 @click.group()
@@ -27,17 +35,43 @@ def token() -> None:
     default=[Scope.STATS.value],
     help="what it may do; repeat it for several  [default: stats]",
 )
+@click.option(
+    "--sender", "sender_ids", type=ID, multiple=True, help="only this sender's messages; repeat it for several"
+)
+@click.option("--account", "account_ids", type=ID, multiple=True, help="only this account's messages; the same")
+@click.option("--expires-in", type=Duration(), help="how long it is valid: 90d, 12h, 30m or 45s  [default: for ever]")
 @click.option("--json", "as_json", is_flag=True, help="print {name, token} as JSON")
 @on_database
-async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool, **limits: Any) -> None:
     """Create a token; its secret is shown once. It works at once.
 
     \b
-    Example: queuestats token create dashboard --json
+    Example: queuestats token create dashboard --sender 119 --expires-in 90d
     """
     from service.auth import create_token
 
-    secret = await create_token(owner_url(settings), name, [Scope(each) for each in scopes])
+    _show(name, await create_token(owner_url(settings), name, [Scope(each) for each in scopes], **limits), as_json)
+
+
+@token.command()
+@click.argument("name")
+@click.option(
+    "--overlap", type=Duration(), default="1h", show_default=True, help="how long the former secret stays valid"
+)
+@click.option("--json", "as_json", is_flag=True, help="print {name, token} as JSON")
+@on_database
+async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: bool) -> None:
+    """Give a token a new secret, shown once. The former one stays valid for a while, so that clients can change over.
+
+    \b
+    Example: queuestats token rotate dashboard --overlap 24h
+    """
+    from service.auth import rotate_token
+
+    _show(name, await rotate_token(owner_url(settings), name, overlap), as_json)
+
+
+def _show(name: str, secret: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"name": name, "token": secret}))
     else:
@@ -46,7 +80,7 @@ async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="print a list of {name, scopes, created_at, revoked_at} as JSON")
+@click.option("--json", "as_json", is_flag=True, help="print a list of objects as JSON")
 @on_database
 async def list_(settings: Settings, as_json: bool) -> None:
     """List the tokens, without their secrets.
@@ -57,9 +91,8 @@ async def list_(settings: Settings, as_json: bool) -> None:
     from service.auth import list_tokens
     from service.cli.output import print_table
 
-    columns = ("name", "scopes", "created_at", "revoked_at")
     tokens = await list_tokens(owner_url(settings))
-    print_table(columns, [[each[column] for column in columns] for each in tokens], as_json)
+    print_table(COLUMNS, [[each[column] for column in COLUMNS] for each in tokens], as_json)
 
 
 @token.command()

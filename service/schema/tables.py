@@ -187,6 +187,13 @@ tokens = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("revoked_at", DateTime(timezone=True)),
     Column("scopes", ARRAY(Text), nullable=False, server_default=text("'{stats}'::text[]")),
+    # Of whom it may see the numbers, and hold, release and purge the messages; NULL: of all.
+    Column("sender_ids", ARRAY(BigInteger)),
+    Column("account_ids", ARRAY(BigInteger)),
+    Column("expires_at", DateTime(timezone=True)),
+    # Of the secret before the last rotation, valid for a while beside the new one.
+    Column("former_hash", LargeBinary, unique=True),
+    Column("former_until", DateTime(timezone=True)),
     # What the service reads again and again.
     Index("tokens_in_force", "name", postgresql_where=text("revoked_at IS NULL")),
     schema=SCHEMA,

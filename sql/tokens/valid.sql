@@ -1,5 +1,9 @@
--- valid: the hash, the name and the scopes of every token that is in force
+-- valid: the hash, the name and the limits of every secret that is in force; a rotated token may have two
 -- parameters: none
-SELECT /* tokens/valid.sql */ hash, name, scopes
+SELECT /* tokens/valid.sql */ hash, name, scopes, sender_ids, account_ids
 FROM queuestats.tokens
-WHERE revoked_at IS NULL
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+UNION ALL
+SELECT former_hash, name, scopes, sender_ids, account_ids
+FROM queuestats.tokens
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) AND former_until > now()

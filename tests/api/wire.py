@@ -30,6 +30,7 @@ MEDIA_TYPES = {Format.JSON: "application/json; charset=utf-8", Format.XML: "appl
 BEGINS = {
     400: "Incorrect request: ",
     401: "API token required",
+    403: "No access: ",
     404: "Unknown method",
     405: "Method not allowed",
     413: "Request too large",

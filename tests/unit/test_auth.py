@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from service.auth import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens, new_secret, token_hash
+from service.auth import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Token, Tokens, new_secret, token_hash
 from service.db import Database
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.model import Scope
+
+MINE = Token("mine", frozenset({"stats"}))
 
 
 class CountingDatabase:
@@ -26,7 +28,8 @@ class CountingDatabase:
     async def fetch(self, *_: Any) -> list[dict[str, Any]]:
         self.asked += 1
         found = [
-            {"name": name, "scopes": ["stats"], "hash": token_hash(secret)} for name, secret in self.tokens.items()
+            {"name": name, "scopes": ["stats"], "sender_ids": None, "account_ids": None, "hash": token_hash(secret)}
+            for name, secret in self.tokens.items()
         ]
         is_gone = self.is_gone
         await self.answering.wait()
@@ -75,7 +78,7 @@ def test_what_is_stored_of_a_secret_is_its_sha_256() -> None:
 
 
 async def test_a_right_token_may_what_its_scopes_say_and_nothing_else(tokens: Tokens) -> None:
-    assert await tokens.check("right", Scope.STATS) == "mine"
+    assert await tokens.check("right", Scope.STATS) == MINE
     with pytest.raises(Forbidden, match="explain"):
         await tokens.check("right", Scope.EXPLAIN)
 
@@ -133,7 +136,7 @@ async def test_age_counts_from_the_beginning_of_a_look_up(
     await let_others_run()
     clock.now += MAX_AGE_SECONDS + 0.01
     database.answering.set()
-    assert await slow == "mine"
+    assert await slow == MINE
     await tokens.check("right", Scope.STATS)
     assert database.asked == 2
 
@@ -149,8 +152,8 @@ async def test_a_token_created_during_a_look_up_is_found_by_the_next_one(
     await let_others_run()
     clock.now += 0.1
     database.answering.set()
-    assert await early == "mine"
-    assert await asyncio.gather(*late) == ["new"] * 10
+    assert await early == MINE
+    assert await asyncio.gather(*late) == [Token("new", MINE.scopes)] * 10
     assert database.asked == 2
 
 
@@ -174,13 +177,13 @@ async def test_a_look_up_that_fails_is_told_as_such_and_the_next_one_is_made(
     clock.now += 0.1
     with pytest.raises(Unavailable):
         await tokens.check("wrong", Scope.STATS)
-    assert await tokens.check("right", Scope.STATS) == "mine", "what is known is still young enough"
+    assert await tokens.check("right", Scope.STATS) == MINE, "what is known is still young enough"
     clock.now += MAX_AGE_SECONDS
     with pytest.raises(Unavailable):
         await tokens.check("right", Scope.STATS)
     database.is_gone = False
     clock.now += 0.1
-    assert await tokens.check("right", Scope.STATS) == "mine"
+    assert await tokens.check("right", Scope.STATS) == MINE
 
 
 async def test_an_asker_that_leaves_does_not_take_the_look_up_along(tokens: Tokens, database: CountingDatabase) -> None:
@@ -190,7 +193,7 @@ async def test_an_asker_that_leaves_does_not_take_the_look_up_along(tokens: Toke
     first.cancel()
     await let_others_run()
     database.answering.set()
-    assert await second == "mine"
+    assert await second == MINE
     assert database.asked == 1
 
 
@@ -200,7 +203,7 @@ async def test_a_failed_look_up_in_the_background_is_nobodys_error(
     await tokens.check("right", Scope.STATS)
     database.is_gone = True
     clock.now += REFRESH_AGE_SECONDS + 0.01
-    assert await tokens.check("right", Scope.STATS) == "mine"
+    assert await tokens.check("right", Scope.STATS) == MINE
     await let_others_run()
-    assert await tokens.check("right", Scope.STATS) == "mine"
+    assert await tokens.check("right", Scope.STATS) == MINE
     assert caplog.records == []
