@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from starlette.types import Lifespan
 
 from service import endpoints
 from service.auth import FailedTokens, Tokens
+from service.control import Control, work_forever
 from service.counters.folding import fold_forever
 from service.db import Database, load_statements
 from service.errors import ServiceError
@@ -39,13 +41,17 @@ LONGEST_DRAIN_SECONDS = 2.0
 # What the process itself may still open: files, and connections of the database.
 SPARE_DESCRIPTORS = 16
 WATCH_SECONDS = 5.0
+CONTROL_CONNECTIONS = 2
+STEP_TIME_LIMIT_MS = 3_600_000
 QUEUE = "/api/v1.1/admin/senders/queue"
 
+CONTROL = (endpoints.hold, endpoints.release, endpoints.purge, endpoints.holds)
 ROUTES = [
     Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
     Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
+    *(Route(f"{QUEUE}/{each.__name__}", Endpoint(each), methods=["POST"]) for each in CONTROL),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),
 ]
@@ -59,7 +65,7 @@ EXCEPTION_HANDLERS = {
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. It opens without its database, and closes its connections at the end."""
     # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
-    names = ("serve", "tokens", "fold", "explain", "ready")
+    names = ("serve", "tokens", "fold", "explain", "ready", "control", "jobs")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
     app = Starlette(
@@ -79,6 +85,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         Top(databases["serve"], settings),
         Streams(statistics, tokens, lambda: open_requests.is_draining),
+        Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
         FailedTokens(),
         databases["explain"],
@@ -89,9 +96,13 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _database(settings: Settings, purpose: str) -> Database:
-    assert settings.database_url is not None
-    size = settings.pool_size if purpose == "serve" else 1
-    return Database(settings, settings.database_url, pool_size=size, purpose=purpose)
+    url = settings.database_url
+    assert url is not None
+    size = {"serve": settings.pool_size, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
+    if purpose in ("control", "jobs"):
+        # A job's first step reads all that it has to change; a request that waits for it has its own limit.
+        settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
+    return Database(settings, url, pool_size=size, purpose=purpose)
 
 
 def _lifespan(
@@ -104,7 +115,8 @@ def _lifespan(
             for each in databases.values():
                 await stack.enter_async_context(each)
             streams: Streams = app.state.service.streams
-            forever = (fold_forever(databases["fold"]), _watch_descriptors(), streams.watch())
+            background = (fold_forever(databases["fold"]), work_forever(databases["jobs"]))
+            forever = (*background, _watch_descriptors(), streams.watch())
             tasks = [asyncio.create_task(each) for each in forever]
             try:
                 with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):

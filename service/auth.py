@@ -67,6 +67,9 @@ class Token:
         if self.sender_ids is not None and sender_id not in self.sender_ids:
             raise Forbidden("this token is limited to other senders")
 
+    def sees(self, account_id: int | None) -> bool:
+        return self.account_ids is None or account_id in self.account_ids
+
     def limit(self, query: StatsQuery) -> StatsQuery:
         """The query as far as this token may see. Raises Forbidden where that is nothing."""
         self.require_sender(query.sender_id)
@@ -74,7 +77,7 @@ class Token:
             return query
         if query.account_id is None:
             return msgspec.structs.replace(query, account_ids=self.account_ids)
-        if query.account_id not in self.account_ids:
+        if not self.sees(query.account_id):
             raise Forbidden("this token is limited to other accounts")
         return query
 

@@ -9,13 +9,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.auth import FailedTokens, Token, Tokens
+from service.control import Control, require_control
 from service.db import Database
 from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
 from service.explain import explain as explain_query
-from service.model import Format, Scope
-from service.parsing import parse_analyze, parse_interval, parse_query, parse_top
+from service.model import Action, Format, Scope
+from service.parsing import (
+    parse_analyze,
+    parse_control,
+    parse_control_flags,
+    parse_interval,
+    parse_query,
+    parse_sender,
+    parse_top,
+)
 from service.readiness import Readiness
-from service.rendering import MEDIA_TYPES, render_error, render_explanation
+from service.rendering import MEDIA_TYPES, render_details, render_error, render_explanation, render_rows
 from service.reports import Unsent, respond
 from service.requests import QueueRequest, fault, logger
 from service.settings import Settings
@@ -37,6 +46,7 @@ class Service:
     statistics: Statistics
     top: Top
     streams: Streams
+    control: Control
     tokens: Tokens
     failed_tokens: FailedTokens
     for_explain: Database
@@ -76,6 +86,49 @@ async def stream(request: QueueRequest) -> Response:
     return EventSourceResponse(events, headers=NO_STORE, ping=HEARTBEAT_SECONDS)
 
 
+async def hold(request: QueueRequest) -> Response:
+    return await _control(request, Action.HOLD)
+
+
+async def release(request: QueueRequest) -> Response:
+    return await _control(request, Action.RELEASE)
+
+
+async def purge(request: QueueRequest) -> Response:
+    return await _control(request, Action.PURGE)
+
+
+async def _control(request: QueueRequest, action: Action) -> Response:
+    control: Control = request.app.state.service.control
+    envelope = request.envelope()
+    token = await authorise(request, Scope.CONTROL)
+    wanted = request.format()
+    asked, (is_dry_run, has_details) = parse_control(envelope, action), parse_control_flags(envelope)
+    require_control(token, asked)
+    if is_dry_run:
+        return _respond(render_details(await control.matching(asked), wanted), wanted)
+    job = await control.carry_out(asked, token.name, request.scope["state"]["request_id"])
+    details = {"hold_id": job.hold_id} if job.hold_id else {}
+    details |= {"job_id": job.id, "messages": job.changed}
+    return _respond(render_details(details if has_details else None, wanted), wanted)
+
+
+async def holds(request: QueueRequest) -> Response:
+    """The active holds of a sender, each with the number of messages that it holds now."""
+    control: Control = request.app.state.service.control
+    envelope = request.envelope()
+    token = await authorise(request, Scope.STATS)
+    wanted = request.format()
+    sender_id = parse_sender(envelope)
+    token.require_sender(sender_id)
+    rows = [dict(sorted(row.items())) for row in await control.holds(sender_id) if token.sees(row["account_id"])]
+    return _respond(render_rows(rows, wanted), wanted)
+
+
+def _respond(content: bytes, wanted: Format) -> Response:
+    return Response(content, headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
+
+
 async def explain(request: QueueRequest) -> Response:
     """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
     service: Service = request.app.state.service
@@ -84,7 +137,7 @@ async def explain(request: QueueRequest) -> Response:
     wanted = request.format()
     query = token.limit(parse_query(envelope, service.settings.default_group))
     explanation = await explain_query(service.for_explain, query, analyze=parse_analyze(envelope))
-    return Response(render_explanation(explanation, wanted), headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
+    return _respond(render_explanation(explanation, wanted), wanted)
 
 
 async def health(request: QueueRequest) -> Response:

@@ -94,6 +94,32 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
     """The senders that a limited token may see."""
 
 
+class Action(StrEnum):
+    """What is done to the messages of a queue."""
+
+    HOLD = "hold"
+    RELEASE = "release"
+    PURGE = "purge"
+
+
+class ControlRequest(msgspec.Struct, frozen=True):
+    """What is to be done to which messages. A filter that is None lets every message of the sender through."""
+
+    action: Action
+    sender_id: int
+    account_id: int | None = None
+    campaign_id: int | None = None
+    isp: str | None = None
+    reason: str = ""
+    expires_in_seconds: int = 0
+    """0: never."""
+
+    @property
+    def query(self) -> "StatsQuery":
+        """What counts the messages of its filter."""
+        return StatsQuery(self.sender_id, self.account_id, self.campaign_id, self.isp)
+
+
 class StatsRow(msgspec.Struct, frozen=True, gc=False):
     """Messages by status; a key outside the grouping is 0 or "".
 

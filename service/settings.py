@@ -95,6 +95,9 @@ class Settings:
     pool_size: int = _setting(
         "database connections of a process; more where long listings wait for each other", _number(2, 1000), default=4
     )
+    control_messages: int = _setting(
+        "a hold, release or purge of more messages answers at once with its job", _number(0, 10**9), default=100_000
+    )
     batch_queries: int = _setting(
         "most queries in one statement; 1 to see what sharing statements gains", _number(1, 10_000), default=200
     )

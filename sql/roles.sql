@@ -77,9 +77,14 @@ BEGIN
     'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.sender_totals,'
     ' queuestats.deltas, queuestats.watermarks,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
-    ' queuestats.alembic_version TO %I', service
+    ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
+    ' queuestats.audit_log TO %I', service
   );
+  EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
-  EXECUTE format('GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact TO %I', service);
+  EXECUTE format(
+    'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.start_job, queuestats.step_job,'
+    ' queuestats.expire_holds, queuestats.cancel_job TO %I', service
+  );
 END
 $$;

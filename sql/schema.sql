@@ -73,6 +73,109 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_token text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  job queuestats.jobs;
+BEGIN
+  UPDATE queuestats.jobs SET state = 'cancelled', finished_at = now()
+  WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
+  INSERT INTO queuestats.audit_log
+    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
+  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_token, '', job.hold_id, job.id,
+          job.changed);
+  RETURN true;
+END
+$$;
+
+CREATE TABLE queuestats.jobs (
+    id bigint NOT NULL,
+    action text NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    hold_id bigint,
+    requested_by text NOT NULL,
+    request_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    matched bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    settles_at xid8,
+    finished_at timestamp with time zone,
+    CONSTRAINT jobs_action CHECK ((action = ANY (ARRAY['hold'::text, 'release'::text, 'purge'::text]))),
+    CONSTRAINT jobs_state CHECK ((state = ANY (ARRAY['waiting'::text, 'working'::text, 'settling'::text, 'done'::text, 'cancelled'::text])))
+);
+
+CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, ids bigint[], OUT changed bigint, OUT locked bigint[]) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET row_security TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  free bigint[];
+BEGIN
+  SELECT array_agg(id) INTO free FROM (
+    SELECT id FROM public.messages
+    WHERE id = ANY (ids) AND sender_id = job.sender_id
+      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN status = 'hold' ELSE true END
+      AND (job.account_id IS NULL OR account_id = job.account_id)
+      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
+      AND (job.isp IS NULL OR isp = job.isp)
+      AND (job.action <> 'release' OR NOT EXISTS (
+        SELECT FROM queuestats.holds
+        WHERE holds.sender_id = messages.sender_id
+          AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
+          AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
+          AND (holds.isp IS NULL OR holds.isp = messages.isp)
+      ))
+    FOR UPDATE SKIP LOCKED
+  ) AS unlocked;
+
+  IF job.action = 'hold' THEN
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    SELECT sender_id, id, status FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id
+    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status;
+    UPDATE public.messages SET status = 'hold' WHERE id = ANY (free) AND sender_id = job.sender_id;
+  ELSIF job.action = 'release' THEN
+    -- What was put on hold by other means is new again; an expired hold leaves it.
+    WITH former AS (
+      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free)
+      RETURNING id, former_status
+    )
+    UPDATE public.messages SET status = released.status
+    FROM (
+      SELECT id, coalesce(former_status, 'new') AS status
+      FROM unnest(free) AS of_chunk (id) LEFT JOIN former USING (id)
+      WHERE former_status IS NOT NULL OR job.requested_by <> 'expiry'
+    ) AS released
+    WHERE messages.id = released.id AND messages.sender_id = job.sender_id;
+  ELSE
+    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free);
+    DELETE FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id;
+  END IF;
+  GET DIAGNOSTICS changed = ROW_COUNT;
+
+  SELECT array_agg(id) INTO locked FROM (
+    SELECT id FROM public.messages
+    WHERE id = ANY (ids) AND sender_id = job.sender_id AND (free IS NULL OR id <> ALL (free))
+      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN false ELSE true END
+      AND (job.account_id IS NULL OR account_id = job.account_id)
+      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
+      AND (job.isp IS NULL OR isp = job.isp)
+  ) AS still;
+END
+$$;
+
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -91,6 +194,36 @@ EXCEPTION WHEN lock_not_available THEN
   RAISE lock_not_available USING
     MESSAGE = 'messages can''t be truncated while another transaction holds a lock on the counters',
     HINT = 'End that transaction, or run TRUNCATE in READ COMMITTED.';
+END
+$$;
+
+CREATE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET work_mem TO '64MB'
+    SET row_security TO 'off'
+    AS $$
+DECLARE
+  chunk_rows CONSTANT integer := 5000;
+  matched bigint;
+BEGIN
+  WITH matching AS (
+    SELECT id, (row_number() OVER () - 1) / chunk_rows AS number
+    FROM public.messages
+    WHERE sender_id = job.sender_id
+      AND (job.action = 'purge' OR job.action = 'hold' AND status IN ('new', 'retry')
+        OR job.action = 'release' AND status = 'hold')
+      AND (job.account_id IS NULL OR account_id = job.account_id)
+      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
+      AND (job.isp IS NULL OR isp = job.isp)
+  ), written AS (
+    INSERT INTO queuestats.job_chunks (job_id, number, ids)
+    SELECT job.id, number, array_agg(id) FROM matching GROUP BY number
+    RETURNING cardinality(ids) AS messages
+  )
+  SELECT coalesce(sum(messages), 0) INTO matched FROM written;
+  RETURN matched;
 END
 $$;
 
@@ -212,6 +345,37 @@ CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_wate
   WHERE (of_sender IS NULL OR sender_id = of_sender)
     AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark OR xid = ANY (running))
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+$$;
+
+CREATE FUNCTION queuestats.expire_holds() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  expired queuestats.holds;
+  count integer := 0;
+BEGIN
+  FOR expired IN
+    DELETE FROM queuestats.holds WHERE id IN (
+      SELECT id FROM queuestats.holds WHERE expires_at <= now() FOR UPDATE SKIP LOCKED
+    ) RETURNING *
+  LOOP
+    count := count + 1;
+    WITH job AS (
+      INSERT INTO queuestats.jobs
+        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
+      VALUES ('release', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.id,
+              'expiry', '')
+      RETURNING id
+    )
+    INSERT INTO queuestats.audit_log
+      (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
+    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.created_by, '',
+           expired.reason, expired.id, job.id
+    FROM job;
+  END LOOP;
+  RETURN count;
+END
 $$;
 
 CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000) RETURNS TABLE(folded integer, is_more boolean)
@@ -339,6 +503,29 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
   END
 $$;
 
+CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  WITH arrived AS (
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    SELECT sender_id, id, status FROM public.messages
+    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (
+      SELECT FROM queuestats.holds
+      WHERE holds.sender_id = messages.sender_id
+        AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
+        AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
+        AND (holds.isp IS NULL OR holds.isp = messages.isp)
+    )
+    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
+    RETURNING sender_id, id
+  )
+  UPDATE public.messages SET status = 'hold' FROM arrived
+  WHERE messages.id = arrived.id AND messages.sender_id = arrived.sender_id;
+END
+$$;
+
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
@@ -458,18 +645,27 @@ CREATE FUNCTION queuestats.record_insert() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
+DECLARE
+  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, account_id, campaign_id, isp,
-         count(*) FILTER (WHERE status = 'new'),
-         count(*) FILTER (WHERE status = 'proc'),
-         count(*) FILTER (WHERE status = 'retry'),
-         count(*) FILTER (WHERE status = 'hold')
-  FROM new_rows
-  GROUP BY sender_id, account_id, campaign_id, isp;
+  WITH written AS (
+    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+    SELECT sender_id, account_id, campaign_id, isp,
+           count(*) FILTER (WHERE status = 'new'),
+           count(*) FILTER (WHERE status = 'proc'),
+           count(*) FILTER (WHERE status = 'retry'),
+           count(*) FILTER (WHERE status = 'hold')
+    FROM new_rows
+    GROUP BY sender_id, account_id, campaign_id, isp
+    RETURNING sender_id
+  )
+  SELECT EXISTS (SELECT FROM queuestats.holds JOIN written USING (sender_id)) INTO is_held;
+  IF is_held THEN
+    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  END IF;
   RETURN NULL;
 END
 $$;
@@ -510,26 +706,37 @@ CREATE FUNCTION queuestats.record_update() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
+DECLARE
+  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT delta.*
-  FROM (
-    SELECT sender_id, account_id, campaign_id, isp,
-           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
-           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
-           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+  WITH written AS (
+    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+    SELECT delta.*
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
-      UNION ALL
-      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
-    ) AS message
-    GROUP BY sender_id, account_id, campaign_id, isp
-  ) AS delta
-  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+      SELECT sender_id, account_id, campaign_id, isp,
+             sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
+             sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
+             sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
+             sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+      FROM (
+        SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+        UNION ALL
+        SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+      ) AS message
+      GROUP BY sender_id, account_id, campaign_id, isp
+    ) AS delta
+    WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
+    RETURNING deltas.sender_id, deltas.new, deltas.retry
+  )
+  SELECT EXISTS (
+    SELECT FROM queuestats.holds JOIN written USING (sender_id) WHERE written.new > 0 OR written.retry > 0
+  ) INTO is_held;
+  IF is_held THEN
+    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  END IF;
   RETURN NULL;
 END
 $$;
@@ -562,6 +769,105 @@ BEGIN
   IF pg_partition_root(of_table) IS DISTINCT FROM 'public.messages'::regclass THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
   END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) RETURNS TABLE(job_id bigint, hold_id bigint)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF of_action = 'hold' THEN
+    INSERT INTO queuestats.holds (sender_id, account_id, campaign_id, isp, reason, created_by, expires_at)
+    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_token, now() + expires_in)
+    RETURNING id INTO hold_id;
+  ELSIF of_action = 'release' THEN
+    DELETE FROM queuestats.holds
+    WHERE sender_id = of_sender AND (of_account IS NULL OR account_id = of_account)
+      AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp);
+  END IF;
+  INSERT INTO queuestats.jobs
+    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, hold_id, by_token, of_request)
+  RETURNING id INTO job_id;
+  INSERT INTO queuestats.audit_log
+    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_token, of_request, of_reason, hold_id, job_id);
+  RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, state text, matched bigint, changed bigint, is_waiting boolean)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  job queuestats.jobs;
+  chunk queuestats.job_chunks;
+  done record;
+BEGIN
+  SELECT * INTO job FROM queuestats.jobs
+  WHERE finished_at IS NULL AND (of_job IS NULL OR id = of_job)
+  ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  is_waiting := false;
+
+  IF job.state = 'waiting' THEN
+    job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
+    job.matched := queuestats.collect_job(job);
+    job.state := 'working';
+  ELSIF job.state = 'settling' THEN
+    IF pg_snapshot_xmin(pg_current_snapshot()) >= job.settles_at THEN
+      job.matched := job.matched + queuestats.collect_job(job);
+      job.settles_at := NULL;
+      job.state := 'working';
+    ELSE
+      is_waiting := true;
+    END IF;
+  ELSIF (
+    SELECT count(*) FROM (
+      SELECT FROM queuestats.deltas
+      WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
+        AND xid >= '0'
+      LIMIT most_pending
+    ) AS pending
+  ) >= most_pending THEN
+    is_waiting := true;
+  ELSE
+    SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
+    IF FOUND THEN
+      done := queuestats.change_chunk(job, chunk.ids);
+      job.changed := job.changed + done.changed;
+      is_waiting := done.locked IS NOT NULL AND done.changed = 0;
+      DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
+      IF done.locked IS NOT NULL THEN
+        -- Behind all others: whoever has them locked is given time.
+        INSERT INTO queuestats.job_chunks (job_id, number, ids)
+        SELECT job.id, max(number) + 1, done.locked
+        FROM (
+          SELECT chunk.number UNION ALL SELECT number FROM queuestats.job_chunks WHERE job_id = job.id
+        ) AS taken (number);
+      END IF;
+    ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
+      job.state := 'settling';
+    ELSE
+      job.state := 'done';
+      job.finished_at := now();
+      INSERT INTO queuestats.audit_log
+        (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
+      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by, job.request_id,
+              job.hold_id, job.id, job.changed);
+    END IF;
+  END IF;
+
+  UPDATE queuestats.jobs SET
+    state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
+    finished_at = job.finished_at
+  WHERE id = job.id;
+  RETURN QUERY SELECT job.id, job.state, job.matched, job.changed, is_waiting;
 END
 $$;
 
@@ -671,6 +977,31 @@ CREATE TABLE queuestats.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
+CREATE TABLE queuestats.audit_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    action text NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    token_name text NOT NULL,
+    request_id text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    hold_id bigint,
+    job_id bigint,
+    messages bigint
+);
+
+ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queuestats.audit_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
@@ -679,6 +1010,48 @@ CREATE TABLE queuestats.baseline (
 
 CREATE TABLE queuestats.fold_lock (
     never boolean
+);
+
+CREATE TABLE queuestats.held_messages (
+    sender_id bigint NOT NULL,
+    id bigint NOT NULL,
+    former_status public.message_status NOT NULL
+);
+
+CREATE TABLE queuestats.holds (
+    id bigint NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    reason text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone
+);
+
+ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queuestats.holds_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE queuestats.job_chunks (
+    job_id bigint NOT NULL,
+    number bigint NOT NULL,
+    ids bigint[] NOT NULL
+);
+
+ALTER TABLE queuestats.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME queuestats.jobs_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE VIEW queuestats.queued_messages AS
@@ -755,8 +1128,23 @@ ALTER TABLE ONLY public.messages
 ALTER TABLE ONLY queuestats.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
+ALTER TABLE ONLY queuestats.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
+
+ALTER TABLE ONLY queuestats.held_messages
+    ADD CONSTRAINT held_messages_pkey PRIMARY KEY (sender_id, id);
+
+ALTER TABLE ONLY queuestats.holds
+    ADD CONSTRAINT holds_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queuestats.job_chunks
+    ADD CONSTRAINT job_chunks_pkey PRIMARY KEY (job_id, number);
+
+ALTER TABLE ONLY queuestats.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY queuestats.repeatable_migrations
     ADD CONSTRAINT repeatable_migrations_pkey PRIMARY KEY (name);
@@ -786,6 +1174,10 @@ CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, x
 
 CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
 
+CREATE INDEX holds_sender_id ON queuestats.holds USING btree (sender_id);
+
+CREATE INDEX jobs_open ON queuestats.jobs USING btree (id) WHERE (finished_at IS NULL);
+
 CREATE INDEX sender_totals_by_hold ON queuestats.sender_totals USING btree (hold DESC, sender_id) WHERE (hold > 0);
 
 CREATE INDEX sender_totals_by_new ON queuestats.sender_totals USING btree (new DESC, sender_id) WHERE (new > 0);
@@ -812,15 +1204,29 @@ CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRA
 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.jobs TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, ids bigint[], OUT changed bigint, OUT locked bigint[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.collect_job(job queuestats.jobs) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.expire_holds() FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
+
 REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
@@ -836,11 +1242,25 @@ REVOKE ALL ON FUNCTION queuestats.record_update() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO queuestats_service;
+
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 
+GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
+
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.job_chunks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 

@@ -56,6 +56,7 @@ def upgrade() -> None:
     create_messages()
     create_counters()
     tune()
+    create_control()
     op.create_table(
         "tokens",
         sa.Column("name", sa.Text, primary_key=True),
@@ -193,6 +194,81 @@ def create_sender_totals() -> None:
         )
 
 
+def filter_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("sender_id", sa.BigInteger, nullable=False),
+        sa.Column("account_id", sa.BigInteger),
+        sa.Column("campaign_id", sa.BigInteger),
+        sa.Column("isp", sa.Text(collation="C")),
+    ]
+
+
+def create_control() -> None:
+    op.create_table(
+        "holds",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        *filter_columns(),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("expires_at", sa.DateTime(timezone=True)),
+        schema="queuestats",
+    )
+    op.create_index("holds_sender_id", "holds", ["sender_id"], schema="queuestats")
+    op.create_table(
+        "held_messages",
+        sa.Column("sender_id", sa.BigInteger, nullable=False),
+        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("former_status", message_status, nullable=False),
+        sa.PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
+        schema="queuestats",
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("action", sa.Text, nullable=False),
+        *filter_columns(),
+        sa.Column("hold_id", sa.BigInteger),
+        sa.Column("requested_by", sa.Text, nullable=False),
+        sa.Column("request_id", sa.Text, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'waiting'::text")),
+        sa.Column("matched", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("changed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("settles_at", XID8),
+        sa.Column("finished_at", sa.DateTime(timezone=True)),
+        sa.CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'working', 'settling', 'done', 'cancelled')",
+            name="jobs_state",
+        ),
+        schema="queuestats",
+    )
+    op.create_index("jobs_open", "jobs", ["id"], schema="queuestats", postgresql_where=sa.text("finished_at IS NULL"))
+    op.create_table(
+        "job_chunks",
+        sa.Column("job_id", sa.BigInteger, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("ids", ARRAY(sa.BigInteger), nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
+        schema="queuestats",
+    )
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("action", sa.Text, nullable=False),
+        *filter_columns(),
+        sa.Column("token_name", sa.Text, nullable=False),
+        sa.Column("request_id", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.Column("hold_id", sa.BigInteger),
+        sa.Column("job_id", sa.BigInteger),
+        sa.Column("messages", sa.BigInteger),
+        schema="queuestats",
+    )
+
+
 def tune() -> None:
     """Rows here live for moments: vacuum comes early, works fast, and never cuts the table short, which would lock."""
     op.execute(
@@ -222,7 +298,20 @@ def downgrade() -> None:
         " LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', gone); END LOOP; END $$"
     )
     op.execute("DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.trusted_watermarks CASCADE")
-    tables = ("sender_totals", "repeatable_migrations", "tokens", "baseline", "fold_lock", "watermarks", "counters")
+    tables = (
+        "holds",
+        "held_messages",
+        "jobs",
+        "job_chunks",
+        "audit_log",
+        "sender_totals",
+        "repeatable_migrations",
+        "tokens",
+        "baseline",
+        "fold_lock",
+        "watermarks",
+        "counters",
+    )
     for table in (*tables, "deltas"):
         op.execute(f"DROP TABLE queuestats.{table} CASCADE")
     op.execute(DropEnumType(grouping_set))

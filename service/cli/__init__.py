@@ -11,11 +11,13 @@ from service.cli.interrupts import unwind_on_signals
 from service.errors import CommandError, ServiceError
 from service.origin import command as command_in_use
 
-# The module of a command bears its name, and is imported when it is called, so that `--help` is quick.
+# The module of a command bears its name, or stands in IN_MODULE. It is imported when the command is called, so that
+# `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
-    *("top", "bench", "simulate", "psql", "completion"),
+    *("top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
+IN_MODULE = dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control")
 
 
 class Commands(click.Group):
@@ -27,7 +29,7 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"service.cli.{name}"), name)
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{IN_MODULE.get(name, name)}"), name)
         return command
 
     def resolve_command(

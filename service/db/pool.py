@@ -82,6 +82,10 @@ class Database:
         """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
         return await self._fetch(asked, parameters, "SET TRANSACTION READ WRITE")
 
+    async def fetch_long(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+        """As `fetch_writing`, without a limit of time: for a pool that no request waits for alone."""
+        return await self._fetch(asked, parameters, "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout = 0")
+
     async def _fetch(
         self, asked: Statement, parameters: Mapping[str, Any], begin_with: str = ""
     ) -> list[asyncpg.Record]:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from urllib.parse import parse_qs
 
+import msgspec
+
 from service.errors import BadRequest
-from service.model import Count, Format, Grouping, Key, StatsQuery, TopQuery
+from service.model import Action, ControlRequest, Count, Format, Grouping, Key, StatsQuery, TopQuery
 from service.parsing.json_body import read_json
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
@@ -26,8 +28,9 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 
-__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_envelope", "parse_format", "parse_interval"]
-__all__ += ["parse_query", "parse_token", "parse_top", "sniff", "url_envelope", "valid_format"]
+__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_control", "parse_control_flags", "parse_envelope"]
+__all__ += ["parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top", "sniff"]
+__all__ += ["url_envelope", "valid_format"]
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
@@ -36,6 +39,9 @@ _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
 MAX_TOP_ROWS = 1000
 INTERVAL_MS = (100, 60_000)
+MAX_REASON_CHARACTERS = 200
+REASON = f"reason must be a string of at most {MAX_REASON_CHARACTERS} characters without NUL and lone surrogates"
+MAX_EXPIRES_IN_SECONDS = 31_536_000
 
 
 class Envelope:
@@ -149,6 +155,29 @@ def parse_top(envelope: Envelope) -> TopQuery:
         parse_whole_number("limit", value("limit") or "100", least=1, most=MAX_TOP_ROWS),
         None if by is Key.SENDER else parse_whole_number("id", value("id"), least=1),
     )
+
+
+def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
+    """What is to be done to which messages. BadRequest as `parse_query`."""
+    query, value = parse_query(envelope, Grouping.TOTAL), envelope.members.get
+    request = ControlRequest(action, query.sender_id, query.account_id, query.campaign_id, query.isp)
+    if action is not Action.HOLD:
+        return request
+    reason = parse_text(value("reason"), REASON)
+    if len(reason) > MAX_REASON_CHARACTERS:
+        raise BadRequest(REASON)
+    seconds = parse_whole_number("expires_in", value("expires_in"), least=0, most=MAX_EXPIRES_IN_SECONDS)
+    return msgspec.structs.replace(request, reason=reason, expires_in_seconds=seconds)
+
+
+def parse_control_flags(envelope: Envelope) -> tuple[bool, bool]:
+    """`dry_run` and `details`."""
+    dry_run, details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
+    return dry_run, details
+
+
+def parse_sender(envelope: Envelope) -> int:
+    return parse_whole_number("id", envelope.members.get("id"), least=1)
 
 
 def parse_interval(envelope: Envelope) -> int:

@@ -4,7 +4,7 @@ Members stand in alphabetical order in both formats. What a format cannot hold i
 in JSON, in XML most control characters too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from service.errors import ServiceError
@@ -17,7 +17,7 @@ _SLICE_ROWS: Final = 500
 
 def render_report(report: StatsReport | TopReport, format: Format) -> bytes:
     if isinstance(report, TopReport):
-        return as_json.write_top(report) if format is Format.JSON else as_xml.write_top(report)
+        return render_rows(report.rows, format)
     return b"".join(render_report_in_slices(report, format))
 
 
@@ -34,6 +34,16 @@ def render_error(error: ServiceError, format: Format) -> bytes:
     """`error` and `error_text`, nothing else."""
     write = as_json.write_error if format is Format.JSON else as_xml.write_error
     return write(error.code, error.text)
+
+
+def render_details(details: Mapping[str, object] | None, format: Format) -> bytes:
+    """Success without rows; `details` where there are any, numbers by name."""
+    return as_json.write_details(details) if format is Format.JSON else as_xml.write_details(details)
+
+
+def render_rows(rows: Sequence[Mapping[str, object]], format: Format) -> bytes:
+    """Rows of any members, each of which is a number, a text, a time or None."""
+    return as_json.write_rows(rows) if format is Format.JSON else as_xml.write_rows(rows)
 
 
 def render_explanation(explanation: Explanation, format: Format) -> bytes:

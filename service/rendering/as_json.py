@@ -1,11 +1,11 @@
 """Responses as JSON, written by msgspec."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from service.model import SUCCESS, Explanation, StatsRow, TopReport
+from service.model import SUCCESS, Explanation, StatsRow
 
 _encode = msgspec.json.Encoder().encode
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,8 +28,12 @@ def _write_rows(rows: Sequence[StatsRow]) -> bytes:
     return array[1:-1]
 
 
-def write_top(report: TopReport) -> bytes:
-    return _encode({"data": report.rows, "error": 0, "error_text": SUCCESS})
+def write_rows(rows: Sequence[Mapping[str, object]]) -> bytes:
+    return _encode({"data": rows, "error": 0, "error_text": SUCCESS})
+
+
+def write_details(details: Mapping[str, object] | None) -> bytes:
+    return _encode(({} if details is None else {"details": details}) | {"error": 0, "error_text": SUCCESS})
 
 
 def write_explanation(explanation: Explanation) -> bytes:

@@ -6,13 +6,14 @@ whose texts are exchanged, 0.95 with a tree.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 
 import msgspec
 from lxml import etree
 
-from service.model import SUCCESS, Explanation, StatsRow, TopReport
+from service.model import SUCCESS, Explanation, StatsRow
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -33,9 +34,22 @@ def _write_row(row: StatsRow) -> bytes:
     )
 
 
-def write_top(report: TopReport) -> bytes:
-    rows = report.rows or [{}]
-    return _write("xml", [*(("data", row.items()) for row in rows), ("error", 0), ("error_text", SUCCESS)])
+def write_rows(rows: Sequence[Mapping[str, object]]) -> bytes:
+    found = [("data", _texts(row)) for row in rows or [{}]]
+    return _write("xml", [*found, ("error", 0), ("error_text", SUCCESS)])
+
+
+def write_details(details: Mapping[str, object] | None) -> bytes:
+    found = [] if details is None else [("details", _texts(details))]
+    return _write("xml", [*found, ("error", 0), ("error_text", SUCCESS)])
+
+
+def _texts(members: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Times as JSON has them; None is an empty element."""
+    return [
+        (name, "" if value is None else value.isoformat() if isinstance(value, datetime) else value)
+        for name, value in members.items()
+    ]
 
 
 def write_explanation(explanation: Explanation) -> bytes:

@@ -30,24 +30,14 @@ STATEMENT_TIMEOUT_MINUTES = 10
 LOCK_TIMEOUT_SECONDS = 3
 
 # Files that are put into place after the last revision, in this order, when their text has changed.
-PARTS = tuple(
-    ("counters", f"{name}.sql")
-    for name in (
-        *(
-            "uncountable",
-            "queued_messages",
-            "grouping_sets",
-            "sum",
-            "watermarks",
-            "lock",
-            "triggers",
-            "recount",
-            "read",
-        ),
-        *("fold", "compact", "rebuild", "audit"),
-        # Last: from here on messages are counted.
-        "attach",
-    )
+PARTS = (
+    *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
+    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "fold", "compact", "rebuild")),
+    ("counters", "audit.sql"),
+    ("control", "start.sql"),
+    ("control", "change.sql"),
+    # Last: from here on messages are counted.
+    ("counters", "attach.sql"),
 )
 # Attaching the triggers takes a lock that writers would wait behind: it is asked for briefly, and again and again.
 ATTACH_LOCK_TIMEOUT_MS = 100

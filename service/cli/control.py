@@ -1,0 +1,190 @@
+"""queuestats hold | release | purge | holds | jobs | audit"""
+
+import asyncio
+import functools
+import getpass
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from service.cli.options import ID, Duration, Number, on_database, open_pool
+from service.errors import CommandError
+from service.model import Action, ControlRequest
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.control import Control
+
+STEP_TIME_LIMIT_MS = 3_600_000
+DONE = {Action.HOLD: "held", Action.RELEASE: "released", Action.PURGE: "removed"}
+as_json_option = click.option("--json", "as_json", is_flag=True, help="print a list of objects as JSON")
+
+
+def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command the options of a filter, and `request` as an argument."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(*args: Any, sender: int, account: int, campaign: int, isp: str, **kwargs: Any) -> Any:
+            expires_in, reason = kwargs.pop("expires_in", None), kwargs.pop("reason", "")
+            seconds = int(expires_in.total_seconds()) if expires_in else 0
+            request = ControlRequest(action, sender, account, campaign, isp or None, reason, seconds)
+            return function(*args, request=request, **kwargs)
+
+        for option in (
+            click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be hit, by status"),
+            click.option("--isp", help="only this ISP's messages, exact name"),
+            click.option("--campaign", type=ID, help="only this campaign's messages"),
+            click.option("--account", type=ID, help="only this account's messages"),
+            click.option("--sender", type=ID, required=True, help="whose queue"),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.command()
+@request_options(Action.HOLD)
+@click.option("--reason", default="", help="why, for those who find the messages on hold")
+@click.option("--expires-in", type=Duration(), help="when it ends by itself: 12h, 30m  [default: never]")
+@on_database
+async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+    """Stop new messages and retries, and what arrives until the release.
+
+    \b
+    Example: queuestats hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h
+    """
+    await _carry_out(settings, request, is_dry_run)
+
+
+@click.command()
+@request_options(Action.RELEASE)
+@on_database
+async def release(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+    """End the holds of this filter and of narrower ones; each message gets its former status back.
+
+    \b
+    Example: queuestats release --sender 119 --isp Gmail
+    """
+    await _carry_out(settings, request, is_dry_run)
+
+
+@click.command()
+@request_options(Action.PURGE)
+@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask before a whole queue is removed")
+@on_database
+async def purge(settings: Settings, request: ControlRequest, is_dry_run: bool, is_confirmed: bool) -> None:
+    """Remove messages of every status.
+
+    \b
+    Example: queuestats purge --sender 119 --campaign 4591 --dry-run
+    """
+    is_whole = (request.account_id, request.campaign_id, request.isp) == (None, None, None)
+    if is_whole and not (is_dry_run or is_confirmed):
+        if not sys.stdin.isatty():
+            raise click.UsageError("The whole queue of a sender is removed with --yes only.")
+        click.confirm(f"Remove every message of sender {request.sender_id}?", abort=True)
+    await _carry_out(settings, request, is_dry_run)
+
+
+async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+    from service.cli.output import print_table, progress
+    from service.control import COMPLETE
+
+    async with _open_control(settings) as control:
+        counts = await control.matching(request)
+        if is_dry_run:
+            print_table([*counts, "total"], [[*counts.values(), sum(counts.values())]])
+            return
+        job = await control.begin(request, _name(), uuid.uuid4().hex)
+        try:
+            with progress(request.action.capitalize(), sum(counts.values())) as show:
+                while job.state not in COMPLETE:
+                    job = await control.step(job)
+                    show(job.changed)
+        except asyncio.CancelledError:
+            click.echo(
+                f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True
+            )
+            raise
+    of_hold = f" Hold {job.hold_id} is active." if job.hold_id else ""
+    click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
+
+
+@click.command()
+@click.option("--sender", type=ID, help="only this sender's")
+@as_json_option
+@on_database
+async def holds(settings: Settings, sender: int | None, as_json: bool) -> None:
+    """List the active holds, each with the number of messages that it holds now.
+
+    \b
+    Example: queuestats holds --sender 119
+    """
+    columns = ("id", "sender_id", "account_id", "campaign_id", "isp", "messages", "reason", "created_by", "created_at")
+    async with _open_control(settings) as control:
+        _print((*columns, "expires_at"), await control.holds(sender), as_json)
+
+
+@click.command()
+@click.option("--cancel", "cancelled", type=ID, help="end this job; what it has changed stays")
+@as_json_option
+@on_database
+async def jobs(settings: Settings, cancelled: int | None, as_json: bool) -> None:
+    """List the latest jobs, or end one.
+
+    \b
+    Example: queuestats jobs --cancel 12
+    """
+    columns = ("id", "action", "sender_id", "account_id", "campaign_id", "isp", "state", "matched", "changed")
+    async with _open_control(settings) as control:
+        if cancelled is None:
+            _print((*columns, "requested_by", "created_at", "finished_at"), await control.jobs(), as_json)
+        elif await control.cancel(cancelled, _name()):
+            click.echo(f"Job {cancelled} is cancelled.")
+        else:
+            raise CommandError(f"There is no open job {cancelled}.")
+
+
+@click.command()
+@click.option("--sender", type=ID, help="only this sender's")
+@click.option("--limit", type=Number(1, 1_000_000), default=100, show_default=True, help="how many entries")
+@as_json_option
+@on_database
+async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
+    """List who held, released and purged what, the latest first.
+
+    \b
+    Example: queuestats audit --sender 119
+    """
+    columns = ("at", "action", "sender_id", "account_id", "campaign_id", "isp", "messages", "token_name", "request_id")
+    async with _open_control(settings) as control:
+        _print((*columns, "reason", "hold_id", "job_id"), await control.audit(sender, limit), as_json)
+
+
+@asynccontextmanager
+async def _open_control(settings: Settings) -> AsyncIterator["Control"]:
+    from service.control import Control
+
+    async with (
+        open_pool(settings) as reading,
+        open_pool(replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)) as writing,
+    ):
+        yield Control(writing, reading, settings.control_messages)
+
+
+def _print(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    from service.cli.output import print_table
+
+    print_table(columns, [[row[column] for column in columns] for row in rows], as_json)
+
+
+def _name() -> str:
+    """For the audit log, in a token's place."""
+    return f"{getpass.getuser()} at the terminal"

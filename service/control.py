@@ -1,0 +1,150 @@
+"""The use case: hold, release and purge. The database keeps the holds and the jobs; any process takes a job further.
+
+A job is begun by one statement, and then done step by step (sql/control/change.sql), each step a transaction of its
+own. A crash takes back one step.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from service.auth import Token
+from service.db import Database, statement
+from service.errors import Forbidden, ServiceError
+from service.logs import describe
+from service.model import Action, ControlRequest, StatsQuery, StatsRow
+from service.stats import ask
+
+logger = logging.getLogger(__name__)
+
+# An expired hold is released within so long; a job of a process that has died goes on after it.
+LOOK_SECONDS = 1.0
+# While messages are locked, or deltas wait to be folded.
+WAIT_SECONDS = 0.05
+FILTER = ("sender_id", "account_id", "campaign_id", "isp")
+STATUSES_OF = {
+    Action.HOLD: ("new", "retry"),
+    Action.RELEASE: ("hold",),
+    Action.PURGE: ("hold", "new", "proc", "retry"),
+}
+# All that matched when the call came is done.
+COMPLETE = ("settling", "done", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`changed` of `matched` messages by now. `hold_id` is that of a hold that was begun."""
+
+    id: int
+    hold_id: int | None
+    state: str = "waiting"
+    matched: int = 0
+    changed: int = 0
+    is_waiting: bool = False
+
+
+class Control:
+    """Begins jobs and takes them further; one for each process."""
+
+    def __init__(self, database: Database, reading: Database, most_messages: int) -> None:
+        self._database = database
+        self._reading = reading
+        self._most_messages = most_messages
+
+    async def matching(self, request: ControlRequest) -> dict[str, int]:
+        """How many messages of which status the request hits, by the counters."""
+        (row,) = (await ask(self._reading, request.query)).rows
+        return hit(request.action, row)
+
+    async def begin(self, request: ControlRequest, token_name: str, request_id: str) -> Job:
+        """The hold is active, or ended, when it returns."""
+        parameters = {each: getattr(request, each) for each in (*FILTER, "reason")}
+        expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
+        ((job_id, hold_id),) = await self._database.fetch_writing(
+            statement("queries/control/start"),
+            **parameters,
+            action=request.action,
+            token_name=token_name,
+            request_id=request_id,
+            expires_in=expires_in,
+        )
+        return Job(job_id, hold_id)
+
+    async def carry_out(self, request: ControlRequest, token_name: str, request_id: str) -> Job:
+        """Begins, and returns when all that matched by then is done; at once where that is too much."""
+        is_large = sum((await self.matching(request)).values()) > self._most_messages
+        job = await self.begin(request, token_name, request_id)
+        while not is_large and job.state not in COMPLETE:
+            job = await self.step(job)
+        return job
+
+    async def step(self, job: Job) -> Job:
+        """One step further; where another process is at it, or it must wait, that is waited for a moment."""
+        rows = await self._database.fetch_long(statement("queries/control/step"), job_id=job.id)
+        if not rows:
+            (found,) = await self._database.fetch(statement("queries/control/jobs"), job_id=job.id)
+            job = Job(job.id, job.hold_id, found["state"], found["matched"], found["changed"], is_waiting=True)
+        else:
+            _, state, matched, changed, is_waiting = rows[0]
+            job = Job(job.id, job.hold_id, state, matched, changed, is_waiting)
+        if job.is_waiting and job.state not in COMPLETE:
+            await asyncio.sleep(WAIT_SECONDS)
+        return job
+
+    async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
+        """The active ones, each with `messages`: how many its filter finds on hold now."""
+        rows = await self._reading.fetch(statement("queries/control/holds"), sender_id=sender_id)
+        found = []
+        for row in map(dict, rows):
+            (counted,) = (await ask(self._reading, StatsQuery(*(row[each] for each in FILTER)))).rows
+            found.append(row | {"messages": counted.hold})
+        return found
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
+        return [dict(row) for row in await self._database.fetch(statement("queries/control/jobs"), job_id=None)]
+
+    async def cancel(self, job_id: int, token_name: str) -> bool:
+        """False where it has ended before."""
+        asked = statement("queries/control/cancel")
+        ((is_cancelled,),) = await self._database.fetch_writing(asked, job_id=job_id, token_name=token_name)
+        return bool(is_cancelled)
+
+    async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
+        """The latest first: the columns of sql/queries/control/audit.sql."""
+        asked = statement("queries/control/audit")
+        return [dict(row) for row in await self._database.fetch(asked, sender_id=sender_id, row_limit=row_limit)]
+
+
+def hit(action: Action, row: StatsRow) -> dict[str, int]:
+    """The counts that the action changes, by status."""
+    return {each: getattr(row, each) for each in STATUSES_OF[action]}
+
+
+def require_control(token: Token, request: ControlRequest) -> None:
+    """Raises Forbidden where the request is for more than the token is limited to."""
+    token.limit(request.query)
+    if token.account_ids is not None and request.account_id is None:
+        raise Forbidden("this token is limited to accounts, so the request must have an account_id")
+
+
+async def work_forever(database: Database) -> None:
+    """Takes open jobs further and releases expired holds, until it is cancelled."""
+    while True:
+        try:
+            is_idle = not await _work(database)
+        except ServiceError:
+            is_idle = True
+        except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
+            logger.error("job failed error=%s", describe(error))
+            is_idle = True
+        await asyncio.sleep(LOOK_SECONDS if is_idle else 0)
+
+
+async def _work(database: Database) -> bool:
+    """Whether a job has come further."""
+    await database.fetch_writing(statement("queries/control/expire"))
+    rows = await database.fetch_long(statement("queries/control/step"), job_id=None)
+    return bool(rows) and not rows[0]["is_waiting"]

@@ -1,0 +1,8 @@
+-- audit: who did what, the latest first
+-- parameters: sender_id bigint, row_limit bigint
+SELECT /* queries/control/audit.sql */
+  at, action, sender_id, account_id, campaign_id, isp, messages, token_name, request_id, reason, hold_id, job_id
+FROM queuestats.audit_log
+WHERE cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint)
+ORDER BY id DESC
+LIMIT cast(:row_limit AS bigint)

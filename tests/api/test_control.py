@@ -1,0 +1,234 @@
+"""hold, release, purge and holds on the wire."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from service.auth import create_token
+from service.model import Format, Scope
+from service.settings import Settings
+from tests.api.wire import STATS, body_of, check_error, client_of, serving
+from tests.conftest import TestDatabase, open_pool
+from tests.oracle import Message, insert
+
+SUCCESS = {"error": 0, "error_text": "Successful operation"}
+QUEUE = [
+    Message(account_id=306, campaign_id=4591, isp="Gmail", status="new"),
+    Message(account_id=306, campaign_id=4591, isp="Yahoo", status="retry"),
+    Message(account_id=306, campaign_id=4914, isp="Gmail", status="proc"),
+    Message(account_id=307, campaign_id=4591, isp="Gmail", status="new"),
+    Message(account_id=307, campaign_id=0, isp="", status="hold"),
+    Message(sender_id=120, account_id=306, status="new"),
+]
+
+
+@pytest.fixture
+async def control_token(database: TestDatabase) -> str:
+    return await create_token(database.owner_url, "operator", list(Scope))
+
+
+@pytest.fixture
+async def queue(owner: Any) -> None:
+    await insert(owner, QUEUE)
+
+
+class Operator:
+    def __init__(self, client: httpx.AsyncClient, token: str) -> None:
+        self.client, self.token = client, token
+
+    async def post(self, call: str, format: Format = Format.JSON, **members: Any) -> httpx.Response:
+        content = body_of(format, token=self.token, id=119, **members)
+        return await self.client.post(STATS.replace("stats", call), content=content)
+
+    async def done(self, call: str, **members: Any) -> dict[str, Any]:
+        response = await self.post(call, details=1, **members)
+        assert response.status_code == 200, response.text
+        details: dict[str, Any] = response.json()["details"]
+        return details
+
+    async def counts(self, **members: Any) -> tuple[int, int, int, int]:
+        (row,) = (await self.post("stats", **members)).json()["data"]
+        return row["new"], row["proc"], row["retry"], row["hold"]
+
+
+@pytest.fixture
+def operator(client: httpx.AsyncClient, control_token: str, queue: None) -> Operator:
+    return Operator(client, control_token)
+
+
+async def test_the_documented_body_and_nothing_else(operator: Operator) -> None:
+    for call in ("hold", "release", "purge"):
+        assert (await operator.post(call)).json() == SUCCESS
+        response = await operator.post(call, format=Format.XML)
+        assert response.text == "<xml><error>0</error><error_text>Successful operation</error_text></xml>"
+
+
+async def test_a_hold_stops_new_and_retry_and_a_release_gives_them_back(operator: Operator) -> None:
+    assert await operator.counts() == (2, 1, 1, 1)
+    held = await operator.done("hold", account_id=306)
+    assert held["messages"] == 2
+    assert held.keys() == {"hold_id", "job_id", "messages"}
+    assert await operator.counts() == (1, 1, 0, 3)
+    assert (await operator.done("release", account_id=306))["messages"] == 2
+    assert await operator.counts() == (2, 1, 1, 1)
+    # A second release of the same is no error.
+    assert (await operator.done("release", account_id=306))["messages"] == 0
+
+
+async def test_what_was_held_by_other_means_is_new_after_a_release(operator: Operator) -> None:
+    assert (await operator.done("release", account_id=307))["messages"] == 1
+    assert await operator.counts() == (3, 1, 1, 0)
+
+
+async def test_what_arrives_or_comes_back_while_a_hold_matches_is_held(operator: Operator, owner: Any) -> None:
+    await operator.done("hold", isp="Gmail")
+    await insert(owner, [Message(isp="Gmail"), Message(isp="Yahoo")])
+    await owner.execute("UPDATE messages SET status = 'retry' WHERE status = 'proc'")
+    assert await operator.counts() == (1, 0, 1, 5)
+    assert (await operator.done("release"))["messages"] == 5
+    assert await operator.counts() == (5, 0, 2, 0)
+
+
+async def test_a_message_is_released_when_no_active_hold_matches_it(operator: Operator) -> None:
+    await operator.done("hold", account_id=306)
+    await operator.done("hold", isp="Gmail")
+    assert (await operator.done("release", account_id=306))["messages"] == 1
+    assert await operator.counts(account_id=306) == (0, 1, 1, 1)
+    # A release ends the holds of its own filter and of narrower ones.
+    await operator.done("release", account_id=306, isp="Gmail")
+    assert len((await operator.post("holds")).json()["data"]) == 1
+    await operator.done("release")
+    assert (await operator.post("holds")).json()["data"] == []
+    assert await operator.counts(account_id=306) == (1, 1, 1, 0)
+
+
+async def test_a_purge_removes_every_status(operator: Operator, owner: Any) -> None:
+    assert (await operator.done("purge", account_id=306))["messages"] == 3
+    assert await operator.counts() == (1, 0, 0, 1)
+    assert (await operator.done("purge"))["messages"] == 2
+    assert await owner.fetchval("SELECT count(*) FROM messages") == 1
+
+
+async def test_a_dry_run_counts_and_changes_nothing(operator: Operator, owner: Any) -> None:
+    hits = {
+        "hold": {"new": 2, "retry": 1},
+        "release": {"hold": 1},
+        "purge": {"hold": 1, "new": 2, "proc": 1, "retry": 1},
+    }
+    for call, expected in hits.items():
+        assert (await operator.post(call, dry_run=1)).json() == {"details": expected, **SUCCESS}
+    xml = (await operator.post("purge", format=Format.XML, dry_run=1)).text
+    assert xml.startswith("<xml><details><hold>1</hold><new>2</new><proc>1</proc><retry>1</retry></details><error>0")
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.jobs") == 0
+    assert await operator.counts() == (2, 1, 1, 1)
+
+
+async def test_active_holds_are_listed_with_what_they_hold(operator: Operator) -> None:
+    await operator.done("hold", account_id=306, reason="complaints", expires_in=3600)
+    (hold,) = (await operator.post("holds")).json()["data"]
+    assert list(hold) == sorted(hold)
+    assert (hold["account_id"], hold["campaign_id"], hold["isp"]) == (306, None, None)
+    assert (hold["reason"], hold["created_by"], hold["messages"]) == ("complaints", "operator", 2)
+    assert hold["created_at"] < hold["expires_at"]
+    assert "<reason>complaints</reason>" in (await operator.post("holds", format=Format.XML)).text
+
+
+async def test_an_expired_hold_releases_by_itself_exactly_once(operator: Operator, owner: Any) -> None:
+    await operator.done("hold", account_id=306, expires_in=1)
+    await operator.done("hold", account_id=307)
+    while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+        await asyncio.sleep(0.1)
+    assert await operator.counts(account_id=307) == (0, 0, 0, 2)
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.audit_log WHERE action = 'expire'") == 1
+
+
+async def test_every_call_is_in_the_audit_log_which_the_service_cannot_change(
+    operator: Operator, owner: Any, database: TestDatabase
+) -> None:
+    await operator.done("hold", account_id=306, reason="complaints")
+    await operator.done("purge", isp="Gmail")
+    rows = await owner.fetch("SELECT * FROM queuestats.audit_log WHERE action <> 'finish' ORDER BY id")
+    assert [(row["action"], row["account_id"], row["isp"], row["token_name"], row["reason"]) for row in rows] == [
+        ("hold", 306, None, "operator", "complaints"),
+        ("purge", None, "Gmail", "operator", ""),
+    ]
+    assert all(row["request_id"] for row in rows)
+    async with open_pool(database.service_url) as pool, pool.connection() as connection:
+        for change in ("UPDATE queuestats.audit_log SET reason = ''", "DELETE FROM queuestats.audit_log"):
+            with pytest.raises(Exception, match="permission denied"):
+                await connection.execute(change)
+
+
+async def test_more_than_the_setting_names_is_answered_at_once_with_its_job(
+    settings: Settings, control_token: str, queue: None, owner: Any
+) -> None:
+    async with serving(replace(settings, control_messages=2)) as url, client_of(url) as client:
+        operator = Operator(client, control_token)
+        # Nobody can take the job further.
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE queuestats.job_chunks IN SHARE MODE")
+            details = await operator.done("purge")
+            assert details["messages"] == 0
+        while await operator.counts() != (0, 0, 0, 0):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.05)
+
+
+async def test_locked_messages_are_waited_for_and_the_others_done_meanwhile(
+    operator: Operator, owner: Any, database: TestDatabase
+) -> None:
+    async with owner.transaction():
+        await owner.execute("SELECT FROM messages WHERE isp = 'Yahoo' FOR UPDATE")
+        purge = asyncio.create_task(operator.done("purge"))
+        while await operator.counts() != (0, 0, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.05)
+        assert not purge.done()
+    assert (await purge)["messages"] == 5
+
+
+@pytest.mark.parametrize(
+    ("members", "text"),
+    [
+        ({"id": 0}, "id must be a whole number from 1 to 9223372036854775807"),
+        ({"expires_in": 31_536_001}, "expires_in must be a whole number from 0 to 31536000"),
+        ({"reason": "x" * 201}, "reason must be a string of at most 200 characters without NUL and lone surrogates"),
+        ({"dry_run": 2}, "dry_run must be 0 or 1"),
+        ({"details": "yes"}, "details must be 0 or 1"),
+    ],
+)
+async def test_a_wrong_parameter_changes_nothing(
+    client: httpx.AsyncClient, control_token: str, owner: Any, members: dict[str, Any], text: str
+) -> None:
+    content = body_of(Format.JSON, **({"token": control_token, "id": 119} | members))
+    response = await client.post(STATS.replace("stats", "hold"), content=content)
+    assert check_error(response, 400, Format.JSON) == f"Incorrect request: {text}"
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.holds") == 0
+
+
+async def test_a_token_may_do_no_more_than_its_limits_say(
+    client: httpx.AsyncClient, database: TestDatabase, token: str, queue: None
+) -> None:
+    assert (await Operator(client, token).post("hold")).json()[
+        "error_text"
+    ] == "No access: this token lacks the scope control"
+    limited = await create_token(database.owner_url, "limited", list(Scope), sender_ids=[119], account_ids=[306])
+    operator = Operator(client, limited)
+    for members in ({}, {"account_id": 307}):
+        assert check_error(await operator.post("purge", **members), 403, Format.JSON).startswith(
+            "No access: this token"
+        )
+    assert (await operator.done("hold", account_id=306))["messages"] == 2
+    assert len((await operator.post("holds")).json()["data"]) == 1
+    everything = Operator(client, await create_token(database.owner_url, "other", list(Scope)))
+    await everything.done("hold")
+    assert len((await operator.post("holds")).json()["data"]) == 1
+
+
+async def test_holds_and_releases_that_race_each_other_leave_exact_counts(operator: Operator, owner: Any) -> None:
+    await asyncio.gather(*(operator.post(call) for call in ("hold", "release", "hold", "release") * 5))
+    await operator.done("release")
+    assert await operator.counts() == (3, 1, 1, 0)
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.held_messages") == 0
+    assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
