@@ -90,8 +90,8 @@ $$;
 
 -- step_job: does the next piece of a job (NULL: of the oldest one that nobody is at). It writes down what is to be
 -- changed, or changes one chunk. No row where there is none.
--- is_waiting: the job can't go on for the moment. Messages are locked, transactions that have not seen the hold are open,
--- or too many deltas are pending.
+-- is_waiting: the job can't go on for the moment. Messages are locked, transactions that have not seen the hold are
+-- open, or too many deltas are pending.
 --
 -- waiting -> working -> settling -> done. When it is settling, all that matched at its start is done. What transactions
 -- that had not seen the hold, or its end, have written meanwhile is collected once more when they are over.
