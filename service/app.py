@@ -52,6 +52,7 @@ ROUTES = [
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{each.__name__}", Endpoint(each), methods=["POST"]) for each in CONTROL),
+    Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),
 ]
@@ -182,7 +183,7 @@ def _end_with_supervisor() -> None:
 def create_app_from_environment() -> Starlette:
     """What a worker process calls: its settings come through the environment."""
     settings = load_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     load_statements()
     app = create_app(settings)
     # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for

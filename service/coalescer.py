@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from service.errors import TimedOut, Unavailable
+from service.metrics import WAITING
 from service.origin import request_ids
 
 Query = TypeVar("Query", bound=Hashable)
@@ -105,6 +106,7 @@ class Coalescer(Generic[Query, Result]):
         if entry is None:
             entry = self._waiting[query] = _Entry(asked_at)
             self._start_soon()
+        WAITING.inc()
         waiter = _Waiter(asyncio.get_running_loop().create_future(), request_ids.get())
         entry.waiters.append(waiter)
         self._waiters += 1
@@ -113,6 +115,8 @@ class Coalescer(Generic[Query, Result]):
         except asyncio.CancelledError:
             self._withdraw(query, entry, waiter)
             raise
+        finally:
+            WAITING.dec()
         return Outcome(result, max(0.0, entry.began_at - asked_at), time.perf_counter() - entry.began_at)
 
     def _withdraw(self, query: Query, entry: _Entry[Result], waiter: _Waiter) -> None:

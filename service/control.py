@@ -14,6 +14,7 @@ from service.auth import Token
 from service.db import Database, statement
 from service.errors import Forbidden, ServiceError
 from service.logs import describe
+from service.metrics import CHANGED
 from service.model import Action, ControlRequest, StatsQuery, StatsRow
 from service.stats import ask
 
@@ -29,6 +30,8 @@ STATUSES_OF = {
     Action.RELEASE: ("hold",),
     Action.PURGE: ("hold", "new", "proc", "retry"),
 }
+# Beyond that it does not matter how many are pending.
+MOST_DELTAS = 1_000_000
 # All that matched when the call came is done.
 COMPLETE = ("settling", "done", "cancelled")
 
@@ -87,8 +90,8 @@ class Control:
             (found,) = await self._database.fetch(statement("queries/control/jobs"), job_id=job.id)
             job = Job(job.id, job.hold_id, found["state"], found["matched"], found["changed"], is_waiting=True)
         else:
-            _, state, matched, changed, is_waiting = rows[0]
-            job = Job(job.id, job.hold_id, state, matched, changed, is_waiting)
+            row = count_changed(rows[0])
+            job = Job(job.id, job.hold_id, row["state"], row["matched"], row["changed"], row["is_waiting"])
         if job.is_waiting and job.state not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
         return job
@@ -101,6 +104,14 @@ class Control:
             (counted,) = (await ask(self._reading, StatsQuery(*(row[each] for each in FILTER)))).rows
             found.append(row | {"messages": counted.hold})
         return found
+
+    async def measure(self) -> dict[str, int | None]:
+        """What the metrics ask the database for: `service.metrics.GAUGES`."""
+        (watched,) = await self._reading.fetch(statement("queries/watch"), most_deltas=MOST_DELTAS)
+        (measured,) = await self._reading.fetch(statement("queries/metrics"))
+        holds = await self.holds(None)
+        of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}
+        return {**watched, **measured, **of_holds}
 
     async def jobs(self) -> list[dict[str, Any]]:
         """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
@@ -121,6 +132,12 @@ class Control:
 def hit(action: Action, row: StatsRow) -> dict[str, int]:
     """The counts that the action changes, by status."""
     return {each: getattr(row, each) for each in STATUSES_OF[action]}
+
+
+def count_changed(row: Any) -> Any:
+    """The row of a step, as it is; its messages are counted for the metrics."""
+    CHANGED.labels(row["action"]).inc(row["newly_changed"])
+    return row
 
 
 def require_control(token: Token, request: ControlRequest) -> None:
@@ -147,4 +164,4 @@ async def _work(database: Database) -> bool:
     """Whether a job has come further."""
     await database.fetch_writing(statement("queries/control/expire"))
     rows = await database.fetch_long(statement("queries/control/step"), job_id=None)
-    return bool(rows) and not rows[0]["is_waiting"]
+    return bool(rows) and not count_changed(rows[0])["is_waiting"]

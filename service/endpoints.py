@@ -13,7 +13,9 @@ from service.control import Control, require_control
 from service.db import Database
 from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
 from service.explain import explain as explain_query
-from service.model import Action, Format, Scope
+from service.metrics import CONTENT_TYPE, REFUSED
+from service.metrics import render as render_metrics
+from service.model import Action, Count, Format, Key, Scope, TopQuery
 from service.parsing import (
     parse_analyze,
     parse_control,
@@ -60,6 +62,7 @@ async def stats(request: QueueRequest) -> Response:
     token = await authorise(request, Scope.STATS)
     wanted = request.format()
     query = token.limit(parse_query(envelope, service.settings.default_group))
+    request.scope["state"].update(group=query.grouping, query=query)
     outcome = await service.statistics.ask(query)
     return await respond(request, outcome, wanted, service.unsent)
 
@@ -140,6 +143,16 @@ async def explain(request: QueueRequest) -> Response:
     return _respond(render_explanation(explanation, wanted), wanted)
 
 
+async def metrics(request: QueueRequest) -> Response:
+    """For Prometheus, with a token of its own scope: depths tell what customers send."""
+    service: Service = request.app.state.service
+    request.envelope()
+    await authorise(request, Scope.METRICS)
+    measured = await service.control.measure()
+    largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
+    return Response(render_metrics(measured, largest.result.rows), headers=NO_STORE, media_type=CONTENT_TYPE)
+
+
 async def health(request: QueueRequest) -> Response:
     """Alive: says nothing of the database."""
     return Response(msgspec.json.encode({"status": "alive"}), headers=NO_STORE, media_type=JSON)
@@ -175,6 +188,7 @@ async def respond_error(request: Request, error: Exception) -> Response:
     settings: Settings = request.app.state.service.settings
     wanted = asked.error_format()
     if error.is_refusal:
+        REFUSED.labels(error.code).inc()
         logger.warning("refused error=%d text=%s", error.code, error.text)
     as_200 = settings.error_http_status == "200" and f"{request.scope['path']}/".startswith("/api/")
     headers = {**NO_STORE, **error.headers}

@@ -14,17 +14,20 @@ import time
 import traceback
 from logging.handlers import QueueHandler
 
+from pythonjsonlogger.json import JsonFormatter
+
 LINES_WAITING = 10_000
 REPEAT_SECONDS = 10.0
 # At the end of the process, for what still waits.
 FLUSH_SECONDS = 1.0
+# As JSON, a line for a request has its fields one by one: what `extra` gave it.
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
-def configure_logging(level: str) -> None:
+def configure_logging(level: str, log_format: str = "text") -> None:
     """Sends every logger's lines, the HTTP server's too, to standard error in one form."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(LINES_WAITING)
-    writer = Writer(lines, sys.stderr.fileno())
+    writer = Writer(lines, sys.stderr.fileno(), JsonFormatter(FORMAT) if log_format == "json" else None)
     threading.Thread(target=writer.write_forever, name="log", daemon=True).start()
     atexit.register(writer.flush)
     logging.basicConfig(level=level.upper(), handlers=[DroppingHandler(lines, writer)], force=True)
@@ -62,10 +65,12 @@ class DroppingHandler(QueueHandler):
 class Writer:
     """Writes lines to a file descriptor, on a thread of its own."""
 
-    def __init__(self, lines: "queue.Queue[logging.LogRecord]", descriptor: int) -> None:
+    def __init__(
+        self, lines: "queue.Queue[logging.LogRecord]", descriptor: int, formatter: logging.Formatter | None = None
+    ) -> None:
         self._lines = lines
         self._descriptor = descriptor
-        self._format = logging.Formatter(FORMAT).format
+        self._format = (formatter or logging.Formatter(FORMAT)).format
         # By line: when it may be written again, how often it was held back, and the latest record of it.
         self._repeated: dict[tuple[str, int, str], tuple[float, int, logging.LogRecord]] = {}
         self.dropped = 0
@@ -92,7 +97,13 @@ class Writer:
     def _handle(self, record: logging.LogRecord) -> None:
         if self.dropped:
             lost, self.dropped = self.dropped, 0
-            self._write(f"log lines dropped count={lost}")
+            lost_lines = {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": f"log lines dropped count={lost}",
+            }
+            self._write(self._format(logging.makeLogRecord(lost_lines)))
         key = record.name, record.levelno, record.getMessage()
         if key in self._repeated:
             again_at, count, _ = self._repeated[key]
@@ -108,7 +119,8 @@ class Writer:
                 return
             del self._repeated[key]
             if count:
-                self._write(f"{self._format(record)} repeated={count}")
+                record.msg = f"{record.msg} repeated={count}"
+                self._write(self._format(record))
 
     def _write(self, line: str) -> None:
         rest = f"{line}\n".encode("utf-8", "backslashreplace")

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import LateBody, ServiceError, TooLarge, Unavailable
+from service.metrics import REQUEST_SECONDS, REQUESTS
 from service.open_requests import OpenRequests
 from service.origin import request_ids
 from service.parsing import MAX_BODY_BYTES, sniff
@@ -153,11 +154,23 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+        endpoint = endpoint_name(scope)
+        REQUESTS.labels(endpoint, state.get("group", ""), state.get("format", ""), status).inc()
+        REQUEST_SECONDS.labels(endpoint).observe(time.perf_counter() - began)
         if logger.isEnabledFor(logging.DEBUG):
-            to, token = endpoint_name(scope), state.get("token_name", "")
+            query, token = state.get("query"), state.get("token_name", "")
             spent_ms = (time.perf_counter() - began) * 1000
             logger.debug(
-                "request id=%s to=%s token=%r status=%s duration_ms=%.1f", request_id, to, token, status, spent_ms
+                "request id=%s to=%s token=%r status=%s duration_ms=%.1f",
+                *(request_id, endpoint, token, status, spent_ms),
+                extra={
+                    "request_id": request_id,
+                    "endpoint": endpoint,
+                    "token_name": token,
+                    "status": status,
+                    "duration_ms": round(spent_ms, 1),
+                    "query": query and query.in_numbers(),
+                },
             )
 
 

@@ -67,6 +67,7 @@ class Scope(StrEnum):
     STATS = "stats"
     EXPLAIN = "explain"
     CONTROL = "control"
+    METRICS = "metrics"
 
 
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
@@ -81,6 +82,11 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     isp: str | None = None
     grouping: Grouping = Grouping.TOTAL
     account_ids: tuple[int, ...] | None = None
+
+    def in_numbers(self) -> str:
+        """For the log: without the ISP, which is text that a client sent."""
+        ids = (self.sender_id, self.account_id or "", self.campaign_id or "")
+        return "/".join(map(str, (self.grouping, *ids)))
 
 
 class TopQuery(msgspec.Struct, frozen=True, gc=False):

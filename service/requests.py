@@ -68,7 +68,9 @@ class QueueRequest(Request):
     def format(self) -> Format:
         """The body's `format`, else the URL's, else the body's own. Raises BadRequest where it is neither."""
         envelope = self.opened()
-        return envelope.format() or parse_format(self._in_url("format")) or envelope.written_in
+        wanted = envelope.format() or parse_format(self._in_url("format")) or envelope.written_in
+        self.scope["state"]["format"] = wanted
+        return wanted
 
     def error_format(self) -> Format:
         """The first that is valid of the body's `format`, the URL's, the body's first byte, the content type, JSON."""

@@ -95,6 +95,9 @@ class Settings:
     pool_size: int = _setting(
         "database connections of a process; more where long listings wait for each other", _number(2, 1000), default=4
     )
+    metrics_senders: int = _setting(
+        "of how many of the largest senders `/metrics` tells the depth, four series each", _number(1, 1000), default=20
+    )
     control_messages: int = _setting(
         "a hold, release or purge of more messages answers at once with its job", _number(0, 10**9), default=100_000
     )
@@ -140,6 +143,7 @@ class Settings:
     shutdown_timeout_ms: int = _setting(
         "longest wait for open requests at the end; below the supervisor's own limit", _number(0, 600_000), default=3000
     )
+    log_format: str = _setting("`json` where a machine collects the lines", _one_of("text", "json"), default="text")
     log_level: str = _setting(
         "least level that is logged; `debug` has a line for each request",
         _one_of("debug", "info", "warning", "error"),

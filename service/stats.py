@@ -12,6 +12,7 @@ import msgspec
 from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, Statement, statement
 from service.errors import Unavailable
+from service.metrics import BATCH_QUERIES
 from service.model import StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
 
@@ -81,6 +82,7 @@ class CounterReader:
 
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
         """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats."""
+        BATCH_QUERIES.observe(len(queries))
         if not await self.is_counted():
             return [await self.scan(each) for each in queries]
         parts = {each: parts_of(each) for each in queries}

@@ -20,6 +20,7 @@ from service.auth import Tokens
 from service.coalescer import Outcome
 from service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from service.logs import describe
+from service.metrics import STREAMS
 from service.model import Format, Scope, StatsQuery, StatsReport
 from service.rendering import render_error, render_report_in_slices
 from service.stats import Statistics
@@ -58,10 +59,6 @@ class Streams:
         self._channels: dict[StatsQuery, _Channel] = {}
         self._subscribers: dict[str, set[_Subscriber]] = {}
 
-    @property
-    def open_streams(self) -> int:
-        return sum(map(len, self._subscribers.values()))
-
     async def first(self, query: StatsQuery) -> Event:
         """From a snapshot taken after the call. Raises as `Statistics.ask`."""
         return await _event(await self._statistics.ask(query))
@@ -79,6 +76,7 @@ class Streams:
             channel = self._channels[query] = _Channel(lambda: self._statistics.ask(query))
         self._subscribers.setdefault(secret, set()).add(subscriber)
         channel.join(subscriber, first)
+        STREAMS.inc()
         seen, due = last_event_id, 0.0
         try:
             while not subscriber.is_over:
@@ -94,6 +92,7 @@ class Streams:
             if subscriber.last_event is not None:
                 yield subscriber.last_event.content
         finally:
+            STREAMS.dec()
             self._subscribers[secret].discard(subscriber)
             if channel.leave(subscriber):
                 del self._channels[query]

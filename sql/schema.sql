@@ -797,7 +797,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, state text, matched bigint, changed bigint, is_waiting boolean)
+CREATE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -814,6 +814,7 @@ BEGIN
     RETURN;
   END IF;
   is_waiting := false;
+  newly_changed := 0;
 
   IF job.state = 'waiting' THEN
     job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
@@ -840,6 +841,7 @@ BEGIN
     SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
     IF FOUND THEN
       done := queuestats.change_chunk(job, chunk.ids);
+      newly_changed := done.changed;
       job.changed := job.changed + done.changed;
       is_waiting := done.locked IS NOT NULL AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
@@ -867,7 +869,7 @@ BEGIN
     state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
     finished_at = job.finished_at
   WHERE id = job.id;
-  RETURN QUERY SELECT job.id, job.state, job.matched, job.changed, is_waiting;
+  RETURN QUERY SELECT job.id, job.action, job.state, job.matched, job.changed, newly_changed, is_waiting;
 END
 $$;
 
@@ -1165,6 +1167,8 @@ ALTER TABLE ONLY queuestats.watermarks
     ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
 
 CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
+
+CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 
 CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, grouping_set, epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
 

@@ -267,6 +267,13 @@ def create_control() -> None:
         sa.Column("messages", sa.BigInteger),
         schema="queuestats",
     )
+    op.create_index(
+        "audit_log_verify",
+        "audit_log",
+        ["id"],
+        schema="queuestats",
+        postgresql_where=sa.text("action = 'verify'::text"),
+    )
 
 
 def tune() -> None:

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import ssl
+import tempfile
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -141,14 +142,20 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     from service.logs import announce, configure_logging
     from service.settings import as_environment
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     if announcement:
         announce(announcement)
     _raise_descriptor_limit()
     # Worker processes are new ones: they learn the settings from the environment.
     os.environ.update(as_environment(settings))
     config = uvicorn.Config(APPLICATION, factory=True, workers=settings.workers, **server_options(settings))
-    if not (_run_workers if settings.workers > 1 else _run_one)(config, listener):
+    if settings.workers == 1:
+        has_started = _run_one(config, listener)
+    else:
+        # There the workers keep their metrics, so that each can tell those of all.
+        with tempfile.TemporaryDirectory(prefix="queuestats-metrics-") as os.environ["PROMETHEUS_MULTIPROC_DIR"]:
+            has_started = _run_workers(config, listener)
+    if not has_started:
         raise CommandError("The server could not start; the log says why.")
 
 

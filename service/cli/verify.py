@@ -26,7 +26,7 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     Example: queuestats verify --sender 119
     """
     from service.cli.output import print_table
-    from service.counters.verify import find_differences, repair
+    from service.counters.verify import find_differences, keep_result, repair
     from service.db import connect
 
     url = owner_url(settings) if is_repairing else service_url(settings)
@@ -35,6 +35,8 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
         if differences and is_repairing:
             await repair(connection, differences)
             left = await find_differences(connection, sender)
+        if sender is None:
+            await keep_result(connection, len(left))
     rows = [[getattr(each, column) for column in COLUMNS] for each in differences]
     if rows or as_json:
         print_table(COLUMNS, rows if as_json else rows[:MOST_LINES], as_json)

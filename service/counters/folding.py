@@ -12,6 +12,7 @@ from typing import Any
 
 from service.db import Database, statement
 from service.errors import CommandError, ServiceError, TimedOut
+from service.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,10 @@ async def fold_forever(database: Database) -> None:
     try:
         while True:
             try:
-                folded, is_more = await folder.fold() or (0, False)
+                done = await folder.fold()
+                folded, is_more = done or (0, False)
+                if done is not None and not is_more:
+                    FOLDED_AT.set_to_current_time()
                 # After a fold, never twice in a row: to move a large epoch may take many turns.
                 if time.monotonic() >= next_compact_at and not await folder.compact():
                     next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()

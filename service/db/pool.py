@@ -13,6 +13,7 @@ from service.db.connect import statements_kept
 from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
 from service.errors import TimedOut, Unavailable
+from service.metrics import CONNECTIONS, STATEMENT_SECONDS
 from service.origin import application_name, name_requests
 from service.settings import Settings
 
@@ -49,6 +50,7 @@ class Database:
         self._slow = settings.slow_statement_ms / 1000
         self._is_one_transaction = not settings.has_prepared_statements
         self._refuse_until = 0.0
+        self._in_use = CONNECTIONS.labels(purpose)
         self._pool = asyncpg.create_pool(
             url,
             min_size=0,
@@ -139,10 +141,11 @@ class Database:
                 raise
             finally:
                 cut.cancel()
-                self._tell_if_slow(name, backend, time.monotonic() - began)
+                self._note_time(name, backend, time.monotonic() - began)
 
-    def _tell_if_slow(self, name: str, backend: int, seconds: float) -> None:
+    def _note_time(self, name: str, backend: int, seconds: float) -> None:
         """File and process stand in the server's log too: by them the two are laid side by side."""
+        STATEMENT_SECONDS.labels(name).observe(seconds)
         if seconds >= self._slow:
             logger.warning(
                 "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s",
@@ -164,9 +167,11 @@ class Database:
                 raise Unavailable(": every database connection is busy") from error
             self._refuse_until = time.monotonic() + COOL_DOWN_SECONDS
             raise Unavailable() from error
+        self._in_use.inc()
         try:
             yield connection
         finally:
+            self._in_use.dec()
             await self._pool.release(connection)
 
 

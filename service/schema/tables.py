@@ -261,7 +261,9 @@ audit_log = Table(
     Column("reason", Text, nullable=False, server_default=text("''::text")),
     Column("hold_id", BigInteger),
     Column("job_id", BigInteger),
+    # Of a verify: the differences.
     Column("messages", BigInteger),
+    Index("audit_log_verify", "id", postgresql_where=text("action = 'verify'::text")),
     schema=SCHEMA,
 )
 

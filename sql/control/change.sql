@@ -97,7 +97,9 @@ $$;
 -- that had not seen the hold, or its end, have written meanwhile is collected once more when they are over.
 -- One step is one transaction: a crash takes back a step, and the next caller does it again.
 CREATE OR REPLACE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL, most_pending bigint DEFAULT 20000)
-RETURNS TABLE (job_id bigint, state text, matched bigint, changed bigint, is_waiting boolean)
+RETURNS TABLE (
+  job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean
+)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -112,6 +114,7 @@ BEGIN
     RETURN;
   END IF;
   is_waiting := false;
+  newly_changed := 0;
 
   IF job.state = 'waiting' THEN
     job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
@@ -138,6 +141,7 @@ BEGIN
     SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
     IF FOUND THEN
       done := queuestats.change_chunk(job, chunk.ids);
+      newly_changed := done.changed;
       job.changed := job.changed + done.changed;
       is_waiting := done.locked IS NOT NULL AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
@@ -165,7 +169,7 @@ BEGIN
     state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
     finished_at = job.finished_at
   WHERE id = job.id;
-  RETURN QUERY SELECT job.id, job.state, job.matched, job.changed, is_waiting;
+  RETURN QUERY SELECT job.id, job.action, job.state, job.matched, job.changed, newly_changed, is_waiting;
 END
 $$;
 

@@ -1,13 +1,17 @@
 """Log lines: one each, counted where they repeat, and never in the way of what is being done."""
 
+import json
 import logging
 import os
 import queue
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from service.logs import DroppingHandler, Writer
+from pythonjsonlogger.json import JsonFormatter
+
+from service.logs import FORMAT, DroppingHandler, Writer
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = """
@@ -72,5 +76,20 @@ def test_what_was_dropped_is_counted() -> None:
     os.close(writing)
     with os.fdopen(reading) as written:
         dropped, line = written.read().splitlines()
-    assert dropped == "log lines dropped count=2"
+    assert dropped.endswith(" log lines dropped count=2")
     assert line.endswith("line 0")
+
+
+def test_lines_as_json_have_their_fields_and_one_line_each() -> None:
+    reading, writing = os.pipe()
+    lines: queue.Queue[logging.LogRecord] = queue.Queue()
+    writer = Writer(lines, writing, JsonFormatter(FORMAT))
+    record = logging.makeLogRecord(
+        {"name": "service", "levelno": 10, "levelname": "DEBUG", "msg": "two\nlines", "request_id": "r1"}
+    )
+    DroppingHandler(lines, writer).handle(record)
+    threading.Thread(target=writer.write_forever, daemon=True).start()
+    lines.join()
+    (line,) = os.read(reading, 65_536).decode().splitlines()
+    found = json.loads(line)
+    assert (found["message"], found["levelname"], found["request_id"]) == ("two lines", "DEBUG", "r1")

@@ -1,0 +1,91 @@
+"""What Prometheus scrapes. The counts of all workers are added up; what the database knows is asked at the scrape.
+
+With several workers, `prometheus_client` keeps its values in files below PROMETHEUS_MULTIPROC_DIR, which `serve` sets
+before the workers start.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+REQUESTS = Counter("queuestats_requests", "Requests that were answered.", ["endpoint", "group", "format", "status"])
+REQUEST_SECONDS = Histogram(
+    "queuestats_request_seconds", "From the whole body to the response.", ["endpoint"], buckets=FAST
+)
+REFUSED = Counter("queuestats_refused", "Requests that the service could not or would not answer.", ["status"])
+BATCH_QUERIES = Histogram(
+    "queuestats_batch_queries", "Queries that shared a statement.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+)
+WAITING = Gauge("queuestats_waiting_requests", "Requests that wait for a statement.", multiprocess_mode="livesum")
+STATEMENT_SECONDS = Histogram("queuestats_statement_seconds", "Time in the database.", ["file"], buckets=FAST)
+CONNECTIONS = Gauge(
+    "queuestats_connections_in_use", "Database connections at work.", ["purpose"], multiprocess_mode="livesum"
+)
+STREAMS = Gauge("queuestats_streams", "Open streams.", multiprocess_mode="livesum")
+FOLDED_AT = Gauge(
+    "queuestats_folded_at_seconds", "When nothing was left to fold, in Unix time.", multiprocess_mode="max"
+)
+CHANGED = Counter("queuestats_changed_messages", "Messages held, released and purged.", ["action"])
+
+# What the database is asked for at a scrape.
+GAUGES = {
+    "pending_deltas": "Deltas that are not folded yet.",
+    "oldest_snapshot_transactions": "Transactions begun since the oldest snapshot that is still open.",
+    "drift": "Differences that the last verify of all senders found.",
+    "holds": "Active holds.",
+    "held_messages": "Messages on hold that active holds match.",
+    "open_jobs": "Holds, releases and purges that are being carried out.",
+}
+
+
+def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:
+    """The exposition. `measured` has the GAUGES, `largest` the of a TopReport by sender."""
+    registry = CollectorRegistry()
+    if DIRECTORY in os.environ:
+        _forget_dead(Path(os.environ[DIRECTORY]))
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(_Process())
+    registry.register(_OfDatabase(measured, largest))
+    return generate_latest(registry)
+
+
+def _forget_dead(folder: Path) -> None:
+    """A worker that has ended has no requests that wait, no connections and no streams."""
+    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Process(Collector):
+    def collect(self) -> Iterable[Metric]:
+        return REGISTRY.collect()
+
+
+class _OfDatabase(Collector):
+    def __init__(self, measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> None:
+        self._measured, self._largest = measured, largest
+
+    def collect(self) -> Iterable[Metric]:
+        for name, meaning in GAUGES.items():
+            if self._measured[name] is not None:
+                yield GaugeMetricFamily(f"queuestats_{name}", meaning, value=self._measured[name])
+        depth = GaugeMetricFamily(
+            "queuestats_messages", "Messages of the largest senders.", labels=["sender", "status"]
+        )
+        for row in self._largest:
+            for status in ("new", "proc", "retry", "hold"):
+                depth.add_metric([str(row["sender_id"]), status], row[status])
+        yield depth

@@ -1,0 +1,100 @@
+"""GET /metrics: what Prometheus scrapes."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.auth import create_token
+from service.metrics import GAUGES
+from service.model import Format, Scope
+from service.settings import PREFIX
+from tests.api.wire import STATS, body_of, client_of, serve_process
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+ALL = [
+    *("queuestats_requests_total", "queuestats_request_seconds_bucket", "queuestats_refused_total"),
+    *("queuestats_batch_queries_bucket", "queuestats_waiting_requests", "queuestats_statement_seconds_bucket"),
+    *("queuestats_connections_in_use", "queuestats_streams", "queuestats_folded_at_seconds", "queuestats_messages"),
+    *(f"queuestats_{name}" for name in GAUGES),
+]
+
+
+@pytest.fixture
+async def scraper(database: TestDatabase) -> str:
+    return await create_token(database.owner_url, "prometheus", [Scope.METRICS])
+
+
+async def scrape(client: httpx.AsyncClient, token: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    response = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    families = text_string_to_metric_families(response.text)
+    return {
+        (each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples
+    }
+
+
+async def test_all_is_there_that_the_documents_name(
+    client: httpx.AsyncClient, token: str, scraper: str, owner: Any
+) -> None:
+    await owner.execute(
+        "INSERT INTO queuestats.audit_log (action, sender_id, token_name, request_id, messages)"
+        " VALUES ('verify', 0, '', '', 3)"
+    )
+    await client.post(STATS, content=body_of(Format.JSON, token=token, id=119, group="isp"))
+    while not (found := await scrape(client, scraper))["queuestats_folded_at_seconds", ()]:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    names = {name for name, _ in found}
+    # These have no sample before there is a message, and a refusal.
+    assert {name for name in ALL if name not in names} <= {"queuestats_messages", "queuestats_refused_total"}
+    assert found["queuestats_drift", ()] == 3
+
+
+async def test_requests_are_counted_by_endpoint_group_format_and_status(
+    client: httpx.AsyncClient, token: str, scraper: str
+) -> None:
+    labels = {"endpoint": "stats", "group": "isp", "format": "xml", "status": "200"}
+    key = ("queuestats_requests_total", tuple(sorted(labels.items())))
+    before = (await scrape(client, scraper)).get(key, 0)
+    for _ in range(3):
+        await client.post(STATS, content=body_of(Format.XML, token=token, id=119, group="isp"))
+    assert (await scrape(client, scraper))[key] == before + 3
+
+
+async def test_the_depth_of_the_largest_senders_is_told_and_of_no_more(
+    database: TestDatabase, scraper: str, owner: Any
+) -> None:
+    await insert(owner, [Message(sender_id=1 + number % 7, status="retry") for number in range(50)])
+    environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}METRICS_SENDERS": "3"}
+    with serve_process(environment) as served:
+        async with client_of(served.url) as client:
+            found = await scrape(client, scraper)
+    depth = {labels: value for (name, labels), value in found.items() if name == "queuestats_messages"}
+    assert len(depth) == 3 * 4
+    assert depth[("sender", "1"), ("status", "retry")] == 8
+
+
+async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(
+    database: TestDatabase, token: str, scraper: str
+) -> None:
+    with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}, "--workers", "2") as served:
+        asked = 0
+        for _ in range(40):
+            async with client_of(served.url) as client:
+                response = await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))
+                asked += response.status_code == 200
+        async with client_of(served.url) as client:
+            found = await scrape(client, scraper)
+    labels = {"endpoint": "stats", "group": "total", "format": "json", "status": "200"}
+    assert found["queuestats_requests_total", tuple(sorted(labels.items()))] == asked == 40
+    assert found["queuestats_streams", ()] == 0
+
+
+async def test_without_a_token_of_its_scope_nothing_is_told(client: httpx.AsyncClient, token: str) -> None:
+    assert (await client.get("/metrics")).status_code == 401
+    refused = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+    assert (refused.status_code, refused.json()["error_text"]) == (403, "No access: this token lacks the scope metrics")

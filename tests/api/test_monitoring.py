@@ -1,0 +1,102 @@
+"""The alert rules and the dashboard, with a real Prometheus."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prometheus_client.core import REGISTRY
+
+from service.auth import create_token
+from service.metrics import GAUGES
+from service.model import Format, Scope
+from service.settings import Settings
+from tests.api.wire import STATS, body_of, serving
+from tests.clusters import free_port
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "monitoring"
+PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
+PANELS = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
+QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
+
+
+def test_the_dashboard_and_the_rules_name_only_metrics_that_exist() -> None:
+    known = {sample for family in REGISTRY.collect() for sample in (family.name, f"{family.name}_total")}
+    known |= {f"{name}_{end}" for name in known for end in ("bucket", "sum", "count")}
+    known |= {"queuestats_messages", *(f"queuestats_{name}" for name in GAUGES)}
+    rules = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
+    used = re.findall("queuestats_[a-z_]+", " ".join([*QUERIES, *(rule["expr"] for rule in rules)]))
+    assert set(used) - known == set()
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool on this machine")
+def test_the_rules_are_right() -> None:
+    command = [str(PROMTOOL), "check", "rules", str(FOLDER / "alerts.yml")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@contextmanager
+def prometheus(target: str, token: str, folder: Path) -> Iterator[str]:
+    """The address of one that scrapes the target, with the documented configuration."""
+    configured = (FOLDER / "prometheus.yml").read_text().replace("service:8080", target)
+    configured = configured.replace("/etc/prometheus/token", "token").replace("15s", "1s")
+    (folder / "prometheus.yml").write_text(configured)
+    (folder / "token").write_text(token)
+    shutil.copy(FOLDER / "alerts.yml", folder)
+    port = free_port()
+    options = [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
+    with (folder / "log").open("wb") as log:
+        command = [str(PROMETHEUS), f"--config.file={folder}/prometheus.yml", *options]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(PROMETHEUS is None, reason="there is no Prometheus on this machine")
+async def test_every_query_of_the_dashboard_has_an_answer(
+    settings: Settings, database: TestDatabase, owner: Any, tmp_path: Path
+) -> None:
+    await insert(owner, [Message(status="retry")])
+    await owner.execute(
+        "INSERT INTO queuestats.audit_log (action, sender_id, token_name, request_id, messages)"
+        " VALUES ('verify', 0, '', '', 0)"
+    )
+    token = await create_token(database.owner_url, "everything", list(Scope))
+    async with serving(settings) as url, httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        with prometheus(url.removeprefix("http://"), token, tmp_path) as prometheus_url:
+            await ask_until_answered(client, url, token, prometheus_url)
+
+
+async def ask_until_answered(client: httpx.AsyncClient, url: str, token: str, prometheus_url: str) -> None:
+    unanswered = list(QUERIES)
+    while unanswered:
+        for call in ("stats", "hold", "release"):
+            content = body_of(Format.JSON, token=token, id=119)
+            await client.post(url + STATS.replace("stats", call), content=content)
+        # Refused, as it is too large.
+        await client.post(url + STATS, content=b" " * 70_000)
+        unanswered = [query for query in unanswered if not await has_answer(client, prometheus_url, query)]
+        await asyncio.sleep(0.3)
+
+
+async def has_answer(client: httpx.AsyncClient, url: str, query: str) -> bool:
+    try:
+        response = await client.get(f"{url}/api/v1/query", params={"query": query})
+    except httpx.ConnectError:
+        return False
+    return bool(response.status_code == 200 and response.json()["data"]["result"])
