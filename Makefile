@@ -3,7 +3,8 @@
 
 PORT ?= 8080
 MESSAGES ?= 1000000
-PYTEST_FLAGS ?= -n logical --maxprocesses 4 --dist loadfile
+# More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
+PYTEST_FLAGS ?= -n 4 --dist loadfile
 LOCK_FLAGS ?=
 
 # The first Python that is new enough; PYTHON=/path/to/python chooses another.
@@ -16,7 +17,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check coverage test-versions bench load schema lock help clean
+.PHONY: setup demo test check test-browser coverage test-versions bench load schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -35,6 +36,9 @@ check: .venv/.dev ## lint and types only
 	$(BIN)/squawk .cache/migrations.sql
 	$(BIN)/mypy service tests migrations
 	$(BIN)/lint-imports --no-cache
+
+test-browser: .venv/.dev ## the operator's page in a real Chromium, which must be installed
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/browser
 
 coverage: .venv/.dev ## the tests, and the branches of service/ that none of them takes
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-report=term-missing:skip-covered

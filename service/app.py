@@ -15,7 +15,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import Lifespan
 
 from service import endpoints
@@ -27,6 +27,7 @@ from service.errors import ServiceError
 from service.logs import configure_logging
 from service.middleware import PathSpelling, ReadBody, RequestId
 from service.open_requests import OpenRequests
+from service.page import STATIC, STATIC_PATH
 from service.readiness import Readiness
 from service.reports import Unsent
 from service.requests import Endpoint
@@ -45,13 +46,15 @@ CONTROL_CONNECTIONS = 2
 STEP_TIME_LIMIT_MS = 3_600_000
 QUEUE = "/api/v1.1/admin/senders/queue"
 
-CONTROL = (endpoints.hold, endpoints.release, endpoints.purge, endpoints.holds)
+CONTROL = (endpoints.hold, endpoints.release, endpoints.purge, endpoints.holds, endpoints.jobs)
 ROUTES = [
     Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
     Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{each.__name__}", Endpoint(each), methods=["POST"]) for each in CONTROL),
+    Route("/", Endpoint(endpoints.page), methods=["GET"]),
+    Mount(STATIC_PATH, STATIC),
     Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),

@@ -87,7 +87,7 @@ class Control:
         """One step further; where another process is at it, or it must wait, that is waited for a moment."""
         rows = await self._database.fetch_long(statement("queries/control/step"), job_id=job.id)
         if not rows:
-            (found,) = await self._database.fetch(statement("queries/control/jobs"), job_id=job.id)
+            (found,) = await self._database.fetch(statement("queries/control/jobs"), job_id=job.id, sender_id=None)
             job = Job(job.id, job.hold_id, found["state"], found["matched"], found["changed"], is_waiting=True)
         else:
             row = count_changed(rows[0])
@@ -113,9 +113,10 @@ class Control:
         of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}
         return {**watched, **measured, **of_holds}
 
-    async def jobs(self) -> list[dict[str, Any]]:
+    async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
         """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
-        return [dict(row) for row in await self._database.fetch(statement("queries/control/jobs"), job_id=None)]
+        asked = statement("queries/control/jobs")
+        return [dict(row) for row in await self._database.fetch(asked, job_id=None, sender_id=sender_id)]
 
     async def cancel(self, job_id: int, token_name: str) -> bool:
         """False where it has ended before."""

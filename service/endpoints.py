@@ -16,6 +16,7 @@ from service.explain import explain as explain_query
 from service.metrics import CONTENT_TYPE, REFUSED
 from service.metrics import render as render_metrics
 from service.model import Action, Count, Format, Key, Scope, TopQuery
+from service.page import render_page
 from service.parsing import (
     parse_analyze,
     parse_control,
@@ -128,6 +129,18 @@ async def holds(request: QueueRequest) -> Response:
     return _respond(render_rows(rows, wanted), wanted)
 
 
+async def jobs(request: QueueRequest) -> Response:
+    """The latest holds, releases and purges of a sender, and how far they are."""
+    control: Control = request.app.state.service.control
+    envelope = request.envelope()
+    token = await authorise(request, Scope.CONTROL)
+    wanted = request.format()
+    sender_id = parse_sender(envelope)
+    token.require_sender(sender_id)
+    rows = [dict(sorted(row.items())) for row in await control.jobs(sender_id) if token.sees(row["account_id"])]
+    return _respond(render_rows(rows, wanted), wanted)
+
+
 def _respond(content: bytes, wanted: Format) -> Response:
     return Response(content, headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
 
@@ -151,6 +164,10 @@ async def metrics(request: QueueRequest) -> Response:
     measured = await service.control.measure()
     largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
     return Response(render_metrics(measured, largest.result.rows), headers=NO_STORE, media_type=CONTENT_TYPE)
+
+
+async def page(request: QueueRequest) -> Response:
+    return render_page(request)
 
 
 async def health(request: QueueRequest) -> Response:

@@ -1,0 +1,40 @@
+"""The operator's page: one template, one module of JavaScript, nothing from outside.
+
+It speaks to the same endpoints as every client. Its token stays in the memory of the page.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from service.model import Action, Key
+
+FOLDER: Final = Path(__file__).parent
+STATIC_PATH: Final = "/page"
+STATIC: Final = StaticFiles(directory=FOLDER / "static")
+_TEMPLATES: Final = Jinja2Templates(directory=FOLDER)
+_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def render_page(request: Request) -> Response:
+    keys = [key for key in Key if key is not Key.SENDER]
+    context = {
+        "static": STATIC_PATH.removeprefix("/"),
+        "statuses": ("new", "proc", "retry", "hold"),
+        "keys": keys,
+        "titles": {key: key.upper() if key is Key.ISP else key.value for key in keys},
+        "actions": list(Action),
+    }
+    return _TEMPLATES.TemplateResponse(request, "index.html", context, headers=_HEADERS)

@@ -1,0 +1,131 @@
+"""What an operator does on the page."""
+
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from service.auth import create_token
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+pytestmark = pytest.mark.slow
+MOST_BYTES = 150_000
+expect.set_options(timeout=60_000)
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.get_by_label("API token").fill(token)
+    await page.keyboard.press("Enter")
+
+
+async def open_sender(page: Page, token: str) -> None:
+    await log_in(page, token)
+    await page.get_by_role("link", name="119", exact=True).click()
+    await expect(page.locator("#count-total")).to_have_text("30")
+
+
+async def findings(page: Page) -> list[str]:
+    results = await Axe().run(page)
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in results.response["violations"]]
+
+
+async def test_the_largest_senders_come_after_the_log_in(page: Page, token: str) -> None:
+    assert await findings(page) == []
+    await log_in(page, token)
+    await expect(page.locator("table[data-by=sender] tbody tr")).to_have_count(2)
+    await expect(page.locator("table[data-by=sender] tbody tr").first).to_contain_text("119")
+    assert token not in page.url
+    assert await findings(page) == []
+    await page.get_by_role("button", name="hold").click()
+    await expect(page.locator("table[data-by=sender] tbody tr")).to_have_count(1)
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_label("API token")).to_be_focused()
+
+
+async def test_a_wrong_token_is_told_where_the_person_is_looking(page: Page) -> None:
+    await log_in(page, "wrong")
+    await expect(page.get_by_role("alert")).to_have_text("API token required: this one is unknown or revoked.")
+    await expect(page.get_by_label("API token")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_sender_has_figures_tables_and_a_chart_in_both_schemes(page: Page, token: str, scheme: Any) -> None:
+    await page.emulate_media(color_scheme=scheme)
+    await open_sender(page, token)
+    counts = [await page.locator(f"#count-{each}").text_content() for each in ("new", "proc", "retry", "hold")]
+    assert counts == ["12", "6", "6", "6"]
+    for key, rows in (("account", 2), ("campaign", 3), ("isp", 3)):
+        await expect(page.locator(f"table[data-by={key}] tbody tr")).to_have_count(rows)
+    await expect(page.locator("#chart canvas")).to_be_visible()
+    await expect(page.locator("#control")).to_be_visible()
+    assert await findings(page) == []
+
+
+async def test_a_change_in_the_database_is_seen_without_a_reload(page: Page, token: str, owner: Any) -> None:
+    await open_sender(page, token)
+    await insert(owner, [Message(isp="Gmail")] * 3)
+    await expect(page.locator("#count-total")).to_have_text("33")
+    await expect(page.locator("#arrived")).not_to_have_text("0")
+    await expect(page.locator("#empty")).to_have_text("never")
+
+
+async def test_it_is_usable_with_the_keyboard_alone(page: Page, token: str) -> None:
+    await log_in(page, token)
+    await expect(page.get_by_role("link", name="119", exact=True)).to_be_visible()
+    for _ in range(30):
+        if await page.evaluate("document.activeElement.textContent") == "119":
+            break
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Sender 119")).to_be_visible()
+    await page.locator("table[data-by=isp]").get_by_role("button", name="isp").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("table[data-by=isp] tbody tr").nth(1)).to_contain_text("Gmail")
+
+
+async def test_on_a_phone_nothing_is_wider_than_the_screen(page: Page, token: str) -> None:
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await open_sender(page, token)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert await findings(page) == []
+
+
+async def test_a_hold_is_counted_confirmed_and_watched(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.locator("#isp").fill("Gmail")
+    await page.get_by_label("Reason").fill("complaints")
+    await page.get_by_role("button", name="Count", exact=True).click()
+    await expect(page.locator("#hit")).to_have_text("hold hits 4 new, 2 retry.")
+    await expect(page.locator("#count-hold")).to_have_text("6")
+    await page.get_by_role("button", name="Confirm hold").click()
+    await expect(page.locator("#count-hold")).to_have_text("12")
+    await expect(page.locator("#hit")).to_contain_text("6 messages")
+    await expect(page.locator("#holds")).to_contain_text("complaints")
+    await expect(page.locator("#jobs")).to_contain_text("hold")
+
+
+async def test_who_may_not_act_is_shown_no_controls(page: Page, database: TestDatabase) -> None:
+    await open_sender(page, await create_token(database.owner_url, "reader"))
+    await expect(page.locator("table[data-by=account] tbody tr")).to_have_count(2)
+    await expect(page.locator("#control")).to_be_hidden()
+
+
+async def test_all_of_it_is_small_and_comes_from_here_alone(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        page = await client.get("/")
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        names = ("uPlot.css", "style.css", "uPlot.js", "app.js", "icon.svg")
+        parts = [await client.get(f"/page/{name}") for name in names]
+        assert {each.status_code for each in (page, *parts)} == {200}
+        assert "http://" not in page.text.replace("http://www.w3.org", "")
+        assert "https://" not in page.text
+        assert sum(len(each.content) for each in (page, *parts)) < MOST_BYTES
+        assert (await client.get("/page/uPlot.LICENSE")).status_code == 200
+        assert (await client.get("/page/../app.py")).status_code == 404
+        again = await client.get("/page/app.js", headers={"If-None-Match": parts[3].headers["etag"]})
+        assert again.status_code == 304
