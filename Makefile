@@ -17,7 +17,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check test-browser coverage test-versions bench load schema lock help clean
+.PHONY: setup demo test check test-browser fuzz coverage test-versions bench load schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -39,6 +39,9 @@ check: .venv/.dev ## lint and types only
 
 test-browser: .venv/.dev ## the operator's page in a real Chromium, which must be installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/browser
+
+fuzz: .venv/.dev ## 100,000 requests that /openapi.json allows
+	FUZZ_CASES=10000 $(BIN)/python -m pytest -n 0 tests/api/test_openapi.py
 
 coverage: .venv/.dev ## the tests, and the branches of service/ that none of them takes
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-report=term-missing:skip-covered

@@ -27,7 +27,7 @@ from service.errors import ServiceError
 from service.logs import configure_logging
 from service.middleware import PathSpelling, ReadBody, RequestId
 from service.open_requests import OpenRequests
-from service.page import STATIC, STATIC_PATH
+from service.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH
 from service.readiness import Readiness
 from service.reports import Unsent
 from service.requests import Endpoint
@@ -55,6 +55,9 @@ ROUTES = [
     *(Route(f"{QUEUE}/{each.__name__}", Endpoint(each), methods=["POST"]) for each in CONTROL),
     Route("/", Endpoint(endpoints.page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
+    Mount(SWAGGER_PATH, SWAGGER),
+    Route("/api", Endpoint(endpoints.api_page), methods=["GET"]),
+    Route("/openapi.json", Endpoint(endpoints.openapi), methods=["GET"]),
     Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),

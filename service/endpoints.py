@@ -16,7 +16,8 @@ from service.explain import explain as explain_query
 from service.metrics import CONTENT_TYPE, REFUSED
 from service.metrics import render as render_metrics
 from service.model import Action, Count, Format, Key, Scope, TopQuery
-from service.page import render_page
+from service.openapi import describe
+from service.page import render_api_page, render_page
 from service.parsing import (
     parse_analyze,
     parse_control,
@@ -168,6 +169,14 @@ async def metrics(request: QueueRequest) -> Response:
 
 async def page(request: QueueRequest) -> Response:
     return render_page(request)
+
+
+async def api_page(request: QueueRequest) -> Response:
+    return render_api_page(request)
+
+
+async def openapi(request: QueueRequest) -> Response:
+    return Response(describe(), headers={"Cache-Control": "no-cache"}, media_type=JSON)
 
 
 async def health(request: QueueRequest) -> Response:

@@ -1,0 +1,225 @@
+"""`GET /openapi.json`: the HTTP interface, described from the types that the code itself works with.
+
+Names, choices, limits and rows come from the model and the parsers, so that the description can't go stale.
+"""
+
+from functools import cache
+from importlib.metadata import version
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from service.control import STATUSES_OF
+from service.errors import (
+    BadRequest,
+    Forbidden,
+    InternalError,
+    ServiceError,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from service.model import SUCCESS, Action, Count, Format, Grouping, Key, StatsRow
+from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_REASON_CHARACTERS, MAX_TOP_ROWS
+from service.parsing.parameters import MAX_INT
+
+QUEUE: Final = "/api/v1.1/admin/senders/queue"
+ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooLarge, InternalError, Unavailable, TimedOut)
+Id = Annotated[int, Meta(ge=1, le=MAX_INT)]
+Filter = Annotated[int, Meta(ge=0, le=MAX_INT, description="0 or left out: all")]
+# A NUL is refused everywhere.
+Text = Annotated[str, Meta(pattern="^[^\\u0000]*$")]
+
+
+class Error(msgspec.Struct):
+    error: Literal[400, 401, 403, 404, 405, 413, 500, 503, 504]
+    error_text: str
+
+
+class Token(msgspec.Struct):
+    """Whose request it is; the header `Authorization: Bearer …` does as well."""
+
+    token: Text | msgspec.UnsetType = msgspec.UNSET
+    format: Format | msgspec.UnsetType = msgspec.UNSET
+
+
+class Sender(Token, kw_only=True):
+    id: Id
+
+
+class Queue(Sender, kw_only=True):
+    account_id: Filter = 0
+    campaign_id: Filter = 0
+    isp: Text = ""
+
+
+class StatsRequest(Queue, kw_only=True):
+    group: Grouping = Grouping.TOTAL
+
+
+class ExplainRequest(StatsRequest, kw_only=True):
+    analyze: Literal[0, 1] = 0
+
+
+class ControlRequest(Queue, kw_only=True):
+    dry_run: Literal[0, 1] = 0
+    details: Literal[0, 1] = 0
+
+
+class HoldRequest(ControlRequest, kw_only=True):
+    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern="^[^\\u0000]*$")] = ""
+    expires_in: Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS)] = 0
+
+
+class Success(msgspec.Struct, kw_only=True):
+    error: Literal[0] = 0
+    error_text: str = SUCCESS
+
+
+class StatsResponse(Success, kw_only=True):
+    data: list[StatsRow]
+
+
+class Rows(Success, kw_only=True):
+    data: list[dict[str, Any]]
+
+
+class Explained(Success, kw_only=True):
+    data: dict[str, Any]
+
+
+class Details(msgspec.Struct):
+    """Of a dry run the counts by status; else the ids and how many messages were changed."""
+
+    messages: int | msgspec.UnsetType = msgspec.UNSET
+    job_id: int | msgspec.UnsetType = msgspec.UNSET
+    hold_id: int | msgspec.UnsetType = msgspec.UNSET
+    new: int | msgspec.UnsetType = msgspec.UNSET
+    proc: int | msgspec.UnsetType = msgspec.UNSET
+    retry: int | msgspec.UnsetType = msgspec.UNSET
+    hold: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ControlResponse(Success, kw_only=True):
+    details: Details | msgspec.UnsetType = msgspec.UNSET
+
+
+class Alive(msgspec.Struct):
+    status: str
+    pending: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+POSTS: Final = {
+    "stats": (
+        StatsRequest,
+        StatsResponse,
+        "Messages by status, as the group says.",
+    ),
+    "explain": (ExplainRequest, Explained, "The SQL that `stats` would run, and its plan."),
+    "hold": (HoldRequest, ControlResponse, "Stops new messages and retries, and what arrives until the release."),
+    "release": (ControlRequest, ControlResponse, "Ends holds; each message gets its former status back."),
+    "purge": (ControlRequest, ControlResponse, "Removes messages of every status."),
+    "holds": (Sender, Rows, "The active holds of a sender."),
+    "jobs": (Sender, Rows, "The latest holds, releases and purges of a sender."),
+}
+TYPES: Final = [*{each for request, response, _ in POSTS.values() for each in (request, response)}, Error, Rows, Alive]
+
+
+@cache
+def describe() -> bytes:
+    """The description as JSON."""
+    _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    paths: dict[str, Any] = {f"{QUEUE}/{name}/": {"post": _post(name, *parts)} for name, parts in POSTS.items()}
+    paths[f"{QUEUE}/top/"] = {"get": _get("top", "Who has the most messages.", _top_parameters(), Rows)}
+    paths[f"{QUEUE}/stream/"] = {"get": _stream()}
+    for name in ("healthz", "readyz"):
+        responses = {"200": _body("Yes.", Alive)} | ({"503": _body("Not yet.", Alive)} if name == "readyz" else {})
+        paths[f"/{name}"] = {
+            "get": {"operationId": name, "summary": "For probes.", "responses": responses, "security": []}
+        }
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "queuestats",
+                "version": version("queuestats"),
+                "description": "What is in a mail sender's queue.",
+            },
+            "security": [{"token": []}],
+            "paths": paths,
+            "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        }
+    )
+
+
+def _post(name: str, request: type, response: type, summary: str) -> dict[str, Any]:
+    schema = _ref(request)
+    example = {"id": 119, **({"group": "account_campaign"} if request is StatsRequest else {})}
+    content = {
+        "application/json": {"schema": schema, "example": example},
+        "application/xml": {"schema": {"type": "string"}, "example": "<xml><id>119</id></xml>"},
+    }
+    found = {"operationId": name, "summary": summary, "requestBody": {"required": True, "content": content}}
+    statuses = [*STATUSES_OF[Action(name)]] if name in list(Action) else []
+    if statuses:
+        found["description"] = f"A dry run counts: {', '.join(statuses)}."
+    return found | {"responses": {"200": _body("Done.", response)} | _errors()}
+
+
+def _get(name: str, summary: str, parameters: list[dict[str, Any]], response: type) -> dict[str, Any]:
+    responses = {"200": _body("Done.", response), "304": {"description": "The client has this report."}}
+    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses | _errors()}
+
+
+def _stream() -> dict[str, Any]:
+    interval = {"type": "integer", "minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}
+    ids = {"type": "integer", "minimum": 0, "maximum": MAX_INT}
+    parameters = [
+        _parameter("id", {**ids, "minimum": 1}, is_required=True),
+        _parameter("group", _choices(Grouping, Grouping.TOTAL)),
+        _parameter("account_id", ids),
+        _parameter("campaign_id", ids),
+        _parameter("isp", {"type": "string"}),
+        _parameter("interval_ms", interval),
+    ]
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    responses = {"200": {"description": "Events `report` and `error`.", "content": content}} | _errors()
+    summary = "The report at once, and then whenever it has changed."
+    return {"operationId": "stream", "summary": summary, "parameters": parameters, "responses": responses}
+
+
+def _top_parameters() -> list[dict[str, Any]]:
+    return [
+        _parameter("by", _choices(Key, Key.SENDER)),
+        _parameter("order", _choices(Count, Count.TOTAL)),
+        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
+        _parameter("id", {"type": "integer", "minimum": 1, "maximum": MAX_INT, "description": "unless by=sender"}),
+        _parameter("format", _choices(Format, Format.JSON)),
+    ]
+
+
+def _parameter(name: str, schema: dict[str, Any], is_required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": is_required, "schema": schema}
+
+
+def _choices(of: Any, default: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [str(each) for each in of], "default": str(default)}
+
+
+def _ref(of: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{of.__name__}"}
+
+
+def _body(description: str, of: type) -> dict[str, Any]:
+    xml = {"schema": {"type": "string"}}
+    return {"description": description, "content": {"application/json": {"schema": _ref(of)}, "application/xml": xml}}
+
+
+def _errors() -> dict[str, Any]:
+    return {str(each.code): _body(_begins(each), Error) for each in ERRORS}
+
+
+def _begins(error: type[ServiceError]) -> str:
+    return error.begins.rstrip(": ") + "."

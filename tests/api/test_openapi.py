@@ -1,0 +1,99 @@
+"""/openapi.json: what it allows the service answers, and nothing else; a client that is made from it works."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.app import ROUTES
+from service.auth import create_token
+from service.model import Scope
+from service.openapi import QUEUE, describe
+from service.settings import PREFIX
+from tests.api.wire import serve_process
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+# Of each of the ten operations: `make fuzz` asks for more.
+CASES = int(os.environ.get("FUZZ_CASES", "200"))
+CHECKS = [
+    *(not_a_server_error, status_code_conformance, content_type_conformance),
+    *(response_headers_conformance, response_schema_conformance),
+]
+
+
+@pytest.fixture
+async def token(database: TestDatabase, owner: Any) -> str:
+    await insert(owner, [Message(account_id=306, campaign_id=4591, isp="Gmail"), Message(status="hold")])
+    return await create_token(database.owner_url, "everything", list(Scope))
+
+
+def test_every_endpoint_is_described() -> None:
+    described = {path.rstrip("/") for path in json.loads(describe())["paths"]}
+    served = {getattr(route, "path", "") for route in ROUTES}
+    served = {path for path in served if path.startswith((QUEUE, "/healthz", "/readyz"))}
+    assert described == served
+
+
+async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
+    response = await client.get("/openapi.json")
+    assert response.content == describe()
+    page = await client.get("/api")
+    assert page.status_code == 200
+    assert (await client.get("/swagger/swagger-ui-bundle.js")).status_code == 200
+
+
+@pytest.mark.slow
+def test_what_it_allows_is_answered_as_it_says(database: TestDatabase, token: str) -> None:
+    description = schemathesis.openapi.from_dict(json.loads(describe())).exclude(path_regex="stream")
+    with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}) as served:
+        operations: list[Any] = list(description.get_all_operations())
+        for operation in (each.ok() for each in operations):
+
+            @settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+            @given(case=operation.as_strategy())
+            def ask(case: Any) -> None:
+                headers = {"Authorization": f"Bearer {token}"}
+                case.call_and_validate(base_url=served.url, headers=headers, checks=CHECKS)
+
+            ask()
+
+
+@pytest.mark.slow
+def test_a_client_that_is_made_from_it_gets_the_documented_answer(
+    database: TestDatabase, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openapi.json").write_bytes(describe())
+    program = str(Path(sys.executable).with_name("openapi-python-client"))
+    paths = ["--path", str(tmp_path / "openapi.json"), "--output-path", str(tmp_path / "made_client")]
+    made = subprocess.run(
+        [program, "generate", "--meta", "none", *paths],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    monkeypatch.syspath_prepend(str(tmp_path))
+    stats = importlib.import_module("made_client.api.default.stats")
+    models = importlib.import_module("made_client.models")
+    client = importlib.import_module("made_client.client")
+    with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}) as served:
+        request = models.StatsRequest(id=119, group=models.Grouping.ACCOUNT)
+        with client.AuthenticatedClient(served.url, token=token) as asking:
+            report = stats.sync(client=asking, body=request)
+    assert [(row.account_id, row.new, row.hold, row.total) for row in report.data] == [(0, 0, 1, 1), (306, 1, 0, 1)]
