@@ -67,7 +67,7 @@ lock: ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: everyt
 	@$(find-python)
 	"$(PYTHON)" -m venv .cache/uv
 	.cache/uv/bin/python -m pip install -qq --disable-pip-version-check uv
-	$(compile) --group dev --extra embedded pyproject.toml --output-file requirements-dev.lock
+	$(compile) --group dev --extra embedded --extra otel pyproject.toml --output-file requirements-dev.lock
 	$(compile) --constraints requirements-dev.lock pyproject.toml --output-file requirements.lock
 	$(compile) --constraints requirements-dev.lock --extra embedded pyproject.toml --output-file requirements-embedded.lock
 	$(compile) --constraints requirements-dev.lock --group build --output-file requirements-build.lock

@@ -35,10 +35,10 @@ from service.settings import Settings, load_settings
 from service.stats import Statistics
 from service.stream import Streams
 from service.top import Top
+from service.traces import configure_traces
 
 logger = logging.getLogger(__name__)
 
-LONGEST_DRAIN_SECONDS = 2.0
 # What the process itself may still open: files, and connections of the database.
 SPARE_DESCRIPTORS = 16
 WATCH_SECONDS = 5.0
@@ -56,7 +56,7 @@ ROUTES = [
     Route("/", Endpoint(endpoints.page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
-    Route("/api", Endpoint(endpoints.api_page), methods=["GET"]),
+    Route("/docs", Endpoint(endpoints.api_page), methods=["GET"]),
     Route("/openapi.json", Endpoint(endpoints.openapi), methods=["GET"]),
     Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
@@ -148,8 +148,10 @@ def _drained_before_sigterm(open_requests: OpenRequests, shutdown_timeout_ms: in
         if not drains:
             for listening in getattr(getattr(end, "__self__", None), "servers", ()):
                 listening.close()
-            longest_seconds = min(LONGEST_DRAIN_SECONDS, shutdown_timeout_ms / 2000)
-            drains.append(loop.create_task(open_requests.drain(longest_seconds, lambda: end(signal.SIGTERM, None))))
+            # The other half is for what the server itself has to end.
+            drains.append(
+                loop.create_task(open_requests.drain(shutdown_timeout_ms / 2000, lambda: end(signal.SIGTERM, None)))
+            )
 
     signal.signal(signal.SIGTERM, lambda number, frame: loop.call_soon_threadsafe(begin))
     try:
@@ -190,6 +192,8 @@ def create_app_from_environment() -> Starlette:
     """What a worker process calls: its settings come through the environment."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    if settings.traces == "on":
+        configure_traces()
     load_statements()
     app = create_app(settings)
     # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for

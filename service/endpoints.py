@@ -225,7 +225,8 @@ async def respond_unrouted(request: Request, error: Exception) -> Response:
     """Starlette's 404 and 405 as ours."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = ", ".join(sorted((error.headers or {})["Allow"].split(", ")))
+        # Files have no such header: they are only read.
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
         return await respond_error(request, MethodNotAllowed(allowed))
     return await respond_error(request, UnknownMethod())
 

@@ -19,6 +19,7 @@ from service.open_requests import OpenRequests
 from service.origin import request_ids
 from service.parsing import MAX_BODY_BYTES, sniff
 from service.requests import Body, endpoint_name
+from service.traces import begin_request, end_request
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,10 @@ class RequestId:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
+        span = begin_request(request_id)
         await self.app(scope, receive, send_with_id)
         endpoint = endpoint_name(scope)
+        end_request(span, request_id, endpoint, status)
         REQUESTS.labels(endpoint, state.get("group", ""), state.get("format", ""), status).inc()
         REQUEST_SECONDS.labels(endpoint).observe(time.perf_counter() - began)
         if logger.isEnabledFor(logging.DEBUG):

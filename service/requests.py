@@ -54,7 +54,7 @@ class QueueRequest(Request):
     def opened(self) -> Envelope:
         """The parameters of the body, or of the URL of a GET. Raises as `envelope`."""
         body = self.body_read
-        if body.envelope is None and self.method != "POST":
+        if body.envelope is None and self.method in ("GET", "HEAD"):
             body.envelope = url_envelope(self.scope["query_string"].decode("latin-1"))
         return body.open()
 

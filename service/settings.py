@@ -143,6 +143,9 @@ class Settings:
     shutdown_timeout_ms: int = _setting(
         "longest wait for open requests at the end; below the supervisor's own limit", _number(0, 600_000), default=3000
     )
+    traces: str = _setting(
+        "`on` sends OpenTelemetry spans, where the extra `otel` is installed", _one_of("off", "on"), default="off"
+    )
     log_format: str = _setting("`json` where a machine collects the lines", _one_of("text", "json"), default="text")
     log_level: str = _setting(
         "least level that is logged; `debug` has a line for each request",

@@ -16,6 +16,7 @@ from service.errors import TimedOut, Unavailable
 from service.metrics import CONNECTIONS, STATEMENT_SECONDS
 from service.origin import application_name, name_requests
 from service.settings import Settings
+from service.traces import statement_span
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class Database:
             whole = connection.transaction(isolation=ISOLATION) if self._is_one_transaction else nullcontext()
             try:
                 async with whole:
-                    return await question(connection)
+                    with statement_span(name):
+                        return await question(connection)
             except Exception as error:
                 if is_disconnect(error):
                     _cut(connection)

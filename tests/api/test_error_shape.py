@@ -19,14 +19,13 @@ from tests.conftest import TestDatabase
 
 BROKEN = {Format.JSON: b'{"id": 119', Format.XML: b"<xml><id>119</id>"}
 UNKNOWN_PATHS = [
-    "/",
     "/api",
     "/api/",
     "/api/v1.1/",
     "/api/v1.1/admin/senders/queue",
-    "/api/v1.1/admin/senders/queue/hold/",
-    "/api/v1.1/admin/senders/queue/release",
-    "/api/v1.1/admin/senders/queue/purge/",
+    "/api/v1.1/admin/senders/queue/pause/",
+    "/api/v1.1/admin/senders/queue/releases",
+    "/metrics/more",
     "/api/v1.1/admin/senders/queue/stats/more",
     "/api/v1.1/admin/senders/queue/Stats/",
     "/api/v1.2/admin/senders/queue/stats/",
@@ -56,7 +55,7 @@ class Draft:
 
 # In the order in which the contract checks.
 FAULTS: list[tuple[int, Callable[[Draft], Draft]]] = [
-    (404, lambda draft: replace(draft, path="/api/v1.1/admin/senders/queue/purge/")),
+    (404, lambda draft: replace(draft, path="/api/v1.1/admin/senders/queue/pause/")),
     (405, lambda draft: replace(draft, method="PUT")),
     (413, lambda draft: replace(draft, padding=MAX_BODY_BYTES)),
     (400, lambda draft: replace(draft, is_broken=True)),

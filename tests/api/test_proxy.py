@@ -377,7 +377,7 @@ async def test_tls_is_spoken_and_nothing_else(relay: Relay, connect: Any, certif
         ("FOO /healthz HTTP/1.1", 405),
         (f"post {STATS} HTTP/1.1", 400),
         ("CONNECT example.com:443 HTTP/1.1", 400),
-        ("POST http://queue.example.com HTTP/1.1", 404),
+        ("POST http://queue.example.com HTTP/1.1", 405),
     ],
 )
 async def test_what_the_bare_port_answers_in_plain_text_has_the_ordinary_error_body(

@@ -127,5 +127,6 @@ async def test_all_of_it_is_small_and_comes_from_here_alone(url: str) -> None:
         assert sum(len(each.content) for each in (page, *parts)) < MOST_BYTES
         assert (await client.get("/page/uPlot.LICENSE")).status_code == 200
         assert (await client.get("/page/../app.py")).status_code == 404
+        assert (await client.post("/page/app.js")).headers["allow"] == "GET, HEAD"
         again = await client.get("/page/app.js", headers={"If-None-Match": parts[3].headers["etag"]})
         assert again.status_code == 304

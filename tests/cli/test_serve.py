@@ -90,7 +90,8 @@ def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[...
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
 def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Callable[..., Program], token: str) -> None:
-    started = serve("--workers", "2")
+    # On a busy machine a worker takes longer to end, and is given the time.
+    started = serve("--workers", "2", QUEUESTATS_SHUTDOWN_TIMEOUT_MS="60000")
     started.wait_for("(?s)startup complete.*startup complete")
     before = children(started.process.pid)
     assert len(before) == 2
@@ -172,7 +173,8 @@ class Asking:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
 def test_a_rolling_restart_and_the_end_lose_no_request(serve: Callable[..., Program], token: str) -> None:
-    started = serve("--workers", "2")
+    # On a busy machine a worker takes longer to end, and is given the time.
+    started = serve("--workers", "2", QUEUESTATS_SHUTDOWN_TIMEOUT_MS="60000")
     started.wait_for("(?s)startup complete.*startup complete")
     before = set(children(started.process.pid))
     asking = Asking(started.url, token)

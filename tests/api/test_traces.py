@@ -1,0 +1,51 @@
+"""Traces: a span a request, a span a statement, and which belong together."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from service import traces
+from service.errors import CommandError
+from service.model import Format
+from tests.api.wire import STATS, body_of
+
+
+@pytest.fixture
+def exporter() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    traces.use(provider.get_tracer("tests"))
+    yield exporter
+    traces.use(None)
+
+
+async def test_a_statement_is_linked_with_every_request_that_it_answers(
+    client: httpx.AsyncClient, token: str, exporter: InMemorySpanExporter
+) -> None:
+    content = body_of(Format.JSON, token=token, id=119)
+    await asyncio.gather(*(client.post(STATS, content=content) for _ in range(8)))
+    spans = exporter.get_finished_spans()
+    requests = {span.context.span_id: span for span in spans if span.name == "stats"}
+    assert len(requests) == 8
+    assert {(span.attributes or {})["http.response.status_code"] for span in requests.values()} == {200}
+    statements = [span for span in spans if span.name == "sql/queries/from_counters/total.sql"]
+    linked = [link.context.span_id for span in statements for link in span.links]
+    assert sorted(linked) == sorted(requests)
+
+
+async def test_they_are_off_by_default(client: httpx.AsyncClient, token: str) -> None:
+    assert traces.begin_request("x") is None
+    assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))).status_code == 200
+
+
+def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(CommandError, match=r"queuestats\[otel\]"):
+        traces.configure_traces()
