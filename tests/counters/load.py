@@ -140,6 +140,30 @@ async def truncate(connection: Any, chance: random.Random) -> None:
             await connection.execute(new_rows(chance, 5))
 
 
+async def hold_and_release(connection: Any, chance: random.Random) -> None:
+    await control(connection, chance, ["hold", "release"])
+
+
+async def hold_release_and_purge(connection: Any, chance: random.Random) -> None:
+    await control(connection, chance, ["hold", "release", "purge"])
+
+
+async def control(connection: Any, chance: random.Random, actions: list[str]) -> None:
+    """Begins a job, and takes it, or an earlier one, some steps further."""
+    action = chance.choice(actions)
+    isp = "gmail" if action == "purge" else chance.choice([None, "Gmail"])
+    await connection.execute(
+        "SELECT queuestats.start_job($1, $2, NULL, NULL, $3, 'load', '', '', $4::text::interval)",
+        action,
+        chance.choice(SENDERS),
+        isp,
+        chance.choice([None, "1 second"]),
+    )
+    for _ in range(chance.randrange(12)):
+        await connection.execute("SELECT * FROM queuestats.step_job(NULL, 1000000)")
+    await connection.execute("SELECT queuestats.expire_holds()")
+
+
 # Who writes at the same time: each list is one connection's.
 WRITERS: tuple[tuple[Writer, ...], ...] = (
     (insert_one_by_one, insert_many, copy),
@@ -149,6 +173,7 @@ WRITERS: tuple[tuple[Writer, ...], ...] = (
     (commits_late, in_repeatable_read),
     (taken_back, finish, upsert, move),
     (truncate,),
+    (hold_release_and_purge,),
 )
 
 

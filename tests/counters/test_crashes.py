@@ -16,6 +16,7 @@ import pytest
 from service.model import Grouping, StatsQuery
 from service.schema import migrate
 from tests.counters.crashing import DURABLE, CrashableServer, crashable_server
+from tests.counters.load import hold_and_release
 from tests.counters.observing import answer, drift, fold, row_count
 from tests.oracle import Message, expected_rows
 
@@ -141,7 +142,7 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
     url, ledgers = server.address(crashing), [Ledger(number) for number in range(1, WRITERS + 1)]
     for number in range(CRASHES):
         chance = random.Random(number)
-        steps = [*(ledger.write for ledger in ledgers), fold_some, fold_some]
+        steps = [*(ledger.write for ledger in ledgers), fold_some, fold_some, hold_and_release]
         load = [repeat_until_it_breaks(url, partial(step, chance=chance)) for step in steps]
         working = asyncio.gather(*load)
         await asyncio.sleep(0.4 + chance.random() / 2)
@@ -190,3 +191,27 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
     assert await row_count(writer, "queuestats.deltas") == 0
     await check(writer, [ledger])
     await writer.close()
+
+
+async def test_a_job_goes_on_after_a_crash_where_it_had_stopped(server: CrashableServer, crashing: str) -> None:
+    url = server.address(crashing)
+    connection = await asyncpg.connect(url)
+    await connection.execute(
+        "INSERT INTO messages (sender_id, isp, recipient) SELECT 7, n % 9, 'x' FROM generate_series(1, 20000) AS n"
+    )
+    before = await connection.fetchval("SELECT count(*) FROM messages WHERE sender_id = 7")
+    await connection.execute("SELECT queuestats.start_job('purge', 7, NULL, NULL, NULL, 'crash', '', '', NULL)")
+    step: Any = None
+    for _ in range(3):
+        step = await connection.fetchrow("SELECT * FROM queuestats.step_job(NULL, 1000000)")
+    await crash(server, crashing, "the whole PostgreSQL")
+    with suppress(*GONE):
+        await connection.close()
+    connection = await reconnect(url)
+    left = await connection.fetchval("SELECT count(*) FROM messages WHERE sender_id = 7")
+    assert left == before - step["changed"] == 10_000
+    while step["state"] != "done":
+        step = await connection.fetchrow("SELECT * FROM queuestats.step_job(NULL, 1000000)") or step
+    assert step["changed"] == before
+    assert await drift(connection) == []
+    await connection.close()
