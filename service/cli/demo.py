@@ -9,7 +9,7 @@ from service.cli.interrupts import run, until_stopped
 from service.cli.options import Number, open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.seed import seed_with_progress
 from service.cli.serve import address, listen, run_server
-from service.model import StatsQuery
+from service.model import Scope, StatsQuery
 from service.settings import Settings, variable
 
 # Holds the documented example; a very small queue has no such sender, but always a first one.
@@ -71,7 +71,7 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
         # The first requests would share the machine with the fold of all that was seeded.
         await Folder(database).fold_all()
         example = await ask(database, StatsQuery(EXAMPLE_SENDER))
-    secret = await create_token(owner_url(settings), "demo", replace=True)
+    secret = await create_token(owner_url(settings), "demo", list(Scope), replace=True)
     return secret, EXAMPLE_SENDER if example.rows[0].total else FIRST_SENDER
 
 
@@ -93,6 +93,8 @@ def _welcome(url: str, token: str, sender: int) -> str:
     as_xml = f"<xml><token>{token}</token><id>{sender}</id><group>account_campaign</group></xml>"
     return f"""
 Serving on {url}  (Ctrl-C ends it)
+
+In a browser: {url}/  and the token {token}
 
 JSON:
 curl -sS {endpoint} -d '{as_json}' -w '\\n'

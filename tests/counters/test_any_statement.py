@@ -325,7 +325,7 @@ def test_after_any_statement_the_service_answers_what_python_counted(database: T
         run_state_machine_as_test(
             Here,
             settings=settings(
-                max_examples=12 * TIMES,
+                max_examples=8 * TIMES,
                 stateful_step_count=40,
                 deadline=None,
                 # Looking for a shorter example of a failure would take minutes here.

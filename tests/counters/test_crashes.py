@@ -22,7 +22,7 @@ from tests.oracle import Message, expected_rows
 
 # For a longer run: TEST_TIMES=20
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
-CRASHES = 5 * TIMES
+CRASHES = 3 * TIMES
 WRITERS = 4
 # The driver is out of step where it has read the server's farewell, but not yet the end of the connection.
 OUT_OF_STEP = (asyncpg.InterfaceError, asyncpg.InternalClientError)

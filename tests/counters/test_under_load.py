@@ -15,7 +15,7 @@ from tests.counters.observing import answer, answers, drift, fold, on, scanned, 
 
 # For a longer run: TEST_TIMES=20
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
-COMPARISONS = 1000 * TIMES
+COMPARISONS = 500 * TIMES
 FILTERS = [(None, None, None), (1, None, None), (None, 2, None), (None, None, "Gmail"), (1, 1, None), (2, 2, "gmail")]
 
 
@@ -71,7 +71,7 @@ async def rebuild_until(done: asyncio.Event, connection: Any, chance: random.Ran
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 100 * TIMES)
-async def test_a_thousand_snapshots_taken_under_full_load_are_all_exact(connect: Connect) -> None:
+async def test_hundreds_of_snapshots_taken_under_full_load_are_all_exact(connect: Connect) -> None:
     done, made = asyncio.Event(), Comparisons()
     async with asyncio.TaskGroup() as group:
         writers = [
