@@ -11,11 +11,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from service.db import Database
 from service.schema import migrate
 from service.settings import Settings
 from tests.servers import ChosenServer, choose_server, docker_container
+
+# A busy machine is no fault.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # Set by the process that chose the server, read by the ones that xdist starts.
 SERVER_URL, SERVER_WORDS = "TEST_SERVER_URL_OF_THIS_RUN", "TEST_SERVER_WORDS_OF_THIS_RUN"

@@ -16,7 +16,12 @@ from tests.servers import scratch_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 # A file is one worker's (see PYTEST_FLAGS in the Makefile): a second one would build and install all again.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    # What it sets up takes long: one process runs all of it.
+    pytest.mark.xdist_group("wheel"),
+]
 
 
 def run(*command: str | Path, cwd: Path, **settings: str) -> str:
