@@ -20,11 +20,7 @@ from tests.api.wire import STATS, serve_process
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 from tests.proxy import NGINX, Relay, nginx_before, relay_to
 
-pytestmark = [
-    pytest.mark.skipif(NGINX is None, reason="there is no nginx; Debian's package is enough"),
-    # What it sets up takes long: one process runs all of it.
-    pytest.mark.xdist_group("proxy"),
-]
+pytestmark = pytest.mark.skipif(NGINX is None, reason="there is no nginx; Debian's package is enough")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DOCUMENTED_ROWS = """INSERT INTO messages (sender_id, account_id, campaign_id, status, recipient)

@@ -30,11 +30,7 @@ from tests.servers import scratch_folder
 MESSAGES = "42000"
 EXAMPLE = msgspec.json.decode((ROOT / "tests" / "examples" / "stats-response.json").read_bytes())
 
-pytestmark = [
-    pytest.mark.slow,
-    # What it sets up takes long: one process runs all of it.
-    pytest.mark.xdist_group("demo"),
-]
+pytestmark = pytest.mark.slow
 
 
 def demo(folder: Path, messages: str = MESSAGES) -> tuple[str, ...]:

@@ -16,12 +16,7 @@ from tests.servers import scratch_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 # A file is one worker's (see PYTEST_FLAGS in the Makefile): a second one would build and install all again.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    # What it sets up takes long: one process runs all of it.
-    pytest.mark.xdist_group("wheel"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def run(*command: str | Path, cwd: Path, **settings: str) -> str:
