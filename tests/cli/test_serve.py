@@ -143,8 +143,8 @@ class Asking:
         self.lost: list[str] = []
         self._answered: Counter[http.client.HTTPConnection] = Counter()
         self.is_over = threading.Event()
-        # From then on the kernel resets connections that it has, and that no process has accepted, as the last one closes
-        # the socket. Their requests have reached nobody.
+        # As the last process closes the socket, the kernel resets connections that none has accepted. Their requests
+        # have reached nobody.
         self.is_ending = False
 
     def __enter__(self) -> None:
