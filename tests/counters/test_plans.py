@@ -150,22 +150,30 @@ async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender
     await service.close()
 
 
-async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_after_them(connect: Connect) -> None:
+async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_after_them(
+    connect: Connect, database: TestDatabase
+) -> None:
     old, connection = await connect(), await connect()
+    # Its settings are part of the plan.
+    service = await asyncpg.connect(database.service_url)
     values = ["'{1}'", "'{NULL}'", "'{NULL}'", "'{NULL}'"]
     await connection.execute(FILL, WIDE_SENDER, 100)
     await fold(connection, mark_every=0.001)
     async with old.transaction(isolation="repeatable_read"):
         await old.fetch("SELECT FROM queuestats.counters, queuestats.deltas, queuestats.watermarks LIMIT 1")
-        before = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
+        before = blocks(await explain(service, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
+        dead_deltas = 0
         for number in range(40):
             await connection.execute(FILL, WIDE_SENDER, 500)
             await connection.execute("DELETE FROM messages WHERE sender_id = 1 AND id % 2 = 0")
-            await fold(connection, mark_every=0.001, is_compacting=number % 10 == 0)
+            dead_deltas += (await fold(connection, mark_every=0.001, is_compacting=number % 10 == 0))["folded"]
+        # The server may do so at any time.
+        await connection.execute("ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks")
         # A second reader after the first one: it may mark index entries that nobody needs, if nobody does.
-        await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS")
-        after = blocks(await explain(connection, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
-        pinned = await connection.fetchval("SELECT pg_relation_size('queuestats.deltas') / 8192")
+        await explain(service, "queries/from_counters/total", values, ", ANALYZE, BUFFERS")
+        after = blocks(await explain(service, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
+    await service.close()
 
-    # Versions of the sender's own few rows are read, up to the last compact; not the thousands of dead deltas.
-    assert before + 2 * after < pinned
+    # Versions of the sender's own few rows are read, up to the last compact; not the thousands of dead deltas. Those of
+    # a fold or two may be: while the server's other databases run more transactions than a watermark can list.
+    assert before + 10 * after < dead_deltas
