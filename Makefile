@@ -4,7 +4,7 @@
 PORT ?= 8080
 MESSAGES ?= 1000000
 # More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
-PYTEST_FLAGS ?= -n 4 --dist loadfile
+PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 LOCK_FLAGS ?=
 
 # The first Python that is new enough; PYTHON=/path/to/python chooses another.

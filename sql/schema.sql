@@ -94,6 +94,15 @@ BEGIN
 END
 $$;
 
+CREATE TABLE queuestats.job_chunks (
+    job_id bigint NOT NULL,
+    number bigint NOT NULL,
+    ids bigint[] NOT NULL,
+    addresses tid[] NOT NULL
+);
+ALTER TABLE ONLY queuestats.job_chunks ALTER COLUMN ids SET STORAGE EXTERNAL;
+ALTER TABLE ONLY queuestats.job_chunks ALTER COLUMN addresses SET STORAGE EXTERNAL;
+
 CREATE TABLE queuestats.jobs (
     id bigint NOT NULL,
     action text NOT NULL,
@@ -114,65 +123,66 @@ CREATE TABLE queuestats.jobs (
     CONSTRAINT jobs_state CHECK ((state = ANY (ARRAY['waiting'::text, 'working'::text, 'settling'::text, 'done'::text, 'cancelled'::text])))
 );
 
-CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, ids bigint[], OUT changed bigint, OUT locked bigint[]) RETURNS record
+CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, OUT changed bigint, OUT has_left_some boolean) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET plan_cache_mode TO 'force_custom_plan'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
     SET row_security TO 'off'
     AS $$
 #variable_conflict use_column
 DECLARE
-  free bigint[];
+  free_ids bigint[];
+  free_addresses tid[];
+  free queuestats.held_messages[];
 BEGIN
-  SELECT array_agg(id) INTO free FROM (
-    SELECT id FROM public.messages
-    WHERE id = ANY (ids) AND sender_id = job.sender_id
-      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN status = 'hold' ELSE true END
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
-      AND (job.action <> 'release' OR NOT EXISTS (
-        SELECT FROM queuestats.holds
-        WHERE holds.sender_id = messages.sender_id
-          AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
-          AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
-          AND (holds.isp IS NULL OR holds.isp = messages.isp)
-      ))
-    FOR UPDATE SKIP LOCKED
-  ) AS unlocked;
+  SELECT array_agg(id), array_agg(ctid), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  INTO free_ids, free_addresses, free FROM (
+    SELECT sender_id, id, ctid, status FROM public.messages
+    WHERE ctid = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, messages)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
+    FOR UPDATE OF messages SKIP LOCKED
+  ) AS free;
 
   IF job.action = 'hold' THEN
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status;
-    UPDATE public.messages SET status = 'hold' WHERE id = ANY (free) AND sender_id = job.sender_id;
+    -- Rows of a former hold, whose messages were released by other means.
+    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
+    INSERT INTO queuestats.held_messages SELECT * FROM unnest(free);
+    UPDATE public.messages SET status = 'hold'
+    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
     -- What was put on hold by other means is new again; an expired hold leaves it.
-    WITH former AS (
-      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free)
+    WITH held AS (
+      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
       RETURNING id, former_status
     )
-    UPDATE public.messages SET status = released.status
-    FROM (
-      SELECT id, coalesce(former_status, 'new') AS status
-      FROM unnest(free) AS of_chunk (id) LEFT JOIN former USING (id)
-      WHERE former_status IS NOT NULL OR job.requested_by <> 'expiry'
-    ) AS released
-    WHERE messages.id = released.id AND messages.sender_id = job.sender_id;
+    UPDATE public.messages SET status = coalesce(held.former_status, 'new')
+    FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
+    WHERE messages.ctid = ANY (free_addresses) AND messages.id = free.id AND messages.sender_id = job.sender_id
+      AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
   ELSE
-    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free);
-    DELETE FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id;
+    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
+    DELETE FROM public.messages
+    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   END IF;
   GET DIAGNOSTICS changed = ROW_COUNT;
 
-  SELECT array_agg(id) INTO locked FROM (
-    SELECT id FROM public.messages
-    WHERE id = ANY (ids) AND sender_id = job.sender_id AND (free IS NULL OR id <> ALL (free))
-      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN false ELSE true END
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
-  ) AS still;
+  -- What is locked, or was moved by an update meanwhile. Behind all other chunks, so whoever locks it is given time.
+  has_left_some := false;
+  IF coalesce(cardinality(free_ids), 0) < cardinality(chunk.ids) THEN
+    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+    SELECT
+      job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id), array_agg(id), array_agg(ctid)
+    FROM public.messages
+    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(job, messages)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
+    HAVING count(*) > 0;
+    has_left_some := FOUND;
+  END IF;
 END
 $$;
 
@@ -203,23 +213,18 @@ CREATE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
     SET plan_cache_mode TO 'force_custom_plan'
     SET work_mem TO '64MB'
     SET row_security TO 'off'
+    SET jit TO 'off'
     AS $$
 DECLARE
   chunk_rows CONSTANT integer := 5000;
   matched bigint;
 BEGIN
   WITH matching AS (
-    SELECT id, (row_number() OVER () - 1) / chunk_rows AS number
-    FROM public.messages
-    WHERE sender_id = job.sender_id
-      AND (job.action = 'purge' OR job.action = 'hold' AND status IN ('new', 'retry')
-        OR job.action = 'release' AND status = 'hold')
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
+    SELECT id, ctid, (row_number() OVER () - 1) / chunk_rows AS number
+    FROM public.messages WHERE queuestats.is_for(job, messages)
   ), written AS (
-    INSERT INTO queuestats.job_chunks (job_id, number, ids)
-    SELECT job.id, number, array_agg(id) FROM matching GROUP BY number
+    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+    SELECT job.id, number, array_agg(id), array_agg(ctid) FROM matching GROUP BY number
     RETURNING cardinality(ids) AS messages
   )
   SELECT coalesce(sum(messages), 0) INTO matched FROM written;
@@ -511,19 +516,64 @@ BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status)
     SELECT sender_id, id, status FROM public.messages
-    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (
-      SELECT FROM queuestats.holds
-      WHERE holds.sender_id = messages.sender_id
-        AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
-        AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
-        AND (holds.isp IS NULL OR holds.isp = messages.isp)
-    )
+    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(messages))
     ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
     RETURNING sender_id, id
   )
   UPDATE public.messages SET status = 'hold' FROM arrived
   WHERE messages.id = arrived.id AND messages.sender_id = arrived.sender_id;
 END
+$$;
+
+CREATE TABLE public.messages (
+    id bigint NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint DEFAULT 0 NOT NULL,
+    campaign_id bigint DEFAULT 0 NOT NULL,
+    isp text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
+    status public.message_status DEFAULT 'new'::public.message_status NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    recipient text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT messages_account_id_not_negative CHECK ((account_id >= 0)),
+    CONSTRAINT messages_campaign_id_not_negative CHECK ((campaign_id >= 0)),
+    CONSTRAINT messages_isp_short CHECK ((octet_length(isp) <= 255)),
+    CONSTRAINT messages_sender_id_positive CHECK ((sender_id > 0))
+);
+ALTER TABLE ONLY public.messages ALTER COLUMN sender_id SET STATISTICS 500;
+
+CREATE TABLE queuestats.holds (
+    id bigint NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    reason text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone
+);
+
+CREATE FUNCTION queuestats.holds_of(message public.messages) RETURNS SETOF queuestats.holds
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.holds
+  WHERE sender_id = message.sender_id
+    AND (account_id IS NULL OR account_id = message.account_id)
+    AND (campaign_id IS NULL OR campaign_id = message.campaign_id)
+    AND (isp IS NULL OR isp = message.isp)
+$$;
+
+CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT message.sender_id = job.sender_id
+    AND (job.account_id IS NULL OR message.account_id = job.account_id)
+    AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
+    AND (job.isp IS NULL OR message.isp = job.isp)
+    AND (job.action = 'purge' OR job.action = 'hold' AND message.status IN ('new', 'retry')
+      OR job.action = 'release' AND message.status = 'hold')
 $$;
 
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
@@ -645,25 +695,20 @@ CREATE FUNCTION queuestats.record_insert() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
-DECLARE
-  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  WITH written AS (
-    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-    SELECT sender_id, account_id, campaign_id, isp,
-           count(*) FILTER (WHERE status = 'new'),
-           count(*) FILTER (WHERE status = 'proc'),
-           count(*) FILTER (WHERE status = 'retry'),
-           count(*) FILTER (WHERE status = 'hold')
-    FROM new_rows
-    GROUP BY sender_id, account_id, campaign_id, isp
-    RETURNING sender_id
-  )
-  SELECT EXISTS (SELECT FROM queuestats.holds JOIN written USING (sender_id)) INTO is_held;
-  IF is_held THEN
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         count(*) FILTER (WHERE status = 'new'),
+         count(*) FILTER (WHERE status = 'proc'),
+         count(*) FILTER (WHERE status = 'retry'),
+         count(*) FILTER (WHERE status = 'hold')
+  FROM new_rows
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
+  IF FOUND THEN
     PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
   END IF;
   RETURN NULL;
@@ -706,35 +751,29 @@ CREATE FUNCTION queuestats.record_update() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
-DECLARE
-  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  WITH written AS (
-    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-    SELECT delta.*
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT delta.*
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp,
+           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
+           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
+           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp,
-             sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
-             sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
-             sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-             sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
-      FROM (
-        SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
-        UNION ALL
-        SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
-      ) AS message
-      GROUP BY sender_id, account_id, campaign_id, isp
-    ) AS delta
-    WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    RETURNING deltas.sender_id, deltas.new, deltas.retry
-  )
-  SELECT EXISTS (
-    SELECT FROM queuestats.holds JOIN written USING (sender_id) WHERE written.new > 0 OR written.retry > 0
-  ) INTO is_held;
-  IF is_held THEN
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+      UNION ALL
+      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+    ) AS message
+    GROUP BY sender_id, account_id, campaign_id, isp
+  ) AS delta
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  PERFORM FROM queuestats.holds
+  WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
+  IF FOUND THEN
     PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
   END IF;
   RETURN NULL;
@@ -840,19 +879,11 @@ BEGIN
   ELSE
     SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
     IF FOUND THEN
-      done := queuestats.change_chunk(job, chunk.ids);
+      done := queuestats.change_chunk(job, chunk);
       newly_changed := done.changed;
       job.changed := job.changed + done.changed;
-      is_waiting := done.locked IS NOT NULL AND done.changed = 0;
+      is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
-      IF done.locked IS NOT NULL THEN
-        -- Behind all others: whoever has them locked is given time.
-        INSERT INTO queuestats.job_chunks (job_id, number, ids)
-        SELECT job.id, max(number) + 1, done.locked
-        FROM (
-          SELECT chunk.number UNION ALL SELECT number FROM queuestats.job_chunks WHERE job_id = job.id
-        ) AS taken (number);
-      END IF;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
       job.state := 'settling';
     ELSE
@@ -948,24 +979,6 @@ CREATE AGGREGATE queuestats.counter_sum(bigint) (
     PARALLEL = safe
 );
 
-CREATE TABLE public.messages (
-    id bigint NOT NULL,
-    sender_id bigint NOT NULL,
-    account_id bigint DEFAULT 0 NOT NULL,
-    campaign_id bigint DEFAULT 0 NOT NULL,
-    isp text DEFAULT ''::text NOT NULL COLLATE pg_catalog."C",
-    status public.message_status DEFAULT 'new'::public.message_status NOT NULL,
-    attempts integer DEFAULT 0 NOT NULL,
-    recipient text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    next_attempt_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT messages_account_id_not_negative CHECK ((account_id >= 0)),
-    CONSTRAINT messages_campaign_id_not_negative CHECK ((campaign_id >= 0)),
-    CONSTRAINT messages_isp_short CHECK ((octet_length(isp) <= 255)),
-    CONSTRAINT messages_sender_id_positive CHECK ((sender_id > 0))
-);
-ALTER TABLE ONLY public.messages ALTER COLUMN sender_id SET STATISTICS 500;
-
 ALTER TABLE public.messages ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY (
     SEQUENCE NAME public.messages_id_seq
     START WITH 1
@@ -1020,18 +1033,6 @@ CREATE TABLE queuestats.held_messages (
     former_status public.message_status NOT NULL
 );
 
-CREATE TABLE queuestats.holds (
-    id bigint NOT NULL,
-    sender_id bigint NOT NULL,
-    account_id bigint,
-    campaign_id bigint,
-    isp text COLLATE pg_catalog."C",
-    reason text NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone
-);
-
 ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queuestats.holds_id_seq
     START WITH 1
@@ -1039,12 +1040,6 @@ ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
-);
-
-CREATE TABLE queuestats.job_chunks (
-    job_id bigint NOT NULL,
-    number bigint NOT NULL,
-    ids bigint[] NOT NULL
 );
 
 ALTER TABLE queuestats.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1211,9 +1206,11 @@ GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 REVOKE ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) TO queuestats_service;
 
+GRANT SELECT ON TABLE queuestats.job_chunks TO queuestats_service;
+
 GRANT SELECT ON TABLE queuestats.jobs TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, ids bigint[], OUT changed bigint, OUT locked bigint[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, OUT changed bigint, OUT has_left_some boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
 
@@ -1231,6 +1228,12 @@ REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double pre
 GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
+
+GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.holds_of(message public.messages) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
@@ -1261,10 +1264,6 @@ GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
-
-GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
-
-GRANT SELECT ON TABLE queuestats.job_chunks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 

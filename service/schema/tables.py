@@ -76,8 +76,17 @@ class XID8(UserDefinedType[str]):
         return "xid8"
 
 
-# SQLAlchemy does not know the type; it reads the database's columns for Alembic's comparison.
-ischema_names["xid8"] = XID8
+class TID(UserDefinedType[str]):
+    """The address of a row in its table."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "tid"
+
+
+# SQLAlchemy does not know the types; it reads the database's columns for Alembic's comparison.
+ischema_names.update({"xid8": XID8, "tid": TID})
 
 
 def _key_columns() -> list[Column[Any]]:
@@ -244,6 +253,7 @@ job_chunks = Table(
     Column("job_id", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("ids", ARRAY(BigInteger), nullable=False),
+    Column("addresses", ARRAY(TID), nullable=False),
     PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
     schema=SCHEMA,
 )

@@ -1,23 +1,28 @@
+-- is_for: whether a job has to change this message. It becomes a part of the plan that calls it.
+CREATE OR REPLACE FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT message.sender_id = job.sender_id
+    AND (job.account_id IS NULL OR message.account_id = job.account_id)
+    AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
+    AND (job.isp IS NULL OR message.isp = job.isp)
+    AND (job.action = 'purge' OR job.action = 'hold' AND message.status IN ('new', 'retry')
+      OR job.action = 'release' AND message.status = 'hold')
+$$;
+
 -- collect_job: writes down the messages that a job has to change, some thousands a chunk. How many.
 CREATE OR REPLACE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET work_mem = '64MB'
-SET row_security = off AS $$
+SET row_security = off SET jit = off AS $$
 DECLARE
   chunk_rows CONSTANT integer := 5000;
   matched bigint;
 BEGIN
   WITH matching AS (
-    SELECT id, (row_number() OVER () - 1) / chunk_rows AS number
-    FROM public.messages
-    WHERE sender_id = job.sender_id
-      AND (job.action = 'purge' OR job.action = 'hold' AND status IN ('new', 'retry')
-        OR job.action = 'release' AND status = 'hold')
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
+    SELECT id, ctid, (row_number() OVER () - 1) / chunk_rows AS number
+    FROM public.messages WHERE queuestats.is_for(job, messages)
   ), written AS (
-    INSERT INTO queuestats.job_chunks (job_id, number, ids)
-    SELECT job.id, number, array_agg(id) FROM matching GROUP BY number
+    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+    SELECT job.id, number, array_agg(id), array_agg(ctid) FROM matching GROUP BY number
     RETURNING cardinality(ids) AS messages
   )
   SELECT coalesce(sum(messages), 0) INTO matched FROM written;
@@ -25,66 +30,66 @@ BEGIN
 END
 $$;
 
--- change_chunk: holds, releases or purges these messages, as far as they still match and nobody else has them locked.
--- How many; and which of them are left, as they are locked.
+-- change_chunk: holds, releases or purges the messages of a chunk, as far as they still match and nobody else has them
+-- locked. How many; and whether some are left, which are written down as another chunk.
+-- Messages are read by their address, and known by their id: another message may stand there by now, and in each
+-- partition stands one.
+-- The settings keep statistics out of the plans: reads by address and by index, joins by hash table.
 CREATE OR REPLACE FUNCTION queuestats.change_chunk(
-  job queuestats.jobs, ids bigint[], OUT changed bigint, OUT locked bigint[]
+  job queuestats.jobs, chunk queuestats.job_chunks, OUT changed bigint, OUT has_left_some boolean
 )
-LANGUAGE plpgsql SET search_path = pg_catalog,
-pg_temp SET plan_cache_mode = force_custom_plan SET row_security = off AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_nestloop = off SET enable_mergejoin = off
+SET row_security = off AS $$
 #variable_conflict use_column
 DECLARE
-  free bigint[];
+  free_ids bigint[];
+  free_addresses tid[];
+  free queuestats.held_messages[];
 BEGIN
-  SELECT array_agg(id) INTO free FROM (
-    SELECT id FROM public.messages
-    WHERE id = ANY (ids) AND sender_id = job.sender_id
-      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN status = 'hold' ELSE true END
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
-      AND (job.action <> 'release' OR NOT EXISTS (
-        SELECT FROM queuestats.holds
-        WHERE holds.sender_id = messages.sender_id
-          AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
-          AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
-          AND (holds.isp IS NULL OR holds.isp = messages.isp)
-      ))
-    FOR UPDATE SKIP LOCKED
-  ) AS unlocked;
+  SELECT array_agg(id), array_agg(ctid), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  INTO free_ids, free_addresses, free FROM (
+    SELECT sender_id, id, ctid, status FROM public.messages
+    WHERE ctid = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, messages)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
+    FOR UPDATE OF messages SKIP LOCKED
+  ) AS free;
 
   IF job.action = 'hold' THEN
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status;
-    UPDATE public.messages SET status = 'hold' WHERE id = ANY (free) AND sender_id = job.sender_id;
+    -- Rows of a former hold, whose messages were released by other means.
+    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
+    INSERT INTO queuestats.held_messages SELECT * FROM unnest(free);
+    UPDATE public.messages SET status = 'hold'
+    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
     -- What was put on hold by other means is new again; an expired hold leaves it.
-    WITH former AS (
-      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free)
+    WITH held AS (
+      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
       RETURNING id, former_status
     )
-    UPDATE public.messages SET status = released.status
-    FROM (
-      SELECT id, coalesce(former_status, 'new') AS status
-      FROM unnest(free) AS of_chunk (id) LEFT JOIN former USING (id)
-      WHERE former_status IS NOT NULL OR job.requested_by <> 'expiry'
-    ) AS released
-    WHERE messages.id = released.id AND messages.sender_id = job.sender_id;
+    UPDATE public.messages SET status = coalesce(held.former_status, 'new')
+    FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
+    WHERE messages.ctid = ANY (free_addresses) AND messages.id = free.id AND messages.sender_id = job.sender_id
+      AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
   ELSE
-    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free);
-    DELETE FROM public.messages WHERE id = ANY (free) AND sender_id = job.sender_id;
+    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
+    DELETE FROM public.messages
+    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   END IF;
   GET DIAGNOSTICS changed = ROW_COUNT;
 
-  SELECT array_agg(id) INTO locked FROM (
-    SELECT id FROM public.messages
-    WHERE id = ANY (ids) AND sender_id = job.sender_id AND (free IS NULL OR id <> ALL (free))
-      AND CASE job.action WHEN 'hold' THEN status IN ('new', 'retry') WHEN 'release' THEN false ELSE true END
-      AND (job.account_id IS NULL OR account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR isp = job.isp)
-  ) AS still;
+  -- What is locked, or was moved by an update meanwhile. Behind all other chunks, so whoever locks it is given time.
+  has_left_some := false;
+  IF coalesce(cardinality(free_ids), 0) < cardinality(chunk.ids) THEN
+    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+    SELECT
+      job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id), array_agg(id), array_agg(ctid)
+    FROM public.messages
+    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(job, messages)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
+    HAVING count(*) > 0;
+    has_left_some := FOUND;
+  END IF;
 END
 $$;
 
@@ -140,19 +145,11 @@ BEGIN
   ELSE
     SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
     IF FOUND THEN
-      done := queuestats.change_chunk(job, chunk.ids);
+      done := queuestats.change_chunk(job, chunk);
       newly_changed := done.changed;
       job.changed := job.changed + done.changed;
-      is_waiting := done.locked IS NOT NULL AND done.changed = 0;
+      is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
-      IF done.locked IS NOT NULL THEN
-        -- Behind all others: whoever has them locked is given time.
-        INSERT INTO queuestats.job_chunks (job_id, number, ids)
-        SELECT job.id, max(number) + 1, done.locked
-        FROM (
-          SELECT chunk.number UNION ALL SELECT number FROM queuestats.job_chunks WHERE job_id = job.id
-        ) AS taken (number);
-      END IF;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
       job.state := 'settling';
     ELSE
@@ -174,5 +171,6 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION queuestats.collect_job(queuestats.jobs) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.change_chunk(queuestats.jobs, bigint[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.change_chunk(queuestats.jobs, queuestats.job_chunks) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.is_for(queuestats.jobs, public.messages) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.step_job(bigint, bigint) FROM PUBLIC;

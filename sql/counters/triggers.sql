@@ -21,25 +21,20 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
-DECLARE
-  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  WITH written AS (
-    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-    SELECT sender_id, account_id, campaign_id, isp,
-           count(*) FILTER (WHERE status = 'new'),
-           count(*) FILTER (WHERE status = 'proc'),
-           count(*) FILTER (WHERE status = 'retry'),
-           count(*) FILTER (WHERE status = 'hold')
-    FROM new_rows
-    GROUP BY sender_id, account_id, campaign_id, isp
-    RETURNING sender_id
-  )
-  SELECT EXISTS (SELECT FROM queuestats.holds JOIN written USING (sender_id)) INTO is_held;
-  IF is_held THEN
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp,
+         count(*) FILTER (WHERE status = 'new'),
+         count(*) FILTER (WHERE status = 'proc'),
+         count(*) FILTER (WHERE status = 'retry'),
+         count(*) FILTER (WHERE status = 'hold')
+  FROM new_rows
+  GROUP BY sender_id, account_id, campaign_id, isp;
+  PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
+  IF FOUND THEN
     PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
   END IF;
   RETURN NULL;
@@ -65,22 +60,26 @@ BEGIN
 END
 $$;
 
+-- holds_of: the active holds that match this message. It becomes a part of the plan that calls it.
+CREATE OR REPLACE FUNCTION queuestats.holds_of(message public.messages) RETURNS SETOF queuestats.holds
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM queuestats.holds
+  WHERE sender_id = message.sender_id
+    AND (account_id IS NULL OR account_id = message.account_id)
+    AND (campaign_id IS NULL OR campaign_id = message.campaign_id)
+    AND (isp IS NULL OR isp = message.isp)
+$$;
+
 -- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
--- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for a look at
--- the active holds, in the statement that writes the deltas.
+-- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for one look at
+-- the active holds.
 CREATE OR REPLACE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status)
     SELECT sender_id, id, status FROM public.messages
-    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (
-      SELECT FROM queuestats.holds
-      WHERE holds.sender_id = messages.sender_id
-        AND (holds.account_id IS NULL OR holds.account_id = messages.account_id)
-        AND (holds.campaign_id IS NULL OR holds.campaign_id = messages.campaign_id)
-        AND (holds.isp IS NULL OR holds.isp = messages.isp)
-    )
+    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(messages))
     ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
     RETURNING sender_id, id
   )
@@ -93,35 +92,29 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
-DECLARE
-  is_held boolean;
 BEGIN
   IF TG_RELID <> 'public.messages'::regclass THEN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
-  WITH written AS (
-    INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-    SELECT delta.*
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT delta.*
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp,
+           sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
+           sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
+           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp,
-             sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
-             sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
-             sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-             sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
-      FROM (
-        SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
-        UNION ALL
-        SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
-      ) AS message
-      GROUP BY sender_id, account_id, campaign_id, isp
-    ) AS delta
-    WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    RETURNING deltas.sender_id, deltas.new, deltas.retry
-  )
-  SELECT EXISTS (
-    SELECT FROM queuestats.holds JOIN written USING (sender_id) WHERE written.new > 0 OR written.retry > 0
-  ) INTO is_held;
-  IF is_held THEN
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+      UNION ALL
+      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+    ) AS message
+    GROUP BY sender_id, account_id, campaign_id, isp
+  ) AS delta
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  PERFORM FROM queuestats.holds
+  WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
+  IF FOUND THEN
     PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
   END IF;
   RETURN NULL;
@@ -191,5 +184,5 @@ FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
 REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]), queuestats.holds_of(public.messages) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.require_part_of_messages(oid) FROM PUBLIC;

@@ -19,8 +19,8 @@ START_SECONDS = 120
 @contextmanager
 def running(
     command: Sequence[str], port: int | None, variables: Mapping[str, str], folder: Path = ROOT
-) -> Iterator[None]:
-    """Begins when something listens on the port. Raises RuntimeError where the process ends by itself."""
+) -> Iterator[int]:
+    """The id of the process, once something listens on the port. Raises RuntimeError where it ends by itself."""
     process = subprocess.Popen(command, env=environment(variables), cwd=folder, stdout=subprocess.DEVNULL)
     try:
         give_up_at = time.monotonic() + START_SECONDS
@@ -28,7 +28,7 @@ def running(
             if process.poll() is not None or time.monotonic() > give_up_at:
                 raise RuntimeError(f"{command} does not listen on port {port}.")
             time.sleep(0.05)
-        yield
+        yield process.pid
         if process.poll() is not None:
             raise RuntimeError(f"{command} ended before the load did.")
     finally:
@@ -62,11 +62,17 @@ class Checkout:
     @contextmanager
     def serving(self, **variables: str) -> Iterator[int]:
         """The port of `queuestats serve` with one worker."""
+        with self.serving_process(**variables) as (port, _):
+            yield port
+
+    @contextmanager
+    def serving_process(self, **variables: str) -> Iterator[tuple[int, int]]:
+        """The port and the process."""
         port = free_port()
         command = [self._python, "-m", "service", "serve", "--port", str(port), "--workers", "1"]
         variables = {"QUEUESTATS_LOG_LEVEL": "warning", **self._addresses, **variables}
-        with running(command, port, variables, self.root):
-            yield port
+        with running(command, port, variables, self.root) as process_id:
+            yield port, process_id
 
     @contextmanager
     def simulating(self, messages_per_second: int, senders: int) -> Iterator[None]:

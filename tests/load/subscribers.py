@@ -1,0 +1,169 @@
+"""What thousands of subscribers cost: memory, processor time, statements, and `stats` beside them.
+
+python -m tests.load.subscribers --subscribers 5000 --writing 1000
+"""
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import asyncpg
+import click
+
+from service.bench.scratch import open_scratch
+from service.model import Format
+from service.settings import Settings
+from tests.api.wire import STATS, body_of
+from tests.load.competitors import SERVICE, Variant, read_json
+from tests.load.http import run_wrk
+from tests.load.processes import ROOT, Checkout
+
+STREAM = STATS.replace("stats", "stream")
+# A pause after so many new streams: the worker's queue of new connections is not endless.
+OPENED_AT_ONCE = 200
+
+
+@dataclass
+class Received:
+    """What the subscribers have got: reports, and streams that ended."""
+
+    subscribers: int
+    reports: int = 0
+    ended: int = 0
+    has_first_reports: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, reports: int) -> None:
+        self.reports += reports
+        if self.reports >= self.subscribers:
+            self.has_first_reports.set()
+
+
+async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
+    """Alternating rounds without and with the subscribers, all of one worker; the medians."""
+    checkout = Checkout(ROOT, settings.owner_url or "", settings.database_url or "")
+    checkout.run("migrate")
+    checkout.run("seed", "--messages", str(options.messages), "--replace")
+    token = checkout.create_token()
+    senders = list(range(1, options.queries + 1))
+    bodies = [body_of(Format.JSON, token=token, id=each, group="total").decode() for each in senders]
+    alone, beside, cpu, kilobytes, events, statements = [], [], [], [], [], []
+    with ExitStack() as stack:
+        port, pid = stack.enter_context(checkout.serving_process())
+        stack.enter_context(checkout.simulating(options.writing, options.queries) if options.writing else nullcontext())
+        stats = Variant(SERVICE, f"http://127.0.0.1:{port}{STATS}", bodies, senders, read_json)
+        observer = await asyncpg.connect(settings.owner_url)
+        for number in range(options.rounds):
+            click.echo(f"Round {number + 1} of {options.rounds}", err=True)
+            alone.append(await _rate(stats, options))
+            before = _resident_kilobytes(pid)
+            async with subscribers(port, token, senders, options) as received:
+                kilobytes.append((_resident_kilobytes(pid) - before) / options.subscribers)
+                cpu_before, events_before, asked_before = _cpu_seconds(pid), received.reports, await _calls(observer)
+                await asyncio.sleep(options.seconds)
+                cpu.append((_cpu_seconds(pid) - cpu_before) / options.seconds)
+                events.append((received.reports - events_before) / options.seconds)
+                statements.append((await _calls(observer) - asked_before) / options.seconds)
+                beside.append(await _rate(stats, options))
+                if received.ended:
+                    raise RuntimeError(f"{received.ended} streams ended by themselves.")
+        await observer.close()
+    return {
+        "subscribers": options.subscribers,
+        "different queries": len(senders),
+        "messages written a second": options.writing,
+        "events a second": median(events),
+        "transactions of the database a second, writers included": median(statements),
+        "cores of the worker": median(cpu),
+        "kB of memory a subscriber, first round": kilobytes[0],
+        "stats a second alone": median(alone),
+        "stats a second beside the subscribers": median(beside),
+        "ratio": median(one / other for one, other in zip(beside, alone, strict=True)),
+    }
+
+
+@asynccontextmanager
+async def subscribers(port: int, token: str, senders: list[int], options: Namespace) -> AsyncIterator[Received]:
+    """Open streams, each of which has had its first event."""
+    received = Received(options.subscribers)
+    tasks = []
+    for number in range(options.subscribers):
+        sender_id = senders[number % len(senders)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**14)
+        address = f"{STREAM}?id={sender_id}&group=total&interval_ms={options.interval_ms}"
+        writer.write(f"GET {address} HTTP/1.1\r\nHost: load\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        tasks.append(asyncio.create_task(_read(reader, writer, received)))
+        if number % OPENED_AT_ONCE == 0:
+            await asyncio.sleep(0.01)
+    await received.has_first_reports.wait()
+    try:
+        yield received
+    finally:
+        for each in tasks:
+            each.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.sleep(1)
+
+
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: Received) -> None:
+    try:
+        while piece := await reader.read(2**14):
+            received.add(piece.count(b"event: report"))
+        received.ended += 1
+    finally:
+        writer.close()
+
+
+async def _rate(stats: Variant, options: Namespace) -> float:
+    found = await asyncio.to_thread(run_wrk, stats, options.connections, options.seconds)
+    if found["errors"]:
+        raise RuntimeError(f"{found['errors']} requests failed.")
+    return found["rate"]
+
+
+async def _calls(observer: Any) -> int:
+    found: int = await observer.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_kilobytes(pid: int) -> int:
+    [line] = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS")]
+    return int(line.split()[1])
+
+
+def main() -> int:
+    parser = ArgumentParser("python -m tests.load.subscribers", description=__doc__)
+    for name, default, meaning in (
+        ("subscribers", 5000, "open streams"),
+        ("queries", 100, "senders that they follow"),
+        ("interval-ms", 1000, "of each stream"),
+        ("messages", 300_000, "in the queue"),
+        ("writing", 1000, "messages a second meanwhile"),
+        ("rounds", 5, "without and with the subscribers"),
+        ("seconds", 4, "of a measurement"),
+        ("connections", 32, "that ask for stats"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
+    options = parser.parse_args()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with open_scratch(Settings()) as settings:
+        click.echo(json.dumps(asyncio.run(measure(settings, options)), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
