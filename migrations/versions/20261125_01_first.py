@@ -262,9 +262,7 @@ def create_control() -> None:
         schema="queuestats",
     )
     # They live for seconds: to compress them takes twice as long as to collect them.
-    op.execute(
-        "ALTER TABLE queuestats.job_chunks ALTER ids SET STORAGE EXTERNAL, ALTER addresses SET STORAGE EXTERNAL"
-    )
+    op.execute("ALTER TABLE queuestats.job_chunks ALTER ids SET STORAGE EXTERNAL, ALTER addresses SET STORAGE EXTERNAL")
     op.create_table(
         "audit_log",
         sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
