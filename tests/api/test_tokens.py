@@ -37,10 +37,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def questions(asked: list[str]) -> Counter[str]:
-    """How often each file was asked for requests. Folding goes on beside, whether there are any or not."""
+    """How often each file was asked for requests. Folds and jobs go on beside, whether there are any or not."""
     found = Counter(re.findall(r"/\* ((?:queries|scan|tokens)/[\w/]+\.sql) \*/", "\n".join(asked)))
-    for of_folding in ("queries/fold.sql", "queries/watch.sql"):
-        del found[of_folding]
+    for beside in ("fold", "watch", "control/expire", "control/step"):
+        del found[f"queries/{beside}.sql"]
     return found
 
 

@@ -30,6 +30,8 @@ from tests.load.processes import ROOT, Checkout
 STREAM = STATS.replace("stats", "stream")
 # A pause after so many new streams: the worker's queue of new connections is not endless.
 OPENED_AT_ONCE = 200
+# The worker goes through all streams after they were opened, and after they were closed.
+SETTLE_SECONDS = 3
 
 
 @dataclass
@@ -104,13 +106,14 @@ async def subscribers(port: int, token: str, senders: list[int], options: Namesp
         if number % OPENED_AT_ONCE == 0:
             await asyncio.sleep(0.01)
     await received.has_first_reports.wait()
+    await asyncio.sleep(SETTLE_SECONDS)
     try:
         yield received
     finally:
         for each in tasks:
             each.cancel()
         await asyncio.wait(tasks)
-        await asyncio.sleep(1)
+        await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: Received) -> None:
