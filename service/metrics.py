@@ -49,7 +49,7 @@ GAUGES = {
 
 
 def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:
-    """The exposition. `measured` has the GAUGES, `largest` the of a TopReport by sender."""
+    """The exposition. `measured` has the GAUGES, `largest` the rows of a TopReport by sender."""
     registry = CollectorRegistry()
     if DIRECTORY in os.environ:
         _forget_dead(Path(os.environ[DIRECTORY]))

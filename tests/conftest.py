@@ -16,7 +16,7 @@ from hypothesis import settings
 from service.db import Database
 from service.schema import migrate
 from service.settings import Settings
-from tests.servers import ChosenServer, choose_server, docker_container
+from tests.servers import ChosenServer, choose_server, docker_container, use_memory
 
 # A busy machine is no fault.
 settings.register_profile("any machine", deadline=None)
@@ -32,6 +32,7 @@ _chosen: list[AbstractContextManager[ChosenServer]] = []
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    use_memory()
     _chosen.append(choose_server(os.environ, docker_container))
     server = _chosen[0].__enter__()
     version = asyncio.run(_on(server.url, "SHOW server_version"))

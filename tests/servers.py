@@ -1,6 +1,7 @@
 """Which PostgreSQL the tests run on: a named one, else a container, else one of the programs at hand. Never a mock."""
 
 import gc
+import os
 import shutil
 import tempfile
 import warnings
@@ -13,6 +14,8 @@ from typing import Any
 from tests.clusters import Cluster, binaries, running
 
 IMAGE = "postgres:18"
+# More than a whole run has at once.
+ROOM_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,19 @@ def docker_container() -> Any:
     from testcontainers.community.postgres import PostgresContainer
 
     return PostgresContainer(IMAGE, username="postgres", dbname="postgres")
+
+
+def use_memory(folder: Path = Path("/dev/shm")) -> None:
+    """Temporary files of this process and its children live in memory, where that has room and may hold programs.
+
+    A test's database is hundreds of small files, which some disks take half a second to make.
+    """
+    if "TMPDIR" in os.environ or not os.access(folder, os.W_OK):
+        return
+    found = os.statvfs(folder)
+    if found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(folder)
+        tempfile.tempdir = None
 
 
 @contextmanager

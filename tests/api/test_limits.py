@@ -259,7 +259,7 @@ async def test_connections_that_take_all_file_descriptors_are_logged() -> None:
         for each in idle:
             each.send(b"P")
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while "out of file descriptors limit=80" not in served.output.read_text():  # noqa: ASYNC110
+            while "out of file descriptors limit=80" not in served.errors:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         for each in idle:
             each.close()

@@ -2,15 +2,10 @@
 
 import asyncio
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,7 +17,8 @@ from lxml import etree
 from service.app import create_app
 from service.cli.serve import address, handles, listen, server_options
 from service.model import Format
-from service.settings import PREFIX, Settings
+from service.settings import Settings
+from tests.cli.programs import Program, running
 
 ROOT = Path(__file__).resolve().parents[2]
 STATS = "/api/v1.1/admin/senders/queue/stats/"
@@ -62,49 +58,14 @@ async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@dataclass
-class Served:
-    """A real `serve` process: its address and, once it has ended, all that it has written."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    output: Path
-    log: str = ""
-
-
 @contextmanager
-def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[Served]:
-    """`python -m service serve` on a free port, ended by SIGTERM."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "log"
-        with output.open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "service", "serve", "--port", "0", *arguments],
-                env={**plain, "PYTHONPATH": str(ROOT), **environment},
-                stdout=log,
-                stderr=log,
-                cwd=folder,
-            )
-        try:
-            served = Served(_wait_for_address(process, output), process, output)
-            yield served
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
-            served.log = output.read_text()
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _wait_for_address(process: subprocess.Popen[bytes], output: Path) -> str:
-    while process.poll() is None:
-        found = re.search(r"Serving on (\S+)\n", output.read_text())
-        if found:
-            return found[1]
-        # The process has the socket before it says so; what is sent meanwhile waits there.
-        os.sched_yield()
-    raise AssertionError(output.read_text())
+def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[Program]:
+    """`queuestats serve` on a free port, in a folder of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), "serve", "--port", "0", *arguments, **environment) as served,
+    ):
+        yield served
 
 
 def body_of(format: Format, /, **members: Any) -> bytes:

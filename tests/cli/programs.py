@@ -75,6 +75,8 @@ class Program:
 
     def __init__(self, folder: Path, command: list[str], **settings: str) -> None:
         self._files = folder / "output", folder / "errors"
+        self.log = ""
+        """All that it has written, once it has ended."""
         with self._files[0].open("w") as output, self._files[1].open("w") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -99,7 +101,7 @@ class Program:
     @property
     def url(self) -> str:
         """Where it serves, as it says; waits until it does."""
-        return self.wait_for(r"Serving on (http://\S+)")[1]
+        return self.wait_for(r"Serving on (https?://\S+)")[1]
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -139,6 +141,7 @@ def running_command(folder: Path, command: list[str], **settings: str) -> Iterat
         yield started
         if started.process.poll() is None:
             started.stop()
+        started.log = started.output + started.errors
     finally:
         started.kill()
 

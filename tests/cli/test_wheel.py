@@ -40,8 +40,9 @@ def installed(wheel: Path) -> Path:
     home = wheel.parent / "fresh"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
-    run(python, "-m", "pip", "install", "-qq", "--no-index", wheel, cwd=home)
+    install = (python, "-m", "pip", "install", "-qq", "--no-compile")
+    run(*install, "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
+    run(*install, "--no-index", wheel, cwd=home)
     return python.parent
 
 

@@ -1,7 +1,6 @@
 """Processes for the load tests, on free ports of this machine. They end with their block."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cli.programs import environment
 from tests.clusters import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ def running(
     command: Sequence[str], port: int | None, variables: Mapping[str, str], folder: Path = ROOT
 ) -> Iterator[int]:
     """The id of the process, once something listens on the port. Raises RuntimeError where it ends by itself."""
-    process = subprocess.Popen(command, env=environment(variables), cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment(**variables), cwd=folder, stdout=subprocess.DEVNULL)
     try:
         give_up_at = time.monotonic() + START_SECONDS
         while port is not None and not _listens(port):
@@ -51,7 +51,7 @@ class Checkout:
     def run(self, *arguments: str) -> str:
         """The output of one command. Raises CalledProcessError."""
         command = [self._python, "-m", "service", *arguments]
-        variables = environment(self._addresses)
+        variables = environment(**self._addresses)
         done = subprocess.run(command, env=variables, cwd=self.root, stdout=subprocess.PIPE, text=True, check=True)
         return done.stdout
 
@@ -81,12 +81,6 @@ class Checkout:
         command = [self._python, "-m", "service", "simulate", *options]
         with running(command, None, self._addresses, self.root):
             yield
-
-
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables without settings of the service, and those given."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("QUEUESTATS_")}
-    return kept | dict(variables)
 
 
 def _listens(port: int) -> bool:

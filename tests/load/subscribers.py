@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,7 @@ def _resident_kilobytes(pid: int) -> int:
     return int(line.split()[1])
 
 
-def main() -> int:
+def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.subscribers", description=__doc__)
     for name, default, meaning in (
         ("subscribers", 5000, "open streams"),
@@ -160,7 +160,11 @@ def main() -> int:
         ("connections", 32, "that ask for stats"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    options = options_of(sys.argv[1:])
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with open_scratch(Settings()) as settings:

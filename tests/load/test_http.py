@@ -10,6 +10,7 @@ import pytest
 
 from service.settings import Settings
 from tests.api.wire import STATS, serve_process
+from tests.load import subscribers
 from tests.load.charts import draw
 from tests.load.competitors import BARE, NAIVE, SERVICE, UNBATCHED, Variant, read_json, read_xml
 from tests.load.http import check, measure_http, options_of
@@ -53,3 +54,12 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
         read_json(b'{"data": [{"new": 1, "proc": 0, "retry": 0, "hold": 0, "total": 2}]}')
     with pytest.raises(ValueError, match="does not add up"):
         read_xml(b"<xml><data><new>1</new><proc>0</proc><retry>0</retry><hold>0</hold><total>2</total></data></xml>")
+
+
+@needs_wrk
+@pytest.mark.slow
+async def test_subscribers_are_measured_beside_stats(disposable: Settings) -> None:
+    few = ["--subscribers=10", "--queries=3", "--messages=1000", "--rounds=1", "--seconds=1", "--connections=4"]
+    report = await subscribers.measure(disposable, subscribers.options_of(few))
+    assert report["subscribers"] == 10
+    assert report["ratio"] > 0
