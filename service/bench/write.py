@@ -25,7 +25,7 @@ from service.seed import Profile, SeedPlan, default_senders
 from service.seed import seed as fill
 from service.settings import Settings
 
-COUNTED, NOT_COUNTED = "counted", "not counted"
+COUNTED, NOT_COUNTED, OTHERS_HELD = "counted", "not counted", "counted, beside 100 holds of other senders"
 # Ids of the messages that pgbench writes: far above those of the data set.
 FIRST_ID = 1_000_000_000_000
 
@@ -65,7 +65,7 @@ async def measure_write(
 
     Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
     """
-    variants = [COUNTED, NOT_COUNTED, *(each.folder for each in WITH_INDEXES if has_candidates)]
+    variants = [COUNTED, NOT_COUNTED, OTHERS_HELD, *(each.folder for each in WITH_INDEXES if has_candidates)]
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
     async with connect(settings.owner_url or "") as connection:
         senders = default_senders(messages, Profile.PLATFORM)
@@ -88,15 +88,18 @@ async def measure_write(
 async def _variant(connection: Any, settings: Settings, variant: str, messages: int) -> AsyncIterator[None]:
     """Sets the variant up. At the end the table is as before: what pgbench wrote is deleted as it was written."""
     await vacuum(connection)
-    is_counted, has_index = variant == COUNTED, variant not in (COUNTED, NOT_COUNTED)
+    is_counted, has_index = variant in (COUNTED, OTHERS_HELD), variant not in (COUNTED, NOT_COUNTED, OTHERS_HELD)
     if not is_counted:
         await connection.execute("ALTER TABLE messages DISABLE TRIGGER USER")
     try:
         if has_index:
             await execute_files(connection, f"{variant}/create")
+        if variant == OTHERS_HELD:
+            await fetch(connection, "bench/hold_others", first_id=FIRST_ID, holds=100)
         async with _folding(settings) if is_counted else nullcontext():
             yield
     finally:
+        await fetch(connection, "bench/hold_others", first_id=FIRST_ID, holds=0)
         await fetch(connection, "bench/sweep", standing_messages=messages)
         if has_index:
             await execute_files(connection, f"{variant}/drop")

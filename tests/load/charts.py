@@ -1,6 +1,6 @@
 """Charts of benchmark results: python -m tests.load.charts RESULT.json FOLDER
 
-RESULT.json is the output of `queuestats bench sql|write --json` or `python -m tests.load.http --json`.
+RESULT.json is the output of `queuestats bench sql|write --json` or `python -m tests.load.http|control --json`.
 """
 
 import json
@@ -22,14 +22,15 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes the SVG charts of a report, and gives their paths. Raises KeyError for an unknown benchmark."""
     kind = report["benchmark"].rpartition(" ")[2].rpartition(".")[2]
     paths = []
-    for name, figure in CHARTS[kind](report["results"]):
+    for name, figure in CHARTS[kind](report):
         paths.append(folder / f"{kind}-{name}.svg")
         figure.savefig(paths[-1], format="svg", bbox_inches="tight", metadata={"Date": None})
     return paths
 
 
-def _sql(results: list[Row]) -> Iterator[tuple[str, Figure]]:
+def _sql(report: Row) -> Iterator[tuple[str, Figure]]:
     """Time against the length of the queue, a line for each variant."""
+    results = report["results"]
     for state, group in dict.fromkeys((each["state"], each["group"]) for each in results):
         figure, axes = _axes(f"group {group}, {state}")
         found = [each for each in results if (each["state"], each["group"]) == (state, group)]
@@ -41,19 +42,31 @@ def _sql(results: list[Row]) -> Iterator[tuple[str, Figure]]:
         yield f"{state}-{group}".replace(" ", "-").replace(",", ""), figure
 
 
-def _write(results: list[Row]) -> Iterator[tuple[str, Figure]]:
+def _write(report: Row) -> Iterator[tuple[str, Figure]]:
+    results = report["results"]
     for load in dict.fromkeys(each["load"] for each in results):
         found = [each for each in results if each["load"] == load]
         yield load.replace(" ", "-").replace(",", ""), _bars(load, found, "messages_per_second")
 
 
-def _http(results: list[Row]) -> Iterator[tuple[str, Figure]]:
+def _http(report: Row) -> Iterator[tuple[str, Figure]]:
+    results = report["results"]
     for writing, connections in dict.fromkeys((each["written_per_second"], each["connections"]) for each in results):
         title = f"{connections} connections, {writing} messages written a second"
         found = [
             each for each in results if (each["written_per_second"], each["connections"]) == (writing, connections)
         ]
         yield f"{connections}-connections-{writing}-written", _bars(title, found, "answers_per_second")
+
+
+def _control(report: Row) -> Iterator[tuple[str, Figure]]:
+    """What each answer took, over the time of the run."""
+    figure, axes = _axes("stats of the sender, while its messages are held, released and purged")
+    for name, samples in report["latency"].items():
+        axes.plot(*zip(*samples, strict=True), linestyle="", marker=".", markersize=2, label=name)
+    axes.set(yscale="log", xlabel="seconds", ylabel="ms seen by the client")
+    axes.legend(fontsize="small", markerscale=5)
+    yield "stats-latency", figure
 
 
 def _bars(title: str, rows: Iterable[Row], column: str) -> Figure:
@@ -73,7 +86,7 @@ def _axes(title: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-CHARTS = {"sql": _sql, "write": _write, "http": _http}
+CHARTS = {"sql": _sql, "write": _write, "http": _http, "control": _control}
 
 
 def main() -> None:

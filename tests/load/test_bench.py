@@ -67,7 +67,7 @@ async def test_writers_write_with_every_variant(disposable: Settings, owner: Any
     report = run(disposable, "write", *options)
 
     assert report["environment"].keys() >= ENVIRONMENT
-    assert len(report["results"]) == len(LOADS) * (2 + len(WITH_INDEXES))
+    assert len(report["results"]) == len(LOADS) * (3 + len(WITH_INDEXES))
     assert all(each["messages_per_second"] > 0 for each in report["results"])
     assert await shape(owner) == before
     assert await owner.fetchval("SELECT count(*) FROM messages") == 1000

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.model import Action
 from service.settings import Settings
 from tests.api.wire import STATS, serve_process
-from tests.load import subscribers
+from tests.load import control, subscribers
 from tests.load.charts import draw
 from tests.load.competitors import BARE, NAIVE, SERVICE, UNBATCHED, Variant, read_json, read_xml
 from tests.load.http import check, measure_http, options_of
@@ -59,7 +60,16 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
 @needs_wrk
 @pytest.mark.slow
 async def test_subscribers_are_measured_beside_stats(disposable: Settings) -> None:
-    few = ["--subscribers=10", "--queries=3", "--messages=1000", "--rounds=1", "--seconds=1", "--connections=4"]
+    few = ["--subscribers=10", "--queries=3", "--messages=1000", "--rounds=1", "--seconds=5", "--connections=4"]
     report = await subscribers.measure(disposable, subscribers.options_of(few))
     assert report["subscribers"] == 10
     assert report["ratio"] > 0
+
+
+@pytest.mark.slow
+async def test_control_is_measured_beside_stats(disposable: Settings, tmp_path: Path) -> None:
+    small = ["--messages=2000", "--plain=2000", "--writing=20", "--quiet=1"]
+    report = await control.measure_control(disposable, control.options_of(small))
+    assert [each["action"] for each in report["results"]] == list(Action)
+    assert all(each["messages_per_second"] > 0 and each["p99_ms"] > 0 for each in report["results"])
+    assert len(draw(report, tmp_path)) == 1
