@@ -47,6 +47,14 @@ DECLARE
   free_addresses tid[];
   free queuestats.held_messages[];
 BEGIN
+  changed := 0;
+  has_left_some := false;
+  -- A hold that was released or has expired while its job went on. The release waits for this transaction and looks
+  -- once more, so it finds what is held after this look.
+  IF job.action = 'hold' AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = job.hold_id) THEN
+    RETURN;
+  END IF;
+
   SELECT array_agg(id), array_agg(ctid), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
     SELECT sender_id, id, ctid, status FROM public.messages
@@ -79,7 +87,6 @@ BEGIN
   GET DIAGNOSTICS changed = ROW_COUNT;
 
   -- What is locked, or was moved by an update meanwhile. Behind all other chunks, so whoever locks it is given time.
-  has_left_some := false;
   IF coalesce(cardinality(free_ids), 0) < cardinality(chunk.ids) THEN
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT

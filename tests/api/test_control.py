@@ -230,3 +230,16 @@ async def test_holds_and_releases_that_race_each_other_leave_exact_counts(operat
     assert await operator.counts() == (3, 1, 1, 0)
     assert await owner.fetchval("SELECT count(*) FROM queuestats.held_messages") == 0
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
+
+
+async def test_a_hold_that_is_released_before_its_job_has_ended_holds_no_more(owner: Any, queue: None) -> None:
+    start = "SELECT job_id FROM queuestats.start_job($1, 119, NULL, NULL, NULL, 'x', '', '', NULL)"
+    step = "SELECT state FROM queuestats.step_job($1)"
+    hold = await owner.fetchval(start, "hold")
+    assert await owner.fetchval(step, hold) == "working"
+    for job in (await owner.fetchval(start, "release"), hold):
+        while await owner.fetchval(step, job) not in ("done", None):
+            pass
+    counts = "SELECT count(*) FILTER (WHERE status = 'hold'), count(*) FROM messages WHERE sender_id = 119"
+    assert tuple(await owner.fetchrow(counts)) == (0, 5)
+    assert await owner.fetch("SELECT FROM queuestats.held_messages") == []
