@@ -25,7 +25,8 @@ from service.settings import Settings
 from tests.api.wire import STATS
 from tests.load.processes import ROOT, Checkout
 
-CONTROLLED, PLAIN, OTHERS = 1, 2, range(3, 53)
+# `queuestats simulate` writes for the senders from 1 on.
+CONTROLLED, PLAIN, OTHERS = 1001, 1002, range(1, 51)
 FILL = """
 INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
 SELECT $1, n % 20, n % 300, 'isp ' || n % 50, 'someone@example.com' FROM generate_series(1, $2::bigint) AS n
