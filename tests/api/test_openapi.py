@@ -30,7 +30,7 @@ from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 # Of each of the ten operations: `make fuzz` asks for more.
-CASES = int(os.environ.get("FUZZ_CASES", "60"))
+CASES = int(os.environ.get("FUZZ_CASES", "200"))
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_headers_conformance, response_schema_conformance),
