@@ -129,7 +129,8 @@ async def test_large_reports_beyond_the_limit_are_503_until_one_is_read(
             unread.sendall(request)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 response = await client.post(STATS, content=body, headers=PLAIN)
-                while response.status_code == 200:
+                # On a busy machine a request may also wait too long.
+                while response.status_code == 200 or "too many large reports" not in response.text:
                     response = await client.post(STATS, content=body, headers=PLAIN)
             assert "too many large reports wait to be read" in check_error(response, 503, Format.JSON)
             # Others are answered meanwhile.

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -25,6 +26,8 @@ from tests.cli.programs import (
     STATS,
     Program,
     ask,
+    environment,
+    program,
     queuestats,
     queuestats_in,
     running,
@@ -243,7 +246,10 @@ def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
     with (folder / "sql" / "queries" / "from_counters" / "total.sql").open("a") as file:
         file.write("AND campaign_id = :campaign\n")
     url = "postgresql://nobody@127.0.0.1:1/nothing"
-    refused = queuestats_in(folder, "serve", "--port", "0", QUEUESTATS_DATABASE_URL=url)
+    # Not forked: it has to import what stands in the folder.
+    command = [*program(), "serve", "--port", "0"]
+    given = environment(QUEUESTATS_DATABASE_URL=url)
+    refused = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
     assert sentence(refused) == "sql/queries/from_counters/total.sql declares and uses different parameters: campaign"
 
 

@@ -62,6 +62,7 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
 @pytest.mark.slow
 async def test_subscribers_are_measured_beside_stats(disposable: Settings) -> None:
     few = ["--subscribers=10", "--queries=3", "--messages=1000", "--rounds=1", "--seconds=5", "--connections=4"]
+    few.append("--writing=10")
     report = await subscribers.measure(disposable, subscribers.options_of(few))
     assert report["subscribers"] == 10
     assert report["ratio"] > 0
