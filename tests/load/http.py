@@ -69,7 +69,8 @@ def _rounds(
         check(each, CHECKED_FIRST, expected)
     for number, connections in product(range(options.rounds), options.connections):
         click.echo(f"Round {number + 1} of {options.rounds}, {connections} connections", err=True)
-        for each in found:
+        # The order changes from round to round: the machine may become slower or faster meanwhile.
+        for each in found if number % 2 == 0 else reversed(found):
             yield connections, each.name, run_wrk(each, connections, options.seconds)
             check(each, CHECKED_AFTER, expected)
 
