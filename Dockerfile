@@ -2,8 +2,8 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
 RUN python -m venv /opt/queuestats \
-    && /opt/queuestats/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
-    && pip install --no-cache-dir --require-hashes -r requirements-build.lock
+    && /opt/queuestats/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock \
+    && pip install --no-cache-dir --no-deps --require-hashes -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY sql sql

@@ -88,7 +88,8 @@ clean: ## remove .venv and everything else that was made here; the demo's data s
 .venv/.dev: requirements-dev.lock pyproject.toml
 	$(call install,-r requirements-dev.lock)
 
-# Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.
+# A lock file is complete, so pip resolves nothing (--no-deps): an older pip takes a newer release of `coverage[toml]`
+# for one that the file does not name. Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.
 # The lock is on this file, and ends with the shell: a second make in the same clone waits.
 define install
 @set -e; $(find-python); \
@@ -97,7 +98,7 @@ if [ -e .venv/.runtime ] && [ -e $@ ] && [ -z "$$(find $^ -newer $@)" ]; then ex
 echo "Setting up .venv; this takes a minute ..."; \
 [ -e .venv/.runtime ] || { rm -rf .venv; "$(PYTHON)" -m venv .venv; }; \
 rm -f .venv/.runtime .venv/.dev; \
-$(PIP) install -qq --require-hashes $(1); \
+$(PIP) install -qq --no-deps --require-hashes $(1); \
 $(PIP) install -qq --no-deps --no-build-isolation --editable .; \
 touch .venv/.runtime $@
 endef

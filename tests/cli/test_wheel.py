@@ -41,8 +41,9 @@ def installed(wheel: Path) -> Path:
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
     install = (python, "-m", "pip", "install", "-qq", "--no-compile")
-    run(*install, "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
-    run(*install, "--no-index", wheel, cwd=home)
+    run(*install, "--no-deps", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
+    run(*install, "--no-deps", wheel, cwd=home)
+    run(python, "-m", "pip", "check", cwd=home)
     return python.parent
 
 

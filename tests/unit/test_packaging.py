@@ -59,6 +59,14 @@ def test_no_lock_file_names_a_package_index() -> None:
     assert [lock for lock in LOCKS if index.search((ROOT / lock).read_text())] == []
 
 
+def test_what_installs_a_lock_file_resolves_nothing() -> None:
+    """A lock file is complete. An older pip that resolves takes a release of an extra that the file does not name."""
+    files = ("Makefile", "Dockerfile", "docs/deployment.md", ".github/workflows/release.yml", "tests/cli/test_wheel.py")
+    lines = [line for file in files for line in (ROOT / file).read_text().splitlines() if "--require-hashes" in line]
+    assert len(lines) >= len(files)
+    assert [line for line in lines if "--no-deps" not in line] == []
+
+
 def imported(folder: str) -> set[str]:
     """The distributions whose modules the Python files of a folder import; also where they are named in a string."""
     trees = [ast.parse(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
