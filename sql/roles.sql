@@ -8,7 +8,11 @@ DO $$
 DECLARE
   service text := current_setting('queuestats.service_role');
   password text := nullif(current_setting('queuestats.service_password', true), '');
-  messages_schema regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = queuestats.messages_table());
+  messages_schema regnamespace := (
+    SELECT typnamespace FROM pg_type WHERE oid = (
+      SELECT atttypid FROM pg_attribute WHERE attrelid = 'queuestats.queued_messages'::regclass AND attname = 'status'
+    )
+  );
   standing record;
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = service) THEN
@@ -78,7 +82,7 @@ BEGIN
     ' queuestats.deltas, queuestats.watermarks,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
-    ' queuestats.audit_log TO %I', service
+    ' queuestats.audit_log, queuestats.adopted, queuestats.keys TO %I', service
   );
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.

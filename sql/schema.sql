@@ -148,34 +148,35 @@ BEGIN
     RETURN;
   END IF;
 
-  SELECT array_agg(id), array_agg(ctid), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  SELECT array_agg(id), array_agg(address), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, ctid, status FROM public.messages
-    WHERE ctid = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, messages)
-      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
-    FOR UPDATE OF messages SKIP LOCKED
+    SELECT sender_id, id, address, status FROM queuestats.queued_messages AS message
+    WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, message)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    FOR UPDATE OF message SKIP LOCKED
   ) AS free;
 
   IF job.action = 'hold' THEN
     -- Rows of a former hold, whose messages were released by other means.
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
     INSERT INTO queuestats.held_messages SELECT * FROM unnest(free);
-    UPDATE public.messages SET status = 'hold'
-    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
+    UPDATE queuestats.queued_messages SET stored_status = queuestats.stored_status('hold')
+    WHERE address = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
     -- What was put on hold by other means is new again; an expired hold leaves it.
     WITH held AS (
       DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
       RETURNING id, former_status
     )
-    UPDATE public.messages SET status = coalesce(held.former_status, 'new')
+    UPDATE queuestats.queued_messages AS message
+    SET stored_status = queuestats.stored_status(coalesce(held.former_status, 'new'))
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
-    WHERE messages.ctid = ANY (free_addresses) AND messages.id = free.id AND messages.sender_id = job.sender_id
+    WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
       AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
   ELSE
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
-    DELETE FROM public.messages
-    WHERE ctid = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
+    DELETE FROM queuestats.queued_messages
+    WHERE address = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
   END IF;
   GET DIAGNOSTICS changed = ROW_COUNT;
 
@@ -183,14 +184,28 @@ BEGIN
   IF coalesce(cardinality(free_ids), 0) < cardinality(chunk.ids) THEN
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT
-      job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id), array_agg(id), array_agg(ctid)
-    FROM public.messages
-    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(job, messages)
-      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(messages)))
+      job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id),
+      array_agg(id), array_agg(address)
+    FROM queuestats.queued_messages AS message
+    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(job, message)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
     HAVING count(*) > 0;
     has_left_some := FOUND;
   END IF;
 END
+$$;
+
+CREATE FUNCTION queuestats.changed_parts() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT format('%s became a partition of %s, with its rows: run queuestats migrate',
+                part::regclass, queuestats.messages_table())
+  FROM queuestats.uncounted_parts() WHERE NOT is_created_as_part
+  UNION ALL
+  SELECT format('a partition of %s was dropped or detached: run queuestats migrate', queuestats.messages_table())
+  FROM queuestats.baseline CROSS JOIN unnest(parts) AS part
+  WHERE part NOT IN (SELECT relid FROM pg_partition_tree(queuestats.messages_table()))
 $$;
 
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
@@ -227,11 +242,11 @@ DECLARE
   matched bigint;
 BEGIN
   WITH matching AS (
-    SELECT id, ctid, (row_number() OVER () - 1) / chunk_rows AS number
-    FROM public.messages WHERE queuestats.is_for(job, messages)
+    SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
+    FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
-    SELECT job.id, number, array_agg(id), array_agg(ctid) FROM matching GROUP BY number
+    SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
     RETURNING cardinality(ids) AS messages
   )
   SELECT coalesce(sum(messages), 0) INTO matched FROM written;
@@ -414,6 +429,7 @@ BEGIN
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
+  PERFORM queuestats.remember_parts(is_adding => true);
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
   FROM queuestats.trusted_watermarks WHERE sender_id = 0;
@@ -522,13 +538,13 @@ CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
 BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM public.messages
-    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(messages))
+    SELECT sender_id, id, status FROM queuestats.queued_messages AS message
+    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
     ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
     RETURNING sender_id, id
   )
-  UPDATE public.messages SET status = 'hold' FROM arrived
-  WHERE messages.id = arrived.id AND messages.sender_id = arrived.sender_id;
+  UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
+  WHERE message.id = arrived.id AND message.sender_id = arrived.sender_id;
 END
 $$;
 
@@ -562,7 +578,18 @@ CREATE TABLE queuestats.holds (
     expires_at timestamp with time zone
 );
 
-CREATE FUNCTION queuestats.holds_of(message public.messages) RETURNS SETOF queuestats.holds
+CREATE VIEW queuestats.queued_messages AS
+ SELECT sender_id,
+    account_id,
+    campaign_id,
+    isp,
+    status,
+    id,
+    ctid AS address,
+    status AS stored_status
+   FROM public.messages;
+
+CREATE FUNCTION queuestats.holds_of(message queuestats.queued_messages) RETURNS SETOF queuestats.holds
     LANGUAGE sql STABLE
     AS $$
   SELECT * FROM queuestats.holds
@@ -572,7 +599,7 @@ CREATE FUNCTION queuestats.holds_of(message public.messages) RETURNS SETOF queue
     AND (isp IS NULL OR isp = message.isp)
 $$;
 
-CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) RETURNS boolean
+CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message queuestats.queued_messages) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
   SELECT message.sender_id = job.sender_id
@@ -582,6 +609,14 @@ CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) 
     AND (job.action = 'purge' OR job.action = 'hold' AND message.status IN ('new', 'retry')
       OR job.action = 'release' AND message.status = 'hold')
 $$;
+
+CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT true $$;
+
+CREATE FUNCTION queuestats.mapping_definition() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT '' $$;
 
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -668,6 +703,7 @@ BEGIN
 
   IF of_sender IS NULL THEN
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    PERFORM queuestats.remember_parts(is_adding => false);
   END IF;
 END
 $$;
@@ -807,6 +843,26 @@ CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id big
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
+CREATE FUNCTION queuestats.remember_parts(is_adding boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  new_parts oid[];
+BEGIN
+  IF EXISTS (SELECT FROM pg_class WHERE oid = queuestats.messages_table() AND relkind = 'p') THEN
+    new_parts := ARRAY(SELECT part FROM queuestats.uncounted_parts() WHERE NOT is_adding OR is_created_as_part);
+    IF NOT is_adding THEN
+      UPDATE queuestats.baseline SET parts = ARRAY(
+        SELECT relid FROM pg_partition_tree(queuestats.messages_table()) WHERE isleaf
+      );
+    ELSIF cardinality(new_parts) > 0 THEN
+      UPDATE queuestats.baseline SET parts = parts || new_parts;
+    END IF;
+  END IF;
+END
+$$;
+
 CREATE FUNCTION queuestats.require_part_of_messages(of_table oid) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -823,6 +879,9 @@ CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_accoun
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+  IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
+  END IF;
   IF of_action = 'hold' THEN
     INSERT INTO queuestats.holds (sender_id, account_id, campaign_id, isp, reason, created_by, expires_at)
     VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_token, now() + expires_in)
@@ -911,6 +970,10 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURNS public.message_status
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT of_status $$;
+
 CREATE FUNCTION queuestats.take_fold_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -937,46 +1000,64 @@ CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
 DECLARE
-  messages CONSTANT regclass := to_regclass('public.messages');
+  messages CONSTANT regclass := queuestats.messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
   is_distributed boolean := false;
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT 'there is no table messages';
+  ELSIF to_regclass('queuestats.queued_messages') IS NULL THEN
+    RETURN NEXT format('a column of %s that the counts need was dropped, and what counts with it', messages);
   ELSIF kind NOT IN ('r', 'p') THEN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
   END IF;
 
   RETURN QUERY
-  SELECT format('the partition %s of messages lacks the triggers that count', part.relid)
+  SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (
-    SELECT count(DISTINCT called.proname)
+    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
     FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
     WHERE trigger.tgrelid = part.relid AND trigger.tgenabled IN ('O', 'A')
       AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete')
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_row')
   );
 
   RETURN QUERY
-  SELECT format('%s inherits from messages, and what is written to it is not counted', child.oid::regclass)
+  SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
   RETURN QUERY
-  SELECT format('messages is a part of %s, and what is written through that is not counted', inhparent::regclass)
+  SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
+
+  IF kind = 'p' THEN
+    RETURN QUERY SELECT queuestats.changed_parts();
+  END IF;
 
   IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
     INTO is_distributed USING messages;
   END IF;
   IF is_distributed THEN
-    RETURN NEXT 'messages is distributed over several nodes, which this version does not count';
+    RETURN NEXT format('%s is distributed over several nodes, which this version does not count', messages);
   END IF;
 END
 $_$;
+
+CREATE FUNCTION queuestats.uncounted_parts() RETURNS TABLE(part oid, is_created_as_part boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT tree.relid, inherited.xmin = created.xmin
+  FROM queuestats.baseline
+    CROSS JOIN pg_partition_tree(queuestats.messages_table()) AS tree
+    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = tree.relid
+    INNER JOIN pg_attribute AS created ON created.attrelid = tree.relid AND created.attname = 'ctid'
+  WHERE tree.isleaf AND tree.relid <> ALL (baseline.parts)
+$$;
 
 CREATE AGGREGATE queuestats.counter_sum(bigint) (
     SFUNC = int8pl,
@@ -993,6 +1074,13 @@ ALTER TABLE public.messages ALTER COLUMN id ADD GENERATED BY DEFAULT AS IDENTITY
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE queuestats.adopted (
+    stands boolean DEFAULT true NOT NULL,
+    mapping jsonb NOT NULL,
+    definition text DEFAULT ''::text NOT NULL,
+    CONSTRAINT adopted_stands CHECK (stands)
 );
 
 CREATE TABLE queuestats.alembic_version (
@@ -1027,6 +1115,7 @@ ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
+    parts oid[] DEFAULT '{}'::oid[] NOT NULL,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 
@@ -1058,13 +1147,10 @@ ALTER TABLE queuestats.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE VIEW queuestats.queued_messages AS
- SELECT sender_id,
-    account_id,
-    campaign_id,
-    isp,
-    status
-   FROM public.messages;
+CREATE TABLE queuestats.keys (
+    id bigint NOT NULL,
+    value text NOT NULL
+);
 
 CREATE TABLE queuestats.repeatable_migrations (
     name text NOT NULL,
@@ -1129,6 +1215,9 @@ CREATE VIEW queuestats.trusted_watermarks AS
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id, sender_id);
 
+ALTER TABLE ONLY queuestats.adopted
+    ADD CONSTRAINT adopted_pkey PRIMARY KEY (stands);
+
 ALTER TABLE ONLY queuestats.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
@@ -1149,6 +1238,9 @@ ALTER TABLE ONLY queuestats.job_chunks
 
 ALTER TABLE ONLY queuestats.jobs
     ADD CONSTRAINT jobs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY queuestats.keys
+    ADD CONSTRAINT keys_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY queuestats.repeatable_migrations
     ADD CONSTRAINT repeatable_migrations_pkey PRIMARY KEY (name);
@@ -1238,9 +1330,11 @@ REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.holds_of(message public.messages) FROM PUBLIC;
+GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, message public.messages) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.holds_of(message queuestats.queued_messages) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, message queuestats.queued_messages) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
@@ -1254,6 +1348,8 @@ REVOKE ALL ON FUNCTION queuestats.record_truncate() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.record_update() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.remember_parts(is_adding boolean) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) FROM PUBLIC;
@@ -1264,6 +1360,8 @@ GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO
 
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
+GRANT SELECT ON TABLE queuestats.adopted TO queuestats_service;
+
 GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 
 GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
@@ -1272,7 +1370,7 @@ GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
 
-GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.keys TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.repeatable_migrations TO queuestats_service;
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, ENUM, CreateEnumType, DropEnumType
+from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, OID, CreateEnumType, DropEnumType
 from sqlalchemy.types import UserDefinedType
 
 revision = "20261125_01"
@@ -64,6 +64,7 @@ def upgrade() -> None:
     create_counters()
     tune()
     create_control()
+    create_adopted()
     op.create_table(
         "tokens",
         sa.Column("name", sa.Text, primary_key=True),
@@ -86,6 +87,25 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("hash", sa.Text, nullable=False),
         sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        schema="queuestats",
+    )
+
+
+def create_adopted() -> None:
+    op.create_table(
+        "adopted",
+        sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
+        sa.Column("mapping", JSONB, nullable=False),
+        sa.Column("definition", sa.Text, nullable=False, server_default=sa.text("''::text")),
+        sa.PrimaryKeyConstraint("stands", name="adopted_pkey"),
+        sa.CheckConstraint("stands", name="adopted_stands"),
+        schema="queuestats",
+    )
+    op.create_table(
+        "keys",
+        sa.Column("id", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="keys_pkey"),
         schema="queuestats",
     )
 
@@ -176,6 +196,7 @@ def create_counters() -> None:
         "baseline",
         sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
         sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("parts", ARRAY(OID), nullable=False, server_default=sa.text("'{}'::oid[]")),
         sa.PrimaryKeyConstraint("stands", name="baseline_pkey"),
         sa.CheckConstraint("stands", name="baseline_stands"),
         schema="queuestats",
@@ -321,6 +342,8 @@ def downgrade() -> None:
         "jobs",
         "job_chunks",
         "audit_log",
+        "adopted",
+        "keys",
         "sender_totals",
         "repeatable_migrations",
         "tokens",

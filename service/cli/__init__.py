@@ -15,7 +15,7 @@ from service.origin import command as command_in_use
 # `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
-    *("top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
+    *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
 IN_MODULE = dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control")
 

@@ -6,7 +6,7 @@ import re
 
 import asyncpg
 
-from service.errors import ServiceError, TimedOut, Unavailable
+from service.errors import BadRequest, ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -15,6 +15,9 @@ _OUT_OF_TIME = ("57014", "55P03")
 # The database cannot be used now: 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby,
 # 53 resources, 57P shutdown, 58 system, 3F and 42… a schema that is not migrated.
 _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
+
+# Raised by our own functions, in words for the client.
+_BAD_REQUEST = "QS400"
 
 # What to do, by the beginning of the SQLSTATE; {} is what the server said.
 _ADVICE = {
@@ -86,6 +89,8 @@ def _to_service_error(error: BaseException) -> ServiceError | None:
         state = error.sqlstate or ""
         if state in _OUT_OF_TIME:
             return TimedOut()
+        if state == _BAD_REQUEST:
+            return BadRequest(_first_line(error))
         return Unavailable() if state.startswith(_OUT_OF_REACH) else None
     if isinstance(error, TimeoutError):
         return TimedOut()

@@ -1,14 +1,14 @@
 """Brings a database to the newest schema: the revisions, what has one home in `sql/`, the service's rights."""
 
 import asyncio
-import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import asyncpg
+import msgspec
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -20,7 +20,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.db.connect import connect
 from service.db.statements import statement
 from service.errors import CommandError
-from service.resources import migrations_path, sql_path
+from service.resources import migrations_path
+from service.schema.counted import Adopted, CountedTable, Parts
 from service.schema.roles import grant, login
 
 # Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
@@ -29,16 +30,6 @@ STATEMENT_TIMEOUT_MINUTES = 10
 # A migration waits this long for a table that is in use, and fails rather than hold up every writer behind it.
 LOCK_TIMEOUT_SECONDS = 3
 
-# Files that are put into place after the last revision, in this order, when their text has changed.
-PARTS = (
-    *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
-    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "fold", "compact", "rebuild")),
-    ("counters", "audit.sql"),
-    ("control", "start.sql"),
-    ("control", "change.sql"),
-    # Last: from here on messages are counted.
-    ("counters", "attach.sql"),
-)
 # Attaching the triggers takes a lock that writers would wait behind: it is asked for briefly, and again and again.
 ATTACH_LOCK_TIMEOUT_MS = 100
 ATTACH_PAUSE_SECONDS = 0.5
@@ -50,24 +41,40 @@ async def migrate(
     service_url: str | None,
     tell: Callable[[str], None] = lambda step: None,
     messages_schema: str = "public",
+    adopted: Adopted | None = None,
 ) -> None:
     """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
 
     `tell` hears of each step that changed something, in words for a person. The table messages stands, or is made, in
-    `messages_schema`.
+    `messages_schema`; where a table is `adopted`, now or before, there is none.
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
     async with changing_schema(owner_url, messages_schema) as connection:
-        await _refuse_foreign_layout(connection, messages_schema)
         before = await _state(connection)
+        table = _counted_table(before, messages_schema, adopted)
+        if table.adopted:
+            await connection.execute("SET search_path = queuestats")
+        else:
+            await _refuse_foreign_layout(connection, messages_schema)
         await with_alembic(connection, _upgrade)
+        if adopted:
+            await _begin_mapping(connection, adopted)
+            before = {"revision": before.get("revision", "")}
         known = revisions()
         for revision in reversed(known[: known.index(before["revision"]) if before.get("revision") in known else None]):
             tell(f"Revision {revision}.")
-        for parts in PARTS:
-            await _install(connection, messages_schema, *parts)
-            if before.get(parts[-1]) != _hash(parts):
+        for parts in table.parts:
+            if before.get(parts[-1]) != table.hash_of(parts):
+                try:
+                    await trying_for_lock(partial(_put_into_place, connection, table, parts), connection)
+                except (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError) as error:
+                    raise CommandError(
+                        f"The mapping of {table.name} does not fit any more: {str(error).splitlines()[0]}."
+                        " Correct it, and run `queuestats adopt --attach`."
+                    ) from error
                 tell(f"Functions of {'/'.join(('sql', *parts))}.")
+        if await connection.fetch("SELECT queuestats.changed_parts()"):
+            await connection.execute("DELETE FROM queuestats.baseline")
         await require_countable(connection)
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
             await _count(connection)
@@ -120,7 +127,7 @@ async def pending_changes(connection: Any) -> list[str]:
     newest, *older = revisions()
     if state.get("revision") not in (None, newest, *older):
         return []
-    wanted = {"revision": newest, **{parts[-1]: _hash(parts) for parts in PARTS}}
+    wanted = {"revision": newest, **_counted_table(state).hashes()}
     return [part for part, hash_ in wanted.items() if state.get(part) != hash_]
 
 
@@ -206,17 +213,14 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-async def _install(connection: Any, messages_schema: str, *parts: str) -> None:
-    hash_ = _hash(parts)
-    if (
-        await connection.fetchval("SELECT hash FROM queuestats.repeatable_migrations WHERE name = $1", parts[-1])
-        == hash_
-    ):
-        return None
+async def trying_for_lock(work: Callable[[], Awaitable[None]], connection: Any) -> None:
+    """Does the work in a transaction that waits for a lock for a moment only; if it was in vain, again and again."""
     deadline = time.monotonic() + ATTACH_PATIENCE_SECONDS
     while True:
         try:
-            return await _put_into_place(connection, messages_schema, parts, hash_)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
+                return await work()
         except asyncpg.LockNotAvailableError:
             if time.monotonic() > deadline:
                 raise
@@ -230,19 +234,31 @@ async def _count(connection: Any) -> None:
         await connection.execute("SELECT queuestats.rebuild()")
 
 
-async def _put_into_place(connection: Any, messages_schema: str, parts: tuple[str, ...], hash_: str) -> None:
+async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) -> None:
+    await connection.execute(table.render(parts))
+    await connection.execute(
+        "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ($1, $2)"
+        " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at",
+        parts[-1],
+        table.hash_of(parts),
+    )
+
+
+async def _begin_mapping(connection: Any, adopted: Adopted) -> None:
+    """Everything is put into place and counted anew; until then the messages themselves are read."""
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
-        text = sql_path(*parts).read_text("utf-8")
-        await connection.execute(text.replace("public.messages", f"{messages_schema}.messages"))
-        await connection.execute(
-            "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ($1, $2)"
-            " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at",
-            parts[-1],
-            hash_,
-        )
+        # The first revision makes it; here another table stands in its place.
+        await connection.execute("DROP TABLE IF EXISTS queuestats.messages")
+        await connection.execute("DELETE FROM queuestats.baseline; DELETE FROM queuestats.adopted")
+        await connection.execute("DELETE FROM queuestats.repeatable_migrations")
+        mapping = msgspec.json.encode(adopted).decode()
+        await connection.execute("INSERT INTO queuestats.adopted (mapping) VALUES ($1)", mapping)
 
 
-@cache
-def _hash(parts: tuple[str, ...]) -> str:
-    return hashlib.sha256(sql_path(*parts).read_bytes()).hexdigest()
+def _counted_table(
+    state: Mapping[str, str], messages_schema: str = "public", adopted: Adopted | None = None
+) -> CountedTable:
+    """What is adopted now, or was before; else our own table."""
+    if adopted is None and "mapping" in state:
+        adopted = msgspec.json.decode(state["mapping"], type=Adopted)
+    return CountedTable(messages_schema, adopted)

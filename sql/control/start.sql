@@ -8,6 +8,9 @@ CREATE OR REPLACE FUNCTION queuestats.start_job(
 ) RETURNS TABLE (job_id bigint, hold_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
+  END IF;
   IF of_action = 'hold' THEN
     INSERT INTO queuestats.holds (sender_id, account_id, campaign_id, isp, reason, created_by, expires_at)
     VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_token, now() + expires_in)

@@ -1,11 +1,24 @@
--- queued_messages: the messages as far as they are counted. The service's role reads this view and not the table, so it
--- sees no recipient.
+-- queued_messages: the messages as far as they are counted and controlled. The service's role reads this view and not
+-- the table, so it sees no recipient. `address`: where the row stands. `stored_status`: what hold and release write.
 -- Only the files of this folder know where the table is. `queuestats migrate` puts the schema of
--- QUEUESTATS_MESSAGES_SCHEMA in place of public in them.
+-- QUEUESTATS_MESSAGES_SCHEMA in place of public in them. For an adopted table sql/adopt/queued_messages.sql stands in
+-- place of this file.
 CREATE OR REPLACE VIEW queuestats.queued_messages AS
-SELECT sender_id, account_id, campaign_id, isp, status
+SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status
 FROM public.messages;
 
 -- messages_table: the table itself, for statements that look it up in the catalog.
 CREATE OR REPLACE FUNCTION queuestats.messages_table() RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
+-- stored_status: what the table holds for a status.
+CREATE OR REPLACE FUNCTION queuestats.stored_status(of_status message_status) RETURNS message_status
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
+
+-- is_holdable: whether hold and release can write a status.
+CREATE OR REPLACE FUNCTION queuestats.is_holdable() RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT true $$;
+
+-- mapping_definition: of an adopted table what a row counts as; here it is the columns themselves.
+CREATE OR REPLACE FUNCTION queuestats.mapping_definition() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT '' $$;

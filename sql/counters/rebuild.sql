@@ -43,6 +43,7 @@ BEGIN
 
   IF of_sender IS NULL THEN
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    PERFORM queuestats.remember_parts(is_adding => false);
   END IF;
 END
 $$;

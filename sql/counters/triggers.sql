@@ -60,34 +60,6 @@ BEGIN
 END
 $$;
 
--- holds_of: the active holds that match this message. It becomes a part of the plan that calls it.
-CREATE OR REPLACE FUNCTION queuestats.holds_of(message public.messages) RETURNS SETOF queuestats.holds
-LANGUAGE sql STABLE AS $$
-  SELECT * FROM queuestats.holds
-  WHERE sender_id = message.sender_id
-    AND (account_id IS NULL OR account_id = message.account_id)
-    AND (campaign_id IS NULL OR campaign_id = message.campaign_id)
-    AND (isp IS NULL OR isp = message.isp)
-$$;
-
--- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
--- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for one look at
--- the active holds.
-CREATE OR REPLACE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  WITH arrived AS (
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM public.messages
-    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(messages))
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
-    RETURNING sender_id, id
-  )
-  UPDATE public.messages SET status = 'hold' FROM arrived
-  WHERE messages.id = arrived.id AND messages.sender_id = arrived.sender_id;
-END
-$$;
-
 -- An update is what left and what came; keys on which both cancel out leave no delta.
 CREATE OR REPLACE FUNCTION queuestats.record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -184,5 +156,4 @@ FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
 REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]), queuestats.holds_of(public.messages) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.require_part_of_messages(oid) FROM PUBLIC;

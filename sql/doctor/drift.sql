@@ -28,9 +28,18 @@ FROM (
   FROM (
     SELECT sender_id
     FROM (
-      (SELECT sender_id FROM messages TABLESAMPLE SYSTEM (1) LIMIT 1000)
+      SELECT sender_id
+      FROM queuestats.queued_messages
+      WHERE address = ANY(ARRAY(
+          SELECT cast(format('(%s,%s)', trunc(random() * pages), 1 + trunc(random() * 20)) AS tid)
+          FROM generate_series(1, 1000)
+            CROSS JOIN (
+              SELECT max(pg_relation_size(relid)) / current_setting('block_size')::bigint AS pages
+              FROM pg_partition_tree(queuestats.messages_table())
+            ) AS size
+        ))
       UNION ALL
-      (SELECT sender_id FROM messages LIMIT 1000)
+      (SELECT sender_id FROM queuestats.queued_messages LIMIT 1000)
     ) AS picked
     GROUP BY sender_id
   ) AS sample

@@ -17,7 +17,8 @@ FROM (
     ('queuestats.tokens_in_force')
   ) AS wanted (name)
     LEFT JOIN pg_index AS index ON index.indexrelid = to_regclass(wanted.name)
-  WHERE index.indexrelid IS NULL OR NOT index.indisvalid
+  WHERE (index.indexrelid IS NULL OR NOT index.indisvalid)
+    AND NOT (wanted.name LIKE 'messages\_%' AND EXISTS (SELECT FROM queuestats.adopted))
   UNION ALL
   SELECT
     'warning',

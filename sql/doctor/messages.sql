@@ -28,5 +28,12 @@ FROM (
   FROM pg_class
   WHERE (relrowsecurity OR relforcerowsecurity)
     AND (oid = queuestats.messages_table() OR relnamespace = cast('queuestats' AS regnamespace))
+  UNION ALL
+  SELECT
+    'warning',
+    format('a column of %s, or the table itself, was renamed after it was adopted', queuestats.messages_table()),
+    'The counts follow. Write the new name into the mapping, and run queuestats adopt --attach before the next migrate.'
+  FROM queuestats.adopted
+  WHERE definition <> queuestats.mapping_definition()
 ) AS found
 ORDER BY found.severity, found.finding

@@ -5,16 +5,26 @@ FROM (
   SELECT
     'error' AS severity,
     CASE
-      WHEN trigger.tgname IS NULL THEN format('the trigger %s on messages is missing', wanted.name)
-      ELSE format('the trigger %s on messages is switched off', wanted.name)
+      WHEN
+        trigger.tgname IS NULL
+        THEN format('the trigger %s on %s is missing', wanted.name, queuestats.messages_table())
+      ELSE format('the trigger %s on %s is switched off', wanted.name, queuestats.messages_table())
     END AS finding,
-    'Run queuestats migrate, ALTER TABLE messages ENABLE TRIGGER USER, then queuestats verify --repair.' AS advice
+    format(
+      'Run queuestats migrate, ALTER TABLE %s ENABLE TRIGGER USER, then queuestats verify --repair.',
+      queuestats.messages_table()
+    ) AS advice
   FROM (
-    VALUES ('messages_inserted'), ('messages_updated'), ('messages_deleted'), ('messages_truncated')
-  ) AS wanted (name)
+    VALUES ('messages_inserted', false), ('messages_updated', false), ('messages_deleted', false),
+    ('messages_changed', true), ('messages_truncated', NULL)
+  ) AS wanted (name, is_by_row)
     LEFT JOIN pg_trigger AS trigger
       ON trigger.tgname = wanted.name AND trigger.tgrelid = queuestats.messages_table()
-  WHERE trigger.tgenabled IS NULL OR trigger.tgenabled NOT IN ('O', 'A')
+  WHERE (trigger.tgenabled IS NULL OR trigger.tgenabled NOT IN ('O', 'A'))
+    AND (wanted.is_by_row IS NULL OR wanted.is_by_row = EXISTS (
+      SELECT FROM queuestats.adopted
+      WHERE (mapping ->> 'is_partitioned')::boolean
+    ))
   UNION ALL
   SELECT
     'error',

@@ -5,6 +5,7 @@
 SELECT /* queries/disposable.sql */
   datname AS database,
   to_regclass('queuestats.repeatable_migrations') IS NOT NULL AS is_migrated,
+  to_regclass('messages') IS NOT NULL AS has_messages,
   coalesce(shobj_description(oid, 'pg_database') = 'queuestats: disposable', false) AS disposable,
   format('COMMENT ON DATABASE %I IS ''queuestats: disposable''', datname) AS marking
 FROM pg_database

@@ -1,0 +1,219 @@
+"""A queue that exists already: tried on a copy of some of its rows, attached while it is written, and let go again."""
+
+import io
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import msgspec
+from alembic import command
+from sqlalchemy import create_mock_engine
+
+from service.db.connect import connect, fetch
+from service.errors import CommandError
+from service.resources import sql_path
+from service.schema.counted import Adopted, CountedTable
+from service.schema.mapping import QueueMapping, check, find_table, literal, quote
+from service.schema.migrate import alembic_config, changing_schema, migrate, trying_for_lock
+from service.schema.tables import metadata
+
+TRIAL_SCHEMA = "queuestats_trial"
+TRIAL_ROWS = 10_000
+# Statements of so many rows each are measured, so often, with and without our triggers by turns.
+BATCHES = {1: 100, 500: 4}
+TURNS = 5
+INDEX = "queuestats_message_id"
+COPY = f"{TRIAL_SCHEMA}.copy"
+
+
+@dataclass(slots=True)
+class Trial:
+    """What was measured on a copy of some rows; microseconds by the rows of a statement, without and with triggers.
+
+    `table_rows`: of the table, as the planner believes; -1 where nobody has counted. `may_create_roles`: whether
+    attaching can make the service's role.
+    """
+
+    rows: int
+    table_rows: int
+    may_create_roles: bool
+    is_owner: bool
+    attach_seconds: float = 0.0
+    count_seconds: float = 0.0
+    statement_us: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+
+async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial]:
+    """Checks the mapping, and tries everything on a copy of 10,000 rows at most, in a transaction that is rolled back.
+
+    Raises CommandError as `check`, and where the database refuses what is tried.
+    """
+    async with connect(owner_url) as connection:
+        adopted = await check(connection, mapping)
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            return adopted, await _try_on_copy(connection, adopted, mapping)
+        except asyncpg.InvalidObjectDefinitionError as error:
+            raise CommandError(
+                f"The mapping depends on more than the row: {str(error).splitlines()[0]}."
+                " What a message counts as must not change by itself: no time, no setting, no other table."
+            ) from None
+        finally:
+            await transaction.rollback()
+
+
+async def _try_on_copy(connection: Any, adopted: Adopted, mapping: QueueMapping) -> Trial:
+    table = await find_table(connection, mapping.table)
+    columns = ", ".join(map(quote, table["columns"]))
+    await connection.execute(
+        f"CREATE SCHEMA {TRIAL_SCHEMA}; CREATE TABLE {COPY} (LIKE {adopted.queue} INCLUDING ALL);"
+        f" CREATE TABLE {TRIAL_SCHEMA}.rows AS SELECT row_number() OVER () AS trial_number, {columns}"
+        f" FROM (SELECT * FROM {adopted.queue} LIMIT {TRIAL_ROWS}) AS sample;"
+        f" CREATE INDEX ON {TRIAL_SCHEMA}.rows (trial_number)"
+    )
+    rows = await connection.fetchval(f"SELECT count(*) FROM {TRIAL_SCHEMA}.rows")
+    trial = Trial(rows, int(table["estimated_rows"]), table["may_create_roles"], table["is_owner"])
+    tried = msgspec.structs.replace(adopted, queue=COPY, values=adopted.values | {"queue_literal": f"'{COPY}'"})
+    await _install(connection, CountedTable("queuestats", tried), trial)
+    # An index takes only what depends on the row alone.
+    mapped = ", ".join(f"({tried.values[each]})" for each in ("sender", "account", "campaign", "isp", "status", "id"))
+    index = f"CREATE INDEX only_the_row ON {COPY} ({mapped}) WHERE {tried.values['condition']}"
+    await connection.execute(f"{_on_trial(index)}; DROP INDEX {TRIAL_SCHEMA}.only_the_row")
+    insert = f"INSERT INTO {COPY} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {TRIAL_SCHEMA}.rows"
+    if trial.rows >= TURNS * 2 * max(BATCHES):
+        changed = next((each for each in table["columns"] if each not in table["key"]), table["columns"][0])
+        await _measure(connection, insert, quote(changed), trial)
+    await connection.execute(insert)
+    began = time.perf_counter()
+    await connection.execute(f"SELECT {TRIAL_SCHEMA}.rebuild()")
+    trial.count_seconds = time.perf_counter() - began
+    if await connection.fetchval(f"SELECT count(*) FROM {TRIAL_SCHEMA}.audit()"):
+        raise CommandError("The counts of the copy differ from a recount: this mapping can't be counted.")
+    return trial
+
+
+async def _measure(connection: Any, insert: str, changed: str, trial: Trial) -> None:
+    """Inserts, updates and deletes the rows of the copy in statements of each size, with and without our triggers."""
+    for size, statements in BATCHES.items():
+        seconds: dict[bool, list[float]] = {False: [], True: []}
+        for turn in range(2 * TURNS):
+            is_counted = turn % 2 == 1
+            await connection.execute(f"ALTER TABLE {COPY} {'ENABLE' if is_counted else 'DISABLE'} TRIGGER USER")
+            for number in range(min(statements, trial.rows // size)):
+                rows = f"WHERE trial_number > {number * size} AND trial_number <= {(number + 1) * size}"
+                began = time.perf_counter()
+                at = [each["ctid"] for each in await connection.fetch(f"{insert} {rows} RETURNING ctid")]
+                update = f"UPDATE {COPY} SET {changed} = {changed} WHERE ctid = ANY ($1::tid[]) RETURNING ctid"
+                at = [each["ctid"] for each in await connection.fetch(update, at)]
+                await connection.execute(f"DELETE FROM {COPY} WHERE ctid = ANY ($1::tid[])", at)
+                seconds[is_counted].append((time.perf_counter() - began) / 3)
+        without, counted = (1e6 * statistics.median(seconds[each]) for each in (False, True))
+        trial.statement_us[size] = (without, counted)
+    await connection.execute(f"ALTER TABLE {COPY} ENABLE TRIGGER USER")
+
+
+async def _install(connection: Any, table: CountedTable, trial: Trial) -> None:
+    await connection.execute(f"SET LOCAL search_path = {TRIAL_SCHEMA}")
+    for definition in _definitions():
+        await connection.execute(_on_trial(definition))
+    await connection.execute(f"DROP TABLE {TRIAL_SCHEMA}.messages")
+    for parts in table.parts:
+        began = time.perf_counter()
+        await connection.execute(_on_trial(table.render(parts)))
+        trial.attach_seconds = time.perf_counter() - began
+
+
+def _on_trial(text: str) -> str:
+    return re.sub(r"\bqueuestats\b(?!\.service)", TRIAL_SCHEMA, text)
+
+
+def _definitions() -> list[str]:
+    """Our tables as statements."""
+    found: list[str] = []
+
+    def note(definition: Any, *_: Any, **__: Any) -> None:
+        found.append(str(definition.compile(dialect=engine.dialect)))
+
+    engine = create_mock_engine("postgresql+asyncpg://", note)
+    metadata.create_all(engine, checkfirst=False)
+    return found
+
+
+def statements(adopted: Adopted) -> str:
+    """All that `attach` runs, as SQL."""
+    revisions = io.StringIO()
+    config = alembic_config()
+    config.output_buffer = revisions
+    command.upgrade(config, "head", sql=True)
+    table = CountedTable("queuestats", adopted)
+    files = [f"-- sql/{'/'.join(parts)}\n{table.render(parts)}" for parts in table.parts]
+    begin = "SET search_path = queuestats;"
+    mapping = literal(msgspec.json.encode(adopted).decode())
+    adopt = f"DROP TABLE messages;\n\nINSERT INTO adopted (mapping) VALUES ({mapping});"
+    last = ["SELECT queuestats.rebuild();"]
+    if adopted.names:
+        last.append("SELECT queuestats.remember_names();")
+    if adopted.needs_index:
+        last.append(f"{_create_index(adopted)};")
+    roles = sql_path("roles.sql").read_text("utf-8")
+    return "\n\n".join((begin, revisions.getvalue(), adopt, *files, *last, f"-- sql/roles.sql\n{roles}"))
+
+
+async def attach(owner_url: str, service_url: str | None, adopted: Adopted, tell: Callable[[str], None]) -> None:
+    """Counts the table from now on, while it is written. A second time it changes the mapping, and counts anew.
+
+    Raises CommandError where this database counts a table of its own, or another one.
+    """
+    async with connect(owner_url) as connection:
+        found = await _attached(connection)
+        if found and found["queue"] != await connection.fetchval("SELECT $1::text::regclass::text", adopted.queue):
+            raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
+    await migrate(owner_url, service_url, tell, adopted=adopted)
+    async with changing_schema(owner_url, "queuestats") as connection:
+        await connection.execute("UPDATE queuestats.adopted SET definition = queuestats.mapping_definition()")
+        if adopted.names:
+            await connection.execute("SELECT queuestats.remember_names()")
+            tell("The names of keys that are text: queuestats.keys.")
+        if adopted.needs_index:
+            await connection.execute(_create_index(adopted))
+            tell(f"Index {INDEX} of {adopted.queue}.")
+
+
+async def detach(owner_url: str, tell: Callable[[str], None]) -> str:
+    """Takes all that is ours away, first the triggers; the name of the table, which is as it was.
+
+    Raises CommandError where nothing is adopted.
+    """
+    async with changing_schema(owner_url, "queuestats") as connection:
+        found = await _attached(connection)
+        if not found or not found["is_adopted"]:
+            raise CommandError("Nothing is adopted in this database.")
+        queue: str = found["queue"]
+        drops = "; ".join(f"DROP TRIGGER {each} ON {queue}" for each in found["triggers"])
+        if drops:
+            await trying_for_lock(lambda: connection.execute(drops), connection)
+            tell(f"Triggers of {queue}.")
+        schema = await connection.fetchval(
+            "SELECT quote_ident(relnamespace::regnamespace::text) FROM pg_class WHERE oid = $1::text::regclass", queue
+        )
+        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{INDEX}")
+        await connection.execute("DROP SCHEMA queuestats CASCADE")
+        tell("The schema queuestats.")
+        return queue
+
+
+async def _attached(connection: Any) -> Any:
+    """The row of sql/queries/adopt/attached.sql; None where nothing is counted in this database."""
+    if not await connection.fetchval("SELECT to_regclass('queuestats.adopted') IS NOT NULL"):
+        return None
+    (row,) = await fetch(connection, "queries/adopt/attached")
+    return row
+
+
+def _create_index(adopted: Adopted) -> str:
+    return f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON {adopted.queue} (({adopted.values['id']}))"

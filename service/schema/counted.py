@@ -1,0 +1,104 @@
+"""The table that is counted, our own `messages` or an adopted one, and the files of `sql/` as they are run for it.
+
+One set of files serves both: sql/adopt/README.md says what differs.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from service.resources import sql_path
+
+Parts = tuple[str, str]
+
+_QUEUE = ("counters", "queued_messages.sql")
+_ATTACH = ("counters", "attach.sql")
+_TRANSITION_TABLE = re.compile(r"FROM (new_rows|old_rows)\b")
+_PLACEHOLDER = re.compile(r"(?<!:):([a-z]\w*)")
+
+# Files that are put into place after the last revision, in this order, when their text has changed.
+PARTS: tuple[Parts, ...] = (
+    *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
+    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "parts", "fold", "compact")),
+    *(("counters", f"{name}.sql") for name in ("rebuild", "audit")),
+    *(("control", f"{name}.sql") for name in ("arrivals", "start", "change", "step")),
+    # Last: from here on messages are counted.
+    _ATTACH,
+)
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """The mapping of an adopted table as SQL that was checked: what stands for each placeholder of sql/adopt/.
+
+    `queue`: the quoted name of the table. `names`: its keys that are text. `needs_index`: hold and release look
+    messages up by `id`, which is no column.
+    """
+
+    queue: str
+    values: dict[str, str]
+    names: tuple[str, ...] = ()
+    is_partitioned: bool = False
+    needs_index: bool = False
+    source: dict[str, Any] = {}
+    """As its owner wrote it."""
+
+    def fill(self, text: str) -> str:
+        values = {**self.values, "queue": self.queue, "names": ", ".join(self.names)}
+        return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+@dataclass(frozen=True, slots=True)
+class CountedTable:
+    """Our own `messages` in a schema, or an adopted table."""
+
+    messages_schema: str
+    adopted: Adopted | None = None
+
+    @property
+    def name(self) -> str:
+        return self.adopted.queue if self.adopted else f"{self.messages_schema}.messages"
+
+    @property
+    def parts(self) -> tuple[Parts, ...]:
+        if self.adopted is None:
+            return PARTS
+        rows = "_rows" if self.adopted.is_partitioned else ""
+        instead = {_QUEUE: ("adopt", "queued_messages.sql")}
+        if rows:
+            instead[_ATTACH] = ("adopt", "attach_rows.sql")
+        *first, last = (instead.get(each, each) for each in PARTS)
+        added = [("adopt", "rows.sql")] if rows else []
+        if self.adopted.names:
+            added += [("adopt", "names.sql"), ("adopt", f"attach_names{rows}.sql")]
+        return (*first, *added, last)
+
+    def render(self, parts: Parts) -> str:
+        """The text of a file as it is run for this table."""
+        text = sql_path(*parts).read_text("utf-8")
+        if self.adopted is None:
+            return text.replace("public.messages", self.name)
+        if parts[0] == "adopt":
+            return self.adopted.fill(text)
+        # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
+        message = r"SELECT message.* FROM \1 CROSS JOIN LATERAL queuestats.message_of(ROW(\1.*)) AS message"
+        text = _TRANSITION_TABLE.sub(rf"FROM ({message}) AS \1", text)
+        text = text.replace("'public.messages'::regclass", "queuestats.messages_table()")
+        text = text.replace("public.messages", self.name)
+        is_mapped = f"WHEN (queuestats.is_mapped(CAST(NULL AS {self.adopted.queue})) IS NULL)"
+        return text.replace("FOR EACH STATEMENT EXECUTE", f"FOR EACH STATEMENT {is_mapped} EXECUTE")
+
+    def hashes(self) -> dict[str, str]:
+        """Of each file, by its name."""
+        return {parts[-1]: self.hash_of(parts) for parts in self.parts}
+
+    def hash_of(self, parts: Parts) -> str:
+        """A changed mapping changes every file, the triggers last: to attach them waits for who has the former one."""
+        text = sql_path(*parts).read_bytes()
+        return hashlib.sha256(text if self.adopted is None else text + self._mapping).hexdigest()
+
+    @property
+    def _mapping(self) -> bytes:
+        return msgspec.json.encode(self.adopted, order="sorted")

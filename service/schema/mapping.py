@@ -1,0 +1,234 @@
+"""The mapping of a table that exists already: what of its rows is the sender, the account and so on.
+
+It is checked against the catalog, and made the SQL that the files of sql/adopt/ are filled with.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from service.db.connect import fetch
+from service.errors import CommandError
+from service.schema.counted import Adopted
+
+INTEGERS = {"int2", "int4", "int8"}
+TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
+STATUSES = ("new", "proc", "retry", "hold")
+# Of what is mapped wrongly, so many kinds are told.
+MOST_TOLD = 5
+
+
+class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """As its owner writes it: expressions over the columns of `table`, where something is left out its default.
+
+    `where`: the rows that are queued. `key`: what tells rows apart, by default the primary key. `status_column` and
+    `stored`: the column that hold and release write, and what they write there for each status.
+    """
+
+    table: str
+    sender: str
+    status: str
+    account: str = "0"
+    campaign: str = "0"
+    isp: str = "''"
+    where: str = "true"
+    key: str = ""
+    status_column: str = ""
+    stored: dict[str, str] = {}
+
+
+async def check(connection: Any, mapping: QueueMapping) -> Adopted:
+    """The mapping as SQL. It reads the catalog, and the whole table once; it changes nothing.
+
+    Raises CommandError with a sentence that names what is wrong with the table or the mapping.
+    """
+    table = await find_table(connection, mapping.table)
+    _require_countable(table)
+    types = {name: await _type_of(connection, table, mapping, name) for name in ("sender", "account", "campaign")}
+    for name in ("isp", "status", "where", *(["key"] if mapping.key else [])):
+        types[name] = await _type_of(connection, table, mapping, name)
+    _require_types(types)
+    keys = {name: _key(getattr(mapping, name), types[name]) for name in ("sender", "account", "campaign")}
+    id_, needs_index = await _id(connection, table, mapping, types)
+    values = {
+        "sender": keys["sender"],
+        "account": f"greatest(coalesce({keys['account']}, 0), 0)",
+        "campaign": f"greatest(coalesce({keys['campaign']}, 0), 0)",
+        "isp": f"queuestats.isp_of(CAST({_in_parentheses(mapping.isp)} AS text))",
+        "status": f"queuestats.status_of(CAST({_in_parentheses(mapping.status)} AS text))",
+        "condition": f"({_in_parentheses(mapping.where)} IS TRUE)",
+        "id": id_,
+        "queue_literal": literal(table["qualified_name"]),
+        **await _stored(connection, table, mapping),
+    }
+    texts = [getattr(mapping, name) for name in keys if types[name] in TEXTS]
+    adopted = Adopted(
+        table["qualified_name"],
+        values,
+        tuple(f"CAST({_in_parentheses(each)} AS text)" for each in texts),
+        table["kind"] == "p",
+        needs_index and values["is_holdable"] == "true",
+        msgspec.to_builtins(mapping),
+    )
+    await _require_every_row(connection, adopted, mapping)
+    return adopted
+
+
+async def find_table(connection: Any, name: str) -> Mapping[str, Any]:
+    """Raises CommandError where there is no such table."""
+    try:
+        found = await fetch(connection, "queries/adopt/table", table_name=name)
+    except asyncpg.PostgresError:
+        found = []
+    if not found:
+        raise CommandError(f"There is no table {name} in this database.")
+    return dict(found[0])
+
+
+def _require_countable(table: Mapping[str, Any]) -> None:
+    kinds = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+    name: str = table["name"]
+    if table["persistence"] == "t":
+        raise CommandError(f"{name} is a temporary table: only its own session sees it.")
+    if table["kind"] not in ("r", "p"):
+        what = kinds.get(table["kind"], "no table")
+        raise CommandError(f"{name} is {what}: what is written behind it would not be counted.")
+    if table["parent"]:
+        raise CommandError(f"{name} is a part of {table['parent']}: adopt {table['parent']} as a whole.")
+    if table["has_children"]:
+        raise CommandError(f"Other tables inherit from {name}: what is written to them would not be counted.")
+    rights = {"CREATE on the database": "may_create", "SELECT on it": "may_select", "TRIGGER on it": "may_trigger"}
+    if missing := [right for right, column in rights.items() if not table[column]]:
+        raise CommandError(f"To adopt {name}, the role of QUEUESTATS_ADMIN_DATABASE_URL needs {' and '.join(missing)}.")
+    if table["taken"]:
+        raise CommandError(f"{name} has a trigger {table['taken'][0]} already, a name that adopt needs: rename it.")
+
+
+async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, name: str) -> str:
+    expression = _in_parentheses(getattr(mapping, name))
+    try:
+        asked = await connection.prepare(f"SELECT {expression} FROM {table['qualified_name']} AS message")
+    except asyncpg.PostgresError as error:
+        raise CommandError(f"The mapping's {name} does not compile: {str(error).splitlines()[0]}.") from None
+    attributes = asked.get_attributes()
+    if len(attributes) != 1 or asked.get_parameters():
+        raise CommandError(f"The mapping's {name} must be one expression over the columns of {table['name']}.")
+    type_: str = attributes[0].type.name
+    return type_
+
+
+def _require_types(types: Mapping[str, str]) -> None:
+    for name in ("sender", "account", "campaign"):
+        if types[name] not in INTEGERS | TEXTS:
+            raise CommandError(
+                f"The mapping's {name} is of the type {types[name]}; it must be an integer, text or uuid."
+            )
+    for name in ("isp", "status"):
+        if types[name] not in TEXTS:
+            raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be text.")
+    if types["where"] != "bool":
+        raise CommandError(f"The mapping's where is of the type {types['where']}; it must be true or false.")
+
+
+def _in_parentheses(expression: str) -> str:
+    # A comment at the end of an expression must not take the parenthesis along.
+    return f"({expression}\n)" if "--" in expression else f"({expression})"
+
+
+def _key(expression: str, type_: str) -> str:
+    """A key as a number."""
+    if type_ in INTEGERS:
+        return f"CAST({_in_parentheses(expression)} AS bigint)"
+    return f"queuestats.key_id(CAST({_in_parentheses(expression)} AS text))"
+
+
+async def _id(
+    connection: Any, table: Mapping[str, Any], mapping: QueueMapping, types: Mapping[str, str]
+) -> tuple[str, bool]:
+    """What tells a message apart from all others, as a number; and whether it is more than a column."""
+    if mapping.key:
+        return _number(_in_parentheses(mapping.key), types["key"]), True
+    if not table["key"]:
+        raise CommandError(f"{table['name']} has no primary key: say by --key what tells its rows apart.")
+    columns = [quote(each) for each in table["key"]]
+    type_ = await _type_of(connection, table, msgspec.structs.replace(mapping, key=columns[0]), "key")
+    if len(columns) == 1:
+        return _number(columns[0], type_), type_ not in INTEGERS
+    hashed = "0"
+    for column in columns:
+        hashed = f"hashtextextended(CAST({column} AS text), {hashed})"
+    return hashed, True
+
+
+def _number(expression: str, type_: str) -> str:
+    return f"CAST({expression} AS bigint)" if type_ in INTEGERS else f"hashtextextended(CAST({expression} AS text), 0)"
+
+
+async def _stored(connection: Any, table: Mapping[str, Any], mapping: QueueMapping) -> dict[str, str]:
+    """How hold and release write a status."""
+    stored, column = mapping.stored, mapping.status_column
+    if unknown := sorted(stored.keys() - set(STATUSES)):
+        raise CommandError(f"The mapping's stored has {unknown[0]}, which is none of {', '.join(STATUSES)}.")
+    if bool(stored) != bool(column) or (stored and not {"new", "hold"} <= stored.keys()):
+        raise CommandError(
+            "To hold and release, the mapping needs status_column, and stored for new and hold at least."
+        )
+    if not column:
+        nothing = dict.fromkeys((f"stored_{each}" for each in STATUSES), "NULL")
+        return {"stored_column": "CAST(NULL AS text)", "stored_type": "text", "is_holdable": "false", **nothing}
+    if column not in table["columns"]:
+        raise CommandError(f"{table['name']} has no column {column} that could be written.")
+    type_ = await connection.fetchval(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1 AND attname = $2",
+        table["oid"],
+        column,
+    )
+    words = {each: stored.get(each, stored["new"]) for each in STATUSES}
+    values = {f"stored_{each}": f"CAST({literal(word)} AS {type_})" for each, word in words.items()}
+    for each, value in values.items():
+        try:
+            await connection.fetchval(f"SELECT {value} IS NULL")
+        except asyncpg.PostgresError as error:
+            said = str(error).splitlines()[0]
+            raise CommandError(f"The mapping's {each.replace('_', '.')} is no value of {column}: {said}.") from None
+    return {"stored_column": quote(column), "stored_type": type_, "is_holdable": "true", **values}
+
+
+async def _require_every_row(connection: Any, adopted: Adopted, mapping: QueueMapping) -> None:
+    """Every row that the condition lets through has a sender and a status."""
+    said = f"CAST({_in_parentheses(mapping.status)} AS text)"
+    statuses = ", ".join(map(literal, STATUSES))
+    # Text of our functions: they are not there yet.
+    is_sender = f"{_in_parentheses(mapping.sender)} IS NOT NULL"
+    if "key_id" not in adopted.values["sender"]:
+        is_sender = f"{adopted.values['sender']} > 0"
+    rows = await connection.fetch(
+        f"SELECT {said} AS status, count(*) AS rows,"
+        f" count(*) FILTER (WHERE ({is_sender}) IS NOT TRUE) AS without_sender"
+        f" FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
+        f" AND (({is_sender}) IS NOT TRUE OR {said} IS NULL OR {said} NOT IN ({statuses}))"
+        f" GROUP BY 1 ORDER BY rows DESC LIMIT {MOST_TOLD}"
+    )
+    if without := sum(row["without_sender"] for row in rows):
+        raise CommandError(
+            f"{without:,} rows have a sender that is NULL or not above 0: leave them out by the mapping's where."
+        )
+    wrong = [f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows]
+    if wrong:
+        raise CommandError(
+            f"The mapping's status maps {', '.join(wrong)}, which is none of {', '.join(STATUSES)}:"
+            " map it, or leave these rows out by the mapping's where."
+        )
+
+
+def quote(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def literal(text: str) -> str:
+    """A string constant; an escape string where a setting might read a backslash as one."""
+    doubled = text.replace("'", "''")
+    return "E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in text else f"'{doubled}'"

@@ -1,0 +1,51 @@
+-- record_names: keeps the text of every key that is counted by its number, for people: queuestats.keys. For adopted
+-- tables whose sender, account or campaign is text or a UUID.
+-- It must never hold a writer up, nor fail: one writer at a time adds names, and another one leaves it to the next
+-- message of that key. Counting does not need the names.
+CREATE OR REPLACE FUNCTION queuestats.names_of(of_row :queue) RETURNS SETOF text
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+  SELECT word FROM (SELECT (of_row).*) AS message CROSS JOIN LATERAL unnest(cast(ARRAY[:names] AS text[])) AS word
+  WHERE :condition AND word IS NOT NULL;
+END;
+
+CREATE OR REPLACE FUNCTION queuestats.record_names() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+  unknown text[];
+BEGIN
+  IF TG_RELID <> queuestats.messages_table() THEN
+    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  END IF;
+  IF TG_LEVEL = 'ROW' THEN
+    unknown := ARRAY(SELECT word FROM queuestats.names_of(NEW) AS word);
+  ELSE
+    unknown := ARRAY(
+      SELECT DISTINCT word FROM new_rows CROSS JOIN LATERAL queuestats.names_of(ROW(new_rows.*)) AS word
+    );
+  END IF;
+  unknown := ARRAY(
+    SELECT word FROM unnest(unknown) AS word
+    WHERE NOT EXISTS (SELECT FROM queuestats.keys WHERE id = queuestats.key_id(word))
+  );
+  -- In REPEATABLE READ and SERIALIZABLE a name that another one has just added would be an error.
+  IF cardinality(unknown) > 0 AND current_setting('transaction_isolation') = 'read committed'
+    AND pg_try_advisory_xact_lock('queuestats.keys'::regclass::bigint) THEN
+    INSERT INTO queuestats.keys (id, value) SELECT queuestats.key_id(word), word FROM unnest(unknown) AS word
+    ON CONFLICT (id) DO NOTHING;
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+-- remember_names: adds the names of all messages that stand there.
+CREATE OR REPLACE FUNCTION queuestats.remember_names() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO queuestats.keys (id, value)
+  SELECT queuestats.key_id(word), word FROM (
+    SELECT DISTINCT word FROM :queue AS queued_row CROSS JOIN LATERAL queuestats.names_of(queued_row) AS word
+  ) AS named
+  ON CONFLICT (id) DO NOTHING
+$$;
+
+REVOKE EXECUTE ON FUNCTION queuestats.record_names(), queuestats.remember_names() FROM PUBLIC;

@@ -1,0 +1,30 @@
+-- holds_of: the active holds that match this message. It becomes a part of the plan that calls it.
+CREATE OR REPLACE FUNCTION queuestats.holds_of(message queuestats.queued_messages) RETURNS SETOF queuestats.holds
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM queuestats.holds
+  WHERE sender_id = message.sender_id
+    AND (account_id IS NULL OR account_id = message.account_id)
+    AND (campaign_id IS NULL OR campaign_id = message.campaign_id)
+    AND (isp IS NULL OR isp = message.isp)
+$$;
+
+-- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
+-- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for one look at
+-- the active holds.
+CREATE OR REPLACE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  WITH arrived AS (
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    SELECT sender_id, id, status FROM queuestats.queued_messages AS message
+    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
+    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
+    RETURNING sender_id, id
+  )
+  UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
+  WHERE message.id = arrived.id AND message.sender_id = arrived.sender_id;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]), queuestats.holds_of(queuestats.queued_messages)
+FROM PUBLIC;

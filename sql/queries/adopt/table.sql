@@ -1,0 +1,49 @@
+-- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
+-- `key`: the columns of its primary key, in order. `taken`: triggers of our names that are not ours.
+-- parameters: table_name text
+SELECT /* queries/adopt/table.sql */
+  relation.oid,
+  cast(relation.oid::regclass AS text) AS name,
+  format('%I.%I', namespace.nspname, relation.relname) AS qualified_name,
+  cast(relation.relkind AS text) AS kind,
+  cast(relation.relpersistence AS text) AS persistence,
+  relation.reltuples AS estimated_rows,
+  cast(inherited.inhparent::regclass AS text) AS parent,
+  EXISTS(
+    SELECT
+    FROM pg_inherits
+      INNER JOIN pg_class AS child ON child.oid = inhrelid
+    WHERE inhparent = relation.oid AND NOT child.relispartition
+  ) AS has_children,
+  has_table_privilege(relation.oid, 'SELECT') AS may_select,
+  has_table_privilege(relation.oid, 'TRIGGER') AS may_trigger,
+  has_table_privilege(relation.oid, 'UPDATE') AND has_table_privilege(relation.oid, 'DELETE') AS may_change,
+  pg_has_role(relation.relowner, 'USAGE') AS is_owner,
+  has_database_privilege(current_database(), 'CREATE') AS may_create,
+  coalesce((SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user), false) AS may_create_roles,
+  ARRAY(
+    SELECT cast(attname AS text)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+    ORDER BY attnum
+  ) AS columns,
+  ARRAY(
+    SELECT cast(attname AS text)
+    FROM pg_index
+      CROSS JOIN LATERAL unnest(indkey) WITH ORDINALITY AS part (number, position)
+      INNER JOIN pg_attribute ON attrelid = indrelid AND attnum = part.number
+    WHERE indrelid = relation.oid AND indisprimary
+    ORDER BY part.position
+  ) AS key,
+  ARRAY(
+    SELECT cast(tgname AS text)
+    FROM pg_trigger
+      INNER JOIN pg_proc ON pg_proc.oid = tgfoid
+    WHERE tgrelid = relation.oid
+      AND tgname LIKE 'messages\_%'
+      AND pronamespace IS DISTINCT FROM to_regnamespace('queuestats')
+  ) AS taken
+FROM pg_class AS relation
+  INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+  LEFT JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
+WHERE relation.oid = to_regclass(cast(:table_name AS text))

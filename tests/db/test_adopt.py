@@ -1,0 +1,436 @@
+"""Tables that exist already: adopted, written to, counted, controlled, and let go again."""
+
+import asyncio
+import subprocess
+import tomllib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.control import Control
+from service.counters.doctor import examine
+from service.counters.verify import find_differences
+from service.db import connect
+from service.embedded import binaries
+from service.errors import CommandError, ServiceError, Unavailable
+from service.model import Action, ControlRequest, Grouping, StatsQuery
+from service.schema.adopt import attach, detach, try_out
+from service.schema.mapping import QueueMapping, check
+from service.schema.migrate import migrate
+from service.stats import ask
+from tests.conftest import TestDatabase, open_pool
+
+QUEUES = Path(__file__).parent / "queues"
+SERVICE = "queuestats_service"
+
+
+OUTBOX = """
+CREATE SCHEMA mail;
+CREATE TABLE mail.outbox (
+  dropped integer, uid uuid PRIMARY KEY DEFAULT gen_random_uuid(), tenant uuid,
+  recipient text NOT NULL, state text NOT NULL
+);
+ALTER TABLE mail.outbox DROP COLUMN dropped;
+"""
+OUTBOX_MAPPING = QueueMapping(
+    table="mail.outbox",
+    sender="tenant",
+    isp="split_part(recipient, '@', 2)",
+    status="case state when 'queued' then 'new' when 'deferred' then 'retry' when 'paused' then 'hold' end",
+    where="state <> 'delivered' and tenant is not null",
+    status_column="state",
+    stored={"new": "queued", "retry": "deferred", "hold": "paused"},
+)
+TENANT = "8d1f3c1e-0000-4000-8000-000000000001"
+WRITES = {
+    "oban": (
+        "INSERT INTO oban_jobs (worker, args) SELECT 'W', args FROM oban_jobs LIMIT 50",
+        "UPDATE oban_jobs SET state = 'completed', completed_at = now() WHERE state = 'executing' AND id % 2 = 0",
+        "UPDATE oban_jobs SET args = args || '{\"sender_id\": 9}' WHERE id % 7 = 0",
+        'UPDATE oban_jobs SET args = \'{"sender_id": "none"}\' WHERE id = 3',
+        "DELETE FROM oban_jobs WHERE id % 11 = 0",
+    ),
+    "graphile_worker": (
+        "INSERT INTO graphile_worker._private_jobs (task_id, payload) SELECT 1, payload"
+        " FROM graphile_worker._private_jobs LIMIT 50",
+        "INSERT INTO graphile_worker._private_jobs (task_id, payload) VALUES (1, '{\"tenant\": \"new\"}'), (1, '{}')",
+        "UPDATE graphile_worker._private_jobs SET locked_at = now() WHERE id % 3 = 0",
+        "UPDATE graphile_worker._private_jobs SET locked_at = NULL, attempts = attempts + 1 WHERE id % 6 = 0",
+        "UPDATE graphile_worker._private_jobs SET attempts = max_attempts WHERE id % 13 = 0",
+        "DELETE FROM graphile_worker._private_jobs WHERE id % 11 = 0",
+    ),
+    "pg_boss": (
+        "CREATE TABLE pgboss.job_bulk PARTITION OF pgboss.job FOR VALUES IN ('bulk')",
+        "INSERT INTO pgboss.job (name, data) SELECT 'bulk', data FROM pgboss.job LIMIT 50",
+        "INSERT INTO pgboss.job_bulk (name, data) SELECT 'bulk', data FROM pgboss.job LIMIT 5",
+        "UPDATE pgboss.job SET name = 'bulk' WHERE state = 'retry'",
+        "UPDATE pgboss.job SET state = 'completed' WHERE state = 'active'",
+        "DELETE FROM pgboss.job WHERE data->>'sender' = '2' AND state = 'created'",
+    ),
+    "post_office": (
+        'INSERT INTO post_office_email (from_email, "to", status) SELECT from_email, "to", 2 FROM post_office_email',
+        "UPDATE post_office_email SET status = 0 WHERE status = 2 AND id % 3 = 0",
+        "UPDATE post_office_email SET status = NULL WHERE id = 7",
+        "UPDATE post_office_email SET status = 9 WHERE id % 5 = 0",
+        "DELETE FROM post_office_email WHERE id % 11 = 0",
+    ),
+}
+# The same mapping once more, written for people who read the project's table.
+TRUTH = {
+    "oban": "SELECT (args->>'sender_id')::bigint, coalesce((args->>'account_id')::bigint, 0), 0,"
+    " coalesce(split_part(args->>'to', '@', 2), ''),"
+    " CASE state WHEN 'executing' THEN 'proc' WHEN 'retryable' THEN 'retry' ELSE 'new' END"
+    " FROM oban_jobs WHERE state NOT IN ('completed', 'discarded', 'cancelled') AND args->>'sender_id' <> 'none'",
+    "graphile_worker": "SELECT queuestats.key_id(payload->>'tenant'), 0,"
+    " coalesce(queuestats.key_id(payload->>'campaign'), 0), coalesce(split_part(payload->>'to', '@', 2), ''),"
+    " CASE WHEN locked_at IS NOT NULL THEN 'proc' WHEN attempts > 0 THEN 'retry' ELSE 'new' END"
+    " FROM graphile_worker._private_jobs WHERE attempts < max_attempts AND payload->>'tenant' IS NOT NULL",
+    "pg_boss": "SELECT (data->>'sender')::bigint, queuestats.key_id(name), 0, split_part(data->>'to', '@', 2),"
+    " CASE state WHEN 'created' THEN 'new' WHEN 'active' THEN 'proc' ELSE 'retry' END"
+    " FROM pgboss.job WHERE state < 'completed'",
+    "post_office": "SELECT queuestats.key_id(from_email), 0, 0, split_part(\"to\", '@', 2),"
+    " CASE status WHEN 2 THEN 'new' WHEN 3 THEN 'retry' ELSE 'hold' END FROM post_office_email WHERE status > 1",
+}
+
+
+def mapping_of(name: str) -> QueueMapping:
+    return QueueMapping(**tomllib.loads((QUEUES / f"{name}.toml").read_text())["adopt"])
+
+
+@pytest.fixture
+async def admin(empty_database: TestDatabase) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(empty_database.owner_url)
+    yield connection
+    await connection.close()
+
+
+async def adopt(database: TestDatabase, mapping: QueueMapping) -> list[str]:
+    told: list[str] = []
+    adopted, _ = await try_out(database.owner_url, mapping)
+    await attach(database.owner_url, database.service_url, adopted, told.append)
+    return told
+
+
+async def adopt_outbox(database: TestDatabase, admin: Any) -> int:
+    """The number of the tenant."""
+    await admin.execute(OUTBOX)
+    await adopt(database, OUTBOX_MAPPING)
+    number: int = await admin.fetchval("SELECT queuestats.key_id($1)", TENANT)
+    return number
+
+
+async def put(admin: Any, state: str, count: int = 1) -> None:
+    await admin.execute(
+        "INSERT INTO mail.outbox (tenant, recipient, state) SELECT $1, 'a@isp.example', $2 FROM generate_series(1, $3)",
+        *(TENANT, state, count),
+    )
+
+
+async def differences(database: TestDatabase) -> list[Any]:
+    async with connect(database.owner_url) as connection:
+        return await find_differences(connection, None)
+
+
+async def states(admin: Any) -> dict[str, int]:
+    return dict(await admin.fetch("SELECT state, count(*) FROM mail.outbox GROUP BY state"))
+
+
+def dump(url: str) -> str:
+    command: list[str | Path] = [binaries(18) / "pg_dump", "--no-owner", "--restrict-key", "x", "--dbname", url]
+    return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+
+
+@pytest.mark.parametrize("name", WRITES)
+async def test_queues_of_public_projects_are_counted_and_left_as_they_were(
+    empty_database: TestDatabase, admin: Any, name: str
+) -> None:
+    await admin.execute((QUEUES / f"{name}.sql").read_text())
+    before = dump(empty_database.owner_url)
+    await adopt(empty_database, mapping_of(name))
+    await detach(empty_database.owner_url, lambda what: None)
+    assert dump(empty_database.owner_url) == before
+
+    await adopt(empty_database, mapping_of(name))
+    service = open_pool(empty_database.service_url)
+    async with service:
+        for write in ("SELECT", *WRITES[name], "SELECT queuestats.fold()", WRITES[name][-1]):
+            await admin.execute(write)
+            expected: Counter[tuple[int, int, int, str, str]] = Counter(map(tuple, await admin.fetch(TRUTH[name])))
+            senders = {key[0] for key in expected}
+            for sender in senders:
+                report = await ask(service, StatsQuery(sender, grouping=Grouping.ACCOUNT_CAMPAIGN))
+                isps = await ask(service, StatsQuery(sender, grouping=Grouping.ISP))
+                found = {(row.account_id, row.campaign_id): row.total for row in report.rows}
+                assert found == dict(_add(expected, lambda key: (key[1], key[2]), sender)), write
+                assert {row.isp: row.total for row in isps.rows} == dict(_add(expected, lambda key: key[3], sender))
+                for status in ("new", "proc", "retry", "hold"):
+                    counted = sum(getattr(row, status) for row in report.rows)
+                    assert counted == sum(n for key, n in expected.items() if key[0] == sender and key[4] == status)
+            assert await admin.fetchval("SELECT count(DISTINCT sender_id) FROM queuestats.queued_messages") == len(
+                senders
+            )
+    assert await differences(empty_database) == []
+    assert await doctor(empty_database) == []
+
+
+def _add(expected: Counter[Any], key: Callable[[Any], Any], sender: int) -> Counter[Any]:
+    added: Counter[Any] = Counter()
+    for each, count in expected.items():
+        if each[0] == sender:
+            added[key(each)] += count
+    return added
+
+
+async def doctor(database: TestDatabase) -> list[str]:
+    async with connect(database.owner_url) as connection:
+        found = await examine(connection, SERVICE)
+    return [each.finding for each in found if "server" not in each.finding and "version" not in each.check]
+
+
+async def test_a_trial_measures_and_changes_nothing(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute(OUTBOX)
+    await put(admin, "queued", 6000)
+    before = dump(empty_database.owner_url)
+    _, trial = await try_out(empty_database.owner_url, OUTBOX_MAPPING)
+    assert trial.rows == 6000
+    assert set(trial.statement_us) == {1, 500}
+    assert all(us > 0 for pair in trial.statement_us.values() for us in pair)
+    assert dump(empty_database.owner_url) == before
+
+
+async def test_the_names_of_keys_are_kept(empty_database: TestDatabase, admin: Any) -> None:
+    number = await adopt_outbox(empty_database, admin)
+    await put(admin, "queued")
+    assert await admin.fetch("SELECT id, value FROM queuestats.keys") == [(number, TENANT)]
+    # A writer that must not wait, nor fail, leaves the name to the next one.
+    other = TENANT.replace("1", "2")
+    async with admin.transaction(isolation="repeatable_read"):
+        await admin.execute(f"INSERT INTO mail.outbox VALUES (DEFAULT, '{other}', 'x', 'queued')")
+    assert await admin.fetchval("SELECT count(*) FROM queuestats.keys") == 1
+    await admin.execute("UPDATE mail.outbox SET recipient = 'y'")
+    assert await admin.fetchval("SELECT value FROM queuestats.keys WHERE id = queuestats.key_id($1)", other) == other
+
+
+async def test_rows_that_map_to_nothing_are_left_out_and_fail_no_writer(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await adopt_outbox(empty_database, admin)
+    await put(admin, "unheard of")
+    await admin.execute("INSERT INTO mail.outbox (recipient, state) VALUES ('x', 'queued')")
+    await admin.execute("UPDATE mail.outbox SET state = 'queued', tenant = $1 WHERE recipient = 'x'", TENANT)
+    assert await admin.fetchval("SELECT sum(new) FROM queuestats.deltas") == 1
+    assert await differences(empty_database) == []
+
+
+async def test_writers_beside_the_attaching_are_all_counted(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute(OUTBOX)
+    await put(admin, "queued", 100)
+    is_over = False
+
+    async def write() -> int:
+        writer = await asyncpg.connect(empty_database.owner_url)
+        statements = 0
+        while not is_over or statements < 20:
+            await put(writer, "queued", 3)
+            await writer.execute(
+                "UPDATE mail.outbox SET state = 'delivered' WHERE uid IN"
+                " (SELECT uid FROM mail.outbox WHERE state = 'queued' LIMIT 2 FOR UPDATE SKIP LOCKED)"
+            )
+            statements += 1
+        await writer.close()
+        return statements
+
+    writers = [asyncio.create_task(write()) for _ in range(3)]
+    await adopt(empty_database, OUTBOX_MAPPING)
+    is_over = True
+    await asyncio.gather(*writers)
+    assert await differences(empty_database) == []
+
+
+@pytest.mark.parametrize("name", ["a uuid", "an integer"])
+async def test_hold_release_and_purge_write_what_the_mapping_says(
+    empty_database: TestDatabase, admin: Any, name: str
+) -> None:
+    await admin.execute(OUTBOX)
+    if name == "an integer":
+        await admin.execute(
+            "ALTER TABLE mail.outbox DROP COLUMN uid; ALTER TABLE mail.outbox ADD id serial PRIMARY KEY"
+        )
+    await adopt(empty_database, OUTBOX_MAPPING)
+    number: int = await admin.fetchval("SELECT queuestats.key_id($1)", TENANT)
+    await put(admin, "queued", 3)
+    await put(admin, "deferred", 2)
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        control = Control(service, service, 1000)
+        job = await control.carry_out(ControlRequest(Action.HOLD, number), "test", "1")
+        assert (job.changed, await states(admin)) == (5, {"paused": 5})
+        await put(admin, "queued", 4)
+        assert await states(admin) == {"paused": 9}
+        assert await differences(empty_database) == []
+        await control.carry_out(ControlRequest(Action.RELEASE, number), "test", "2")
+        assert await states(admin) == {"queued": 7, "deferred": 2}
+        await put(admin, "delivered")
+        await control.carry_out(ControlRequest(Action.PURGE, number), "test", "3")
+        assert await states(admin) == {"delivered": 1}
+    assert await differences(empty_database) == []
+
+
+async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute((QUEUES / "oban.sql").read_text())
+    await adopt(empty_database, mapping_of("oban"))
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        control = Control(service, service, 1000)
+        with pytest.raises(ServiceError, match="does not say how a status is written"):
+            await control.carry_out(ControlRequest(Action.HOLD, 1), "test", "1")
+        await control.carry_out(ControlRequest(Action.PURGE, 1), "test", "2")
+    assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages WHERE sender_id = 1") == 0
+    assert await differences(empty_database) == []
+
+
+async def test_a_renamed_column_and_table_are_followed_and_told(empty_database: TestDatabase, admin: Any) -> None:
+    await adopt_outbox(empty_database, admin)
+    await put(admin, "queued", 2)
+    await admin.execute("ALTER TABLE mail.outbox RENAME state TO phase; ALTER TABLE mail.outbox ADD more text")
+    await admin.execute("UPDATE mail.outbox SET phase = 'deferred'")
+    await admin.execute("DELETE FROM mail.outbox WHERE uid IN (SELECT uid FROM mail.outbox LIMIT 1)")
+    await admin.execute("ALTER TABLE mail.outbox RENAME TO letters; ALTER TABLE mail.letters SET SCHEMA public")
+    await admin.execute("INSERT INTO letters (tenant, recipient, phase) SELECT tenant, 'x', 'paused' FROM letters")
+    assert await differences(empty_database) == []
+    assert [each for each in await doctor(empty_database) if "was renamed after" in each]
+    assert await admin.fetchrow("SELECT sum(new), sum(retry), sum(hold) FROM queuestats.deltas") == (0, 1, 1)
+
+
+async def test_a_column_that_counts_is_not_dropped_by_chance_and_never_fails_writers(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await adopt_outbox(empty_database, admin)
+    await put(admin, "queued")
+    with pytest.raises(asyncpg.DependentObjectsStillExistError):
+        await admin.execute("ALTER TABLE mail.outbox DROP COLUMN recipient")
+    await admin.execute("ALTER TABLE mail.outbox DROP COLUMN recipient CASCADE")
+    await admin.execute("INSERT INTO mail.outbox (tenant, state) VALUES ($1, 'queued')", TENANT)
+    service = open_pool(empty_database.service_url)
+    async with service:
+        with pytest.raises(Unavailable):
+            await ask(service, StatsQuery(1))
+    assert [each for each in await doctor(empty_database) if "was dropped, and what counts with it" in each]
+    with pytest.raises(CommandError, match="can't be counted: a column of"):
+        await migrate(empty_database.owner_url, empty_database.service_url)
+
+    await admin.execute("ALTER TABLE mail.outbox ADD recipient text")
+    await adopt(empty_database, OUTBOX_MAPPING)
+    assert await differences(empty_database) == []
+
+
+async def test_partitions_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute((QUEUES / "pg_boss.sql").read_text())
+    await adopt(empty_database, mapping_of("pg_boss"))
+    # With its columns in another order, and filled before it becomes a partition.
+    await admin.execute("CREATE TABLE pgboss.odd (dropped text, LIKE pgboss.job INCLUDING ALL)")
+    await admin.execute("ALTER TABLE pgboss.odd DROP COLUMN dropped")
+    await admin.execute("ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')")
+    await admin.execute("INSERT INTO pgboss.job (name, data) SELECT 'odd', data FROM pgboss.job LIMIT 20")
+    service = open_pool(empty_database.service_url)
+    async with service:
+        with pytest.raises(Unavailable):
+            await ask(service, StatsQuery(1))
+        await migrate(empty_database.owner_url, empty_database.service_url)
+        assert await differences(empty_database) == []
+        await admin.execute("UPDATE pgboss.odd SET state = 'retry'")
+        assert await differences(empty_database) == []
+    await admin.execute("CREATE TABLE pgboss.late PARTITION OF pgboss.job FOR VALUES IN ('late')")
+    await admin.execute("INSERT INTO pgboss.job (name, data) SELECT 'late', data FROM pgboss.job LIMIT 20")
+    await admin.execute("SELECT queuestats.fold()")
+    assert await differences(empty_database) == []
+    await admin.execute("DROP TABLE pgboss.late")
+    with pytest.raises(CommandError, match="was dropped or detached"):
+        await differences(empty_database)
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    assert await differences(empty_database) == []
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "There is no table mail.nowhere": {"table": "mail.nowhere"},
+    "sender does not compile: column .nobody. does not exist": {"sender": "nobody"},
+    "sender is of the type numeric": {"sender": "1.5"},
+    "status does not compile": {"status": "case"},
+    "where is of the type text": {"where": "state"},
+    "isp is of the type record": {"isp": "recipient, state"},
+    "must be one expression": {"isp": "recipient), (state"},
+    "5 rows have a sender that is NULL": {"where": "true"},
+    "maps 1 rows to nothing, which is none of": {"where": "tenant is not null"},
+    "maps 4 rows to sending, which is none of": {"status": "case state when 'queued' then 'sending' else 'new' end"},
+    "depends on more than the row: functions in index predicate": {
+        "where": "tenant is not null and state <> 'delivered' and now() > '2000-01-01'"
+    },
+    "no primary key: say by --key": {"table": "mail.keyless"},
+    "mail.shown is a view": {"table": "mail.shown"},
+    "mail.parted_1 is a part of mail.parted": {"table": "mail.parted_1"},
+    "has a trigger messages_inserted already": {"table": "mail.triggered"},
+    "has no column phase": {"status_column": "phase", "stored": {"new": "a", "hold": "b"}},
+    "needs status_column": {"status_column": "state"},
+    "is none of new, proc, retry, hold": {"stored": {"gone": "x"}},
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+async def test_what_can_not_be_counted_is_named_before_anything_is_changed(
+    empty_database: TestDatabase, admin: Any, sentence: str
+) -> None:
+    await admin.execute(OUTBOX)
+    await admin.execute(
+        "CREATE TABLE mail.keyless AS TABLE mail.outbox; CREATE VIEW mail.shown AS TABLE mail.outbox;"
+        " CREATE TABLE mail.parted (LIKE mail.outbox) PARTITION BY LIST (state);"
+        " CREATE TABLE mail.parted_1 PARTITION OF mail.parted DEFAULT;"
+        " CREATE TABLE mail.triggered (LIKE mail.outbox INCLUDING ALL);"
+        " CREATE FUNCTION mail.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        " CREATE TRIGGER messages_inserted AFTER INSERT ON mail.triggered EXECUTE FUNCTION mail.nothing();"
+    )
+    await put(admin, "queued", 4)
+    await put(admin, "delivered")
+    await admin.execute("INSERT INTO mail.outbox (recipient, state) SELECT 'x', 'queued' FROM generate_series(1, 5)")
+    changed = {
+        "where": "state <> 'delivered' and tenant is not null",
+        "status_column": "",
+        "stored": {},
+        **BAD[sentence],
+    }
+    before = dump(empty_database.owner_url)
+    with pytest.raises(CommandError, match=sentence):
+        await try_out(empty_database.owner_url, QueueMapping(**{**_as_dict(OUTBOX_MAPPING), **changed}))
+    assert dump(empty_database.owner_url) == before
+
+
+def _as_dict(mapping: QueueMapping) -> dict[str, Any]:
+    return {name: getattr(mapping, name) for name in mapping.__struct_fields__}
+
+
+async def test_a_temporary_table_is_refused(empty_database: TestDatabase) -> None:
+    async with connect(empty_database.owner_url) as connection:
+        await connection.execute("CREATE TEMPORARY TABLE outbox (id int PRIMARY KEY)")
+        with pytest.raises(CommandError, match="is a temporary table"):
+            await check(connection, QueueMapping(table="outbox", sender="1", status="'new'"))
+
+
+async def test_a_database_has_one_queue(database: TestDatabase, owner: Any) -> None:
+    await owner.execute(OUTBOX)
+    with pytest.raises(CommandError, match="a database has one queue"):
+        await adopt(database, OUTBOX_MAPPING)
+
+
+async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: Any) -> None:
+    number = await adopt_outbox(empty_database, admin)
+    await put(admin, "queued", 3)
+    changed = QueueMapping(**{**_as_dict(OUTBOX_MAPPING), "isp": "'all'"})
+    await adopt(empty_database, changed)
+    service = open_pool(empty_database.service_url)
+    async with service:
+        report = await ask(service, StatsQuery(number, grouping=Grouping.ISP))
+    assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
+    assert await differences(empty_database) == []
