@@ -1,11 +1,16 @@
-"""The audit: in one snapshot, what the service would answer against a recount of the messages. Then, the repair."""
+"""In one snapshot: the counters against a recount of the messages, and what the service answers against its definition.
+
+Then, the repair.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.db import AS_A_SCAN, statement
+from service.db import AS_A_SCAN, Statement, fetch, statement
+from service.model import Grouping, StatsQuery, StatsRow
 from service.schema.migrate import require_countable
+from service.stats import from_counters, from_messages
 
 # "other": whatever the service has no answer for, so that none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")
@@ -28,17 +33,53 @@ class Difference:
 async def find_differences(connection: Any, sender_id: int | None) -> list[Difference]:
     """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
 
-    `connection` may read, and is in no transaction. Raises CommandError where the table can't be counted at all.
+    The recount has every counter. Beside it each answer of the sender, or of some senders taken by chance, is compared
+    with the file of sql/queries/from_messages/ that defines it. `connection` may read, and is in no transaction. Raises
+    CommandError where the table can't be counted at all.
     """
-    asked = statement("queries/differences")
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute(AS_A_SCAN)
         # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
         await connection.execute("LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE")
         await require_countable(connection)
-        rows = await connection.fetch(asked.sql, *asked.bind({"sender_id": sender_id}))
-    return [difference for row in rows for difference in _by_status(row)]
+        rows = await fetch(connection, "queries/differences", sender_id=sender_id)
+        found = [difference for row in rows for difference in _by_status(row)]
+        # From here on one sender at a time, by index.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        known = {each.sender_id for each in found}
+        senders = [sender_id] if sender_id else [row[0] for row in await fetch(connection, "queries/some_senders")]
+        for each in senders:
+            # A sender whose counters differ is told already.
+            if each not in known:
+                found += await _compare_answers(connection, each)
+    return found
+
+
+async def _compare_answers(connection: Any, sender_id: int) -> list[Difference]:
+    """Where an answer of the service is another one than its definition says."""
+    found = []
+    for grouping in Grouping:
+        query = StatsQuery(sender_id, grouping=grouping)
+        asked, values = from_messages(query)
+        defined = {_key(row): row for row in (StatsRow(*each) for each in await _rows(connection, asked, values))}
+        asked, arrays = from_counters([query])
+        answered = {_key(row): row for row in (StatsRow(*each[1:]) for each in await _rows(connection, asked, arrays))}
+        for key in sorted(defined.keys() | answered.keys()):
+            for status in STATUSES[:-1]:
+                counted, kept = (getattr(rows.get(key), status, 0) for rows in (defined, answered))
+                if counted != kept:
+                    found.append(Difference(sender_id, grouping, *key, status, counted, kept))
+    return found
+
+
+async def _rows(connection: Any, asked: Statement, values: dict[str, Any]) -> list[Any]:
+    rows: list[Any] = await connection.fetch(asked.sql, *asked.bind(values))
+    return rows
+
+
+def _key(row: StatsRow) -> tuple[int, int, str]:
+    return row.account_id, row.campaign_id, row.isp
 
 
 async def repair(connection: Any, differences: Sequence[Difference]) -> None:

@@ -73,7 +73,15 @@ def test_what_sql_prints_does_the_same(run: Run, empty_database: TestDatabase, t
     assert printed.returncode == 0, printed.stderr
     script = tmp_path / "adopt.sql"
     script.write_text("SET queuestats.service_role = 'queuestats_service';\n" + printed.stdout)
-    psql: list[str | Path] = [binaries(18) / "psql", "-qv", "ON_ERROR_STOP=1", "-d", empty_database.owner_url, "-f", script]
+    psql: list[str | Path] = [
+        binaries(18) / "psql",
+        "-qv",
+        "ON_ERROR_STOP=1",
+        "-d",
+        empty_database.owner_url,
+        "-f",
+        script,
+    ]
     subprocess.run(psql, check=True, capture_output=True)
     assert rows_of(run) == [("isp.example", 3)]
     assert run("verify").returncode == 0

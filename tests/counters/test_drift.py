@@ -157,6 +157,30 @@ async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: 
     assert await drift(filled) == []
 
 
+async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counters_are_right(
+    filled: Any, superuser: Any
+) -> None:
+    assert await find_differences(filled, None) == []
+    await superuser.execute(
+        "CREATE OR REPLACE FUNCTION queuestats.pending_deltas("
+        " of_sender bigint, of_account bigint, of_campaign bigint, of_isp text"
+        ") RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS 'SELECT * FROM queuestats.deltas WHERE false'"
+    )
+    assert await drift(filled) == []
+    # Sender 2 has pending deltas alone, so it is no sender that a fold has seen.
+    for sender_id in (None, 1):
+        found = {
+            (each.sender_id, each.grouping_set, each.status, each.counted, each.kept)
+            for each in (await find_differences(filled, sender_id))
+        }
+        assert found == {
+            (1, "total", "new", 2, 1),
+            (1, "account", "new", 1, 0),
+            (1, "account_campaign", "new", 1, 0),
+            (1, "isp", "new", 1, 0),
+        }
+
+
 @pytest.mark.parametrize("work", ["SELECT queuestats.rebuild()", "SELECT * FROM queuestats.audit()"])
 async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_error(
     filled: Any, connect: Connect, superuser: Any, work: str

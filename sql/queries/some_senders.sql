@@ -1,0 +1,7 @@
+-- some_senders: senders of moderate size, taken by chance, whose answers verify compares with their definition
+-- parameters: none
+SELECT /* queries/some_senders.sql */ sender_id
+FROM queuestats.sender_totals
+WHERE total <= 100000 AND sender_id > 0
+ORDER BY random()
+LIMIT 20
