@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from service.db import Database, connect, statement
+from service.db import Database, connect, load_statement
 from service.errors import CommandError, Forbidden, Unauthorized
 from service.model import Scope, StatsQuery, TopQuery
 
@@ -40,7 +40,7 @@ ADDRESSES_KEPT = 10_000
 DELAYED_AT_ONCE = 1000
 
 MAX_NAME_CHARACTERS = 100
-# Told apart at a glance from any other secret.
+# What tells it from any other secret at a glance.
 SECRET_PREFIX = "qs_"  # noqa: S105 - of every token, so no secret itself
 
 
@@ -150,7 +150,7 @@ class Tokens:
 
     async def _refresh(self) -> None:
         self._began = began = self._clock()
-        rows = await self._database.fetch(statement("tokens/valid"))
+        rows = await self._database.fetch(load_statement("tokens/valid"))
         self._tokens = {
             row["hash"]: Token(
                 row["name"], frozenset(row["scopes"]), _ascending(row["sender_ids"]), _ascending(row["account_ids"])
@@ -240,6 +240,6 @@ def _is_name(name: str) -> bool:
 
 
 async def _run(owner_url: str, statement_name: str, **parameters: Any) -> Any:
-    asked = statement(statement_name)
+    statement = load_statement(statement_name)
     async with connect(owner_url) as connection:
-        return await connection.fetch(asked.sql, *asked.bind(parameters))
+        return await connection.fetch(statement.sql, *statement.bind(parameters))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from service.auth import Token
-from service.db import Database, statement
+from service.db import Database, load_statement
 from service.errors import Forbidden, ServiceError
 from service.logs import describe
 from service.metrics import CHANGED
@@ -47,6 +47,11 @@ class Job:
     changed: int = 0
     is_waiting: bool = False
 
+    @property
+    def details(self) -> dict[str, int]:
+        """What a client that asks for details gets."""
+        return ({"hold_id": self.hold_id} if self.hold_id else {}) | {"job_id": self.id, "messages": self.changed}
+
 
 class Control:
     """Begins jobs and takes them further; one for each process."""
@@ -66,7 +71,7 @@ class Control:
         parameters = {each: getattr(request, each) for each in (*FILTER, "reason")}
         expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
         ((job_id, hold_id),) = await self._database.fetch_writing(
-            statement("queries/control/start"),
+            load_statement("queries/control/start"),
             **parameters,
             action=request.action,
             token_name=token_name,
@@ -85,9 +90,9 @@ class Control:
 
     async def step(self, job: Job) -> Job:
         """One step further; where another process is at it, or it must wait, that is waited for a moment."""
-        rows = await self._database.fetch_long(statement("queries/control/step"), job_id=job.id)
+        rows = await self._database.fetch_long(load_statement("queries/control/step"), job_id=job.id)
         if not rows:
-            (found,) = await self._database.fetch(statement("queries/control/jobs"), job_id=job.id, sender_id=None)
+            (found,) = await self._database.fetch(load_statement("queries/control/jobs"), job_id=job.id, sender_id=None)
             job = Job(job.id, job.hold_id, found["state"], found["matched"], found["changed"], is_waiting=True)
         else:
             row = count_changed(rows[0])
@@ -98,7 +103,7 @@ class Control:
 
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
         """The active ones, each with `messages`: how many its filter finds on hold now."""
-        rows = await self._reading.fetch(statement("queries/control/holds"), sender_id=sender_id)
+        rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
         found = []
         for row in map(dict, rows):
             (counted,) = (await ask(self._reading, StatsQuery(*(row[each] for each in FILTER)))).rows
@@ -107,27 +112,27 @@ class Control:
 
     async def measure(self) -> dict[str, int | None]:
         """What the metrics ask the database for: `service.metrics.GAUGES`."""
-        (watched,) = await self._reading.fetch(statement("queries/watch"), most_deltas=MOST_DELTAS)
-        (measured,) = await self._reading.fetch(statement("queries/metrics"))
+        (watched,) = await self._reading.fetch(load_statement("queries/watch"), most_deltas=MOST_DELTAS)
+        (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         holds = await self.holds(None)
         of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}
         return {**watched, **measured, **of_holds}
 
     async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
         """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
-        asked = statement("queries/control/jobs")
-        return [dict(row) for row in await self._database.fetch(asked, job_id=None, sender_id=sender_id)]
+        statement = load_statement("queries/control/jobs")
+        return [dict(row) for row in await self._database.fetch(statement, job_id=None, sender_id=sender_id)]
 
     async def cancel(self, job_id: int, token_name: str) -> bool:
         """False where it has ended before."""
-        asked = statement("queries/control/cancel")
-        ((is_cancelled,),) = await self._database.fetch_writing(asked, job_id=job_id, token_name=token_name)
+        statement = load_statement("queries/control/cancel")
+        ((is_cancelled,),) = await self._database.fetch_writing(statement, job_id=job_id, token_name=token_name)
         return bool(is_cancelled)
 
     async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
         """The latest first: the columns of sql/queries/control/audit.sql."""
-        asked = statement("queries/control/audit")
-        return [dict(row) for row in await self._database.fetch(asked, sender_id=sender_id, row_limit=row_limit)]
+        statement = load_statement("queries/control/audit")
+        return [dict(row) for row in await self._database.fetch(statement, sender_id=sender_id, row_limit=row_limit)]
 
 
 def hit(action: Action, row: StatsRow) -> dict[str, int]:
@@ -163,6 +168,6 @@ async def work_forever(database: Database) -> None:
 
 async def _work(database: Database) -> bool:
     """Whether a job has come further."""
-    await database.fetch_writing(statement("queries/control/expire"))
-    rows = await database.fetch_long(statement("queries/control/step"), job_id=None)
+    await database.fetch_writing(load_statement("queries/control/expire"))
+    rows = await database.fetch_long(load_statement("queries/control/step"), job_id=None)
     return bool(rows) and not count_changed(rows[0])["is_waiting"]

@@ -108,14 +108,12 @@ async def _control(request: QueueRequest, action: Action) -> Response:
     envelope = request.envelope()
     token = await authorise(request, Scope.CONTROL)
     wanted = request.format()
-    asked, (is_dry_run, has_details) = parse_control(envelope, action), parse_control_flags(envelope)
-    require_control(token, asked)
+    command, (is_dry_run, has_details) = parse_control(envelope, action), parse_control_flags(envelope)
+    require_control(token, command)
     if is_dry_run:
-        return _respond(render_details(await control.matching(asked), wanted), wanted)
-    job = await control.carry_out(asked, token.name, request.scope["state"]["request_id"])
-    details = {"hold_id": job.hold_id} if job.hold_id else {}
-    details |= {"job_id": job.id, "messages": job.changed}
-    return _respond(render_details(details if has_details else None, wanted), wanted)
+        return _respond(render_details(await control.matching(command), wanted), wanted)
+    job = await control.carry_out(command, token.name, request.scope["state"]["request_id"])
+    return _respond(render_details(job.details if has_details else None, wanted), wanted)
 
 
 async def holds(request: QueueRequest) -> Response:
@@ -185,7 +183,7 @@ async def health(request: QueueRequest) -> Response:
 
 
 async def ready(request: QueueRequest) -> Response:
-    """Ready: a question of `stats` is answered, by a schema that this code was written for."""
+    """Ready: a query of `stats` is answered, by a schema that this code was written for."""
     pending = await request.app.state.service.readiness.pending()
     if pending:
         content = msgspec.json.encode({"status": "not ready", "pending": pending})
@@ -210,9 +208,9 @@ async def authorise(request: QueueRequest, scope: Scope) -> Token:
 async def respond_error(request: Request, error: Exception) -> Response:
     """The one body that every error has, in the format that the client can most likely read."""
     assert isinstance(error, ServiceError)
-    asked = QueueRequest(request.scope)
+    failed = QueueRequest(request.scope)
     settings: Settings = request.app.state.service.settings
-    wanted = asked.error_format()
+    wanted = failed.error_format()
     if error.is_refusal:
         REFUSED.labels(error.code).inc()
         logger.warning("refused error=%d text=%s", error.code, error.text)

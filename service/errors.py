@@ -11,7 +11,7 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── InternalError     500  a fault of ours; the log has it
 ├── Unavailable       503  the database is out of reach, or we are full
 └── TimedOut          504  the database took longer than the limit
-CommandError          told on the terminal, exit code 1
+CommandError          one sentence on the terminal, exit code 1
 └── WrongUsage        exit code 2
 """
 
@@ -21,12 +21,12 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """An error that a client is told: `code`, and `text`, one sentence that says what to mend."""
+    """An error as the client sees it: `code`, and `text`, one sentence that says what to mend."""
 
     code: ClassVar[int]
     begins: ClassVar[str]
     is_refusal: ClassVar[bool] = False
-    """Whether an operator is told: the service could not, or would not, do what may have been right."""
+    """Whether the log has it: the service could not, or would not, do what may have been right."""
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str = "") -> None:
@@ -93,7 +93,7 @@ class TimedOut(ServiceError):
 
 
 class CommandError(Exception):
-    """A failure of a command, told in one sentence."""
+    """A failure of a command, in one sentence."""
 
     exit_code: ClassVar[int] = 1
 

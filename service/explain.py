@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from service.db import AS_A_SCAN, Database, Statement, statement
+from service.db import AS_A_SCAN, Database, Statement, load_statement
 from service.model import Explanation, StatsQuery
 from service.stats import CounterReader, from_counters, from_messages, parts_of
 
@@ -52,46 +52,47 @@ async def explain(
     is_scan = is_from_messages or not await CounterReader(database).is_counted()
     if is_batched and not is_scan:
         queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
-    asked, parameters = from_messages(query) if is_scan else from_counters(queries)
-    plan = await plan_of(database, asked, parameters, analyze=analyze, is_scan=is_scan)
-    (tables,) = await database.fetch_scan(statement("explain/tables"))
+    statement, parameters = from_messages(query) if is_scan else from_counters(queries)
+    plan = await plan_of(database, statement, parameters, analyze=analyze, is_scan=is_scan)
+    (tables,) = await database.fetch_scan(load_statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])
-    found = warnings(asked.text, plan.tree, around, is_scan=is_scan)
-    return Explanation(f"sql/{asked.name}.sql", asked.text, parameters, plan.lines, plan.tree, found)
+    found = warnings(statement.text, plan.tree, around, is_scan=is_scan)
+    return Explanation(f"sql/{statement.name}.sql", statement.text, parameters, plan.lines, plan.tree, found)
 
 
 async def plan_of(
-    database: Database, asked: Statement, parameters: Mapping[str, Any], *, analyze: bool, is_scan: bool
+    database: Database, statement: Statement, parameters: Mapping[str, Any], *, analyze: bool, is_scan: bool
 ) -> Plan:
     """The plan of a scan is made for these values, of any other statement for all values.
 
     With `analyze` the statement really runs, once for `lines`, and once more for `tree`. Raises Unavailable, TimedOut,
     or BadStatement naming a parameter that is missing or too many.
     """
-    values = asked.bind(parameters)
+    values = statement.bind(parameters)
     explained = _explain_scan if is_scan else _explain_look_up
     options = f"ANALYZE {analyze}, BUFFERS {analyze}"
-    plan: Plan = await database.ask(asked.name, partial(explained, asked, values, options))
+    plan: Plan = await database.run(statement.name, partial(explained, statement, values, options))
     return plan
 
 
-async def _explain_scan(asked: Statement, values: list[Any], options: str, connection: Any) -> Plan:
+async def _explain_scan(statement: Statement, values: list[Any], options: str, connection: Any) -> Plan:
     async with connection.transaction():
         await connection.execute(AS_A_SCAN)
-        return await _explain(connection, options, asked.sql, values)
+        return await _explain(connection, options, statement.sql, values)
 
 
-async def _explain_look_up(asked: Statement, values: list[Any], options: str, connection: Any) -> Plan:
+async def _explain_look_up(statement: Statement, values: list[Any], options: str, connection: Any) -> Plan:
     # EXPLAIN by itself would plan for the values, whatever the setting says.
-    types = ", ".join(asked.types[each] for each in asked.order)
+    types = ", ".join(statement.types[each] for each in statement.order)
     async with connection.transaction():
         await connection.execute(AS_A_LOOK_UP)
         # A prepared statement outlives a transaction that failed.
-        if await connection.fetchval(statement("explain/is_prepared").sql):
+        if await connection.fetchval(load_statement("explain/is_prepared").sql):
             await connection.execute("DEALLOCATE explained")
-        await connection.execute(f"PREPARE explained ({types}) AS {asked.sql}")
+        await connection.execute(f"PREPARE explained ({types}) AS {statement.sql}")
         given = (
-            f"cast({literal(value)} AS {asked.types[each]})" for each, value in zip(asked.order, values, strict=True)
+            f"cast({literal(value)} AS {statement.types[each]})"
+            for each, value in zip(statement.order, values, strict=True)
         )
         return await _explain(connection, options, f"EXECUTE explained ({', '.join(given)})", [])
 

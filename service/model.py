@@ -1,4 +1,4 @@
-"""The nouns: what is asked, and what is answered."""
+"""The nouns: queries, reports and their rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Scope(StrEnum):
 
 
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
-    """What is asked of one sender's queue. A filter that is None lets every message through.
+    """A query about one sender's queue. A filter that is None lets every message through.
 
     `account_ids`: the accounts that a limited token may see, in ascending order; the report is the sum of theirs.
     """

@@ -33,8 +33,8 @@ class Readiness:
         return await asyncio.shield(self._look_up)
 
     async def _ask(self) -> list[str]:
-        pending: list[str] = await self._database.ask("queries/applied_migrations", pending_changes)
-        pending = pending or await self._database.ask("doctor/rights", missing_rights)
+        pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
+        pending = pending or await self._database.run("doctor/rights", missing_rights)
         if not pending:
             await ask(self._database, StatsQuery(sender_id=1))
         return pending

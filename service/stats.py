@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
-from service.db import Database, Statement, statement
+from service.db import Database, Statement, load_statement
 from service.errors import Unavailable
 from service.metrics import BATCH_QUERIES
 from service.model import StatsQuery, StatsReport, StatsRow
@@ -39,13 +39,13 @@ def statement_name(query: StatsQuery) -> str:
 
 def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, Any]]:
     """The statement on the counters for queries of one statement name, and its parameters, an array each."""
-    found = statement(f"queries/from_counters/{statement_name(queries[0])}")
+    found = load_statement(f"queries/from_counters/{statement_name(queries[0])}")
     return found, {each: [getattr(query, each) for query in queries] for each in found.types}
 
 
 def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     """The statement on the messages themselves that defines the answer, and its parameters."""
-    found = statement(f"queries/from_messages/{query.grouping}")
+    found = load_statement(f"queries/from_messages/{query.grouping}")
     return found, {each: getattr(query, each) for each in found.types}
 
 
@@ -73,7 +73,7 @@ class CounterReader:
         Raises Unavailable where `messages` is a table that the triggers can't count.
         """
         if not self._is_counted or time.monotonic() - self._checked_at > CHECK_SECONDS:
-            (found,) = await self._database.fetch(statement("queries/baseline"))
+            (found,) = await self._database.fetch(load_statement("queries/baseline"))
             if found["uncountable"]:
                 logger.error("the queue can't be counted reason=%r", found["uncountable"])
                 raise Unavailable(": the queue can't be counted")
@@ -96,9 +96,9 @@ class CounterReader:
         return [found[own[0]] if own == (each,) else _sum(found[part] for part in own) for each, own in parts.items()]
 
     async def _read(self, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
-        asked, parameters = from_counters(queries)
+        statement, parameters = from_counters(queries)
         found: list[list[StatsRow]] = [[] for _ in queries]
-        for number, (position, *values) in enumerate(await self._database.fetch(asked, **parameters), 1):
+        for number, (position, *values) in enumerate(await self._database.fetch(statement, **parameters), 1):
             found[position - 1].append(StatsRow(*values))
             if number % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
@@ -111,8 +111,8 @@ class CounterReader:
         """
         if query.account_ids is not None:
             raise Unavailable(": the queue is being counted for the first time")
-        asked, parameters = from_messages(query)
-        return StatsReport([StatsRow(*record) for record in await self._database.fetch_scan(asked, **parameters)])
+        statement, parameters = from_messages(query)
+        return StatsReport([StatsRow(*record) for record in await self._database.fetch_scan(statement, **parameters)])
 
 
 class Statistics:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from service.coalescer import Coalescer, Limits, Outcome
-from service.db import Database, statement
+from service.db import Database, load_statement
 from service.model import Count, Key, StatsQuery, TopQuery, TopReport
 from service.settings import Settings
 from service.stats import CounterReader
@@ -29,14 +29,14 @@ class Top:
 
 async def ask(database: Database, query: TopQuery) -> TopReport:
     """As `Top.ask`, for a single query."""
-    asked = {"largest_by": query.order, "row_limit": query.limit}
+    parameters = {"largest_by": query.order, "row_limit": query.limit}
     if query.sender_ids is not None:
         return await _of_senders(database, query, query.sender_ids)
     if query.by is Key.SENDER:
-        rows = await database.fetch(statement("queries/top/senders"), **asked)
+        rows = await database.fetch(load_statement("queries/top/senders"), **parameters)
     else:
-        name = statement("queries/top/keys")
-        rows = await database.fetch(name, sender_id=query.sender_id, grouping_set=query.by, **asked)
+        name = load_statement("queries/top/keys")
+        rows = await database.fetch(name, sender_id=query.sender_id, grouping_set=query.by, **parameters)
     columns = sorted([query.by.column, *_COUNTS])
     return TopReport([{column: row[column] for column in columns} for row in rows])
 

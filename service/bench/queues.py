@@ -5,7 +5,7 @@ from typing import Any
 
 from service.bench.scratch import TABLES, vacuum
 from service.counters.folding import Folder
-from service.db import Database, fetch, statement
+from service.db import Database, fetch, load_statement
 from service.seed import Profile, SeedPlan, seed
 from service.settings import Settings
 
@@ -48,7 +48,7 @@ async def states(connection: Any, settings: Settings, longest: int) -> AsyncIter
         yield CHURNED
         step = max(1, longest // PENDING_DELTAS)
         ids = [(1 + number * step % longest,) for number in range(PENDING_DELTAS)]
-        await connection.executemany(statement("bench/toggle").sql, ids)
+        await connection.executemany(load_statement("bench/toggle").sql, ids)
         yield PENDING
     finally:
         for table in TABLES:

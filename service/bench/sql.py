@@ -13,7 +13,7 @@ from typing import Any
 from service.bench.queues import fill, states
 from service.bench.report import describe, median_ratio
 from service.bench.scratch import execute_files
-from service.db import Statement, connect, statement
+from service.db import Statement, connect, load_statement
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
@@ -45,8 +45,8 @@ class Variant:
     def statement(self, grouping: Grouping) -> Statement | None:
         """None where the variant does not answer this grouping."""
         if sql_path(self.folder, f"{grouping}.sql").is_file():
-            return statement(f"{self.folder}/{grouping}")
-        return statement(f"{self.base}/{grouping}") if self.has_indexes else None
+            return load_statement(f"{self.folder}/{grouping}")
+        return load_statement(f"{self.base}/{grouping}") if self.has_indexes else None
 
 
 VARIANTS = (
@@ -96,9 +96,9 @@ async def _round(
     for variant, (sender_id, messages) in product(VARIANTS, queues.items()):
         async with _alone(connection, variant):
             for grouping in Grouping:
-                if (asked := variant.statement(grouping)) is None:
+                if (statement := variant.statement(grouping)) is None:
                     continue
-                sample, rows = await _sample(connection, asked, sender_id)
+                sample, rows = await _sample(connection, statement, sender_id)
                 if answers.setdefault((sender_id, grouping), rows) != rows:
                     raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
                 yield (messages, grouping, variant.name), sample
@@ -125,15 +125,15 @@ async def _alone(connection: Any, variant: Variant) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def _sample(connection: Any, asked: Statement, sender_id: int) -> tuple[dict[str, Any], list[Any]]:
+async def _sample(connection: Any, statement: Statement, sender_id: int) -> tuple[dict[str, Any], list[Any]]:
     """The median times of one statement in milliseconds, and its rows."""
-    given = {name: sender_id if name == "sender_id" else None for name in asked.types}
-    is_batch = asked.name.startswith(COUNTERS)
-    values = asked.bind({name: [value] for name, value in given.items()} if is_batch else given)
-    prepared = await connection.prepare(asked.sql)
+    given = {name: sender_id if name == "sender_id" else None for name in statement.types}
+    is_batch = statement.name.startswith(COUNTERS)
+    values = statement.bind({name: [value] for name, value in given.items()} if is_batch else given)
+    prepared = await connection.prepare(statement.sql)
     # A batch has a column more, the position of the query.
     rows = [tuple(each)[is_batch:] for each in await prepared.fetch(*values)]
-    explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {asked.sql}")
+    explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {statement.sql}")
     client_ms: list[float] = []
     server_ms: list[float] = []
     pages = 0

@@ -30,7 +30,7 @@ def hold_off_signals() -> None:
 
 
 def on_signals(handler: Handler) -> None:
-    """Who is told of every signal that ends a command."""
+    """Who handles every signal that ends a command."""
     for number in ENDING:
         signal.signal(number, handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it

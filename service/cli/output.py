@@ -54,7 +54,7 @@ def printable(value: Any) -> str:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that is told how much is done by now, of `total`; a line for each tenth where no bar can be."""
+    """Gives a function that takes how much is done by now, of `total`; a line for each tenth where no bar can be."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -110,7 +110,7 @@ def handles(listener: socket.socket) -> list[socket.socket]:
 
 
 def server_options(settings: Settings) -> dict[str, Any]:
-    """What uvicorn is told: all of it is documented there."""
+    """The options of uvicorn: all of them are documented there."""
     from service.cli.joined_writes import JoinedWrites
 
     return {

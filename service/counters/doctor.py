@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from service.db import statement
+from service.db import load_statement
 from service.schema.migrate import pending_changes
 
 CHECKS = (
@@ -63,11 +63,11 @@ async def examine(
     if changes:
         finding = f"the schema is not this version's; to do: {', '.join(changes)}"
         return [Finding("schema", Severity.ERROR, finding, "Run queuestats migrate.")]
-    reasons = await connection.fetch(statement("queries/uncountable").sql)
+    reasons = await connection.fetch(load_statement("queries/uncountable").sql)
     if reasons:
         advice = "Nothing is answered until that is changed; then run queuestats migrate and verify --repair."
         return [Finding("messages", Severity.ERROR, each["reason"], advice) for each in reasons]
-    extensions = {row["name"] for row in await connection.fetch(statement("doctor/extensions").sql)}
+    extensions = {row["name"] for row in await connection.fetch(load_statement("doctor/extensions").sql)}
     checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
     parameters = {"service_role": service_role}
     findings: list[Finding] = []
@@ -78,9 +78,9 @@ async def examine(
 
 
 async def _run(connection: Any, check: str, parameters: dict[str, Any]) -> Sequence[Finding]:
-    asked = statement(f"doctor/{check}")
-    values = asked.bind({name: parameters[name] for name in asked.types})
+    statement = load_statement(f"doctor/{check}")
+    values = statement.bind({name: parameters[name] for name in statement.types})
     return [
         Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"])
-        for row in await connection.fetch(asked.sql, *values)
+        for row in await connection.fetch(statement.sql, *values)
     ]

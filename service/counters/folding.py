@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from service.db import Database, statement
+from service.db import Database, load_statement
 from service.errors import CommandError, ServiceError, TimedOut
 from service.metrics import FOLDED_AT
 
@@ -20,7 +20,7 @@ MAX_DELTAS = 20_000
 # To move a counter takes about half as long as to fold a delta.
 COUNTERS_PER_DELTA = 2
 LEAST_MAX_DELTAS = 100
-# About so many deltas of a sender are folded before its readers are told to skip them.
+# About so many deltas of a sender are folded before its watermark lets readers skip them.
 MARK_EVERY_DELTAS = 4000.0
 COMPACT_AFTER = timedelta(seconds=10)
 # Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
@@ -95,7 +95,7 @@ class Folder:
 
     async def _do_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            rows = await self._database.fetch_writing(statement(name), **parameters)
+            rows = await self._database.fetch_writing(load_statement(name), **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
@@ -118,7 +118,7 @@ async def _watch_forever(database: Database) -> None:
     while True:
         await asyncio.sleep(WATCH_SECONDS)
         try:
-            (seen,) = await database.fetch(statement("queries/watch"), most_deltas=PILED_UP_DELTAS)
+            (seen,) = await database.fetch(load_statement("queries/watch"), most_deltas=PILED_UP_DELTAS)
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.db import AS_A_SCAN, Statement, fetch, statement
+from service.db import AS_A_SCAN, Statement, fetch, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
 from service.schema.migrate import require_countable
 from service.stats import from_counters, from_messages
@@ -50,7 +50,7 @@ async def find_differences(connection: Any, sender_id: int | None) -> list[Diffe
         known = {each.sender_id for each in found}
         senders = [sender_id] if sender_id else [row[0] for row in await fetch(connection, "queries/some_senders")]
         for each in senders:
-            # A sender whose counters differ is told already.
+            # A sender whose counters differ is in the list already.
             if each not in known:
                 found += await _compare_answers(connection, each)
     return found
@@ -61,20 +61,21 @@ async def _compare_answers(connection: Any, sender_id: int) -> list[Difference]:
     found = []
     for grouping in Grouping:
         query = StatsQuery(sender_id, grouping=grouping)
-        asked, values = from_messages(query)
-        defined = {_key(row): row for row in (StatsRow(*each) for each in await _rows(connection, asked, values))}
-        asked, arrays = from_counters([query])
-        answered = {_key(row): row for row in (StatsRow(*each[1:]) for each in await _rows(connection, asked, arrays))}
+        statement, values = from_messages(query)
+        defined = {_key(row): row for row in (StatsRow(*each) for each in await _rows(connection, statement, values))}
+        statement, values = from_counters([query])
+        rows = [StatsRow(*each[1:]) for each in await _rows(connection, statement, values)]
+        answered = {_key(row): row for row in rows}
         for key in sorted(defined.keys() | answered.keys()):
             for status in STATUSES[:-1]:
-                counted, kept = (getattr(rows.get(key), status, 0) for rows in (defined, answered))
+                counted, kept = (getattr(each.get(key), status, 0) for each in (defined, answered))
                 if counted != kept:
                     found.append(Difference(sender_id, grouping, *key, status, counted, kept))
     return found
 
 
-async def _rows(connection: Any, asked: Statement, values: dict[str, Any]) -> list[Any]:
-    rows: list[Any] = await connection.fetch(asked.sql, *asked.bind(values))
+async def _rows(connection: Any, statement: Statement, values: dict[str, Any]) -> list[Any]:
+    rows: list[Any] = await connection.fetch(statement.sql, *statement.bind(values))
     return rows
 
 
@@ -84,21 +85,21 @@ def _key(row: StatsRow) -> tuple[int, int, str]:
 
 async def repair(connection: Any, differences: Sequence[Difference]) -> None:
     """Counts every sender with a difference anew, while writers go on. `connection` is the owner's."""
-    asked = statement("queries/rebuild")
+    statement = load_statement("queries/rebuild")
     for sender_id in dict.fromkeys(difference.sender_id for difference in differences):
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
-            await connection.execute(asked.sql, *asked.bind({"sender_id": sender_id}))
+            await connection.execute(statement.sql, *statement.bind({"sender_id": sender_id}))
 
 
 async def keep_result(connection: Any, differences: int) -> None:
     """For the metrics, in the audit log; not on a standby, which can't be written to."""
-    asked = statement("queries/verified")
+    statement = load_statement("queries/verified")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        await connection.execute(asked.sql, *asked.bind({"token_name": "verify", "differences": differences}))
+        await connection.execute(statement.sql, *statement.bind({"token_name": "verify", "differences": differences}))
 
 
 def _by_status(row: Any) -> list[Difference]:

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from service.db.errors import in_words
-from service.db.statements import statement
+from service.db.statements import load_statement
 from service.errors import CommandError
 from service.origin import application_name
 
@@ -21,10 +21,10 @@ AS_EXPECTED = {"default_transaction_isolation": "read committed", "default_trans
 
 @asynccontextmanager
 async def connect(database_url: str, *, prepared_statements: bool = True, is_direct: bool = True) -> AsyncIterator[Any]:
-    """The connection is closed at the end. Without `prepared_statements`, all that is asked belongs in a transaction.
+    """The connection is closed at the end. Without `prepared_statements`, each statement belongs in a transaction.
     A connection that is not direct goes through a pooler, which refuses settings.
 
-    Raises CommandError with one sentence where the database cannot be reached, or refuses what is then asked.
+    Raises CommandError with one sentence where the database cannot be reached, or refuses a statement.
     """
     try:
         connection = await asyncpg.connect(
@@ -51,8 +51,8 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
 
 async def fetch(connection: Any, name: str, **values: Any) -> list[Any]:
     """The rows of `sql/<name>.sql`, however long it takes."""
-    asked = statement(name)
-    rows: list[Any] = await connection.fetch(asked.sql, *asked.bind(values))
+    statement = load_statement(name)
+    rows: list[Any] = await connection.fetch(statement.sql, *statement.bind(values))
     return rows
 
 

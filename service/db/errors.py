@@ -10,7 +10,7 @@ from service.errors import BadRequest, ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
-# By the limit of the role or of the question; a lock that did not come in time.
+# By the limit of the role or of the request; a lock that did not come in time.
 _OUT_OF_TIME = ("57014", "55P03")
 # The database cannot be used now: 08 connection, 28 authorisation, 3D no such database, 40 cancelled on a standby,
 # 53 resources, 57P shutdown, 58 system, 3F and 42… a schema that is not migrated.
@@ -63,7 +63,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Whether the connection is gone, so that a read may be asked again on another one."""
+    """Whether the connection is gone, so that a read may run again on another one."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(("08", "57P"))
     # A timeout counts as an operating system's error in Python, a value that cannot be sent as an interface's.
@@ -84,7 +84,7 @@ def translated(error: Exception) -> Exception:
 
 
 def _to_service_error(error: BaseException) -> ServiceError | None:
-    """What a client is told of a driver's error; None where it is a fault of ours."""
+    """What a client learns of a driver's error; None where it is a fault of ours."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state in _OUT_OF_TIME:

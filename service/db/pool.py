@@ -1,4 +1,4 @@
-"""The pool that questions run on."""
+"""The pool that statements run on."""
 
 import asyncio
 import logging
@@ -73,48 +73,48 @@ class Database:
         except (TimeoutError, asyncpg.InterfaceError, OSError):
             self._pool.terminate()
 
-    async def fetch(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+    async def fetch(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of one statement, from one snapshot."""
-        return await self._fetch(asked, parameters)
+        return await self._fetch(statement, parameters)
 
-    async def fetch_scan(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
-        return await self._fetch(asked, parameters, AS_A_SCAN)
+        return await self._fetch(statement, parameters, AS_A_SCAN)
 
-    async def fetch_writing(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+    async def fetch_writing(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
-        return await self._fetch(asked, parameters, "SET TRANSACTION READ WRITE")
+        return await self._fetch(statement, parameters, "SET TRANSACTION READ WRITE")
 
-    async def fetch_long(self, asked: Statement, **parameters: Any) -> list[asyncpg.Record]:
+    async def fetch_long(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch_writing`, without a limit of time: for a pool that no request waits for alone."""
-        return await self._fetch(asked, parameters, "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout = 0")
+        return await self._fetch(statement, parameters, "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout = 0")
 
     async def _fetch(
-        self, asked: Statement, parameters: Mapping[str, Any], begin_with: str = ""
+        self, statement: Statement, parameters: Mapping[str, Any], begin_with: str = ""
     ) -> list[asyncpg.Record]:
-        values = asked.bind(parameters)
+        values = statement.bind(parameters)
 
-        async def run(connection: Any) -> list[asyncpg.Record]:
-            rows: list[asyncpg.Record] = await connection.fetch(asked.sql, *values, timeout=self._time_limit)
+        async def fetch(connection: Any) -> list[asyncpg.Record]:
+            rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *values, timeout=self._time_limit)
             return rows
 
-        async def run_in_transaction(connection: Any) -> list[asyncpg.Record]:
-            # Never a savepoint in `ask`'s transaction: what a fold writes under one is not believed (watermarks.sql).
+        async def fetch_in_transaction(connection: Any) -> list[asyncpg.Record]:
+            # Never a savepoint in `run`'s transaction: what a fold writes under one is not believed (watermarks.sql).
             async with nullcontext() if self._is_one_transaction else connection.transaction(isolation=ISOLATION):
                 await connection.execute(begin_with)
-                return await run(connection)
+                return await fetch(connection)
 
-        rows: list[asyncpg.Record] = await self.ask(asked.name, run_in_transaction if begin_with else run)
+        rows: list[asyncpg.Record] = await self.run(statement.name, fetch_in_transaction if begin_with else fetch)
         return rows
 
-    async def ask(self, name: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
-        """Puts a question to one connection, and once more to a new one where that was gone; it must bear repeating.
+    async def run(self, name: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
 
         `name` is that of its statement. Raises as `fetch` does.
         """
         began = time.monotonic()
         try:
-            return await self._ask_once(name, question)
+            return await self._run_once(name, work)
         except Exception as error:
             if is_disconnect(error) and time.monotonic() - began > self._time_limit:
                 raise TimedOut() from error
@@ -124,11 +124,11 @@ class Database:
         # The server was restarted, say, and every pooled connection is dead: one more try on a new one.
         await self._pool.expire_connections()
         try:
-            return await self._ask_once(name, question)
+            return await self._run_once(name, work)
         except Exception as error:
             raise translated(error) from error
 
-    async def _ask_once(self, name: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _run_once(self, name: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
         async with self.connection() as connection:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
@@ -136,7 +136,7 @@ class Database:
             try:
                 async with whole:
                     with statement_span(name):
-                        return await question(connection)
+                        return await work(connection)
             except Exception as error:
                 if is_disconnect(error):
                     _cut(connection)
@@ -186,5 +186,5 @@ def _cut(connection: Any) -> None:
 async def _keep(connection: Any) -> None:
     """Nothing is ever set on a pooled connection outside a transaction, so there is nothing to reset.
 
-    The driver's own reset would cost a round trip after every question.
+    The driver's own reset would cost a round trip after every statement.
     """

@@ -1,4 +1,4 @@
-"""Named statements: every question that is put to the database, one a file below `sql/`."""
+"""Named statements: all that runs in the database, one a file below `sql/`."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from service.resources import sql_path
 _HEADER = re.compile(r"\A-- (?P<name>\w+): \S.*(?:\n--.*)*?\n-- parameters: (?P<parameters>.*)\n")
 
 
-# Below these stands what the service asks while it serves.
+# Below these stands what the service runs while it serves.
 SERVED = ("queries", "scan", "tokens")
 
 
@@ -48,7 +48,7 @@ class Statement:
 
 
 @cache
-def statement(name: str) -> Statement:
+def load_statement(name: str) -> Statement:
     """The statement of `sql/<name>.sql`, checked: `queries/total`, say.
 
     Raises BadStatement where there is no such file, or it breaks a rule.
@@ -60,12 +60,12 @@ def statement(name: str) -> Statement:
 
 
 def load_statements() -> None:
-    """Every statement that the service asks, so that a broken one stops the start, and no asker waits for its file.
+    """Every statement that the service runs, so that a broken one stops the start, and no request waits for its file.
 
     Raises BadStatement.
     """
     for path in (path for folder in SERVED for path in sql_path(folder).rglob("*.sql")):
-        statement(str(path.relative_to(sql_path()).with_suffix("")))
+        load_statement(str(path.relative_to(sql_path()).with_suffix("")))
 
 
 def parse_statement(name: str, source: str) -> Statement:

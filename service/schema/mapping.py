@@ -16,7 +16,7 @@ from service.schema.counted import Adopted
 INTEGERS = {"int2", "int4", "int8"}
 TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
 STATUSES = ("new", "proc", "retry", "hold")
-# Of what is mapped wrongly, so many kinds are told.
+# Of what is mapped wrongly, the sentence names so many kinds.
 MOST_TOLD = 5
 
 
@@ -109,11 +109,11 @@ def _require_countable(table: Mapping[str, Any]) -> None:
 async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, name: str) -> str:
     expression = _in_parentheses(getattr(mapping, name))
     try:
-        asked = await connection.prepare(f"SELECT {expression} FROM {table['qualified_name']} AS message")
+        prepared = await connection.prepare(f"SELECT {expression} FROM {table['qualified_name']} AS message")
     except asyncpg.PostgresError as error:
         raise CommandError(f"The mapping's {name} does not compile: {str(error).splitlines()[0]}.") from None
-    attributes = asked.get_attributes()
-    if len(attributes) != 1 or asked.get_parameters():
+    attributes = prepared.get_attributes()
+    if len(attributes) != 1 or prepared.get_parameters():
         raise CommandError(f"The mapping's {name} must be one expression over the columns of {table['name']}.")
     type_: str = attributes[0].type.name
     return type_

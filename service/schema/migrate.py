@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.db.connect import connect
-from service.db.statements import statement
+from service.db.statements import load_statement
 from service.errors import CommandError
 from service.resources import migrations_path
 from service.schema.counted import Adopted, CountedTable, Parts
@@ -86,15 +86,15 @@ async def migrate(
 
 async def require_countable(connection: Any) -> None:
     """Raises CommandError, with the reason, where `messages` is a table that the triggers can't count."""
-    reasons = await connection.fetch(statement("queries/uncountable").sql)
+    reasons = await connection.fetch(load_statement("queries/uncountable").sql)
     if reasons:
         raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
 
 
 async def _refuse_foreign_layout(connection: Any, messages_schema: str) -> None:
     """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
-    asked = statement("queries/layout")
-    layout = await connection.fetchrow(asked.sql, *asked.bind({"messages_schema": messages_schema}))
+    statement = load_statement("queries/layout")
+    layout = await connection.fetchrow(statement.sql, *statement.bind({"messages_schema": messages_schema}))
     if not layout["messages_is_a_table"]:
         raise CommandError(
             "The queue can't be counted: messages is a view or a foreign table, and what is written behind it is not."
@@ -133,15 +133,15 @@ async def pending_changes(connection: Any) -> list[str]:
 
 async def missing_rights(connection: Any, service_role: str | None = None) -> list[str]:
     """What the service's role (by default the connection's own) needs and does not have, as words for a person."""
-    asked = statement("doctor/rights")
+    statement = load_statement("doctor/rights")
     role = service_role or await connection.fetchval("SELECT current_user")
-    return [row["finding"] for row in await connection.fetch(asked.sql, *asked.bind({"service_role": role}))]
+    return [row["finding"] for row in await connection.fetch(statement.sql, *statement.bind({"service_role": role}))]
 
 
 async def _state(connection: Any) -> dict[str, str]:
     """The revision, and the hash of each part that is in place; nothing where there is no schema."""
     try:
-        rows = await connection.fetch(statement("queries/applied_migrations").sql)
+        rows = await connection.fetch(load_statement("queries/applied_migrations").sql)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return {}
     return {each["name"]: each["hash"] for each in rows}

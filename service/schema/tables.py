@@ -285,7 +285,7 @@ adopted = Table(
     metadata,
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     Column("mapping", JSONB, nullable=False),
-    # The function message_of as PostgreSQL told it then: it tells other names since a column was renamed.
+    # The function message_of as PostgreSQL showed it then: it shows other names once a column was renamed.
     Column("definition", Text, nullable=False, server_default=text("''::text")),
     PrimaryKeyConstraint("stands", name="adopted_pkey"),
     CheckConstraint("stands", name="adopted_stands"),

@@ -35,8 +35,8 @@ async def seed(
 ) -> float:
     """Fills an empty queue in one transaction, or with `replace` a full one; how many seconds it took.
 
-    Other writers wait until then. `progress` is told the messages written so far, after each chunk. `connection` is
-    the owner's, in no transaction.
+    Other writers wait until then. `progress` gets the number of messages written so far, after each chunk.
+    `connection` is the owner's, in no transaction.
 
     Raises CommandError, with nothing changed, where the database is not marked disposable or the queue is not empty.
     """

@@ -71,7 +71,7 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT :is_holdable $$;
 
--- mapping_definition: message_of as PostgreSQL tells it now: it tells other names when a column was renamed.
+-- mapping_definition: message_of as PostgreSQL shows it now: with other names once a column was renamed.
 CREATE OR REPLACE FUNCTION queuestats.mapping_definition() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT pg_get_functiondef('queuestats.message_of'::regproc)

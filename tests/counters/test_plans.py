@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Database, statement
+from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
 from service.resources import sql_path
 from service.stats import ask
@@ -41,7 +41,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def explain(connection: Any, name: str, values: list[str], options: str = "") -> dict[str, Any]:
     """The plan for these very values, or with a generic plan where the session's settings ask for it."""
-    asked = statement(name)
+    asked = load_statement(name)
     types = ", ".join(asked.types[each] for each in asked.order)
     await connection.execute(f"PREPARE asked ({types}) AS {asked.sql}")
     answer = await connection.fetchval(f"EXPLAIN (FORMAT JSON{options}) EXECUTE asked ({', '.join(values)})")
@@ -52,7 +52,7 @@ async def explain(connection: Any, name: str, values: list[str], options: str = 
 
 def literals(name: str, is_filtered: bool) -> list[str]:
     """Values for a statement's parameters; the filters that may be left out are, or are not."""
-    asked = statement(name)
+    asked = load_statement(name)
     needed = {"sender_id", *(("isp",) if "of_isp" in name else ())}
     types = [(each, asked.types[each]) for each in asked.order]
     return [
@@ -144,7 +144,7 @@ async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
         await service.execute(f"SET plan_cache_mode = {mode}")
-        asked = statement(name)
+        asked = load_statement(name)
         given = [values[list(asked.types).index(each)] for each in asked.order]
         assert blocks(await explain(service, name, given, ", ANALYZE, BUFFERS")) < 120
     await service.close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 
-from service.db import statement
+from service.db import load_statement
 from service.seed import SeedPlan, seed
 from tests.conftest import TestDatabase
 
@@ -66,7 +66,7 @@ async def outlive_others(owner: Any) -> None:
 
 
 async def fold(owner: Any) -> None:
-    asked = statement("queries/fold")
+    asked = load_statement("queries/fold")
     values = asked.bind({"max_deltas": 20_000, "mark_every": 500.0})
     while (await owner.fetchrow(asked.sql, *values))["is_more"]:
         pass

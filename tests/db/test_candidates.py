@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.db import Statement, statement
+from service.db import Statement, load_statement
 from tests.oracle import Message, insert
 
 # A candidate, its counterpart, and what that is asked with besides.
@@ -38,16 +38,16 @@ async def test_a_candidate_answers_as_its_counterpart(
     owner: Any, candidate: str, counterpart: str, more: dict[str, None]
 ) -> None:
     # Folded into the first epoch, then into the second, then not at all.
-    fold = statement("queries/fold")
+    fold = load_statement("queries/fold")
     for part in (QUEUE[:6], QUEUE[6:9]):
         await insert(owner, part)
         await owner.fetch(fold.sql, *fold.bind({"max_deltas": 100, "mark_every": 0.001}))
     await insert(owner, QUEUE[9:])
 
     given = {"sender_id": 119, "account_id": 306}
-    mine = {name: given[name] for name in statement(candidate).types}
-    found = await rows(owner, statement(candidate), mine)
+    mine = {name: given[name] for name in load_statement(candidate).types}
+    found = await rows(owner, load_statement(candidate), mine)
     assert found
     others, is_array = mine | more, counterpart.startswith("queries/from_counters/")
-    other_rows = await rows(owner, statement(counterpart), {k: [v] if is_array else v for k, v in others.items()})
+    other_rows = await rows(owner, load_statement(counterpart), {k: [v] if is_array else v for k, v in others.items()})
     assert found == [row[is_array:] for row in other_rows]

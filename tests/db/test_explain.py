@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import BadStatement, Database, statement
+from service.db import BadStatement, Database, load_statement
 from service.explain import explain, plan_of
 from service.model import Grouping, StatsQuery
 from tests.conftest import TestDatabase, open_pool
@@ -55,7 +55,7 @@ async def test_a_table_of_counts_that_is_read_as_a_whole_is_told(service: Databa
 
 
 async def test_a_plan_that_fails_does_not_disturb_the_next(service: Database, owner: Any) -> None:
-    asked = statement("queries/from_counters/account")
+    asked = load_statement("queries/from_counters/account")
     with pytest.raises(asyncpg.PostgresError):
         await plan_of(
             service, asked, {"sender_id": ["x"], "campaign_id": [None], "isp": [None]}, analyze=False, is_scan=False
@@ -67,7 +67,7 @@ async def test_a_plan_that_fails_does_not_disturb_the_next(service: Database, ow
 @pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"sender_id": 1, "campaign_id": 1, "isp": "x", "more": 1}])
 async def test_a_parameter_that_is_missing_or_too_many_is_named(service: Database, given: dict[str, Any]) -> None:
     with pytest.raises(BadStatement) as caught:
-        await plan_of(service, statement("queries/from_counters/account"), given, analyze=False, is_scan=False)
+        await plan_of(service, load_statement("queries/from_counters/account"), given, analyze=False, is_scan=False)
 
     wrong = given.keys() ^ {"sender_id", "campaign_id", "isp"}
     assert str(caught.value).rpartition(": ")[2] == ", ".join(sorted(wrong))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.db import Database, statement
+from service.db import Database, load_statement
 from service.explain import Plan, Surroundings, nodes_of, plan_of, warnings
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
@@ -65,16 +65,17 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
             sender_id,
         )
     values = {"sender_id": sender_id, "account_id": account_id, "campaign_id": campaign_id, "isp": "Gmail"}
-    given = {each: values[each] if each in ("sender_id", *filters) else None for each in statement(name).types}
+    given = {each: values[each] if each in ("sender_id", *filters) else None for each in load_statement(name).types}
     return {
-        each: [given[each]] if type_.endswith("[]") else given[each] for each, type_ in statement(name).types.items()
+        each: [given[each]] if type_.endswith("[]") else given[each]
+        for each, type_ in load_statement(name).types.items()
     }
 
 
 async def judge(database: Database, name: str, plan: Plan) -> list[str]:
-    (tables,) = await database.fetch(statement("explain/tables"))
+    (tables,) = await database.fetch(load_statement("explain/tables"))
     around = Surroundings(tables["indexes"], tables["messages"])
-    return warnings(statement(name).text, plan.tree, around, is_scan=name.startswith("queries/from_messages/"))
+    return warnings(load_statement(name).text, plan.tree, around, is_scan=name.startswith("queries/from_messages/"))
 
 
 def pages(plan: Plan) -> int:
@@ -105,7 +106,7 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
     instead: no more counters than it answers with, in each of two epochs."""
     name = f"queries/from_counters/{row_set}"
     given = await parameters(service, sender_id, name, filters)
-    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
+    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=False)
 
     assert await judge(service, name, plan) == []
     assert pages(plan) <= budget(plan)
@@ -117,8 +118,8 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
 async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Database, row_set: str) -> None:
     name, filters = f"queries/from_counters/{row_set}", SHAPES[row_set][-1]
     each = [await parameters(service, sender_id, name, filters) for sender_id in ASKERS]
-    given = {column: [one[column][0] for one in each] for column in statement(name).types}
-    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=False)
+    given = {column: [one[column][0] for one in each] for column in load_statement(name).types}
+    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=False)
 
     assert await judge(service, name, plan) == []
     assert pages(plan) <= budget(plan, len(ASKERS))
@@ -131,7 +132,7 @@ async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_row
 ) -> None:
     name = f"queries/from_messages/{row_set}"
     given = await parameters(service, sender_id, name, filters)
-    plan = await plan_of(service, statement(name), given, analyze=True, is_scan=True)
+    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=True)
 
     assert await judge(service, name, plan) == []
     assert pages(plan) <= 20 + rows_read(plan, "messages") // 2
@@ -159,7 +160,7 @@ async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_
     tables = ("counters", "deltas", "watermarks")
     before = await whole_scans(service, tables)
     for row_set, filters in LOOK_UPS:
-        asked = statement(f"queries/from_counters/{row_set}")
+        asked = load_statement(f"queries/from_counters/{row_set}")
         wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
         for given in (*[wide] * WIDE_CALLS, narrow):
             assert await service.fetch(asked, **given)
@@ -170,7 +171,7 @@ async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_
 
 async def test_after_wide_scans_on_the_same_connection_a_narrow_one_goes_by_the_index(service: Database) -> None:
     for row_set, filters in SCANS:
-        asked = statement(f"queries/from_messages/{row_set}")
+        asked = load_statement(f"queries/from_messages/{row_set}")
         wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]
         for _ in range(WIDE_CALLS):
             await service.fetch_scan(asked, **wide)

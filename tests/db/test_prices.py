@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import statement
+from service.db import load_statement
 from service.resources import sql_path
 from tests.conftest import TestDatabase
 
@@ -35,7 +35,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_a_statement_of_the_service_is_not_compiled_and_takes_no_forbidden_way(
     database: TestDatabase, name: str
 ) -> None:
-    asked = statement(name)
+    asked = load_statement(name)
     connection = await asyncpg.connect(database.service_url)
     try:
         types = f"({', '.join(asked.types[each] for each in asked.order)})" if asked.order else ""

@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import Statement, statement
+from service.db import Statement, load_statement
 from service.embedded import binaries
 from service.resources import sql_path
 from tests.conftest import TestDatabase
@@ -115,7 +115,7 @@ def spelt(cell: Any) -> str:
 async def test_psql_runs_the_file_as_it_stands_and_gives_what_asyncpg_gives(
     path: Path, database: TestDatabase, owner: Any
 ) -> None:
-    asked = statement(name_of(path))
+    asked = load_statement(name_of(path))
     await insert(owner, [Message(119, 306, 4591, "Gmail", status) for status in ("new", "new", "proc", "hold")])
     await owner.execute("INSERT INTO queuestats.tokens (name, hash) VALUES ('it''s \"mine\"', 'x'), ('other', 'y')")
 

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from service.auth import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, token_hash
-from service.db import statement
+from service.db import load_statement
 from service.errors import CommandError
 from tests.conftest import TestDatabase
 
 
 async def valid(owner: Any) -> dict[bytes, str]:
     """The tokens in force, as every process of the service reads them."""
-    return {row["hash"]: row["name"] for row in await owner.fetch(statement("tokens/valid").sql)}
+    return {row["hash"]: row["name"] for row in await owner.fetch(load_statement("tokens/valid").sql)}
 
 
 async def test_a_created_token_is_in_force_by_its_hash(database: TestDatabase, owner: Any) -> None:

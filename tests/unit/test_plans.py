@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from service.db import statement
+from service.db import load_statement
 from service.explain import Surroundings, intended_indexes, warnings
 
 INDEX = "messages_sender_id_status"
-SCAN = statement("queries/from_messages/total").text
-LOOK_UP = statement("queries/from_counters/total").text
+SCAN = load_statement("queries/from_messages/total").text
+LOOK_UP = load_statement("queries/from_counters/total").text
 AROUND = Surroundings({INDEX, "counters_by_account", "deltas_sender_id_xid", "watermarks_pkey"}, messages=10_000)
 
 

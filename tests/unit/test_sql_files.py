@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service.db import statement
+from service.db import load_statement
 from service.explain import intended_indexes
 from service.resources import sql_path
 
@@ -25,7 +25,7 @@ def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
         parameters, *others = ROWS[name].split(" | ")
-        asked = statement(name.removesuffix(".sql"))
+        asked = load_statement(name.removesuffix(".sql"))
         indexes = ", ".join(f"`{each}`" for each in intended_indexes(asked.text))
         if parameters != (", ".join(f"`{each} {type_}`" for each, type_ in asked.types.items()) or "none"):
             wrong.append((name, parameters))

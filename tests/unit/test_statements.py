@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.db.statements import BadStatement, parse_statement, statement
+from service.db.statements import BadStatement, load_statement, parse_statement
 from service.resources import sql_path
 
 FOLDERS_OF_STATEMENTS = ("queries", "tokens", "scan", "seed")
@@ -28,13 +28,13 @@ def refusal(source: str, name: str = "queries/open") -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_file_loads(path: Path) -> None:
-    loaded = statement(name_of(path))
+    loaded = load_statement(name_of(path))
     assert set(loaded.order) == loaded.types.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_what_runs_is_the_file_apart_from_the_parameters(path: Path) -> None:
-    loaded = statement(name_of(path))
+    loaded = load_statement(name_of(path))
     numbers = {name: f"${number}" for number, name in enumerate(loaded.order, 1)}
 
     assert loaded.text == path.read_text("utf-8")
@@ -104,11 +104,11 @@ def test_a_file_that_breaks_a_rule_is_refused_with_the_name(source: str, named: 
 @pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"name": "x", "sender_id": 1}])
 def test_a_value_too_many_or_too_few_is_named(given: dict[str, object]) -> None:
     with pytest.raises(BadStatement) as caught:
-        statement("tokens/revoke").bind(given)
+        load_statement("tokens/revoke").bind(given)
     wrong = str(caught.value).rpartition(": ")[2]
     assert wrong == ", ".join(sorted(given.keys() ^ {"name"}))
 
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(BadStatement, match=r"sql/queries/nothing\.sql"):
-        statement("queries/nothing")
+        load_statement("queries/nothing")
