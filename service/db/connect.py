@@ -61,10 +61,10 @@ async def require_disposable(connection: Any, *, must_be_migrated: bool = True) 
 
     The mark is read from the catalog: a connection's own options cannot stand in for it.
     """
-    ((database, is_migrated, has_messages, disposable, marking),) = await fetch(connection, "queries/disposable")
+    ((database, is_migrated, is_adopted, disposable, marking),) = await fetch(connection, "queries/disposable")
     if must_be_migrated and not is_migrated:
         raise CommandError(f"The database {database} is not migrated; run `queuestats migrate` first.")
-    if must_be_migrated and not has_messages:
+    if is_adopted:
         raise CommandError(f"The database {database} counts an adopted table, which is never filled: take another one.")
     if not disposable:
         raise CommandError(

@@ -4,8 +4,9 @@ import io
 import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -159,7 +160,7 @@ def statements(adopted: Adopted) -> str:
     if adopted.names:
         last.append("SELECT queuestats.remember_names();")
     if adopted.needs_index:
-        last.append(f"{_create_index(adopted)};")
+        last.append(f"{_index_definitions(adopted, [])[0]};")
     roles = sql_path("roles.sql").read_text("utf-8")
     return "\n\n".join((begin, revisions.getvalue(), adopt, *files, *last, f"-- sql/roles.sql\n{roles}"))
 
@@ -180,7 +181,8 @@ async def attach(owner_url: str, service_url: str | None, adopted: Adopted, tell
             await connection.execute("SELECT queuestats.remember_names()")
             tell("The names of keys that are text: queuestats.keys.")
         if adopted.needs_index:
-            await connection.execute(_create_index(adopted))
+            for definition in _index_definitions(adopted, await fetch(connection, "queries/adopt/parts")):
+                await connection.execute(definition)
             tell(f"Index {INDEX} of {adopted.queue}.")
 
 
@@ -198,10 +200,12 @@ async def detach(owner_url: str, tell: Callable[[str], None]) -> str:
         if drops:
             await trying_for_lock(lambda: connection.execute(drops), connection)
             tell(f"Triggers of {queue}.")
-        schema = await connection.fetchval(
-            "SELECT quote_ident(relnamespace::regnamespace::text) FROM pg_class WHERE oid = $1::text::regclass", queue
-        )
-        await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{INDEX}")
+        for index in found["indexes"]:
+            # Only the index of a table without partitions can go without a lock.
+            if found["is_partitioned"]:
+                await trying_for_lock(partial(connection.execute, f"DROP INDEX {index}"), connection)
+            else:
+                await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
         await connection.execute("DROP SCHEMA queuestats CASCADE")
         tell("The schema queuestats.")
         return queue
@@ -215,5 +219,15 @@ async def _attached(connection: Any) -> Any:
     return row
 
 
-def _create_index(adopted: Adopted) -> str:
-    return f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON {adopted.queue} (({adopted.values['id']}))"
+def _index_definitions(adopted: Adopted, parts: Sequence[Any]) -> list[str]:
+    """Of the index on `id`, online. With partitions: one for each, concurrently, and attached to that of its parent."""
+    expression = f"(({adopted.values['id']}))"
+    if not parts:
+        return [f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {INDEX} ON {adopted.queue} {expression}"]
+    found = []
+    for part in parts:
+        how, only = ("CONCURRENTLY ", "") if part["is_leaf"] else ("", "ONLY ")
+        found.append(f"CREATE INDEX {how}IF NOT EXISTS {part['index']} ON {only}{part['name']} {expression}")
+        if part["parent_index"]:
+            found.append(f"ALTER INDEX {part['parent_index']} ATTACH PARTITION {part['schema']}.{part['index']}")
+    return found

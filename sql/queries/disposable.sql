@@ -5,7 +5,10 @@
 SELECT /* queries/disposable.sql */
   datname AS database,
   to_regclass('queuestats.repeatable_migrations') IS NOT NULL AS is_migrated,
-  to_regclass('messages') IS NOT NULL AS has_messages,
+  EXISTS(
+    SELECT FROM pg_proc
+    WHERE proname = 'message_of' AND pronamespace = to_regnamespace('queuestats')
+  ) AS is_adopted,
   coalesce(shobj_description(oid, 'pg_database') = 'queuestats: disposable', false) AS disposable,
   format('COMMENT ON DATABASE %I IS ''queuestats: disposable''', datname) AS marking
 FROM pg_database

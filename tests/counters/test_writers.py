@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from service.model import Grouping, StatsQuery
+from service.resources import sql_path
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count, scanned
@@ -153,10 +154,9 @@ async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(conne
     await connection.execute(
         "ALTER TABLE messages RENAME TO old_messages; CREATE TABLE messages (LIKE old_messages INCLUDING ALL)"
         " PARTITION BY HASH (sender_id);"
-        " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0);"
-        " CREATE OR REPLACE VIEW queuestats.queued_messages AS"
-        " SELECT sender_id, account_id, campaign_id, isp, status FROM public.messages"
+        " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
     )
+    await connection.execute(sql_path("counters", "queued_messages.sql").read_text())
     for event, trigger in ATTACHED.items():
         await connection.execute(f"CREATE TRIGGER count_{event} {trigger.format(table='part')}")
     await connection.execute(

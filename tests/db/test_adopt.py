@@ -1,6 +1,7 @@
 """Tables that exist already: adopted, written to, counted, controlled, and let go again."""
 
 import asyncio
+import re
 import subprocess
 import tomllib
 from collections import Counter
@@ -278,6 +279,48 @@ async def test_hold_release_and_purge_write_what_the_mapping_says(
         await control.carry_out(ControlRequest(Action.PURGE, number), "test", "3")
         assert await states(admin) == {"delivered": 1}
     assert await differences(empty_database) == []
+
+
+async def test_a_partitioned_queue_with_keys_that_are_no_number_is_held_and_released(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await admin.execute((QUEUES / "pg_boss.sql").read_text())
+    await admin.execute(
+        "CREATE TABLE pgboss.more PARTITION OF pgboss.job FOR VALUES IN ('x', 'y') PARTITION BY LIST (name)"
+    )
+    await admin.execute("CREATE TABLE pgboss.more_x PARTITION OF pgboss.more FOR VALUES IN ('x')")
+    before = dump(empty_database.owner_url)
+    holdable = {
+        "status": "case state when 'created' then 'new' when 'active' then 'proc' when 'cancelled' then 'hold'"
+        " else 'retry' end",
+        "where": "state in ('created', 'retry', 'active', 'cancelled')",
+        "status_column": "state",
+        "stored": {"new": "created", "retry": "retry", "hold": "cancelled"},
+    }
+    await adopt(empty_database, QueueMapping(**{**_as_dict(mapping_of("pg_boss")), **holdable}))
+    indexed = (
+        "SELECT count(*) FROM pg_index WHERE indisvalid AND indexrelid::regclass::text LIKE '%queuestats_message_id%'"
+    )
+    assert await admin.fetchval(indexed) == 4
+    states = "SELECT state::text, count(*) FROM pgboss.job WHERE data->>'sender' = '1' GROUP BY state"
+    at_first = dict(await admin.fetch(states))
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        control = Control(service, service, 1000)
+        await control.carry_out(ControlRequest(Action.HOLD, 1), "test", "1")
+        await admin.execute("INSERT INTO pgboss.job (name, data) VALUES ('x', '{\"sender\": 1}')")
+        held = at_first["created"] + at_first["retry"] + 1
+        assert (await admin.fetchval("SELECT count(*) FROM pgboss.job WHERE state = 'cancelled'")) == held
+        await control.carry_out(ControlRequest(Action.RELEASE, 1), "test", "2")
+    assert dict(await admin.fetch(states)) == {**at_first, "created": at_first["created"] + 1}
+    assert await differences(empty_database) == []
+    await admin.execute("DELETE FROM pgboss.job WHERE name = 'x'")
+    await detach(empty_database.owner_url, lambda what: None)
+    assert _without_rows(dump(empty_database.owner_url)) == _without_rows(before)
+
+
+def _without_rows(dumped: str) -> str:
+    return re.sub(r"^COPY .*?^\\\.$", "", dumped, flags=re.MULTILINE | re.DOTALL)
 
 
 async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDatabase, admin: Any) -> None:
