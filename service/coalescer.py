@@ -72,8 +72,9 @@ class Limits:
 class Coalescer(Generic[Query, Result]):
     """Puts queries together for `run_batch`, which gives their results in order or raises for all of them.
 
-    A query whose last result `is_large` goes out alone, and never twice at once: it holds up nobody else, however
-    often it is asked.
+    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight: what arrives meanwhile
+    waits for the next one, so the busier a kind is, the larger are its batches. A query whose last result `is_large`
+    goes out alone, beside the others of its kind, and never twice at once: it holds up nobody else.
     """
 
     def __init__(
@@ -81,10 +82,13 @@ class Coalescer(Generic[Query, Result]):
         run_batch: Callable[[Sequence[Query]], Awaitable[Sequence[Result]]],
         limits: Limits,
         is_large: Callable[[Result], bool] = lambda result: False,
+        kind: Callable[[Query], Hashable] | None = None,
     ) -> None:
         self._run_batch = run_batch
         self._limits = limits
         self._is_large = is_large
+        self._kind = kind
+        self._kinds_in_flight: set[Hashable] = set()
         self._waiting: dict[Query, _Entry[Result]] = {}
         self._in_flight: set[Query] = set()
         self._large: dict[Query, None] = {}
@@ -146,25 +150,35 @@ class Coalescer(Generic[Query, Result]):
             for entry in batch.values():
                 entry.began_at = now
             self._in_flight.update(batch)
+            # Before it runs: by then one of them may have become large.
+            kinds = {self._kind(query) for query in batch if query not in self._large} if self._kind else set()
+            self._kinds_in_flight |= kinds
             task = asyncio.create_task(self._run(batch))
             self._batches.add(task)
-            task.add_done_callback(partial(self._end, batch))
+            task.add_done_callback(partial(self._end, batch, kinds))
 
-    def _end(self, batch: dict[Query, _Entry[Result]], task: asyncio.Task[None]) -> None:
+    def _end(self, batch: dict[Query, _Entry[Result]], kinds: set[Hashable], task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
         self._in_flight.difference_update(batch)
+        self._kinds_in_flight -= kinds
         self._start()
 
     def _choose(self) -> list[Query]:
         """The next batch, the longest waiting first."""
         chosen: list[Query] = []
+        chosen_kind: Hashable = None
         for query in self._waiting:
             if query in self._in_flight:
                 continue
-            if query not in self._large:
-                chosen.append(query)
-            elif not chosen:
-                return [query]
+            if query in self._large:
+                if not chosen:
+                    return [query]
+                continue
+            kind = self._kind(query) if self._kind else None
+            if kind in self._kinds_in_flight or (chosen and kind != chosen_kind):
+                continue
+            chosen.append(query)
+            chosen_kind = kind
             if len(chosen) == self._limits.queries:
                 break
         return chosen

@@ -22,9 +22,6 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 10.0
 # Rows that are converted before others get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
-# Statements for one-row reports that are in flight at once; the other connections of the pool are for listings, so
-# that those, however long, never hold up a total.
-TOTAL_BATCHES = 2
 
 
 def statement_name(query: StatsQuery) -> str:
@@ -120,9 +117,9 @@ class Statistics:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         reader = CounterReader(database)
-        totals = min(TOTAL_BATCHES, settings.pool_size - 1)
-        self._totals = _coalescer(reader, settings, batches=totals)
-        self._listings = _coalescer(reader, settings, batches=settings.pool_size - totals)
+        # One connection of the pool is for totals, so that listings, however long, never hold up a total.
+        self._totals = _coalescer(reader, settings, batches=1)
+        self._listings = _coalescer(reader, settings, batches=settings.pool_size - 1)
 
     async def ask(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
@@ -141,7 +138,7 @@ def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coale
         # One that has waited for half of its time would hardly be answered in the other half.
         wait_seconds=settings.request_time_limit_ms / 2000,
     )
-    return Coalescer(reader.read, limits, is_large=lambda report: len(report.rows) > SLICE_ROWS)
+    return Coalescer(reader.read, limits, is_large=lambda report: len(report.rows) > SLICE_ROWS, kind=statement_name)
 
 
 async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:

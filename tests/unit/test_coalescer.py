@@ -75,6 +75,21 @@ async def test_a_batch_takes_no_more_queries_than_its_limit_and_the_longest_wait
     assert batches.asked == [queries[:10], queries[10:20], queries[20:]]
 
 
+async def test_one_batch_of_a_kind_is_in_flight_and_other_kinds_go_beside_it() -> None:
+    batches = Batches()
+    batches.gate.clear()
+    limits = Limits(batches=3, queries=10, waiters=100, wait_seconds=5)
+    coalescer = Coalescer[str, int](batches, limits, kind=lambda query: query[0])
+    tasks = [asyncio.create_task(coalescer.ask(each)) for each in ("a1", "b1", "a2")]
+    await turns()
+    tasks += [asyncio.create_task(coalescer.ask(each)) for each in ("a3", "b2", "c1", "a4")]
+    await turns()
+    assert batches.asked == [["a1", "a2"], ["b1"], ["c1"]]
+    batches.gate.set()
+    await asyncio.gather(*tasks)
+    assert batches.asked[3:] == [["a3", "a4"], ["b2"]]
+
+
 @pytest.mark.parametrize("error", [ValueError()])
 async def test_a_query_that_fails_does_not_take_its_batch_along(error: Exception) -> None:
     batches = Batches()
