@@ -27,3 +27,13 @@ def for_programs(url: str) -> tuple[str, dict[str, str]]:
         environment["PGPASSWORD"] = unquote(parts.password)
         parts = parts._replace(netloc=f"{parts.netloc.partition(':')[0]}@{host}")
     return urlunsplit(parts) if environment else url, environment
+
+
+def at_host(url: str, host: str, port: int) -> str:
+    """The address of the same database, as the same user, on another server."""
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    query = [each for each in parse_qsl(parts.query) if each[0] not in ("host", "port")]
+    bracketed = f"[{host}]" if ":" in host else host
+    netloc = f"{login}@{bracketed}:{port}" if login else f"{bracketed}:{port}"
+    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query)))

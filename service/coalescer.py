@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from service.errors import TimedOut, Unavailable
+from service.errors import ServiceError, TimedOut, Unavailable
 from service.metrics import WAITING
 from service.origin import request_ids
 
@@ -70,7 +70,8 @@ class Limits:
 
 
 class Coalescer(Generic[Query, Result]):
-    """Puts queries together for `run_batch`, which gives their results in order or raises for all of them.
+    """Puts queries together for `run_batch`, which gives their results in order, or an error in place of one, or raises
+    for all of them.
 
     Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight: what arrives meanwhile
     waits for the next one, so the busier a kind is, the larger are its batches. A query whose last result `is_large`
@@ -79,7 +80,7 @@ class Coalescer(Generic[Query, Result]):
 
     def __init__(
         self,
-        run_batch: Callable[[Sequence[Query]], Awaitable[Sequence[Result]]],
+        run_batch: Callable[[Sequence[Query]], Awaitable[Sequence[Result | ServiceError]]],
         limits: Limits,
         is_large: Callable[[Result], bool] = lambda result: False,
         kind: Callable[[Query], Hashable] | None = None,
@@ -194,7 +195,10 @@ class Coalescer(Generic[Query, Result]):
         try:
             results = await self._run_batch(list(batch))
             for entry, result in zip(batch.values(), results, strict=True):
-                entry.succeed(result)
+                if isinstance(result, ServiceError):
+                    entry.fail(result)
+                else:
+                    entry.succeed(result)
             self._remember_large(batch, results)
         except (Unavailable, TimedOut) as error:
             # Asked again one by one, they would take as many times the time.
@@ -206,10 +210,10 @@ class Coalescer(Generic[Query, Result]):
                 # One of them is to blame, and nobody knows which: each is asked again, alone.
                 await asyncio.gather(*(self._run({query: batch[query]}) for query in batch))
 
-    def _remember_large(self, queries: Iterable[Query], results: Sequence[Result]) -> None:
+    def _remember_large(self, queries: Iterable[Query], results: Sequence[Result | ServiceError]) -> None:
         for query, result in zip(queries, results, strict=True):
             self._large.pop(query, None)
-            if self._is_large(result):
+            if not isinstance(result, ServiceError) and self._is_large(result):
                 self._large[query] = None
         while len(self._large) > LARGE_QUERIES_KEPT:
             del self._large[next(iter(self._large))]

@@ -10,6 +10,7 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── TooLarge          413  the body is over the limit
 ├── InternalError     500  a fault of ours; the log has it
 ├── Unavailable       503  the database is out of reach, or we are full
+│   └── Moved         503  a shard is on another node by now
 └── TimedOut          504  the database took longer than the limit
 CommandError          one sentence on the terminal, exit code 1
 └── WrongUsage        exit code 2
@@ -84,6 +85,10 @@ class Unavailable(ServiceError):
     begins = "Service unavailable"
     is_refusal = True
     headers = MappingProxyType({"Retry-After": "1"})
+
+
+class Moved(Unavailable):
+    pass
 
 
 class TimedOut(ServiceError):

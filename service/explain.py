@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from service.db import AS_A_SCAN, Database, Statement, load_statement
+from service.errors import Unavailable
 from service.model import Explanation, StatsQuery
 from service.stats import CounterReader, from_counters, from_messages, parts_of
 
@@ -49,7 +50,10 @@ async def explain(
     Raises Unavailable or TimedOut.
     """
     queries = list(parts_of(query))
-    is_scan = is_from_messages or not await CounterReader(database).is_counted()
+    reader = CounterReader(database)
+    is_scan = not await reader.is_counted() or is_from_messages
+    if reader.is_distributed:
+        raise Unavailable(": of a distributed queue it is explained on the sender's node, in its shard's schema")
     if is_batched and not is_scan:
         queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
     statement, parameters = from_messages(query) if is_scan else from_counters(queries)

@@ -11,10 +11,11 @@ import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, Statement, load_statement
-from service.errors import Unavailable
+from service.errors import ServiceError, Unavailable
 from service.metrics import BATCH_QUERIES
 from service.model import StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
+from service.shards import Shards
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class CounterReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._is_counted = False
+        self.is_distributed = False
+        self._shards = Shards(database)
         self._checked_at = -float("inf")
 
     async def is_counted(self) -> bool:
@@ -74,11 +77,15 @@ class CounterReader:
             if found["uncountable"]:
                 logger.error("the queue can't be counted reason=%r", found["uncountable"])
                 raise Unavailable(": the queue can't be counted")
-            self._is_counted, self._checked_at = found["stands"], time.monotonic()
+            self.is_distributed = found["is_distributed"]
+            self._is_counted, self._checked_at = found["stands"] or self.is_distributed, time.monotonic()
         return self._is_counted
 
-    async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
-        """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats."""
+    async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
+        """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats.
+
+        Of a distributed queue an error in place of a report, where its node is away.
+        """
         BATCH_QUERIES.observe(len(queries))
         if not await self.is_counted():
             return [await self.scan(each) for each in queries]
@@ -86,13 +93,13 @@ class CounterReader:
         by_name: dict[str, list[StatsQuery]] = {}
         for each in dict.fromkeys(chain.from_iterable(parts.values())):
             by_name.setdefault(statement_name(each), []).append(each)
-        found: dict[StatsQuery, StatsReport] = {}
-        for same in by_name.values():
-            rows = await self._read(same)
+        found: dict[StatsQuery, StatsReport | ServiceError] = {}
+        for name, same in by_name.items():
+            rows = await (self._shards.read(name, same) if self.is_distributed else self._read(same))
             found.update((query, _report(query, own)) for query, own in zip(same, rows, strict=True))
         return [found[own[0]] if own == (each,) else _sum(found[part] for part in own) for each, own in parts.items()]
 
-    async def _read(self, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
+    async def _read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         statement, parameters = from_counters(queries)
         found: list[list[StatsRow]] = [[] for _ in queries]
         for number, (position, *values) in enumerate(await self._database.fetch(statement, **parameters), 1):
@@ -104,8 +111,12 @@ class CounterReader:
     async def scan(self, query: StatsQuery) -> StatsReport:
         """The report of one query, added up from the messages themselves, in time that grows with the queue.
 
-        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
+        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own;
+        and of a distributed queue, whose shards the service's role may not read.
         """
+        await self.is_counted()
+        if self.is_distributed:
+            raise Unavailable(": a distributed queue is recounted by `queuestats verify` alone")
         if query.account_ids is not None:
             raise Unavailable(": the queue is being counted for the first time")
         statement, parameters = from_messages(query)
@@ -144,12 +155,20 @@ def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coale
 async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:
     """As `Statistics.ask`, for a single query; with `is_from_messages` added up from the messages themselves."""
     reader = CounterReader(database)
-    return await reader.scan(query) if is_from_messages else (await reader.read([query]))[0]
+    report = await reader.scan(query) if is_from_messages else (await reader.read([query]))[0]
+    if isinstance(report, ServiceError):
+        raise report
+    return report
 
 
-def _sum(reports: Iterable[StatsReport]) -> StatsReport:
+def _sum(reports: Iterable[StatsReport | ServiceError]) -> StatsReport | ServiceError:
+    whole: list[StatsReport] = []
+    for report in reports:
+        if isinstance(report, ServiceError):
+            return report
+        whole.append(report)
     rows: dict[tuple[int, int, bytes], StatsRow] = {}
-    for row in chain.from_iterable(report.rows for report in reports):
+    for row in chain.from_iterable(report.rows for report in whole):
         key = (row.account_id, row.campaign_id, row.isp.encode())
         rows[key] = _add(row, rows[key]) if key in rows else row
     return StatsReport([rows[key] for key in sorted(rows)])
@@ -160,8 +179,10 @@ def _add(one: StatsRow, other: StatsRow) -> StatsRow:
     return msgspec.structs.replace(one, **{each: getattr(one, each) + getattr(other, each) for each in counts})
 
 
-def _report(query: StatsQuery, rows: Sequence[StatsRow]) -> StatsReport:
+def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> StatsReport | ServiceError:
     """The rows that were read for a query, with the keys that a filter fixed."""
+    if isinstance(rows, ServiceError):
+        return rows
     fixed = {key: getattr(query, key) for key in query.grouping.keys if getattr(query, key) is not None}
     if not fixed:
         return StatsReport(rows)

@@ -1,11 +1,18 @@
 """The use case: who has the most messages."""
 
+import asyncio
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
-from service.db import Database, load_statement
+from service.db import Database, Statement, load_statement
+from service.errors import ServiceError
 from service.model import Count, Key, StatsQuery, TopQuery, TopReport
 from service.settings import Settings
+from service.shards import Shards, nodes_of
 from service.stats import CounterReader
 
 _COUNTS = sorted(Count)
@@ -29,22 +36,43 @@ class Top:
 
 async def ask(database: Database, query: TopQuery) -> TopReport:
     """As `Top.ask`, for a single query."""
-    parameters = {"largest_by": query.order, "row_limit": query.limit}
+    parameters: dict[str, Any] = {"largest_by": query.order, "row_limit": query.limit}
     if query.sender_ids is not None:
         return await _of_senders(database, query, query.sender_ids)
-    if query.by is Key.SENDER:
-        rows = await database.fetch(load_statement("queries/top/senders"), **parameters)
+    if query.by is not Key.SENDER:
+        parameters |= {"sender_id": query.sender_id, "grouping_set": query.by}
+    name = "senders" if query.by is Key.SENDER else "keys"
+    rows: Sequence[Any]
+    if nodes := await nodes_of(database):
+        rows = await _at_nodes(database, nodes, query, load_statement(f"queries/citus/top_{name}"), parameters)
     else:
-        name = load_statement("queries/top/keys")
-        rows = await database.fetch(name, sender_id=query.sender_id, grouping_set=query.by, **parameters)
+        rows = await database.fetch(load_statement(f"queries/top/{name}"), **parameters)
     columns = sorted([query.by.column, *_COUNTS])
     return TopReport([{column: row[column] for column in columns} for row in rows])
 
 
+async def _at_nodes(
+    database: Database, nodes: Sequence[Database], query: TopQuery, statement: Statement, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """As on one machine. Of all senders: the largest of each node, each node in a snapshot of its own."""
+    if query.sender_id is not None:
+        records = await Shards(database).fetch_at(query.sender_id, statement, **parameters)
+    else:
+        of_nodes = await asyncio.gather(*(each.fetch(statement, **parameters) for each in nodes))
+        records = list(chain.from_iterable(of_nodes))
+    rows: list[dict[str, Any]] = [msgspec.json.decode(each["found"]) for each in records]
+    rows.sort(key=lambda row: (-row[query.order], row[query.by.column]))
+    return rows[: query.limit]
+
+
 async def _of_senders(database: Database, query: TopQuery, sender_ids: Sequence[int]) -> TopReport:
     """For a token that is limited to these senders: their totals, in order."""
+    totals = []
     reports = await CounterReader(database).read([StatsQuery(each) for each in sender_ids])
-    totals = [(sender_id, report.rows[0]) for sender_id, report in zip(sender_ids, reports, strict=True)]
+    for sender_id, report in zip(sender_ids, reports, strict=True):
+        if isinstance(report, ServiceError):
+            raise report
+        totals.append((sender_id, report.rows[0]))
     totals = [each for each in totals if getattr(each[1], query.order)]
     totals.sort(key=lambda each: -getattr(each[1], query.order))
     rows = [{"sender_id": sender_id, **{each: getattr(row, each) for each in _COUNTS}} for sender_id, row in totals]

@@ -599,6 +599,21 @@ CREATE FUNCTION queuestats.holds_of(message queuestats.queued_messages) RETURNS 
     AND (isp IS NULL OR isp = message.isp)
 $$;
 
+CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+  found boolean := false;
+BEGIN
+  IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+    EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
+    INTO found USING queuestats.messages_table();
+  END IF;
+  RETURN found;
+END
+$_$;
+
 CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message queuestats.queued_messages) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
@@ -879,6 +894,9 @@ CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_accoun
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+  IF queuestats.is_distributed() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by SQL alone';
+  END IF;
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
@@ -998,11 +1016,10 @@ $$;
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
+    AS $$
 DECLARE
   messages CONSTANT regclass := queuestats.messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
-  is_distributed boolean := false;
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT 'there is no table messages';
@@ -1037,15 +1054,11 @@ BEGIN
     RETURN QUERY SELECT queuestats.changed_parts();
   END IF;
 
-  IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
-    EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
-    INTO is_distributed USING messages;
-  END IF;
-  IF is_distributed THEN
-    RETURN NEXT format('%s is distributed over several nodes, which this version does not count', messages);
+  IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
+    RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
-$_$;
+$$;
 
 CREATE FUNCTION queuestats.uncounted_parts() RETURNS TABLE(part oid, is_created_as_part boolean)
     LANGUAGE sql STABLE

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 from service.db import Database
+from service.errors import ServiceError
+from service.model import StatsReport
 from service.schema import migrate
 from service.settings import Settings
 from tests.servers import ChosenServer, choose_server, docker_container, use_memory
@@ -82,6 +84,16 @@ def open_pool(url: str, pool_size: int = 1, **settings: Any) -> Database:
     patience_ms = 1000 * PATIENCE_SECONDS
     given = {"connect_timeout_ms": patience_ms, "request_time_limit_ms": patience_ms, **settings}
     return Database(Settings(**given), url, pool_size=pool_size)
+
+
+def successful(reports: Sequence[StatsReport | ServiceError]) -> list[StatsReport]:
+    """The reports of a batch. Raises the first error among them."""
+    found = []
+    for each in reports:
+        if isinstance(each, ServiceError):
+            raise each
+        found.append(each)
+    return found
 
 
 async def drop_database(server_url: str, name: str) -> None:

@@ -29,7 +29,7 @@ async def doctor(settings: Settings, as_json: bool) -> int:
     role, _ = login(settings.database_url or url)
     checks: list[str] = []
     async with connect(url) as connection:
-        findings = await examine(connection, role, checks.append)
+        findings = await examine(connection, role, checks.append, url)
     rows = [(each.severity.name.lower(), each.check, each.finding, each.advice) for each in findings]
     if not as_json:
         found = {each.check for each in findings}

@@ -15,7 +15,10 @@ async def fold(settings: Settings) -> None:
     Example: queuestats fold
     """
     from service.counters.folding import Folder
+    from service.shards import nodes_of
 
     async with open_pool(settings) as database:
-        folded = await Folder(database).fold_all()
+        nodes = await nodes_of(database)
+        folders = [Folder(each, "queries/citus") for each in nodes] or [Folder(database)]
+        folded = sum([await each.fold_all() for each in folders])
     click.echo(f"{folded:,} deltas folded.")

@@ -2,27 +2,39 @@
 
 import click
 
-from service.cli.options import on_database, owner_url
+from service.cli.options import Number, on_database, owner_url
 from service.settings import Settings
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="only tell, by exit code, whether there is something to do")
+@click.option("--distribute", is_flag=True, help="on a Citus coordinator: distribute messages over the nodes")
+@click.option("--shards", type=Number(1, 10_000), default=32, show_default=True, help="with --distribute: how many")
 @on_database
-async def migrate(settings: Settings, check: bool) -> int:
+async def migrate(settings: Settings, check: bool, distribute: bool, shards: int) -> int:
     """Bring the database to the newest schema, and give the service's role its rights.
+
+    Where Citus has distributed messages, every node and shard too.
 
     \b
     Example: queuestats migrate --check || queuestats migrate
     """
     from service.db import connect
     from service.schema import migrate as bring_up
+    from service.schema.distribute import bring_up_nodes, cluster_state
+    from service.schema.distribute import distribute as distribute_messages
     from service.schema.migrate import missing_rights, pending_changes
     from service.schema.roles import login
 
     url = owner_url(settings)
     if not check:
         await bring_up(url, settings.database_url, click.echo, settings.messages_schema)
+        if distribute:
+            await distribute_messages(url, shards, click.echo)
+        async with connect(url) as connection:
+            is_distributed = (await cluster_state(connection))["is_distributed"]
+        if is_distributed:
+            await bring_up_nodes(url, settings.database_url, click.echo)
     async with connect(url) as connection:
         role, _ = login(settings.database_url or url)
         missing = await pending_changes(connection) or await missing_rights(connection, role)

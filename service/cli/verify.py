@@ -26,15 +26,12 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     Example: queuestats verify --sender 119
     """
     from service.cli.output import print_table
-    from service.counters.verify import find_differences, keep_result, repair
+    from service.counters.verify import keep_result, verify_database
     from service.db import connect
 
     url = owner_url(settings) if is_repairing else service_url(settings)
     async with connect(url, prepared_statements=settings.has_prepared_statements, is_direct=False) as connection:
-        left = differences = await find_differences(connection, sender)
-        if differences and is_repairing:
-            await repair(connection, differences)
-            left = await find_differences(connection, sender)
+        differences, left = await verify_database(connection, url, sender, is_repairing=is_repairing)
         if sender is None:
             await keep_result(connection, len(left))
     rows = [[getattr(each, column) for column in COLUMNS] for each in differences]

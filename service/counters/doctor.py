@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from service.db import load_statement
+from service.address import at_host
+from service.db import connect, fetch, load_statement
+from service.errors import CommandError
+from service.schema.distribute import cluster_state
 from service.schema.migrate import pending_changes
 
 CHECKS = (
@@ -50,13 +53,14 @@ class Finding:
 
 
 async def examine(
-    connection: Any, service_role: str, tell: Callable[[str], None] = lambda check: None
+    connection: Any, service_role: str, tell: Callable[[str], None] = lambda check: None, owner_url: str = ""
 ) -> list[Finding]:
     """Every finding, in the order of the checks; none where all is well. `connection` is the owner's.
 
     `tell` hears the name of each check that is made.
 
-    It reads a sample of the messages: only `verify` tells whether the counts are right in every case.
+    It reads a sample of the messages: only `verify` tells whether the counts are right in every case. Of a distributed
+    queue it looks whether each node at `owner_url` answers and has counted its shards.
     """
     tell("schema")
     changes = await pending_changes(connection)
@@ -67,6 +71,8 @@ async def examine(
     if reasons:
         advice = "Nothing is answered until that is changed; then run queuestats migrate and verify --repair."
         return [Finding("messages", Severity.ERROR, each["reason"], advice) for each in reasons]
+    if (await cluster_state(connection))["is_distributed"]:
+        return await _examine_nodes(connection, owner_url, tell)
     extensions = {row["name"] for row in await connection.fetch(load_statement("doctor/extensions").sql)}
     checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
     parameters = {"service_role": service_role}
@@ -74,6 +80,25 @@ async def examine(
     for check in checks:
         tell(check)
         findings += await _run(connection, check, parameters)
+    return findings
+
+
+async def _examine_nodes(connection: Any, owner_url: str, tell: Callable[[str], None]) -> list[Finding]:
+    findings = []
+    for node in await fetch(connection, "queries/citus/nodes"):
+        name = f"{node['host']}:{node['port']}"
+        tell(f"node {name}")
+        try:
+            async with connect(at_host(owner_url, node["host"], node["port"])) as node_connection:
+                ((uncounted,),) = await fetch(node_connection, "queries/citus/uncounted")
+        except CommandError as error:
+            findings.append(Finding("nodes", Severity.ERROR, f"{name} does not answer: {error}", "Bring the node up."))
+            continue
+        if uncounted:
+            finding = f"{uncounted} shards of {name} are not counted, and their senders get 503"
+            findings.append(
+                Finding("nodes", Severity.ERROR, finding, "Run queuestats migrate; the service does it too.")
+            )
     return findings
 
 

@@ -7,12 +7,14 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from service.db import Database, load_statement
 from service.errors import CommandError, ServiceError, TimedOut
 from service.metrics import FOLDED_AT
+from service.shards import nodes_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +31,41 @@ LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
 # After an error, and between looks at what slows readers down.
 ERROR_PAUSE_SECONDS = 2.0
+# Between looks which nodes a cluster has, and which shards a node has.
+NODES_SECONDS = 10.0
+SETTLE_SECONDS = 1.0
 WATCH_SECONDS = 30.0
 OLD_SNAPSHOT_TRANSACTIONS = 200_000
 PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database) -> None:
-    """Folds, and compacts in between, until it is cancelled. A database out of reach is waited for."""
-    watcher = asyncio.create_task(_watch_forever(database))
-    folder = Folder(database)
+    """Folds, and compacts in between, until it is cancelled. A database out of reach is waited for.
+
+    Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
+    """
+    at_work: dict[Database, asyncio.Task[None]] = {}
+    try:
+        while True:
+            with suppress(ServiceError):
+                nodes = await nodes_of(database)
+                for each in nodes or [database]:
+                    if each not in at_work:
+                        at_work[each] = asyncio.create_task(
+                            _fold_forever(each, "queries/citus" if nodes else "queries")
+                        )
+                for gone in at_work.keys() - set(nodes or [database]):
+                    at_work.pop(gone).cancel()
+            await asyncio.sleep(NODES_SECONDS)
+    finally:
+        for task in at_work.values():
+            task.cancel()
+        await asyncio.gather(*at_work.values(), return_exceptions=True)
+
+
+async def _fold_forever(database: Database, statements: str) -> None:
+    watcher = asyncio.create_task(_watch_forever(database) if statements == "queries" else _settle_forever(database))
+    folder = Folder(database, statements)
     pause = LONGEST_PAUSE_SECONDS
     next_compact_at = 0.0
     try:
@@ -64,8 +92,9 @@ async def fold_forever(database: Database) -> None:
 class Folder:
     """Folds and compacts as much at once as the database does within its time limit."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, statements: str = "queries") -> None:
         self._database = database
+        self._statements = statements
         self.max_deltas = MAX_DELTAS
 
     async def fold(self) -> tuple[int, bool] | None:
@@ -74,12 +103,12 @@ class Folder:
         None while another is at work. One that took too long is undone, and the next one does half as much.
         Raises Unavailable, or TimedOut where that is as little as can be.
         """
-        return await self._do_within_limit("queries/fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
+        return await self._do_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
     async def compact(self) -> bool:
         """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
-        done = await self._do_within_limit("queries/compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
+        done = await self._do_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]
 
     async def fold_all(self) -> int:
@@ -95,7 +124,7 @@ class Folder:
 
     async def _do_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            rows = await self._database.fetch_writing(load_statement(name), **parameters)
+            rows = await self._database.fetch_writing(load_statement(f"{self._statements}/{name}"), **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
@@ -111,6 +140,21 @@ def next_pause(pause_seconds: float, folded: int) -> float:
         pause_seconds / 2 if folded > AIM_DELTAS else pause_seconds * 2 if folded < AIM_DELTAS / 4 else pause_seconds
     )
     return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, wanted))
+
+
+async def _settle_forever(database: Database) -> None:
+    """On a node: a shard that has come by a move gets its schema, and is counted; what has left is taken away."""
+    while True:
+        try:
+            (row,) = await database.fetch_long(load_statement("queries/citus/settle"))
+            if row["done"]:
+                logger.info("cluster: %s", row["done"])
+                continue
+        except ServiceError:
+            pass
+        except Exception as error:  # noqa: BLE001 the next step may succeed, and it must not end
+            logger.error("settling failed error=%s", type(error).__name__)
+        await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def _watch_forever(database: Database) -> None:

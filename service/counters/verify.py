@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.db import AS_A_SCAN, Statement, fetch, load_statement
+from service.address import at_host
+from service.db import AS_A_SCAN, Statement, connect, fetch, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
+from service.schema.distribute import cluster_state
 from service.schema.migrate import require_countable
 from service.stats import from_counters, from_messages
 
@@ -28,6 +30,31 @@ class Difference:
     status: str
     counted: int
     kept: int
+
+
+async def verify_database(
+    connection: Any, url: str, sender_id: int | None, *, is_repairing: bool = False
+) -> tuple[list[Difference], list[Difference]]:
+    """The differences, and those that are left where they were to be repaired. Of a distributed queue: of all nodes.
+
+    `connection` is one to the database at `url`. Raises CommandError as `find_differences`, and where a node is away.
+    """
+    if not (await cluster_state(connection))["is_distributed"]:
+        found = await find_differences(connection, sender_id)
+        if not found or not is_repairing:
+            return found, found
+        await repair(connection, found)
+        return found, await find_differences(connection, sender_id)
+    differences, left = [], []
+    for node in await fetch(connection, "queries/citus/nodes"):
+        async with connect(at_host(url, node["host"], node["port"])) as node_connection:
+            found = still = await find_differences_at_node(node_connection, sender_id)
+            if found and is_repairing:
+                await repair(node_connection, found, "queries/citus")
+                still = await find_differences_at_node(node_connection, sender_id)
+        differences += found
+        left += still
+    return differences, left
 
 
 async def find_differences(connection: Any, sender_id: int | None) -> list[Difference]:
@@ -83,9 +110,17 @@ def _key(row: StatsRow) -> tuple[int, int, str]:
     return row.account_id, row.campaign_id, row.isp
 
 
-async def repair(connection: Any, differences: Sequence[Difference]) -> None:
+async def find_differences_at_node(connection: Any, sender_id: int | None) -> list[Difference]:
+    """As `find_differences`, of the shards on a node of a cluster. Answers are not compared with their definitions."""
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        rows = await fetch(connection, "queries/citus/differences", sender_id=sender_id)
+    return [difference for row in rows for difference in _by_status(row)]
+
+
+async def repair(connection: Any, differences: Sequence[Difference], statements: str = "queries") -> None:
     """Counts every sender with a difference anew, while writers go on. `connection` is the owner's."""
-    statement = load_statement("queries/rebuild")
+    statement = load_statement(f"{statements}/rebuild")
     for sender_id in dict.fromkeys(difference.sender_id for difference in differences):
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")

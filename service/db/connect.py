@@ -61,7 +61,8 @@ async def require_disposable(connection: Any, *, must_be_migrated: bool = True) 
 
     The mark is read from the catalog: a connection's own options cannot stand in for it.
     """
-    ((database, is_migrated, is_adopted, disposable, marking),) = await fetch(connection, "queries/disposable")
+    (found,) = await fetch(connection, "queries/disposable")
+    database, is_migrated, is_adopted, _, disposable, marking = found
     if must_be_migrated and not is_migrated:
         raise CommandError(f"The database {database} is not migrated; run `queuestats migrate` first.")
     if is_adopted:

@@ -3,10 +3,11 @@
 import logging
 import os
 import re
+from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import BadRequest, ServiceError, TimedOut, Unavailable
+from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,11 @@ _OUT_OF_TIME = ("57014", "55P03")
 _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
 
 # Raised by our own functions, in words for the client.
-_BAD_REQUEST = "QS400"
+_OURS: dict[str, Callable[[str], ServiceError]] = {
+    "QS400": BadRequest,
+    "QS409": lambda said: Moved(f": {said}"),
+    "QS503": lambda said: Unavailable(f": {said}"),
+}
 
 # What to do, by the beginning of the SQLSTATE; {} is what the server said.
 _ADVICE = {
@@ -89,8 +94,8 @@ def _to_service_error(error: BaseException) -> ServiceError | None:
         state = error.sqlstate or ""
         if state in _OUT_OF_TIME:
             return TimedOut()
-        if state == _BAD_REQUEST:
-            return BadRequest(_first_line(error))
+        if state in _OURS:
+            return _OURS[state](_first_line(error))
         return Unavailable() if state.startswith(_OUT_OF_REACH) else None
     if isinstance(error, TimeoutError):
         return TimedOut()

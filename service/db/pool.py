@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import asyncpg
 
+from service.address import at_host
 from service.db.connect import statements_kept
 from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
@@ -46,6 +47,8 @@ class Database:
     """
 
     def __init__(self, settings: Settings, url: str, *, pool_size: int, purpose: str = "") -> None:
+        self._settings, self._url, self._size, self._purpose = settings, url, pool_size, purpose
+        self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
         self._slow = settings.slow_statement_ms / 1000
@@ -68,10 +71,20 @@ class Database:
 
     async def __aexit__(self, *exception: object) -> None:
         """Ends the pool; a connection still busy after a second is cut off."""
+        for node in self._nodes.values():
+            await node.__aexit__()
         try:
             await asyncio.wait_for(self._pool.close(), 1)
         except (TimeoutError, asyncpg.InterfaceError, OSError):
             self._pool.terminate()
+
+    async def at(self, host: str, port: int) -> "Database":
+        """The same on another node of a cluster: a pool that ends with this one."""
+        if (host, port) not in self._nodes:
+            url = at_host(self._url, host, port)
+            node = Database(self._settings, url, pool_size=self._size, purpose=self._purpose)
+            self._nodes[host, port] = await node.__aenter__()
+        return self._nodes[host, port]
 
     async def fetch(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of one statement, from one snapshot."""

@@ -1,7 +1,6 @@
 """A queue that exists already: tried on a copy of some of its rows, attached while it is written, and let go again."""
 
 import io
-import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from typing import Any
 import asyncpg
 import msgspec
 from alembic import command
-from sqlalchemy import create_mock_engine
 
 from service.db.connect import connect, fetch
 from service.errors import CommandError
@@ -20,7 +18,6 @@ from service.resources import sql_path
 from service.schema.counted import Adopted, CountedTable
 from service.schema.mapping import QueueMapping, check, find_table, literal, quote
 from service.schema.migrate import alembic_config, changing_schema, migrate, trying_for_lock
-from service.schema.tables import metadata
 
 TRIAL_SCHEMA = "queuestats_trial"
 TRIAL_ROWS = 10_000
@@ -80,11 +77,12 @@ async def _try_on_copy(connection: Any, adopted: Adopted, mapping: QueueMapping)
     rows = await connection.fetchval(f"SELECT count(*) FROM {TRIAL_SCHEMA}.rows")
     trial = Trial(rows, int(table["estimated_rows"]), table["may_create_roles"], table["is_owner"])
     tried = msgspec.structs.replace(adopted, queue=COPY, values=adopted.values | {"queue_literal": f"'{COPY}'"})
-    await _install(connection, CountedTable("queuestats", tried), trial)
+    counted = CountedTable(TRIAL_SCHEMA, tried, schema=TRIAL_SCHEMA)
+    await _install(connection, counted, trial)
     # An index takes only what depends on the row alone.
     mapped = ", ".join(f"({tried.values[each]})" for each in ("sender", "account", "campaign", "isp", "status", "id"))
     index = f"CREATE INDEX only_the_row ON {COPY} ({mapped}) WHERE {tried.values['condition']}"
-    await connection.execute(f"{_on_trial(index)}; DROP INDEX {TRIAL_SCHEMA}.only_the_row")
+    await connection.execute(f"{counted.in_schema(index)}; DROP INDEX {TRIAL_SCHEMA}.only_the_row")
     insert = f"INSERT INTO {COPY} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {TRIAL_SCHEMA}.rows"
     if trial.rows >= TURNS * 2 * max(BATCHES):
         changed = next((each for each in table["columns"] if each not in table["key"]), table["columns"][0])
@@ -120,29 +118,12 @@ async def _measure(connection: Any, insert: str, changed: str, trial: Trial) -> 
 
 async def _install(connection: Any, table: CountedTable, trial: Trial) -> None:
     await connection.execute(f"SET LOCAL search_path = {TRIAL_SCHEMA}")
-    for definition in _definitions():
-        await connection.execute(_on_trial(definition))
-    await connection.execute(f"DROP TABLE {TRIAL_SCHEMA}.messages")
+    for definition in table.definitions():
+        await connection.execute(definition)
     for parts in table.parts:
         began = time.perf_counter()
-        await connection.execute(_on_trial(table.render(parts)))
+        await connection.execute(table.render(parts))
         trial.attach_seconds = time.perf_counter() - began
-
-
-def _on_trial(text: str) -> str:
-    return re.sub(r"\bqueuestats\b(?!\.service)", TRIAL_SCHEMA, text)
-
-
-def _definitions() -> list[str]:
-    """Our tables as statements."""
-    found: list[str] = []
-
-    def note(definition: Any, *_: Any, **__: Any) -> None:
-        found.append(str(definition.compile(dialect=engine.dialect)))
-
-    engine = create_mock_engine("postgresql+asyncpg://", note)
-    metadata.create_all(engine, checkfirst=False)
-    return found
 
 
 def statements(adopted: Adopted) -> str:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from sqlalchemy import create_mock_engine
 
 from service.resources import sql_path
+from service.schema.tables import SCHEMA, metadata
 
 Parts = tuple[str, str]
 
@@ -52,14 +54,18 @@ class Adopted(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CountedTable:
-    """Our own `messages` in a schema, or an adopted table."""
+    """Our own `messages` in a schema, one shard of it, or an adopted table. `schema`: where all that is ours stands."""
 
     messages_schema: str
     adopted: Adopted | None = None
+    shard: int | None = None
+    schema: str = SCHEMA
 
     @property
     def name(self) -> str:
-        return self.adopted.queue if self.adopted else f"{self.messages_schema}.messages"
+        if self.adopted:
+            return self.adopted.queue
+        return f"{self.messages_schema}.messages" + ("" if self.shard is None else f"_{self.shard}")
 
     @property
     def parts(self) -> tuple[Parts, ...]:
@@ -77,7 +83,28 @@ class CountedTable:
 
     def render(self, parts: Parts) -> str:
         """The text of a file as it is run for this table."""
-        text = sql_path(*parts).read_text("utf-8")
+        return self.in_schema(self._render(sql_path(*parts).read_text("utf-8"), parts))
+
+    def definitions(self) -> list[str]:
+        """Our own tables as statements, for where no migration makes them."""
+        found: list[str] = []
+
+        def note(definition: Any, *_: Any, **__: Any) -> None:
+            found.append(self.in_schema(str(definition.compile(dialect=engine.dialect))))
+
+        engine = create_mock_engine("postgresql+asyncpg://", note)
+        metadata.create_all(engine, tables=[each for each in metadata.sorted_tables if each.schema], checkfirst=False)
+        return [each for each in found if self.shard is None or "message_status AS ENUM" not in each]
+
+    def in_schema(self, text: str) -> str:
+        """A text with the schema of this table in place of queuestats."""
+        if self.schema == SCHEMA:
+            return text
+        if self.shard is not None:
+            text = re.sub(r"(?<![.\w])message_status\b", f"{self.messages_schema}.message_status", text)
+        return re.sub(rf"\b{SCHEMA}\b", self.schema, text)
+
+    def _render(self, text: str, parts: Parts) -> str:
         if self.adopted is None:
             return text.replace("public.messages", self.name)
         if parts[0] == "adopt":

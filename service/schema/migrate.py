@@ -73,15 +73,21 @@ async def migrate(
                         " Correct it, and run `queuestats adopt --attach`."
                     ) from error
                 tell(f"Functions of {'/'.join(('sql', *parts))}.")
-        if await connection.fetch("SELECT queuestats.changed_parts()"):
-            await connection.execute("DELETE FROM queuestats.baseline")
-        await require_countable(connection)
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
-            await _count(connection)
-            tell("Every message was counted.")
+        # Of a distributed table each shard is counted: service/schema/distribute.py.
+        if not await connection.fetchval("SELECT queuestats.is_distributed()"):
+            await _count_where_needed(connection, tell)
         if service_url:
             await grant(connection, service_url)
             tell(f"Rights of the role {login(service_url)[0]}.")
+
+
+async def _count_where_needed(connection: Any, tell: Callable[[str], None]) -> None:
+    if await connection.fetch("SELECT queuestats.changed_parts()"):
+        await connection.execute("DELETE FROM queuestats.baseline")
+    await require_countable(connection)
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
+        await _count(connection)
+        tell("Every message was counted.")
 
 
 async def require_countable(connection: Any) -> None:
@@ -235,7 +241,9 @@ async def _count(connection: Any) -> None:
 
 
 async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) -> None:
-    await connection.execute(table.render(parts))
+    is_attaching = parts == table.parts[-1]
+    if not is_attaching or not await connection.fetchval("SELECT queuestats.is_distributed()"):
+        await connection.execute(table.render(parts))
     await connection.execute(
         "INSERT INTO queuestats.repeatable_migrations (name, hash) VALUES ($1, $2)"
         " ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at",

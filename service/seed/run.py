@@ -55,6 +55,8 @@ async def seed(
 
 async def _prepare(connection: Any, replace: bool) -> None:
     await require_disposable(connection)
+    if (await fetch(connection, "queries/disposable"))[0]["is_distributed"]:
+        raise CommandError("This queue is distributed: seed it before `queuestats migrate --distribute`.")
     await fetch(connection, "seed/limits")
     await fetch(connection, "seed/empty" if replace else "seed/lock")
     if not replace and (await fetch(connection, "seed/occupied"))[0][0]:

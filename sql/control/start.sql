@@ -8,6 +8,9 @@ CREATE OR REPLACE FUNCTION queuestats.start_job(
 ) RETURNS TABLE (job_id bigint, hold_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF queuestats.is_distributed() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by SQL alone';
+  END IF;
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;

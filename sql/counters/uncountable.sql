@@ -1,12 +1,10 @@
 -- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row where they can.
 -- There the counts would be wrong without anybody's noticing, so the service answers nothing.
--- Citus keeps its distributed tables in pg_catalog.pg_dist_partition: read by EXECUTE, because elsewhere there is none.
 CREATE OR REPLACE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   messages CONSTANT regclass := queuestats.messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
-  is_distributed boolean := false;
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT 'there is no table messages';
@@ -41,12 +39,23 @@ BEGIN
     RETURN QUERY SELECT queuestats.changed_parts();
   END IF;
 
+  IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
+    RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
+  END IF;
+END
+$$;
+
+-- is_distributed: whether Citus has distributed messages. It keeps its tables in pg_catalog.pg_dist_partition: read by
+-- EXECUTE, because elsewhere there is none.
+CREATE OR REPLACE FUNCTION queuestats.is_distributed() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found boolean := false;
+BEGIN
   IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
-    INTO is_distributed USING messages;
+    INTO found USING queuestats.messages_table();
   END IF;
-  IF is_distributed THEN
-    RETURN NEXT format('%s is distributed over several nodes, which this version does not count', messages);
-  END IF;
+  RETURN found;
 END
 $$;

@@ -15,7 +15,7 @@ from service.errors import Forbidden
 from service.model import Format, Grouping, Scope, StatsQuery, StatsRow
 from service.stats import CounterReader, ask
 from tests.api.wire import STATS, body_of, check_error
-from tests.conftest import TestDatabase, open_pool
+from tests.conftest import TestDatabase, open_pool, successful
 from tests.oracle import STATUSES, Message, expected_rows, insert
 
 QUEUE = [
@@ -57,7 +57,7 @@ async def test_a_report_is_the_sum_of_the_accounts_that_it_may_see(
     ]
     async with open_pool(database.service_url) as pool:
         # Side by side with unlimited ones, which must not share a report with them.
-        found = await CounterReader(pool).read([*map(token.limit, queries), *queries])
+        found = successful(await CounterReader(pool).read([*map(token.limit, queries), *queries]))
     for query, limited, whole in zip(queries, found, found[len(queries) :], strict=False):
         assert limited.rows == expected_rows(visible(messages, account_ids), query), query
         assert whole.rows == expected_rows(messages, query), query

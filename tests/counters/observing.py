@@ -8,6 +8,7 @@ from typing import Any, cast
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery, StatsRow
 from service.stats import CounterReader, ask
+from tests.conftest import successful
 
 
 class OneConnection:
@@ -34,7 +35,7 @@ async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
 async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
     """The same for many, those of a kind in one statement, as the service asks for those who wait together."""
     wanted = list(dict.fromkeys(queries))
-    reports = dict(zip(wanted, await CounterReader(database).read(wanted), strict=True))
+    reports = dict(zip(wanted, successful(await CounterReader(database).read(wanted)), strict=True))
     return [list(reports[query].rows) for query in queries]
 
 

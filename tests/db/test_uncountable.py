@@ -47,8 +47,9 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
     async with service:
         with pytest.raises(Unavailable):
             await ask(service, StatsQuery(1))
-    with pytest.raises(CommandError, match="can't be counted"):
-        await migrate(database.owner_url, database.service_url)
+    if harm != "distributed":  # which the command `migrate` goes on to count: tests/citus
+        with pytest.raises(CommandError, match="can't be counted"):
+            await migrate(database.owner_url, database.service_url)
     async with connect(database.owner_url) as connection:
         with pytest.raises(CommandError, match="can't be counted"):
             await find_differences(connection, None)

@@ -1,0 +1,3 @@
+-- forget: the rows of messages that the coordinator kept for itself when it was distributed
+-- parameters: none
+SELECT /* citus/forget.sql */ truncate_local_data_after_distributing_table('public.messages')

@@ -1,0 +1,268 @@
+-- What a node of a Citus cluster has beside the shards of messages. Each shard is a queue of its own: a schema
+-- queuestats_<shard> with all that one machine has, made from the same files. This schema finds the right one.
+-- `queuestats migrate` runs this file on every node, as the owner.
+CREATE SCHEMA IF NOT EXISTS queuestats_node;
+
+-- What a shard's schema is made of: our files, with the number 0 in place of the shard's.
+CREATE TABLE IF NOT EXISTS queuestats_node.parts (number integer PRIMARY KEY, body text NOT NULL);
+
+-- The statements of queries/from_counters/, with the shard 0: the names and types of their parameters, in order.
+CREATE TABLE IF NOT EXISTS queuestats_node.readers (
+  name text PRIMARY KEY, names text[] NOT NULL, types text[] NOT NULL, body text NOT NULL
+);
+
+-- The statements of queries/top/, with the shard 0 and numbered parameters: $1 is an array of all of them as text.
+CREATE TABLE IF NOT EXISTS queuestats_node.tops (name text PRIMARY KEY, body text NOT NULL);
+
+-- The shards that have their schema. Its lock is that of whoever changes them.
+CREATE TABLE IF NOT EXISTS queuestats_node.shards (
+  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false
+);
+
+-- placed: the shards of messages that are on this node, as its own catalog has it.
+CREATE OR REPLACE FUNCTION queuestats_node.placed() RETURNS SETOF bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT shardid FROM pg_dist_shard INNER JOIN pg_dist_placement USING (shardid)
+  WHERE logicalrelid = to_regclass('public.messages') AND groupid = (SELECT groupid FROM pg_dist_local_group)
+$$;
+
+-- shard_of: the shard of a sender. Citus tells it only those who may read messages.
+CREATE OR REPLACE FUNCTION queuestats_node.shard_of(of_sender bigint) RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT get_shard_id_for_distribution_column('public.messages', of_sender)
+$$;
+
+-- require_here: an error where a shard is not on this node (QS409), or is not counted yet (QS503).
+-- A move changes the catalogs of all nodes in one transaction, but not at one instant. It holds a lock on the shard's
+-- metadata on every node until it is over there. So the lock comes first; the caller reads after it, by a later
+-- snapshot, and holds it to its end.
+CREATE OR REPLACE FUNCTION queuestats_node.require_here(of_shards bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  is_here boolean;
+  is_counted boolean;
+BEGIN
+  PERFORM lock_shard_metadata(5, of_shards);
+  SELECT bool_and(placement.shardid IS NOT NULL), bool_and(coalesce(own.is_counted, false)) INTO is_here, is_counted
+  FROM unnest(of_shards) AS wanted (shard)
+    LEFT JOIN pg_dist_placement AS placement
+      ON placement.shardid = wanted.shard AND placement.groupid = (SELECT groupid FROM pg_dist_local_group)
+    LEFT JOIN queuestats_node.shards AS own ON own.shard = wanted.shard;
+  IF NOT is_here THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
+  ELSIF NOT is_counted THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
+  END IF;
+END
+$$;
+
+-- settle: one step towards a schema for each shard that is here: takes one away, makes one, or counts one. What it did;
+-- NULL where nothing is left to do, or another one is at it. A step is one transaction.
+CREATE OR REPLACE FUNCTION queuestats_node.settle() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+SET client_min_messages = error AS $$
+DECLARE
+  of_shard bigint;
+  body text;
+BEGIN
+  -- What is made here is no affair of the other nodes.
+  PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+  BEGIN
+    LOCK TABLE queuestats_node.shards IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN NULL;
+  END;
+
+  SELECT shard INTO of_shard
+  FROM (SELECT shard FROM queuestats_node.shards EXCEPT SELECT queuestats_node.placed()) AS gone (shard);
+  IF of_shard IS NOT NULL THEN
+    DELETE FROM queuestats_node.shards WHERE shard = of_shard;
+    PERFORM queuestats_node.refresh();
+    EXECUTE format('DROP SCHEMA IF EXISTS queuestats_%s CASCADE', of_shard);
+    RETURN format('shard %s has left', of_shard);
+  END IF;
+
+  SELECT shard INTO of_shard
+  FROM (SELECT queuestats_node.placed() EXCEPT SELECT shard FROM queuestats_node.shards) AS arrived (shard);
+  IF of_shard IS NOT NULL THEN
+    FOR body IN SELECT parts.body FROM queuestats_node.parts ORDER BY number LOOP
+      EXECUTE replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard);
+    END LOOP;
+    INSERT INTO queuestats_node.shards (shard) VALUES (of_shard);
+    RETURN format('shard %s has its triggers', of_shard);
+  END IF;
+
+  SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted LIMIT 1;
+  IF of_shard IS NOT NULL THEN
+    EXECUTE format('SELECT queuestats_%s.rebuild()', of_shard);
+    UPDATE queuestats_node.shards SET is_counted = true WHERE shard = of_shard;
+    PERFORM queuestats_node.refresh();
+    RETURN format('shard %s is counted', of_shard);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+-- refresh: makes the functions that read: one for each statement, with a branch for each shard. The statement of a
+-- branch is static, so its plan is kept; the service's role has the settings that choose it (sql/roles.sql), on each
+-- node.
+CREATE OR REPLACE FUNCTION queuestats_node.refresh() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  reader queuestats_node.readers;
+  branches text;
+  parameters text;
+  own text;
+  declared text;
+  collected text;
+BEGIN
+  PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
+  FOR reader IN SELECT * FROM queuestats_node.readers LOOP
+    SELECT coalesce(string_agg(format($branch$
+      WHEN %s THEN
+        RETURN QUERY SELECT positions[found.position], found.account_id, found.campaign_id, found.hold, found.isp,
+                            found.new, found.proc, found.retry, found.total
+        FROM (
+%s
+        ) AS found;$branch$, shard, replace(reader.body, 'queuestats_0', 'queuestats_' || shard)), '' ORDER BY shard),
+      ' WHEN 0 THEN NULL;') INTO branches
+    FROM queuestats_node.shards WHERE is_counted;
+    SELECT string_agg(format('of_%s %s', name, type), ', ' ORDER BY number),
+           string_agg(format('own_%s', name), ', ' ORDER BY number),
+           string_agg(format('own_%s %s;', name, type), ' ' ORDER BY number),
+           string_agg(format('array_agg(of_%s[number])', name), ', ' ORDER BY number)
+    INTO parameters, own, declared, collected
+    FROM unnest(reader.names, reader.types) WITH ORDINALITY AS parameter (name, type, number);
+    EXECUTE format($reader$
+CREATE OR REPLACE FUNCTION queuestats_node.%I(of_shards bigint[], %s) RETURNS TABLE (
+  "position" bigint, account_id bigint, campaign_id bigint, hold bigint, isp text,
+  new bigint, proc bigint, retry bigint, total bigint
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
+#variable_conflict use_column
+DECLARE
+  of_shard bigint;
+  positions bigint[];
+  %s
+BEGIN
+  -- As require_here, without a call.
+  PERFORM lock_shard_metadata(5, of_shards);
+  IF EXISTS (
+    SELECT FROM unnest(of_shards) AS wanted (shard)
+    WHERE NOT EXISTS (SELECT FROM pg_dist_placement WHERE shardid = wanted.shard AND groupid = %s)
+  ) THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
+  END IF;
+  FOR of_shard, positions, %s IN
+    SELECT shard, array_agg(number), %s
+    FROM unnest(of_shards) WITH ORDINALITY AS each (shard, number) GROUP BY shard
+  LOOP
+    CASE of_shard%s
+      ELSE
+        RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
+    END CASE;
+  END LOOP;
+END
+$body$
+    $reader$, reader.name, parameters, declared, (SELECT groupid FROM pg_dist_local_group), own, collected, branches);
+  END LOOP;
+END
+$$;
+
+-- fold and compact: of every shard that is here. No row where nothing is counted yet.
+CREATE OR REPLACE FUNCTION queuestats_node.fold(max_deltas integer, mark_every double precision)
+RETURNS TABLE (folded integer, is_more boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  of_shard bigint;
+  done record;
+BEGIN
+  folded := 0;
+  is_more := false;
+  FOR of_shard IN SELECT shard FROM queuestats_node.shards LOOP
+    EXECUTE format('SELECT folded, is_more FROM queuestats_%s.fold($1, $2)', of_shard)
+    INTO done USING max_deltas, mark_every;
+    folded := folded + coalesce(done.folded, 0);
+    is_more := is_more OR coalesce(done.is_more, false);
+  END LOOP;
+  RETURN NEXT;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION queuestats_node.compact(max_counters integer, compact_after interval)
+RETURNS TABLE (compacted integer, is_more boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  of_shard bigint;
+  done record;
+BEGIN
+  compacted := 0;
+  is_more := false;
+  FOR of_shard IN SELECT shard FROM queuestats_node.shards LOOP
+    EXECUTE format('SELECT compacted, is_more FROM queuestats_%s.compact($1, $2)', of_shard)
+    INTO done USING max_counters, compact_after;
+    compacted := compacted + coalesce(done.compacted, 0);
+    is_more := is_more OR coalesce(done.is_more, false);
+  END LOOP;
+  RETURN NEXT;
+END
+$$;
+
+-- top: the rows of a statement of queries/top/ as JSON: of one shard, or of each that is here (NULL). An error as
+-- require_here, where a shard is not here or not counted.
+CREATE OR REPLACE FUNCTION queuestats_node.top(statement text, parameters text[], only_shard bigint DEFAULT NULL)
+RETURNS SETOF jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  shards CONSTANT bigint[] := CASE
+    WHEN only_shard IS NULL THEN ARRAY(SELECT queuestats_node.placed()) ELSE ARRAY[only_shard]
+  END;
+  body CONSTANT text := (SELECT tops.body FROM queuestats_node.tops WHERE name = statement);
+  of_shard bigint;
+BEGIN
+  PERFORM queuestats_node.require_here(shards);
+  FOREACH of_shard IN ARRAY shards LOOP
+    RETURN QUERY EXECUTE 'SELECT to_jsonb(found) FROM (' || replace(body, 'queuestats_0', 'queuestats_' || of_shard)
+      || ') AS found' USING parameters;
+  END LOOP;
+END
+$$;
+
+-- audit: the differences of every shard that is here, in one snapshot: see counters/audit.sql.
+CREATE OR REPLACE FUNCTION queuestats_node.audit(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
+  counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
+  kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  of_shard bigint;
+BEGIN
+  FOR of_shard IN
+    SELECT shard FROM queuestats_node.shards WHERE is_counted AND shard IN (SELECT queuestats_node.placed())
+  LOOP
+    RETURN QUERY EXECUTE format(
+      'SELECT sender_id, grouping_set::text, account_id, campaign_id, isp,'
+      ' counted_new, counted_proc, counted_retry, counted_hold, counted_other,'
+      ' kept_new, kept_proc, kept_retry, kept_hold, kept_other FROM queuestats_%s.audit($1)', of_shard
+    ) USING of_sender;
+  END LOOP;
+END
+$$;
+
+-- rebuild: counts a sender anew, on the node that has its shard.
+CREATE OR REPLACE FUNCTION queuestats_node.rebuild(of_sender bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  EXECUTE format(
+    'SELECT queuestats_%s.rebuild($1)', queuestats_node.shard_of(of_sender)
+  ) USING of_sender;
+END
+$$;
+
+-- uncounted: how many shards that are here are not counted yet.
+CREATE OR REPLACE FUNCTION queuestats_node.uncounted() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT count(*) FROM queuestats_node.placed() AS shard
+  WHERE shard NOT IN (SELECT shards.shard FROM queuestats_node.shards WHERE is_counted)
+$$;

@@ -1,0 +1,283 @@
+"""A queue that is distributed over several nodes: exact through writers on every node, moves, and a node that dies."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+
+from service.counters.folding import fold_forever
+from service.counters.verify import Difference, verify_database
+from service.db import Database, connect
+from service.errors import CommandError, ServiceError, Unavailable
+from service.model import Count, Grouping, Key, StatsQuery, TopQuery
+from service.schema import migrate
+from service.schema.distribute import bring_up_nodes, distribute
+from service.stats import CounterReader, ask
+from service.top import ask as ask_top
+from tests.citus.conftest import SETTINGS, SHARDS, Distributed
+from tests.cli.programs import queuestats, sentence
+from tests.conftest import open_pool, successful
+
+SENDERS = range(1, 31)
+PATIENCE_SECONDS = 120
+INSERT = (
+    "INSERT INTO messages (sender_id, account_id, isp, recipient)"
+    " SELECT 1 + n % 30, n % 3, 'isp ' || n % 2, 'x' FROM generate_series(1, {}) AS n"
+)
+
+
+async def differences(database: Distributed) -> list[Difference]:
+    async with connect(database.service_url) as connection:
+        return (await verify_database(connection, database.service_url, None))[0]
+
+
+async def totals(service: Database) -> dict[int, int]:
+    """Of every sender, from the counters; a shard that has just moved is waited for."""
+    reader = CounterReader(service)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            with suppress(ServiceError):
+                reports = successful(await reader.read([StatsQuery(each) for each in SENDERS]))
+                rows = {sender: each.rows[0] for sender, each in zip(SENDERS, reports, strict=True)}
+                return {sender: row.total for sender, row in rows.items() if row.total}
+            await asyncio.sleep(0.1)
+
+
+async def truth(database: Distributed) -> dict[int, int]:
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        rows = await connection.fetch("SELECT sender_id, count(*) FROM messages GROUP BY sender_id")
+        return {row["sender_id"]: row["count"] for row in rows}
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def serving(database: Distributed) -> AsyncIterator[Database]:
+    """A pool of the service, and its folds."""
+    async with open_pool(database.service_url, pool_size=3) as service, open_pool(database.service_url) as folding:
+        folds = asyncio.create_task(fold_forever(folding))
+        try:
+            yield service
+        finally:
+            folds.cancel()
+            with suppress(asyncio.CancelledError):
+                await folds
+
+
+@asynccontextmanager
+async def writers(database: Distributed, nodes: tuple[int, ...] = (0, 1, 2)) -> AsyncIterator[Callable[[], int]]:
+    """Whole lives of messages through each of the nodes; gives a function that tells how many statements ran."""
+    is_over, statements = False, 0
+
+    async def write(node: int) -> None:
+        nonlocal statements
+        chance = random.Random(node)
+        connection = await asyncpg.connect(database.at(database.nodes[node]))
+        while not is_over:
+            one, other = chance.choice(SENDERS), chance.choice(SENDERS)
+            with suppress(asyncpg.PostgresError, OSError, asyncpg.InterfaceError):
+                async with connection.transaction():
+                    await connection.execute(
+                        "INSERT INTO messages (sender_id, recipient) SELECT $1, 'x' FROM generate_series(1, 5)", one
+                    )
+                    await connection.execute(
+                        "UPDATE messages SET status = 'proc' WHERE sender_id = $1 AND status = 'new' AND id % 3 = 0",
+                        other,
+                    )
+                    if chance.random() < 0.2:
+                        raise asyncpg.PostgresError("taken back")
+                await connection.execute("DELETE FROM messages WHERE sender_id = $1 AND status = 'proc'", other)
+                statements += 1
+            if connection.is_closed():
+                with suppress(OSError, asyncpg.PostgresError):
+                    connection = await asyncpg.connect(database.at(database.nodes[node]))
+            await asyncio.sleep(0.01)
+        await connection.close()
+
+    tasks = [asyncio.create_task(write(each)) for each in nodes]
+    try:
+        yield lambda: statements
+    finally:
+        is_over = True
+        await asyncio.gather(*tasks)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.1)
+
+
+async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says_what_to_do(
+    undistributed: Distributed,
+) -> None:
+    await undistributed.run(INSERT.format(900))
+    await undistributed.run("SELECT queuestats.fold()")
+    await undistributed.run(INSERT.format(90))
+    given = {
+        "QUEUESTATS_DATABASE_URL": undistributed.service_url,
+        "QUEUESTATS_ADMIN_DATABASE_URL": undistributed.owner_url,
+    }
+    run = partial(queuestats, **given)
+    for _ in range(2):
+        done = run("migrate", "--distribute", "--shards", str(SHARDS))
+        assert done.returncode == 0, done.stderr
+        assert "The schema is current." in done.stdout
+
+    await undistributed.run("UPDATE messages SET status = 'hold' WHERE sender_id = 7", node=1)
+    asked = run("stats", "--sender", "7", "--group", "account", "--json")
+    assert [(row["account_id"], row["hold"]) for row in msgspec.json.decode(asked.stdout)] == [(0, 33)]
+    largest = run("top", "--json", "--limit", "100")
+    assert {row["sender_id"]: row["total"] for row in msgspec.json.decode(largest.stdout)} == dict.fromkeys(SENDERS, 33)
+    for command in (("verify",), ("doctor",), ("migrate", "--check"), ("fold",), ("psql", "-qc", "SELECT 1")):
+        done = run(*command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert "held and purged by SQL alone" in sentence(run("hold", "--sender", "7"))
+    assert "explained on the sender's node" in sentence(run("explain", "--sender", "7"))
+    assert "recounted by `queuestats verify`" in sentence(run("stats", "--sender", "7", "--from-messages"))
+
+    await undistributed.run(f"COMMENT ON DATABASE {undistributed.name} IS 'queuestats: disposable'")
+    await undistributed.run("TRUNCATE messages")
+    assert await truth(undistributed) == {}
+    assert await differences(undistributed) == []
+    assert "seed it before `queuestats migrate --distribute`" in sentence(run("seed", "--messages", "1000"))
+    simulated = run("simulate", "--rate", "100", "--seconds", "2", "--senders", "20")
+    assert simulated.returncode == 0, simulated.stderr
+    assert await differences(undistributed) == []
+
+
+async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
+    node = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
+    (number,) = [index for index, each in enumerate(distributed.nodes) if each.port == node]
+    await distributed.run(
+        f"WITH unseen AS (SELECT set_config('session_replication_role', 'replica', false))"
+        f" DELETE FROM messages_{shard} USING unseen WHERE sender_id = 7",
+        number,
+    )
+    assert {each.sender_id for each in await differences(distributed)} == {7}
+    async with connect(distributed.owner_url) as connection:
+        found, left = await verify_database(connection, distributed.owner_url, None, is_repairing=True)
+    assert found
+    assert left == []
+    assert await differences(distributed) == []
+
+
+async def test_answers_are_those_of_one_machine_also_for_many_senders_in_one_statement(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(INSERT.format(600))
+    async with serving(distributed) as service:
+        assert await totals(service) == await truth(distributed)
+        for grouping in Grouping:
+            for sender, filters in ((7, {}), (8, {"account_id": 1}), (9, {"isp": "isp 1"}), (99, {})):
+                report = await ask(service, StatsQuery(sender, grouping=grouping, **filters))
+                expected = 20 if sender == 7 else 0 if sender == 99 else None
+                if expected is not None:
+                    assert sum(row.total for row in report.rows) == expected
+        report = await ask(service, StatsQuery(7, account_ids=(0, 1, 2)))
+        assert report.rows[0].total == 20
+        largest = await ask_top(service, TopQuery(Key.ISP, Count.TOTAL, 5, 7))
+        assert sum(int(row["total"]) for row in largest.rows) == 20
+
+
+@pytest.mark.parametrize("mode", ["block_writes", "force_logical", "auto"])
+async def test_a_shard_moves_under_writers_and_folds_and_nothing_is_lost(distributed: Distributed, mode: str) -> None:
+    await distributed.run(INSERT.format(300))
+    shards = "SELECT array_agg(shardid ORDER BY shardid) FROM citus_shards WHERE nodeport = {}"
+    ports = [each.port for each in distributed.nodes]
+    async with serving(distributed) as service:
+        async with writers(distributed) as written:
+            for origin, target in ((ports[1], ports[2]), (ports[2], ports[1])):
+                for shard in (await distributed.run(shards.format(origin)))[:2]:
+                    await distributed.run(
+                        f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {origin}, '127.0.0.1', {target},"
+                        f" shard_transfer_mode := '{mode}')"
+                    )
+                    assert await differences(distributed) == []
+            before = written()
+            await until(lambda: _more_than(written, before))
+        assert await totals(service) == await truth(distributed)
+
+        async def is_counted() -> bool:
+            return not any([await distributed.run("SELECT queuestats_node.uncounted()", each) for each in (1, 2)])
+
+        await until(is_counted)
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
+async def _more_than(written: Callable[[], int], before: int) -> bool:
+    return written() > before + 20
+
+
+async def test_a_rebalance_spreads_the_shards_and_the_counts_follow(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    await distributed.run(f"SELECT citus_drain_node('127.0.0.1', {distributed.nodes[2].port}, 'block_writes')")
+    await distributed.run(
+        f"SELECT citus_set_node_property('127.0.0.1', {distributed.nodes[2].port}, 'shouldhaveshards', true)"
+    )
+    async with serving(distributed) as service, writers(distributed):
+        await distributed.run("SELECT rebalance_table_shards('messages', shard_transfer_mode := 'block_writes')")
+        assert await distributed.run("SELECT count(DISTINCT nodeport) FROM citus_shards") == 2
+        await totals(service)
+        assert await differences(distributed) == []
+    async with serving(distributed) as service:
+        assert await totals(service) == await truth(distributed)
+
+
+async def test_a_node_that_dies_takes_its_senders_along_and_nobody_else_and_comes_back_exact(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(INSERT.format(300))
+    victim = distributed.nodes[2]
+    async with serving(distributed) as service:
+        await totals(service)
+        async with writers(distributed, (0, 1)) as written:
+            before = written()
+            await until(lambda: _more_than(written, before))
+            victim.run("pg_ctl", "-D", victim.folder, "-m", "immediate", "-w", "stop")
+            try:
+                lost = await distributed.run(
+                    "SELECT array_agg(DISTINCT sender) FROM generate_series(1, 30) AS sender, citus_shards"
+                    " WHERE shardid = get_shard_id_for_distribution_column('messages', sender)"
+                    f" AND nodeport = {victim.port}"
+                )
+                reports = await CounterReader(service).read([StatsQuery(each) for each in SENDERS])
+                away = [sender for sender, each in zip(SENDERS, reports, strict=True) if isinstance(each, Unavailable)]
+                assert away == lost
+                assert 0 < len(away) < len(SENDERS)
+                with pytest.raises(CommandError):
+                    await differences(distributed)
+            finally:
+                victim.start(SETTINGS)
+        # What was in doubt is settled by the coordinator's record.
+        await distributed.run("SELECT recover_prepared_transactions()")
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
+async def test_without_citus_or_elsewhere_than_in_public_it_is_a_sentence(database: Any) -> None:
+    with pytest.raises(CommandError, match="has no Citus"):
+        await distribute(database.owner_url, 4, lambda what: None)
+
+
+async def test_a_distribution_that_was_cut_short_answers_nothing_and_goes_on(undistributed: Distributed) -> None:
+    await undistributed.run(INSERT.format(90))
+    await distribute(undistributed.owner_url, SHARDS, lambda what: None)
+    async with open_pool(undistributed.service_url) as service:
+        with pytest.raises(Unavailable):
+            await ask(service, StatsQuery(7))
+        await migrate(undistributed.owner_url, undistributed.service_url)
+        await bring_up_nodes(undistributed.owner_url, undistributed.service_url, lambda what: None)
+        assert (await ask(service, StatsQuery(7))).rows[0].total == 3
