@@ -34,14 +34,15 @@ class Shards:
 
     async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
         """The rows of each query of one statement, or why there are none: its node may be away, and others not."""
-        found: list[list[StatsRow] | ServiceError] = [Unavailable(": its shard is moving") for _ in queries]
+        found: list[list[StatsRow] | ServiceError] = [Unavailable(": its shard is on no node now") for _ in queries]
         left = list(range(len(queries)))
         for _ in range(ATTEMPTS):
             places = await self._locate([queries[each].sender_id for each in left])
             by_node: dict[tuple[str, int], list[int]] = {}
             for each in left:
-                place = places[queries[each].sender_id]
-                by_node.setdefault((place.host, place.port), []).append(each)
+                # Of a shard without a primary node there is nothing.
+                if place := places.get(queries[each].sender_id):
+                    by_node.setdefault((place.host, place.port), []).append(each)
             results = await asyncio.gather(
                 *(self._read_at(node, name, [queries[each] for each in own], places) for node, own in by_node.items())
             )
@@ -61,12 +62,14 @@ class Shards:
     async def fetch_at(self, of_sender: int, statement: Statement, **parameters: Any) -> list[Any]:
         """The rows of a statement on the node that has the sender's shard. Raises Unavailable or TimedOut."""
         for _ in range(ATTEMPTS):
-            place = (await self._locate([of_sender]))[of_sender]
+            place = (await self._locate([of_sender])).get(of_sender)
+            if place is None:
+                break
             try:
                 return await (await self._coordinator.at(place.host, place.port)).fetch(statement, **parameters)
             except Moved:
                 self._places.pop(of_sender, None)
-        raise Unavailable(": its shard is moving")
+        raise Unavailable(": its shard is on no node now")
 
     async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
         unknown = [each for each in dict.fromkeys(sender_ids) if each not in self._places]
@@ -76,7 +79,7 @@ class Shards:
                 unknown = list(dict.fromkeys(sender_ids))
             rows = await self._coordinator.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
             self._places.update((row["sender_id"], _Place(row["shard"], row["host"], row["port"])) for row in rows)
-        return {each: self._places[each] for each in sender_ids}
+        return {each: self._places[each] for each in sender_ids if each in self._places}
 
     async def _read_at(
         self, node: tuple[str, int], name: str, queries: Sequence[StatsQuery], places: dict[int, _Place]

@@ -71,14 +71,16 @@ async def _bring_up_node(
 
 async def _bring_up(connection: Any, service_url: str | None) -> None:
     table = CountedTable("public", shard=0, schema="queuestats_0")
-    bodies = ["CREATE SCHEMA queuestats_0", *table.definitions(), *map(table.render, table.parts)]
+    once = ["CREATE SCHEMA queuestats_0", *table.definitions()]
+    repeatable = [table.render(each) for each in table.parts]
+    parts = [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
     # What is made here is no affair of the other nodes.
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
     await connection.execute("SET statement_timeout = 0")
     async with connection.transaction():
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
         await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.tops")
-        await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2)", list(enumerate(bodies)))
+        await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2, $3)", parts)
         await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers(table))
         await connection.executemany(f"INSERT INTO {NODE}.tops VALUES ($1, $2)", _tops(table))
         await connection.execute(f"SELECT {NODE}.refresh()")

@@ -3,8 +3,11 @@
 -- `queuestats migrate` runs this file on every node, as the owner.
 CREATE SCHEMA IF NOT EXISTS queuestats_node;
 
--- What a shard's schema is made of: our files, with the number 0 in place of the shard's.
-CREATE TABLE IF NOT EXISTS queuestats_node.parts (number integer PRIMARY KEY, body text NOT NULL);
+-- What a shard's schema is made of: tables, then our files, with the number 0 in place of the shard's. What is
+-- repeatable is run again where it has changed.
+CREATE TABLE IF NOT EXISTS queuestats_node.parts (
+  number integer PRIMARY KEY, body text NOT NULL, is_repeatable boolean NOT NULL
+);
 
 -- The statements of queries/from_counters/, with the shard 0: the names and types of their parameters, in order.
 CREATE TABLE IF NOT EXISTS queuestats_node.readers (
@@ -14,10 +17,16 @@ CREATE TABLE IF NOT EXISTS queuestats_node.readers (
 -- The statements of queries/top/, with the shard 0 and numbered parameters: $1 is an array of all of them as text.
 CREATE TABLE IF NOT EXISTS queuestats_node.tops (name text PRIMARY KEY, body text NOT NULL);
 
--- The shards that have their schema. Its lock is that of whoever changes them.
+-- The shards that have their schema, and by which parts it was made. Its lock is that of whoever changes them.
 CREATE TABLE IF NOT EXISTS queuestats_node.shards (
-  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false
+  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL
 );
+
+-- version: of the parts.
+CREATE OR REPLACE FUNCTION queuestats_node.version() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT md5(string_agg(body, '' ORDER BY number)) FROM queuestats_node.parts
+$$;
 
 -- placed: the shards of messages that are on this node, as its own catalog has it.
 CREATE OR REPLACE FUNCTION queuestats_node.placed() RETURNS SETOF bigint
@@ -63,6 +72,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 SET client_min_messages = error AS $$
 DECLARE
   of_shard bigint;
+  is_new boolean;
   body text;
 BEGIN
   -- What is made here is no affair of the other nodes.
@@ -82,14 +92,16 @@ BEGIN
     RETURN format('shard %s has left', of_shard);
   END IF;
 
-  SELECT shard INTO of_shard
-  FROM (SELECT queuestats_node.placed() EXCEPT SELECT shard FROM queuestats_node.shards) AS arrived (shard);
+  SELECT placed.shard, shards.shard IS NULL INTO of_shard, is_new
+  FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
+  WHERE version IS DISTINCT FROM queuestats_node.version() LIMIT 1;
   IF of_shard IS NOT NULL THEN
-    FOR body IN SELECT parts.body FROM queuestats_node.parts ORDER BY number LOOP
+    FOR body IN SELECT parts.body FROM queuestats_node.parts WHERE is_new OR is_repeatable ORDER BY number LOOP
       EXECUTE replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard);
     END LOOP;
-    INSERT INTO queuestats_node.shards (shard) VALUES (of_shard);
-    RETURN format('shard %s has its triggers', of_shard);
+    INSERT INTO queuestats_node.shards (shard, version) VALUES (of_shard, queuestats_node.version())
+    ON CONFLICT (shard) DO UPDATE SET version = excluded.version;
+    RETURN format('shard %s has its functions and triggers', of_shard);
   END IF;
 
   SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted LIMIT 1;
@@ -260,9 +272,9 @@ BEGIN
 END
 $$;
 
--- uncounted: how many shards that are here are not counted yet.
+-- uncounted: how many shards that are here are not counted yet, or not by the newest parts.
 CREATE OR REPLACE FUNCTION queuestats_node.uncounted() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(*) FROM queuestats_node.placed() AS shard
-  WHERE shard NOT IN (SELECT shards.shard FROM queuestats_node.shards WHERE is_counted)
+  SELECT count(*) FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
+  WHERE version IS DISTINCT FROM queuestats_node.version() OR NOT is_counted
 $$;

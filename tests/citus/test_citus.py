@@ -267,6 +267,24 @@ async def test_a_node_that_dies_takes_its_senders_along_and_nobody_else_and_come
     assert await differences(distributed) == []
 
 
+async def test_a_new_version_of_a_function_reaches_every_shard(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(90))
+    triggers = "is_repeatable AND body LIKE '%record_insert()%'"
+    change = f"UPDATE queuestats_node.parts SET body = body || ' -- newer' WHERE {triggers}"
+    for node in (1, 2):
+        await distributed.run(change, node)
+        assert await distributed.run("SELECT queuestats_node.uncounted()", node) == SHARDS / 2
+    async with serving(distributed) as service:
+        for node in (1, 2):
+            await until(partial(_is_settled, distributed, node))
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
+async def _is_settled(distributed: Distributed, node: int) -> bool:
+    return await distributed.run("SELECT queuestats_node.uncounted()", node) == 0  # type: ignore[no-any-return]
+
+
 async def test_without_citus_or_elsewhere_than_in_public_it_is_a_sentence(database: Any) -> None:
     with pytest.raises(CommandError, match="has no Citus"):
         await distribute(database.owner_url, 4, lambda what: None)
