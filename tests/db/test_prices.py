@@ -14,8 +14,15 @@ from tests.conftest import TestDatabase
 
 # PostgreSQL 15 to 17 price what a setting forbids at this; later ones say so of the node.
 FORBIDDEN_COST = 1e10
-# Run with the settings of a scan, by `Database.fetch_scan`, or by the owner.
-AS_SCANS = ("queries/from_messages", "queries/watch", "queries/differences", "queries/disposable", "queries/rebuild")
+# Run with the settings of a scan, by `Database.fetch_scan`, or by the owner; or on a cluster: tests/citus.
+AS_SCANS = (
+    "queries/citus",
+    "queries/from_messages",
+    "queries/watch",
+    "queries/differences",
+    "queries/disposable",
+    "queries/rebuild",
+)
 
 
 def of_the_service() -> Iterator[str]:

@@ -48,8 +48,14 @@ VALUES: dict[str, tuple[Any, str]] = {
 
 
 def is_runnable(path: Path) -> bool:
+    """On one machine, and without an extension that may be missing."""
     text = path.read_text("utf-8")
-    return "\n-- parameters: " in text and not any(re.search(rf"(FROM|JOIN) .*{each}", text) for each in EXTENSIONS)
+    is_for_a_cluster = "citus" in path.parts
+    return (
+        not is_for_a_cluster
+        and "\n-- parameters: " in text
+        and not any(re.search(rf"(FROM|JOIN) .*{each}", text) for each in EXTENSIONS)
+    )
 
 
 FILES = sorted(filter(is_runnable, sql_path().rglob("*.sql")))
