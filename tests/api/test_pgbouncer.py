@@ -106,8 +106,8 @@ async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
     found: set[tuple[str, str, int]] = set()
     url = pooled.database_url or ""
     async with (
-        connect(url, prepared_statements=False) as one,
-        connect(url, prepared_statements=False) as other,
+        connect(url, prepared_statements=False, is_direct=False) as one,
+        connect(url, prepared_statements=False, is_direct=False) as other,
         # Both at once, so that the pooler has to give them one process each.
         one.transaction(),
         other.transaction(),
