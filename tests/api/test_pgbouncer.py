@@ -87,7 +87,7 @@ async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_se
 
         verified = await asyncio.to_thread(run, pooled, "verify")
         assert (verified.returncode, verified.stdout) == (0, "No difference.\n")
-        assert await settings_behind(pooled) == {("15s", "on", 0)}
+        assert await settings_behind(pooled) == {("15s", "off", 0)}
 
 
 def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,7 +101,7 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
-    """Of several server processes: the role's limit, what the driver switches off now and then, prepared statements."""
+    """Of several server processes: two of the role's own settings, and how many prepared statements there are."""
     assert pooled.database_url is not None
     found: set[tuple[str, str, int]] = set()
     url = pooled.database_url or ""
