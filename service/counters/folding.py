@@ -7,7 +7,6 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -47,7 +46,8 @@ async def fold_forever(database: Database) -> None:
     at_work: dict[Database, asyncio.Task[None]] = {}
     try:
         while True:
-            with suppress(ServiceError):
+            pause = ERROR_PAUSE_SECONDS
+            try:
                 nodes = await nodes_of(database)
                 for each in nodes or [database]:
                     if each not in at_work:
@@ -56,7 +56,12 @@ async def fold_forever(database: Database) -> None:
                         )
                 for gone in at_work.keys() - set(nodes or [database]):
                     at_work.pop(gone).cancel()
-            await asyncio.sleep(NODES_SECONDS)
+                pause = NODES_SECONDS
+            except ServiceError:
+                pass
+            except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
+                logger.error("looking for nodes failed error=%s", type(error).__name__)
+            await asyncio.sleep(pause)
     finally:
         for task in at_work.values():
             task.cancel()

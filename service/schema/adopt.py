@@ -158,10 +158,16 @@ async def attach(owner_url: str, service_url: str | None, adopted: Adopted, tell
     await migrate(owner_url, service_url, tell, adopted=adopted)
     async with changing_schema(owner_url, "queuestats") as connection:
         await connection.execute("UPDATE queuestats.adopted SET definition = queuestats.mapping_definition()")
+        # From here on nobody waits for us, and we wait for whoever has an old snapshot.
+        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
         if adopted.names:
             await connection.execute("SELECT queuestats.remember_names()")
             tell("The names of keys that are text: queuestats.keys.")
         if adopted.needs_index:
+            attached = await _attached(connection)
+            for index in [] if adopted.is_partitioned else attached["indexes"]:
+                # One that was not finished would be taken for one that is.
+                await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
             for definition in _index_definitions(adopted, await fetch(connection, "queries/adopt/parts")):
                 await connection.execute(definition)
             tell(f"Index {INDEX} of {adopted.queue}.")
@@ -186,6 +192,7 @@ async def detach(owner_url: str, tell: Callable[[str], None]) -> str:
             if found["is_partitioned"]:
                 await trying_for_lock(partial(connection.execute, f"DROP INDEX {index}"), connection)
             else:
+                await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
                 await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
         await connection.execute("DROP SCHEMA queuestats CASCADE")
         tell("The schema queuestats.")

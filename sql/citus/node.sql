@@ -181,7 +181,7 @@ $body$
 END
 $$;
 
--- fold and compact: of every shard that is here. No row where nothing is counted yet.
+-- fold and compact: of every shard that has its schema here, added up.
 CREATE OR REPLACE FUNCTION queuestats_node.fold(max_deltas integer, mark_every double precision)
 RETURNS TABLE (folded integer, is_more boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
