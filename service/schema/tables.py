@@ -3,8 +3,6 @@
 Every primary key and unique constraint of a sender's data holds `sender_id`: the tables can be distributed by it.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,31 +14,18 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, OID
-from sqlalchemy.dialects.postgresql.base import ischema_names
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
 
-# Everything of ours but `messages` and its enumeration lives here.
-SCHEMA = "queuestats"
+from service.schema import control_tables
+from service.schema.columns import SCHEMA, XID8, count_columns, grouping_set, key_columns, message_status, metadata
 
-metadata = MetaData()
-
-message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
-# By which keys a counter is kept: the eight combinations of account, campaign and ISP.
-grouping_set = ENUM(
-    *("total", "account", "campaign", "isp"),
-    *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
-    name="grouping_set",
-    schema=SCHEMA,
-    metadata=metadata,
-)
+__all__ = ["SCHEMA", "control_tables", "metadata"]
 
 messages = Table(
     "messages",
@@ -66,49 +51,14 @@ messages = Table(
     Index("messages_sender_id_status", "sender_id", "status"),
 )
 
-
-class XID8(UserDefinedType[str]):
-    """PostgreSQL's 64-bit transaction id."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **kw: object) -> str:
-        return "xid8"
-
-
-class TID(UserDefinedType[str]):
-    """The address of a row in its table."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **kw: object) -> str:
-        return "tid"
-
-
-# SQLAlchemy does not know the types; it reads the database's columns for Alembic's comparison.
-ischema_names.update({"xid8": XID8, "tid": TID})
-
-
-def _key_columns() -> list[Column[Any]]:
-    return [
-        Column("account_id", BigInteger, nullable=False),
-        Column("campaign_id", BigInteger, nullable=False),
-        Column("isp", Text(collation="C"), nullable=False),
-    ]
-
-
-def _count_columns() -> list[Column[Any]]:
-    return [Column(status, BigInteger, nullable=False) for status in message_status.enums]
-
-
 # By how much a statement changed a key's counts, written in the writer's own transaction; see sql/counters/README.md.
 deltas = Table(
     "deltas",
     metadata,
     Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
     Column("sender_id", BigInteger, nullable=False),
-    *_key_columns(),
-    *_count_columns(),
+    *key_columns(),
+    *count_columns(),
     Index("deltas_sender_id_xid", "sender_id", "xid"),
     # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
     Index("deltas_xid", "xid", postgresql_where=text("xid >= '0'::xid8")),
@@ -122,8 +72,8 @@ counters = Table(
     Column("sender_id", BigInteger, nullable=False),
     Column("grouping_set", grouping_set, nullable=False),
     Column("epoch", BigInteger, nullable=False),
-    *_key_columns(),
-    *_count_columns(),
+    *key_columns(),
+    *count_columns(),
     # Both hold every row: the predicates are always true. A statement chooses its index by repeating the predicate.
     Index(
         "counters_by_account",
@@ -145,7 +95,7 @@ sender_totals = Table(
     "sender_totals",
     metadata,
     Column("sender_id", BigInteger, autoincrement=False, nullable=False),
-    *_count_columns(),
+    *count_columns(),
     Column("total", BigInteger, Computed("new + proc + retry + hold"), nullable=False),
     PrimaryKeyConstraint("sender_id", name="sender_totals_pkey"),
     schema=SCHEMA,
@@ -186,96 +136,6 @@ baseline = Table(
     Column("parts", ARRAY(OID), nullable=False, server_default=text("'{}'::oid[]")),
     PrimaryKeyConstraint("stands", name="baseline_pkey"),
     CheckConstraint("stands", name="baseline_stands"),
-    schema=SCHEMA,
-)
-
-
-def _filter_columns() -> list[Column[Any]]:
-    """NULL lets every message of the sender through."""
-    return [
-        Column("sender_id", BigInteger, nullable=False),
-        Column("account_id", BigInteger),
-        Column("campaign_id", BigInteger),
-        Column("isp", Text(collation="C")),
-    ]
-
-
-# The active ones; what has ended stands in the audit log.
-holds = Table(
-    "holds",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    *_filter_columns(),
-    Column("reason", Text, nullable=False),
-    Column("created_by", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("expires_at", DateTime(timezone=True)),
-    Index("holds_sender_id", "sender_id"),
-    schema=SCHEMA,
-)
-
-# What a held message is given back when it is released.
-held_messages = Table(
-    "held_messages",
-    metadata,
-    Column("sender_id", BigInteger, nullable=False),
-    Column("id", BigInteger, nullable=False),
-    Column("former_status", message_status, nullable=False),
-    PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
-    schema=SCHEMA,
-)
-
-# Calls of hold, release and purge that are being carried out, or were: see sql/control/README.md.
-jobs = Table(
-    "jobs",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("action", Text, nullable=False),
-    *_filter_columns(),
-    Column("hold_id", BigInteger),
-    Column("requested_by", Text, nullable=False),
-    Column("request_id", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("state", Text, nullable=False, server_default=text("'waiting'::text")),
-    Column("matched", BigInteger, nullable=False, server_default=text("0")),
-    Column("changed", BigInteger, nullable=False, server_default=text("0")),
-    # Transactions below it may not have seen the hold, or its end.
-    Column("settles_at", XID8),
-    Column("finished_at", DateTime(timezone=True)),
-    CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
-    CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'cancelled')", name="jobs_state"),
-    Index("jobs_open", "id", postgresql_where=text("finished_at IS NULL")),
-    schema=SCHEMA,
-)
-
-# The messages that a job has still to change, some thousands a row.
-job_chunks = Table(
-    "job_chunks",
-    metadata,
-    Column("job_id", BigInteger, nullable=False),
-    Column("number", BigInteger, nullable=False),
-    Column("ids", ARRAY(BigInteger), nullable=False),
-    Column("addresses", ARRAY(TID), nullable=False),
-    PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
-    schema=SCHEMA,
-)
-
-# The service's role inserts and reads; nobody but a superuser and the owner changes it.
-audit_log = Table(
-    "audit_log",
-    metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    Column("action", Text, nullable=False),
-    *_filter_columns(),
-    Column("token_name", Text, nullable=False),
-    Column("request_id", Text, nullable=False),
-    Column("reason", Text, nullable=False, server_default=text("''::text")),
-    Column("hold_id", BigInteger),
-    Column("job_id", BigInteger),
-    # Of a verify: the differences.
-    Column("messages", BigInteger),
-    Index("audit_log_verify", "id", postgresql_where=text("action = 'verify'::text")),
     schema=SCHEMA,
 )
 

@@ -1,0 +1,72 @@
+"""The types and columns that several of our tables have, and the metadata that all of them stand in."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    MetaData,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import ENUM
+from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.types import UserDefinedType
+
+# Everything of ours but `messages` and its enumeration lives here.
+SCHEMA = "queuestats"
+
+metadata = MetaData()
+
+message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
+# By which keys a counter is kept: the eight combinations of account, campaign and ISP.
+grouping_set = ENUM(
+    *("total", "account", "campaign", "isp"),
+    *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
+    name="grouping_set",
+    schema=SCHEMA,
+    metadata=metadata,
+)
+
+
+class XID8(UserDefinedType[str]):
+    """PostgreSQL's 64-bit transaction id."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "xid8"
+
+
+class TID(UserDefinedType[str]):
+    """The address of a row in its table."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **kw: object) -> str:
+        return "tid"
+
+
+# SQLAlchemy does not know the types; it reads the database's columns for Alembic's comparison.
+ischema_names.update({"xid8": XID8, "tid": TID})
+
+
+def key_columns() -> list[Column[Any]]:
+    return [
+        Column("account_id", BigInteger, nullable=False),
+        Column("campaign_id", BigInteger, nullable=False),
+        Column("isp", Text(collation="C"), nullable=False),
+    ]
+
+
+def count_columns() -> list[Column[Any]]:
+    return [Column(status, BigInteger, nullable=False) for status in message_status.enums]
+
+
+def filter_columns() -> list[Column[Any]]:
+    """NULL lets every message of the sender through."""
+    return [
+        Column("sender_id", BigInteger, nullable=False),
+        Column("account_id", BigInteger),
+        Column("campaign_id", BigInteger),
+        Column("isp", Text(collation="C")),
+    ]
