@@ -11,7 +11,7 @@ import pytest
 from service.db import Database, load_statement
 from service.explain import Plan, Surroundings, nodes_of, plan_of, warnings
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
-from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, churn, fill
+from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
 
 pytestmark = pytest.mark.xdist_group("seeded plans")
 
@@ -92,9 +92,26 @@ def rows_read(plan: Plan, table: str) -> int:
 
 
 def budget(plan: Plan, askers: int = 1) -> int:
-    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over: more
-    while the server's other databases have old snapshots open."""
+    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over."""
     return 80 + 20 * askers + rows_read(plan, "counters") + rows_read(plan, "deltas")
+
+
+async def plan_within_budget(database: Database, name: str, given: dict[str, Any], askers: int = 1) -> Plan:
+    """The plan of a statement, read again until its pages are within the budget.
+
+    The first reads after a churn step over dead index entries, and over all of them while any database of the server
+    has an old transaction open. A plan that reads a whole table is never within the budget.
+    """
+    is_scan = name.startswith("queries/from_messages/")
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            plan = await plan_of(database, load_statement(name), given, analyze=True, is_scan=is_scan)
+            if pages(plan) <= (20 + rows_read(plan, "messages") // 2 if is_scan else budget(plan, askers)):
+                return plan
+            async with database.connection() as connection:
+                # The server looks anew for the oldest open transaction when a newer one has begun.
+                await connection.execute("SELECT pg_current_xact_id()")
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("sender_id", [LARGE_SENDER, EXAMPLE_SENDER])
@@ -106,10 +123,9 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
     instead: no more counters than it answers with, in each of two epochs."""
     name = f"queries/from_counters/{row_set}"
     given = await parameters(service, sender_id, name, filters)
-    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=False)
+    plan = await plan_within_budget(service, name, given)
 
     assert await judge(service, name, plan) == []
-    assert pages(plan) <= budget(plan)
     if (name, filters) != READS_MORE:
         assert rows_read(plan, "counters") <= 2 * plan.tree["Plan"]["Actual Rows"]
 
@@ -119,10 +135,9 @@ async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Da
     name, filters = f"queries/from_counters/{row_set}", SHAPES[row_set][-1]
     each = [await parameters(service, sender_id, name, filters) for sender_id in ASKERS]
     given = {column: [one[column][0] for one in each] for column in load_statement(name).types}
-    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=False)
+    plan = await plan_within_budget(service, name, given, len(ASKERS))
 
     assert await judge(service, name, plan) == []
-    assert pages(plan) <= budget(plan, len(ASKERS))
 
 
 @pytest.mark.parametrize("sender_id", [MIDDLE_SENDER, EXAMPLE_SENDER])
@@ -132,10 +147,9 @@ async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_row
 ) -> None:
     name = f"queries/from_messages/{row_set}"
     given = await parameters(service, sender_id, name, filters)
-    plan = await plan_of(service, load_statement(name), given, analyze=True, is_scan=True)
+    plan = await plan_within_budget(service, name, given)
 
     assert await judge(service, name, plan) == []
-    assert pages(plan) <= 20 + rows_read(plan, "messages") // 2
 
 
 async def whole_scans(service: Database, tables: tuple[str, ...]) -> dict[str, int]:
