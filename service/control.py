@@ -16,6 +16,7 @@ from service.errors import Forbidden, ServiceError
 from service.logs import describe
 from service.metrics import CHANGED
 from service.model import Action, ControlRequest, StatsQuery, StatsRow
+from service.shards import nodes_of
 from service.stats import ask
 
 logger = logging.getLogger(__name__)
@@ -111,8 +112,22 @@ class Control:
         return found
 
     async def measure(self) -> dict[str, int | None]:
-        """What the metrics ask the database for: `service.metrics.GAUGES`."""
-        (watched,) = await self._reading.fetch(load_statement("queries/watch"), most_deltas=MOST_DELTAS)
+        """What the metrics ask the database for: `service.metrics.GAUGES`. Of a cluster: of all nodes that answer."""
+        nodes = await nodes_of(self._reading)
+        watch = load_statement("queries/citus/watch" if nodes else "queries/watch")
+        asked = (each.fetch(watch, most_deltas=MOST_DELTAS) for each in nodes or [self._reading])
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        seen: list[Any] = []
+        for each in answers:
+            if not isinstance(each, BaseException):
+                seen += each
+            elif not (nodes and isinstance(each, ServiceError)):
+                raise each
+        watched = {
+            "pending_deltas": sum(each["pending_deltas"] for each in seen),
+            "oldest_snapshot_transactions": max((each["oldest_snapshot_transactions"] for each in seen), default=None),
+            "silent_nodes": len(answers) - len(seen),
+        }
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         holds = await self.holds(None)
         of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}

@@ -10,7 +10,8 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── TooLarge          413  the body is over the limit
 ├── InternalError     500  a fault of ours; the log has it
 ├── Unavailable       503  the database is out of reach, or we are full
-│   └── Moved         503  a shard is on another node by now
+│   ├── Moved         503  a shard is on another node by now
+│   └── Uncounted     503  a shard has come from another node, and is not counted yet
 └── TimedOut          504  the database took longer than the limit
 CommandError          one sentence on the terminal, exit code 1
 └── WrongUsage        exit code 2
@@ -88,6 +89,10 @@ class Unavailable(ServiceError):
 
 
 class Moved(Unavailable):
+    pass
+
+
+class Uncounted(Unavailable):
     pass
 
 

@@ -40,6 +40,7 @@ CHANGED = Counter("queuestats_changed_messages", "Messages held, released and pu
 # What the database is asked for at a scrape.
 GAUGES = {
     "pending_deltas": "Deltas that are not folded yet.",
+    "silent_nodes": "Nodes of a cluster that do not answer.",
     "oldest_snapshot_transactions": "Transactions begun since the oldest snapshot that is still open.",
     "drift": "Differences that the last verify of all senders found.",
     "holds": "Active holds.",

@@ -9,8 +9,10 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from service.db import Database, Statement, load_statement
-from service.errors import Moved, ServiceError, Unavailable
+from service.errors import Moved, ServiceError, Unavailable, Uncounted
 from service.model import StatsQuery, StatsRow
 
 # A shard that moves again and again while it is read is nowhere for the moment.
@@ -33,7 +35,10 @@ class Shards:
         self._places: dict[int, _Place] = {}
 
     async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
-        """The rows of each query of one statement, or why there are none: its node may be away, and others not."""
+        """The rows of each query of one statement, or why there are none: its node may be away, and others not.
+
+        `Uncounted` where a shard has come by a move: `scan` has its answer until it is counted.
+        """
         found: list[list[StatsRow] | ServiceError] = [Unavailable(": its shard is on no node now") for _ in queries]
         left = list(range(len(queries)))
         for _ in range(ATTEMPTS):
@@ -59,16 +64,27 @@ class Shards:
                 break
         return found
 
-    async def fetch_at(self, of_sender: int, statement: Statement, **parameters: Any) -> list[Any]:
+    async def scan(self, query: StatsQuery) -> list[StatsRow]:
+        """As queries/from_messages/ on one machine. Raises Unavailable or TimedOut."""
+        statement = load_statement("queries/citus/scan")
+        values = {each: getattr(query, each) for each in ("account_id", "campaign_id", "isp")}
+        rows = await self.fetch_at(query.sender_id, statement, is_scan=True, grouping=query.grouping, **values)
+        return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
+
+    async def fetch_at(
+        self, sender_id: int, asked: Statement, *, is_scan: bool = False, **parameters: Any
+    ) -> list[Any]:
         """The rows of a statement on the node that has the sender's shard. Raises Unavailable or TimedOut."""
         for _ in range(ATTEMPTS):
-            place = (await self._locate([of_sender])).get(of_sender)
+            place = (await self._locate([sender_id])).get(sender_id)
             if place is None:
                 break
+            node = await self._coordinator.at(place.host, place.port)
+            fetch = node.fetch_scan if is_scan else node.fetch
             try:
-                return await (await self._coordinator.at(place.host, place.port)).fetch(statement, **parameters)
+                return await fetch(asked, sender_id=sender_id, **parameters)
             except Moved:
-                self._places.pop(of_sender, None)
+                self._places.pop(sender_id, None)
         raise Unavailable(": its shard is on no node now")
 
     async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
@@ -83,7 +99,7 @@ class Shards:
 
     async def _read_at(
         self, node: tuple[str, int], name: str, queries: Sequence[StatsQuery], places: dict[int, _Place]
-    ) -> list[list[StatsRow]] | ServiceError:
+    ) -> list[list[StatsRow] | ServiceError] | ServiceError:
         statement = _reader(name)
         values: dict[str, Any] = {"shards": [places[each.sender_id].shard for each in queries]}
         values |= {each: [getattr(query, each) for query in queries] for each in statement.order[1:]}
@@ -91,9 +107,14 @@ class Shards:
             rows = await (await self._coordinator.at(*node)).fetch(statement, **values)
         except ServiceError as error:
             return error
-        found: list[list[StatsRow]] = [[] for _ in queries]
+        found: list[list[StatsRow] | ServiceError] = [[] for _ in queries]
         for position, *row in rows:
-            found[position - 1].append(StatsRow(*row))
+            own = found[position - 1]
+            # A row without counts says that the shard has none yet.
+            if row[-1] is None or isinstance(own, ServiceError):
+                found[position - 1] = Uncounted(": its shard is not counted yet")
+            else:
+                own.append(StatsRow(*row))
         return found
 
 

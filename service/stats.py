@@ -11,7 +11,7 @@ import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
 from service.db import Database, Statement, load_statement
-from service.errors import ServiceError, Unavailable
+from service.errors import ServiceError, Unavailable, Uncounted
 from service.metrics import BATCH_QUERIES
 from service.model import StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
@@ -84,11 +84,11 @@ class CounterReader:
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats.
 
-        Of a distributed queue an error in place of a report, where its node is away.
+        Of a distributed queue an error in place of a report, where its node is away or has not counted it yet.
         """
         BATCH_QUERIES.observe(len(queries))
         if not await self.is_counted():
-            return [await self.scan(each) for each in queries]
+            return list(await self.scan_each(queries))
         parts = {each: parts_of(each) for each in queries}
         by_name: dict[str, list[StatsQuery]] = {}
         for each in dict.fromkeys(chain.from_iterable(parts.values())):
@@ -111,16 +111,18 @@ class CounterReader:
     async def scan(self, query: StatsQuery) -> StatsReport:
         """The report of one query, added up from the messages themselves, in time that grows with the queue.
 
-        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own;
-        and of a distributed queue, whose shards the service's role may not read.
+        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
         """
         await self.is_counted()
-        if self.is_distributed:
-            raise Unavailable(": a distributed queue is recounted by `queuestats verify` alone")
         if query.account_ids is not None:
             raise Unavailable(": the queue is being counted for the first time")
+        if self.is_distributed:
+            return StatsReport(await self._shards.scan(query))
         statement, parameters = from_messages(query)
         return StatsReport([StatsRow(*record) for record in await self._database.fetch_scan(statement, **parameters)])
+
+    async def scan_each(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
+        return [await self.scan(each) for each in queries]
 
 
 class Statistics:
@@ -131,6 +133,9 @@ class Statistics:
         # One connection of the pool is for totals, so that listings, however long, never hold up a total.
         self._totals = _coalescer(reader, settings, batches=1)
         self._listings = _coalescer(reader, settings, batches=settings.pool_size - 1)
+        # One at a time: the messages of a shard that has moved are read until it is counted, for as long as that takes.
+        limits = Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000)
+        self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan_each, limits)
 
     async def ask(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
@@ -138,7 +143,10 @@ class Statistics:
         Grouping `total` gives exactly one row, the others one per key that has messages. Raises Unavailable, also
         where too many wait, or TimedOut.
         """
-        return await (self._totals if statement_name(query) == "total" else self._listings).ask(query)
+        try:
+            return await (self._totals if statement_name(query) == "total" else self._listings).ask(query)
+        except Uncounted:
+            return await self._scans.ask(query)
 
 
 def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coalescer[StatsQuery, StatsReport]:
@@ -155,7 +163,9 @@ def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coale
 async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:
     """As `Statistics.ask`, for a single query; with `is_from_messages` added up from the messages themselves."""
     reader = CounterReader(database)
-    report = await reader.scan(query) if is_from_messages else (await reader.read([query]))[0]
+    report = Uncounted() if is_from_messages else (await reader.read([query]))[0]
+    if isinstance(report, Uncounted):
+        report = await reader.scan(query)
     if isinstance(report, ServiceError):
         raise report
     return report

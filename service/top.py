@@ -56,7 +56,7 @@ async def _at_nodes(
 ) -> list[dict[str, Any]]:
     """As on one machine. Of all senders: the largest of each node, each node in a snapshot of its own."""
     if query.sender_id is not None:
-        records = await Shards(database).fetch_at(query.sender_id, statement, **parameters)
+        records = await Shards(database).fetch_at(asked=statement, **parameters)
     else:
         of_nodes = await asyncio.gather(*(each.fetch(statement, **parameters) for each in nodes))
         records = list(chain.from_iterable(of_nodes))

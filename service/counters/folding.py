@@ -69,7 +69,9 @@ async def fold_forever(database: Database) -> None:
 
 
 async def _fold_forever(database: Database, statements: str) -> None:
-    watcher = asyncio.create_task(_watch_forever(database) if statements == "queries" else _settle_forever(database))
+    beside = [asyncio.create_task(_watch_forever(database, statements))]
+    if statements != "queries":
+        beside.append(asyncio.create_task(_settle_forever(database)))
     folder = Folder(database, statements)
     pause = LONGEST_PAUSE_SECONDS
     next_compact_at = 0.0
@@ -91,7 +93,8 @@ async def _fold_forever(database: Database, statements: str) -> None:
                 pause = ERROR_PAUSE_SECONDS
             await asyncio.sleep(pause)
     finally:
-        watcher.cancel()
+        for task in beside:
+            task.cancel()
 
 
 class Folder:
@@ -162,12 +165,12 @@ async def _settle_forever(database: Database) -> None:
         await asyncio.sleep(SETTLE_SECONDS)
 
 
-async def _watch_forever(database: Database) -> None:
+async def _watch_forever(database: Database, statements: str) -> None:
     """Warns of what makes readers slower, in words for the one who can mend it."""
     while True:
         await asyncio.sleep(WATCH_SECONDS)
         try:
-            (seen,) = await database.fetch(load_statement("queries/watch"), most_deltas=PILED_UP_DELTAS)
+            (seen,) = await database.fetch(load_statement(f"{statements}/watch"), most_deltas=PILED_UP_DELTAS)
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:

@@ -12,14 +12,24 @@ from service.address import at_host
 from service.db.connect import connect, fetch
 from service.db.statements import load_statement
 from service.errors import CommandError
+from service.model import Grouping
 from service.resources import sql_path
 from service.schema.counted import CountedTable
 from service.schema.migrate import changing_schema, trying_for_lock
 from service.schema.roles import login
+from service.schema.tables import SCHEMA
 
 NODE = "queuestats_node"
 PAUSE_SECONDS = 0.5
-_TOP_PARAMETERS = ("largest_by", "row_limit", "sender_id", "grouping_set")
+# Of statements that are run on a shard as text: their parameters, in the order of sql/queries/citus/.
+_TOP = ("largest_by", "row_limit", "sender_id", "grouping_set")
+_SCAN = ("sender_id", "account_id", "campaign_id", "isp")
+_STATEMENTS = {
+    "top/senders": _TOP[:2],
+    "top/keys": _TOP,
+    "watch": ("most_deltas",),
+    **{f"from_messages/{each}": _SCAN for each in Grouping},
+}
 # While writers go on, a shard's triggers may have to wait for them again and again.
 PATIENCE_STEPS = 1200
 
@@ -79,10 +89,10 @@ async def _bring_up(connection: Any, service_url: str | None) -> None:
     await connection.execute("SET statement_timeout = 0")
     async with connection.transaction():
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
-        await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.tops")
+        await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.statements")
         await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2, $3)", parts)
         await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers(table))
-        await connection.executemany(f"INSERT INTO {NODE}.tops VALUES ($1, $2)", _tops(table))
+        await connection.executemany(f"INSERT INTO {NODE}.statements VALUES ($1, $2)", _statements(table))
         await connection.execute(f"SELECT {NODE}.refresh()")
         await connection.execute(f"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {NODE} FROM PUBLIC")
         if service_url:
@@ -123,11 +133,13 @@ def _readers(table: CountedTable) -> list[tuple[str, list[str], list[str], str]]
     return found
 
 
-def _tops(table: CountedTable) -> list[tuple[str, str]]:
-    """The statements of queries/top/: name, and text whose parameters are elements of one array of texts."""
+def _statements(table: CountedTable) -> list[tuple[str, str]]:
+    """Name, and text whose parameters are elements of one array of texts."""
     found = []
-    for name, order in {"senders": _TOP_PARAMETERS[:2], "keys": _TOP_PARAMETERS}.items():
-        text = table.in_schema(load_statement(f"queries/top/{name}").text)
+    for name, order in _STATEMENTS.items():
+        # A shard that has just come has no schema yet: its messages are read from the table.
+        text = load_statement(f"queries/{name}").text.replace(f"{SCHEMA}.queued_messages", table.name)
+        text = table.in_schema(text)
         for number, each in enumerate(order, 1):
             text = re.sub(rf":{each}\b", f"($1)[{number}]", text)
         found.append((name, text))

@@ -14,8 +14,9 @@ CREATE TABLE IF NOT EXISTS queuestats_node.readers (
   name text PRIMARY KEY, names text[] NOT NULL, types text[] NOT NULL, body text NOT NULL
 );
 
--- The statements of queries/top/, with the shard 0 and numbered parameters: $1 is an array of all of them as text.
-CREATE TABLE IF NOT EXISTS queuestats_node.tops (name text PRIMARY KEY, body text NOT NULL);
+-- Other statements that are run on a shard, with the shard 0 and numbered parameters: $1 is an array of all of them as
+-- text. `name`: folder and file.
+CREATE TABLE IF NOT EXISTS queuestats_node.statements (name text PRIMARY KEY, body text NOT NULL);
 
 -- The shards that have their schema, and by which parts it was made. Its lock is that of whoever changes them.
 CREATE TABLE IF NOT EXISTS queuestats_node.shards (
@@ -35,17 +36,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE logicalrelid = to_regclass('public.messages') AND groupid = (SELECT groupid FROM pg_dist_local_group)
 $$;
 
+-- counted: those of them that can be read from counters.
+CREATE OR REPLACE FUNCTION queuestats_node.counted() RETURNS SETOF bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT shard FROM queuestats_node.shards WHERE is_counted AND shard IN (SELECT queuestats_node.placed())
+$$;
+
 -- shard_of: the shard of a sender. Citus tells it only those who may read messages.
 CREATE OR REPLACE FUNCTION queuestats_node.shard_of(of_sender bigint) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT get_shard_id_for_distribution_column('public.messages', of_sender)
 $$;
 
--- require_here: an error where a shard is not on this node (QS409), or is not counted yet (QS503).
+-- require_here: an error where a shard is not on this node (QS409), or is not counted yet where it must be (QS503).
 -- A move changes the catalogs of all nodes in one transaction, but not at one instant. It holds a lock on the shard's
 -- metadata on every node until it is over there. So the lock comes first; the caller reads after it, by a later
 -- snapshot, and holds it to its end.
-CREATE OR REPLACE FUNCTION queuestats_node.require_here(of_shards bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION queuestats_node.require_here(of_shards bigint[], must_be_counted boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   is_here boolean;
@@ -59,7 +66,7 @@ BEGIN
     LEFT JOIN queuestats_node.shards AS own ON own.shard = wanted.shard;
   IF NOT is_here THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
-  ELSIF NOT is_counted THEN
+  ELSIF must_be_counted AND NOT is_counted THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
   END IF;
 END
@@ -171,7 +178,10 @@ BEGIN
   LOOP
     CASE of_shard%s
       ELSE
-        RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
+        -- Not counted yet: a row without counts says so.
+        FOREACH "position" IN ARRAY positions LOOP
+          RETURN NEXT;
+        END LOOP;
     END CASE;
   END LOOP;
 END
@@ -181,60 +191,50 @@ $body$
 END
 $$;
 
--- fold and compact: of every shard that has its schema here, added up.
-CREATE OR REPLACE FUNCTION queuestats_node.fold(max_deltas integer, mark_every double precision)
-RETURNS TABLE (folded integer, is_more boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- on_each_shard: calls fold or compact of every shard that has its schema here, and adds up what they did.
+CREATE OR REPLACE FUNCTION queuestats_node.on_each_shard(call text, OUT done integer, OUT is_more boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   of_shard bigint;
-  done record;
+  done_there integer;
+  is_more_there boolean;
 BEGIN
-  folded := 0;
+  done := 0;
   is_more := false;
   FOR of_shard IN SELECT shard FROM queuestats_node.shards LOOP
-    EXECUTE format('SELECT folded, is_more FROM queuestats_%s.fold($1, $2)', of_shard)
-    INTO done USING max_deltas, mark_every;
-    folded := folded + coalesce(done.folded, 0);
-    is_more := is_more OR coalesce(done.is_more, false);
+    EXECUTE format('SELECT * FROM queuestats_%s.%s', of_shard, call) INTO done_there, is_more_there;
+    done := done + coalesce(done_there, 0);
+    is_more := is_more OR coalesce(is_more_there, false);
   END LOOP;
-  RETURN NEXT;
 END
+$$;
+
+CREATE OR REPLACE FUNCTION queuestats_node.fold(max_deltas integer, mark_every double precision)
+RETURNS TABLE (folded integer, is_more boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT * FROM queuestats_node.on_each_shard(format('fold(%L, %L)', max_deltas, mark_every))
 $$;
 
 CREATE OR REPLACE FUNCTION queuestats_node.compact(max_counters integer, compact_after interval)
 RETURNS TABLE (compacted integer, is_more boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  of_shard bigint;
-  done record;
-BEGIN
-  compacted := 0;
-  is_more := false;
-  FOR of_shard IN SELECT shard FROM queuestats_node.shards LOOP
-    EXECUTE format('SELECT compacted, is_more FROM queuestats_%s.compact($1, $2)', of_shard)
-    INTO done USING max_counters, compact_after;
-    compacted := compacted + coalesce(done.compacted, 0);
-    is_more := is_more OR coalesce(done.is_more, false);
-  END LOOP;
-  RETURN NEXT;
-END
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT * FROM queuestats_node.on_each_shard(format('compact(%L, %L)', max_counters, compact_after))
 $$;
 
--- top: the rows of a statement of queries/top/ as JSON: of one shard, or of each that is here (NULL). An error as
--- require_here, where a shard is not here or not counted.
-CREATE OR REPLACE FUNCTION queuestats_node.top(statement text, parameters text[], only_shard bigint DEFAULT NULL)
-RETURNS SETOF jsonb
+-- run: the rows of a statement on some shards as JSON. An error as require_here where a shard is not here, or not
+-- counted.
+CREATE OR REPLACE FUNCTION queuestats_node.run(
+  statement text, parameters text[], of_shards bigint[], must_be_counted boolean
+) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  shards CONSTANT bigint[] := CASE
-    WHEN only_shard IS NULL THEN ARRAY(SELECT queuestats_node.placed()) ELSE ARRAY[only_shard]
-  END;
-  body CONSTANT text := (SELECT tops.body FROM queuestats_node.tops WHERE name = statement);
+  body CONSTANT text := (SELECT statements.body FROM queuestats_node.statements WHERE name = statement);
   of_shard bigint;
 BEGIN
-  PERFORM queuestats_node.require_here(shards);
-  FOREACH of_shard IN ARRAY shards LOOP
-    RETURN QUERY EXECUTE 'SELECT to_jsonb(found) FROM (' || replace(body, 'queuestats_0', 'queuestats_' || of_shard)
+  PERFORM queuestats_node.require_here(of_shards, must_be_counted);
+  FOREACH of_shard IN ARRAY of_shards LOOP
+    RETURN QUERY EXECUTE 'SELECT to_jsonb(found) FROM ('
+      || replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard)
       || ') AS found' USING parameters;
   END LOOP;
 END
@@ -250,9 +250,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   of_shard bigint;
 BEGIN
-  FOR of_shard IN
-    SELECT shard FROM queuestats_node.shards WHERE is_counted AND shard IN (SELECT queuestats_node.placed())
-  LOOP
+  FOR of_shard IN SELECT queuestats_node.counted() LOOP
     RETURN QUERY EXECUTE format(
       'SELECT sender_id, grouping_set::text, account_id, campaign_id, isp,'
       ' counted_new, counted_proc, counted_retry, counted_hold, counted_other,'

@@ -11,14 +11,16 @@ import asyncpg
 import msgspec
 import pytest
 
+from service.control import Control
 from service.counters.folding import fold_forever
 from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
-from service.errors import CommandError, ServiceError, Unavailable
+from service.errors import CommandError, ServiceError, Unavailable, Uncounted
 from service.model import Count, Grouping, Key, StatsQuery, TopQuery
 from service.schema import migrate
 from service.schema.distribute import bring_up_nodes, distribute
-from service.stats import CounterReader, ask
+from service.settings import Settings
+from service.stats import CounterReader, Statistics, ask
 from service.top import ask as ask_top
 from tests.citus.conftest import SETTINGS, SHARDS, Distributed
 from tests.cli.programs import queuestats, sentence
@@ -109,6 +111,30 @@ async def writers(database: Distributed, nodes: tuple[int, ...] = (0, 1, 2)) -> 
         await asyncio.gather(*tasks)
 
 
+@asynccontextmanager
+async def clients(database: Distributed) -> AsyncIterator[list[int]]:
+    """A client that asks for one sender after the other, through a service of its own; gives the number of answers.
+
+    An answer that fails fails the test.
+    """
+    is_over, answers = False, [0]
+
+    async def ask_on() -> None:
+        statistics = Statistics(service, Settings(database_url=database.service_url))
+        chance = random.Random(1)
+        while not is_over:
+            await statistics.ask(StatsQuery(chance.choice(SENDERS), grouping=chance.choice(list(Grouping))))
+            answers[0] += 1
+
+    async with open_pool(database.service_url, pool_size=3) as service:
+        asking = asyncio.create_task(ask_on())
+        try:
+            yield answers
+        finally:
+            is_over = True
+            await asking
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -143,7 +169,8 @@ async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     assert "held and purged by SQL alone" in sentence(run("hold", "--sender", "7"))
     assert "explained on the sender's node" in sentence(run("explain", "--sender", "7"))
-    assert "recounted by `queuestats verify`" in sentence(run("stats", "--sender", "7", "--from-messages"))
+    recounted = run("stats", "--sender", "7", "--group", "account", "--from-messages", "--json")
+    assert recounted.stdout == asked.stdout
 
     await undistributed.run(f"COMMENT ON DATABASE {undistributed.name} IS 'queuestats: disposable'")
     await undistributed.run("TRUNCATE messages")
@@ -197,7 +224,7 @@ async def test_a_shard_moves_under_writers_and_folds_and_nothing_is_lost(distrib
     shards = "SELECT array_agg(shardid ORDER BY shardid) FROM citus_shards WHERE nodeport = {}"
     ports = [each.port for each in distributed.nodes]
     async with serving(distributed) as service:
-        async with writers(distributed) as written:
+        async with writers(distributed) as written, clients(distributed) as answers:
             for origin, target in ((ports[1], ports[2]), (ports[2], ports[1])):
                 for shard in (await distributed.run(shards.format(origin)))[:2]:
                     await distributed.run(
@@ -207,12 +234,81 @@ async def test_a_shard_moves_under_writers_and_folds_and_nothing_is_lost(distrib
                     assert await differences(distributed) == []
             before = written()
             await until(lambda: _more_than(written, before))
+        assert answers[0] > 0
         assert await totals(service) == await truth(distributed)
 
         async def is_counted() -> bool:
             return not any([await distributed.run("SELECT queuestats_node.uncounted()", each) for each in (1, 2)])
 
         await until(is_counted)
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
+async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_counted(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(INSERT.format(300))
+    ports = [each.port for each in distributed.nodes]
+    # Nothing folds here, so nothing is counted after the move.
+    async with open_pool(distributed.service_url) as service:
+        statistics = Statistics(service, Settings(database_url=distributed.service_url))
+        before = await totals(service)
+        shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
+        origin = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
+        target = ports[1] + ports[2] - origin
+        await distributed.run(
+            f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {origin}, '127.0.0.1', {target},"
+            " shard_transfer_mode := 'block_writes')"
+        )
+        await distributed.run("INSERT INTO messages (sender_id, account_id, isp, recipient) VALUES (7, 1, 'b', 'x')")
+        assert await distributed.run("SELECT queuestats_node.uncounted()", ports.index(target)) == 1
+        # Of one statement: a shard that is counted, and one that is not.
+        reports = await CounterReader(service).read([StatsQuery(each) for each in SENDERS])
+        uncounted = {sender for sender, each in zip(SENDERS, reports, strict=True) if isinstance(each, Uncounted)}
+        assert 7 in uncounted
+        assert len(uncounted) < len(SENDERS)
+        outcomes = await asyncio.gather(*(statistics.ask(StatsQuery(each)) for each in SENDERS))
+        found = {sender: each.result.rows[0].total for sender, each in zip(SENDERS, outcomes, strict=True)}
+        assert found == {**before, 7: before[7] + 1}
+        report = (await statistics.ask(StatsQuery(7, grouping=Grouping.ACCOUNT, isp="b"))).result
+        assert [(row.account_id, row.isp, row.new, row.total) for row in report.rows] == [(1, "", 1, 1)]
+
+
+async def test_metrics_are_those_of_all_nodes_that_answer(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    async with open_pool(distributed.service_url) as service:
+        control = Control(service, service, 1000)
+        measured = await control.measure()
+        deltas = measured["pending_deltas"] or 0
+        assert deltas > 0
+        assert measured["silent_nodes"] == 0
+        victim = distributed.nodes[2]
+        victim.run("pg_ctl", "-D", victim.folder, "-m", "immediate", "-w", "stop")
+        try:
+            there = await control.measure()
+        finally:
+            victim.start(SETTINGS)
+        assert there["silent_nodes"] == 1
+        assert 0 < (there["pending_deltas"] or 0) < deltas
+
+
+async def test_without_its_coordinator_nothing_is_answered_nothing_is_lost_and_writers_go_on(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(INSERT.format(300))
+    coordinator = distributed.nodes[0]
+    async with serving(distributed) as service:
+        await totals(service)
+        async with writers(distributed, (1, 2)) as written:
+            coordinator.run("pg_ctl", "-D", coordinator.folder, "-m", "immediate", "-w", "stop")
+            try:
+                before = written()
+                await until(lambda: _more_than(written, before))
+                with pytest.raises(Unavailable):
+                    await ask(service, StatsQuery(7))
+            finally:
+                coordinator.start(SETTINGS)
         assert await totals(service) == await truth(distributed)
     assert await differences(distributed) == []
 

@@ -2,10 +2,10 @@
 -- parameters: sender_id bigint, grouping_set text, largest_by text, row_limit bigint
 SELECT /* queries/citus/top_keys.sql */
   cast(
-    queuestats_node.top(
-      'keys', ARRAY[
+    queuestats_node.run(
+      'top/keys', ARRAY[
         cast(:largest_by AS text), cast(cast(:row_limit AS bigint) AS text),
         cast(cast(:sender_id AS bigint) AS text), cast(:grouping_set AS text)
-      ], queuestats_node.shard_of(cast(:sender_id AS bigint))
+      ], ARRAY[queuestats_node.shard_of(cast(:sender_id AS bigint))], true
     ) AS text
   ) AS found

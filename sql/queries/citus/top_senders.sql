@@ -2,6 +2,8 @@
 -- parameters: largest_by text, row_limit bigint
 SELECT /* queries/citus/top_senders.sql */
   cast(
-    queuestats_node.top('senders', ARRAY[cast(:largest_by AS text), cast(cast(:row_limit AS bigint) AS text)]) AS text
-  )
-    AS found
+    queuestats_node.run(
+      'top/senders', ARRAY[cast(:largest_by AS text), cast(cast(:row_limit AS bigint) AS text)],
+      ARRAY(SELECT queuestats_node.placed()), true
+    ) AS text
+  ) AS found
