@@ -19,6 +19,7 @@ Parts = tuple[str, str]
 _QUEUE = ("counters", "queued_messages.sql")
 _ATTACH = ("counters", "attach.sql")
 _TRANSITION_TABLE = re.compile(r"FROM (new_rows|old_rows)\b")
+_LOOK_FOR_HOLDS = re.compile(r"  PERFORM FROM queuestats\.holds\b.*?END IF;\n", re.DOTALL)
 _PLACEHOLDER = re.compile(r"(?<!:):([a-z]\w*)")
 
 # Files that are put into place after the last revision, in this order, when their text has changed.
@@ -105,6 +106,9 @@ class CountedTable:
         return re.sub(rf"\b{SCHEMA}\b", self.schema, text)
 
     def _render(self, text: str, parts: Parts) -> str:
+        if self.shard is not None:
+            # A distributed queue has no holds, and its writers pay for no look at them.
+            text = _LOOK_FOR_HOLDS.sub("", text)
         if self.adopted is None:
             return text.replace("public.messages", self.name)
         if parts[0] == "adopt":
