@@ -20,21 +20,23 @@ from starlette.types import Lifespan
 
 from service import endpoints
 from service.auth import FailedTokens, Tokens
-from service.control import Control, work_forever
+from service.control import STEP_TIME_LIMIT_MS, Control, work_forever
 from service.counters.folding import fold_forever
 from service.db import Database, load_statements
 from service.errors import ServiceError
 from service.logs import configure_logging
 from service.middleware import PathSpelling, ReadBody, RequestId
+from service.model import Action
 from service.open_requests import OpenRequests
-from service.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH
+from service.openapi import QUEUE
+from service.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
 from service.readiness import Readiness
 from service.reports import Unsent
 from service.requests import Endpoint
 from service.settings import Settings, load_settings
 from service.stats import Statistics
 from service.stream import Streams
-from service.top import Top
+from service.top import open_top
 from service.traces import configure_traces
 
 logger = logging.getLogger(__name__)
@@ -43,20 +45,19 @@ logger = logging.getLogger(__name__)
 SPARE_DESCRIPTORS = 16
 WATCH_SECONDS = 5.0
 CONTROL_CONNECTIONS = 2
-STEP_TIME_LIMIT_MS = 3_600_000
-QUEUE = "/api/v1.1/admin/senders/queue"
 
-CONTROL = (endpoints.hold, endpoints.release, endpoints.purge, endpoints.holds, endpoints.jobs)
 ROUTES = [
     Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
     Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
-    *(Route(f"{QUEUE}/{each.__name__}", Endpoint(each), methods=["POST"]) for each in CONTROL),
-    Route("/", Endpoint(endpoints.page), methods=["GET"]),
+    *(Route(f"{QUEUE}/{each}", Endpoint(endpoints.control, each), methods=["POST"]) for each in Action),
+    Route(f"{QUEUE}/holds", Endpoint(endpoints.holds), methods=["POST"]),
+    Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs), methods=["POST"]),
+    Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
-    Route("/docs", Endpoint(endpoints.api_page), methods=["GET"]),
+    Route("/docs", Endpoint(api_page), methods=["GET"]),
     Route("/openapi.json", Endpoint(endpoints.openapi), methods=["GET"]),
     Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
@@ -90,7 +91,7 @@ def create_app(settings: Settings) -> Starlette:
     app.state.service = endpoints.Service(
         settings,
         statistics,
-        Top(databases["serve"], settings),
+        open_top(databases["serve"], settings),
         Streams(statistics, tokens, lambda: open_requests.is_draining),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
@@ -107,7 +108,6 @@ def _database(settings: Settings, purpose: str) -> Database:
     assert url is not None
     size = {"serve": settings.pool_size, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
     if purpose in ("control", "jobs"):
-        # A job's first step reads all that it has to change; a request that waits for it has its own limit.
         settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
     return Database(settings, url, pool_size=size, purpose=purpose)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from service.db import Database, connect, load_statement
+from service.db import Database, connect, fetch, load_statement
 from service.errors import CommandError, Forbidden, Unauthorized
 from service.model import Scope, StatsQuery, TopQuery
 
@@ -167,16 +167,15 @@ def _ascending(ids: Sequence[int] | None) -> tuple[int, ...] | None:
 class FailedTokens:
     """Slows down addresses that try tokens. Nobody is locked out: a valid token never waits."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._since = -float("inf")
         self._failures: Counter[str] = Counter()
         self._delayed = 0
 
     async def slow_down(self, address: str) -> None:
         """Counts a wrong token of this address, and waits where there were many."""
-        if self._clock() - self._since > FAILURE_WINDOW_SECONDS or len(self._failures) > ADDRESSES_KEPT:
-            self._since = self._clock()
+        if time.monotonic() - self._since > FAILURE_WINDOW_SECONDS or len(self._failures) > ADDRESSES_KEPT:
+            self._since = time.monotonic()
             self._failures.clear()
         self._failures[address] += 1
         logger.warning("wrong token address=%s", address)
@@ -240,6 +239,5 @@ def _is_name(name: str) -> bool:
 
 
 async def _run(owner_url: str, statement_name: str, **parameters: Any) -> Any:
-    statement = load_statement(statement_name)
     async with connect(owner_url) as connection:
-        return await connection.fetch(statement.sql, *statement.bind(parameters))
+        return await fetch(connection, statement_name, **parameters)

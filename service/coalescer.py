@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -34,29 +34,24 @@ class Outcome(msgspec.Struct, Generic[Result], frozen=True):
     batch_seconds: float
 
 
-class _Waiter(NamedTuple):
-    # Each has a future of its own: one that leaves takes nothing along.
-    future: asyncio.Future[Any]
-    request_ids: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class _Entry(Generic[Result]):
     """One query that waits or is in flight, and all who wait for it."""
 
     queued_at: float
-    waiters: list[_Waiter] = field(default_factory=list)
+    # The requests of each. It has a future of its own: one that leaves takes nothing along.
+    waiters: dict[asyncio.Future[Result], tuple[str, ...]] = field(default_factory=dict)
     began_at: float = 0.0
 
     def succeed(self, result: Result) -> None:
         for waiter in self.waiters:
-            if not waiter.future.done():
-                waiter.future.set_result(result)
+            if not waiter.done():
+                waiter.set_result(result)
 
     def fail(self, error: Exception) -> None:
         for waiter in self.waiters:
-            if not waiter.future.done():
-                waiter.future.set_exception(error)
+            if not waiter.done():
+                waiter.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +107,11 @@ class Coalescer(Generic[Query, Result]):
             entry = self._waiting[query] = _Entry(asked_at)
             self._start_soon()
         WAITING.inc()
-        waiter = _Waiter(asyncio.get_running_loop().create_future(), request_ids.get())
-        entry.waiters.append(waiter)
+        waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        entry.waiters[waiter] = request_ids.get()
         self._waiters += 1
         try:
-            result = await waiter.future
+            result = await waiter
         except asyncio.CancelledError:
             self._withdraw(query, entry, waiter)
             raise
@@ -124,10 +119,10 @@ class Coalescer(Generic[Query, Result]):
             WAITING.dec()
         return Outcome(result, max(0.0, entry.began_at - asked_at), time.perf_counter() - entry.began_at)
 
-    def _withdraw(self, query: Query, entry: _Entry[Result], waiter: _Waiter) -> None:
+    def _withdraw(self, query: Query, entry: _Entry[Result], waiter: asyncio.Future[Result]) -> None:
         if self._waiting.get(query) is not entry:
             return
-        entry.waiters.remove(waiter)
+        del entry.waiters[waiter]
         self._waiters -= 1
         if not entry.waiters:
             del self._waiting[query]
@@ -191,7 +186,8 @@ class Coalescer(Generic[Query, Result]):
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
         # A batch is a task of its own: it works for all who wait for it, not for the one who happened to start it.
-        request_ids.set(tuple(chain.from_iterable(each.request_ids for each in _waiters_of(batch.values()))))
+        ids = (each for entry in batch.values() for each in entry.waiters.values())
+        request_ids.set(tuple(chain.from_iterable(ids)))
         try:
             results = await self._run_batch(list(batch))
             for entry, result in zip(batch.values(), results, strict=True):
@@ -200,12 +196,11 @@ class Coalescer(Generic[Query, Result]):
                 else:
                     entry.succeed(result)
             self._remember_large(batch, results)
-        except (Unavailable, TimedOut) as error:
-            # Asked again one by one, they would take as many times the time.
-            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 a fault of one query must not become everybody's
-            if len(batch) == 1:
-                self._fail(batch, error)
+            # After an outage, asked again one by one, they would take as many times the time.
+            if isinstance(error, Unavailable | TimedOut) or len(batch) == 1:
+                for entry in batch.values():
+                    entry.fail(error)
             else:
                 # One of them is to blame, and nobody knows which: each is asked again, alone.
                 await asyncio.gather(*(self._run({query: batch[query]}) for query in batch))
@@ -218,10 +213,6 @@ class Coalescer(Generic[Query, Result]):
         while len(self._large) > LARGE_QUERIES_KEPT:
             del self._large[next(iter(self._large))]
 
-    def _fail(self, batch: dict[Query, _Entry[Result]], error: Exception) -> None:
-        for entry in batch.values():
-            entry.fail(error)
-
     def _expire(self) -> None:
         """Refuses those who have waited too long; looks again when the next one's time is up."""
         self._expiry = None
@@ -230,8 +221,4 @@ class Coalescer(Generic[Query, Result]):
             if left > 0:
                 self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
                 return
-            self._fail({query: self._leave(query)}, Unavailable(": the request waited too long"))
-
-
-def _waiters_of(entries: Iterable[_Entry[Any]]) -> Iterable[_Waiter]:
-    return chain.from_iterable(entry.waiters for entry in entries)
+            self._leave(query).fail(Unavailable(": the request waited too long"))

@@ -15,7 +15,7 @@ from service.db import Database, load_statement
 from service.errors import Forbidden, ServiceError
 from service.logs import describe
 from service.metrics import CHANGED
-from service.model import Action, ControlRequest, StatsQuery, StatsRow
+from service.model import Action, ControlRequest, StatsQuery
 from service.shards import nodes_of
 from service.stats import ask
 
@@ -23,14 +23,12 @@ logger = logging.getLogger(__name__)
 
 # An expired hold is released within so long; a job of a process that has died goes on after it.
 LOOK_SECONDS = 1.0
+# A job's first step reads all that it has to change; a request that waits for it has its own limit.
+STEP_TIME_LIMIT_MS = 3_600_000
 # While messages are locked, or deltas wait to be folded.
 WAIT_SECONDS = 0.05
 FILTER = ("sender_id", "account_id", "campaign_id", "isp")
-STATUSES_OF = {
-    Action.HOLD: ("new", "retry"),
-    Action.RELEASE: ("hold",),
-    Action.PURGE: ("hold", "new", "proc", "retry"),
-}
+STATUSES_OF = {Action.HOLD: ("new", "retry"), Action.RELEASE: ("hold",), Action.PURGE: ("hold", "new", "proc", "retry")}
 # Beyond that it does not matter how many are pending.
 MOST_DELTAS = 1_000_000
 # All that matched when the call came is done.
@@ -39,12 +37,11 @@ COMPLETE = ("settling", "done", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`changed` of `matched` messages by now. `hold_id` is that of a hold that was begun."""
+    """`changed` messages by now. `hold_id` is that of a hold that was begun."""
 
     id: int
     hold_id: int | None
     state: str = "waiting"
-    matched: int = 0
     changed: int = 0
     is_waiting: bool = False
 
@@ -65,16 +62,17 @@ class Control:
     async def matching(self, request: ControlRequest) -> dict[str, int]:
         """How many messages of which status the request hits, by the counters."""
         (row,) = (await ask(self._reading, request.query)).rows
-        return hit(request.action, row)
+        return {each: getattr(row, each) for each in STATUSES_OF[request.action]}
 
     async def begin(self, request: ControlRequest, token_name: str, request_id: str) -> Job:
         """The hold is active, or ended, when it returns."""
-        parameters = {each: getattr(request, each) for each in (*FILTER, "reason")}
+        parameters = {each: getattr(request.query, each) for each in FILTER}
         expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
         ((job_id, hold_id),) = await self._database.fetch_writing(
             load_statement("queries/control/start"),
             **parameters,
             action=request.action,
+            reason=request.reason,
             token_name=token_name,
             request_id=request_id,
             expires_in=expires_in,
@@ -92,12 +90,12 @@ class Control:
     async def step(self, job: Job) -> Job:
         """One step further; where another process is at it, or it must wait, that is waited for a moment."""
         rows = await self._database.fetch_long(load_statement("queries/control/step"), job_id=job.id)
-        if not rows:
-            (found,) = await self._database.fetch(load_statement("queries/control/jobs"), job_id=job.id, sender_id=None)
-            job = Job(job.id, job.hold_id, found["state"], found["matched"], found["changed"], is_waiting=True)
-        else:
+        if rows:
             row = count_changed(rows[0])
-            job = Job(job.id, job.hold_id, row["state"], row["matched"], row["changed"], row["is_waiting"])
+        else:
+            (found,) = await self._database.fetch(load_statement("queries/control/jobs"), job_id=job.id, sender_id=None)
+            row = {**found, "is_waiting": True}
+        job = Job(job.id, job.hold_id, row["state"], row["changed"], row["is_waiting"])
         if job.is_waiting and job.state not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
         return job
@@ -150,11 +148,6 @@ class Control:
         return [dict(row) for row in await self._database.fetch(statement, sender_id=sender_id, row_limit=row_limit)]
 
 
-def hit(action: Action, row: StatsRow) -> dict[str, int]:
-    """The counts that the action changes, by status."""
-    return {each: getattr(row, each) for each in STATUSES_OF[action]}
-
-
 def count_changed(row: Any) -> Any:
     """The row of a step, as it is; its messages are counted for the metrics."""
     CHANGED.labels(row["action"]).inc(row["newly_changed"])
@@ -164,25 +157,20 @@ def count_changed(row: Any) -> Any:
 def require_control(token: Token, request: ControlRequest) -> None:
     """Raises Forbidden where the request is for more than the token is limited to."""
     token.limit(request.query)
-    if token.account_ids is not None and request.account_id is None:
+    if token.account_ids is not None and request.query.account_id is None:
         raise Forbidden("this token is limited to accounts, so the request must have an account_id")
 
 
 async def work_forever(database: Database) -> None:
     """Takes open jobs further and releases expired holds, until it is cancelled."""
     while True:
+        is_idle = True
         try:
-            is_idle = not await _work(database)
+            await database.fetch_writing(load_statement("queries/control/expire"))
+            rows = await database.fetch_long(load_statement("queries/control/step"), job_id=None)
+            is_idle = not rows or count_changed(rows[0])["is_waiting"]
         except ServiceError:
-            is_idle = True
+            pass
         except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
             logger.error("job failed error=%s", describe(error))
-            is_idle = True
         await asyncio.sleep(LOOK_SECONDS if is_idle else 0)
-
-
-async def _work(database: Database) -> bool:
-    """Whether a job has come further."""
-    await database.fetch_writing(load_statement("queries/control/expire"))
-    rows = await database.fetch_long(load_statement("queries/control/step"), job_id=None)
-    return bool(rows) and not count_changed(rows[0])["is_waiting"]

@@ -1,6 +1,6 @@
 """The endpoints. `stats` is the whole way of a request: open, authorise, parse, ask, render."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,10 @@ from service.metrics import CONTENT_TYPE, REFUSED
 from service.metrics import render as render_metrics
 from service.model import Action, Count, Format, Key, Scope, TopQuery
 from service.openapi import describe
-from service.page import render_api_page, render_page
 from service.parsing import (
-    parse_analyze,
+    Envelope,
     parse_control,
-    parse_control_flags,
+    parse_flag,
     parse_interval,
     parse_query,
     parse_sender,
@@ -32,7 +31,7 @@ from service.parsing import (
 from service.readiness import Readiness
 from service.rendering import MEDIA_TYPES, render_details, render_error, render_explanation, render_rows
 from service.reports import Unsent, respond
-from service.requests import QueueRequest, fault, logger
+from service.requests import QueueRequest, endpoint_name, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
 from service.stream import Streams
@@ -61,10 +60,7 @@ class Service:
 
 
 async def stats(request: QueueRequest) -> Response:
-    service: Service = request.app.state.service
-    envelope = request.envelope()
-    token = await authorise(request, Scope.STATS)
-    wanted = request.format()
+    service, envelope, token, wanted = await _open(request, Scope.STATS)
     query = token.limit(parse_query(envelope, service.settings.default_group))
     request.scope["state"].update(group=query.grouping, query=query)
     outcome = await service.statistics.ask(query)
@@ -72,10 +68,7 @@ async def stats(request: QueueRequest) -> Response:
 
 
 async def top(request: QueueRequest) -> Response:
-    service: Service = request.app.state.service
-    envelope = request.envelope()
-    token = await authorise(request, Scope.STATS)
-    wanted = request.format()
+    service, envelope, token, wanted = await _open(request, Scope.STATS)
     outcome = await service.top.ask(token.limit_top(parse_top(envelope)))
     return await respond(request, outcome, wanted, service.unsent)
 
@@ -93,52 +86,36 @@ async def stream(request: QueueRequest) -> Response:
     return EventSourceResponse(events, headers=NO_STORE, ping=HEARTBEAT_SECONDS)
 
 
-async def hold(request: QueueRequest) -> Response:
-    return await _control(request, Action.HOLD)
-
-
-async def release(request: QueueRequest) -> Response:
-    return await _control(request, Action.RELEASE)
-
-
-async def purge(request: QueueRequest) -> Response:
-    return await _control(request, Action.PURGE)
-
-
-async def _control(request: QueueRequest, action: Action) -> Response:
-    control: Control = request.app.state.service.control
-    envelope = request.envelope()
-    token = await authorise(request, Scope.CONTROL)
-    wanted = request.format()
-    command, (is_dry_run, has_details) = parse_control(envelope, action), parse_control_flags(envelope)
+async def control(request: QueueRequest) -> Response:
+    """Holds, releases or purges, as its path says."""
+    service, envelope, token, wanted = await _open(request, Scope.CONTROL)
+    command = parse_control(envelope, Action(endpoint_name(request.scope)))
+    is_dry_run, has_details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
     require_control(token, command)
     if is_dry_run:
-        return _respond(render_details(await control.matching(command), wanted), wanted)
-    job = await control.carry_out(command, token.name, request.scope["state"]["request_id"])
+        return _respond(render_details(await service.control.matching(command), wanted), wanted)
+    job = await service.control.carry_out(command, token.name, request.scope["state"]["request_id"])
     return _respond(render_details(job.details if has_details else None, wanted), wanted)
 
 
 async def holds(request: QueueRequest) -> Response:
     """The active holds of a sender, each with the number of messages that it holds now."""
-    control: Control = request.app.state.service.control
-    envelope = request.envelope()
-    token = await authorise(request, Scope.STATS)
-    wanted = request.format()
-    sender_id = parse_sender(envelope)
-    token.require_sender(sender_id)
-    rows = [dict(sorted(row.items())) for row in await control.holds(sender_id) if token.sees(row["account_id"])]
-    return _respond(render_rows(rows, wanted), wanted)
+    return await _list(request, Scope.STATS, Control.holds)
 
 
 async def jobs(request: QueueRequest) -> Response:
     """The latest holds, releases and purges of a sender, and how far they are."""
-    control: Control = request.app.state.service.control
-    envelope = request.envelope()
-    token = await authorise(request, Scope.CONTROL)
-    wanted = request.format()
+    return await _list(request, Scope.CONTROL, Control.jobs)
+
+
+async def _list(
+    request: QueueRequest, scope: Scope, read: Callable[[Control, int], Awaitable[list[dict[str, Any]]]]
+) -> Response:
+    service, envelope, token, wanted = await _open(request, scope)
     sender_id = parse_sender(envelope)
     token.require_sender(sender_id)
-    rows = [dict(sorted(row.items())) for row in await control.jobs(sender_id) if token.sees(row["account_id"])]
+    found = await read(service.control, sender_id)
+    rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
     return _respond(render_rows(rows, wanted), wanted)
 
 
@@ -148,12 +125,11 @@ def _respond(content: bytes, wanted: Format) -> Response:
 
 async def explain(request: QueueRequest) -> Response:
     """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
-    service: Service = request.app.state.service
-    envelope = request.envelope()
-    token = await authorise(request, Scope.EXPLAIN)
-    wanted = request.format()
+    service, envelope, token, wanted = await _open(request, Scope.EXPLAIN)
     query = token.limit(parse_query(envelope, service.settings.default_group))
-    explanation = await explain_query(service.for_explain, query, analyze=parse_analyze(envelope))
+    explanation = await explain_query(
+        service.for_explain, query, analyze=parse_flag("analyze", envelope.members.get("analyze"))
+    )
     return _respond(render_explanation(explanation, wanted), wanted)
 
 
@@ -169,14 +145,6 @@ async def metrics(request: QueueRequest) -> Response:
         largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
         rows = largest.result.rows
     return Response(render_metrics(measured, rows), headers=NO_STORE, media_type=CONTENT_TYPE)
-
-
-async def page(request: QueueRequest) -> Response:
-    return render_page(request)
-
-
-async def api_page(request: QueueRequest) -> Response:
-    return render_api_page(request)
 
 
 async def openapi(request: QueueRequest) -> Response:
@@ -195,6 +163,13 @@ async def ready(request: QueueRequest) -> Response:
         content = msgspec.json.encode({"status": "not ready", "pending": pending})
         return Response(content, 503, {**NO_STORE, "Retry-After": "1"}, JSON)
     return Response(msgspec.json.encode({"status": "ready"}), headers=NO_STORE, media_type=JSON)
+
+
+async def _open(request: QueueRequest, scope: Scope) -> tuple[Service, Envelope, Token, Format]:
+    """What an endpoint begins with: its parameters, whose they are, and the format of the response."""
+    envelope = request.envelope()
+    token = await authorise(request, scope)
+    return request.app.state.service, envelope, token, request.format()
 
 
 async def authorise(request: QueueRequest, scope: Scope) -> Token:

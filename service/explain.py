@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
 
 from service.db import AS_A_SCAN, Database, Statement, load_statement
+from service.db.statements import literal
 from service.errors import Unavailable
 from service.model import Explanation, StatsQuery
 from service.stats import CounterReader, from_counters, from_messages, parts_of
@@ -73,38 +73,29 @@ async def plan_of(
     or BadStatement naming a parameter that is missing or too many.
     """
     values = statement.bind(parameters)
-    explained = _explain_scan if is_scan else _explain_look_up
     options = f"ANALYZE {analyze}, BUFFERS {analyze}"
-    plan: Plan = await database.run(statement.name, partial(explained, statement, values, options))
+
+    async def explained(connection: Any) -> Plan:
+        async with connection.transaction():
+            await connection.execute(AS_A_SCAN if is_scan else AS_A_LOOK_UP)
+            sql, given = (statement.sql, values) if is_scan else (await _prepare(connection, statement, values), [])
+            lines = await connection.fetch(f"EXPLAIN ({options}) {sql}", *given)
+            tree = await connection.fetchval(f"EXPLAIN ({options}, FORMAT JSON) {sql}", *given)
+            return Plan([line[0] for line in lines], json.loads(tree)[0])
+
+    plan: Plan = await database.run(statement.name, explained)
     return plan
 
 
-async def _explain_scan(statement: Statement, values: list[Any], options: str, connection: Any) -> Plan:
-    async with connection.transaction():
-        await connection.execute(AS_A_SCAN)
-        return await _explain(connection, options, statement.sql, values)
-
-
-async def _explain_look_up(statement: Statement, values: list[Any], options: str, connection: Any) -> Plan:
-    # EXPLAIN by itself would plan for the values, whatever the setting says.
-    types = ", ".join(statement.types[each] for each in statement.order)
-    async with connection.transaction():
-        await connection.execute(AS_A_LOOK_UP)
-        # A prepared statement outlives a transaction that failed.
-        if await connection.fetchval(load_statement("explain/is_prepared").sql):
-            await connection.execute("DEALLOCATE explained")
-        await connection.execute(f"PREPARE explained ({types}) AS {statement.sql}")
-        given = (
-            f"cast({literal(value)} AS {statement.types[each]})"
-            for each, value in zip(statement.order, values, strict=True)
-        )
-        return await _explain(connection, options, f"EXECUTE explained ({', '.join(given)})", [])
-
-
-async def _explain(connection: Any, options: str, sql: str, values: list[Any]) -> Plan:
-    lines = await connection.fetch(f"EXPLAIN ({options}) {sql}", *values)
-    tree = await connection.fetchval(f"EXPLAIN ({options}, FORMAT JSON) {sql}", *values)
-    return Plan([line[0] for line in lines], json.loads(tree)[0])
+async def _prepare(connection: Any, statement: Statement, values: list[Any]) -> str:
+    """The call of a prepared statement: EXPLAIN by itself would plan for the values, whatever the setting says."""
+    types = [statement.types[each] for each in statement.order]
+    # A prepared statement outlives a transaction that failed.
+    if await connection.fetchval(load_statement("explain/is_prepared").sql):
+        await connection.execute("DEALLOCATE explained")
+    await connection.execute(f"PREPARE explained ({', '.join(types)}) AS {statement.sql}")
+    given = (f"cast({literal(value)} AS {type_})" for value, type_ in zip(values, types, strict=True))
+    return f"EXECUTE explained ({', '.join(given)})"
 
 
 def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
@@ -112,16 +103,6 @@ def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
     code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
     names = "|".join(parameters) or "(?!)"
     return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
-
-
-def literal(value: Any) -> str:
-    """A value as SQL writes it, whatever the server's settings."""
-    if isinstance(value, list):
-        return f"ARRAY[{', '.join(map(literal, value))}]"
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value)
-    text = str(value).replace("'", "''").replace("\\", "\\\\")
-    return f"E'{text}'" if "\\" in text else f"'{text}'"
 
 
 def intended_indexes(text: str) -> tuple[str, ...]:

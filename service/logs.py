@@ -27,7 +27,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 def configure_logging(level: str, log_format: str = "text") -> None:
     """Sends every logger's lines, the HTTP server's too, to standard error in one form."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(LINES_WAITING)
-    writer = Writer(lines, sys.stderr.fileno(), JsonFormatter(FORMAT) if log_format == "json" else None)
+    formatter = (JsonFormatter if log_format == "json" else logging.Formatter)(FORMAT)
+    writer = Writer(lines, sys.stderr.fileno(), formatter)
     threading.Thread(target=writer.write_forever, name="log", daemon=True).start()
     atexit.register(writer.flush)
     logging.basicConfig(level=level.upper(), handlers=[DroppingHandler(lines, writer)], force=True)
@@ -65,12 +66,10 @@ class DroppingHandler(QueueHandler):
 class Writer:
     """Writes lines to a file descriptor, on a thread of its own."""
 
-    def __init__(
-        self, lines: "queue.Queue[logging.LogRecord]", descriptor: int, formatter: logging.Formatter | None = None
-    ) -> None:
+    def __init__(self, lines: "queue.Queue[logging.LogRecord]", descriptor: int, formatter: logging.Formatter) -> None:
         self._lines = lines
         self._descriptor = descriptor
-        self._format = (formatter or logging.Formatter(FORMAT)).format
+        self._format = formatter.format
         # By line: when it may be written again, how often it was held back, and the latest record of it.
         self._repeated: dict[tuple[str, int, str], tuple[float, int, logging.LogRecord]] = {}
         self.dropped = 0
@@ -97,13 +96,8 @@ class Writer:
     def _handle(self, record: logging.LogRecord) -> None:
         if self.dropped:
             lost, self.dropped = self.dropped, 0
-            lost_lines = {
-                "name": __name__,
-                "levelno": logging.WARNING,
-                "levelname": "WARNING",
-                "msg": f"log lines dropped count={lost}",
-            }
-            self._write(self._format(logging.makeLogRecord(lost_lines)))
+            told = logging.LogRecord(__name__, logging.WARNING, "", 0, "log lines dropped count=%d", (lost,), None)
+            self._write(self._format(told))
         key = record.name, record.levelno, record.getMessage()
         if key in self._repeated:
             again_at, count, _ = self._repeated[key]

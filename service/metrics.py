@@ -51,14 +51,13 @@ GAUGES = {
 
 def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:
     """The exposition. `measured` has the GAUGES, `largest` the rows of a TopReport by sender."""
-    registry = CollectorRegistry()
+    own, of_database = REGISTRY, CollectorRegistry()
     if DIRECTORY in os.environ:
         _forget_dead(Path(os.environ[DIRECTORY]))
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(_Process())
-    registry.register(_OfDatabase(measured, largest))
-    return generate_latest(registry)
+        own = CollectorRegistry()
+        MultiProcessCollector(own)  # type: ignore[no-untyped-call]
+    of_database.register(_OfDatabase(measured, largest))
+    return generate_latest(own) + generate_latest(of_database)
 
 
 def _forget_dead(folder: Path) -> None:
@@ -68,11 +67,6 @@ def _forget_dead(folder: Path) -> None:
             os.kill(pid, 0)
         except ProcessLookupError:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-class _Process(Collector):
-    def collect(self) -> Iterable[Metric]:
-        return REGISTRY.collect()
 
 
 class _OfDatabase(Collector):

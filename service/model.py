@@ -109,21 +109,13 @@ class Action(StrEnum):
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
-    """What is to be done to which messages. A filter that is None lets every message of the sender through."""
+    """What is to be done to which messages: those that `query` counts."""
 
     action: Action
-    sender_id: int
-    account_id: int | None = None
-    campaign_id: int | None = None
-    isp: str | None = None
+    query: StatsQuery
     reason: str = ""
     expires_in_seconds: int = 0
     """0: never."""
-
-    @property
-    def query(self) -> "StatsQuery":
-        """What counts the messages of its filter."""
-        return StatsQuery(self.sender_id, self.account_id, self.campaign_id, self.isp)
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):
@@ -147,7 +139,6 @@ class StatsReport:
     """The rows of one response, from one snapshot, in ascending order of their keys; may be empty."""
 
     rows: Sequence[StatsRow]
-    lag_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,11 +70,9 @@ class OpenRequests:
         quiet_looks = 0
         while time.monotonic() < until and quiet_looks < QUIET_LOOKS:
             await asyncio.sleep(LOOK_SECONDS)
-            quiet_looks = quiet_looks + 1 if self._is_quiet() else 0
+            is_quiet = not self._deadlines and time.monotonic() - self._ended_at > QUIET_SECONDS
+            quiet_looks = quiet_looks + 1 if is_quiet else 0
         then()
-
-    def _is_quiet(self) -> bool:
-        return not self._deadlines and time.monotonic() - self._ended_at > QUIET_SECONDS
 
 
 def _current() -> asyncio.Task[Any]:

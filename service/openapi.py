@@ -11,16 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from service.control import STATUSES_OF
-from service.errors import (
-    BadRequest,
-    Forbidden,
-    InternalError,
-    ServiceError,
-    TimedOut,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-)
+from service.errors import BadRequest, Forbidden, InternalError, TimedOut, TooLarge, Unauthorized, Unavailable
 from service.model import SUCCESS, Action, Count, Format, Grouping, Key, StatsRow
 from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_REASON_CHARACTERS, MAX_TOP_ROWS
 from service.parsing.parameters import MAX_INT
@@ -112,11 +103,7 @@ class Alive(msgspec.Struct):
 
 
 POSTS: Final = {
-    "stats": (
-        StatsRequest,
-        StatsResponse,
-        "Messages by status, as the group says.",
-    ),
+    "stats": (StatsRequest, StatsResponse, "Messages by status, as the group says."),
     "explain": (ExplainRequest, Explained, "The SQL that `stats` would run, and its plan."),
     "hold": (HoldRequest, ControlResponse, "Stops new messages and retries, and what arrives until the release."),
     "release": (ControlRequest, ControlResponse, "Ends holds; each message gets its former status back."),
@@ -132,8 +119,12 @@ def describe() -> bytes:
     """The description as JSON."""
     _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
     paths: dict[str, Any] = {f"{QUEUE}/{name}/": {"post": _post(name, *parts)} for name, parts in POSTS.items()}
-    paths[f"{QUEUE}/top/"] = {"get": _get("top", "Who has the most messages.", _top_parameters(), Rows)}
-    paths[f"{QUEUE}/stream/"] = {"get": _stream()}
+    ranking = {"200": _body("Done.", Rows), "304": {"description": "The client has this report."}}
+    paths[f"{QUEUE}/top/"] = {"get": _get("top", "Who has the most messages.", TOP, ranking)}
+    report = {"text/event-stream": {"schema": {"type": "string"}}}
+    events = {"description": "Events `report` and `error`.", "content": report}
+    summary = "The report at once, and then whenever it has changed."
+    paths[f"{QUEUE}/stream/"] = {"get": _get("stream", summary, STREAM, {"200": events})}
     for name in ("healthz", "readyz"):
         responses = {"200": _body("Yes.", Alive)} | ({"503": _body("Not yet.", Alive)} if name == "readyz" else {})
         paths[f"/{name}"] = {
@@ -162,42 +153,13 @@ def _post(name: str, request: type, response: type, summary: str) -> dict[str, A
         "application/xml": {"schema": {"type": "string"}, "example": "<xml><id>119</id></xml>"},
     }
     found = {"operationId": name, "summary": summary, "requestBody": {"required": True, "content": content}}
-    statuses = [*STATUSES_OF[Action(name)]] if name in list(Action) else []
-    if statuses:
-        found["description"] = f"A dry run counts: {', '.join(statuses)}."
+    if name in list(Action):
+        found["description"] = f"A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
     return found | {"responses": {"200": _body("Done.", response)} | _errors()}
 
 
-def _get(name: str, summary: str, parameters: list[dict[str, Any]], response: type) -> dict[str, Any]:
-    responses = {"200": _body("Done.", response), "304": {"description": "The client has this report."}}
+def _get(name: str, summary: str, parameters: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:
     return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses | _errors()}
-
-
-def _stream() -> dict[str, Any]:
-    interval = {"type": "integer", "minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}
-    ids = {"type": "integer", "minimum": 0, "maximum": MAX_INT}
-    parameters = [
-        _parameter("id", {**ids, "minimum": 1}, is_required=True),
-        _parameter("group", _choices(Grouping, Grouping.TOTAL)),
-        _parameter("account_id", ids),
-        _parameter("campaign_id", ids),
-        _parameter("isp", {"type": "string"}),
-        _parameter("interval_ms", interval),
-    ]
-    content = {"text/event-stream": {"schema": {"type": "string"}}}
-    responses = {"200": {"description": "Events `report` and `error`.", "content": content}} | _errors()
-    summary = "The report at once, and then whenever it has changed."
-    return {"operationId": "stream", "summary": summary, "parameters": parameters, "responses": responses}
-
-
-def _top_parameters() -> list[dict[str, Any]]:
-    return [
-        _parameter("by", _choices(Key, Key.SENDER)),
-        _parameter("order", _choices(Count, Count.TOTAL)),
-        _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
-        _parameter("id", {"type": "integer", "minimum": 1, "maximum": MAX_INT, "description": "unless by=sender"}),
-        _parameter("format", _choices(Format, Format.JSON)),
-    ]
 
 
 def _parameter(name: str, schema: dict[str, Any], is_required: bool = False) -> dict[str, Any]:
@@ -218,8 +180,22 @@ def _body(description: str, of: type) -> dict[str, Any]:
 
 
 def _errors() -> dict[str, Any]:
-    return {str(each.code): _body(_begins(each), Error) for each in ERRORS}
+    return {str(each.code): _body(f"{each.begins.rstrip(': ')}.", Error) for each in ERRORS}
 
 
-def _begins(error: type[ServiceError]) -> str:
-    return error.begins.rstrip(": ") + "."
+_ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INT}
+_FILTER: Final = _ID | {"minimum": 0}
+TOP: Final = [
+    _parameter("by", _choices(Key, Key.SENDER)),
+    _parameter("order", _choices(Count, Count.TOTAL)),
+    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
+    _parameter("id", _ID | {"description": "unless by=sender"}),
+    _parameter("format", _choices(Format, Format.JSON)),
+]
+STREAM: Final = [
+    _parameter("id", _ID, is_required=True),
+    _parameter("group", _choices(Grouping, Grouping.TOTAL)),
+    *(_parameter(each, _FILTER) for each in ("account_id", "campaign_id")),
+    _parameter("isp", {"type": "string"}),
+    _parameter("interval_ms", _ID | {"minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}),
+]

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -76,7 +75,9 @@ async def respond(
     request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport], wanted: Format, unsent: Unsent
 ) -> Response:
     """Raises Unavailable where too many large reports wait for their clients already."""
-    headers = {"Cache-Control": "no-store", "Server-Timing": _server_timing(outcome)}
+    # Milliseconds in the database, and waiting for it.
+    timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
+    headers = {"Cache-Control": "no-store", "Server-Timing": timing}
     if ignored := ", ".join(request.opened().unknown_names()):
         headers["X-Queuestats-Ignored"] = ignored
     is_gzip = request.accepts_gzip()
@@ -122,8 +123,3 @@ async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unse
 def _entity_tag(digest: "hashlib.blake2b") -> str:
     """A weak one: with and without compression the report is the same."""
     return f'W/"{digest.hexdigest()}"'
-
-
-def _server_timing(outcome: Outcome[Any]) -> str:
-    """Milliseconds in the database, and waiting for it."""
-    return f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"

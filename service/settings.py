@@ -48,17 +48,12 @@ def _schema(text: str) -> str:
     return text
 
 
-def _grouping(text: str) -> Grouping:
-    if text not in list(Grouping):
-        raise ValueError("one of " + ", ".join(Grouping))
-    return Grouping(text)
-
-
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
             raise ValueError("one of " + ", ".join(words))
-        return text
+        # The very word: it may be a member of an enumeration.
+        return words[words.index(text)]
 
     return read
 
@@ -88,7 +83,7 @@ class Settings:
         "certificate with its chain (PEM), where no proxy ends TLS", Path, default=None
     )
     tls_key: Path | None = _setting("private key of that certificate (PEM)", Path, default=None)
-    default_group: Grouping = _setting("`group` where a request has none", _grouping, default=Grouping.TOTAL)
+    default_group: Grouping = _setting("`group` where a request has none", _one_of(*Grouping), default=Grouping.TOTAL)
     error_http_status: str = _setting(
         "`200` for clients that read errors from the body alone", _one_of("match", "200"), default="match"
     )

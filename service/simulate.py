@@ -80,23 +80,19 @@ class Agent:
 
     async def play(self, database_url: str) -> None:
         """A lost connection is made anew, for as long as it takes. Raises CommandError where a statement is refused."""
-        while not await self._play_connected(database_url):
-            self._totals.reconnects += 1
-            await self._wait(RECONNECT_SECONDS)
-
-    async def _play_connected(self, database_url: str) -> bool:
-        """Whether the end was reached; else the connection could not be made, or was lost."""
-        is_connected = False
-        try:
-            async with connect(database_url) as connection:
-                is_connected = True
-                while not self._is_over:
-                    await self._play_round(connection)
-                    await self._wait_for_next_round()
-        except Exception as error:
-            if is_connected and not is_disconnect(error.__cause__ or error):
-                raise
-        return self._is_over
+        while not self._is_over:
+            is_connected = False
+            try:
+                async with connect(database_url) as connection:
+                    is_connected = True
+                    while not self._is_over:
+                        await self._play_round(connection)
+                        await self._wait_for_next_round()
+            except Exception as error:
+                if is_connected and not is_disconnect(error.__cause__ or error):
+                    raise
+                self._totals.reconnects += 1
+                await self._wait(RECONNECT_SECONDS)
 
     @property
     def _is_over(self) -> bool:

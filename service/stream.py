@@ -57,7 +57,7 @@ class Streams:
         self._tokens = tokens
         self._is_draining = is_draining
         self._channels: dict[StatsQuery, _Channel] = {}
-        self._subscribers: dict[str, set[_Subscriber]] = {}
+        self._subscribers: set[_Subscriber] = set()
 
     async def first(self, query: StatsQuery) -> Event:
         """From a snapshot taken after the call. Raises as `Statistics.ask`."""
@@ -74,7 +74,7 @@ class Streams:
         channel = self._channels.get(query)
         if channel is None:
             channel = self._channels[query] = _Channel(lambda: self._statistics.ask(query))
-        self._subscribers.setdefault(secret, set()).add(subscriber)
+        self._subscribers.add(subscriber)
         channel.join(subscriber, first)
         STREAMS.inc()
         seen, due = last_event_id, 0.0
@@ -93,7 +93,7 @@ class Streams:
                 yield subscriber.last_event.content
         finally:
             STREAMS.dec()
-            self._subscribers[secret].discard(subscriber)
+            self._subscribers.discard(subscriber)
             if channel.leave(subscriber):
                 del self._channels[query]
 
@@ -101,26 +101,18 @@ class Streams:
         """Ends streams whose token is revoked; all of them when the service drains."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            for secret, subscribers in list(self._subscribers.items()):
-                if not subscribers:
-                    del self._subscribers[secret]
-                    continue
-                refusal = await self._refusal(secret)
+            for secret in {each.secret for each in self._subscribers}:
+                refusal = None
+                # Whether it is revoked can't be told while the database is away.
+                with suppress(ServiceError):
+                    try:
+                        await self._tokens.check(secret, Scope.STATS)
+                    except (Unauthorized, Forbidden) as error:
+                        refusal = _error_event(error)
                 if refusal is not None or self._is_draining():
-                    for each in subscribers:
-                        each.last_event = refusal
-                        each.is_over = True
+                    for each in (each for each in self._subscribers if each.secret == secret):
+                        each.last_event, each.is_over = refusal, True
                         each.wake.set()
-
-    async def _refusal(self, secret: str) -> Event | None:
-        try:
-            await self._tokens.check(secret, Scope.STATS)
-        except (Unauthorized, Forbidden) as error:
-            return _error_event(error)
-        except ServiceError:
-            # Whether it is revoked can't be told while the database is away.
-            return None
-        return None
 
 
 class _Channel:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from service.coalescer import Coalescer, Limits, Outcome
+from service.coalescer import Coalescer, Limits
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError
 from service.model import Count, Key, StatsQuery, TopQuery, TopReport
@@ -18,24 +18,20 @@ from service.stats import CounterReader
 _COUNTS = sorted(Count)
 
 
-class Top:
-    """Reports of the largest; one for each process. Equal queries that wait together share a statement."""
+Top = Coalescer[TopQuery, TopReport]
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._database = database
-        limits = Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000)
-        self._coalescer: Coalescer[TopQuery, TopReport] = Coalescer(self._read, limits)
 
-    async def ask(self, query: TopQuery) -> Outcome[TopReport]:
-        """From one snapshot taken after the call. Raises Unavailable, also where too many wait, or TimedOut."""
-        return await self._coalescer.ask(query)
+def open_top(database: Database, settings: Settings) -> Top:
+    """One for each process: equal queries that wait together share a statement."""
 
-    async def _read(self, queries: Sequence[TopQuery]) -> list[TopReport]:
-        return [await ask(self._database, query) for query in queries]
+    async def read(queries: Sequence[TopQuery]) -> list[TopReport]:
+        return [await ask(database, query) for query in queries]
+
+    return Coalescer(read, Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000))
 
 
 async def ask(database: Database, query: TopQuery) -> TopReport:
-    """As `Top.ask`, for a single query."""
+    """From one snapshot taken after the call. Raises Unavailable or TimedOut."""
     parameters: dict[str, Any] = {"largest_by": query.order, "row_limit": query.limit}
     if query.sender_ids is not None:
         return await _of_senders(database, query, query.sender_ids)
@@ -67,13 +63,13 @@ async def _at_nodes(
 
 async def _of_senders(database: Database, query: TopQuery, sender_ids: Sequence[int]) -> TopReport:
     """For a token that is limited to these senders: their totals, in order."""
-    totals = []
+    rows = []
     reports = await CounterReader(database).read([StatsQuery(each) for each in sender_ids])
     for sender_id, report in zip(sender_ids, reports, strict=True):
         if isinstance(report, ServiceError):
             raise report
-        totals.append((sender_id, report.rows[0]))
-    totals = [each for each in totals if getattr(each[1], query.order)]
-    totals.sort(key=lambda each: -getattr(each[1], query.order))
-    rows = [{"sender_id": sender_id, **{each: getattr(row, each) for each in _COUNTS}} for sender_id, row in totals]
-    return TopReport([dict(sorted(row.items())) for row in rows[: query.limit]])
+        counts = {each.value: getattr(report.rows[0], each) for each in _COUNTS}
+        if counts[query.order]:
+            rows.append(dict(sorted({"sender_id": sender_id, **counts}.items())))
+    rows.sort(key=lambda row: -row[query.order])
+    return TopReport(rows[: query.limit])

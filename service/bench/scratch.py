@@ -40,7 +40,9 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
     with tempfile.TemporaryDirectory(prefix="queuestats-bench-", dir=disk, ignore_cleanup_errors=True) as folder:
         # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
         Path(folder).chmod(0o755)
-        with EmbeddedServer(Path(folder, "data"), options={**DURABLE, "shared_buffers": _buffers()}) as server:
+        memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+        buffers = f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"
+        with EmbeddedServer(Path(folder, "data"), options={**DURABLE, "shared_buffers": buffers}) as server:
             if is_migrated:
                 asyncio.run(migrate(server.owner_url, server.service_url))
             asyncio.run(_mark_disposable(server))
@@ -71,8 +73,3 @@ async def _mark_disposable(server: EmbeddedServer) -> None:
         await connection.execute(f"GRANT pg_checkpoint TO {OWNER}")
         (marking,) = await fetch(connection, "queries/disposable")
         await connection.execute(marking["marking"])
-
-
-def _buffers() -> str:
-    memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    return f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"

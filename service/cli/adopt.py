@@ -1,5 +1,3 @@
-"""queuestats adopt"""
-
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

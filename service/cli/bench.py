@@ -1,5 +1,3 @@
-"""queuestats bench"""
-
 from collections.abc import Callable, Coroutine
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""queuestats completion"""
-
 import click
 from click.shell_completion import get_completion_class
 

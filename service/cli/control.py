@@ -1,5 +1,3 @@
-"""queuestats hold | release | purge | holds | jobs | audit"""
-
 import asyncio
 import functools
 import getpass
@@ -14,13 +12,12 @@ import click
 
 from service.cli.options import ID, Duration, Number, on_database, open_pool
 from service.errors import CommandError
-from service.model import Action, ControlRequest
+from service.model import Action, ControlRequest, StatsQuery
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.control import Control
 
-STEP_TIME_LIMIT_MS = 3_600_000
 DONE = {Action.HOLD: "held", Action.RELEASE: "released", Action.PURGE: "removed"}
 as_json_option = click.option("--json", "as_json", is_flag=True, help="print a list of objects as JSON")
 
@@ -33,8 +30,8 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
         def command(*args: Any, sender: int, account: int, campaign: int, isp: str, **kwargs: Any) -> Any:
             expires_in, reason = kwargs.pop("expires_in", None), kwargs.pop("reason", "")
             seconds = int(expires_in.total_seconds()) if expires_in else 0
-            request = ControlRequest(action, sender, account, campaign, isp or None, reason, seconds)
-            return function(*args, request=request, **kwargs)
+            query = StatsQuery(sender, account, campaign, isp or None)
+            return function(*args, request=ControlRequest(action, query, reason, seconds), **kwargs)
 
         for option in (
             click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be hit, by status"),
@@ -85,11 +82,11 @@ async def purge(settings: Settings, request: ControlRequest, is_dry_run: bool, i
     \b
     Example: queuestats purge --sender 119 --campaign 4591 --dry-run
     """
-    is_whole = (request.account_id, request.campaign_id, request.isp) == (None, None, None)
-    if is_whole and not (is_dry_run or is_confirmed):
+    sender_id = request.query.sender_id
+    if request.query == StatsQuery(sender_id) and not (is_dry_run or is_confirmed):
         if not sys.stdin.isatty():
             raise click.UsageError("The whole queue of a sender is removed with --yes only.")
-        click.confirm(f"Remove every message of sender {request.sender_id}?", abort=True)
+        click.confirm(f"Remove every message of sender {sender_id}?", abort=True)
     await _carry_out(settings, request, is_dry_run)
 
 
@@ -170,7 +167,7 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
 
 @asynccontextmanager
 async def _open_control(settings: Settings) -> AsyncIterator["Control"]:
-    from service.control import Control
+    from service.control import STEP_TIME_LIMIT_MS, Control
 
     async with (
         open_pool(settings) as reading,

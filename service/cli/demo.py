@@ -1,5 +1,3 @@
-"""queuestats demo"""
-
 import shlex
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""queuestats doctor"""
-
 import click
 
 from service.cli.options import on_database, owner_url

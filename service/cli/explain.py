@@ -1,5 +1,3 @@
-"""queuestats explain"""
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,3 @@
-"""queuestats fold"""
-
 import click
 
 from service.cli.options import on_database, open_pool

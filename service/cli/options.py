@@ -1,7 +1,6 @@
 """What commands share: options that are settings, numbers, and the database that they mean."""
 
 import functools
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -49,8 +48,6 @@ class Duration(click.ParamType[timedelta]):
     _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         found = re.fullmatch("([0-9]{1,9})([smhd])", value)
         duration = timedelta(**{self._units[found[2]]: int(found[1])}) if found else timedelta()
         if not timedelta() < duration <= timedelta(days=3650):
@@ -83,15 +80,14 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
 def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the options that name its database, and `settings` with both addresses as an argument.
 
-    The command is a coroutine function, cancelled by a signal, or an ordinary one; it may return its exit code.
+    The command is a coroutine function, cancelled by a signal; it may return its exit code.
     """
 
     @settings_options(*DATABASE_SETTINGS)
     @functools.wraps(function)
     def command(settings: Settings, **options: Any) -> None:
         with open_database(settings) as opened:
-            ended = function(settings=opened, **options)
-            exit_code = run(ended) if inspect.iscoroutine(ended) else ended
+            exit_code = run(function(settings=opened, **options))
         if exit_code:
             sys.exit(exit_code)
 

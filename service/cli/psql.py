@@ -1,5 +1,3 @@
-"""queuestats psql"""
-
 import os
 import shutil
 import signal

@@ -1,5 +1,3 @@
-"""queuestats seed"""
-
 from typing import TYPE_CHECKING, Any
 
 import click

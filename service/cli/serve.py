@@ -1,5 +1,3 @@
-"""queuestats serve"""
-
 import asyncio
 import logging
 import math
@@ -91,7 +89,6 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.send_timeout_ms)
-    listener.set_inheritable(True)
     return listener
 
 

@@ -1,5 +1,3 @@
-"""queuestats simulate"""
-
 import asyncio
 from dataclasses import asdict
 

@@ -1,5 +1,3 @@
-"""queuestats stats"""
-
 import asyncio
 import csv
 import functools

@@ -1,5 +1,3 @@
-"""queuestats token create | rotate | list | revoke"""
-
 from datetime import timedelta
 from typing import Any
 

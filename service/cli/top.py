@@ -1,5 +1,3 @@
-"""queuestats top"""
-
 import asyncio
 import os
 import sys

@@ -1,5 +1,3 @@
-"""queuestats verify"""
-
 import click
 
 from service.cli.options import ID, on_database, owner_url, service_url

@@ -3,7 +3,7 @@
 Our own invariants alone: bloat, disk and clock are what other tools of a DBA tell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -15,23 +15,9 @@ from service.schema.distribute import cluster_state
 from service.schema.migrate import pending_changes
 
 CHECKS = (
-    "version",
-    "messages",
-    "triggers",
-    "baseline",
-    "negative",
-    "groupings",
-    "epochs",
-    "drift",
-    "pending",
-    "old_snapshot",
-    "autovacuum",
-    "indexes",
-    "rights",
-    "role",
+    *("version", "messages", "triggers", "baseline", "negative", "groupings", "epochs"),
+    *("drift", "pending", "old_snapshot", "autovacuum", "indexes", "rights", "role"),
 )
-# Checks that need an extension, and are left out where it is missing.
-WITH_EXTENSION = {"statements": "pg_stat_statements"}
 
 
 class Severity(IntEnum):
@@ -67,19 +53,16 @@ async def examine(
     if changes:
         finding = f"the schema is not this version's; to do: {', '.join(changes)}"
         return [Finding("schema", Severity.ERROR, finding, "Run queuestats migrate.")]
-    reasons = await connection.fetch(load_statement("queries/uncountable").sql)
-    if reasons:
+    if reasons := await fetch(connection, "queries/uncountable"):
         advice = "Nothing is answered until that is changed; then run queuestats migrate and verify --repair."
         return [Finding("messages", Severity.ERROR, each["reason"], advice) for each in reasons]
     if (await cluster_state(connection))["is_distributed"]:
         return await _examine_nodes(connection, owner_url, tell)
-    extensions = {row["name"] for row in await connection.fetch(load_statement("doctor/extensions").sql)}
-    checks = [*CHECKS, *(check for check, extension in WITH_EXTENSION.items() if extension in extensions)]
-    parameters = {"service_role": service_role}
+    has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
     findings: list[Finding] = []
-    for check in checks:
+    for check in (*CHECKS, "statements") if has_statements else CHECKS:
         tell(check)
-        findings += await _run(connection, check, parameters)
+        findings += await _run(connection, check, service_role)
     return findings
 
 
@@ -102,10 +85,9 @@ async def _examine_nodes(connection: Any, owner_url: str, tell: Callable[[str], 
     return findings
 
 
-async def _run(connection: Any, check: str, parameters: dict[str, Any]) -> Sequence[Finding]:
-    statement = load_statement(f"doctor/{check}")
-    values = statement.bind({name: parameters[name] for name in statement.types})
+async def _run(connection: Any, check: str, service_role: str) -> list[Finding]:
+    parameters = dict.fromkeys(load_statement(f"doctor/{check}").types, service_role)
     return [
         Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"])
-        for row in await connection.fetch(statement.sql, *values)
+        for row in await fetch(connection, f"doctor/{check}", **parameters)
     ]

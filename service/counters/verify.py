@@ -3,12 +3,12 @@
 Then, the repair.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service.address import at_host
-from service.db import AS_A_SCAN, Statement, connect, fetch, load_statement
+from service.db import AS_A_SCAN, connect, fetch
 from service.model import Grouping, StatsQuery, StatsRow
 from service.schema.distribute import cluster_state
 from service.schema.migrate import require_countable
@@ -89,10 +89,9 @@ async def _compare_answers(connection: Any, sender_id: int) -> list[Difference]:
     for grouping in Grouping:
         query = StatsQuery(sender_id, grouping=grouping)
         statement, values = from_messages(query)
-        defined = {_key(row): row for row in (StatsRow(*each) for each in await _rows(connection, statement, values))}
+        defined = _by_key(StatsRow(*each) for each in await fetch(connection, statement.name, **values))
         statement, values = from_counters([query])
-        rows = [StatsRow(*each[1:]) for each in await _rows(connection, statement, values)]
-        answered = {_key(row): row for row in rows}
+        answered = _by_key(StatsRow(*each[1:]) for each in await fetch(connection, statement.name, **values))
         for key in sorted(defined.keys() | answered.keys()):
             for status in STATUSES[:-1]:
                 counted, kept = (getattr(each.get(key), status, 0) for each in (defined, answered))
@@ -101,13 +100,8 @@ async def _compare_answers(connection: Any, sender_id: int) -> list[Difference]:
     return found
 
 
-async def _rows(connection: Any, statement: Statement, values: dict[str, Any]) -> list[Any]:
-    rows: list[Any] = await connection.fetch(statement.sql, *statement.bind(values))
-    return rows
-
-
-def _key(row: StatsRow) -> tuple[int, int, str]:
-    return row.account_id, row.campaign_id, row.isp
+def _by_key(rows: Iterable[StatsRow]) -> dict[tuple[int, int, str], StatsRow]:
+    return {(row.account_id, row.campaign_id, row.isp): row for row in rows}
 
 
 async def find_differences_at_node(connection: Any, sender_id: int | None) -> list[Difference]:
@@ -120,35 +114,25 @@ async def find_differences_at_node(connection: Any, sender_id: int | None) -> li
 
 async def repair(connection: Any, differences: Sequence[Difference], statements: str = "queries") -> None:
     """Counts every sender with a difference anew, while writers go on. `connection` is the owner's."""
-    statement = load_statement(f"{statements}/rebuild")
     for sender_id in dict.fromkeys(difference.sender_id for difference in differences):
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
-            await connection.execute(statement.sql, *statement.bind({"sender_id": sender_id}))
+            await fetch(connection, f"{statements}/rebuild", sender_id=sender_id)
 
 
 async def keep_result(connection: Any, differences: int) -> None:
     """For the metrics, in the audit log; not on a standby, which can't be written to."""
-    statement = load_statement("queries/verified")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        await connection.execute(statement.sql, *statement.bind({"token_name": "verify", "differences": differences}))
+        await fetch(connection, "queries/verified", token_name="verify", differences=differences)  # noqa: S106
 
 
 def _by_status(row: Any) -> list[Difference]:
+    whose: tuple[int, str, int, int, str] = row[:5]
     return [
-        Difference(
-            row["sender_id"],
-            row["grouping_set"],
-            row["account_id"],
-            row["campaign_id"],
-            row["isp"],
-            status,
-            counted,
-            kept,
-        )
+        Difference(*whose, status, counted, kept)
         for status in STATUSES
         if (counted := row[f"counted_{status}"]) != (kept := row[f"kept_{status}"])
     ]

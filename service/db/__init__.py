@@ -3,18 +3,7 @@
 from service.db.connect import connect, fetch, require_disposable
 from service.db.errors import in_words, is_disconnect
 from service.db.pool import AS_A_SCAN, Database
-from service.db.statements import BadStatement, Statement, load_statement, load_statements
+from service.db.statements import Statement, load_statement, load_statements
 
-__all__ = [
-    "AS_A_SCAN",
-    "BadStatement",
-    "Database",
-    "Statement",
-    "connect",
-    "fetch",
-    "in_words",
-    "is_disconnect",
-    "load_statement",
-    "load_statements",
-    "require_disposable",
-]
+__all__ = ["AS_A_SCAN", "Database", "Statement", "connect", "fetch", "in_words", "is_disconnect", "load_statement"]
+__all__ += ["load_statements", "require_disposable"]

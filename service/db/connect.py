@@ -13,8 +13,9 @@ from service.origin import application_name
 
 CONNECT_TIMEOUT_SECONDS = 10
 CLOSE_TIMEOUT_SECONDS = 5
-# More than there are.
-STATEMENTS_KEPT = 200
+# How many the driver gives a name, which the server keeps as long as the connection; 200 are more than there are.
+# Without a name each execution takes two round trips, and the first use of an array type some more.
+STATEMENTS_KEPT = {True: 200, False: 0}
 # Roles and databases may have other defaults.
 AS_EXPECTED = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
 
@@ -31,7 +32,7 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
             database_url,
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
-            statement_cache_size=statements_kept(prepared_statements),
+            statement_cache_size=STATEMENTS_KEPT[prepared_statements],
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(in_words(error)) from error
@@ -71,11 +72,3 @@ async def require_disposable(connection: Any, *, must_be_migrated: bool = True) 
         raise CommandError(
             f"The database {database} is not marked disposable, and was left alone; its owner marks it by {marking}"
         )
-
-
-def statements_kept(prepared_statements: bool) -> int:
-    """How many statements the driver gives a name, which the server keeps for as long as the connection lasts.
-
-    Where that is none, each execution takes two round trips, and the first use of an array type some more.
-    """
-    return STATEMENTS_KEPT if prepared_statements else 0

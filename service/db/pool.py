@@ -10,7 +10,7 @@ from typing import Any, Self
 import asyncpg
 
 from service.address import at_host
-from service.db.connect import statements_kept
+from service.db.connect import STATEMENTS_KEPT
 from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
 from service.errors import TimedOut, Unavailable
@@ -62,7 +62,7 @@ class Database:
             timeout=self._connect_timeout,
             reset=_keep,
             server_settings={"application_name": application_name(purpose)},
-            statement_cache_size=statements_kept(settings.has_prepared_statements),
+            statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
         )
 
     async def __aenter__(self) -> Self:

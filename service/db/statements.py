@@ -18,7 +18,7 @@ _HEADER = re.compile(r"\A-- (?P<name>\w+): \S.*(?:\n--.*)*?\n-- parameters: (?P<
 
 
 # Below these stands what the service runs while it serves.
-SERVED = ("queries", "scan", "tokens")
+SERVED = ("queries", "tokens")
 
 
 class BadStatement(CommandError):
@@ -47,6 +47,16 @@ class Statement:
         return [parameters[name] for name in self.order]
 
 
+def literal(value: Any) -> str:
+    """A value as SQL writes it, whatever the server's settings."""
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(literal, value))}]"
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value)
+    text = str(value).replace("'", "''").replace("\\", "\\\\")
+    return f"E'{text}'" if "\\" in text else f"'{text}'"
+
+
 @cache
 def load_statement(name: str) -> Statement:
     """The statement of `sql/<name>.sql`, checked: `queries/total`, say.
@@ -71,20 +81,19 @@ def load_statements() -> None:
 def parse_statement(name: str, source: str) -> Statement:
     """Checks the header against the text.
 
-    Raises BadStatement where the header does not name the file, the text uses other parameters than the header
-    declares, or it uses one without `cast(:name AS type)` with its declared type.
+    Raises BadStatement where the header does not name the file, or the text uses other parameters than it declares.
     """
     header = _HEADER.match(source)
     if header is None or header["name"] != Path(name).name:
         raise BadStatement(f"sql/{name}.sql must begin with `-- {Path(name).name}: …` and have `-- parameters: …`")
     types = _declared(name, header["parameters"])
-    sql, order = _compile(source)
+    # SQLAlchemy finds the names, writes `$1, $2, …` in their place, and changes nothing else.
+    compiled = text(source).compile(dialect=dialect())  # type: ignore[no-untyped-call]
+    order = tuple(compiled.positiontup or ())
     if set(order) != types.keys():
         wrong = sorted(set(order) ^ types.keys())
         raise BadStatement(f"sql/{name}.sql declares and uses different parameters: {', '.join(wrong)}")
-    if bare := _uncast(source, types):
-        raise BadStatement(f"sql/{name}.sql must write {', '.join(f'cast(:{each} AS {types[each]})' for each in bare)}")
-    return Statement(name, source, sql, order, MappingProxyType(types))
+    return Statement(name, source, str(compiled), order, MappingProxyType(types))
 
 
 def _declared(name: str, parameters: str) -> dict[str, str]:
@@ -97,16 +106,3 @@ def _declared(name: str, parameters: str) -> dict[str, str]:
             raise BadStatement(f"sql/{name}.sql must give each parameter one type, `{parameter} bigint` say")
         types[parameter] = type_
     return types
-
-
-def _compile(source: str) -> tuple[str, tuple[str, ...]]:
-    """The text with `$1, $2, …`, and the names in that order: SQLAlchemy finds them, and changes nothing else."""
-    compiled = text(source).compile(dialect=dialect())  # type: ignore[no-untyped-call]
-    return str(compiled), tuple(compiled.positiontup or ())
-
-
-def _uncast(source: str, types: Mapping[str, str]) -> tuple[str, ...]:
-    """The parameters that somewhere stand without their cast, so that PostgreSQL would guess their type."""
-    for parameter, type_ in types.items():
-        source = re.sub(rf"cast\(:{parameter} AS {re.escape(type_)}\)", "", source, flags=re.IGNORECASE)
-    return _compile(source)[1]

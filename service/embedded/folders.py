@@ -21,15 +21,20 @@ def prepare_data_dir(data_dir: Path, account: Account) -> None:
     nearest = missing[-1].parent if missing else data_dir
     if not nearest.is_dir():
         raise CommandError(f"{nearest} is not a folder: choose another place with QUEUESTATS_DATA_DIR.")
-    _check_reach(nearest, account)
+    barrier = None if account.is_ours else account.first_unreachable(nearest)
+    if barrier is not None:
+        raise CommandError(
+            f"PostgreSQL runs as the user {account.name} here, who can't pass through {barrier}: choose a data folder "
+            "elsewhere with QUEUESTATS_DATA_DIR, /var/lib/queuestats for one."
+        )
     for folder in reversed(missing):
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
             if not account.is_ours:
                 folder.chmod(0o755)
-    if data_dir.stat().st_uid not in (os.geteuid(), account.uid):
+    if (owner := data_dir.stat().st_uid) not in (os.geteuid(), account.uid):
         raise CommandError(
-            f"The data folder {data_dir} belongs to {_owner(data_dir)}: choose another one with QUEUESTATS_DATA_DIR."
+            f"The data folder {data_dir} belongs to the user id {owner}: choose another one with QUEUESTATS_DATA_DIR."
         )
 
 
@@ -62,19 +67,3 @@ def socket_folder(data_dir: Path, version: int) -> Path:
         return inside
     digest = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
     return Path("/tmp", f"queuestats-{os.geteuid()}-{digest}")  # noqa: S108 - its owner and mode are checked before use
-
-
-def _check_reach(folder: Path, account: Account) -> None:
-    barrier = None if account.is_ours else account.first_unreachable(folder)
-    if barrier is not None:
-        raise CommandError(
-            f"PostgreSQL runs as the user {account.name} here, who can't pass through {barrier}: choose a data folder "
-            "elsewhere with QUEUESTATS_DATA_DIR, /var/lib/queuestats for one."
-        )
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except KeyError:
-        return str(path.stat().st_uid)

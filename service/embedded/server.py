@@ -9,7 +9,6 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from service.embedded.accounts import server_account
-from service.embedded.binaries import binaries
 from service.embedded.cluster import START_SECONDS, SUPERUSER, Cluster
 from service.embedded.folders import PORT, prepare_data_dir
 from service.embedded.locks import exclusively, open_lock, try_lock
@@ -30,17 +29,12 @@ class EmbeddedServer:
 
     def __init__(self, data_dir: Path, version: int = 18, *, options: Mapping[str, str] = MappingProxyType({})) -> None:
         self.data_dir = Path(os.path.realpath(data_dir.expanduser()))
-        self.version = version
         self._account = server_account()
         self._cluster = Cluster(self.data_dir, version, self._account, options)
         self._use: IO[bytes] | None = None
         self.owner_url = self._url(OWNER)
         self.service_url = self._url(SERVICE)
         self.superuser_url = self._url(SUPERUSER)
-
-    def bin_path(self, name: str) -> Path:
-        """A client program of this version (psql, pg_dump, pgbench …), as the current user reaches it."""
-        return binaries(self.version) / name
 
     def start(self) -> Self:
         """Returns with the server up and its owner's database there."""

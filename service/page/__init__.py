@@ -33,7 +33,7 @@ _HEADERS: Final = {
 }
 
 
-def render_page(request: Request) -> Response:
+async def page(request: Request) -> Response:
     keys = [key for key in Key if key is not Key.SENDER]
     context = {
         "static": STATIC_PATH.removeprefix("/"),
@@ -45,7 +45,7 @@ def render_page(request: Request) -> Response:
     return _TEMPLATES.TemplateResponse(request, "index.html", context, headers=_HEADERS)
 
 
-def render_api_page(request: Request) -> Response:
+async def api_page(request: Request) -> Response:
     """A readable page of /openapi.json. Swagger UI writes style attributes and pictures as data."""
     policy = _POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
     headers = _HEADERS | {"Content-Security-Policy": policy.replace("img-src 'self'", "img-src 'self' data:")}

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from urllib.parse import parse_qs
 
-import msgspec
-
 from service.errors import BadRequest
 from service.model import Action, ControlRequest, Count, Format, Grouping, Key, StatsQuery, TopQuery
 from service.parsing.json_body import read_json
@@ -28,7 +26,7 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 
-__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_analyze", "parse_control", "parse_control_flags", "parse_envelope"]
+__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_control", "parse_envelope", "parse_flag"]
 __all__ += ["parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top", "sniff"]
 __all__ += ["url_envelope", "valid_format"]
 
@@ -140,11 +138,6 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
     )
 
 
-def parse_analyze(envelope: Envelope) -> bool:
-    """Whether a statement that is explained is to run as well; left out is no."""
-    return parse_flag("analyze", envelope.members.get("analyze"))
-
-
 def parse_top(envelope: Envelope) -> TopQuery:
     """The query for the largest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
     value = envelope.members.get
@@ -160,20 +153,13 @@ def parse_top(envelope: Envelope) -> TopQuery:
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
     """What is to be done to which messages. BadRequest as `parse_query`."""
     query, value = parse_query(envelope, Grouping.TOTAL), envelope.members.get
-    request = ControlRequest(action, query.sender_id, query.account_id, query.campaign_id, query.isp)
     if action is not Action.HOLD:
-        return request
+        return ControlRequest(action, query)
     reason = parse_text(value("reason"), REASON)
     if len(reason) > MAX_REASON_CHARACTERS:
         raise BadRequest(REASON)
     seconds = parse_whole_number("expires_in", value("expires_in"), least=0, most=MAX_EXPIRES_IN_SECONDS)
-    return msgspec.structs.replace(request, reason=reason, expires_in_seconds=seconds)
-
-
-def parse_control_flags(envelope: Envelope) -> tuple[bool, bool]:
-    """`dry_run` and `details`."""
-    dry_run, details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
-    return dry_run, details
+    return ControlRequest(action, query, reason, seconds)
 
 
 def parse_sender(envelope: Envelope) -> int:

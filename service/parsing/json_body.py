@@ -12,15 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from service.errors import BadRequest
-from service.parsing.parameters import (
-    MAX_DEPTH,
-    MAX_MEMBERS,
-    NOT_TEXT,
-    PARAMETERS,
-    Number,
-    too_deep,
-    too_many_members,
-)
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number, too_deep, too_many_members
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode

@@ -88,8 +88,7 @@ def _whole_number(value: object) -> int | None:
     # Measured before it is converted: Python's int() takes quadratic time.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
         return None
-    number = int(digits)
-    return number if number <= MAX_INT else None
+    return int(digits)
 
 
 def parse_token(value: object) -> str | None:

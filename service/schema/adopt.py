@@ -13,10 +13,11 @@ import msgspec
 from alembic import command
 
 from service.db.connect import connect, fetch
+from service.db.statements import literal
 from service.errors import CommandError
 from service.resources import sql_path
 from service.schema.counted import Adopted, CountedTable
-from service.schema.mapping import QueueMapping, check, find_table, literal, quote
+from service.schema.mapping import QueueMapping, check, find_table, quote
 from service.schema.migrate import alembic_config, changing_schema, migrate, trying_for_lock
 
 TRIAL_SCHEMA = "queuestats_trial"

@@ -84,7 +84,20 @@ class CountedTable:
 
     def render(self, parts: Parts) -> str:
         """The text of a file as it is run for this table."""
-        return self.in_schema(self._render(sql_path(*parts).read_text("utf-8"), parts))
+        text = sql_path(*parts).read_text("utf-8")
+        if self.shard is not None:
+            # A distributed queue has no holds, and its writers pay for no look at them.
+            text = _LOOK_FOR_HOLDS.sub("", text)
+        if self.adopted and parts[0] == "adopt":
+            return self.in_schema(self.adopted.fill(text))
+        if self.adopted:
+            # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
+            message = r"SELECT message.* FROM \1 CROSS JOIN LATERAL queuestats.message_of(ROW(\1.*)) AS message"
+            text = _TRANSITION_TABLE.sub(rf"FROM ({message}) AS \1", text)
+            text = text.replace("'public.messages'::regclass", "queuestats.messages_table()")
+            is_mapped = "WHEN (queuestats.is_mapped(CAST(NULL AS public.messages)) IS NULL)"
+            text = text.replace("FOR EACH STATEMENT EXECUTE", f"FOR EACH STATEMENT {is_mapped} EXECUTE")
+        return self.in_schema(text.replace("public.messages", self.name))
 
     def definitions(self) -> list[str]:
         """Our own tables as statements, for where no migration makes them."""
@@ -105,31 +118,7 @@ class CountedTable:
             text = re.sub(r"(?<![.\w])message_status\b", f"{self.messages_schema}.message_status", text)
         return re.sub(rf"\b{SCHEMA}\b", self.schema, text)
 
-    def _render(self, text: str, parts: Parts) -> str:
-        if self.shard is not None:
-            # A distributed queue has no holds, and its writers pay for no look at them.
-            text = _LOOK_FOR_HOLDS.sub("", text)
-        if self.adopted is None:
-            return text.replace("public.messages", self.name)
-        if parts[0] == "adopt":
-            return self.adopted.fill(text)
-        # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
-        message = r"SELECT message.* FROM \1 CROSS JOIN LATERAL queuestats.message_of(ROW(\1.*)) AS message"
-        text = _TRANSITION_TABLE.sub(rf"FROM ({message}) AS \1", text)
-        text = text.replace("'public.messages'::regclass", "queuestats.messages_table()")
-        text = text.replace("public.messages", self.name)
-        is_mapped = f"WHEN (queuestats.is_mapped(CAST(NULL AS {self.adopted.queue})) IS NULL)"
-        return text.replace("FOR EACH STATEMENT EXECUTE", f"FOR EACH STATEMENT {is_mapped} EXECUTE")
-
-    def hashes(self) -> dict[str, str]:
-        """Of each file, by its name."""
-        return {parts[-1]: self.hash_of(parts) for parts in self.parts}
-
     def hash_of(self, parts: Parts) -> str:
         """A changed mapping changes every file, the triggers last: to attach them waits for who has the former one."""
-        text = sql_path(*parts).read_bytes()
-        return hashlib.sha256(text if self.adopted is None else text + self._mapping).hexdigest()
-
-    @property
-    def _mapping(self) -> bytes:
-        return msgspec.json.encode(self.adopted, order="sorted")
+        mapping = msgspec.json.encode(self.adopted, order="sorted") if self.adopted else b""
+        return hashlib.sha256(sql_path(*parts).read_bytes() + mapping).hexdigest()

@@ -10,11 +10,19 @@ import asyncpg
 import msgspec
 
 from service.db.connect import fetch
+from service.db.statements import literal
 from service.errors import CommandError
 from service.schema.counted import Adopted
 
 INTEGERS = {"int2", "int4", "int8"}
 TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
+KEYS = ("sender", "account", "campaign")
+# What each expression may be, and that in words.
+ALLOWED = {
+    **dict.fromkeys(KEYS, (INTEGERS | TEXTS, "an integer, text or uuid")),
+    **dict.fromkeys(("isp", "status"), (TEXTS, "text")),
+    "where": ({"bool"}, "true or false"),
+}
 STATUSES = ("new", "proc", "retry", "hold")
 # Of what is mapped wrongly, the sentence names so many kinds.
 MOST_TOLD = 5
@@ -46,11 +54,13 @@ async def check(connection: Any, mapping: QueueMapping) -> Adopted:
     """
     table = await find_table(connection, mapping.table)
     _require_countable(table)
-    types = {name: await _type_of(connection, table, mapping, name) for name in ("sender", "account", "campaign")}
-    for name in ("isp", "status", "where", *(["key"] if mapping.key else [])):
-        types[name] = await _type_of(connection, table, mapping, name)
-    _require_types(types)
-    keys = {name: _key(getattr(mapping, name), types[name]) for name in ("sender", "account", "campaign")}
+    types = {
+        name: await _type_of(connection, table, mapping, name) for name in (*ALLOWED, *(["key"] if mapping.key else []))
+    }
+    for name, (allowed, what) in ALLOWED.items():
+        if types[name] not in allowed:
+            raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be {what}.")
+    keys = {name: _key(getattr(mapping, name), types[name]) for name in KEYS}
     id_, needs_index = await _id(connection, table, mapping, types)
     values = {
         "sender": keys["sender"],
@@ -117,19 +127,6 @@ async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapp
         raise CommandError(f"The mapping's {name} must be one expression over the columns of {table['name']}.")
     type_: str = attributes[0].type.name
     return type_
-
-
-def _require_types(types: Mapping[str, str]) -> None:
-    for name in ("sender", "account", "campaign"):
-        if types[name] not in INTEGERS | TEXTS:
-            raise CommandError(
-                f"The mapping's {name} is of the type {types[name]}; it must be an integer, text or uuid."
-            )
-    for name in ("isp", "status"):
-        if types[name] not in TEXTS:
-            raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be text.")
-    if types["where"] != "bool":
-        raise CommandError(f"The mapping's where is of the type {types['where']}; it must be true or false.")
 
 
 def _in_parentheses(expression: str) -> str:
@@ -226,9 +223,3 @@ async def _require_every_row(connection: Any, adopted: Adopted, mapping: QueueMa
 def quote(name: str) -> str:
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
-
-
-def literal(text: str) -> str:
-    """A string constant; an escape string where a setting might read a backslash as one."""
-    doubled = text.replace("'", "''")
-    return "E'" + doubled.replace("\\", "\\\\") + "'" if "\\" in text else f"'{doubled}'"

@@ -17,8 +17,7 @@ from sqlalchemy import Connection, StaticPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.db.connect import connect
-from service.db.statements import load_statement
+from service.db.connect import connect, fetch
 from service.errors import CommandError
 from service.resources import migrations_path
 from service.schema.counted import Adopted, CountedTable, Parts
@@ -86,21 +85,22 @@ async def _count_where_needed(connection: Any, tell: Callable[[str], None]) -> N
         await connection.execute("DELETE FROM queuestats.baseline")
     await require_countable(connection)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
-        await _count(connection)
+        # While writers go on; until it is committed the scan answers.
+        async with connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute("SELECT queuestats.rebuild()")
         tell("Every message was counted.")
 
 
 async def require_countable(connection: Any) -> None:
     """Raises CommandError, with the reason, where `messages` is a table that the triggers can't count."""
-    reasons = await connection.fetch(load_statement("queries/uncountable").sql)
-    if reasons:
+    if reasons := await fetch(connection, "queries/uncountable"):
         raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
 
 
 async def _refuse_foreign_layout(connection: Any, messages_schema: str) -> None:
     """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
-    statement = load_statement("queries/layout")
-    layout = await connection.fetchrow(statement.sql, *statement.bind({"messages_schema": messages_schema}))
+    (layout,) = await fetch(connection, "queries/layout", messages_schema=messages_schema)
     if not layout["messages_is_a_table"]:
         raise CommandError(
             "The queue can't be counted: messages is a view or a foreign table, and what is written behind it is not."
@@ -133,24 +133,23 @@ async def pending_changes(connection: Any) -> list[str]:
     newest, *older = revisions()
     if state.get("revision") not in (None, newest, *older):
         return []
-    wanted = {"revision": newest, **_counted_table(state).hashes()}
+    table = _counted_table(state)
+    wanted = {"revision": newest, **{parts[-1]: table.hash_of(parts) for parts in table.parts}}
     return [part for part, hash_ in wanted.items() if state.get(part) != hash_]
 
 
 async def missing_rights(connection: Any, service_role: str | None = None) -> list[str]:
     """What the service's role (by default the connection's own) needs and does not have, as words for a person."""
-    statement = load_statement("doctor/rights")
     role = service_role or await connection.fetchval("SELECT current_user")
-    return [row["finding"] for row in await connection.fetch(statement.sql, *statement.bind({"service_role": role}))]
+    return [row["finding"] for row in await fetch(connection, "doctor/rights", service_role=role)]
 
 
 async def _state(connection: Any) -> dict[str, str]:
     """The revision, and the hash of each part that is in place; nothing where there is no schema."""
     try:
-        rows = await connection.fetch(load_statement("queries/applied_migrations").sql)
+        return {each["name"]: each["hash"] for each in await fetch(connection, "queries/applied_migrations")}
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return {}
-    return {each["name"]: each["hash"] for each in rows}
 
 
 @asynccontextmanager
@@ -231,13 +230,6 @@ async def trying_for_lock(work: Callable[[], Awaitable[None]], connection: Any) 
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(ATTACH_PAUSE_SECONDS)
-
-
-async def _count(connection: Any) -> None:
-    """The first count of all messages, while writers go on; until it is committed the scan answers."""
-    async with connection.transaction():
-        await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute("SELECT queuestats.rebuild()")
 
 
 async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) -> None:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from service.cli.top import View, sparkline
-from service.explain import literal
+from service.db.statements import literal
 from service.model import Count, Key, TopQuery, TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase

@@ -268,15 +268,15 @@ async def test_hold_release_and_purge_write_what_the_mapping_says(
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        job = await control.carry_out(ControlRequest(Action.HOLD, number), "test", "1")
+        job = await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(number)), "test", "1")
         assert (job.changed, await states(admin)) == (5, {"paused": 5})
         await put(admin, "queued", 4)
         assert await states(admin) == {"paused": 9}
         assert await differences(empty_database) == []
-        await control.carry_out(ControlRequest(Action.RELEASE, number), "test", "2")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(number)), "test", "2")
         assert await states(admin) == {"queued": 7, "deferred": 2}
         await put(admin, "delivered")
-        await control.carry_out(ControlRequest(Action.PURGE, number), "test", "3")
+        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(number)), "test", "3")
         assert await states(admin) == {"delivered": 1}
     assert await differences(empty_database) == []
 
@@ -307,11 +307,11 @@ async def test_a_partitioned_queue_with_keys_that_are_no_number_is_held_and_rele
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        await control.carry_out(ControlRequest(Action.HOLD, 1), "test", "1")
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
         await admin.execute("INSERT INTO pgboss.job (name, data) VALUES ('x', '{\"sender\": 1}')")
         held = at_first["created"] + at_first["retry"] + 1
         assert (await admin.fetchval("SELECT count(*) FROM pgboss.job WHERE state = 'cancelled'")) == held
-        await control.carry_out(ControlRequest(Action.RELEASE, 1), "test", "2")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), "test", "2")
     assert dict(await admin.fetch(states)) == {**at_first, "created": at_first["created"] + 1}
     assert await differences(empty_database) == []
     await admin.execute("DELETE FROM pgboss.job WHERE name = 'x'")
@@ -330,8 +330,8 @@ async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDa
     async with service:
         control = Control(service, service, 1000)
         with pytest.raises(ServiceError, match="does not say how a status is written"):
-            await control.carry_out(ControlRequest(Action.HOLD, 1), "test", "1")
-        await control.carry_out(ControlRequest(Action.PURGE, 1), "test", "2")
+            await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
+        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(1)), "test", "2")
     assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages WHERE sender_id = 1") == 0
     assert await differences(empty_database) == []
 

@@ -6,7 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.db import BadStatement, Database, load_statement
+from service.db import Database, load_statement
+from service.db.statements import BadStatement
 from service.explain import explain, plan_of
 from service.model import Grouping, StatsQuery
 from tests.conftest import TestDatabase, open_pool

@@ -117,7 +117,7 @@ def test_programs_that_the_server_cannot_reach_are_copied_never_opened_up(
             assert sql(server, "SELECT 1") == "1"
             program = Path(f"/proc/{server_process(data_dir)}/exe").readlink()
             assert program.is_relative_to(data_dir)
-            assert server.bin_path("psql").is_relative_to(private)
+            assert (binaries(18) / "psql").is_relative_to(private)
     assert modes(private) == before
     assert len(list(data_dir.glob("runtime-18-*"))) == 1
 
@@ -152,7 +152,7 @@ def test_the_server_runs_as_a_number_that_no_other_process_has(data_dir: Path) -
     nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
     with quick(data_dir) as server:
         status = Path(f"/proc/{server_process(data_dir)}/status").read_text()
-        refused = nobody.run([server.bin_path("psql"), "-Xc", "SELECT 1", server.superuser_url])
+        refused = nobody.run([binaries(18) / "psql", "-Xc", "SELECT 1", server.superuser_url])
     assert server_account().uid in UNUSED_IDS
     assert {
         line.split()[0]: set(line.split()[1:]) for line in status.splitlines() if line.startswith(("Uid", "Gid"))

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.embedded import EmbeddedServer
+from service.embedded import EmbeddedServer, binaries
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20"}
 AS_ROOT = os.geteuid() == 0
@@ -20,7 +20,7 @@ only_root = pytest.mark.skipif(not AS_ROOT, reason="only root has another user r
 USER = """
 import json, sys
 from pathlib import Path
-from service.embedded import EmbeddedServer
+from service.embedded import EmbeddedServer, binaries
 from service.errors import CommandError
 data_dir, version, options = json.loads(sys.argv[1])
 try:
@@ -35,7 +35,7 @@ StartUser = Callable[[Path], subprocess.Popen[str]]
 
 
 def sql(server: EmbeddedServer, statement: str, url: str | None = None) -> str:
-    command = [str(server.bin_path("psql")), "-XAtqc", statement, url or server.owner_url]
+    command = [str(binaries(18) / "psql"), "-XAtqc", statement, url or server.owner_url]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -68,7 +68,7 @@ def test_a_full_pipe_that_nobody_reads_holds_up_nothing() -> None:
 def test_what_was_dropped_is_counted() -> None:
     lines: queue.Queue[logging.LogRecord] = queue.Queue(1)
     reading, writing = os.pipe()
-    writer = Writer(lines, writing)
+    writer = Writer(lines, writing, logging.Formatter(FORMAT))
     handler = DroppingHandler(lines, writer)
     for number in range(3):
         handler.emit(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))

@@ -10,8 +10,8 @@ from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
 from service.parsing import (
     Envelope,
-    parse_analyze,
     parse_envelope,
+    parse_flag,
     parse_format,
     parse_query,
     parse_token,
@@ -214,14 +214,14 @@ def test_a_token_is_trimmed() -> None:
 
 
 def test_analyze_is_0_or_1() -> None:
-    assert not parse_analyze(in_json())
+    assert not parse_flag("analyze", in_json().members.get("analyze"))
     for value in ("0", '"0"', "null", '""'):
-        assert not parse_analyze(in_json(analyze=value))
+        assert not parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
     for value in ("1", '"1"', '" 01"'):
-        assert parse_analyze(in_json(analyze=value))
+        assert parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
     for value in ("2", "-1", "true", "[]", '"yes"', "1.0"):
         with pytest.raises(BadRequest) as caught:
-            parse_analyze(in_json(analyze=value))
+            parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
         assert caught.value.text == "Incorrect request: analyze must be 0 or 1"
 
 
