@@ -50,7 +50,7 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
             connection.terminate()
 
 
-async def fetch(connection: Any, name: str, **values: Any) -> list[Any]:
+async def fetch(connection: Any, name: str, /, **values: Any) -> list[Any]:
     """The rows of `sql/<name>.sql`, however long it takes."""
     statement = load_statement(name)
     rows: list[Any] = await connection.fetch(statement.sql, *statement.bind(values))

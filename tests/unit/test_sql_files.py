@@ -34,6 +34,18 @@ def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
     assert wrong == []
 
 
+def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> None:
+    wrong = []
+    for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
+        asked = load_statement(name.removesuffix(".sql"))
+        text = asked.text
+        for parameter, type_ in asked.types.items():
+            text = re.sub(rf"cast\(:{parameter} AS {re.escape(type_)}\)", "", text, flags=re.IGNORECASE)
+        if bare := re.findall(r"(?<![:\w]):([a-z]\w*)", text):
+            wrong.append((name, bare))
+    assert wrong == []
+
+
 def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
     assert [
         (name, line)

@@ -77,19 +77,6 @@ def test_a_cast_may_be_written_in_capitals_and_a_type_may_be_an_array() -> None:
         pytest.param("-- open: one\n-- parameters: id bigint,\nSELECT cast(:id AS bigint)\n", "type", id="comma"),
         pytest.param("-- open: one\n-- parameters: none\nSELECT cast(:id AS bigint)\n", "id", id="undeclared"),
         pytest.param("-- open: one\n-- parameters: id bigint\nSELECT 1\n", "id", id="unused"),
-        pytest.param(
-            "-- open: one\n-- parameters: id bigint\nSELECT :id\n", "cast(:id AS bigint)", id="without its cast"
-        ),
-        pytest.param(
-            "-- open: one\n-- parameters: id bigint\nSELECT cast(:id AS integer)\n",
-            "cast(:id AS bigint)",
-            id="other cast",
-        ),
-        pytest.param(
-            "-- open: one\n-- parameters: id bigint\nSELECT cast(:id AS bigint), :id\n",
-            "cast(:id AS bigint)",
-            id="one bare",
-        ),
         pytest.param("-- open: one\n-- parameters: at date\nSELECT :at::date\n", "at", id="a cast that hides the name"),
         pytest.param("-- open: one\n-- like :this\n-- parameters: none\nSELECT 1\n", "this", id="colon in a comment"),
     ],
