@@ -10,8 +10,9 @@ import msgspec
 
 from service.db import AS_A_SCAN, Database, Statement, load_statement
 from service.db.statements import literal
-from service.errors import Unavailable
+from service.errors import BadRequest
 from service.model import Explanation, StatsQuery
+from service.shards import Shards
 from service.stats import CounterReader, from_counters, from_messages, parts_of
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
@@ -47,13 +48,14 @@ async def explain(
     """Explains under the role and the settings of the service; with `analyze` the statement really runs.
 
     With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
-    Raises Unavailable or TimedOut.
+    Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
     queries = list(parts_of(query))
     reader = CounterReader(database)
     is_scan = not await reader.is_counted() or is_from_messages
     if reader.is_distributed:
-        raise Unavailable(": of a distributed queue it is explained on the sender's node, in its shard's schema")
+        where = await Shards(database).where(query.sender_id)
+        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
     if is_batched and not is_scan:
         queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
     statement, parameters = from_messages(query) if is_scan else from_counters(queries)

@@ -71,6 +71,11 @@ class Shards:
         rows = await self.fetch_at(query.sender_id, statement, is_scan=True, grouping=query.grouping, **values)
         return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
 
+    async def where(self, sender_id: int) -> str:
+        """The node and the schema of a sender, in words. Raises Unavailable or TimedOut."""
+        place = (await self._locate([sender_id])).get(sender_id)
+        return f"{place.host}:{place.port}, schema queuestats_{place.shard}" if place else "no node has it now"
+
     async def fetch_at(
         self, sender_id: int, asked: Statement, *, is_scan: bool = False, **parameters: Any
     ) -> list[Any]:
