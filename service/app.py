@@ -87,6 +87,7 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=_lifespan(settings, databases, open_requests),
     )
     app.state.open_requests = open_requests
+    app.router.redirect_slashes = False
     statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
     app.state.service = endpoints.Service(
         settings,
@@ -153,11 +154,14 @@ def _drained_before_sigterm(open_requests: OpenRequests, shutdown_timeout_ms: in
                 loop.create_task(open_requests.drain(shutdown_timeout_ms / 2000, lambda: end(signal.SIGTERM, None)))
             )
 
-    signal.signal(signal.SIGTERM, lambda number, frame: loop.call_soon_threadsafe(begin))
+    ends = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in ends:
+        signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(begin))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, end)
+        for number, former in ends.items():
+            signal.signal(number, former)
 
 
 async def _watch_descriptors() -> None:

@@ -201,11 +201,12 @@ CREATE FUNCTION queuestats.changed_parts() RETURNS SETOF text
     AS $$
   SELECT format('%s became a partition of %s, with its rows: run queuestats migrate',
                 part::regclass, queuestats.messages_table())
-  FROM queuestats.uncounted_parts() WHERE NOT is_created_as_part
+  FROM queuestats.baseline CROSS JOIN queuestats.partitions()
+  WHERE link <> ALL (parts) AND NOT is_created_as_part
   UNION ALL
   SELECT format('a partition of %s was dropped or detached: run queuestats migrate', queuestats.messages_table())
-  FROM queuestats.baseline CROSS JOIN unnest(parts) AS part
-  WHERE part NOT IN (SELECT relid FROM pg_partition_tree(queuestats.messages_table()))
+  FROM queuestats.baseline CROSS JOIN unnest(parts) AS link
+  WHERE link NOT IN (SELECT partition.link FROM queuestats.partitions() AS partition)
 $$;
 
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
@@ -538,7 +539,8 @@ CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
 BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM queuestats.queued_messages AS message
+    -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status FROM queuestats.queued_messages AS message
     WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
     ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
     RETURNING sender_id, id
@@ -636,6 +638,19 @@ CREATE FUNCTION queuestats.mapping_definition() RETURNS text
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
+CREATE FUNCTION queuestats.partitions() RETURNS TABLE(part oid, link text, is_created_as_part boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT tree.relid, format('%s:%s', CAST(tree.relid AS oid), inherited.xmin),
+         inherited.xmin = created.xmin AND CAST(CAST(inherited.cmin AS text) AS bigint)
+           - CAST(CAST(created.cmin AS text) AS bigint) < 5
+  FROM pg_partition_tree(queuestats.messages_table()) AS tree
+    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = tree.relid
+    INNER JOIN pg_attribute AS created ON created.attrelid = tree.relid AND created.attname = 'ctid'
+  WHERE tree.level > 0
+$$;
 
 CREATE TABLE queuestats.deltas (
     xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
@@ -863,15 +878,18 @@ CREATE FUNCTION queuestats.remember_parts(is_adding boolean) RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-  new_parts oid[];
+  new_parts text[];
 BEGIN
   IF EXISTS (SELECT FROM pg_class WHERE oid = queuestats.messages_table() AND relkind = 'p') THEN
-    new_parts := ARRAY(SELECT part FROM queuestats.uncounted_parts() WHERE NOT is_adding OR is_created_as_part);
     IF NOT is_adding THEN
-      UPDATE queuestats.baseline SET parts = ARRAY(
-        SELECT relid FROM pg_partition_tree(queuestats.messages_table()) WHERE isleaf
-      );
-    ELSIF cardinality(new_parts) > 0 THEN
+      UPDATE queuestats.baseline SET parts = ARRAY(SELECT link FROM queuestats.partitions());
+      RETURN;
+    END IF;
+    new_parts := ARRAY(
+      SELECT link FROM queuestats.baseline CROSS JOIN queuestats.partitions()
+      WHERE link <> ALL (parts) AND is_created_as_part
+    );
+    IF cardinality(new_parts) > 0 THEN
       UPDATE queuestats.baseline SET parts = parts || new_parts;
     END IF;
   END IF;
@@ -895,7 +913,8 @@ CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_accoun
     AS $$
 BEGIN
   IF queuestats.is_distributed() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
+    RAISE EXCEPTION USING
+      ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
   END IF;
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
@@ -1030,6 +1049,14 @@ BEGIN
   END IF;
 
   RETURN QUERY
+  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  WHERE kind = 'r' AND NOT queuestats.is_distributed() AND 4 > (
+    SELECT count(*) FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+    WHERE trigger.tgrelid = messages AND called.pronamespace = 'queuestats'::regnamespace
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate')
+  );
+
+  RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (
@@ -1058,18 +1085,6 @@ BEGIN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
-$$;
-
-CREATE FUNCTION queuestats.uncounted_parts() RETURNS TABLE(part oid, is_created_as_part boolean)
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  SELECT tree.relid, inherited.xmin = created.xmin
-  FROM queuestats.baseline
-    CROSS JOIN pg_partition_tree(queuestats.messages_table()) AS tree
-    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = tree.relid
-    INNER JOIN pg_attribute AS created ON created.attrelid = tree.relid AND created.attname = 'ctid'
-  WHERE tree.isleaf AND tree.relid <> ALL (baseline.parts)
 $$;
 
 CREATE AGGREGATE queuestats.counter_sum(bigint) (
@@ -1128,7 +1143,7 @@ ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
-    parts oid[] DEFAULT '{}'::oid[] NOT NULL,
+    parts text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 

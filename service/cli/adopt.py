@@ -72,7 +72,7 @@ async def adopt(
         return
     adopted, trial = await try_out(url, _mapping(path, stored, expressions))
     if shows_sql:
-        click.echo(statements(adopted))
+        click.echo(statements(adopted, trial.parts))
         return
     _tell(adopted, trial)
     if not is_attaching:
@@ -114,6 +114,8 @@ def _tell(adopted: "Adopted", trial: "Trial") -> None:
 
     counted = max(trial.table_rows, trial.rows)
     lines = [f"{adopted.queue} can be counted: tried on a copy of {trial.rows:,} rows, which is gone again."]
+    if not trial.statement_us:
+        lines.append("Writers: what the triggers cost is measured from 5,000 rows on.")
     lines += [
         f"Writers: a statement of {size} rows takes {with_triggers:,.0f} us, {without:,.0f} without the triggers"
         f" ({with_triggers / without:.2f} times)."
@@ -126,11 +128,13 @@ def _tell(adopted: "Adopted", trial: "Trial") -> None:
         "       It is asked for during 100 ms, and again after a pause, until no transaction that writes is open.",
         f"       ACCESS SHARE while {counted:,} rows are counted, for about"
         f" {trial.count_seconds * counted / max(trial.rows, 1):.1f} s: nobody waits.",
-        "Rights: CREATE on the database, SELECT and TRIGGER on the table, which the role has;",
+        "Rights: CREATE on the database, SELECT and TRIGGER on the table, for hold and release its ownership: the role"
+        " has them;",
         f"        CREATEROLE to make the service's role, which it {roles}.",
         f"New: the schema queuestats, {files} files of functions, and triggers on the table.",
     ]
     if adopted.needs_index:
-        owner = "" if trial.is_owner else ", which needs the owner of the table"
-        lines.append(f"     The index {INDEX}, built CONCURRENTLY{owner}: hold and release look messages up by it.")
+        lines.append(f"     The index {INDEX}, built CONCURRENTLY: hold and release look messages up by it.")
+        if adopted.is_partitioned:
+            lines.append("     (on each partition; on the table itself SHARE, asked for as above.)")
     click.echo("\n".join(lines))

@@ -128,13 +128,18 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
 
     BadRequest names the first wrong parameter, in the order of the fields.
     """
+    grouping = envelope.members.get("group")
+    return StatsQuery(*_parse_filter(envelope), parse_choice("group", grouping, Grouping) or default_grouping)
+
+
+def _parse_filter(envelope: Envelope) -> tuple[int, int | None, int | None, str | None]:
+    """The sender, the account, the campaign and the ISP."""
     value = envelope.members.get
-    return StatsQuery(
-        sender_id=parse_whole_number("id", value("id"), least=1),
-        account_id=parse_whole_number("account_id", value("account_id"), least=0) or None,
-        campaign_id=parse_whole_number("campaign_id", value("campaign_id"), least=0) or None,
-        isp=parse_text(value("isp"), "isp must be a string without NUL and lone surrogates") or None,
-        grouping=parse_choice("group", value("group"), Grouping) or default_grouping,
+    return (
+        parse_whole_number("id", value("id"), least=1),
+        parse_whole_number("account_id", value("account_id"), least=0) or None,
+        parse_whole_number("campaign_id", value("campaign_id"), least=0) or None,
+        parse_text(value("isp"), "isp must be a string without NUL and lone surrogates") or None,
     )
 
 
@@ -152,7 +157,8 @@ def parse_top(envelope: Envelope) -> TopQuery:
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
     """What is to be done to which messages. BadRequest as `parse_query`."""
-    query, value = parse_query(envelope, Grouping.TOTAL), envelope.members.get
+    value = envelope.members.get
+    query = StatsQuery(*_parse_filter(envelope))
     if action is not Action.HOLD:
         return ControlRequest(action, query)
     reason = parse_text(value("reason"), REASON)

@@ -17,10 +17,10 @@ from service.db.statements import literal
 from service.errors import CommandError
 from service.resources import sql_path
 from service.schema.counted import Adopted, CountedTable
-from service.schema.mapping import QueueMapping, check, find_table, quote
-from service.schema.migrate import alembic_config, changing_schema, migrate, trying_for_lock
+from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, check, find_table, quote
+from service.schema.migrate import LIMITS, alembic_config, attached, changing_schema, migrate, trying_for_lock
+from service.schema.tables import metadata
 
-TRIAL_SCHEMA = "queuestats_trial"
 TRIAL_ROWS = 10_000
 # Statements of so many rows each are measured, so often, with and without our triggers by turns.
 BATCHES = {1: 100, 500: 4}
@@ -34,13 +34,13 @@ class Trial:
     """What was measured on a copy of some rows; microseconds by the rows of a statement, without and with triggers.
 
     `table_rows`: of the table, as the planner believes; -1 where nobody has counted. `may_create_roles`: whether
-    attaching can make the service's role.
+    attaching can make the service's role. `parts`: rows of sql/queries/adopt/parts.sql.
     """
 
     rows: int
     table_rows: int
     may_create_roles: bool
-    is_owner: bool
+    parts: Sequence[Any] = ()
     attach_seconds: float = 0.0
     count_seconds: float = 0.0
     statement_us: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -76,25 +76,51 @@ async def _try_on_copy(connection: Any, adopted: Adopted, mapping: QueueMapping)
         f" CREATE INDEX ON {TRIAL_SCHEMA}.rows (trial_number)"
     )
     rows = await connection.fetchval(f"SELECT count(*) FROM {TRIAL_SCHEMA}.rows")
-    trial = Trial(rows, int(table["estimated_rows"]), table["may_create_roles"], table["is_owner"])
+    trial = Trial(rows, int(table["estimated_rows"]), table["may_create_roles"])
     tried = msgspec.structs.replace(adopted, queue=COPY, values=adopted.values | {"queue_literal": f"'{COPY}'"})
+    trial.parts = await fetch(connection, "queries/adopt/parts", table_name=adopted.queue)
     counted = CountedTable(TRIAL_SCHEMA, tried, schema=TRIAL_SCHEMA)
     await _install(connection, counted, trial)
     # An index takes only what depends on the row alone.
     mapped = ", ".join(f"({tried.values[each]})" for each in ("sender", "account", "campaign", "isp", "status", "id"))
     index = f"CREATE INDEX only_the_row ON {COPY} ({mapped}) WHERE {tried.values['condition']}"
-    await connection.execute(f"{counted.in_schema(index)}; DROP INDEX {TRIAL_SCHEMA}.only_the_row")
+    await connection.execute(
+        f"SET LOCAL search_path = {adopted.search_path}; {counted.in_schema(index)};"
+        f" DROP INDEX {TRIAL_SCHEMA}.only_the_row; SET LOCAL search_path = {TRIAL_SCHEMA}"
+    )
     insert = f"INSERT INTO {COPY} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {TRIAL_SCHEMA}.rows"
     if trial.rows >= TURNS * 2 * max(BATCHES):
-        changed = next((each for each in table["columns"] if each not in table["key"]), table["columns"][0])
-        await _measure(connection, insert, quote(changed), trial)
+        await _measure(connection, insert, table["changed_column"], trial)
     await connection.execute(insert)
+    await _require_stored(connection, mapping)
     began = time.perf_counter()
     await connection.execute(f"SELECT {TRIAL_SCHEMA}.rebuild()")
     trial.count_seconds = time.perf_counter() - began
     if await connection.fetchval(f"SELECT count(*) FROM {TRIAL_SCHEMA}.audit()"):
         raise CommandError("The counts of the copy differ from a recount: this mapping can't be counted.")
     return trial
+
+
+async def _require_stored(connection: Any, mapping: QueueMapping) -> None:
+    """What hold and release write is allowed, and counts as what it stands for."""
+    view = f"{TRIAL_SCHEMA}.queued_messages"
+    messages = await connection.fetchval(f"SELECT count(*) FROM {view}")
+    for status, word in mapping.stored.items():
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(f"UPDATE {view} SET stored_status = {TRIAL_SCHEMA}.stored_status($1)", status)
+            found = await connection.fetchval(f"SELECT count(*) FROM {view} WHERE status = $1", status)
+        except asyncpg.PostgresError as error:
+            raise CommandError(
+                f"The mapping's stored.{status}, {word}, can't be written: {str(error).splitlines()[0]}."
+            ) from None
+        finally:
+            await transaction.rollback()
+        if found != messages:
+            raise CommandError(
+                f"The mapping's stored.{status} is {word}, but its status does not map {word} back to {status}."
+            )
 
 
 async def _measure(connection: Any, insert: str, changed: str, trial: Trial) -> None:
@@ -127,22 +153,25 @@ async def _install(connection: Any, table: CountedTable, trial: Trial) -> None:
         trial.attach_seconds = time.perf_counter() - began
 
 
-def statements(adopted: Adopted) -> str:
-    """All that `attach` runs, as SQL."""
+def statements(adopted: Adopted, parts: Sequence[Any]) -> str:
+    """All that `attach` runs, as SQL. `parts`: the partitions of the table, rows of sql/queries/adopt/parts.sql."""
     revisions = io.StringIO()
     config = alembic_config()
     config.output_buffer = revisions
     command.upgrade(config, "head", sql=True)
     table = CountedTable("queuestats", adopted)
     files = [f"-- sql/{'/'.join(parts)}\n{table.render(parts)}" for parts in table.parts]
-    begin = "SET search_path = queuestats;"
+    begin = "SET search_path = queuestats; SET lock_timeout = '100ms';"
     mapping = literal(msgspec.json.encode(adopted).decode())
     adopt = f"DROP TABLE messages;\n\nINSERT INTO adopted (mapping) VALUES ({mapping});"
-    last = ["SELECT queuestats.rebuild();"]
+    hashes = ", ".join(f"({literal(parts[-1])}, {literal(table.hash_of(parts))})" for parts in table.parts)
+    last = [f"INSERT INTO repeatable_migrations (name, hash) VALUES {hashes};", "SELECT queuestats.rebuild();"]
+    last.append("UPDATE adopted SET definition = queuestats.mapping_definition();")
     if adopted.names:
         last.append("SELECT queuestats.remember_names();")
     if adopted.needs_index:
-        last.append(f"{_index_definitions(adopted, [])[0]};")
+        last.append(f"SET search_path = {adopted.search_path};")
+        last += [f"{each};" for each in _index_definitions(adopted, parts)]
     roles = sql_path("roles.sql").read_text("utf-8")
     return "\n\n".join((begin, revisions.getvalue(), adopt, *files, *last, f"-- sql/roles.sql\n{roles}"))
 
@@ -152,60 +181,67 @@ async def attach(owner_url: str, service_url: str | None, adopted: Adopted, tell
 
     Raises CommandError where this database counts a table of its own, or another one.
     """
-    async with connect(owner_url) as connection:
-        found = await _attached(connection)
-        if found and found["queue"] != await connection.fetchval("SELECT $1::text::regclass::text", adopted.queue):
-            raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
     await migrate(owner_url, service_url, tell, adopted=adopted)
     async with changing_schema(owner_url, "queuestats") as connection:
-        await connection.execute("UPDATE queuestats.adopted SET definition = queuestats.mapping_definition()")
-        # From here on nobody waits for us, and we wait for whoever has an old snapshot.
-        await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        if adopted.names:
-            await connection.execute("SELECT queuestats.remember_names()")
-            tell("The names of keys that are text: queuestats.keys.")
         if adopted.needs_index:
-            attached = await _attached(connection)
-            for index in [] if adopted.is_partitioned else attached["indexes"]:
-                # One that was not finished would be taken for one that is.
-                await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
-            for definition in _index_definitions(adopted, await fetch(connection, "queries/adopt/parts")):
-                await connection.execute(definition)
+            await _make_index(connection, adopted)
             tell(f"Index {INDEX} of {adopted.queue}.")
+
+
+async def _make_index(connection: Any, adopted: Adopted) -> None:
+    """Online: on a partition without a lock that writers wait for, on the table with one that is asked for briefly."""
+    found = await attached(connection)
+    # One that was not finished, or is of a former key, would be taken for the one that is wanted.
+    await _drop_indexes(connection, found)
+    for definition in _index_definitions(
+        adopted, await fetch(connection, "queries/adopt/parts", table_name=adopted.queue)
+    ):
+        if "CONCURRENTLY" in definition:
+            await _without_limits(connection, definition)
+        else:
+            await trying_for_lock(partial(connection.execute, definition), connection)
 
 
 async def detach(owner_url: str, tell: Callable[[str], None]) -> str:
     """Takes all that is ours away, first the triggers; the name of the table, which is as it was.
 
-    Raises CommandError where nothing is adopted.
+    Raises CommandError where nothing is adopted, or something else would go along.
     """
     async with changing_schema(owner_url, "queuestats") as connection:
-        found = await _attached(connection)
-        if not found or not found["is_adopted"]:
+        found = await attached(connection)
+        if not found or not (found["is_adopted"] or found["is_begun"]):
             raise CommandError("Nothing is adopted in this database.")
-        queue: str = found["queue"]
-        drops = "; ".join(f"DROP TRIGGER {each} ON {queue}" for each in found["triggers"])
-        if drops:
+        own_tables = [each.name for each in metadata.sorted_tables] + ["alembic_version"]
+        if strangers := await fetch(connection, "queries/adopt/strangers", own_tables=own_tables):
+            names = ", ".join(each["name"] for each in strangers)
+            raise CommandError(f"With the schema queuestats these would go, which are not ours: {names}.")
+        queue: str = found["queue"] or "The table"
+        if found["triggers"]:
+            drops = "; ".join(f"DROP TRIGGER {each} ON {queue}" for each in found["triggers"])
+            # From here on the counts are stale.
+            drops += "; DELETE FROM queuestats.baseline"
             await trying_for_lock(lambda: connection.execute(drops), connection)
             tell(f"Triggers of {queue}.")
-        for index in found["indexes"]:
-            # Only the index of a table without partitions can go without a lock.
-            if found["is_partitioned"]:
-                await trying_for_lock(partial(connection.execute, f"DROP INDEX {index}"), connection)
-            else:
-                await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
-                await connection.execute(f"DROP INDEX CONCURRENTLY {index}")
+        await _drop_indexes(connection, found)
         await connection.execute("DROP SCHEMA queuestats CASCADE")
         tell("The schema queuestats.")
         return queue
 
 
-async def _attached(connection: Any) -> Any:
-    """The row of sql/queries/adopt/attached.sql; None where nothing is counted in this database."""
-    if not await connection.fetchval("SELECT to_regclass('queuestats.adopted') IS NOT NULL"):
-        return None
-    (row,) = await fetch(connection, "queries/adopt/attached")
-    return row
+async def _drop_indexes(connection: Any, found: Any) -> None:
+    for index in found["indexes"]:
+        # Only the index of a table without partitions can go without a lock.
+        if found["is_partitioned"]:
+            await trying_for_lock(partial(connection.execute, f"DROP INDEX {index}"), connection)
+        else:
+            await _without_limits(connection, f"DROP INDEX CONCURRENTLY {index}")
+
+
+async def _without_limits(connection: Any, statement: str) -> None:
+    """Nobody waits for it, and it waits for whoever has an old snapshot."""
+    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+    await connection.execute(statement)
+    await connection.execute(LIMITS)
 
 
 def _index_definitions(adopted: Adopted, parts: Sequence[Any]) -> list[str]:

@@ -37,7 +37,7 @@ class Adopted(msgspec.Struct, frozen=True):
     """The mapping of an adopted table as SQL that was checked: what stands for each placeholder of sql/adopt/.
 
     `queue`: the quoted name of the table. `names`: its keys that are text. `needs_index`: hold and release look
-    messages up by `id`, which is no column.
+    messages up by `id`, which is no column. `search_path`: the one that the mapping was written for.
     """
 
     queue: str
@@ -45,6 +45,7 @@ class Adopted(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     is_partitioned: bool = False
     needs_index: bool = False
+    search_path: str = "public"
     source: dict[str, Any] = {}
     """As its owner wrote it."""
 
@@ -89,13 +90,14 @@ class CountedTable:
             # A distributed queue has no holds, and its writers pay for no look at them.
             text = _LOOK_FOR_HOLDS.sub("", text)
         if self.adopted and parts[0] == "adopt":
-            return self.in_schema(self.adopted.fill(text))
+            path = f"SET search_path = {self.adopted.search_path}, pg_temp;"
+            return f"{path}\n{self.in_schema(self.adopted.fill(text))}\nSET search_path = {self.schema};"
         if self.adopted:
             # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
             message = r"SELECT message.* FROM \1 CROSS JOIN LATERAL queuestats.message_of(ROW(\1.*)) AS message"
             text = _TRANSITION_TABLE.sub(rf"FROM ({message}) AS \1", text)
             text = text.replace("'public.messages'::regclass", "queuestats.messages_table()")
-            is_mapped = "WHEN (queuestats.is_mapped(CAST(NULL AS public.messages)) IS NULL)"
+            is_mapped = "WHEN (queuestats.is_mapped(NULL) IS NULL)"
             text = text.replace("FOR EACH STATEMENT EXECUTE", f"FOR EACH STATEMENT {is_mapped} EXECUTE")
         return self.in_schema(text.replace("public.messages", self.name))
 

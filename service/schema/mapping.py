@@ -24,6 +24,9 @@ ALLOWED = {
     "where": ({"bool"}, "true or false"),
 }
 STATUSES = ("new", "proc", "retry", "hold")
+# Exists only in transactions that are rolled back.
+TRIAL_SCHEMA = "queuestats_trial"
+USED_VIEW = f"{TRIAL_SCHEMA}.used"
 # Of what is mapped wrongly, the sentence names so many kinds.
 MOST_TOLD = 5
 
@@ -50,10 +53,15 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 async def check(connection: Any, mapping: QueueMapping) -> Adopted:
     """The mapping as SQL. It reads the catalog, and the whole table once; it changes nothing.
 
-    Raises CommandError with a sentence that names what is wrong with the table or the mapping.
+    `connection` is in no transaction. Raises CommandError with a sentence that names what is wrong with the table or
+    the mapping.
     """
     table = await find_table(connection, mapping.table)
+    (layout,) = await fetch(connection, "queries/layout", messages_schema="queuestats")
+    if layout["is_foreign"]:
+        raise CommandError("The schema queuestats of this database holds something else: rename it first.")
     _require_countable(table)
+    _require_rights(table, mapping)
     types = {
         name: await _type_of(connection, table, mapping, name) for name in (*ALLOWED, *(["key"] if mapping.key else []))
     }
@@ -72,6 +80,7 @@ async def check(connection: Any, mapping: QueueMapping) -> Adopted:
         "id": id_,
         "queue_literal": literal(table["qualified_name"]),
         **await _stored(connection, table, mapping),
+        **await _columns(connection, table, mapping, id_),
     }
     texts = [getattr(mapping, name) for name in keys if types[name] in TEXTS]
     adopted = Adopted(
@@ -80,10 +89,38 @@ async def check(connection: Any, mapping: QueueMapping) -> Adopted:
         tuple(f"CAST({_in_parentheses(each)} AS text)" for each in texts),
         table["kind"] == "p",
         needs_index and values["is_holdable"] == "true",
+        table["search_path"],
         msgspec.to_builtins(mapping),
     )
     await _require_every_row(connection, adopted, mapping)
     return adopted
+
+
+async def _columns(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, id_: str) -> dict[str, str]:
+    """The table's columns up to the last one that the mapping names, and those that it names."""
+    expressions = [*(_in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
+    listed = ", ".join(f"{expression} AS part_{number}" for number, expression in enumerate(expressions))
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(
+            f"CREATE SCHEMA {TRIAL_SCHEMA}; CREATE VIEW {USED_VIEW} AS SELECT {listed}"
+            f" FROM {table['qualified_name']} AS message"
+        )
+        rows = await fetch(
+            connection, "queries/adopt/used_columns", view_name=USED_VIEW, table_name=table["qualified_name"]
+        )
+    finally:
+        await transaction.rollback()
+    places = [table["numbers"].index(row["number"]) for row in rows]
+    columns = [quote(each) for each in table["every_column"][: max(places, default=0) + 1]]
+    used = [(columns[each], table["every_type"][each]) for each in sorted(places)]
+    return {
+        "columns": ", ".join(columns),
+        "used_columns": ", ".join(name for name, _ in used),
+        "arguments": ", ".join(f"of_{number} {type_}" for number, (_, type_) in enumerate(used)),
+        "named_arguments": ", ".join(f"of_{number} AS {name}" for number, (name, _) in enumerate(used)),
+    }
 
 
 async def find_table(connection: Any, name: str) -> Mapping[str, Any]:
@@ -109,11 +146,27 @@ def _require_countable(table: Mapping[str, Any]) -> None:
         raise CommandError(f"{name} is a part of {table['parent']}: adopt {table['parent']} as a whole.")
     if table["has_children"]:
         raise CommandError(f"Other tables inherit from {name}: what is written to them would not be counted.")
-    rights = {"CREATE on the database": "may_create", "SELECT on it": "may_select", "TRIGGER on it": "may_trigger"}
-    if missing := [right for right, column in rights.items() if not table[column]]:
-        raise CommandError(f"To adopt {name}, the role of QUEUESTATS_ADMIN_DATABASE_URL needs {' and '.join(missing)}.")
+    if table["foreign_part"]:
+        raise CommandError(f"{table['foreign_part']}, a part of {name}, is a foreign table: it would not be counted.")
+    if table["qualified_name"].startswith("queuestats."):
+        raise CommandError(f"{name} is in the schema queuestats, which is for what counts it: move it to another one.")
     if table["taken"]:
         raise CommandError(f"{name} has a trigger {table['taken'][0]} already, a name that adopt needs: rename it.")
+
+
+def _require_rights(table: Mapping[str, Any], mapping: QueueMapping) -> None:
+    needed = {
+        "CREATE on the database": table["may_create"],
+        "SELECT on it": table["may_select"],
+        "TRIGGER on it": table["may_trigger"],
+        # A hold also acts on what writers bring, with the rights of this role.
+        "UPDATE and DELETE on it": table["may_change"] or not mapping.status_column,
+        "to be its owner (for the index of hold and release)": table["is_owner"] or not mapping.status_column,
+    }
+    if missing := [right for right, is_there in needed.items() if not is_there]:
+        raise CommandError(
+            f"To adopt {table['name']}, the role of QUEUESTATS_ADMIN_DATABASE_URL needs {' and '.join(missing)}."
+        )
 
 
 async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, name: str) -> str:
@@ -153,14 +206,11 @@ async def _id(
     type_ = await _type_of(connection, table, msgspec.structs.replace(mapping, key=columns[0]), "key")
     if len(columns) == 1:
         return _number(columns[0], type_), type_ not in INTEGERS
-    hashed = "0"
-    for column in columns:
-        hashed = f"hashtextextended(CAST({column} AS text), {hashed})"
-    return hashed, True
+    return f"hash_record_extended(ROW({', '.join(columns)}), 0)", True
 
 
 def _number(expression: str, type_: str) -> str:
-    return f"CAST({expression} AS bigint)" if type_ in INTEGERS else f"hashtextextended(CAST({expression} AS text), 0)"
+    return f"CAST({expression} AS bigint)" if type_ in INTEGERS else f"hash_record_extended(ROW({expression}), 0)"
 
 
 async def _stored(connection: Any, table: Mapping[str, Any], mapping: QueueMapping) -> dict[str, str]:
@@ -196,28 +246,50 @@ async def _stored(connection: Any, table: Mapping[str, Any], mapping: QueueMappi
 async def _require_every_row(connection: Any, adopted: Adopted, mapping: QueueMapping) -> None:
     """Every row that the condition lets through has a sender and a status."""
     said = f"CAST({_in_parentheses(mapping.status)} AS text)"
-    statuses = ", ".join(map(literal, STATUSES))
     # Text of our functions: they are not there yet.
     is_sender = f"{_in_parentheses(mapping.sender)} IS NOT NULL"
     if "key_id" not in adopted.values["sender"]:
         is_sender = f"{adopted.values['sender']} > 0"
-    rows = await connection.fetch(
-        f"SELECT {said} AS status, count(*) AS rows,"
-        f" count(*) FILTER (WHERE ({is_sender}) IS NOT TRUE) AS without_sender"
-        f" FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
-        f" AND (({is_sender}) IS NOT TRUE OR {said} IS NULL OR {said} NOT IN ({statuses}))"
-        f" GROUP BY 1 ORDER BY rows DESC LIMIT {MOST_TOLD}"
-    )
+    try:
+        await connection.execute("SET row_security = off")
+        rows = await _wrong_rows(connection, adopted, said, is_sender)
+    except asyncpg.InsufficientPrivilegeError:
+        raise CommandError(
+            f"Row-level security hides rows of {mapping.table} from the role of QUEUESTATS_ADMIN_DATABASE_URL:"
+            " it must own the table, or have BYPASSRLS."
+        ) from None
     if without := sum(row["without_sender"] for row in rows):
         raise CommandError(
             f"{without:,} rows have a sender that is NULL or not above 0: leave them out by the mapping's where."
         )
+    if (
+        mapping.key
+        and mapping.stored
+        and (
+            doubled := await connection.fetchval(
+                f"SELECT ({mapping.key})::text FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
+                f" GROUP BY {adopted.values['id']}, 1 HAVING count(*) > 1 OR ({mapping.key}) IS NULL LIMIT 1"
+            )
+        )
+    ):
+        raise CommandError(f"The mapping's key does not tell rows apart: several have {doubled}.")
     wrong = [f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows]
     if wrong:
         raise CommandError(
             f"The mapping's status maps {', '.join(wrong)}, which is none of {', '.join(STATUSES)}:"
             " map it, or leave these rows out by the mapping's where."
         )
+
+
+async def _wrong_rows(connection: Any, adopted: Adopted, said: str, is_sender: str) -> list[Any]:
+    rows: list[Any] = await connection.fetch(
+        f"SELECT {said} AS status, count(*) AS rows,"
+        f" count(*) FILTER (WHERE ({is_sender}) IS NOT TRUE) AS without_sender"
+        f" FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
+        f" AND (({is_sender}) IS NOT TRUE OR {said} IS NULL OR {said} NOT IN ({', '.join(map(literal, STATUSES))}))"
+        f" GROUP BY 1 ORDER BY rows DESC LIMIT {MOST_TOLD}"
+    )
+    return rows
 
 
 def quote(name: str) -> str:

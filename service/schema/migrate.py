@@ -22,12 +22,14 @@ from service.errors import CommandError
 from service.resources import migrations_path
 from service.schema.counted import Adopted, CountedTable, Parts
 from service.schema.roles import grant, login
+from service.schema.tables import SCHEMA
 
 # Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
 MIGRATION_LOCK = 0x7175657565
 STATEMENT_TIMEOUT_MINUTES = 10
 # A migration waits this long for a table that is in use, and fails rather than hold up every writer behind it.
 LOCK_TIMEOUT_SECONDS = 3
+LIMITS = f"SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'; SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'"
 
 # Attaching the triggers takes a lock that writers would wait behind: it is asked for briefly, and again and again.
 ATTACH_LOCK_TIMEOUT_MS = 100
@@ -52,16 +54,22 @@ async def migrate(
         before = await _state(connection)
         table = _counted_table(before, messages_schema, adopted)
         if table.adopted:
+            await _refuse_another_queue(connection, adopted)
             await connection.execute("SET search_path = queuestats")
         else:
             await _refuse_foreign_layout(connection, messages_schema)
         await with_alembic(connection, _upgrade)
-        if adopted:
-            await _begin_mapping(connection, adopted)
-            before = {"revision": before.get("revision", "")}
         known = revisions()
         for revision in reversed(known[: known.index(before["revision"]) if before.get("revision") in known else None]):
             tell(f"Revision {revision}.")
+        if adopted:
+            await _begin_mapping(connection, table, adopted, service_url)
+            before = await _state(connection)
+            tell(f"The mapping of {adopted.queue}.")
+        elif await _has_lost_triggers(connection, before):
+            # Nobody knows what was written since.
+            await connection.execute("DELETE FROM queuestats.baseline")
+            before.pop(table.parts[-1][-1])
         for parts in table.parts:
             if before.get(parts[-1]) != table.hash_of(parts):
                 try:
@@ -74,13 +82,21 @@ async def migrate(
                 tell(f"Functions of {'/'.join(('sql', *parts))}.")
         # Of a distributed table each shard is counted: service/schema/distribute.py.
         if not await connection.fetchval("SELECT queuestats.is_distributed()"):
-            await _count_where_needed(connection, tell)
+            await _count_where_needed(connection, table, tell)
         if service_url:
             await grant(connection, service_url)
             tell(f"Rights of the role {login(service_url)[0]}.")
 
 
-async def _count_where_needed(connection: Any, tell: Callable[[str], None]) -> None:
+async def _has_lost_triggers(connection: Any, before: Mapping[str, str]) -> bool:
+    """Whether somebody has dropped triggers of the counted table."""
+    if not before or not await connection.fetchval("SELECT to_regproc('queuestats.uncountable_messages') IS NOT NULL"):
+        return False
+    reasons = await fetch(connection, "queries/uncountable")
+    return bool(reasons) and all("has lost triggers" in each["reason"] for each in reasons)
+
+
+async def _count_where_needed(connection: Any, table: CountedTable, tell: Callable[[str], None]) -> None:
     if await connection.fetch("SELECT queuestats.changed_parts()"):
         await connection.execute("DELETE FROM queuestats.baseline")
     await require_countable(connection)
@@ -90,12 +106,36 @@ async def _count_where_needed(connection: Any, tell: Callable[[str], None]) -> N
             await connection.execute("SET LOCAL statement_timeout = 0")
             await connection.execute("SELECT queuestats.rebuild()")
         tell("Every message was counted.")
+        if table.adopted and table.adopted.names:
+            await connection.execute("SELECT queuestats.remember_names()")
+            tell("The names of keys that are text: queuestats.keys.")
 
 
 async def require_countable(connection: Any) -> None:
     """Raises CommandError, with the reason, where `messages` is a table that the triggers can't count."""
     if reasons := await fetch(connection, "queries/uncountable"):
         raise CommandError(f"The queue can't be counted: {'; '.join(each['reason'] for each in reasons)}.")
+
+
+async def attached(connection: Any) -> Any:
+    """The row of sql/queries/adopt/attached.sql; None where nothing is counted in this database."""
+    if not await connection.fetchval("SELECT to_regclass('queuestats.adopted') IS NOT NULL"):
+        return None
+    (row,) = await fetch(connection, "queries/adopt/attached")
+    return row
+
+
+async def _refuse_another_queue(connection: Any, adopted: Adopted | None) -> None:
+    """Raises CommandError where another table is counted, or the adopted one is gone."""
+    found = await attached(connection)
+    if found is None:
+        return
+    if adopted is None and not await connection.fetchval("SELECT to_regproc('queuestats.messages_table') IS NOT NULL"):
+        raise CommandError(
+            "The adopted table is gone: `queuestats adopt --attach` with another mapping, or `adopt --detach`."
+        )
+    if adopted and found["queue"] not in (None, await connection.fetchval("SELECT $1::regclass::text", adopted.queue)):
+        raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
 
 
 async def _refuse_foreign_layout(connection: Any, messages_schema: str) -> None:
@@ -109,6 +149,10 @@ async def _refuse_foreign_layout(connection: Any, messages_schema: str) -> None:
         raise CommandError(
             "This database has the layout of a version before 0.2.0, in the schema public, and was left alone:"
             " bring its messages into a new database (pg_dump --data-only --table=messages) that this version migrated."
+        )
+    if layout["is_adoption_begun"] and messages_schema != SCHEMA:
+        raise CommandError(
+            "An adoption of this database was cut short: run `queuestats adopt --attach` again, or `adopt --detach`."
         )
     if layout["other_schema"]:
         raise CommandError(
@@ -169,7 +213,7 @@ async def changing_schema(owner_url: str, messages_schema: str = "public") -> As
             raise CommandError(
                 f"Another migration of this database has been running for {STATEMENT_TIMEOUT_MINUTES} minutes."
             ) from None
-        await connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+        await connection.execute(LIMITS)
         try:
             yield connection
         except asyncpg.LockNotAvailableError as error:
@@ -244,15 +288,31 @@ async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) ->
     )
 
 
-async def _begin_mapping(connection: Any, adopted: Adopted) -> None:
-    """Everything is put into place and counted anew; until then the messages themselves are read."""
+async def _begin_mapping(connection: Any, table: CountedTable, adopted: Adopted, service_url: str | None) -> None:
+    """Puts a mapping into place, in one transaction, so that triggers that stand meet one mapping or the other.
+
+    Everything is to be counted anew; until then the messages themselves are read.
+    """
+    found = await attached(connection)
+    stale = [each for each in found["triggers"] if each.startswith("messages_named") and not adopted.names]
+    if stale:
+        drops = "; ".join(f"DROP TRIGGER {each} ON {found['queue']}" for each in stale)
+        await trying_for_lock(lambda: connection.execute(drops), connection)
     async with connection.transaction():
         # The first revision makes it; here another table stands in its place.
         await connection.execute("DROP TABLE IF EXISTS queuestats.messages")
         await connection.execute("DELETE FROM queuestats.baseline; DELETE FROM queuestats.adopted")
         await connection.execute("DELETE FROM queuestats.repeatable_migrations")
+        await connection.execute(table.render(("adopt", "forget_mapping.sql")))
+        for parts in table.parts:
+            if not parts[-1].startswith("attach"):
+                await _put_into_place(connection, table, parts)
         mapping = msgspec.json.encode(adopted).decode()
-        await connection.execute("INSERT INTO queuestats.adopted (mapping) VALUES ($1)", mapping)
+        await connection.execute(
+            "INSERT INTO queuestats.adopted (mapping, definition) VALUES ($1, queuestats.mapping_definition())", mapping
+        )
+        if service_url:
+            await grant(connection, service_url)
 
 
 def _counted_table(

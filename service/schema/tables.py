@@ -20,7 +20,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from service.schema import control_tables
 from service.schema.columns import SCHEMA, XID8, count_columns, grouping_set, key_columns, message_status, metadata
@@ -132,8 +132,8 @@ baseline = Table(
     metadata,
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     Column("counted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The partitions that are counted, by their object ids, where messages has any.
-    Column("parts", ARRAY(OID), nullable=False, server_default=text("'{}'::oid[]")),
+    # The partitions that are counted, where messages has any: `link` of sql/counters/parts.sql.
+    Column("parts", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     PrimaryKeyConstraint("stands", name="baseline_pkey"),
     CheckConstraint("stands", name="baseline_stands"),
     schema=SCHEMA,
@@ -145,7 +145,7 @@ adopted = Table(
     metadata,
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     Column("mapping", JSONB, nullable=False),
-    # The function message_of as PostgreSQL showed it then: it shows other names once a column was renamed.
+    # The view queued_messages as PostgreSQL showed it then: it shows other names once a column was renamed.
     Column("definition", Text, nullable=False, server_default=text("''::text")),
     PrimaryKeyConstraint("stands", name="adopted_pkey"),
     CheckConstraint("stands", name="adopted_stands"),

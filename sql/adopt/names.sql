@@ -2,12 +2,20 @@
 -- tables whose sender, account or campaign is text or a UUID.
 -- It must never hold a writer up, nor fail: one writer at a time adds names, and another one leaves it to the next
 -- message of that key. Counting does not need the names.
-CREATE OR REPLACE FUNCTION queuestats.names_of(of_row :queue) RETURNS SETOF text
+-- As mapped_columns and message_of (queued_messages.sql).
+CREATE OR REPLACE FUNCTION queuestats.named_columns(:arguments) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT word FROM (SELECT (of_row).*) AS message CROSS JOIN LATERAL unnest(cast(ARRAY[:names] AS text[])) AS word
-  WHERE :condition AND word IS NOT NULL;
+  SELECT named.word FROM (SELECT :named_arguments) AS message
+    CROSS JOIN LATERAL unnest(cast(ARRAY[:names] AS text[])) AS named (word)
+  WHERE :condition AND named.word IS NOT NULL;
 END;
+
+CREATE OR REPLACE FUNCTION queuestats.names_of(of_row :queue) RETURNS SETOF text
+LANGUAGE sql STABLE PARALLEL SAFE AS $names_of$
+  SELECT named.word FROM (SELECT (of_row).*) AS message (:columns)
+    CROSS JOIN LATERAL queuestats.named_columns(:used_columns) AS named (word)
+$names_of$;
 
 CREATE OR REPLACE FUNCTION queuestats.record_names() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -18,10 +26,10 @@ BEGIN
     PERFORM queuestats.require_part_of_messages(TG_RELID);
   END IF;
   IF TG_LEVEL = 'ROW' THEN
-    unknown := ARRAY(SELECT word FROM queuestats.names_of(NEW) AS word);
+    unknown := ARRAY(SELECT named.word FROM queuestats.names_of(NEW) AS named (word));
   ELSE
     unknown := ARRAY(
-      SELECT DISTINCT word FROM new_rows CROSS JOIN LATERAL queuestats.names_of(ROW(new_rows.*)) AS word
+      SELECT DISTINCT named.word FROM new_rows CROSS JOIN LATERAL queuestats.names_of(ROW(new_rows.*)) AS named (word)
     );
   END IF;
   unknown := ARRAY(
@@ -40,12 +48,13 @@ $$;
 
 -- remember_names: adds the names of all messages that stand there.
 CREATE OR REPLACE FUNCTION queuestats.remember_names() RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $remember_names$
   INSERT INTO queuestats.keys (id, value)
-  SELECT queuestats.key_id(word), word FROM (
-    SELECT DISTINCT word FROM :queue AS queued_row CROSS JOIN LATERAL queuestats.names_of(queued_row) AS word
+  SELECT queuestats.key_id(named.word), named.word FROM (
+    SELECT DISTINCT named.word FROM :queue AS queued_row
+      CROSS JOIN LATERAL queuestats.names_of(ROW(queued_row.*)) AS named (word)
   ) AS named
   ON CONFLICT (id) DO NOTHING
-$$;
+$remember_names$;
 
 REVOKE EXECUTE ON FUNCTION queuestats.record_names(), queuestats.remember_names() FROM PUBLIC;

@@ -32,24 +32,39 @@ SELECT
 FROM :queue
 WHERE :condition AND :sender > 0 AND :status IS NOT NULL;
 
--- message_of: the same of one row; no row where it is left out. Its text is parsed once, and names columns by number: a
--- column or the table may be renamed, and it follows. A column that it names can't be dropped, except with CASCADE.
-CREATE OR REPLACE FUNCTION queuestats.message_of(of_row :queue) RETURNS TABLE (
+-- adopted_columns: the columns that message_of knows by their place. PostgreSQL refuses to drop one of them.
+CREATE OR REPLACE VIEW queuestats.adopted_columns AS
+SELECT :columns FROM :queue;
+
+-- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on anybody's
+-- search_path.
+CREATE OR REPLACE FUNCTION queuestats.mapped_columns(:arguments) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
   SELECT :sender, :account, :campaign, :isp, :status, :id
-  FROM (SELECT (of_row).*) AS message
+  FROM (SELECT :named_arguments) AS message
   WHERE :condition AND :sender > 0 AND :status IS NOT NULL;
 END;
 
--- is_mapped: never runs. The triggers name it, so a column that is dropped with CASCADE takes the triggers along, and
--- no writer meets a trigger without its mapping.
-CREATE OR REPLACE FUNCTION queuestats.is_mapped(of_row :queue) RETURNS boolean
+-- message_of: what a row counts as; no row where it is left out. It knows columns by their place, so they may be
+-- renamed. Its text is a string: PostgreSQL refuses ALTER TABLE … ADD … DEFAULT where a stored expression has the row
+-- type of the table.
+CREATE OR REPLACE FUNCTION queuestats.message_of(of_row :queue) RETURNS TABLE (
+  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
+)
+LANGUAGE sql STABLE PARALLEL SAFE AS $message_of$
+  SELECT mapped.* FROM (SELECT (of_row).*) AS message (:columns)
+    CROSS JOIN LATERAL queuestats.mapped_columns(:used_columns) AS mapped
+$message_of$;
+
+-- is_mapped: never runs, because its argument is NULL. The triggers name it, so a column that is dropped with CASCADE
+-- takes the triggers along, and no writer meets a trigger without its mapping.
+CREATE OR REPLACE FUNCTION queuestats.is_mapped(nothing integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT
 BEGIN ATOMIC
-  SELECT EXISTS(SELECT FROM queuestats.message_of(of_row));
+  SELECT EXISTS(SELECT FROM queuestats.adopted_columns);
 END;
 
 CREATE OR REPLACE FUNCTION queuestats.messages_table() RETURNS regclass
@@ -60,19 +75,20 @@ END;
 
 -- stored_status: what the table holds for a status.
 CREATE OR REPLACE FUNCTION queuestats.stored_status(of_status queuestats.message_status) RETURNS :stored_type
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
   SELECT CASE of_status
     WHEN 'new' THEN :stored_new WHEN 'proc' THEN :stored_proc
     WHEN 'retry' THEN :stored_retry WHEN 'hold' THEN :stored_hold
-  END
-$$;
+  END;
+END;
 
 -- is_holdable: whether the mapping says how hold and release write a status.
 CREATE OR REPLACE FUNCTION queuestats.is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT :is_holdable $$;
 
--- mapping_definition: message_of as PostgreSQL shows it now: with other names once a column was renamed.
+-- mapping_definition: the view as PostgreSQL shows it now: with other names once a column was renamed.
 CREATE OR REPLACE FUNCTION queuestats.mapping_definition() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_get_functiondef('queuestats.message_of'::regproc)
+  SELECT pg_get_viewdef('queuestats.queued_messages'::regclass)
 $$;

@@ -16,7 +16,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status)
-    SELECT sender_id, id, status FROM queuestats.queued_messages AS message
+    -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status FROM queuestats.queued_messages AS message
     WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
     ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
     RETURNING sender_id, id

@@ -15,6 +15,14 @@ BEGIN
   END IF;
 
   RETURN QUERY
+  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  WHERE kind = 'r' AND NOT queuestats.is_distributed() AND 4 > (
+    SELECT count(*) FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+    WHERE trigger.tgrelid = messages AND called.pronamespace = 'queuestats'::regnamespace
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate')
+  );
+
+  RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (

@@ -24,7 +24,7 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     FROM pg_class
     WHERE relnamespace = cast('queuestats' AS regnamespace)
       AND relkind IN ('r', 'v')
-      AND relname <> 'fold_lock'
+      AND relname NOT IN ('fold_lock', 'adopted_columns')
       AND NOT has_table_privilege(role.oid, oid, 'SELECT')
     UNION ALL
     SELECT format('EXECUTE on queuestats.%s', proname)

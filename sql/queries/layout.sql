@@ -8,6 +8,8 @@ SELECT /* queries/layout.sql */
       AND relname = 'messages' AND relkind NOT IN ('r', 'p')
   ) AS messages_is_a_table,
   to_regclass('public.believed_horizons') IS NOT NULL AS is_former,
+  to_regclass('queuestats.alembic_version') IS NOT NULL
+  AND to_regclass('queuestats.messages') IS NOT NULL AS is_adoption_begun,
   to_regclass('queuestats.alembic_version') IS NULL
   AND EXISTS (
     SELECT FROM pg_class AS relation

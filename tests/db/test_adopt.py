@@ -3,6 +3,7 @@
 import asyncio
 import re
 import subprocess
+import sys
 import tomllib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -19,12 +20,13 @@ from service.db import connect
 from service.embedded import binaries
 from service.errors import CommandError, ServiceError, Unavailable
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.schema.adopt import attach, detach, try_out
+from service.schema.adopt import attach, detach, statements, try_out
 from service.schema.mapping import QueueMapping, check
 from service.schema.migrate import migrate
 from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
 
+migrations_module = sys.modules[migrate.__module__]
 QUEUES = Path(__file__).parent / "queues"
 SERVICE = "queuestats_service"
 
@@ -398,6 +400,201 @@ async def test_partitions_come_and_go(empty_database: TestDatabase, admin: Any) 
     assert await differences(empty_database) == []
 
 
+@pytest.mark.parametrize("is_nested", [False, True])
+async def test_a_partition_with_rows_is_noticed_however_it_came(
+    empty_database: TestDatabase, admin: Any, is_nested: bool
+) -> None:
+    await admin.execute((QUEUES / "pg_boss.sql").read_text())
+    await adopt(empty_database, mapping_of("pg_boss"))
+    async with admin.transaction():
+        await admin.execute(
+            "CREATE TABLE pgboss.odd (LIKE pgboss.job INCLUDING ALL)"
+            + (" PARTITION BY LIST (name); CREATE TABLE pgboss.leaf PARTITION OF pgboss.odd DEFAULT" * is_nested)
+        )
+        await admin.execute("INSERT INTO pgboss.odd (name, data) SELECT 'odd', data FROM pgboss.job LIMIT 5")
+        await admin.execute("ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')")
+    with pytest.raises(CommandError, match=r"became a partition of pgboss\.job, with its rows"):
+        await differences(empty_database)
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    assert await differences(empty_database) == []
+    # Away and back: what happened to it meanwhile nobody has counted.
+    await admin.execute(
+        "ALTER TABLE pgboss.job DETACH PARTITION pgboss.odd; DELETE FROM pgboss.odd;"
+        " ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')"
+    )
+    with pytest.raises(CommandError, match="dropped or detached"):
+        await differences(empty_database)
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    assert await differences(empty_database) == []
+
+
+async def test_other_columns_may_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute(OUTBOX + "ALTER TABLE mail.outbox ADD note varchar(20), ADD amount int")
+    await adopt(empty_database, OUTBOX_MAPPING)
+    await put(admin, "queued", 2)
+    await admin.execute(
+        "ALTER TABLE mail.outbox ADD word text DEFAULT 'x', ADD at timestamptz NOT NULL DEFAULT now(),"
+        " ADD twice int GENERATED ALWAYS AS (2) STORED, ALTER note TYPE varchar(40), DROP amount"
+    )
+    await put(admin, "deferred", 2)
+    await admin.execute("UPDATE mail.outbox SET state = 'delivered' WHERE state = 'queued'")
+    assert await admin.fetchrow("SELECT sum(new), sum(retry) FROM queuestats.deltas") == (0, 2)
+    assert await differences(empty_database) == []
+    # Before the last one that the mapping names, a column keeps its place.
+    await admin.execute("ALTER TABLE mail.outbox ADD last text")
+    await adopt(empty_database, _changed(campaign="coalesce(last, '')"))
+    with pytest.raises(asyncpg.DependentObjectsStillExistError):
+        await admin.execute("ALTER TABLE mail.outbox DROP COLUMN note")
+    await admin.execute("ALTER TABLE mail.outbox DROP COLUMN note CASCADE")
+    await put(admin, "queued")
+    with pytest.raises(CommandError, match="has lost triggers"):
+        await differences(empty_database)
+    await adopt(empty_database, _changed(campaign="coalesce(last, '')"))
+    assert await differences(empty_database) == []
+
+
+async def test_control_can_be_added_later_to_a_status_that_is_an_enum_elsewhere(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await admin.execute(
+        "CREATE TYPE mail_state AS ENUM ('queued', 'paused', 'gone');"
+        "CREATE FUNCTION domain_of(text) RETURNS text IMMUTABLE RETURN split_part($1, '@', 2);"
+        "CREATE TABLE letters (id int, made timestamptz DEFAULT now(), recipient text, word text, state mail_state,"
+        " PRIMARY KEY (id, made));"
+        "INSERT INTO letters SELECT n, now(), 'a@x', 'w', 'queued' FROM generate_series(1, 3) AS n"
+    )
+    mapping = QueueMapping(
+        table="letters",
+        sender="word",
+        isp="domain_of(recipient)",
+        status="case state when 'queued' then 'new' when 'paused' then 'hold' end",
+        where="state <> 'gone'",
+    )
+    await adopt(empty_database, mapping)
+    controlled = QueueMapping(
+        **{**_as_dict(mapping), "status_column": "state", "stored": {"new": "queued", "hold": "paused"}}
+    )
+    await adopt(empty_database, controlled)
+    sender = await admin.fetchval("SELECT queuestats.key_id('w')")
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        await Control(service, service, 1000).carry_out(ControlRequest(Action.HOLD, StatsQuery(sender)), "test", "1")
+        await admin.execute("INSERT INTO letters SELECT n, now(), 'a@x', 'w', 'queued' FROM generate_series(4, 5) n")
+        assert (await ask(service, StatsQuery(sender, isp="x"))).rows[0].hold == 5
+    assert await differences(empty_database) == []
+    # And back, with a sender that is a number: nobody keeps names any more.
+    await adopt(empty_database, QueueMapping(**{**_as_dict(mapping), "sender": "id"}))
+    await admin.execute("UPDATE letters SET word = 'other'")
+    assert await admin.fetchval("SELECT count(*) FROM queuestats.keys WHERE value = 'other'") == 0
+    assert await differences(empty_database) == []
+
+
+@pytest.mark.parametrize("file", ["uncountable.sql", "queued_messages.sql", "attach.sql"])
+async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
+    empty_database: TestDatabase, admin: Any, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    await admin.execute(OUTBOX)
+    before = dump(empty_database.owner_url)
+    put_into_place = migrations_module._put_into_place
+
+    async def cut_short(connection: Any, table: Any, parts: Any) -> None:
+        if parts[-1] == file:
+            raise CommandError("cut short")
+        await put_into_place(connection, table, parts)
+
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(migrations_module, "_put_into_place", cut_short)
+            with pytest.raises(CommandError, match="cut short"):
+                await adopt(empty_database, OUTBOX_MAPPING)
+        if file != "attach.sql":
+            with pytest.raises(CommandError, match="An adoption of this database was cut short"):
+                await migrate(empty_database.owner_url, empty_database.service_url)
+        await detach(empty_database.owner_url, lambda what: None)
+        assert dump(empty_database.owner_url) == before
+    await adopt(empty_database, OUTBOX_MAPPING)
+    assert await differences(empty_database) == []
+
+
+async def test_a_table_that_is_gone_is_told_and_let_go(empty_database: TestDatabase, admin: Any) -> None:
+    await adopt_outbox(empty_database, admin)
+    await admin.execute("DROP TABLE mail.outbox CASCADE")
+    with pytest.raises(CommandError, match="The adopted table is gone"):
+        await migrate(empty_database.owner_url, empty_database.service_url)
+    await admin.execute(OUTBOX.replace("CREATE SCHEMA mail;", ""))
+    await adopt(empty_database, OUTBOX_MAPPING)
+    await put(admin, "queued")
+    assert await differences(empty_database) == []
+    await admin.execute("DROP TABLE mail.outbox CASCADE")
+    await detach(empty_database.owner_url, lambda what: None)
+    assert await admin.fetchval("SELECT to_regnamespace('queuestats')") is None
+
+
+async def test_what_is_not_ours_is_not_taken_away(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute("CREATE SCHEMA queuestats; CREATE TABLE queuestats.precious (x int);" + OUTBOX)
+    with pytest.raises(CommandError, match="holds something else"):
+        await adopt(empty_database, OUTBOX_MAPPING)
+    await admin.execute("DROP SCHEMA queuestats CASCADE")
+    await adopt(empty_database, OUTBOX_MAPPING)
+    await admin.execute(
+        "CREATE TABLE queuestats.precious (x int); CREATE VIEW mine AS TABLE queuestats.queued_messages"
+    )
+    with pytest.raises(CommandError, match=r"which are not ours: public\.mine, queuestats\.precious"):
+        await detach(empty_database.owner_url, lambda what: None)
+    await put(admin, "queued")
+    assert await differences(empty_database) == []
+
+
+async def test_a_detaching_that_gave_up_leaves_no_stale_counts(empty_database: TestDatabase, admin: Any) -> None:
+    number = await adopt_outbox(empty_database, admin)
+    await put(admin, "queued", 2)
+    service = open_pool(empty_database.service_url)
+    async with service:
+        async with admin.transaction():
+            await admin.execute("SELECT FROM queuestats.counters")
+            with pytest.raises(CommandError, match="gave up after"):
+                await detach(empty_database.owner_url, lambda what: None)
+        await put(admin, "queued", 2)
+        with pytest.raises(Unavailable):
+            await ask(service, StatsQuery(number))
+        await migrate(empty_database.owner_url, empty_database.service_url)
+        assert (await ask(service, StatsQuery(number))).rows[0].total == 4
+    assert await differences(empty_database) == []
+
+
+async def test_every_statement_can_be_printed_and_run_by_hand(empty_database: TestDatabase, admin: Any) -> None:
+    await admin.execute((QUEUES / "pg_boss.sql").read_text())
+    mapping = QueueMapping(
+        **{
+            **_as_dict(mapping_of("pg_boss")),
+            "status": "case state when 'created' then 'new' when 'cancelled' then 'hold' else 'retry' end",
+            "where": "state in ('created', 'retry', 'cancelled')",
+            "status_column": "state",
+            "stored": {"new": "created", "hold": "cancelled"},
+        }
+    )
+    adopted, trial = await try_out(empty_database.owner_url, mapping)
+    script = statements(adopted, trial.parts)
+    # As the head of sql/roles.sql says.
+    script = "SET queuestats.service_role = 'queuestats_service'; SET queuestats.service_password = '';" + script
+    assert run_script(script, empty_database.owner_url) == ""
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    await admin.execute("UPDATE pgboss.job SET state = 'created' WHERE state = 'retry'")
+    assert await differences(empty_database) == []
+    assert await doctor(empty_database) == []
+
+
+def run_script(script: str, url: str) -> str:
+    """What psql says that is an error."""
+    command: list[str | Path] = [binaries(18) / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "--dbname", url]
+    done = subprocess.run(command, input=script, check=False, capture_output=True, encoding="utf-8")
+    return done.stderr if done.returncode else ""
+
+
+def _changed(**changes: Any) -> QueueMapping:
+    return QueueMapping(**{**_as_dict(OUTBOX_MAPPING), **changes})
+
+
 BAD: dict[str, dict[str, Any]] = {
     "There is no table mail.nowhere": {"table": "mail.nowhere"},
     "sender does not compile: column .nobody. does not exist": {"sender": "nobody"},
@@ -419,6 +616,19 @@ BAD: dict[str, dict[str, Any]] = {
     "has no column phase": {"status_column": "phase", "stored": {"new": "a", "hold": "b"}},
     "needs status_column": {"status_column": "state"},
     "is none of new, proc, retry, hold": {"stored": {"gone": "x"}},
+    "stored.hold is frozen, but its status does not map frozen back": {
+        "status_column": "state",
+        "stored": {"new": "queued", "hold": "frozen"},
+        "status": "case state when 'queued' then 'new' else 'retry' end",
+    },
+    "stored.hold, paused, can't be written: new row for relation": {
+        "table": "mail.checked",
+        **{name: getattr(OUTBOX_MAPPING, name) for name in ("status_column", "stored")},
+    },
+    "key does not tell rows apart: several have a@isp.example": {
+        "key": "recipient",
+        **{name: getattr(OUTBOX_MAPPING, name) for name in ("status_column", "stored")},
+    },
 }
 
 
@@ -434,8 +644,10 @@ async def test_what_can_not_be_counted_is_named_before_anything_is_changed(
         " CREATE TABLE mail.triggered (LIKE mail.outbox INCLUDING ALL);"
         " CREATE FUNCTION mail.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
         " CREATE TRIGGER messages_inserted AFTER INSERT ON mail.triggered EXECUTE FUNCTION mail.nothing();"
+        " CREATE TABLE mail.checked (LIKE mail.outbox INCLUDING ALL, CHECK (state IN ('queued', 'deferred')));"
     )
     await put(admin, "queued", 4)
+    await admin.execute("INSERT INTO mail.checked SELECT * FROM mail.outbox")
     await put(admin, "delivered")
     await admin.execute("INSERT INTO mail.outbox (recipient, state) SELECT 'x', 'queued' FROM generate_series(1, 5)")
     changed = {

@@ -22,7 +22,7 @@ async def test_a_fresh_database_has_nothing_to_mend(owner: Any) -> None:
     ("harm", "check", "severity"),
     [
         ("ALTER TABLE messages DISABLE TRIGGER messages_updated", "triggers", Severity.ERROR),
-        ("DROP TRIGGER messages_inserted ON messages", "triggers", Severity.ERROR),
+        ("DROP TRIGGER messages_inserted ON messages", "messages", Severity.ERROR),
         ("DELETE FROM queuestats.baseline", "baseline", Severity.WARNING),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),

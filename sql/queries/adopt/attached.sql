@@ -1,21 +1,36 @@
 -- attached: the table that is counted in this database, our triggers and indexes on it, and whether it was adopted
+-- It is known by its triggers; where these are gone, by the mapping. `queue` is NULL where nothing is counted.
+-- `is_begun`: an adoption was cut short before its mapping was written down.
 -- parameters: none
+WITH called AS (
+  SELECT trigger.tgrelid AS queue, trigger.tgname AS name
+  FROM pg_trigger AS trigger
+    INNER JOIN pg_proc AS function ON function.oid = trigger.tgfoid
+  WHERE NOT trigger.tgisinternal
+    AND trigger.tgparentid = 0
+    AND function.pronamespace = to_regnamespace('queuestats')
+    AND function.proname LIKE 'record\_%'
+),
+
+counted AS (
+  SELECT
+    coalesce(
+      (SELECT min(cast(queue AS oid)) FROM called),
+      cast(to_regclass((SELECT cast(mapping AS jsonb) ->> 'queue' FROM queuestats.adopted)) AS oid)
+    ) AS queue
+)
+
 SELECT /* queries/adopt/attached.sql */
-  cast(queuestats.messages_table() AS text) AS queue,
+  cast(cast(counted.queue AS regclass) AS text) AS queue,
+  ARRAY(SELECT quote_ident(called.name) FROM called) AS triggers,
   ARRAY(
-    SELECT quote_ident(tgname)
-    FROM pg_trigger
-      INNER JOIN pg_proc ON pg_proc.oid = tgfoid
-    WHERE tgrelid = queuestats.messages_table()
-      AND NOT tgisinternal
-      AND pronamespace = cast('queuestats' AS regnamespace)
-  ) AS triggers,
-  ARRAY(
-    SELECT format('%I.%I', nspname, class.relname)
-    FROM pg_index
-      INNER JOIN pg_class AS class ON class.oid = indexrelid
-      INNER JOIN pg_namespace ON pg_namespace.oid = class.relnamespace
-    WHERE indrelid = queuestats.messages_table() AND class.relname = 'queuestats_message_id'
+    SELECT format('%I.%I', namespace.nspname, class.relname)
+    FROM pg_index AS index
+      INNER JOIN pg_class AS class ON class.oid = index.indexrelid
+      INNER JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    WHERE index.indrelid = counted.queue AND class.relname = 'queuestats_message_id'
   ) AS indexes,
-  (SELECT relkind = 'p' FROM pg_class WHERE oid = queuestats.messages_table()) AS is_partitioned,
-  EXISTS(SELECT FROM queuestats.adopted) AS is_adopted
+  (SELECT relation.relkind = 'p' FROM pg_class AS relation WHERE relation.oid = counted.queue) AS is_partitioned,
+  EXISTS(SELECT FROM queuestats.adopted) AS is_adopted,
+  to_regclass('queuestats.messages') IS NOT NULL AS is_begun
+FROM counted

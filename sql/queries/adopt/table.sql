@@ -1,5 +1,6 @@
 -- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
--- `key`: the columns of its primary key, in order. `taken`: triggers of our names that are not ours.
+-- `columns`: those that can be written; `changed_column`: one that an UPDATE may set, no key if there is another. `search_path`: the one that the mapping is read by. `key`: the columns of its
+-- primary key, in order. `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
 -- parameters: table_name text
 SELECT /* queries/adopt/table.sql */
   relation.oid,
@@ -7,7 +8,19 @@ SELECT /* queries/adopt/table.sql */
   format('%I.%I', namespace.nspname, relation.relname) AS qualified_name,
   cast(relation.relkind AS text) AS kind,
   cast(relation.relpersistence AS text) AS persistence,
-  relation.reltuples AS estimated_rows,
+  (SELECT string_agg(quote_ident(path.name), ', ') FROM unnest(current_schemas(false)) AS path (name)) AS search_path,
+  coalesce((
+    SELECT sum(part.reltuples)
+    FROM pg_partition_tree(relation.oid) AS tree
+      INNER JOIN pg_class AS part ON part.oid = tree.relid
+    WHERE tree.isleaf
+  ), relation.reltuples) AS estimated_rows,
+  (
+    SELECT min(cast(part.oid::regclass AS text))
+    FROM pg_partition_tree(relation.oid) AS tree
+      INNER JOIN pg_class AS part ON part.oid = tree.relid
+    WHERE part.relkind = 'f' AND part.oid <> relation.oid
+  ) AS foreign_part,
   cast(inherited.inhparent::regclass AS text) AS parent,
   EXISTS(
     SELECT
@@ -27,6 +40,32 @@ SELECT /* queries/adopt/table.sql */
     WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
     ORDER BY attnum
   ) AS columns,
+  (
+    SELECT quote_ident(attname)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
+    ORDER BY
+      EXISTS (SELECT FROM pg_index WHERE indrelid = relation.oid AND indisprimary AND attnum = ANY(indkey)), attnum
+    LIMIT 1
+  ) AS changed_column,
+  ARRAY(
+    SELECT cast(attname AS text)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+  ) AS every_column,
+  ARRAY(
+    SELECT cast(attnum AS integer)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+  ) AS numbers,
+  ARRAY(
+    SELECT format_type(atttypid, NULL)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+  ) AS every_type,
   ARRAY(
     SELECT cast(attname AS text)
     FROM pg_index
@@ -40,7 +79,10 @@ SELECT /* queries/adopt/table.sql */
     FROM pg_trigger
       INNER JOIN pg_proc ON pg_proc.oid = tgfoid
     WHERE tgrelid = relation.oid
-      AND tgname LIKE 'messages\_%'
+      AND tgname IN (
+        'messages_inserted', 'messages_updated', 'messages_deleted', 'messages_truncated', 'messages_changed',
+        'messages_named', 'messages_named_insert', 'messages_named_update'
+      )
       AND pronamespace IS DISTINCT FROM to_regnamespace('queuestats')
   ) AS taken
 FROM pg_class AS relation

@@ -1,0 +1,8 @@
+-- Before another mapping is put into place: what is not replaced by CREATE OR REPLACE, because types or names of columns
+-- may be others. In one transaction with what takes its place. The triggers stay.
+CREATE OR REPLACE FUNCTION queuestats.is_mapped(nothing integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT true $$;
+
+DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.adopted_columns CASCADE;
+DROP FUNCTION IF EXISTS queuestats.message_of, queuestats.mapped_columns, queuestats.stored_status;
+DROP FUNCTION IF EXISTS queuestats.names_of, queuestats.named_columns;
