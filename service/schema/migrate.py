@@ -90,7 +90,7 @@ async def migrate(
 
 async def _has_lost_triggers(connection: Any, before: Mapping[str, str]) -> bool:
     """Whether somebody has dropped triggers of the counted table."""
-    if not before or not await connection.fetchval("SELECT to_regproc('queuestats.uncountable_messages') IS NOT NULL"):
+    if "uncountable.sql" not in before:
         return False
     reasons = await fetch(connection, "queries/uncountable")
     return bool(reasons) and all("has lost triggers" in each["reason"] for each in reasons)
@@ -130,7 +130,7 @@ async def _refuse_another_queue(connection: Any, adopted: Adopted | None) -> Non
     found = await attached(connection)
     if found is None:
         return
-    if adopted is None and not await connection.fetchval("SELECT to_regproc('queuestats.messages_table') IS NOT NULL"):
+    if adopted is None and found["is_gone"]:
         raise CommandError(
             "The adopted table is gone: `queuestats adopt --attach` with another mapping, or `adopt --detach`."
         )

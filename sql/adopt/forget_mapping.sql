@@ -1,5 +1,5 @@
--- Before another mapping is put into place: what is not replaced by CREATE OR REPLACE, because types or names of columns
--- may be others. In one transaction with what takes its place. The triggers stay.
+-- Before another mapping is put into place: what CREATE OR REPLACE can't replace, because types or names of columns may
+-- be others. In one transaction with what takes its place. The triggers stay.
 CREATE OR REPLACE FUNCTION queuestats.is_mapped(nothing integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT true $$;
 

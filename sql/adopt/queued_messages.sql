@@ -36,7 +36,7 @@ WHERE :condition AND :sender > 0 AND :status IS NOT NULL;
 CREATE OR REPLACE VIEW queuestats.adopted_columns AS
 SELECT :columns FROM :queue;
 
--- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on anybody's
+-- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on a later
 -- search_path.
 CREATE OR REPLACE FUNCTION queuestats.mapped_columns(:arguments) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
@@ -49,8 +49,8 @@ BEGIN ATOMIC
 END;
 
 -- message_of: what a row counts as; no row where it is left out. It knows columns by their place, so they may be
--- renamed. Its text is a string: PostgreSQL refuses ALTER TABLE … ADD … DEFAULT where a stored expression has the row
--- type of the table.
+-- renamed. Its text is a string: PostgreSQL refuses ALTER TABLE … ADD … DEFAULT where a stored expression has the
+-- row type of the table.
 CREATE OR REPLACE FUNCTION queuestats.message_of(of_row :queue) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
 )

@@ -1,8 +1,8 @@
 -- attached: the table that is counted in this database, our triggers and indexes on it, and whether it was adopted
 -- It is known by its triggers; where these are gone, by the mapping. `queue` is NULL where nothing is counted.
--- `is_begun`: an adoption was cut short before its mapping was written down.
+-- `is_begun`: an adoption was cut short before its mapping was written down. `is_gone`: the table was dropped.
 -- parameters: none
-WITH called AS (
+WITH /* queries/adopt/attached.sql */ called AS (
   SELECT trigger.tgrelid AS queue, trigger.tgname AS name
   FROM pg_trigger AS trigger
     INNER JOIN pg_proc AS function ON function.oid = trigger.tgfoid
@@ -20,7 +20,7 @@ counted AS (
     ) AS queue
 )
 
-SELECT /* queries/adopt/attached.sql */
+SELECT
   cast(cast(counted.queue AS regclass) AS text) AS queue,
   ARRAY(SELECT quote_ident(called.name) FROM called) AS triggers,
   ARRAY(
@@ -32,5 +32,6 @@ SELECT /* queries/adopt/attached.sql */
   ) AS indexes,
   (SELECT relation.relkind = 'p' FROM pg_class AS relation WHERE relation.oid = counted.queue) AS is_partitioned,
   EXISTS(SELECT FROM queuestats.adopted) AS is_adopted,
-  to_regclass('queuestats.messages') IS NOT NULL AS is_begun
+  to_regclass('queuestats.messages') IS NOT NULL AS is_begun,
+  to_regproc('queuestats.messages_table') IS NULL AS is_gone
 FROM counted
