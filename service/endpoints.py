@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.auth import FailedTokens, Token, Tokens
 from service.control import Control, require_control
 from service.db import Database
-from service.errors import MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
+from service.errors import Forbidden, MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
 from service.explain import explain as explain_query
 from service.metrics import CONTENT_TYPE, REFUSED
 from service.metrics import render as render_metrics
@@ -30,7 +30,7 @@ from service.parsing import (
 )
 from service.readiness import Readiness
 from service.rendering import MEDIA_TYPES, render_details, render_error, render_explanation, render_rows
-from service.reports import Unsent, respond
+from service.reports import Unsent, ignored_header, respond
 from service.requests import QueueRequest, endpoint_name, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
@@ -93,9 +93,9 @@ async def control(request: QueueRequest) -> Response:
     is_dry_run, has_details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
     require_control(token, command)
     if is_dry_run:
-        return _respond(render_details(await service.control.matching(command), wanted), wanted)
+        return _respond(request, render_details(await service.control.matching(command), wanted), wanted)
     job = await service.control.carry_out(command, token.name, request.scope["state"]["request_id"])
-    return _respond(render_details(job.details if has_details else None, wanted), wanted)
+    return _respond(request, render_details(job.details if has_details else None, wanted), wanted)
 
 
 async def holds(request: QueueRequest) -> Response:
@@ -116,11 +116,11 @@ async def _list(
     token.require_sender(sender_id)
     found = await read(service.control, sender_id)
     rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
-    return _respond(render_rows(rows, wanted), wanted)
+    return _respond(request, render_rows(rows, wanted), wanted)
 
 
-def _respond(content: bytes, wanted: Format) -> Response:
-    return Response(content, headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
+def _respond(request: QueueRequest, content: bytes, wanted: Format) -> Response:
+    return Response(content, headers=NO_STORE | ignored_header(request), media_type=MEDIA_TYPES[wanted])
 
 
 async def explain(request: QueueRequest) -> Response:
@@ -130,14 +130,16 @@ async def explain(request: QueueRequest) -> Response:
     explanation = await explain_query(
         service.for_explain, query, analyze=parse_flag("analyze", envelope.members.get("analyze"))
     )
-    return _respond(render_explanation(explanation, wanted), wanted)
+    return _respond(request, render_explanation(explanation, wanted), wanted)
 
 
 async def metrics(request: QueueRequest) -> Response:
     """For Prometheus, with a token of its own scope: depths tell what customers send."""
     service: Service = request.app.state.service
     request.envelope()
-    await authorise(request, Scope.METRICS)
+    token = await authorise(request, Scope.METRICS)
+    if token.sender_ids is not None or token.account_ids is not None:
+        raise Forbidden("metrics are of all senders, and this token is limited")
     measured = await service.control.measure()
     # Of some nodes alone they may be other senders.
     rows: Sequence[Any] = ()
@@ -192,6 +194,8 @@ async def respond_error(request: Request, error: Exception) -> Response:
     failed = QueueRequest(request.scope)
     settings: Settings = request.app.state.service.settings
     wanted = failed.error_format()
+    # What is counted and logged, whatever QUEUESTATS_ERROR_HTTP_STATUS makes of the HTTP status.
+    request.scope["state"]["error"] = error.code
     if error.is_refusal:
         REFUSED.labels(error.code).inc()
         logger.warning("refused error=%d text=%s", error.code, error.text)

@@ -159,7 +159,7 @@ class RequestId:
 
         span = begin_request(request_id)
         await self.app(scope, receive, send_with_id)
-        endpoint = endpoint_name(scope)
+        endpoint, status = endpoint_name(scope), state.get("error", status)
         end_request(span, request_id, endpoint, status)
         _requests(endpoint, state.get("group", ""), state.get("format", ""), status).inc()
         _request_seconds(endpoint).observe(time.perf_counter() - began)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+MAX_REASON_CHARACTERS: Final = 200
 SUCCESS: Final = "Successful operation"
 """The text of a response without an error."""
 

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from service.control import STATUSES_OF
 from service.errors import BadRequest, Forbidden, InternalError, TimedOut, TooLarge, Unauthorized, Unavailable
-from service.model import SUCCESS, Action, Count, Format, Grouping, Key, StatsRow
-from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_REASON_CHARACTERS, MAX_TOP_ROWS
+from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Key, StatsRow
+from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
 from service.parsing.parameters import MAX_INT
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
@@ -155,7 +155,8 @@ def _post(name: str, request: type, response: type, summary: str) -> dict[str, A
     found = {"operationId": name, "summary": summary, "requestBody": {"required": True, "content": content}}
     if name in list(Action):
         found["description"] = f"A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
-    return found | {"responses": {"200": _body("Done.", response)} | _errors()}
+    unchanged = {"304": {"description": "The client has this report."}} if name == "stats" else {}
+    return found | {"responses": {"200": _body("Done.", response)} | unchanged | _errors()}
 
 
 def _get(name: str, summary: str, parameters: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def sql_path(*parts: str) -> Path:
-    """A file or folder of `sql/`, as in `sql_path("queries", "total.sql")`."""
+    """A file or folder of `sql/`, as in `sql_path("queries", "from_counters", "total.sql")`."""
     return _folder("sql").joinpath(*parts)
 
 

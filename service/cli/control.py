@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.options import ID, Duration, Number, on_database, open_pool
+from service.cli.options import ID, Duration, Number, Text, on_database, open_pool
 from service.errors import CommandError
-from service.model import Action, ControlRequest, StatsQuery
+from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
             return function(*args, request=ControlRequest(action, query, reason, seconds), **kwargs)
 
         for option in (
+            as_json_option,
             click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be hit, by status"),
-            click.option("--isp", help="only this ISP's messages, exact name"),
+            click.option("--isp", type=Text(), help="only this ISP's messages, exact name"),
             click.option("--campaign", type=ID, help="only this campaign's messages"),
             click.option("--account", type=ID, help="only this account's messages"),
             click.option("--sender", type=ID, required=True, help="whose queue"),
@@ -48,35 +49,39 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
 
 @click.command()
 @request_options(Action.HOLD)
-@click.option("--reason", default="", help="why, for those who find the messages on hold")
-@click.option("--expires-in", type=Duration(), help="when it ends by itself: 12h, 30m  [default: never]")
+@click.option(
+    "--reason", type=Text(MAX_REASON_CHARACTERS), default="", help="why, for those who find the messages on hold"
+)
+@click.option("--expires-in", type=Duration(365), help="when it ends by itself: 12h, 30m  [default: never]")
 @on_database
-async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
     """Stop new messages and retries, and what arrives until the release.
 
     \b
     Example: queuestats hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h
     """
-    await _carry_out(settings, request, is_dry_run)
+    await _carry_out(settings, request, is_dry_run, as_json)
 
 
 @click.command()
 @request_options(Action.RELEASE)
 @on_database
-async def release(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+async def release(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
     """End the holds of this filter and of narrower ones; each message gets its former status back.
 
     \b
     Example: queuestats release --sender 119 --isp Gmail
     """
-    await _carry_out(settings, request, is_dry_run)
+    await _carry_out(settings, request, is_dry_run, as_json)
 
 
 @click.command()
 @request_options(Action.PURGE)
 @click.option("--yes", "is_confirmed", is_flag=True, help="do not ask before a whole queue is removed")
 @on_database
-async def purge(settings: Settings, request: ControlRequest, is_dry_run: bool, is_confirmed: bool) -> None:
+async def purge(
+    settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, is_confirmed: bool
+) -> None:
     """Remove messages of every status.
 
     \b
@@ -87,17 +92,17 @@ async def purge(settings: Settings, request: ControlRequest, is_dry_run: bool, i
         if not sys.stdin.isatty():
             raise click.UsageError("The whole queue of a sender is removed with --yes only.")
         click.confirm(f"Remove every message of sender {sender_id}?", abort=True)
-    await _carry_out(settings, request, is_dry_run)
+    await _carry_out(settings, request, is_dry_run, as_json)
 
 
-async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bool) -> None:
+async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
     from service.cli.output import print_table, progress
     from service.control import COMPLETE
 
     async with _open_control(settings) as control:
         counts = await control.matching(request)
         if is_dry_run:
-            print_table([*counts, "total"], [[*counts.values(), sum(counts.values())]])
+            print_table([*counts, "total"], [[*counts.values(), sum(counts.values())]], as_json)
             return
         job = await control.begin(request, _name(), uuid.uuid4().hex)
         try:
@@ -110,6 +115,9 @@ async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bo
                 f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True
             )
             raise
+    if as_json:
+        print_table([*job.details], [[*job.details.values()]], as_json)
+        return
     of_hold = f" Hold {job.hold_id} is active." if job.hold_id else ""
     click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
 

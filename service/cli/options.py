@@ -42,17 +42,36 @@ class Number(click.ParamType[Any]):
 
 
 class Duration(click.ParamType[timedelta]):
-    """A time as `90d`, `12h`, `30m` or `45s`; up to ten years."""
+    """A time as `90d`, `12h`, `30m` or `45s`; up to ten years, or to `most_days`."""
 
     name = "duration"
     _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
+    def __init__(self, most_days: int = 3650) -> None:
+        self._most_days = most_days
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         found = re.fullmatch("([0-9]{1,9})([smhd])", value)
         duration = timedelta(**{self._units[found[2]]: int(found[1])}) if found else timedelta()
-        if not timedelta() < duration <= timedelta(days=3650):
-            self.fail(f"{value!r} is not a time such as 90d, 12h, 30m or 45s, up to 3650d.", param, ctx)
+        if not timedelta() < duration <= timedelta(days=self._most_days):
+            self.fail(f"{value!r} is not a time such as 90d, 12h, 30m or 45s, up to {self._most_days}d.", param, ctx)
         return duration
+
+
+class Text(click.ParamType[str]):
+    """A text that the database takes: no NUL, nothing that is not UTF-8."""
+
+    name = "text"
+
+    def __init__(self, most_characters: int | None = None) -> None:
+        self._most_characters = most_characters
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if re.search("[\0\ud800-\udfff]", value):
+            self.fail("it must be text in UTF-8, without NUL.", param, ctx)
+        if self._most_characters is not None and len(value) > self._most_characters:
+            self.fail(f"it must have {self._most_characters} characters at most.", param, ctx)
+        return str(value)
 
 
 # Of senders, accounts and campaigns.

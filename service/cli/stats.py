@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.options import ID, Number, on_database, open_pool
+from service.cli.options import ID, Number, Text, on_database, open_pool
 from service.errors import ServiceError
 from service.model import Grouping, StatsQuery, StatsReport
 from service.settings import Settings
@@ -40,7 +40,7 @@ def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
             default="total",
             help="what a row stands for",
         ),
-        click.option("--isp", help="only this ISP's messages, exact name"),
+        click.option("--isp", type=Text(), help="only this ISP's messages, exact name"),
         click.option("--campaign", type=ID, help="only this campaign's messages"),
         click.option("--account", type=ID, help="only this account's messages"),
         click.option("--sender", type=ID, required=True, help="whose queue"),

@@ -10,7 +10,17 @@ from functools import cached_property, partial
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
-from service.model import Action, ControlRequest, Count, Format, Grouping, Key, StatsQuery, TopQuery
+from service.model import (
+    MAX_REASON_CHARACTERS,
+    Action,
+    ControlRequest,
+    Count,
+    Format,
+    Grouping,
+    Key,
+    StatsQuery,
+    TopQuery,
+)
 from service.parsing.json_body import read_json
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
@@ -37,7 +47,6 @@ _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
 MAX_TOP_ROWS = 1000
 INTERVAL_MS = (100, 60_000)
-MAX_REASON_CHARACTERS = 200
 REASON = f"reason must be a string of at most {MAX_REASON_CHARACTERS} characters without NUL and lone surrogates"
 MAX_EXPIRES_IN_SECONDS = 31_536_000
 

@@ -47,7 +47,7 @@ def write_details(details: Mapping[str, object] | None) -> bytes:
 def _texts(members: Mapping[str, object]) -> list[tuple[str, object]]:
     """Times as JSON has them; None is an empty element."""
     return [
-        (name, "" if value is None else value.isoformat() if isinstance(value, datetime) else value)
+        (name, "" if value is None else msgspec.to_builtins(value) if isinstance(value, datetime) else value)
         for name, value in members.items()
     ]
 

@@ -243,3 +243,30 @@ async def test_a_hold_that_is_released_before_its_job_has_ended_holds_no_more(ow
     counts = "SELECT count(*) FILTER (WHERE status = 'hold'), count(*) FROM messages WHERE sender_id = 119"
     assert tuple(await owner.fetchrow(counts)) == (0, 5)
     assert await owner.fetch("SELECT FROM queuestats.held_messages") == []
+
+
+@pytest.mark.parametrize("call", ["hold", "release", "purge"])
+async def test_a_group_is_no_parameter_of_control(operator: Operator, call: str) -> None:
+    for group in ("isp", "account", "unheard of"):
+        for sender in (119, 7):
+            content = body_of(Format.JSON, token=operator.token, id=sender, group=group, dry_run=1)
+            response = await operator.client.post(STATS.replace("stats", call), content=content)
+            assert response.status_code == 200, response.text
+
+
+async def test_a_misspelt_filter_is_named(operator: Operator) -> None:
+    response = await operator.post("purge", campain_id=4591, dry_run=1)
+    assert response.headers["x-queuestats-ignored"] == "campain_id"
+
+
+async def test_times_are_the_same_in_xml(operator: Operator) -> None:
+    await operator.done("hold", isp="Gmail")
+    (hold,) = (await operator.post("holds")).json()["data"]
+    assert f"<created_at>{hold['created_at']}</created_at>" in (await operator.post("holds", Format.XML)).text
+
+
+async def test_no_path_redirects(client: httpx.AsyncClient) -> None:
+    for path in ("/page", "/page/", "/swagger/", "/docs/"):
+        response = await client.get(path, headers={"Host": "elsewhere.example"})
+        assert "location" not in response.headers
+        assert response.status_code in (200, 404)

@@ -1,6 +1,7 @@
 """GET /metrics: what Prometheus scrapes."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.auth import create_token
 from service.metrics import GAUGES
 from service.model import Format, Scope
-from service.settings import PREFIX
-from tests.api.wire import STATS, body_of, client_of, serve_process
+from service.settings import PREFIX, Settings
+from tests.api.wire import STATS, body_of, client_of, serve_process, serving
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
@@ -92,6 +93,25 @@ async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(
     labels = {"endpoint": "stats", "group": "total", "format": "json", "status": "200"}
     assert found["queuestats_requests_total", tuple(sorted(labels.items()))] == asked == 40
     assert found["queuestats_streams", ()] == 0
+
+
+async def test_an_error_is_counted_as_one_also_where_its_http_status_is_200(
+    settings: Settings, token: str, scraper: str
+) -> None:
+    labels = {"endpoint": "stats", "group": "", "format": "json", "status": "400"}
+    key = ("queuestats_requests_total", tuple(sorted(labels.items())))
+    async with serving(replace(settings, error_http_status="200")) as app, client_of(app) as client:
+        before = (await scrape(client, scraper)).get(key, 0)
+        assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=0))).status_code == 200
+        assert (await scrape(client, scraper))[key] == before + 1
+
+
+async def test_a_limited_token_does_not_see_everybody_s_metrics(
+    client: httpx.AsyncClient, database: TestDatabase
+) -> None:
+    limited = await create_token(database.owner_url, "limited", [Scope.METRICS], sender_ids=[119])
+    refused = await client.get("/metrics", headers={"Authorization": f"Bearer {limited}"})
+    assert refused.json()["error_text"] == "No access: metrics are of all senders, and this token is limited"
 
 
 async def test_without_a_token_of_its_scope_nothing_is_told(client: httpx.AsyncClient, token: str) -> None:

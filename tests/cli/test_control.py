@@ -58,6 +58,8 @@ def test_hold_and_release_say_what_they_did(run: Run) -> None:
 
 def test_a_dry_run_counts_and_changes_nothing(run: Run) -> None:
     assert "3" in run("purge", "--sender", "119", "--dry-run").stdout
+    (counts,) = rows(run("purge", "--sender", "119", "--dry-run", "--json"))
+    assert counts["total"] == 3
     assert rows(run("jobs", "--json")) == []
 
 
@@ -87,8 +89,15 @@ def test_a_job_is_cancelled_once(run: Run, database: TestDatabase) -> None:
     assert rows(run("audit", "--json"))[0]["action"] == "cancel"
 
 
-@pytest.mark.parametrize("time", ["2", "h", "-1h", "0s", "4000d", "1w"])
+@pytest.mark.parametrize("time", ["2", "h", "-1h", "0s", "366d", "1w"])
 def test_what_is_no_time_is_wrong_usage(run: Run, time: str) -> None:
     refused = run("hold", "--sender", "119", "--expires-in", time)
     assert refused.returncode == 2
     assert "is not a time such as 90d, 12h, 30m or 45s" in refused.stderr
+
+
+@pytest.mark.parametrize("option", [("--reason", "x" * 201), ("--reason", "a\udcff"), ("--isp", "a\udcff")])
+def test_a_text_that_can_not_be_kept_is_wrong_usage(run: Run, option: tuple[str, str]) -> None:
+    refused = run("hold", "--sender", "119", *option)
+    assert refused.returncode == 2, refused.stderr
+    assert "it must" in refused.stderr

@@ -120,7 +120,10 @@ def test_workers_do_not_outlive_a_killed_supervisor(serve: Callable[..., Program
         pass
 
 
-def test_an_open_request_is_answered_before_the_end(serve: Callable[..., Program], token: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_open_request_is_answered_before_the_end(
+    serve: Callable[..., Program], token: str, number: signal.Signals
+) -> None:
     started = serve()
     body = msgspec.json.encode({"token": token, "id": 119})
     address = urlsplit(started.url)
@@ -128,7 +131,7 @@ def test_an_open_request_is_answered_before_the_end(serve: Callable[..., Program
         head = f"POST {STATS} HTTP/1.1\r\nHost: queue\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
         client.sendall(head.encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 100")
-        started.process.send_signal(signal.SIGTERM)
+        started.process.send_signal(number)
         started.wait_for("Shutting down")
         client.sendall(body)
         assert client.recv(10_000).startswith(b"HTTP/1.1 200")

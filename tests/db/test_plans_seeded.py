@@ -10,6 +10,8 @@ import pytest
 
 from service.db import Database, load_statement
 from service.explain import Plan, Surroundings, nodes_of, plan_of, warnings
+from service.model import Grouping, StatsQuery
+from service.stats import from_counters, statement_name
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
 
@@ -25,7 +27,7 @@ SHAPES: dict[str, list[tuple[str, ...]]] = {
     "account_campaign_of_isp": [("isp",)],
 }
 LOOK_UPS = [(name, filters) for name, shapes in SHAPES.items() for filters in shapes]
-SCANS = list(itertools.product(("total", "account", "isp", "account_campaign"), SHAPES["total"]))
+SCANS = list(itertools.product(Grouping, SHAPES["total"]))
 # From the sixth call on, the server may have one plan for all of them.
 WIDE_CALLS = 8
 ASKERS = range(101, 121)
@@ -112,6 +114,15 @@ async def plan_within_budget(database: Database, name: str, given: dict[str, Any
                 # The server looks anew for the oldest open transaction when a newer one has begun.
                 await connection.execute("SELECT pg_current_xact_id()")
             await asyncio.sleep(0.1)
+
+
+def test_every_statement_that_a_query_can_have_has_its_shapes() -> None:
+    values: dict[str, Any] = {"account_id": 1, "campaign_id": 1, "isp": "x"}
+    for grouping, filters in SCANS:
+        query = StatsQuery(1, grouping=grouping, **{each: values[each] for each in filters})
+        statement, _ = from_counters([query])
+        asked = {each for each in filters if each in statement.types}
+        assert asked in map(set, SHAPES[statement_name(query)]), (grouping, filters)
 
 
 @pytest.mark.parametrize("sender_id", [LARGE_SENDER, EXAMPLE_SENDER])
