@@ -21,7 +21,7 @@ from starlette.types import Lifespan
 from service import endpoints
 from service.auth import FailedTokens, Tokens
 from service.control import STEP_TIME_LIMIT_MS, Control, work_forever
-from service.counters.folding import fold_forever
+from service.counters.folding import fold_forever, settle_forever
 from service.db import Database, load_statements
 from service.errors import ServiceError
 from service.logs import configure_logging
@@ -123,8 +123,9 @@ def _lifespan(
             for each in databases.values():
                 await stack.enter_async_context(each)
             streams: Streams = app.state.service.streams
-            background = (fold_forever(databases["fold"]), work_forever(databases["jobs"]))
-            forever = (*background, _watch_descriptors(), streams.watch())
+            # A distributed queue has no jobs: their connection counts shards.
+            background = (work_forever(databases["jobs"]), settle_forever(databases["jobs"]))
+            forever = (fold_forever(databases["fold"]), *background, _watch_descriptors(), streams.watch())
             tasks = [asyncio.create_task(each) for each in forever]
             try:
                 with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):

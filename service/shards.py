@@ -4,7 +4,7 @@ Through the coordinator an answer takes 20 to 30 times the processor time (docs/
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ class Shards:
     def __init__(self, coordinator: Database) -> None:
         self._coordinator = coordinator
         self._places: dict[int, _Place] = {}
+        self._nodes: list[tuple[Any, ...]] = []
 
     async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
         """The rows of each query of one statement, or why there are none: its node may be away, and others not.
@@ -53,13 +54,14 @@ class Shards:
             )
             left = []
             for own, result in zip(by_node.values(), results, strict=True):
+                if isinstance(result, ServiceError):
+                    # Their node may be another one by the next query.
+                    self._forget(queries[each].sender_id for each in own)
                 if isinstance(result, Moved):
                     left += own
-                else:
-                    for number, each in enumerate(own):
-                        found[each] = result if isinstance(result, ServiceError) else result[number]
-            for each in left:
-                self._places.pop(queries[each].sender_id, None)
+                    continue
+                for number, each in enumerate(own):
+                    found[each] = result if isinstance(result, ServiceError) else result[number]
             if not left:
                 break
         return found
@@ -70,6 +72,13 @@ class Shards:
         values = {each: getattr(query, each) for each in ("account_id", "campaign_id", "isp")}
         rows = await self.fetch_at(query.sender_id, statement, is_scan=True, grouping=query.grouping, **values)
         return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
+
+    async def look_for_changes(self) -> None:
+        """Forgets where senders are when nodes came, went or got another address. Raises Unavailable or TimedOut."""
+        nodes = [tuple(row) for row in await self._coordinator.fetch(load_statement("queries/citus/nodes"))]
+        if nodes != self._nodes:
+            self._nodes = nodes
+            self._places.clear()
 
     async def where(self, sender_id: int) -> str:
         """The node and the schema of a sender, in words. Raises Unavailable or TimedOut."""
@@ -88,9 +97,15 @@ class Shards:
             fetch = node.fetch_scan if is_scan else node.fetch
             try:
                 return await fetch(asked, sender_id=sender_id, **parameters)
-            except Moved:
-                self._places.pop(sender_id, None)
+            except ServiceError as error:
+                self._forget([sender_id])
+                if not isinstance(error, Moved):
+                    raise
         raise Unavailable(": its shard is on no node now")
+
+    def _forget(self, sender_ids: Iterable[int]) -> None:
+        for each in sender_ids:
+            self._places.pop(each, None)
 
     async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
         unknown = [each for each in dict.fromkeys(sender_ids) if each not in self._places]

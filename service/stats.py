@@ -78,6 +78,8 @@ class CounterReader:
                 logger.error("the queue can't be counted reason=%r", found["uncountable"])
                 raise Unavailable(": the queue can't be counted")
             self.is_distributed = found["is_distributed"]
+            if self.is_distributed:
+                await self._shards.look_for_changes()
             self._is_counted, self._checked_at = found["stands"] or self.is_distributed, time.monotonic()
         return self._is_counted
 

@@ -75,12 +75,14 @@ async def _examine_nodes(connection: Any, owner_url: str, tell: Callable[[str], 
             async with connect(at_host(owner_url, node["host"], node["port"])) as node_connection:
                 ((uncounted,),) = await fetch(node_connection, "queries/citus/uncounted")
         except CommandError as error:
-            findings.append(Finding("nodes", Severity.ERROR, f"{name} does not answer: {error}", "Bring the node up."))
+            findings.append(
+                Finding(f"node {name}", Severity.ERROR, f"It does not answer: {error}", "Bring the node up.")
+            )
             continue
         if uncounted:
-            finding = f"{uncounted} shards of {name} are not counted yet: their messages are read for each answer"
+            finding = f"{uncounted} of its shards are not counted yet: their messages are read for each answer"
             findings.append(
-                Finding("nodes", Severity.WARNING, finding, "Run queuestats migrate; the service does it too.")
+                Finding(f"node {name}", Severity.WARNING, finding, "Run queuestats migrate; the service does it too.")
             )
     return findings
 

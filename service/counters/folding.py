@@ -7,6 +7,7 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -43,6 +44,19 @@ async def fold_forever(database: Database) -> None:
 
     Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
     """
+    await _work_on_nodes(database, _fold_forever)
+
+
+async def settle_forever(database: Database) -> None:
+    """Of a distributed queue: counts each shard that has come to a node by a move, until it is cancelled.
+
+    A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
+    """
+    await _work_on_nodes(database, _settle_forever)
+
+
+async def _work_on_nodes(database: Database, work: Callable[[Database, bool], Coroutine[Any, Any, None]]) -> None:
+    """Does the work on each node of a cluster, as long as it is one; else on the database, with False."""
     at_work: dict[Database, asyncio.Task[None]] = {}
     try:
         while True:
@@ -51,9 +65,7 @@ async def fold_forever(database: Database) -> None:
                 nodes = await nodes_of(database)
                 for each in nodes or [database]:
                     if each not in at_work:
-                        at_work[each] = asyncio.create_task(
-                            _fold_forever(each, "queries/citus" if nodes else "queries")
-                        )
+                        at_work[each] = asyncio.create_task(work(each, bool(nodes)))
                 for gone in at_work.keys() - set(nodes or [database]):
                     at_work.pop(gone).cancel()
                 pause = NODES_SECONDS
@@ -68,10 +80,9 @@ async def fold_forever(database: Database) -> None:
         await asyncio.gather(*at_work.values(), return_exceptions=True)
 
 
-async def _fold_forever(database: Database, statements: str) -> None:
-    beside = [asyncio.create_task(_watch_forever(database, statements))]
-    if statements != "queries":
-        beside.append(asyncio.create_task(_settle_forever(database)))
+async def _fold_forever(database: Database, is_node: bool) -> None:
+    statements = "queries/citus" if is_node else "queries"
+    watcher = asyncio.create_task(_watch_forever(database, statements))
     folder = Folder(database, statements)
     pause = LONGEST_PAUSE_SECONDS
     next_compact_at = 0.0
@@ -93,8 +104,7 @@ async def _fold_forever(database: Database, statements: str) -> None:
                 pause = ERROR_PAUSE_SECONDS
             await asyncio.sleep(pause)
     finally:
-        for task in beside:
-            task.cancel()
+        watcher.cancel()
 
 
 class Folder:
@@ -150,9 +160,9 @@ def next_pause(pause_seconds: float, folded: int) -> float:
     return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, wanted))
 
 
-async def _settle_forever(database: Database) -> None:
-    """On a node: a shard that has come by a move gets its schema, and is counted; what has left is taken away."""
-    while True:
+async def _settle_forever(database: Database, is_node: bool) -> None:
+    """A shard that has come by a move gets its schema, and is counted; what has left is taken away."""
+    while is_node:
         try:
             (row,) = await database.fetch_long(load_statement("queries/citus/settle"))
             if row["done"]:

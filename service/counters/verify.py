@@ -106,7 +106,7 @@ def _by_key(rows: Iterable[StatsRow]) -> dict[tuple[int, int, str], StatsRow]:
 
 async def find_differences_at_node(connection: Any, sender_id: int | None) -> list[Difference]:
     """As `find_differences`, of the shards on a node of a cluster. Answers are not compared with their definitions."""
-    async with connection.transaction(isolation="repeatable_read"):
+    async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0")
         rows = await fetch(connection, "queries/citus/differences", sender_id=sender_id)
     return [difference for row in rows for difference in _by_status(row)]

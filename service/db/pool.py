@@ -37,6 +37,10 @@ AS_A_SCAN = (
 )
 
 
+# The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
+SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
+
+
 class Database:
     """A lazily filled pool: it opens without its database, and recovers by itself.
 
@@ -46,7 +50,9 @@ class Database:
     connections are called by in pg_stat_activity, where that is not the command.
     """
 
-    def __init__(self, settings: Settings, url: str, *, pool_size: int, purpose: str = "") -> None:
+    def __init__(
+        self, settings: Settings, url: str, *, pool_size: int, purpose: str = "", **server_settings: str
+    ) -> None:
         self._settings, self._url, self._size, self._purpose = settings, url, pool_size, purpose
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
@@ -61,7 +67,7 @@ class Database:
             max_size=pool_size,
             timeout=self._connect_timeout,
             reset=_keep,
-            server_settings={"application_name": application_name(purpose)},
+            server_settings={"application_name": application_name(purpose), **server_settings},
             statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
         )
 
@@ -82,7 +88,7 @@ class Database:
         """The same on another node of a cluster: a pool that ends with this one."""
         if (host, port) not in self._nodes:
             url = at_host(self._url, host, port)
-            node = Database(self._settings, url, pool_size=self._size, purpose=self._purpose)
+            node = Database(self._settings, url, pool_size=self._size, purpose=self._purpose, **SHOW_SHARDS)
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
 

@@ -54,7 +54,10 @@ async def distribute(owner_url: str, shard_count: int, tell: Callable[[str], Non
         async def work() -> None:
             await fetch(connection, "citus/lock")
             await connection.execute(f"{drops}; DELETE FROM queuestats.baseline")
+            # A service that believes the queue to be on one machine still finds nothing to answer with.
+            await connection.execute("DROP FUNCTION queuestats.current_counters")
             await connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+            await connection.execute("SET LOCAL citus.shard_replication_factor = 1")
             await fetch(connection, "citus/distribute", shard_count=shard_count)
 
         await trying_for_lock(work, connection)
@@ -65,7 +68,7 @@ async def distribute(owner_url: str, shard_count: int, tell: Callable[[str], Non
 async def bring_up_nodes(owner_url: str, service_url: str | None, tell: Callable[[str], None]) -> None:
     """Gives each node what it needs beside its shards, each shard its schema, and counts it, while writers go on."""
     async with connect(owner_url) as connection:
-        nodes = await fetch(connection, "queries/citus/nodes")
+        nodes = await fetch(connection, "queries/citus/primaries")
         # Its own schema says that the shards are counted, and which one a sender is in.
         await _bring_up(connection, service_url)
     await asyncio.gather(*(_bring_up_node(owner_url, service_url, each["host"], each["port"], tell) for each in nodes))
@@ -89,6 +92,8 @@ async def _bring_up(connection: Any, service_url: str | None) -> None:
     await connection.execute("SET statement_timeout = 0")
     async with connection.transaction():
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
+        # The service settles shards all the time: by the former text, or by the new one.
+        await connection.execute(f"LOCK TABLE {NODE}.shards IN SHARE ROW EXCLUSIVE MODE")
         await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.statements")
         await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2, $3)", parts)
         await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers(table))

@@ -69,7 +69,7 @@ async def migrate(
         elif await _has_lost_triggers(connection, before):
             # Nobody knows what was written since.
             await connection.execute("DELETE FROM queuestats.baseline")
-            before.pop(table.parts[-1][-1])
+            before = {"revision": before.get("revision", "")}
         for parts in table.parts:
             if before.get(parts[-1]) != table.hash_of(parts):
                 try:

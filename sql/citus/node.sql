@@ -20,8 +20,14 @@ CREATE TABLE IF NOT EXISTS queuestats_node.statements (name text PRIMARY KEY, bo
 
 -- The shards that have their schema, and by which parts it was made. Its lock is that of whoever changes them.
 CREATE TABLE IF NOT EXISTS queuestats_node.shards (
-  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL
+  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL,
+  -- The very table that has the triggers and was counted. One of this name that came later is another one.
+  relation oid NOT NULL DEFAULT 0
 );
+
+-- table_of: the table of a shard as it is now; NULL where there is none.
+CREATE OR REPLACE FUNCTION queuestats_node.table_of(of_shard bigint) RETURNS oid
+LANGUAGE sql STABLE AS $$ SELECT to_regclass('public.messages_' || of_shard)::oid $$;
 
 -- version: of the parts.
 CREATE OR REPLACE FUNCTION queuestats_node.version() RETURNS text
@@ -39,7 +45,8 @@ $$;
 -- counted: those of them that can be read from counters.
 CREATE OR REPLACE FUNCTION queuestats_node.counted() RETURNS SETOF bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT shard FROM queuestats_node.shards WHERE is_counted AND shard IN (SELECT queuestats_node.placed())
+  SELECT shard FROM queuestats_node.shards
+  WHERE is_counted AND relation = queuestats_node.table_of(shard) AND shard IN (SELECT queuestats_node.placed())
 $$;
 
 -- shard_of: the shard of a sender. Citus tells it only those who may read messages.
@@ -58,13 +65,23 @@ DECLARE
   is_here boolean;
   is_counted boolean;
 BEGIN
-  PERFORM lock_shard_metadata(5, of_shards);
-  SELECT bool_and(placement.shardid IS NOT NULL), bool_and(coalesce(own.is_counted, false)) INTO is_here, is_counted
+  -- A shard that was split is not known any more: Citus says so by an internal error. A node that has become a standby
+  -- lags.
+  BEGIN
+    IF cardinality(of_shards) > 0 THEN
+      PERFORM lock_shard_metadata(5, of_shards);
+    END IF;
+  EXCEPTION WHEN internal_error THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
+  END;
+  SELECT bool_and(placement.shardid IS NOT NULL),
+         bool_and(coalesce(own.is_counted AND own.relation = queuestats_node.table_of(own.shard), false))
+  INTO is_here, is_counted
   FROM unnest(of_shards) AS wanted (shard)
     LEFT JOIN pg_dist_placement AS placement
       ON placement.shardid = wanted.shard AND placement.groupid = (SELECT groupid FROM pg_dist_local_group)
     LEFT JOIN queuestats_node.shards AS own ON own.shard = wanted.shard;
-  IF NOT is_here THEN
+  IF NOT is_here OR pg_is_in_recovery() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
   ELSIF must_be_counted AND NOT is_counted THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
@@ -81,6 +98,8 @@ DECLARE
   of_shard bigint;
   is_new boolean;
   body text;
+  bodies text[];
+  newest text;
 BEGIN
   -- What is made here is no affair of the other nodes.
   PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
@@ -90,8 +109,10 @@ BEGIN
     RETURN NULL;
   END;
 
-  SELECT shard INTO of_shard
-  FROM (SELECT shard FROM queuestats_node.shards EXCEPT SELECT queuestats_node.placed()) AS gone (shard);
+  -- One that came back by a second move is another table: without triggers, and not counted.
+  SELECT shard INTO of_shard FROM queuestats_node.shards
+  WHERE shard NOT IN (SELECT queuestats_node.placed()) OR relation IS DISTINCT FROM queuestats_node.table_of(shard)
+  LIMIT 1;
   IF of_shard IS NOT NULL THEN
     DELETE FROM queuestats_node.shards WHERE shard = of_shard;
     PERFORM queuestats_node.refresh();
@@ -101,12 +122,16 @@ BEGIN
 
   SELECT placed.shard, shards.shard IS NULL INTO of_shard, is_new
   FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
-  WHERE version IS DISTINCT FROM queuestats_node.version() LIMIT 1;
+  -- One whose writers have a long transaction open holds up no other.
+  WHERE version IS DISTINCT FROM (SELECT queuestats_node.version()) ORDER BY random() LIMIT 1;
   IF of_shard IS NOT NULL THEN
-    FOR body IN SELECT parts.body FROM queuestats_node.parts WHERE is_new OR is_repeatable ORDER BY number LOOP
+    SELECT array_agg(parts.body ORDER BY number) FILTER (WHERE is_new OR is_repeatable), queuestats_node.version()
+    INTO bodies, newest FROM queuestats_node.parts;
+    FOREACH body IN ARRAY bodies LOOP
       EXECUTE replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard);
     END LOOP;
-    INSERT INTO queuestats_node.shards (shard, version) VALUES (of_shard, queuestats_node.version())
+    INSERT INTO queuestats_node.shards (shard, version, relation)
+    VALUES (of_shard, newest, queuestats_node.table_of(of_shard))
     ON CONFLICT (shard) DO UPDATE SET version = excluded.version;
     RETURN format('shard %s has its functions and triggers', of_shard);
   END IF;
@@ -161,22 +186,39 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body
 #variable_conflict use_column
 DECLARE
   of_shard bigint;
+  counted_shard bigint;
   positions bigint[];
   %s
 BEGIN
   -- As require_here, without a call.
-  PERFORM lock_shard_metadata(5, of_shards);
-  IF EXISTS (
+  -- A shard that was split is not known any more: Citus says so by an internal error.
+  BEGIN
+    IF cardinality(of_shards) > 0 THEN
+      PERFORM lock_shard_metadata(5, of_shards);
+    END IF;
+  EXCEPTION WHEN internal_error THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
+  END;
+  IF pg_is_in_recovery() OR EXISTS (
     SELECT FROM unnest(of_shards) AS wanted (shard)
-    WHERE NOT EXISTS (SELECT FROM pg_dist_placement WHERE shardid = wanted.shard AND groupid = %s)
+    WHERE NOT EXISTS (
+      SELECT FROM pg_dist_placement
+      WHERE shardid = wanted.shard AND groupid = (SELECT groupid FROM pg_dist_local_group)
+    )
   ) THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
   END IF;
-  FOR of_shard, positions, %s IN
-    SELECT shard, array_agg(number), %s
-    FROM unnest(of_shards) WITH ORDINALITY AS each (shard, number) GROUP BY shard
+  FOR of_shard, counted_shard, positions, %s IN
+    SELECT each.shard,
+           CASE
+             WHEN own.is_counted AND own.relation = to_regclass('public.messages_' || each.shard) THEN each.shard
+           END,
+           array_agg(number), %s
+    FROM unnest(of_shards) WITH ORDINALITY AS each (shard, number)
+      LEFT JOIN queuestats_node.shards AS own ON own.shard = each.shard
+    GROUP BY 1, 2
   LOOP
-    CASE of_shard%s
+    CASE counted_shard%s
       ELSE
         -- Not counted yet: a row without counts says so.
         FOREACH "position" IN ARRAY positions LOOP
@@ -186,7 +228,7 @@ BEGIN
   END LOOP;
 END
 $body$
-    $reader$, reader.name, parameters, declared, (SELECT groupid FROM pg_dist_local_group), own, collected, branches);
+    $reader$, reader.name, parameters, declared, own, collected, branches);
   END LOOP;
 END
 $$;
@@ -240,7 +282,8 @@ BEGIN
 END
 $$;
 
--- audit: the differences of every shard that is here, in one snapshot: see counters/audit.sql.
+-- audit: the differences of every shard that is here, each in a snapshot of its own, in READ COMMITTED. What it means,
+-- and why the lock: counters/audit.sql. A shard that leaves meanwhile is left out.
 CREATE OR REPLACE FUNCTION queuestats_node.audit(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
@@ -251,11 +294,16 @@ DECLARE
   of_shard bigint;
 BEGIN
   FOR of_shard IN SELECT queuestats_node.counted() LOOP
-    RETURN QUERY EXECUTE format(
-      'SELECT sender_id, grouping_set::text, account_id, campaign_id, isp,'
-      ' counted_new, counted_proc, counted_retry, counted_hold, counted_other,'
-      ' kept_new, kept_proc, kept_retry, kept_hold, kept_other FROM queuestats_%s.audit($1)', of_shard
-    ) USING of_sender;
+    BEGIN
+      EXECUTE format('LOCK TABLE queuestats_%s.queued_messages IN ACCESS SHARE MODE', of_shard);
+      RETURN QUERY EXECUTE format(
+        'SELECT sender_id, grouping_set::text, account_id, campaign_id, isp,'
+        ' counted_new, counted_proc, counted_retry, counted_hold, counted_other,'
+        ' kept_new, kept_proc, kept_retry, kept_hold, kept_other FROM queuestats_%s.audit($1)', of_shard
+      ) USING of_sender;
+    EXCEPTION WHEN undefined_table OR invalid_schema_name OR undefined_function THEN
+      CONTINUE;
+    END;
   END LOOP;
 END
 $$;
@@ -274,5 +322,6 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats_node.uncounted() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
-  WHERE version IS DISTINCT FROM queuestats_node.version() OR NOT is_counted
+  WHERE version IS DISTINCT FROM (SELECT queuestats_node.version()) OR NOT is_counted
+    OR relation IS DISTINCT FROM queuestats_node.table_of(placed.shard)
 $$;

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from service.control import Control
-from service.counters.folding import fold_forever
+from service.counters.folding import fold_forever, settle_forever
 from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
 from service.errors import CommandError, ServiceError, Unavailable, Uncounted
@@ -63,14 +63,15 @@ async def truth(database: Distributed) -> dict[int, int]:
 @asynccontextmanager
 async def serving(database: Distributed) -> AsyncIterator[Database]:
     """A pool of the service, and its folds."""
-    async with open_pool(database.service_url, pool_size=3) as service, open_pool(database.service_url) as folding:
-        folds = asyncio.create_task(fold_forever(folding))
+    url = database.service_url
+    async with open_pool(url, pool_size=3) as service, open_pool(url) as folding, open_pool(url) as settling:
+        tasks = [asyncio.create_task(fold_forever(folding)), asyncio.create_task(settle_forever(settling))]
         try:
             yield service
         finally:
-            folds.cancel()
-            with suppress(asyncio.CancelledError):
-                await folds
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -276,6 +277,42 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
         assert [(row.account_id, row.isp, row.new, row.total) for row in report.rows] == [(1, "", 1, 1)]
 
 
+async def test_a_shard_that_comes_back_before_anybody_looked_is_counted_anew(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
+    origin = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
+    ports = [each.port for each in distributed.nodes]
+    target = ports[1] + ports[2] - origin
+    for source, sink in ((origin, target), (target, origin)):
+        await distributed.run(
+            f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {source}, '127.0.0.1', {sink},"
+            " shard_transfer_mode := 'block_writes')"
+        )
+    await distributed.run("INSERT INTO messages (sender_id, recipient) VALUES (7, 'x')")
+    async with open_pool(distributed.service_url) as service:
+        assert (await ask(service, StatsQuery(7))).rows[0].total == 11
+    async with serving(distributed) as service:
+        for node in (1, 2):
+            await until(partial(_is_settled, distributed, node))
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
+async def test_a_sender_whose_shard_was_split_is_looked_up_again(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    async with serving(distributed) as service:
+        statistics = Statistics(service, Settings(database_url=distributed.service_url))
+        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 10
+        await distributed.run(
+            "SELECT isolate_tenant_to_new_shard('messages', 7, shard_transfer_mode => 'block_writes')"
+        )
+        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 10
+        for node in (1, 2):
+            await until(partial(_is_settled, distributed, node))
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
 async def test_metrics_are_those_of_all_nodes_that_answer(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(300))
     async with open_pool(distributed.service_url) as service:
@@ -389,8 +426,13 @@ async def test_without_citus_or_elsewhere_than_in_public_it_is_a_sentence(databa
 
 async def test_a_distribution_that_was_cut_short_answers_nothing_and_goes_on(undistributed: Distributed) -> None:
     await undistributed.run(INSERT.format(90))
-    await distribute(undistributed.owner_url, SHARDS, lambda what: None)
     async with open_pool(undistributed.service_url) as service:
+        statistics = Statistics(service, Settings(database_url=undistributed.service_url))
+        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 3
+        await distribute(undistributed.owner_url, SHARDS, lambda what: None)
+        # One that still takes it for a queue on one machine, and one that begins now.
+        with pytest.raises(Unavailable):
+            await statistics.ask(StatsQuery(7))
         with pytest.raises(Unavailable):
             await ask(service, StatsQuery(7))
         await migrate(undistributed.owner_url, undistributed.service_url)
