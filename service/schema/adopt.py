@@ -193,9 +193,12 @@ async def _make_index(connection: Any, adopted: Adopted) -> None:
     found = await attached(connection)
     # One that was not finished, or is of a former key, would be taken for the one that is wanted.
     await _drop_indexes(connection, found)
-    for definition in _index_definitions(
-        adopted, await fetch(connection, "queries/adopt/parts", table_name=adopted.queue)
-    ):
+    parts = await fetch(connection, "queries/adopt/parts", table_name=adopted.queue)
+    for part in parts:
+        if part["is_leaf"]:
+            await _without_limits(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {part['schema']}.{part['index']}")
+    await connection.execute(f"SET search_path = {adopted.search_path}")
+    for definition in _index_definitions(adopted, parts):
         if "CONCURRENTLY" in definition:
             await _without_limits(connection, definition)
         else:
