@@ -532,6 +532,20 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
   END
 $$;
 
+CREATE FUNCTION queuestats.has_lost_triggers() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN NOT queuestats.is_distributed() AND 4 > (
+    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
+    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+    WHERE trigger.tgrelid = queuestats.messages_table() AND called.pronamespace = 'queuestats'::regnamespace
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
+  );
+END
+$$;
+
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1048,13 +1062,10 @@ BEGIN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
   END IF;
 
+  -- Until they were counted the messages themselves are read.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
-  WHERE kind = 'r' AND NOT queuestats.is_distributed() AND 4 > (
-    SELECT count(*) FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = messages AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate')
-  );
+  WHERE kind = 'r' AND EXISTS (SELECT FROM queuestats.baseline) AND queuestats.has_lost_triggers();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)

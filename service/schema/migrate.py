@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from typing import Any
@@ -66,34 +66,19 @@ async def migrate(
             await _begin_mapping(connection, table, adopted, service_url)
             before = await _state(connection)
             tell(f"The mapping of {adopted.queue}.")
-        elif await _has_lost_triggers(connection, before):
+        changed = [parts for parts in table.parts if before.get(parts[-1]) != table.hash_of(parts)]
+        await _put_all_into_place(connection, table, changed, tell)
+        if await connection.fetchval("SELECT queuestats.has_lost_triggers()"):
             # Nobody knows what was written since.
             await connection.execute("DELETE FROM queuestats.baseline")
-            before = {"revision": before.get("revision", "")}
-        for parts in table.parts:
-            if before.get(parts[-1]) != table.hash_of(parts):
-                try:
-                    await trying_for_lock(partial(_put_into_place, connection, table, parts), connection)
-                except (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError) as error:
-                    raise CommandError(
-                        f"The mapping of {table.name} does not fit any more: {str(error).splitlines()[0]}."
-                        " Correct it, and run `queuestats adopt --attach`."
-                    ) from error
-                tell(f"Functions of {'/'.join(('sql', *parts))}.")
+            await require_countable(connection)
+            await _put_all_into_place(connection, table, table.parts, tell)
         # Of a distributed table each shard is counted: service/schema/distribute.py.
         if not await connection.fetchval("SELECT queuestats.is_distributed()"):
             await _count_where_needed(connection, table, tell)
         if service_url:
             await grant(connection, service_url)
             tell(f"Rights of the role {login(service_url)[0]}.")
-
-
-async def _has_lost_triggers(connection: Any, before: Mapping[str, str]) -> bool:
-    """Whether somebody has dropped triggers of the counted table."""
-    if "uncountable.sql" not in before:
-        return False
-    reasons = await fetch(connection, "queries/uncountable")
-    return bool(reasons) and all("has lost triggers" in each["reason"] for each in reasons)
 
 
 async def _count_where_needed(connection: Any, table: CountedTable, tell: Callable[[str], None]) -> None:
@@ -274,6 +259,21 @@ async def trying_for_lock(work: Callable[[], Awaitable[None]], connection: Any) 
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(ATTACH_PAUSE_SECONDS)
+
+
+async def _put_all_into_place(
+    connection: Any, table: CountedTable, all_parts: Sequence[Parts], tell: Callable[[str], None]
+) -> None:
+    """Raises CommandError where the mapping of an adopted table names what is there no more."""
+    for parts in all_parts:
+        try:
+            await trying_for_lock(partial(_put_into_place, connection, table, parts), connection)
+        except (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError) as error:
+            raise CommandError(
+                f"The mapping of {table.name} does not fit any more: {str(error).splitlines()[0]}."
+                " Correct it, and run `queuestats adopt --attach`."
+            ) from error
+        tell(f"Functions of {'/'.join(('sql', *parts))}.")
 
 
 async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) -> None:

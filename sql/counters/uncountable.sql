@@ -14,13 +14,10 @@ BEGIN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
   END IF;
 
+  -- Until they were counted the messages themselves are read.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
-  WHERE kind = 'r' AND NOT queuestats.is_distributed() AND 4 > (
-    SELECT count(*) FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = messages AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate')
-  );
+  WHERE kind = 'r' AND EXISTS (SELECT FROM queuestats.baseline) AND queuestats.has_lost_triggers();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
@@ -65,5 +62,18 @@ BEGIN
     INTO found USING queuestats.messages_table();
   END IF;
   RETURN found;
+END
+$$;
+
+-- has_lost_triggers: whether somebody has dropped triggers of the counted table. A distributed one has none.
+CREATE OR REPLACE FUNCTION queuestats.has_lost_triggers() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN NOT queuestats.is_distributed() AND 4 > (
+    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
+    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+    WHERE trigger.tgrelid = queuestats.messages_table() AND called.pronamespace = 'queuestats'::regnamespace
+      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
+  );
 END
 $$;

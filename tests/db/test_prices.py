@@ -16,6 +16,7 @@ from tests.conftest import TestDatabase
 FORBIDDEN_COST = 1e10
 # Run with the settings of a scan, by `Database.fetch_scan`, or by the owner; or on a cluster: tests/citus.
 AS_SCANS = (
+    "queries/adopt",
     "queries/citus",
     "queries/from_messages",
     "queries/watch",
