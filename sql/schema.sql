@@ -653,11 +653,12 @@ CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
 
-CREATE FUNCTION queuestats.partitions() RETURNS TABLE(part oid, link text, is_created_as_part boolean)
+CREATE FUNCTION queuestats.partitions() RETURNS TABLE(part oid, link oid, is_created_as_part boolean)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  SELECT tree.relid, format('%s:%s', CAST(tree.relid AS oid), inherited.xmin),
+  SELECT tree.relid,
+         CAST(hashtext(format('%s:%s', CAST(tree.relid AS oid), inherited.xmin)) & 4294967295 AS oid),
          inherited.xmin = created.xmin AND CAST(CAST(inherited.cmin AS text) AS bigint)
            - CAST(CAST(created.cmin AS text) AS bigint) < 5
   FROM pg_partition_tree(queuestats.messages_table()) AS tree
@@ -892,7 +893,7 @@ CREATE FUNCTION queuestats.remember_parts(is_adding boolean) RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-  new_parts text[];
+  new_parts oid[];
 BEGIN
   IF EXISTS (SELECT FROM pg_class WHERE oid = queuestats.messages_table() AND relkind = 'p') THEN
     IF NOT is_adding THEN
@@ -1154,7 +1155,7 @@ ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
 CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
-    parts text[] DEFAULT '{}'::text[] NOT NULL,
+    parts oid[] DEFAULT '{}'::oid[] NOT NULL,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 

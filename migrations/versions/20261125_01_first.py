@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, CreateEnumType, DropEnumType
+from sqlalchemy.dialects.postgresql import ARRAY, ENUM, JSONB, OID, CreateEnumType, DropEnumType
 from sqlalchemy.types import UserDefinedType
 
 revision = "20261125_01"
@@ -196,7 +196,7 @@ def create_counters() -> None:
         "baseline",
         sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
         sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-        sa.Column("parts", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'::text[]")),
+        sa.Column("parts", ARRAY(OID), nullable=False, server_default=sa.text("'{}'::oid[]")),
         sa.PrimaryKeyConstraint("stands", name="baseline_pkey"),
         sa.CheckConstraint("stands", name="baseline_stands"),
         schema="queuestats",

@@ -20,7 +20,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
 
 from service.schema import control_tables
 from service.schema.columns import SCHEMA, XID8, count_columns, grouping_set, key_columns, message_status, metadata
@@ -133,7 +133,7 @@ baseline = Table(
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     Column("counted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # The partitions that are counted, where messages has any: `link` of sql/counters/parts.sql.
-    Column("parts", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("parts", ARRAY(OID), nullable=False, server_default=text("'{}'::oid[]")),
     PrimaryKeyConstraint("stands", name="baseline_pkey"),
     CheckConstraint("stands", name="baseline_stands"),
     schema=SCHEMA,

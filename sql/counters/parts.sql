@@ -1,10 +1,11 @@
 -- partitions: the partitions of the counted table, of every level.
--- link: which partition it is, and which transaction made it one: it is another one after DETACH and ATTACH.
+-- link: a hash of which partition it is and which transaction made it one: it is another one after DETACH and ATTACH.
 -- is_created_as_part: it was empty when it became a partition. CREATE TABLE … PARTITION OF writes both rows of the
 -- catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least.
-CREATE OR REPLACE FUNCTION queuestats.partitions() RETURNS TABLE (part oid, link text, is_created_as_part boolean)
+CREATE OR REPLACE FUNCTION queuestats.partitions() RETURNS TABLE (part oid, link oid, is_created_as_part boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT tree.relid, format('%s:%s', CAST(tree.relid AS oid), inherited.xmin),
+  SELECT tree.relid,
+         CAST(hashtext(format('%s:%s', CAST(tree.relid AS oid), inherited.xmin)) & 4294967295 AS oid),
          inherited.xmin = created.xmin AND CAST(CAST(inherited.cmin AS text) AS bigint)
            - CAST(CAST(created.cmin AS text) AS bigint) < 5
   FROM pg_partition_tree(queuestats.messages_table()) AS tree
@@ -18,7 +19,7 @@ $$;
 CREATE OR REPLACE FUNCTION queuestats.remember_parts(is_adding boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  new_parts text[];
+  new_parts oid[];
 BEGIN
   IF EXISTS (SELECT FROM pg_class WHERE oid = queuestats.messages_table() AND relkind = 'p') THEN
     IF NOT is_adding THEN
