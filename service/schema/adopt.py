@@ -17,8 +17,9 @@ from service.db.statements import literal
 from service.errors import CommandError
 from service.resources import sql_path
 from service.schema.counted import Adopted, CountedTable
+from service.schema.locks import LIMITS, changing_schema, trying_for_lock
 from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, check, find_table, quote
-from service.schema.migrate import LIMITS, alembic_config, attached, changing_schema, migrate, trying_for_lock
+from service.schema.migrate import alembic_config, attached, migrate
 from service.schema.tables import metadata
 
 TRIAL_ROWS = 10_000

@@ -15,7 +15,7 @@ from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
 from service.schema.counted import CountedTable
-from service.schema.migrate import changing_schema, trying_for_lock
+from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
 from service.schema.tables import SCHEMA
 

@@ -190,7 +190,7 @@ DECLARE
   positions bigint[];
   %s
 BEGIN
-  -- As require_here, without a call.
+  -- As require_here, without a call: as a function it takes 68 us, of which the lock is 14 (docs/scaling.md).
   -- A shard that was split is not known any more: Citus says so by an internal error.
   BEGIN
     IF cardinality(of_shards) > 0 THEN

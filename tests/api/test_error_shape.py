@@ -342,3 +342,10 @@ async def test_a_table_altered_under_prepared_statements_shows_no_error(
 async def test_a_role_that_lost_its_rights_is_503(client: httpx.AsyncClient, owner: Any, token: str) -> None:
     await owner.execute("REVOKE SELECT ON queuestats.counters FROM queuestats_service")
     check_error(await client.post(STATS, content=body_of(Format.JSON, token=token, id=1)), 503, Format.JSON)
+
+
+async def test_no_path_redirects(client: httpx.AsyncClient) -> None:
+    for path in ("/page", "/page/", "/swagger/", "/docs/"):
+        response = await client.get(path, headers={"Host": "elsewhere.example"})
+        assert "location" not in response.headers
+        assert response.status_code in (200, 404)

@@ -136,6 +136,18 @@ async def clients(database: Distributed) -> AsyncIterator[list[int]]:
             await asking
 
 
+async def move_shard_of(sender_id: int, distributed: Distributed) -> int:
+    """To the other worker: the port of that."""
+    shard = await distributed.run(f"SELECT get_shard_id_for_distribution_column('messages', {sender_id})")
+    origin: int = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
+    target = distributed.nodes[1].port + distributed.nodes[2].port - origin
+    await distributed.run(
+        f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {origin}, '127.0.0.1', {target},"
+        " shard_transfer_mode := 'block_writes')"
+    )
+    return target
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -256,13 +268,7 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
     async with open_pool(distributed.service_url) as service:
         statistics = Statistics(service, Settings(database_url=distributed.service_url))
         before = await totals(service)
-        shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
-        origin = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
-        target = ports[1] + ports[2] - origin
-        await distributed.run(
-            f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {origin}, '127.0.0.1', {target},"
-            " shard_transfer_mode := 'block_writes')"
-        )
+        target = await move_shard_of(7, distributed)
         await distributed.run("INSERT INTO messages (sender_id, account_id, isp, recipient) VALUES (7, 1, 'b', 'x')")
         assert await distributed.run("SELECT queuestats_node.uncounted()", ports.index(target)) == 1
         # Of one statement: a shard that is counted, and one that is not.
@@ -279,15 +285,8 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
 
 async def test_a_shard_that_comes_back_before_anybody_looked_is_counted_anew(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(300))
-    shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
-    origin = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
-    ports = [each.port for each in distributed.nodes]
-    target = ports[1] + ports[2] - origin
-    for source, sink in ((origin, target), (target, origin)):
-        await distributed.run(
-            f"SELECT citus_move_shard_placement({shard}, '127.0.0.1', {source}, '127.0.0.1', {sink},"
-            " shard_transfer_mode := 'block_writes')"
-        )
+    for _ in range(2):
+        await move_shard_of(7, distributed)
     await distributed.run("INSERT INTO messages (sender_id, recipient) VALUES (7, 'x')")
     async with open_pool(distributed.service_url) as service:
         assert (await ask(service, StatsQuery(7))).rows[0].total == 11

@@ -138,6 +138,26 @@ def test_an_open_request_is_answered_before_the_end(
     assert started.process.wait(timeout=PATIENCE_SECONDS) == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stream_comes_to_its_end_and_is_not_cut_off(
+    serve: Callable[..., Program], token: str, number: signal.Signals
+) -> None:
+    started = serve()
+    address = urlsplit(started.url)
+    with socket.create_connection((str(address.hostname), address.port or 0)) as client:
+        path = STATS.replace("stats/", "stream/?id=119")
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: queue\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        received = b""
+        while b"event: report" not in received:
+            received += client.recv(10_000)
+        started.process.send_signal(number)
+        while more := client.recv(10_000):
+            received += more
+    assert received.endswith(b"0\r\n\r\n")
+    assert started.process.wait(timeout=PATIENCE_SECONDS) == 0
+    assert "Cancel" not in started.output
+
+
 class Asking:
     """Keep-alive clients that ask all the time until the service refuses their connections, or is done with them."""
 

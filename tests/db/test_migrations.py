@@ -15,15 +15,8 @@ from alembic.config import Config
 from service.db import connect
 from service.errors import CommandError
 from service.schema import migrate
-from service.schema.migrate import (
-    LOCK_TIMEOUT_SECONDS,
-    MIGRATION_LOCK,
-    alembic_config,
-    changing_schema,
-    pending_changes,
-    revisions,
-    with_alembic,
-)
+from service.schema.locks import LOCK_TIMEOUT_SECONDS, MIGRATION_LOCK, changing_schema
+from service.schema.migrate import alembic_config, pending_changes, revisions, with_alembic
 from service.schema.tables import metadata
 from tests.catalog import objects_of, tables_of
 from tests.conftest import TestDatabase

@@ -6,6 +6,7 @@ from pathlib import Path
 from service.db import load_statement
 from service.explain import intended_indexes
 from service.resources import sql_path
+from service.schema.counted import CountedTable
 
 MAP = sql_path("README.md").read_text("utf-8")
 FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))
@@ -44,6 +45,12 @@ def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> No
         if bare := re.findall(r"(?<![:\w]):([a-z]\w*)", text):
             wrong.append((name, bare))
     assert wrong == []
+
+
+def test_only_a_shard_s_triggers_look_for_no_hold() -> None:
+    own, shard = CountedTable("public"), CountedTable("public", shard=0, schema="queuestats_0")
+    assert own.render(("counters", "triggers.sql")).count("FROM queuestats.holds") == 2
+    assert "queuestats_0.holds" not in shard.render(("counters", "triggers.sql"))
 
 
 def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
