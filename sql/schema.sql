@@ -119,6 +119,7 @@ CREATE TABLE queuestats.jobs (
     changed bigint DEFAULT 0 NOT NULL,
     settles_at xid8,
     finished_at timestamp with time zone,
+    requested_by_kind text DEFAULT 'token'::text NOT NULL,
     CONSTRAINT jobs_action CHECK ((action = ANY (ARRAY['hold'::text, 'release'::text, 'purge'::text]))),
     CONSTRAINT jobs_state CHECK ((state = ANY (ARRAY['waiting'::text, 'working'::text, 'settling'::text, 'done'::text, 'cancelled'::text])))
 );
@@ -591,7 +592,8 @@ CREATE TABLE queuestats.holds (
     reason text NOT NULL,
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone
+    expires_at timestamp with time zone,
+    created_by_kind text DEFAULT 'token'::text NOT NULL
 );
 
 CREATE VIEW queuestats.queued_messages AS
@@ -1135,12 +1137,15 @@ CREATE TABLE queuestats.audit_log (
     account_id bigint,
     campaign_id bigint,
     isp text COLLATE pg_catalog."C",
-    token_name text NOT NULL,
+    token_name text,
     request_id text NOT NULL,
     reason text DEFAULT ''::text NOT NULL,
     hold_id bigint,
     job_id bigint,
-    messages bigint
+    messages bigint,
+    actor_kind text DEFAULT 'token'::text NOT NULL,
+    actor_name text,
+    subject text
 );
 
 ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -1156,6 +1161,8 @@ CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
     parts oid[] DEFAULT '{}'::oid[] NOT NULL,
+    triggers bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    partitions bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 
@@ -1166,7 +1173,8 @@ CREATE TABLE queuestats.fold_lock (
 CREATE TABLE queuestats.held_messages (
     sender_id bigint NOT NULL,
     id bigint NOT NULL,
-    former_status public.message_status NOT NULL
+    former_status public.message_status NOT NULL,
+    stored_status text
 );
 
 ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (

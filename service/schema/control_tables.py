@@ -17,6 +17,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from service.schema.columns import SCHEMA, TID, XID8, filter_columns, message_status, metadata
 
+
+def kind_column(name: str) -> Column[str]:
+    """The kind of actor: token, command or expiry."""
+    return Column(name, Text, nullable=False, server_default=text("'token'::text"))
+
+
 # The active ones; what has ended stands in the audit log.
 holds = Table(
     "holds",
@@ -27,6 +33,7 @@ holds = Table(
     Column("created_by", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("expires_at", DateTime(timezone=True)),
+    kind_column("created_by_kind"),
     Index("holds_sender_id", "sender_id"),
     schema=SCHEMA,
 )
@@ -38,6 +45,8 @@ held_messages = Table(
     Column("sender_id", BigInteger, nullable=False),
     Column("id", BigInteger, nullable=False),
     Column("former_status", message_status, nullable=False),
+    # The very value that the table held, as text; NULL for one that was held by the release before.
+    Column("stored_status", Text),
     PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
     schema=SCHEMA,
 )
@@ -59,6 +68,7 @@ jobs = Table(
     # Transactions below it may not have seen the hold, or its end.
     Column("settles_at", XID8),
     Column("finished_at", DateTime(timezone=True)),
+    kind_column("requested_by_kind"),
     CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
     CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'cancelled')", name="jobs_state"),
     Index("jobs_open", "id", postgresql_where=text("finished_at IS NULL")),
@@ -85,13 +95,18 @@ audit_log = Table(
     Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("action", Text, nullable=False),
     *filter_columns(),
-    Column("token_name", Text, nullable=False),
+    # Of the release before: who acted.
+    Column("token_name", Text),
     Column("request_id", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=text("''::text")),
     Column("hold_id", BigInteger),
     Column("job_id", BigInteger),
     # Of a verify: the differences.
     Column("messages", BigInteger),
+    kind_column("actor_kind"),
+    Column("actor_name", Text),
+    # The token that was created, rotated or revoked.
+    Column("subject", Text),
     Index("audit_log_verify", "id", postgresql_where=text("action = 'verify'::text")),
     schema=SCHEMA,
 )

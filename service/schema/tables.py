@@ -132,8 +132,11 @@ baseline = Table(
     metadata,
     Column("stands", Boolean, nullable=False, server_default=text("true")),
     Column("counted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    # The partitions that are counted, where messages has any: `link` of sql/counters/parts.sql.
+    # Of the release before.
     Column("parts", ARRAY(OID), nullable=False, server_default=text("'{}'::oid[]")),
+    # A hash for each trigger that counts and each partition that is counted: sql/counters/proof.sql.
+    Column("triggers", ARRAY(BigInteger), nullable=False, server_default=text("'{}'::bigint[]")),
+    Column("partitions", ARRAY(BigInteger), nullable=False, server_default=text("'{}'::bigint[]")),
     PrimaryKeyConstraint("stands", name="baseline_pkey"),
     CheckConstraint("stands", name="baseline_stands"),
     schema=SCHEMA,
