@@ -51,24 +51,35 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
+-- are_partitions_kept: whether the partitions and all triggers are those of these versions.
+CREATE OR REPLACE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
+    SELECT count(*) FROM pg_trigger
+    WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
+      AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+  )
+  FROM queuestats.partition_versions()
+$$;
+
 -- is_proven: whether the counters hold what messages holds.
--- STABLE, so that it reads the catalog by the snapshot of the statement that calls it.
+-- STABLE, so that it reads the catalog by the snapshot of the statement that calls it. One query, because each answer
+-- waits for it.
 CREATE OR REPLACE FUNCTION queuestats.is_proven() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  relations oid[] := ARRAY[queuestats.messages_table()];
-  versions bigint[] := '{}';
+  messages CONSTANT oid := queuestats.messages_table();
 BEGIN
-  IF EXISTS (SELECT FROM pg_inherits WHERE inhparent = relations[1]) THEN
-    SELECT relations || array_agg(partition), array_agg(version ORDER BY version) INTO relations, versions
-    FROM queuestats.partition_versions();
-  END IF;
   RETURN EXISTS (
     SELECT FROM queuestats.baseline
-    WHERE stands AND partitions = versions AND cardinality(triggers) > 0 AND cardinality(triggers) = (
-      SELECT count(*) FROM pg_trigger
-      WHERE tgrelid = ANY (relations) AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-    ) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relations[1])
+    WHERE stands AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = messages) AND CASE
+        WHEN triggers = '{}' THEN false
+        WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
+        ELSE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
+          SELECT count(*) FROM pg_trigger
+          WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+        )
+      END
   );
 END
 $$;
