@@ -21,6 +21,17 @@ CREATE TYPE queuestats.grouping_set AS ENUM (
     'account_campaign_isp'
 );
 
+CREATE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
+    SELECT count(*) FROM pg_trigger
+    WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
+      AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+  )
+  FROM queuestats.partition_versions()
+$$;
+
 CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint)
     LANGUAGE plpgsql STABLE
     SET row_security TO 'off'
@@ -543,14 +554,15 @@ DECLARE
   new_partitions oid[];
   can_follow boolean;
 BEGIN
-  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
+  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = queuestats.messages_table()) THEN
     RETURN true;
   ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN false;
   END IF;
   SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
          count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
-           AND bool_and(version = ANY (known) OR queuestats.came_empty(partition))
+           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
            AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
   INTO new_partitions, can_follow
   FROM queuestats.partition_versions();
@@ -573,11 +585,12 @@ CREATE FUNCTION queuestats.forget_unproven() RETURNS void
   DELETE FROM queuestats.baseline
   WHERE NOT CASE
     WHEN triggers <> '{}' THEN queuestats.is_proven()
-    ELSE NOT queuestats.lacks_triggers() AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
-      SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
-      FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
-      ORDER BY part
-    )
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+      AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+        SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
+        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        ORDER BY part
+      )
   END
 $$;
 
@@ -700,34 +713,20 @@ CREATE FUNCTION queuestats.is_proven() RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS $$
 DECLARE
-  relations oid[] := ARRAY[queuestats.messages_table()];
-  versions bigint[] := '{}';
+  messages CONSTANT oid := queuestats.messages_table();
 BEGIN
-  IF EXISTS (SELECT FROM pg_inherits WHERE inhparent = relations[1]) THEN
-    SELECT relations || array_agg(partition), array_agg(version ORDER BY version) INTO relations, versions
-    FROM queuestats.partition_versions();
-  END IF;
   RETURN EXISTS (
     SELECT FROM queuestats.baseline
-    WHERE stands AND partitions = versions AND cardinality(triggers) > 0 AND cardinality(triggers) = (
-      SELECT count(*) FROM pg_trigger
-      WHERE tgrelid = ANY (relations) AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-    )
+    WHERE stands AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = messages) AND CASE
+        WHEN triggers = '{}' THEN false
+        WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
+        ELSE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
+          SELECT count(*) FROM pg_trigger
+          WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+        )
+      END
   );
 END
-$$;
-
-CREATE FUNCTION queuestats.lacks_triggers(is_always boolean DEFAULT false) RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  SELECT coalesce(bool_or(NOT found.is_on OR is_always AND NOT found.is_always AND relation = pg_class.oid), false)
-    OR (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
-      count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
-      + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
-    )
-  FROM pg_class LEFT JOIN queuestats.counting_triggers() AS found ON true
-  WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
@@ -801,7 +800,7 @@ BEGIN
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
-    IF queuestats.lacks_triggers() THEN
+    IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
         MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
@@ -1159,6 +1158,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_off boolean, is_partial boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
+           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+         ),
+         coalesce(bool_or(NOT is_on), false),
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
+  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
+  WHERE pg_class.oid = queuestats.messages_table()
+$$;
+
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1177,8 +1190,9 @@ BEGIN
 
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
-  SELECT format('a trigger that counts %s is missing or switched off: run queuestats migrate', messages)
-  WHERE EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed() AND queuestats.lacks_triggers();
+  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  FROM queuestats.trigger_state()
+  WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
@@ -1212,18 +1226,19 @@ BEGIN
   IF queuestats.is_proven() THEN
     RETURN;
   END IF;
+  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM queuestats.trigger_state();
   SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
   IF reason IS NOT NULL THEN
     RETURN QUERY SELECT reason, false, false;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
-      'the messages were not counted yet, or partitions have come or gone since', NOT queuestats.lacks_triggers(), true;
+      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
   ELSIF (SELECT partitions FROM queuestats.baseline)
     <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
-    RETURN QUERY SELECT 'partitions have come or gone', NOT queuestats.lacks_triggers(), true;
+    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is switched off, or was, or was made anew', NOT queuestats.lacks_triggers(), false;
+      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
   END IF;
 END
 $$;
@@ -1264,7 +1279,7 @@ CREATE TABLE queuestats.audit_log (
     account_id bigint,
     campaign_id bigint,
     isp text COLLATE pg_catalog."C",
-    token_name text,
+    token_name text DEFAULT ''::text NOT NULL,
     request_id text NOT NULL,
     reason text DEFAULT ''::text NOT NULL,
     hold_id bigint,

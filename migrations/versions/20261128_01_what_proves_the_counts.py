@@ -1,6 +1,6 @@
 """What proves the counts, who acted, and what a held message was stored as
 
-Phase: expand (new columns with defaults, and a NOT NULL less: code of the release before reads and writes none of them)
+Phase: expand (new columns with defaults, and one default more: code of the release before reads and writes none of them)
 
 `baseline.triggers` and `baseline.partitions` hold a hash for each counting trigger and each partition, of its oid and
 of the version of its row in the catalog. `queuestats migrate` fills them in: sql/counters/proof.sql.
@@ -27,7 +27,9 @@ KINDS = {"holds": "created_by_kind", "jobs": "requested_by_kind", "audit_log": "
 
 def upgrade() -> None:
     for name in ("triggers", "partitions"):
-        hashes = sa.Column(name, ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]"))
+        hashes: sa.Column[list[int]] = sa.Column(
+            name, ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")
+        )
         op.add_column("baseline", hashes, schema=SCHEMA)
     op.add_column("held_messages", sa.Column("stored_status", sa.Text), schema=SCHEMA)
     for table, column in KINDS.items():
@@ -35,7 +37,7 @@ def upgrade() -> None:
         op.add_column(table, kind, schema=SCHEMA)
     op.add_column("audit_log", sa.Column("actor_name", sa.Text), schema=SCHEMA)
     op.add_column("audit_log", sa.Column("subject", sa.Text), schema=SCHEMA)
-    op.alter_column("audit_log", "token_name", nullable=True, schema=SCHEMA)
+    op.alter_column("audit_log", "token_name", server_default=sa.text("''::text"), schema=SCHEMA)
     op.execute("UPDATE queuestats.jobs SET requested_by_kind = 'expiry' WHERE requested_by = 'expiry'")
     op.execute("UPDATE queuestats.holds SET created_by_kind = 'command' WHERE created_by LIKE '% at the terminal'")
     op.execute("UPDATE queuestats.jobs SET requested_by_kind = 'command' WHERE requested_by LIKE '% at the terminal'")
@@ -43,8 +45,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("UPDATE queuestats.audit_log SET token_name = coalesce(token_name, actor_name, '')")
-    op.alter_column("audit_log", "token_name", nullable=False, schema=SCHEMA)
+    op.execute("UPDATE queuestats.audit_log SET token_name = actor_name WHERE actor_name IS NOT NULL")
+    op.alter_column("audit_log", "token_name", server_default=None, schema=SCHEMA)
     op.drop_column("audit_log", "subject", schema=SCHEMA)
     op.drop_column("audit_log", "actor_name", schema=SCHEMA)
     for table, column in KINDS.items():

@@ -96,7 +96,7 @@ audit_log = Table(
     Column("action", Text, nullable=False),
     *filter_columns(),
     # Of the release before: who acted.
-    Column("token_name", Text),
+    Column("token_name", Text, nullable=False, server_default=text("''::text")),
     Column("request_id", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=text("''::text")),
     Column("hold_id", BigInteger),
