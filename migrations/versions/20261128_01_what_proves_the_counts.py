@@ -1,6 +1,6 @@
 """What proves the counts, who acted, and what a held message was stored as
 
-Phase: expand (new columns with defaults, and one default more: code of the release before reads and writes none of them)
+Phase: expand (columns with defaults, and a default; code of the release before reads and writes none of them)
 
 `baseline.triggers` and `baseline.partitions` hold a hash for each counting trigger and each partition, of its oid and
 of the version of its row in the catalog. `queuestats migrate` fills them in: sql/counters/proof.sql.
