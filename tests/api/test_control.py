@@ -423,7 +423,7 @@ async def test_a_token_named_expiry_releases_like_any_other(
 async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=307, expires_in=1)
     finished = "SELECT count(*) FROM queuestats.audit_log WHERE actor_kind = 'expiry' AND action = 'finish'"
-    while not await owner.fetchval(finished):
+    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database tells nobody
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (1, 0, 0, 1)
     rows = await owner.fetch("SELECT DISTINCT action FROM queuestats.audit_log WHERE actor_kind = 'expiry'")
