@@ -68,8 +68,9 @@ def _with_cause(error: ServiceError) -> str:
 
     cause = error.__cause__
     # The last two are in our own words: sql/control/start.sql.
-    is_ours = cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict)
-    return f"{error.text}." if is_ours else in_words(cause)
+    if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
+        return f"{error.text}."
+    return in_words(cause)
 
 
 def _fail(sentence: str, exit_code: int = 1) -> None:
