@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.actor import of_token
 from service.auth import FailedTokens, Token, Tokens
 from service.control import Control, require_control
 from service.db import Database
@@ -31,7 +32,7 @@ from service.parsing import (
 )
 from service.readiness import Readiness
 from service.rendering import MEDIA_TYPES, render_details, render_error, render_explanation, render_rows
-from service.reports import Unsent, ignored_header, respond
+from service.reports import Unsent, respond
 from service.requests import QueueRequest, endpoint_name, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
@@ -65,7 +66,10 @@ async def stats(request: QueueRequest) -> Response:
     query = token.limit(parse_query(envelope, service.settings.default_group))
     request.scope["state"].update(group=query.grouping, query=query)
     outcome = await service.statistics.ask(query)
-    return await respond(request, outcome, wanted, service.unsent)
+    response = await respond(request, outcome, wanted, service.unsent)
+    if ignored := request.ignored_names():
+        response.headers["X-Queuestats-Ignored"] = ", ".join(ignored)
+    return response
 
 
 async def top(request: QueueRequest) -> Response:
@@ -79,6 +83,7 @@ async def stream(request: QueueRequest) -> Response:
     service: Service = request.app.state.service
     envelope = request.envelope()
     token = await authorise(request, Scope.STATS)
+    request.refuse_unknown()
     query = token.limit(parse_query(envelope, service.settings.default_group))
     interval_ms = parse_interval(envelope)
     first = await service.streams.first(query)
@@ -90,13 +95,16 @@ async def stream(request: QueueRequest) -> Response:
 async def control(request: QueueRequest) -> Response:
     """Holds, releases or purges, as its path says."""
     service, envelope, token, wanted = await _open(request, Scope.CONTROL)
+    request.refuse_empty_in_url()
     command = parse_control(envelope, Action(endpoint_name(request.scope)))
     is_dry_run, has_details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
+    token.require_sender(command.query.sender_id)
+    command = await service.control.with_filter(command)
     require_control(token, command)
     if is_dry_run:
-        return _respond(request, render_details(await service.control.matching(command), wanted), wanted)
-    job = await service.control.carry_out(command, token.name, request.scope["state"]["request_id"])
-    return _respond(request, render_details(job.details if has_details else None, wanted), wanted)
+        return _respond(render_details(await service.control.matching(command), wanted), wanted)
+    job = await service.control.carry_out(command, of_token(token.name), request.scope["state"]["request_id"])
+    return _respond(render_details(job.details if has_details else None, wanted), wanted)
 
 
 async def holds(request: QueueRequest) -> Response:
@@ -117,11 +125,11 @@ async def _list(
     token.require_sender(sender_id)
     found = await read(service.control, sender_id)
     rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
-    return _respond(request, render_rows(rows, wanted), wanted)
+    return _respond(render_rows(rows, wanted), wanted)
 
 
-def _respond(request: QueueRequest, content: bytes, wanted: Format) -> Response:
-    return Response(content, headers=NO_STORE | ignored_header(request), media_type=MEDIA_TYPES[wanted])
+def _respond(content: bytes, wanted: Format) -> Response:
+    return Response(content, headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
 
 
 async def explain(request: QueueRequest) -> Response:
@@ -131,7 +139,7 @@ async def explain(request: QueueRequest) -> Response:
     explanation = await explain_query(
         service.for_explain, query, analyze=parse_flag("analyze", envelope.members.get("analyze"))
     )
-    return _respond(request, render_explanation(explanation, wanted), wanted)
+    return _respond(render_explanation(explanation, wanted), wanted)
 
 
 async def metrics(request: QueueRequest) -> Response:
@@ -172,6 +180,8 @@ async def _open(request: QueueRequest, scope: Scope) -> tuple[Service, Envelope,
     """What an endpoint begins with: its parameters, whose they are, and the format of the response."""
     envelope = request.envelope()
     token = await authorise(request, scope)
+    if endpoint_name(request.scope) != "stats":
+        request.refuse_unknown()
     return request.app.state.service, envelope, token, request.format()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable, Uncounted
+from service.errors import BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable, Uncounted
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ READ_ONLY = "25006"
 # Raised by our own functions, in words for the client; the detail is for the log.
 _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS400": BadRequest,
+    "QS412": Conflict,
     "QS409": lambda said: Moved(f": {said}"),
     "QS425": lambda said: Uncounted(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.actor import of_token
 from service.auth import create_token
 from service.control import Control
 from service.errors import Unavailable
@@ -101,7 +102,7 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
     query = StatsQuery(119)
 
     def begin(control: Control) -> Any:
-        return control.begin(ControlRequest(Action.HOLD, query), "test", "")
+        return control.begin(ControlRequest(Action.HOLD, query), of_token("test"), "")
 
     async with open_pool(f"{pair.address()}&target_session_attrs=any") as service:
         for question in (
