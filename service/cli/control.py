@@ -89,21 +89,21 @@ async def release(settings: Settings, request: ControlRequest, is_dry_run: bool,
 
 @click.command()
 @request_options(Action.PURGE)
-@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask before a whole queue is removed")
+@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask; needed for a whole queue without a terminal")
 @on_database
 async def purge(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, is_confirmed: bool
 ) -> None:
-    """Remove messages of every status. For a whole queue it asks first, and removes no more than it has named.
+    """Remove messages of every status. At a terminal it asks first, and removes no more than it has named.
 
     \b
     Example: queuestats purge --sender 119 --campaign 4591 --dry-run
     """
     is_whole = request.query == StatsQuery(request.query.sender_id)
-    is_asking = is_whole and not (is_dry_run or is_confirmed)
-    if is_asking and not sys.stdin.isatty():
+    is_asking = not (is_dry_run or is_confirmed)
+    if is_asking and is_whole and not sys.stdin.isatty():
         raise click.UsageError("The whole queue of a sender is removed with --yes only.")
-    await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_asking)
+    await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_asking and sys.stdin.isatty())
 
 
 async def _carry_out(
@@ -120,7 +120,7 @@ async def _carry_out(
             print_table([*counts, "total"], [[*counts.values(), total]], as_json)
             return
         if is_asking:
-            click.confirm(f"Remove all {total:,} messages of sender {request.query.sender_id}?", abort=True)
+            click.confirm(f"Remove {total:,} messages of {_described(request.query)}?", abort=True)
             # What was confirmed, whatever has arrived meanwhile.
             at_most = total if request.at_most is None else min(total, request.at_most)
             request = msgspec.structs.replace(request, at_most=at_most)
@@ -140,6 +140,11 @@ async def _carry_out(
         return
     of_hold = f" Hold {job.hold_id} is active." if request.action is Action.HOLD else ""
     click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
+
+
+def _described(query: StatsQuery) -> str:
+    names = {"sender": query.sender_id, "account": query.account_id, "campaign": query.campaign_id, "ISP": query.isp}
+    return ", ".join(f"{name} {value!r}" for name, value in names.items() if value is not None)
 
 
 @click.command()

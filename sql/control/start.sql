@@ -2,8 +2,8 @@
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
 -- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, and has its filter.
--- at_most: an error, and nothing is changed, where more messages match. They are collected in this transaction, so that
--- the job changes none that was not counted.
+-- at_most: an error, and nothing is changed, where more messages match. Up to 100,000 are collected in this transaction,
+-- so that the job changes none that was not counted; of more the counters say how many there are.
 -- by_kind, by_name: who acts: a token, or a command and the user who runs it. A service of the release before gives
 -- neither by_kind nor what follows it.
 DROP FUNCTION IF EXISTS queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval);
@@ -16,6 +16,7 @@ LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp A
 #variable_conflict use_column
 DECLARE
   job queuestats.jobs;
+  counted bigint;
 BEGIN
   IF queuestats.is_distributed() THEN
     RAISE EXCEPTION USING
@@ -46,20 +47,52 @@ BEGIN
   VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
   RETURNING * INTO job;
   IF at_most IS NOT NULL THEN
-    job.matched := queuestats.collect_job(job);
-    IF job.matched > at_most THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', job.matched, at_most);
+    counted := queuestats.count_for(job);
+    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
+      counted := queuestats.collect_job(job);
+      UPDATE queuestats.jobs SET
+        state = 'working', matched = counted, settles_at = pg_snapshot_xmax(pg_current_snapshot())
+      WHERE id = job.id;
     END IF;
-    UPDATE queuestats.jobs SET
-      state = 'working', matched = job.matched, settles_at = pg_snapshot_xmax(pg_current_snapshot())
-    WHERE id = job.id;
+    IF counted > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
+    END IF;
   END IF;
   INSERT INTO queuestats.audit_log
     (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
   VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold,
           job.id);
   RETURN QUERY SELECT job.id, of_hold;
+END
+$$;
+
+-- count_for: how many messages a job would change, by the counters. NULL where these can't say it: they do not hold all
+-- messages, or other holds keep some of what a release would give back.
+CREATE OR REPLACE FUNCTION queuestats.count_for(job queuestats.jobs) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT queuestats.is_proven()
+    OR job.action = 'release' AND EXISTS (SELECT FROM queuestats.holds WHERE sender_id = job.sender_id) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (
+    SELECT coalesce(sum(CASE job.action
+             WHEN 'hold' THEN new + retry WHEN 'release' THEN hold ELSE new + proc + retry + hold
+           END), 0)
+    FROM (
+      SELECT new, proc, retry, hold
+      FROM queuestats.current_counters(
+          job.sender_id,
+          queuestats.grouping_set_of(job.account_id IS NOT NULL, job.campaign_id IS NOT NULL, job.isp IS NOT NULL)
+        )
+      WHERE account_id >= 0 AND account_id = coalesce(job.account_id, 0)
+        AND campaign_id = coalesce(job.campaign_id, 0) AND isp = coalesce(job.isp, '')
+      UNION ALL
+      SELECT new, proc, retry, hold
+      FROM queuestats.pending_deltas(job.sender_id, job.account_id, job.campaign_id, job.isp)
+    ) AS part
+  );
 END
 $$;
 
@@ -115,6 +148,7 @@ BEGIN
 END
 $$;
 
+REVOKE EXECUTE ON FUNCTION queuestats.count_for(queuestats.jobs) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION
 queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint),
 queuestats.expire_holds(), queuestats.cancel_job(bigint, text, text) FROM PUBLIC;

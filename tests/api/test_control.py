@@ -448,3 +448,16 @@ async def test_times_are_the_same_in_xml(operator: Operator) -> None:
     await operator.done("hold", isp="Gmail")
     (hold,) = (await operator.post("holds")).json()["data"]
     assert f"<created_at>{hold['created_at']}</created_at>" in (await operator.post("holds", Format.XML)).text
+
+
+async def test_at_most_of_a_large_queue_is_counted_by_the_counters_and_collected_by_the_job(owner: Any) -> None:
+    await owner.execute("INSERT INTO messages (sender_id, recipient) SELECT 119, 'x' FROM generate_series(1, 100001)")
+    start = "SELECT job_id FROM queuestats.start_job('{}', 119, NULL, NULL, NULL, 't', '', '', NULL, at_most => {})"
+    for action in ("hold", "purge"):
+        with pytest.raises(asyncpg.PostgresError, match="100001 messages match, more than at_most 100000"):
+            await owner.fetchval(start.format(action, 100_000))
+        await owner.fetchval(start.format(action, 100_001))
+    assert await owner.fetch("SELECT action, state, matched FROM queuestats.jobs ORDER BY id") == [
+        ("hold", "waiting", 0),
+        ("purge", "waiting", 0),
+    ]

@@ -95,7 +95,7 @@ def test_a_purge_removes_no_more_than_was_confirmed(
     command = [*program(), "purge", "--sender", "119"]
     seen, exit_code = run_on_terminal(command, tmp_path, until=b"[y/N]", keys=confirm_late, **urls)
     assert exit_code == 1, seen
-    assert "Remove all 3 messages of sender 119?" in seen
+    assert "Remove 3 messages of sender 119?" in seen
     assert "Conflict: 4 messages match, more than at_most 3" in seen
     seen, exit_code = run_on_terminal(command, tmp_path, until=b"[y/N]", keys=b"y\n", **urls)
     assert exit_code == 0, seen
