@@ -21,6 +21,7 @@ from service.model import (
     StatsQuery,
     TopQuery,
 )
+from service.parsing.foreign_body import ACCEPTED, compressed, describe_foreign
 from service.parsing.json_body import read_json
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
@@ -36,7 +37,7 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
 
-__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_control", "parse_envelope", "parse_flag"]
+__all__ = ["MAX_BODY_BYTES", "Envelope", "compressed", "parse_control", "parse_envelope", "parse_flag"]
 __all__ += ["parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top", "sniff"]
 __all__ += ["url_envelope", "valid_format"]
 
@@ -116,7 +117,7 @@ def parse_envelope(body: bytes) -> Envelope:
     start = _start(body)
     written_in = _FORMATS.get(body[start : start + 1])
     if written_in is None:
-        raise BadRequest("the body must be a JSON object, or an XML document with the root <xml>")
+        raise BadRequest(f"the body {describe_foreign(body)}must be {ACCEPTED}")
     if written_in is Format.JSON:
         return Envelope(Format.JSON, read_json(body, start))
     if is_costly(body):
