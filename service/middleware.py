@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from random import getrandbits
@@ -57,7 +58,7 @@ class ReadBody:
         reader = _Reader(receive)
         self._open_requests.begin()
         try:
-            refusal = await self._read(reader, dict(scope["headers"]).get(b"content-length", b"0"))
+            refusal = await self._read(reader, dict(scope["headers"]))
             scope.setdefault("state", {})["body"] = Body(bytes(reader.content), refusal)
             await self.app(scope, receive, send if reader.is_whole else _lingering(send, reader))
         except ClientDisconnect:
@@ -65,12 +66,14 @@ class ReadBody:
         finally:
             self._open_requests.end()
 
-    async def _read(self, reader: "_Reader", declared: bytes) -> ServiceError | None:
+    async def _read(self, reader: "_Reader", headers: Mapping[bytes, bytes]) -> ServiceError | None:
         # The HTTP parser has refused what is not a number.
-        if int(declared) > MAX_BODY_BYTES:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_BYTE_SECONDS):
-                    await reader.read_format()
+        if int(headers.get(b"content-length", b"0")) > MAX_BODY_BYTES:
+            # To read from a client that waits for 100 Continue would ask it for all of its body.
+            if headers.get(b"expect", b"").lower() != b"100-continue":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FIRST_BYTE_SECONDS):
+                        await reader.read_format()
             return too_large()
         try:
             await reader.read(MAX_BODY_BYTES)

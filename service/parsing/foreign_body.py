@@ -16,8 +16,8 @@ _FOREIGN: Final = (
     ("compressed with zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
     ("compressed with deflate", re.compile(rb"x[\x01\x9c\xda]")),  # zlib's three usual headers that are no text
     ("UTF-16", re.compile(rb"\xff\xfe|\xfe\xff")),
-    ("a form (multipart/form-data)", re.compile(rb"--[^\r\n]{1,70}\r?\nContent-Disposition:", re.IGNORECASE)),
-    ("a form (application/x-www-form-urlencoded)", re.compile(rb"[\w.\[\]+-]+=|%[0-9A-Fa-f]{2}")),
+    ("a form (multipart/form-data)", re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.IGNORECASE)),
+    ("a form (application/x-www-form-urlencoded)", re.compile(rb"(?:[\w.+*-]|%[\dA-Fa-f]{2})++=|%7B", re.IGNORECASE)),
 )
 
 
