@@ -1,6 +1,7 @@
 """What a request may look like on the wire: paths, content types, sizes, tokens, and clients that behave oddly."""
 
 import asyncio
+import gzip
 import json
 import logging
 import re
@@ -57,8 +58,43 @@ async def test_the_declared_content_type_is_neither_needed_nor_believed(client: 
             response = await client.post(STATS, content=body, headers={"Content-Type": declared})
             assert response.status_code == 200
             assert response.headers["content-type"] == f"application/{format}; charset=utf-8"
-    multipart = await client.post(STATS, files={"id": b"1"})
-    check_error(multipart, 400, Format.JSON)
+
+
+async def test_a_form_is_400_and_called_a_form(client: httpx.AsyncClient, token: str) -> None:
+    for form in ({"data": {"token": token, "id": "1"}}, {"files": {"id": b"1"}}):
+        response = await client.post(STATS, **form)  # type: ignore[arg-type]
+        text = check_error(response, 400, Format.JSON)
+        kind = response.request.headers["content-type"].partition(";")[0]
+        assert text.startswith(f"Incorrect request: the body is a form ({kind}); it must be a JSON object, or an XML ")
+        assert token not in text
+
+
+@pytest.mark.parametrize(
+    ("coding", "named"),
+    [
+        *((each, each) for each in ("gzip", "deflate", "br", "zstd", "compress")),
+        ("X-GZIP", "gzip"),
+        ("gzip, br", "an unknown coding"),
+        ("qs_secret", "an unknown coding"),
+    ],
+)
+async def test_a_body_that_can_not_be_read_and_declares_a_coding_is_called_compressed(
+    client_of_nowhere: httpx.AsyncClient, coding: str, named: str
+) -> None:
+    """The bytes of br and of a bare deflate show nothing, and may begin as JSON or XML do."""
+    for content in (gzip.compress(b"{}"), b"{\x0b\x80", b"<\x0b\x80", b"\x0b\x01\x80{}\x03"):
+        headers = {"Content-Encoding": coding}
+        response = await client_of_nowhere.post(STATS, content=content, headers=headers)
+        text = check_error(response, 400, Format.XML if content[:1] == b"<" else Format.JSON)
+        assert f"the body is compressed (Content-Encoding: {named}); it must be a JSON object, or an XML " in text
+
+
+async def test_a_declared_coding_is_not_believed_of_a_body_that_can_be_read(
+    client: httpx.AsyncClient, token: str
+) -> None:
+    for coding in ("gzip", "identity", ""):
+        body = body_of(Format.JSON, token=token, id=1)
+        assert await status_of(client, STATS, content=body, headers={"Content-Encoding": coding}) == 200
 
 
 async def test_accept_and_other_wishes_in_headers_are_not_consulted(client: httpx.AsyncClient, token: str) -> None:

@@ -244,8 +244,10 @@ async def url(settings: Settings, owner: Any) -> AsyncIterator[str]:
 @pytest.mark.skipif(shutil.which("java") is None, reason="there is no java; a JDK from 11 on is enough")
 async def test_the_jdks_client_with_its_defaults_gets_its_responses(url: str, token: str) -> None:
     output = await run("java", str(Path(__file__).with_name("HttpClientDefaults.java")), url + STATS, token)
-    assert re.findall(r"^(\w+) (\d+) .*\"total\":(\d+)", output, re.MULTILINE) == [
-        (version, "200", "3") for version in ("HTTP_1_1", "HTTP_2") for _ in range(3)
+    assert re.findall(r"^(\w+) (\d+) .*?\"(?:total|error)\":(\d+)", output, re.MULTILINE) == [
+        (version, *answer)
+        for version in ("HTTP_1_1", "HTTP_2")
+        for answer in (*[("200", "3")] * 3, ("401", "401"), ("413", "413"))
     ]
 
 
