@@ -24,7 +24,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self.parser = _Parser(self)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(_Gathering(transport))  # type: ignore[arg-type]
 
     def on_headers_complete(self) -> None:
@@ -62,7 +62,7 @@ class _Parser(httptools.HttpRequestParser):
         # As in uvicorn: it answers the first of several requests although the second comes after `Connection: close`.
         self.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def feed_data(self, data: bytes | memoryview) -> None:
+    def feed_data(self, data: Any) -> None:
         """Raises HttpParserError for what is no HTTP/1, and for CONNECT, which is an upgrade by itself."""
         while True:
             try:

@@ -32,11 +32,6 @@ NOT_COMPARED = {"date", "server", "connection", "keep-alive", "server-timing"}
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
 
-# What nginx's documentation has for WebSockets, in place of the file's own line.
-WEBSOCKET = {"proxy_set_header Connection": '"upgrade"; proxy_set_header Upgrade $http_upgrade'}
-OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
-
-
 @dataclass
 class Response:
     status: int
@@ -168,18 +163,6 @@ async def test_every_answer_is_the_same_to_the_byte(service: int, owner: Any, to
 def compared(response: Response, name: str) -> tuple[int, dict[str, str], bytes]:
     ignored = NOT_COMPARED | ({"x-request-id"} if "nginx" in name or "far" in name or "TRACE" in name else set())
     return response.status, {k: v for k, v in response.headers.items() if k not in ignored}, response.body
-
-
-async def test_offers_to_upgrade_that_are_passed_on_change_no_answer(
-    service: int, owner: Any, token: str, connect: Any
-) -> None:
-    await owner.execute(DOCUMENTED_ROWS)
-    with nginx_before(service, **WEBSOCKET) as nginx:
-        for name, sent in requests(token).items():
-            offering = sent.replace(b"\r\n", b"\r\n" + OFFER, 1)
-            is_head = sent.startswith(b"HEAD")
-            here, there = [await (await connect(*to)).response(is_head) for to in ((nginx, offering), (service, sent))]
-            assert compared(here, name) == compared(there, name), name
 
 
 async def test_the_documented_answers_come_through(service: int, owner: Any, token: str, connect: Any) -> None:
@@ -317,19 +300,6 @@ async def test_a_smuggled_request_never_reaches_the_service(relay: Relay, connec
         assert relay.count() <= 1
         answer = await (await connect(nginx, HEALTH + b"X-Request-Id: next\r\n\r\n")).response()
     assert (answer.status, answer.headers["x-request-id"]) == (200, "next")
-    assert b"smuggled" not in b"".join(relay.answers)
-
-
-async def test_the_body_of_an_offer_to_upgrade_never_becomes_a_request(relay: Relay, connect: Any) -> None:
-    head = POST.replace(b"Connection: close\r\n", OFFER) + b"Content-Length: %d\r\n\r\n" % len(INNER)
-    with nginx_before(relay.port, **WEBSOCKET) as nginx:
-        for pieces in (head + INNER,), (head, INNER):
-            connection = await connect(nginx)
-            for piece in pieces:
-                connection.writer.write(piece)
-                await asyncio.sleep(0.05)
-            assert (await connection.response()).status == 404
-    assert relay.count() == 2
     assert b"smuggled" not in b"".join(relay.answers)
 
 

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -61,8 +62,9 @@ async def test_the_declared_content_type_is_neither_needed_nor_believed(client: 
 
 
 async def test_a_form_is_400_and_called_a_form(client: httpx.AsyncClient, token: str) -> None:
-    for form in ({"data": {"token": token, "id": "1"}}, {"files": {"id": b"1"}}):
-        response = await client.post(STATS, **form)  # type: ignore[arg-type]
+    forms: list[dict[str, Any]] = [{"data": {"token": token, "id": "1"}}, {"files": {"id": b"1"}}]
+    for form in forms:
+        response = await client.post(STATS, **form)
         text = check_error(response, 400, Format.JSON)
         kind = response.request.headers["content-type"].partition(";")[0]
         assert text.startswith(f"Incorrect request: the body is a form ({kind}); it must be a JSON object, or an XML ")

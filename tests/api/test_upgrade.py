@@ -16,6 +16,7 @@ from service.settings import Settings
 from tests.api.wire import STATS, address_of, body_of, head_of, serving
 from tests.conftest import PATIENCE_SECONDS
 from tests.oracle import Message, insert
+from tests.proxy import NGINX, nginx_before
 
 OFFERS = [
     ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
@@ -47,7 +48,7 @@ async def talk(url: str, *pieces: bytes, pause: float = 0.001) -> bytes:
 
 
 def without_moment(answer: bytes) -> bytes:
-    return re.sub(rb"\r\n(date|server-timing): [^\r]*", b"", answer)
+    return re.sub(rb"(?i)\r\n(date|server-timing): [^\r]*", b"", answer)
 
 
 def chunked(body: bytes, size: int) -> bytes:
@@ -168,13 +169,8 @@ async def test_the_body_of_an_offer_is_asked_for_where_the_client_waits(settings
 async def test_a_websocket_handshake_is_an_ordinary_get(settings: Settings, token: str) -> None:
     stream = "/api/v1.1/admin/senders/queue/stream/?id=119"
     async with serving(settings) as url:
-        for path, headers, status in (
-            ("/", [], b"200"),
-            ("/openapi.json", [], b"200"),
-            (stream, [], b"401"),
-            (STATS, [], b"405"),
-        ):
-            asked = head_of(*OFFERS[1], *headers, method="GET", path=path)
+        for path, status in ("/", b"200"), ("/openapi.json", b"200"), (stream, b"401"), (STATS, b"405"):
+            asked = head_of(*OFFERS[1], method="GET", path=path)
             answer = await talk(url, asked + head_of("Connection: close", method="GET", path="/healthz"))
             assert ANSWER.findall(answer) == [status, b"200"]
         reader, writer = await asyncio.open_connection(*address_of(url))
@@ -220,6 +216,24 @@ async def test_a_trailer_is_no_header_of_its_request(settings: Settings, token: 
             asked = head_of(*offer, "Transfer-Encoding: chunked") + body
             answer = await talk(url, asked, head_of("Connection: close", method="GET", path="/healthz"))
             assert ANSWER.findall(answer) == [b"401", b"200"]
+
+
+@pytest.mark.skipif(NGINX is None, reason="there is no nginx; Debian's package is enough")
+async def test_nginx_may_pass_offers_on(settings: Settings, token: str) -> None:
+    """With the lines that its documentation has for WebSockets, in place of one of docs/nginx.conf."""
+    snippet: dict[str, Any] = {"proxy_set_header Connection": '"upgrade"; proxy_set_header Upgrade $http_upgrade'}
+    bodies = [body_of(Format.JSON, token=token, id=119), b"<xml>", INNER]
+    async with serving(settings) as url:
+        with nginx_before(address_of(url)[1], **snippet) as port:
+            for body in bodies:
+                framing = ("Connection: close", f"Content-Length: {len(body)}", "X-Request-Id: 1")
+                plain = await talk(f"http://127.0.0.1:{port}", head_of(*framing) + body)
+                assert ANSWER.findall(plain) == [b"200" if body is bodies[0] else b"400"]
+                for offer in OFFERS[:2]:
+                    head = head_of(*offer, *framing)
+                    for pieces in (head + body,), (head, body):
+                        answer = await talk(f"http://127.0.0.1:{port}", *pieces, pause=0.05)
+                        assert without_moment(answer) == without_moment(plain)
 
 
 async def run(*command: str) -> str:
