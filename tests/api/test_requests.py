@@ -16,6 +16,7 @@ from service.model import Format
 from service.parsing import MAX_BODY_BYTES
 from service.settings import Settings
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, read_error, send_raw, serving
+from tests.conftest import PATIENCE_SECONDS
 
 
 async def status_of(client: httpx.AsyncClient, path: str, **request: object) -> int:
@@ -247,8 +248,11 @@ async def test_an_endless_body_is_refused_at_the_limit_and_then_cut_off(nowhere:
 
 @pytest.mark.parametrize("format", Format)
 async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_answer(
-    client_of_nowhere: httpx.AsyncClient, format: Format
+    client_of_nowhere: httpx.AsyncClient, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a busy machine the client may send for longer than the service lingers.
+    monkeypatch.setattr("service.middleware.LINGER_SECONDS", PATIENCE_SECONDS)
+
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"a":"' if format is Format.JSON else b"<xml>"
         for _ in range(100):

@@ -63,7 +63,7 @@ def test_any_other_first_byte_is_an_error(body: bytes) -> None:
     [
         (b"", "empty"),
         (b" \r\n", "empty"),
-        (gzip.compress(b"{}"), "compressed with gzip"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip"),
         (zlib.compress(b"{}", 1), "compressed with deflate"),
         (zlib.compress(b"{}"), "compressed with deflate"),
         (zlib.compress(b"{}", 9), "compressed with deflate"),
