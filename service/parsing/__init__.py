@@ -21,7 +21,7 @@ from service.model import (
     StatsQuery,
     TopQuery,
 )
-from service.parsing.foreign_body import ACCEPTED, compressed, describe_foreign
+from service.parsing.foreign_body import READABLE, compressed, describe_foreign
 from service.parsing.json_body import read_json
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
@@ -117,7 +117,7 @@ def parse_envelope(body: bytes) -> Envelope:
     start = _start(body)
     written_in = _FORMATS.get(body[start : start + 1])
     if written_in is None:
-        raise BadRequest(f"the body {describe_foreign(body)}must be {ACCEPTED}")
+        raise BadRequest(f"the body {describe_foreign(body)}must be {READABLE}")
     if written_in is Format.JSON:
         return Envelope(Format.JSON, read_json(body, start))
     if is_costly(body):

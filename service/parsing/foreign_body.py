@@ -8,7 +8,7 @@ from typing import Final
 
 from service.errors import BadRequest
 
-ACCEPTED: Final = "a JSON object, or an XML document with the root <xml>"
+READABLE: Final = "a JSON object, or an XML document with the root <xml>"
 _CODINGS: Final = ("gzip", "deflate", "br", "zstd", "compress")
 _FOREIGN: Final = (
     ("empty", re.compile(rb"[ \t\r\n]*\Z")),
@@ -31,4 +31,4 @@ def compressed(coding: str) -> BadRequest:
     """For a body that could not be read and has this `Content-Encoding`, in lower case."""
     known = coding.removeprefix("x-")
     name = known if known in _CODINGS else "an unknown coding"
-    return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {ACCEPTED}, uncompressed")
+    return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {READABLE}, uncompressed")
