@@ -41,6 +41,8 @@ from service.top import Top
 
 JSON = MEDIA_TYPES[Format.JSON]
 NO_STORE = {"Cache-Control": "no-store"}
+# A proxy that compresses a stream holds its events back until a block is full.
+NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
 # Proxies take a connection for dead that is silent for a minute, or half of one.
 HEARTBEAT_SECONDS = 15
 
@@ -89,7 +91,7 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.first(query)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(query, request.token() or "", interval_ms, first, last_event_id)
-    return EventSourceResponse(events, headers=NO_STORE, ping=HEARTBEAT_SECONDS)
+    return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
 
 
 async def control(request: QueueRequest) -> Response:

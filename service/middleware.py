@@ -68,6 +68,7 @@ class ReadBody:
     async def _read(self, reader: "_Reader", declared: bytes) -> ServiceError | None:
         # The HTTP parser has refused what is not a number.
         if int(declared) > MAX_BODY_BYTES:
+            # Reading sends 100 Continue to a client that waits for it. JDK 17's hangs where another status comes first.
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_BYTE_SECONDS):
                     await reader.read_format()

@@ -18,6 +18,7 @@ from service.parsing import (
     ACCEPTED,
     URL_PARAMETERS,
     Envelope,
+    compressed,
     parse_envelope,
     parse_format,
     parse_token,
@@ -64,8 +65,17 @@ class QueueRequest(Request):
             raise body.refusal
         if body.envelope is None:
             url = self.scope["query_string"].decode("latin-1") if self.method in ("GET", "HEAD") else None
-            body.envelope = parse_envelope(body.content) if url is None else url_envelope(url)
+            body.envelope = self._parse(body.content) if url is None else url_envelope(url)
         return body.envelope
+
+    def _parse(self, content: bytes) -> Envelope:
+        try:
+            return parse_envelope(content)
+        except BadRequest:
+            coding = self._header(b"content-encoding").strip().lower()
+            if coding in ("", "identity"):
+                raise
+            raise compressed(coding) from None
 
     def token(self) -> str | None:
         """The header's token, else the body's, else the URL's. Raises BadRequest where the body's is not a string."""

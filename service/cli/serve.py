@@ -108,11 +108,11 @@ def handles(listener: socket.socket) -> list[socket.socket]:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """The options of uvicorn: all of them are documented there."""
-    from service.cli.joined_writes import JoinedWrites
+    from service.cli.http_protocol import HttpProtocol
 
     return {
         "loop": "uvloop",
-        "http": JoinedWrites,
+        "http": HttpProtocol,
         "ws": "none",
         "backlog": BACKLOG,
         "log_config": None,

@@ -31,6 +31,7 @@ from service.parsing.accepted import (
     refuse_unknown,
     unknown_names,
 )
+from service.parsing.foreign_body import READABLE, compressed, describe_foreign
 from service.parsing.json_body import read_json, read_json_names
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
@@ -44,8 +45,8 @@ from service.parsing.parameters import (
 )
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
-__all__ = ["ACCEPTED", "MAX_BODY_BYTES", "URL_PARAMETERS", "Envelope", "parse_control", "parse_envelope", "parse_flag"]
-__all__ += ["parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top"]
+__all__ = ["ACCEPTED", "MAX_BODY_BYTES", "URL_PARAMETERS", "Envelope", "compressed", "parse_control", "parse_envelope"]
+__all__ += ["parse_flag", "parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top"]
 __all__ += ["refuse_empty", "refuse_in_url", "refuse_unknown", "sniff", "unknown_names", "url_envelope", "valid_format"]
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
@@ -120,7 +121,7 @@ def parse_envelope(body: bytes) -> Envelope:
     start = _start(body)
     written_in = _FORMATS.get(body[start : start + 1])
     if written_in is None:
-        raise BadRequest("the body must be a JSON object, or an XML document with the root <xml>")
+        raise BadRequest(f"the body {describe_foreign(body)}must be {READABLE}")
     if written_in is Format.JSON:
         return Envelope(Format.JSON, read_json(body, start), read_names=partial(read_json_names, body, start))
     read_names = partial(read_xml_names, body, start)

@@ -13,6 +13,8 @@ from service.errors import BadRequest
 from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, too_deep, too_many_members
 
 EARLY_BYTES: Final = 2048
+# Names of UTF-8, and of US-ASCII, which it contains.
+_ENCODINGS: Final = frozenset(("UTF-8", "UTF8", "US-ASCII", "ASCII"))
 _MAX_CHEAP_MARKUP = 640
 
 
@@ -109,8 +111,8 @@ class _Reader:
 
 
 def _check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:
-    if encoding is not None and encoding.upper() != "UTF-8":
-        raise BadRequest("the XML body must declare UTF-8, or no encoding")
+    if encoding is not None and encoding.upper() not in _ENCODINGS:
+        raise BadRequest("the XML body must declare UTF-8, US-ASCII, or no encoding")
 
 
 def _refuse_doctype(*_: object) -> NoReturn:

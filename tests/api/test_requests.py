@@ -1,11 +1,13 @@
 """What a request may look like on the wire: paths, content types, sizes, tokens, and clients that behave oddly."""
 
 import asyncio
+import gzip
 import json
 import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +16,7 @@ from service.model import Format
 from service.parsing import MAX_BODY_BYTES
 from service.settings import Settings
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, read_error, send_raw, serving
+from tests.conftest import PATIENCE_SECONDS
 
 
 async def status_of(client: httpx.AsyncClient, path: str, **request: object) -> int:
@@ -57,8 +60,44 @@ async def test_the_declared_content_type_is_neither_needed_nor_believed(client: 
             response = await client.post(STATS, content=body, headers={"Content-Type": declared})
             assert response.status_code == 200
             assert response.headers["content-type"] == f"application/{format}; charset=utf-8"
-    multipart = await client.post(STATS, files={"id": b"1"})
-    check_error(multipart, 400, Format.JSON)
+
+
+async def test_a_form_is_400_and_called_a_form(client: httpx.AsyncClient, token: str) -> None:
+    forms: list[dict[str, Any]] = [{"data": {"token": token, "id": "1"}}, {"files": {"id": b"1"}}]
+    for form in forms:
+        response = await client.post(STATS, **form)
+        text = check_error(response, 400, Format.JSON)
+        kind = response.request.headers["content-type"].partition(";")[0]
+        assert text.startswith(f"Incorrect request: the body is a form ({kind}); it must be a JSON object, or an XML ")
+        assert token not in text
+
+
+@pytest.mark.parametrize(
+    ("coding", "named"),
+    [
+        *((each, each) for each in ("gzip", "deflate", "br", "zstd", "compress")),
+        ("X-GZIP", "gzip"),
+        ("gzip, br", "an unknown coding"),
+        ("qs_secret", "an unknown coding"),
+    ],
+)
+async def test_a_body_that_can_not_be_read_and_declares_a_coding_is_called_compressed(
+    client_of_nowhere: httpx.AsyncClient, coding: str, named: str
+) -> None:
+    """The bytes of br and of a bare deflate show nothing, and may begin as JSON or XML do."""
+    for content in (gzip.compress(b"{}"), b"{\x0b\x80", b"<\x0b\x80", b"\x0b\x01\x80{}\x03"):
+        headers = {"Content-Encoding": coding}
+        response = await client_of_nowhere.post(STATS, content=content, headers=headers)
+        text = check_error(response, 400, Format.XML if content[:1] == b"<" else Format.JSON)
+        assert f"the body is compressed (Content-Encoding: {named}); it must be a JSON object, or an XML " in text
+
+
+async def test_a_declared_coding_is_not_believed_of_a_body_that_can_be_read(
+    client: httpx.AsyncClient, token: str
+) -> None:
+    for coding in ("gzip", "identity", ""):
+        body = body_of(Format.JSON, token=token, id=1)
+        assert await status_of(client, STATS, content=body, headers={"Content-Encoding": coding}) == 200
 
 
 async def test_accept_and_other_wishes_in_headers_are_not_consulted(client: httpx.AsyncClient, token: str) -> None:
@@ -209,8 +248,11 @@ async def test_an_endless_body_is_refused_at_the_limit_and_then_cut_off(nowhere:
 
 @pytest.mark.parametrize("format", Format)
 async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_answer(
-    client_of_nowhere: httpx.AsyncClient, format: Format
+    client_of_nowhere: httpx.AsyncClient, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a busy machine the client may send for longer than the service lingers.
+    monkeypatch.setattr("service.middleware.LINGER_SECONDS", PATIENCE_SECONDS)
+
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"a":"' if format is Format.JSON else b"<xml>"
         for _ in range(100):

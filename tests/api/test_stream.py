@@ -67,6 +67,7 @@ async def test_the_whole_report_comes_first_and_again_whenever_it_has_changed(
     before = datetime.now(UTC)
     async with following(client, token) as stream:
         assert stream.response.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert stream.response.headers["cache-control"] == "no-store, no-transform"
         first = await stream.next()
         assert first is not None
         assert before < datetime.fromisoformat(first.data.pop("taken_at")) < datetime.now(UTC)

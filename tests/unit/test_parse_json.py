@@ -1,6 +1,9 @@
 """JSON bodies: what can be read, and what they are found to hold."""
 
+import gzip
 import json
+import zlib
+from urllib.parse import quote
 
 import pytest
 
@@ -51,8 +54,34 @@ def test_the_first_byte_after_blanks_and_byte_order_marks_tells_the_format(
 )
 def test_any_other_first_byte_is_an_error(body: bytes) -> None:
     assert sniff(body) is None
-    with pytest.raises(BadRequest, match="the body must be a JSON object, or an XML document with the root <xml>"):
+    with pytest.raises(BadRequest, match="must be a JSON object, or an XML document with the root <xml>"):
         parse_envelope(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"", "empty"),
+        (b" \r\n", "empty"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip"),
+        (zlib.compress(b"{}", 1), "compressed with deflate"),
+        (zlib.compress(b"{}"), "compressed with deflate"),
+        (zlib.compress(b"{}", 9), "compressed with deflate"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "compressed with zstd"),
+        ('{"id":119}'.encode("utf-16"), "UTF-16"),
+        (b"id=119", "a form (application/x-www-form-urlencoded)"),
+        (b"a=b&c=d", "a form (application/x-www-form-urlencoded)"),
+        (b"isp%5B%5D=x", "a form (application/x-www-form-urlencoded)"),
+        (quote('{"id":119}').encode(), "a form (application/x-www-form-urlencoded)"),
+        (b'--x\r\nContent-Disposition: form-data; name="id"\r\n\r\n1\r\n--x--', "a form (multipart/form-data)"),
+        (b"--x\r\ncontent-type: text/plain\r\nContent-Disposition: form-data", "a form (multipart/form-data)"),
+    ],
+)
+def test_the_error_says_what_the_body_is(body: bytes, what: str) -> None:
+    text = f"Incorrect request: the body is {what}; it must be a JSON object, or an XML document with the root <xml>"
+    with pytest.raises(BadRequest) as raised:
+        parse_envelope(body)
+    assert raised.value.text == text
 
 
 def test_a_parameters_value_stays_as_it_was_written() -> None:

@@ -37,7 +37,23 @@ def test_a_declaration_of_utf_8_is_accepted(declaration: str) -> None:
     assert isp_in(declaration + "<xml><id>119</id><isp>Почта</isp></xml>") == "Почта"
 
 
-@pytest.mark.parametrize("encoding", ["UTF-16", "ISO-8859-1", "us-ascii", "windows-1251", "UTF8", "nonsense"])
+@pytest.mark.parametrize("encoding", ["US-ASCII", "us-ascii", "ASCII", "ascii", "UTF8", "utf8", "Utf8"])
+@pytest.mark.parametrize("isp", ["Gmail", "Почта"])
+def test_a_declaration_of_us_ascii_is_read_as_utf_8_which_contains_it(encoding: str, isp: str) -> None:
+    """Bytes beyond ASCII are UTF-8 there too: a body is UTF-8, whatever it declares."""
+    assert isp_in(f"<?xml version='1.0' encoding='{encoding}'?><xml><id>119</id><isp>{isp}</isp></xml>") == isp
+
+
+@pytest.mark.parametrize("encoding", ["us-ascii", "utf8"])
+def test_what_is_no_utf_8_is_an_error_whatever_is_declared(encoding: str) -> None:
+    body = f"<?xml version='1.0' encoding='{encoding}'?><xml><id>119</id><isp>\xe9</isp></xml>".encode("latin-1")
+    with pytest.raises(BadRequest, match="the body must be one XML document in UTF-8"):
+        parse_envelope(body)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["UTF-16", "ISO-8859-1", "windows-1251", "UTF-7", "UTF-8859", "ISO646-US", "ASCII8", "nonsense"]
+)
 def test_any_other_declared_encoding_is_an_error(encoding: str) -> None:
     with pytest.raises(BadRequest, match="must declare UTF-8"):
         query_in(f'<?xml version="1.0" encoding="{encoding}"?><xml><id>119</id></xml>')
