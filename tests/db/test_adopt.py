@@ -696,10 +696,10 @@ STORED = {"new": "available", "retry": "retryable", "hold": "paused"}
 @pytest.mark.parametrize(
     ("type_", "before"),
     [
-        ("text", ""),
+        ("text", "SELECT"),
         ("job_state", "CREATE TYPE job_state AS ENUM ('scheduled', 'available', 'retryable', 'paused')"),
         ("job_state", "CREATE DOMAIN job_state AS char(12)"),
-        ("varchar(9)", ""),
+        ("varchar(9)", "SELECT"),
     ],
 )
 @pytest.mark.parametrize("is_partitioned", [False, True])
