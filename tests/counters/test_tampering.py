@@ -21,8 +21,8 @@ OF_SENDER = (
     "UPDATE queuestats.counters SET epoch = epoch + 1 WHERE sender_id = $1 AND epoch > 0",
     "DELETE FROM queuestats.counters WHERE sender_id = $1 AND epoch = 0",
     "DELETE FROM queuestats.sender_totals WHERE sender_id = $1",
-    "INSERT INTO queuestats.counters SELECT sender_id, grouping_set, epoch + 2, account_id, campaign_id, isp, new, proc,"
-    " retry, hold FROM queuestats.counters WHERE sender_id = $1 AND epoch = 0",
+    "INSERT INTO queuestats.counters SELECT sender_id, grouping_set, epoch + 2, account_id, campaign_id, isp, new,"
+    " proc, retry, hold FROM queuestats.counters WHERE sender_id = $1 AND epoch = 0",
     "UPDATE queuestats.deltas SET xid = '3' WHERE sender_id = $1",
     "UPDATE queuestats.deltas SET sender_id = sender_id % 3 + 1 WHERE sender_id = $1",
 )
