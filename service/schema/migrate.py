@@ -59,13 +59,10 @@ async def migrate(
             tell(f"The mapping of {begun.queue}.")
         changed = [parts for parts in table.parts if before.get(parts[-1]) != table.hash_of(parts)]
         await _put_all_into_place(connection, table, changed, tell)
-        if await connection.fetchval("SELECT queuestats.has_lost_triggers()"):
-            # Nobody knows what was written since.
-            await connection.execute("DELETE FROM queuestats.baseline")
-            await require_countable(connection)
-            await _put_all_into_place(connection, table, table.parts, tell)
         # Of a distributed table each shard is counted: service/schema/distribute.py.
         if not await connection.fetchval("SELECT queuestats.is_distributed()"):
+            if await connection.fetchval("SELECT is_missing OR is_off OR is_partial FROM queuestats.trigger_state()"):
+                await _put_all_into_place(connection, table, table.parts, tell)
             await _count_where_needed(connection, table, tell)
         if service_url:
             await grant(connection, service_url)
@@ -73,8 +70,7 @@ async def migrate(
 
 
 async def _count_where_needed(connection: Any, table: CountedTable, tell: Callable[[str], None]) -> None:
-    if await connection.fetch("SELECT queuestats.changed_parts()"):
-        await connection.execute("DELETE FROM queuestats.baseline")
+    await connection.execute("SELECT queuestats.forget_unproven()")
     await require_countable(connection)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
         if table.adopted and table.adopted.names:
@@ -257,6 +253,9 @@ async def _begin_mapping(
         await trying_for_lock(lambda: connection.execute(drops), connection)
 
     async def put() -> None:
+        if found["triggers"]:
+            # Until it is over: a statement that counts by the former mapping must not end after a recount by this one.
+            await connection.execute(f"LOCK TABLE {found['queue']} IN SHARE ROW EXCLUSIVE MODE")
         # The first revision makes it; here another table stands in its place.
         await connection.execute("DROP TABLE IF EXISTS queuestats.messages")
         if not is_counted:
