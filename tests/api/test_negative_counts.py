@@ -16,7 +16,8 @@ TOP = "/api/v1.1/admin/senders/queue/top/"
 # Behind the triggers' back: the total and one ISP are below zero, the other ISP is right.
 DRIFT = """
 INSERT INTO queuestats.counters VALUES
-  (1, 'total', 0, 0, 0, '', 3, -1, 0, 0), (1, 'isp', 0, 0, 0, 'Gmail', -1, 0, 0, 0), (1, 'isp', 0, 0, 0, 'Yahoo', 4, 0, 0, 0);
+  (1, 'total', 0, 0, 0, '', 3, -1, 0, 0),
+  (1, 'isp', 0, 0, 0, 'Gmail', -1, 0, 0, 0), (1, 'isp', 0, 0, 0, 'Yahoo', 4, 0, 0, 0);
 INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold) VALUES (1, 3, -1, 0, 0)
 """
 

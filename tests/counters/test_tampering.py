@@ -93,9 +93,10 @@ async def test_verify_finds_what_is_wrong_and_what_a_fold_makes_wrong(connect: C
         if not found:
             assert not await is_wrong(connection)
             assert not await will_be_wrong(connection)
-        for each in {each.sender_id for each in found}:
+        senders = sorted({each.sender_id for each in found})
+        for each in senders:
             assert await find_differences(connection, each) != []
-        await repair(connection, found)
+        await repair(connection, senders)
 
 
 async def test_counters_of_an_epoch_that_no_watermark_names_are_a_difference(connect: Connect) -> None:
@@ -116,7 +117,7 @@ async def test_counters_of_an_epoch_that_no_watermark_names_are_a_difference(con
     found = await find_differences(connection, None)
     assert {(each.grouping_set, each.isp, each.counted) for each in found} >= {("total", "", 0), ("isp", "Gmail", 0)}
     assert await will_be_wrong(connection)
-    await repair(connection, found)
+    await repair(connection, [1])
     assert await find_differences(connection, None) == []
 
 
@@ -131,5 +132,5 @@ async def test_a_delta_that_no_fold_takes_is_a_difference(connect: Connect) -> N
     found = await find_differences(connection, None)
     assert [(each.sender_id, each.status, each.counted, each.kept) for each in found] == [(2, "new", 0, 1)]
     assert await will_be_wrong(connection)
-    await repair(connection, found)
+    await repair(connection, [2])
     assert await find_differences(connection, None) == []
