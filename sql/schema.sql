@@ -46,15 +46,23 @@ BEGIN
       UNION ALL
       SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
-      FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
-      WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
-        AND counters.epoch IN (0, watermarks.epoch)
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      FROM queuestats.counters
+      WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
+      UNION ALL
+      -- As in read.sql: an epoch 0 that a watermark names is counted twice.
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
+      WHERE of_sender IS NULL OR sender_id = of_sender
     ) AS part
     GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  UNION ALL
+  SELECT sender_id, grouping_set, account_id, campaign_id, isp, 0, 0, 0, 0, 0, new, proc, retry, hold, 0
+  FROM queuestats.unread_counts(of_sender)
+  WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   UNION ALL
   -- What the largest senders are found by, beside the counters that it repeats.
   SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
@@ -165,9 +173,11 @@ BEGIN
     RETURN;
   END IF;
 
-  SELECT array_agg(id), array_agg(address), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  SELECT array_agg(id), array_agg(address),
+         array_agg(CAST((sender_id, id, status, stored) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, address, status FROM queuestats.queued_messages AS message
+    SELECT sender_id, id, address, status, queuestats.stored_text(message) AS stored
+    FROM queuestats.queued_messages AS message
     WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
     FOR UPDATE OF message SKIP LOCKED
@@ -183,10 +193,13 @@ BEGIN
     -- What was put on hold by other means is new again; an expired hold leaves it.
     WITH held AS (
       DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
-      RETURNING id, former_status
+      RETURNING id, former_status, stored_status
     )
     UPDATE queuestats.queued_messages AS message
-    SET stored_status = queuestats.stored_status(coalesce(held.former_status, 'new'))
+    SET stored_status = CASE
+      WHEN held.stored_status IS NOT NULL THEN queuestats.stored_value(held.stored_status)
+      ELSE queuestats.stored_status(coalesce(held.former_status, 'new'))
+    END
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
     WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
       AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
@@ -543,14 +556,15 @@ DECLARE
   new_partitions oid[];
   can_follow boolean;
 BEGIN
-  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
+  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = queuestats.messages_table()) THEN
     RETURN true;
   ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN false;
   END IF;
   SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
          count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
-           AND bool_and(version = ANY (known) OR queuestats.came_empty(partition))
+           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
            AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
   INTO new_partitions, can_follow
   FROM queuestats.partition_versions();
@@ -573,7 +587,7 @@ CREATE FUNCTION queuestats.forget_unproven() RETURNS void
   DELETE FROM queuestats.baseline
   WHERE NOT CASE
     WHEN triggers <> '{}' THEN queuestats.is_proven()
-    ELSE NOT queuestats.lacks_triggers() AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state()) AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
       SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
       FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
       ORDER BY part
@@ -602,11 +616,13 @@ CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     AS $$
 BEGIN
   WITH arrived AS (
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (sender_id, id) sender_id, id, status FROM queuestats.queued_messages AS message
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, queuestats.stored_text(message)
+    FROM queuestats.queued_messages AS message
     WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
+    ON CONFLICT (sender_id, id) DO UPDATE SET
+      former_status = excluded.former_status, stored_status = excluded.stored_status
     RETURNING sender_id, id
   )
   UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
@@ -712,22 +728,9 @@ BEGIN
     WHERE stands AND partitions = versions AND cardinality(triggers) > 0 AND cardinality(triggers) = (
       SELECT count(*) FROM pg_trigger
       WHERE tgrelid = ANY (relations) AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-    )
+    ) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relations[1])
   );
 END
-$$;
-
-CREATE FUNCTION queuestats.lacks_triggers(is_always boolean DEFAULT false) RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  SELECT coalesce(bool_or(NOT found.is_on OR is_always AND NOT found.is_always AND relation = pg_class.oid), false)
-    OR (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
-      count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
-      + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
-    )
-  FROM pg_class LEFT JOIN queuestats.counting_triggers() AS found ON true
-  WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
@@ -801,7 +804,7 @@ BEGIN
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
-    IF queuestats.lacks_triggers() THEN
+    IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
         MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
@@ -1138,6 +1141,18 @@ CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT of_status $$;
 
+CREATE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
+$$;
+
+CREATE FUNCTION queuestats.stored_value(kept text) RETURNS public.message_status
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT (((kept)::text[])[1])::public.message_status AS kept;
+END;
+
 CREATE FUNCTION queuestats.take_fold_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1159,6 +1174,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_off boolean, is_partial boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
+           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+         ),
+         coalesce(bool_or(NOT is_on), false),
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
+  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
+  WHERE pg_class.oid = queuestats.messages_table()
+$$;
+
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1177,8 +1206,9 @@ BEGIN
 
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
-  SELECT format('a trigger that counts %s is missing or switched off: run queuestats migrate', messages)
-  WHERE EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed() AND queuestats.lacks_triggers();
+  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  FROM queuestats.trigger_state()
+  WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
@@ -1205,6 +1235,25 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
+  FROM queuestats.counters
+  WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch <> 0
+    AND (sender_id, epoch) NOT IN (SELECT watermarks.sender_id, watermarks.epoch FROM queuestats.watermarks)
+  UNION ALL
+  SELECT deltas.sender_id, 'account_campaign_isp', account_id, campaign_id, isp,
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  FROM queuestats.deltas
+  WHERE (of_sender IS NULL OR deltas.sender_id = of_sender) AND EXISTS (
+    SELECT FROM queuestats.trusted_watermarks AS trusted
+    WHERE trusted.sender_id IN (0, deltas.sender_id) AND xid < watermark AND xid <> ALL (running)
+  )
+  GROUP BY deltas.sender_id, account_id, campaign_id, isp
+$$;
+
 CREATE FUNCTION queuestats.why_uncounted() RETURNS TABLE(reason text, can_be_counted boolean, is_waiting boolean)
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1212,18 +1261,19 @@ BEGIN
   IF queuestats.is_proven() THEN
     RETURN;
   END IF;
+  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM queuestats.trigger_state();
   SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
   IF reason IS NOT NULL THEN
     RETURN QUERY SELECT reason, false, false;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
-      'the messages were not counted yet, or partitions have come or gone since', NOT queuestats.lacks_triggers(), true;
+      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
   ELSIF (SELECT partitions FROM queuestats.baseline)
     <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
-    RETURN QUERY SELECT 'partitions have come or gone', NOT queuestats.lacks_triggers(), true;
+    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is switched off, or was, or was made anew', NOT queuestats.lacks_triggers(), false;
+      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
   END IF;
 END
 $$;
@@ -1550,6 +1600,8 @@ GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_
 
 REVOKE ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.stored_text(message queuestats.queued_messages) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
