@@ -8,8 +8,11 @@
 CREATE OR REPLACE FUNCTION queuestats.named_columns(:arguments) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT named.word FROM (
-    SELECT unnest(CAST(ARRAY[:names] AS text[])) AS word FROM (SELECT :named_arguments) AS message WHERE :condition
+  SELECT named.word
+  FROM (
+    SELECT unnest(cast(ARRAY[:names] AS text[])) AS word
+    FROM (SELECT :named_arguments) AS message
+    WHERE :condition
   ) AS named
   WHERE named.word IS NOT NULL;
 END;

@@ -92,7 +92,7 @@ END;
 CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS :stored_type
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT CAST((CAST(kept AS text[]))[1] AS :stored_type);
+  SELECT cast((cast(kept AS text[]))[1] AS :stored_type);
 END;
 
 -- is_holdable: whether the mapping says how hold and release write a status.

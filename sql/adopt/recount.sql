@@ -24,10 +24,10 @@ SELECT
   status
 FROM (
   SELECT
-    CAST(:sender_number AS bigint) AS sender_number, CAST(:sender_text AS text) COLLATE "C" AS sender_text,
-    CAST(:account_number AS bigint) AS account_number, CAST(:account_text AS text) COLLATE "C" AS account_text,
-    CAST(:campaign_number AS bigint) AS campaign_number, CAST(:campaign_text AS text) COLLATE "C" AS campaign_text,
-    CAST(:own_isp AS text) COLLATE "C" AS isp, CAST(:own_status AS text) COLLATE "C" AS status
+    cast(:sender_number AS bigint) AS sender_number, cast(:sender_text AS text) COLLATE "C" AS sender_text,
+    cast(:account_number AS bigint) AS account_number, cast(:account_text AS text) COLLATE "C" AS account_text,
+    cast(:campaign_number AS bigint) AS campaign_number, cast(:campaign_text AS text) COLLATE "C" AS campaign_text,
+    cast(:own_isp AS text) COLLATE "C" AS isp, cast(:own_status AS text) COLLATE "C" AS status
   FROM :queue
   WHERE :own_where
 ) AS own;
