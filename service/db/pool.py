@@ -127,7 +127,11 @@ class Database:
         async def fetch_in_transaction(connection: Any) -> list[asyncpg.Record]:
             # Never a savepoint in `run`'s transaction: what a fold writes under one is not believed (watermarks.sql).
             async with nullcontext() if self._is_one_transaction else connection.transaction(isolation=ISOLATION):
-                await connection.execute(begin_with)
+                try:
+                    await connection.execute(begin_with)
+                except asyncpg.FeatureNotSupportedError as error:
+                    # The server refuses READ WRITE there.
+                    raise Unavailable(": the database is a standby") from error
                 return await fetch(connection)
 
         rows: list[asyncpg.Record] = await self.run(statement.name, fetch_in_transaction if begin_with else fetch)

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import create_mock_engine
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateColumn
 
 from service.resources import sql_path
@@ -121,7 +120,7 @@ class CountedTable:
 
     def newer_columns(self) -> list[str]:
         """Adds to our own tables the columns that they lack."""
-        dialect = postgresql.dialect()
+        dialect = create_mock_engine("postgresql+asyncpg://", lambda *_, **__: None).dialect
         return [
             # No lock where the column is there.
             self.in_schema(

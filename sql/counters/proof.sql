@@ -1,11 +1,11 @@
 -- What proves that the counters hold what messages holds.
 --
--- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a delta.
--- Both leave a trace in the catalog: ALTER TABLE writes new versions of the rows of pg_trigger and pg_inherits, and
--- TRUNCATE of a partition gives it another file. baseline keeps a hash of each version that was there when all messages
--- were counted. While the same versions are there, the counts are right; every statement that answers from the counters
--- compares them in its own snapshot.
--- What leaves no trace: a partition that was attached and detached again between two calls of follow_partitions.
+-- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a
+-- delta. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and
+-- TRUNCATE of a partition gives it another file. baseline keeps a hash of the versions that were there when all
+-- messages were counted. While the same versions are there, the counts are right. Every statement that answers from
+-- the counters compares them, in its own snapshot.
+-- A partition that is attached and detached again between two calls of follow_partitions leaves no trace.
 
 -- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
 CREATE OR REPLACE FUNCTION queuestats.partition_versions() RETURNS TABLE (partition oid, version bigint)
@@ -37,7 +37,9 @@ $$;
 -- trigger_state: whether a trigger that counts is missing on the counted table; whether one is switched off, on it or a
 -- partition; whether one of the table's own does not count what a session writes as a replica. One row.
 -- Of a partitioned table of our own each partition has its triggers.
-CREATE OR REPLACE FUNCTION queuestats.trigger_state() RETURNS TABLE (is_missing boolean, is_off boolean, is_partial boolean)
+CREATE OR REPLACE FUNCTION queuestats.trigger_state() RETURNS TABLE (
+  is_missing boolean, is_off boolean, is_partial boolean
+)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
            count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
@@ -136,11 +138,12 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   DELETE FROM queuestats.baseline
   WHERE NOT CASE
     WHEN triggers <> '{}' THEN queuestats.is_proven()
-    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state()) AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
-      SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
-      FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
-      ORDER BY part
-    )
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+      AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+        SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
+        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        ORDER BY part
+      )
   END
 $$;
 
@@ -195,8 +198,8 @@ BEGIN
 END
 $$;
 
--- recount_if_needed: counts all messages anew where that is all that is missing. Whether it did; false too while another one is
--- at it, or a fold. Any process of the service may call it at any time.
+-- recount_if_needed: counts all messages anew where that is all that is missing. Whether it did; false too while
+-- another one is at it, or a fold. Any process of the service may call it at any time.
 CREATE OR REPLACE FUNCTION queuestats.recount_if_needed() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""No answer outlives the change that made it wrong: the statement that answers proves its counts in its own snapshot."""
+"""No answer outlives the change that made it wrong: a statement proves its counts in its own snapshot."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -172,7 +172,10 @@ CREATE TABLE outbox_1 PARTITION OF outbox FOR VALUES IN (1);
 INSERT INTO outbox SELECT n, 1, 'new' FROM generate_series(1, 10) AS n
 """
 OUTBOX = QueueMapping(table="outbox", sender="sender", status="state")
-ATTACH_EMPTY = "CREATE TABLE outbox_2 (LIKE outbox INCLUDING ALL); {} ALTER TABLE outbox ATTACH PARTITION outbox_2 FOR VALUES IN (2)"
+ATTACH_EMPTY = (
+    "CREATE TABLE outbox_2 (LIKE outbox INCLUDING ALL); {}"
+    " ALTER TABLE outbox ATTACH PARTITION outbox_2 FOR VALUES IN (2)"
+)
 ROWS = "INSERT INTO outbox_2 SELECT n, 2, 'new' FROM generate_series(1, 7) AS n;"
 
 
