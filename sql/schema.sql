@@ -587,11 +587,12 @@ CREATE FUNCTION queuestats.forget_unproven() RETURNS void
   DELETE FROM queuestats.baseline
   WHERE NOT CASE
     WHEN triggers <> '{}' THEN queuestats.is_proven()
-    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state()) AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
-      SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
-      FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
-      ORDER BY part
-    )
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+      AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+        SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
+        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        ORDER BY part
+      )
   END
 $$;
 
