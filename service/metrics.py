@@ -35,6 +35,9 @@ STREAMS = Gauge("queuestats_streams", "Open streams.", multiprocess_mode="livesu
 FOLDED_AT = Gauge(
     "queuestats_folded_at_seconds", "When nothing was left to fold, in Unix time.", multiprocess_mode="max"
 )
+NEGATIVE_ANSWERS = Counter(
+    "queuestats_negative_answers", "Answers that were not sent because a count in them was below zero."
+)
 CHANGED = Counter("queuestats_changed_messages", "Messages held, released and purged.", ["action"])
 
 # What the database is asked for at a scrape.
@@ -43,6 +46,7 @@ GAUGES = {
     "silent_nodes": "Nodes of a cluster that do not answer.",
     "oldest_snapshot_transactions": "Transactions begun since the oldest snapshot that is still open.",
     "drift": "Differences that the last verify of all senders found.",
+    "colliding_keys": "Texts of keys that are counted by the number of another text.",
     "holds": "Active holds.",
     "held_messages": "Messages on hold that active holds match.",
     "open_jobs": "Holds, releases and purges that are being carried out.",

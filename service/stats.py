@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from service.coalescer import Coalescer, Limits, Outcome
+from service.counters import negative
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError, Unavailable, Uncounted
 from service.metrics import BATCH_QUERIES
@@ -195,6 +196,8 @@ def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> Stats
     """The rows that were read for a query, with the keys that a filter fixed."""
     if isinstance(rows, ServiceError):
         return rows
+    if any(row.new < 0 or row.proc < 0 or row.retry < 0 or row.hold < 0 for row in rows):
+        return negative.refuse(query.sender_id)
     fixed = {key: getattr(query, key) for key in query.grouping.keys if getattr(query, key) is not None}
     if not fixed:
         return StatsReport(rows)

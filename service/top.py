@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from service.coalescer import Coalescer, Limits
+from service.counters import negative
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError
 from service.model import Count, Key, StatsQuery, TopQuery, TopReport
@@ -43,6 +44,9 @@ async def ask(database: Database, query: TopQuery) -> TopReport:
         rows = await _at_nodes(database, nodes, query, load_statement(f"queries/citus/top_{name}"), parameters)
     else:
         rows = await database.fetch(load_statement(f"queries/top/{name}"), **parameters)
+    for row in rows:
+        if min(row[each] for each in _COUNTS) < 0:
+            raise negative.refuse(query.sender_id or row["sender_id"])
     columns = sorted([query.by.column, *_COUNTS])
     return TopReport([{column: row[column] for column in columns} for row in rows])
 

@@ -84,6 +84,9 @@ BEGIN
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
     ' queuestats.audit_log, queuestats.adopted, queuestats.keys TO %I', service
   );
+  IF to_regclass('queuestats.counted_rows') IS NOT NULL THEN
+    EXECUTE format('GRANT SELECT ON queuestats.counted_rows TO %I', service);
+  END IF;
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
   EXECUTE format(

@@ -57,15 +57,23 @@ BEGIN
       UNION ALL
       SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
-      SELECT counters.sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
-      FROM queuestats.counters LEFT JOIN queuestats.watermarks USING (sender_id)
-      WHERE (of_sender IS NULL OR counters.sender_id = of_sender)
-        AND counters.epoch IN (0, watermarks.epoch)
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      FROM queuestats.counters
+      WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
+      UNION ALL
+      -- As in read.sql: an epoch 0 that a watermark names is counted twice.
+      SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
+      FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
+      WHERE of_sender IS NULL OR sender_id = of_sender
     ) AS part
     GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS compared
   WHERE (counted_new, counted_proc, counted_retry, counted_hold, counted_other)
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
+  UNION ALL
+  SELECT sender_id, grouping_set, account_id, campaign_id, isp, 0, 0, 0, 0, 0, new, proc, retry, hold, 0
+  FROM queuestats.unread_counts(of_sender)
+  WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   UNION ALL
   -- What the largest senders are found by, beside the counters that it repeats.
   SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
@@ -352,6 +360,35 @@ BEGIN
     VALUES (change.sender_id, change.grouping_set, 0, change.account_id, change.campaign_id, change.isp,
         change.new, change.proc, change.retry, change.hold);
   RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION queuestats.count_for(job queuestats.jobs) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT queuestats.is_proven()
+    OR job.action = 'release' AND EXISTS (SELECT FROM queuestats.holds WHERE sender_id = job.sender_id) THEN
+    RETURN NULL;
+  END IF;
+  RETURN (
+    SELECT coalesce(sum(CASE job.action
+             WHEN 'hold' THEN new + retry WHEN 'release' THEN hold ELSE new + proc + retry + hold
+           END), 0)
+    FROM (
+      SELECT new, proc, retry, hold
+      FROM queuestats.current_counters(
+          job.sender_id,
+          queuestats.grouping_set_of(job.account_id IS NOT NULL, job.campaign_id IS NOT NULL, job.isp IS NOT NULL)
+        )
+      WHERE account_id >= 0 AND account_id = coalesce(job.account_id, 0)
+        AND campaign_id = coalesce(job.campaign_id, 0) AND isp = coalesce(job.isp, '')
+      UNION ALL
+      SELECT new, proc, retry, hold
+      FROM queuestats.pending_deltas(job.sender_id, job.account_id, job.campaign_id, job.isp)
+    ) AS part
+  );
 END
 $$;
 
@@ -1048,6 +1085,7 @@ CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_accoun
 #variable_conflict use_column
 DECLARE
   job queuestats.jobs;
+  counted bigint;
 BEGIN
   IF queuestats.is_distributed() THEN
     RAISE EXCEPTION USING
@@ -1078,14 +1116,17 @@ BEGIN
   VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
   RETURNING * INTO job;
   IF at_most IS NOT NULL THEN
-    job.matched := queuestats.collect_job(job);
-    IF job.matched > at_most THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', job.matched, at_most);
+    counted := queuestats.count_for(job);
+    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
+      counted := queuestats.collect_job(job);
+      UPDATE queuestats.jobs SET
+        state = 'working', matched = counted, settles_at = pg_snapshot_xmax(pg_current_snapshot())
+      WHERE id = job.id;
     END IF;
-    UPDATE queuestats.jobs SET
-      state = 'working', matched = job.matched, settles_at = pg_snapshot_xmax(pg_current_snapshot())
-    WHERE id = job.id;
+    IF counted > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
+    END IF;
   END IF;
   INSERT INTO queuestats.audit_log
     (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
@@ -1261,6 +1302,25 @@ BEGIN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
+$$;
+
+CREATE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
+  FROM queuestats.counters
+  WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch <> 0
+    AND (sender_id, epoch) NOT IN (SELECT watermarks.sender_id, watermarks.epoch FROM queuestats.watermarks)
+  UNION ALL
+  SELECT deltas.sender_id, 'account_campaign_isp', account_id, campaign_id, isp,
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
+  FROM queuestats.deltas
+  WHERE (of_sender IS NULL OR deltas.sender_id = of_sender) AND EXISTS (
+    SELECT FROM queuestats.trusted_watermarks AS trusted
+    WHERE trusted.sender_id IN (0, deltas.sender_id) AND xid < watermark AND xid <> ALL (running)
+  )
+  GROUP BY deltas.sender_id, account_id, campaign_id, isp
 $$;
 
 CREATE FUNCTION queuestats.why_uncounted() RETURNS TABLE(reason text, can_be_counted boolean, is_waiting boolean)
@@ -1561,6 +1621,8 @@ REVOKE ALL ON FUNCTION queuestats.collect_job(job queuestats.jobs) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.count_for(job queuestats.jobs) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 

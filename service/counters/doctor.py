@@ -15,7 +15,7 @@ from service.schema.distribute import cluster_state
 from service.schema.migrate import pending_changes
 
 CHECKS = (
-    *("version", "messages", "triggers", "baseline", "negative", "groupings", "epochs"),
+    *("version", "messages", "triggers", "baseline", "negative", "keys", "groupings", "epochs"),
     *("drift", "pending", "old_snapshot", "autovacuum", "indexes", "rights", "role"),
 )
 

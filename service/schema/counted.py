@@ -18,6 +18,7 @@ from service.schema.tables import SCHEMA, metadata
 Parts = tuple[str, str]
 
 _QUEUE = ("counters", "queued_messages.sql")
+_RECOUNT = ("counters", "recount.sql")
 _ATTACH = ("counters", "attach.sql")
 _TRANSITION_TABLE = re.compile(r"FROM (new_rows|old_rows)\b")
 _LOOK_FOR_HOLDS = re.compile(r"  PERFORM FROM queuestats\.holds\b.*?END IF;\n", re.DOTALL)
@@ -27,7 +28,7 @@ _PLACEHOLDER = re.compile(r"(?<!:):([a-z]\w*)")
 PARTS: tuple[Parts, ...] = (
     *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
     *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "proof", "fold", "compact")),
-    *(("counters", f"{name}.sql") for name in ("rebuild", "audit")),
+    *(("counters", f"{name}.sql") for name in ("deltas", "rebuild", "audit")),
     *(("control", f"{name}.sql") for name in ("arrivals", "start", "change", "step")),
     # Last: from here on messages are counted.
     _ATTACH,
@@ -49,6 +50,10 @@ class Adopted(msgspec.Struct, frozen=True):
     search_path: str = "public"
     source: dict[str, Any] = {}
     """As its owner wrote it."""
+    version: int = 0
+    """Of the rules that make `values` of `source`: migrate renews a mapping of former ones."""
+    has_collations: bool = False
+    """Whether a column or an expression of it has another collation than the database's own."""
 
     def fill(self, text: str) -> str:
         values = {**self.values, "queue": self.queue, "names": ", ".join(self.names)}
@@ -75,7 +80,7 @@ class CountedTable:
         if self.adopted is None:
             return PARTS
         rows = "_rows" if self.adopted.is_partitioned else ""
-        instead = {_QUEUE: ("adopt", "queued_messages.sql")}
+        instead = {_QUEUE: ("adopt", "queued_messages.sql"), _RECOUNT: ("adopt", "recount.sql")}
         if rows:
             instead[_ATTACH] = ("adopt", "attach_rows.sql")
         *first, last = (instead.get(each, each) for each in PARTS)

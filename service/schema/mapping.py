@@ -13,6 +13,7 @@ from service.db.connect import fetch
 from service.db.statements import literal
 from service.errors import CommandError
 from service.schema.counted import Adopted
+from service.schema.mapped_rows import require_rows
 
 INTEGERS = {"int2", "int4", "int8"}
 TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
@@ -24,11 +25,14 @@ ALLOWED = {
     "where": ({"bool"}, "true or false"),
 }
 STATUSES = ("new", "proc", "retry", "hold")
+# Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
+VERSION = 1
 # Exists only in transactions that are rolled back.
 TRIAL_SCHEMA = "queuestats_trial"
 USED_VIEW = f"{TRIAL_SCHEMA}.used"
-# Of what is mapped wrongly, the sentence names so many kinds.
-MOST_TOLD = 5
+# A name that no mapping writes: an expression is over columns, never over the whole row, which has other columns in a
+# function.
+ROW_ALIAS = "queuestats_row"
 
 
 class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,7 +55,7 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 async def check(connection: Any, mapping: QueueMapping) -> Adopted:
-    """The mapping as SQL. It reads the catalog, and the whole table once; it changes nothing.
+    """The mapping as SQL. It reads the catalog, and the whole table; it changes nothing.
 
     `connection` is in no transaction. Raises CommandError with a sentence that names what is wrong with the table or
     the mapping.
@@ -62,6 +66,29 @@ async def check(connection: Any, mapping: QueueMapping) -> Adopted:
         raise CommandError("The schema queuestats of this database holds something else: rename it first.")
     _require_countable(table)
     _require_rights(table, mapping)
+    adopted = await _derive(connection, table, mapping)
+    await require_rows(connection, adopted)
+    return adopted
+
+
+async def renew(connection: Any, former: Adopted) -> Adopted | None:
+    """A mapping of a former version by the rules of this one; None where it is of this one.
+
+    Raises CommandError where it does not fit the table any more.
+    """
+    if former.version == VERSION or not former.source:
+        return None
+    mapping = msgspec.convert(former.source, QueueMapping)
+    await connection.execute(f"SET search_path = {former.search_path}")
+    try:
+        return await _derive(connection, await find_table(connection, mapping.table), mapping)
+    except CommandError as error:
+        raise CommandError(f"{error} The mapping does not fit: run `queuestats adopt --attach` with it.") from None
+    finally:
+        await connection.execute("SET search_path = queuestats")
+
+
+async def _derive(connection: Any, table: Mapping[str, Any], mapping: QueueMapping) -> Adopted:
     types = {
         name: await _type_of(connection, table, mapping, name) for name in (*ALLOWED, *(["key"] if mapping.key else []))
     }
@@ -70,57 +97,86 @@ async def check(connection: Any, mapping: QueueMapping) -> Adopted:
             raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be {what}.")
     keys = {name: _key(getattr(mapping, name), types[name]) for name in KEYS}
     id_, needs_index = await _id(connection, table, mapping, types)
+    columns, has_collations = await _columns(connection, table, mapping, id_)
     values = {
         "sender": keys["sender"],
         "account": f"greatest(coalesce({keys['account']}, 0), 0)",
         "campaign": f"greatest(coalesce({keys['campaign']}, 0), 0)",
-        "isp": f"queuestats.isp_of(CAST({_in_parentheses(mapping.isp)} AS text))",
-        "status": f"queuestats.status_of(CAST({_in_parentheses(mapping.status)} AS text))",
-        "condition": f"({_in_parentheses(mapping.where)} IS TRUE)",
+        "isp": f"queuestats.isp_of(CAST({in_parentheses(mapping.isp)} AS text))",
+        "status": f"queuestats.status_of(CAST({in_parentheses(mapping.status)} AS text))",
+        "condition": f"({in_parentheses(mapping.where)} IS TRUE)",
         "id": id_,
         "queue_literal": literal(table["qualified_name"]),
+        **_own(mapping, types),
         **await _stored(connection, table, mapping),
-        **await _columns(connection, table, mapping, id_),
+        **columns,
     }
     texts = [getattr(mapping, name) for name in keys if types[name] in TEXTS]
-    adopted = Adopted(
+    return Adopted(
         table["qualified_name"],
         values,
-        tuple(f"CAST({_in_parentheses(each)} AS text)" for each in texts),
+        tuple(f'CAST({in_parentheses(each)} AS text) COLLATE "C"' for each in texts),
         table["kind"] == "p",
         needs_index and values["is_holdable"] == "true",
         table["search_path"],
         msgspec.to_builtins(mapping),
+        VERSION,
+        has_collations,
     )
-    await _require_every_row(connection, adopted, mapping)
-    return adopted
 
 
-async def _columns(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, id_: str) -> dict[str, str]:
-    """The table's columns up to the last one that the mapping names, and those that it names."""
-    expressions = [*(_in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
+def _own(mapping: QueueMapping, types: Mapping[str, str]) -> dict[str, str]:
+    """The expressions as they are written, for sql/adopt/recount.sql."""
+    found = {f"own_{name}": in_parentheses(getattr(mapping, name)) for name in ("isp", "status", "where")}
+    for name in KEYS:
+        kind, other = ("number", "text") if types[name] in INTEGERS else ("text", "number")
+        found |= {f"{name}_{kind}": in_parentheses(getattr(mapping, name)), f"{name}_{other}": "NULL"}
+    return found
+
+
+async def _columns(
+    connection: Any, table: Mapping[str, Any], mapping: QueueMapping, id_: str
+) -> tuple[dict[str, str], bool]:
+    """The table's columns up to the last one that the mapping names, and those that it names; `has_collations`."""
+    expressions = [*(in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
     listed = ", ".join(f"{expression} AS part_{number}" for number, expression in enumerate(expressions))
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute(
             f"CREATE SCHEMA {TRIAL_SCHEMA}; CREATE VIEW {USED_VIEW} AS SELECT {listed}"
-            f" FROM {table['qualified_name']} AS message"
+            f" FROM {table['qualified_name']} AS {ROW_ALIAS}"
         )
         rows = await fetch(
             connection, "queries/adopt/used_columns", view_name=USED_VIEW, table_name=table["qualified_name"]
         )
+        ((has_collations,),) = await fetch(connection, "queries/adopt/has_collations", view_name=USED_VIEW)
     finally:
         await transaction.rollback()
-    places = [table["numbers"].index(row["number"]) for row in rows]
+    places = sorted(_place(table, row["number"]) for row in rows)
     columns = [quote(each) for each in table["every_column"][: max(places, default=0) + 1]]
-    used = [(columns[each], table["every_type"][each]) for each in sorted(places)]
+    collations = [f" COLLATE {each}" if each else "" for each in table["every_collation"]]
     return {
         "columns": ", ".join(columns),
-        "used_columns": ", ".join(name for name, _ in used),
-        "arguments": ", ".join(f"of_{number} {type_}" for number, (_, type_) in enumerate(used)),
-        "named_arguments": ", ".join(f"of_{number} AS {name}" for number, (name, _) in enumerate(used)),
-    }
+        "used_columns": ", ".join(columns[each] for each in places),
+        "arguments": ", ".join(f"of_{number} {table['every_type'][each]}" for number, each in enumerate(places)),
+        "named_arguments": ", ".join(
+            f"of_{number}{collations[each]} AS {columns[each]}" for number, each in enumerate(places)
+        ),
+    }, has_collations
+
+
+def _place(table: Mapping[str, Any], number: int) -> int:
+    """Of a column among those of the table. Raises CommandError where no trigger sees its value."""
+    if number < 0:
+        raise CommandError(f"The mapping names a system column of {table['name']}: a trigger does not see its value.")
+    place: int = table["numbers"].index(number)
+    if number in table["virtual"]:
+        raise CommandError(
+            f"The mapping names {table['every_column'][place]}, a generated column that is not stored: a trigger does"
+            " not see its value. Write its expression in its place."
+        )
+    return place
 
 
 async def find_table(connection: Any, name: str) -> Mapping[str, Any]:
@@ -170,9 +226,9 @@ def _require_rights(table: Mapping[str, Any], mapping: QueueMapping) -> None:
 
 
 async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapping, name: str) -> str:
-    expression = _in_parentheses(getattr(mapping, name))
+    expression = in_parentheses(getattr(mapping, name))
     try:
-        prepared = await connection.prepare(f"SELECT {expression} FROM {table['qualified_name']} AS message")
+        prepared = await connection.prepare(f"SELECT {expression} FROM {table['qualified_name']} AS {ROW_ALIAS}")
     except asyncpg.PostgresError as error:
         raise CommandError(f"The mapping's {name} does not compile: {str(error).splitlines()[0]}.") from None
     attributes = prepared.get_attributes()
@@ -182,7 +238,7 @@ async def _type_of(connection: Any, table: Mapping[str, Any], mapping: QueueMapp
     return type_
 
 
-def _in_parentheses(expression: str) -> str:
+def in_parentheses(expression: str) -> str:
     # A comment at the end of an expression must not take the parenthesis along.
     return f"({expression}\n)" if "--" in expression else f"({expression})"
 
@@ -190,8 +246,8 @@ def _in_parentheses(expression: str) -> str:
 def _key(expression: str, type_: str) -> str:
     """A key as a number."""
     if type_ in INTEGERS:
-        return f"CAST({_in_parentheses(expression)} AS bigint)"
-    return f"queuestats.key_id(CAST({_in_parentheses(expression)} AS text))"
+        return f"CAST({in_parentheses(expression)} AS bigint)"
+    return f"queuestats.key_id(CAST({in_parentheses(expression)} AS text))"
 
 
 async def _id(
@@ -199,7 +255,7 @@ async def _id(
 ) -> tuple[str, bool]:
     """What tells a message apart from all others, as a number; and whether it is more than a column."""
     if mapping.key:
-        return _number(_in_parentheses(mapping.key), types["key"]), True
+        return _number(in_parentheses(mapping.key), types["key"]), True
     if not table["key"]:
         raise CommandError(f"{table['name']} has no primary key: say by --key what tells its rows apart.")
     columns = [quote(each) for each in table["key"]]
@@ -241,55 +297,6 @@ async def _stored(connection: Any, table: Mapping[str, Any], mapping: QueueMappi
             said = str(error).splitlines()[0]
             raise CommandError(f"The mapping's {each.replace('_', '.')} is no value of {column}: {said}.") from None
     return {"stored_column": quote(column), "stored_type": type_, "is_holdable": "true", **values}
-
-
-async def _require_every_row(connection: Any, adopted: Adopted, mapping: QueueMapping) -> None:
-    """Every row that the condition lets through has a sender and a status."""
-    said = f"CAST({_in_parentheses(mapping.status)} AS text)"
-    # Text of our functions: they are not there yet.
-    is_sender = f"{_in_parentheses(mapping.sender)} IS NOT NULL"
-    if "key_id" not in adopted.values["sender"]:
-        is_sender = f"{adopted.values['sender']} > 0"
-    try:
-        await connection.execute("SET row_security = off")
-        rows = await _wrong_rows(connection, adopted, said, is_sender)
-    except asyncpg.InsufficientPrivilegeError:
-        raise CommandError(
-            f"Row-level security hides rows of {mapping.table} from the role of QUEUESTATS_ADMIN_DATABASE_URL:"
-            " it must own the table, or have BYPASSRLS."
-        ) from None
-    if without := sum(row["without_sender"] for row in rows):
-        raise CommandError(
-            f"{without:,} rows have a sender that is NULL or not above 0: leave them out by the mapping's where."
-        )
-    if (
-        mapping.key
-        and mapping.stored
-        and (
-            doubled := await connection.fetchval(
-                f"SELECT ({mapping.key})::text FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
-                f" GROUP BY {adopted.values['id']}, 1 HAVING count(*) > 1 OR ({mapping.key}) IS NULL LIMIT 1"
-            )
-        )
-    ):
-        raise CommandError(f"The mapping's key does not tell rows apart: several have {doubled}.")
-    wrong = [f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows]
-    if wrong:
-        raise CommandError(
-            f"The mapping's status maps {', '.join(wrong)}, which is none of {', '.join(STATUSES)}:"
-            " map it, or leave these rows out by the mapping's where."
-        )
-
-
-async def _wrong_rows(connection: Any, adopted: Adopted, said: str, is_sender: str) -> list[Any]:
-    rows: list[Any] = await connection.fetch(
-        f"SELECT {said} AS status, count(*) AS rows,"
-        f" count(*) FILTER (WHERE ({is_sender}) IS NOT TRUE) AS without_sender"
-        f" FROM {adopted.queue} AS message WHERE {adopted.values['condition']}"
-        f" AND (({is_sender}) IS NOT TRUE OR {said} IS NULL OR {said} NOT IN ({', '.join(map(literal, STATUSES))}))"
-        f" GROUP BY 1 ORDER BY rows DESC LIMIT {MOST_TOLD}"
-    )
-    return rows
 
 
 def quote(name: str) -> str:

@@ -19,6 +19,7 @@ from service.errors import CommandError
 from service.resources import migrations_path
 from service.schema.counted import Adopted, CountedTable, Parts
 from service.schema.locks import changing_schema, trying_for_lock
+from service.schema.mapping import renew
 from service.schema.roles import grant, login
 from service.schema.tables import SCHEMA
 
@@ -48,10 +49,14 @@ async def migrate(
         known = revisions()
         for revision in reversed(known[: known.index(before["revision"]) if before.get("revision") in known else None]):
             tell(f"Revision {revision}.")
-        if adopted:
-            await _begin_mapping(connection, table, adopted, service_url)
+        begun = adopted or (table.adopted and await renew(connection, table.adopted))
+        if begun:
+            table = _counted_table(before, messages_schema, begun)
+            # What was counted by a former version of the mapping stands where the rules have not changed it.
+            is_counted = adopted is None and not begun.names and not begun.has_collations
+            await _begin_mapping(connection, table, begun, service_url, is_counted=is_counted)
             before = await _state(connection)
-            tell(f"The mapping of {adopted.queue}.")
+            tell(f"The mapping of {begun.queue}.")
         changed = [parts for parts in table.parts if before.get(parts[-1]) != table.hash_of(parts)]
         await _put_all_into_place(connection, table, changed, tell)
         # Of a distributed table each shard is counted: service/schema/distribute.py.
@@ -68,14 +73,19 @@ async def _count_where_needed(connection: Any, table: CountedTable, tell: Callab
     await connection.execute("SELECT queuestats.forget_unproven()")
     await require_countable(connection)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
-        # While writers go on; until it is committed the scan answers.
-        async with connection.transaction():
-            await connection.execute("SET LOCAL statement_timeout = 0")
-            await connection.execute("SELECT queuestats.rebuild()")
-        tell("Every message was counted.")
         if table.adopted and table.adopted.names:
-            await connection.execute("SELECT queuestats.remember_names()")
+            # Before the counts stand: keys that have one number are refused.
+            await _without_time_limit(connection, "SELECT queuestats.remember_names()")
             tell("The names of keys that are text: queuestats.keys.")
+        # While writers go on; until it is committed the scan answers.
+        await _without_time_limit(connection, "SELECT queuestats.rebuild()")
+        tell("Every message was counted.")
+
+
+async def _without_time_limit(connection: Any, statement: str) -> None:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        await connection.execute(statement)
 
 
 async def require_countable(connection: Any) -> None:
@@ -229,20 +239,30 @@ async def _put_into_place(connection: Any, table: CountedTable, parts: Parts) ->
     )
 
 
-async def _begin_mapping(connection: Any, table: CountedTable, adopted: Adopted, service_url: str | None) -> None:
+async def _begin_mapping(
+    connection: Any, table: CountedTable, adopted: Adopted, service_url: str | None, *, is_counted: bool
+) -> None:
     """Puts a mapping into place, in one transaction, so that triggers that stand meet one mapping or the other.
 
-    Everything is to be counted anew; until then the messages themselves are read.
+    Where it is not counted already, the messages themselves are read until they are counted anew.
     """
     found = await attached(connection)
     stale = [each for each in found["triggers"] if each.startswith("messages_named") and not adopted.names]
     if stale:
         drops = "; ".join(f"DROP TRIGGER {each} ON {found['queue']}" for each in stale)
         await trying_for_lock(lambda: connection.execute(drops), connection)
-    async with connection.transaction():
+
+    async def put() -> None:
+        if found["triggers"]:
+            # Until it is over: a statement that counts by the former mapping must not end after a recount by this one.
+            await connection.execute(f"LOCK TABLE {found['queue']} IN SHARE ROW EXCLUSIVE MODE")
         # The first revision makes it; here another table stands in its place.
         await connection.execute("DROP TABLE IF EXISTS queuestats.messages")
-        await connection.execute("DELETE FROM queuestats.baseline; DELETE FROM queuestats.adopted")
+        if not is_counted:
+            await connection.execute("DELETE FROM queuestats.baseline")
+        written = {name: adopted.values[name] for name in ("stored_column", "stored_type")}
+        await fetch(connection, "queries/adopt/forget_stored", **written)
+        await connection.execute("DELETE FROM queuestats.adopted")
         await connection.execute("DELETE FROM queuestats.repeatable_migrations")
         await connection.execute(table.render(("adopt", "forget_mapping.sql")))
         for parts in table.parts:
@@ -254,6 +274,8 @@ async def _begin_mapping(connection: Any, table: CountedTable, adopted: Adopted,
         )
         if service_url:
             await grant(connection, service_url)
+
+    await trying_for_lock(put, connection)
 
 
 def _counted_table(

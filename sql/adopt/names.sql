@@ -2,13 +2,19 @@
 -- tables whose sender, account or campaign is text or a UUID.
 -- It must never hold a writer up, nor fail: one writer at a time adds names, and another one leaves it to the next
 -- message of that key. Counting does not need the names.
+-- Where the number of a text is another one's already, the row has the number's negative as its id. Both texts are
+-- counted as one key, which doctor and a metric show.
 -- As mapped_columns and message_of (queued_messages.sql).
 CREATE OR REPLACE FUNCTION queuestats.named_columns(:arguments) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT named.word FROM (SELECT :named_arguments) AS message
-    CROSS JOIN LATERAL unnest(cast(ARRAY[:names] AS text[])) AS named (word)
-  WHERE :condition AND named.word IS NOT NULL;
+  SELECT named.word
+  FROM (
+    SELECT unnest(cast(ARRAY[:names] AS text[])) AS word
+    FROM (SELECT :named_arguments) AS message
+    WHERE :condition
+  ) AS named
+  WHERE named.word IS NOT NULL;
 END;
 
 CREATE OR REPLACE FUNCTION queuestats.names_of(of_row :queue) RETURNS SETOF text
@@ -34,27 +40,47 @@ BEGIN
   END IF;
   unknown := ARRAY(
     SELECT word FROM unnest(unknown) AS word
-    WHERE NOT EXISTS (SELECT FROM queuestats.keys WHERE id = queuestats.key_id(word))
+    WHERE NOT EXISTS (
+      SELECT FROM queuestats.keys WHERE id IN (queuestats.key_id(word), -queuestats.key_id(word)) AND value = word
+    )
   );
   -- In REPEATABLE READ and SERIALIZABLE a name that another one has just added would be an error.
   IF cardinality(unknown) > 0 AND current_setting('transaction_isolation') = 'read committed'
     AND pg_try_advisory_xact_lock('queuestats.keys'::regclass::bigint) THEN
     INSERT INTO queuestats.keys (id, value) SELECT queuestats.key_id(word), word FROM unnest(unknown) AS word
     ON CONFLICT (id) DO NOTHING;
+    INSERT INTO queuestats.keys (id, value)
+    SELECT -key.id, word FROM unnest(unknown) AS word JOIN queuestats.keys AS key ON key.id = queuestats.key_id(word)
+    WHERE key.value <> word
+    ON CONFLICT (id) DO NOTHING;
   END IF;
   RETURN NULL;
 END
 $$;
 
--- remember_names: adds the names of all messages that stand there.
+-- remember_names: adds the names of all messages that stand there. An error where two of them have one number.
 CREATE OR REPLACE FUNCTION queuestats.remember_names() RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $remember_names$
-  INSERT INTO queuestats.keys (id, value)
-  SELECT queuestats.key_id(named.word), named.word FROM (
-    SELECT DISTINCT named.word FROM :queue AS queued_row
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $remember_names$
+DECLARE
+  same record;
+BEGIN
+  -- Meanwhile writers leave their names to the next message.
+  PERFORM pg_advisory_xact_lock('queuestats.keys'::regclass::bigint);
+  DELETE FROM queuestats.keys WHERE id < 0;
+  WITH named AS MATERIALIZED (
+    SELECT DISTINCT queuestats.key_id(named.word) AS id, named.word FROM :queue AS queued_row
       CROSS JOIN LATERAL queuestats.names_of(ROW(queued_row.*)) AS named (word)
-  ) AS named
-  ON CONFLICT (id) DO NOTHING
+  ), added AS (
+    INSERT INTO queuestats.keys (id, value) SELECT id, word FROM named ON CONFLICT (id) DO NOTHING
+  )
+  SELECT min(word) AS one, max(word) AS other INTO same FROM named GROUP BY id HAVING count(*) > 1 LIMIT 1;
+  IF FOUND THEN
+    RAISE unique_violation USING MESSAGE = format(
+      'the keys %s and %s have the same number, and would be counted as one: write one of them in another way',
+      same.one, same.other
+    );
+  END IF;
+END
 $remember_names$;
 
 REVOKE EXECUTE ON FUNCTION queuestats.record_names(), queuestats.remember_names() FROM PUBLIC;

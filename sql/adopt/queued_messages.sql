@@ -1,11 +1,16 @@
 -- queued_messages, message_of: what an adopted table counts as. In place of counters/queued_messages.sql.
 -- `queuestats adopt` puts the table and the expressions of its mapping in place of the words that begin with a colon.
 -- Left out are rows that the condition leaves out, and those without a sender or a status: no writer fails for them.
+--
+-- status_of, isp_of and key_id are the border between the mapping's expressions and the counts. An expression follows
+-- the collations of the owner's columns; what comes out of it is compared by its bytes (COLLATE "C"), and NULL has one
+-- meaning: no sender or no status leaves the row out, no account and no campaign are 0, no ISP is ''. An empty text is
+-- a key like any other.
 
 -- status_of: one of the four, or NULL.
 CREATE OR REPLACE FUNCTION queuestats.status_of(word text) RETURNS queuestats.message_status
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE word
+  SELECT CASE word COLLATE "C"
     WHEN 'new' THEN 'new'::queuestats.message_status WHEN 'proc' THEN 'proc' WHEN 'retry' THEN 'retry'
     WHEN 'hold' THEN 'hold'
   END
@@ -14,20 +19,20 @@ $$;
 -- isp_of: what fits into the counters' index; a longer name is cut.
 CREATE OR REPLACE FUNCTION queuestats.isp_of(word text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE WHEN octet_length(word) <= 255 THEN word ELSE coalesce(left(word, 63), '') END COLLATE "C"
+  SELECT CASE WHEN octet_length(word) <= 255 THEN word ELSE coalesce(left(word, 63), '') END
 $$;
 
--- key_id: the number that stands for a key that is text or a UUID, 1 to 2^63 - 1. A hash, so no writer waits for
--- another one that brings the same key, and any client can compute it. Among a million keys two have the same number in
--- one of 18 million such queues.
+-- key_id: the number that stands for a key that is text or a UUID, 1 to 2^63 - 1; NULL for NULL. A hash, so no writer
+-- waits for another one that brings the same key, and any client can compute it. Among a million keys two have the same
+-- number in one of 18 million such queues; adopt and migrate refuse them.
 CREATE OR REPLACE FUNCTION queuestats.key_id(word text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT greatest(hashtextextended(word, 0) & 9223372036854775807, 1)
+  SELECT CASE WHEN word IS NOT NULL THEN greatest(hashtextextended(word COLLATE "C", 0) & 9223372036854775807, 1) END
 $$;
 
 CREATE OR REPLACE VIEW queuestats.queued_messages AS
 SELECT
-  :sender AS sender_id, :account AS account_id, :campaign AS campaign_id, :isp AS isp, :status AS status,
+  :sender AS sender_id, :account AS account_id, :campaign AS campaign_id, :isp COLLATE "C" AS isp, :status AS status,
   :id AS id, ctid AS address, :stored_column AS stored_status
 FROM :queue
 WHERE :condition AND :sender > 0 AND :status IS NOT NULL;
@@ -37,13 +42,13 @@ CREATE OR REPLACE VIEW queuestats.adopted_columns AS
 SELECT :columns FROM :queue;
 
 -- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on a later
--- search_path.
+-- search_path. A function's argument has its type's collation: COLLATE gives it that of the column.
 CREATE OR REPLACE FUNCTION queuestats.mapped_columns(:arguments) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
 )
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT :sender, :account, :campaign, :isp, :status, :id
+  SELECT :sender, :account, :campaign, :isp COLLATE "C", :status, :id
   FROM (SELECT :named_arguments) AS message
   WHERE :condition AND :sender > 0 AND :status IS NOT NULL;
 END;
@@ -87,7 +92,7 @@ END;
 CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS :stored_type
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT CAST((CAST(kept AS text[]))[1] AS :stored_type);
+  SELECT cast((cast(kept AS text[]))[1] AS :stored_type);
 END;
 
 -- is_holdable: whether the mapping says how hold and release write a status.

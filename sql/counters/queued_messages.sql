@@ -19,7 +19,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
 CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS message_status
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT CAST((CAST(kept AS text[]))[1] AS message_status);
+  SELECT cast((cast(kept AS text[]))[1] AS message_status);
 END;
 
 -- is_holdable: whether hold and release can write a status.

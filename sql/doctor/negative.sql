@@ -1,5 +1,5 @@
--- negative: folded counts below zero, which only drift can leave
--- A single epoch may be below zero; both together may not, once their deltas are folded.
+-- negative: counts below zero, which only drift can leave
+-- What the service would answer, by every grouping set: an epoch or a delta alone may be below zero, their sum may not.
 -- parameters: none
 SELECT /* doctor/negative.sql */
   'error' AS severity,
@@ -9,15 +9,15 @@ SELECT /* doctor/negative.sql */
 FROM (
   SELECT sender_id, sum(new) AS new, sum(proc) AS proc, sum(retry) AS retry, sum(hold) AS hold
   FROM (
-    SELECT sender_id, new, proc, retry, hold
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
     FROM queuestats.counters
-    WHERE grouping_set = 'total'
     UNION ALL
-    SELECT sender_id, new, proc, retry, hold
-    FROM queuestats.deltas
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
+    FROM queuestats.deltas_by_grouping_set(NULL, is_from_watermark => false)
   ) AS part
-  GROUP BY sender_id
+  GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
 ) AS kept
 WHERE kept.new < 0 OR kept.proc < 0 OR kept.retry < 0 OR kept.hold < 0
+GROUP BY kept.sender_id
 ORDER BY kept.sender_id
 LIMIT 10

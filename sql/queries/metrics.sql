@@ -1,6 +1,7 @@
 -- metrics: what a scrape asks the database for, beside queries/watch.sql
 -- drift: what the last verify of all senders found; NULL where there was none.
--- indexes: audit_log_verify, jobs_open
+-- colliding_keys: texts that have the number of another one: see sql/adopt/names.sql.
+-- indexes: audit_log_verify, jobs_open, keys_pkey
 -- parameters: none
 SELECT /* queries/metrics.sql */
   (
@@ -14,4 +15,9 @@ SELECT /* queries/metrics.sql */
     SELECT count(*)
     FROM queuestats.jobs
     WHERE finished_at IS NULL
-  ) AS open_jobs
+  ) AS open_jobs,
+  (
+    SELECT count(*)
+    FROM queuestats.keys
+    WHERE id < 0
+  ) AS colliding_keys

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import pytest
 from service.actor import of_token
 from service.control import Control
 from service.counters.doctor import examine
-from service.counters.verify import find_differences
 from service.db import connect
 from service.embedded import binaries
 from service.errors import CommandError, ServiceError, Unavailable
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.schema.adopt import attach, detach, statements, try_out
+from service.schema.adopt import detach, statements, try_out
 from service.schema.mapping import QueueMapping, check
 from service.schema.migrate import migrate
 from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
+from tests.db.adoption import adopt, differences
 
 migrations_module = sys.modules[migrate.__module__]
 ACTOR = of_token("test")
@@ -106,20 +106,6 @@ def mapping_of(name: str) -> QueueMapping:
     return QueueMapping(**tomllib.loads((QUEUES / f"{name}.toml").read_text())["adopt"])
 
 
-@pytest.fixture
-async def admin(empty_database: TestDatabase) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(empty_database.owner_url)
-    yield connection
-    await connection.close()
-
-
-async def adopt(database: TestDatabase, mapping: QueueMapping) -> list[str]:
-    told: list[str] = []
-    adopted, _ = await try_out(database.owner_url, mapping)
-    await attach(database.owner_url, database.service_url, adopted, told.append)
-    return told
-
-
 async def adopt_outbox(database: TestDatabase, admin: Any) -> int:
     """The number of the tenant."""
     await admin.execute(OUTBOX)
@@ -133,11 +119,6 @@ async def put(admin: Any, state: str, count: int = 1) -> None:
         "INSERT INTO mail.outbox (tenant, recipient, state) SELECT $1, 'a@isp.example', $2 FROM generate_series(1, $3)",
         *(TENANT, state, count),
     )
-
-
-async def differences(database: TestDatabase) -> list[Any]:
-    async with connect(database.owner_url) as connection:
-        return await find_differences(connection, None)
 
 
 async def states(admin: Any) -> dict[str, int]:
@@ -681,60 +662,4 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
     async with service:
         report = await ask(service, StatsQuery(number, grouping=Grouping.ISP))
     assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
-    assert await differences(empty_database) == []
-
-
-STORED = {"new": "available", "retry": "retryable", "hold": "paused"}
-
-
-@pytest.mark.parametrize(
-    ("type_", "before"),
-    [
-        ("text", ""),
-        ("job_state", "CREATE TYPE job_state AS ENUM ('scheduled', 'available', 'retryable', 'paused')"),
-        ("job_state", "CREATE DOMAIN job_state AS char(12)"),
-        ("varchar(9)", ""),
-    ],
-)
-@pytest.mark.parametrize("is_partitioned", [False, True])
-async def test_a_release_gives_back_the_very_value_that_was_stored(
-    empty_database: TestDatabase, admin: Any, type_: str, before: str, is_partitioned: bool
-) -> None:
-    """Three stored values count as new: scheduled, available, and none at all."""
-    await admin.execute(before)
-    partitioned = " PARTITION BY HASH (id); CREATE TABLE j PARTITION OF jobs FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
-    await admin.execute(f"CREATE TABLE jobs (id bigint PRIMARY KEY, state {type_})" + partitioned * is_partitioned)
-    status = (
-        "case when state is null or state in ('scheduled', 'available') then 'new'"
-        " when state = 'retryable' then 'retry' else 'hold' end"
-    )
-    mapping = QueueMapping(table="jobs", sender="1", status=status, status_column="state", stored=STORED)
-    await adopt(empty_database, mapping)
-    arrived = "INSERT INTO jobs VALUES ($1, 'scheduled'), ($1 + 1, 'available'), ($1 + 2, NULL), ($1 + 3, 'retryable')"
-
-    async def stored() -> list[str | None]:
-        return [row[0] for row in await admin.fetch("SELECT rtrim(state::text) FROM jobs ORDER BY id")]
-
-    at_first = ["scheduled", "available", None, "retryable"]
-    await admin.execute(arrived, 1)
-    service = open_pool(empty_database.service_url, pool_size=2)
-    async with service:
-        control = Control(service, service, 1000)
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
-        await admin.execute(arrived, 5)
-        assert await stored() == ["paused"] * 8
-        # A second hold of the same messages, and messages that the platform writes while they are held.
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1, campaign_id=0)), ACTOR, "2")
-        await admin.execute("UPDATE jobs SET state = 'scheduled' WHERE id = 8")
-        assert await stored() == ["paused"] * 8
-        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), ACTOR, "3")
-        assert await stored() == [*at_first, *at_first[:3], "scheduled"]
-        # Held by the release before, which kept the status alone.
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1), expires_in_seconds=3600), ACTOR, "4")
-        await admin.execute("UPDATE queuestats.held_messages SET stored_status = NULL WHERE id < 5")
-        await admin.execute("UPDATE queuestats.holds SET expires_at = now()")
-        await admin.fetchval("SELECT queuestats.expire_holds()")
-        while await admin.fetchval("SELECT count(*) FROM queuestats.jobs WHERE finished_at IS NULL"):
-            await admin.fetch("SELECT queuestats.step_job()")
-        assert await stored() == ["available", "available", "available", "retryable", *at_first[:3], "scheduled"]
     assert await differences(empty_database) == []

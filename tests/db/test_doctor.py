@@ -25,6 +25,9 @@ async def test_a_fresh_database_has_nothing_to_mend(owner: Any) -> None:
         ("DROP TRIGGER messages_inserted ON messages", "messages", Severity.ERROR),
         ("DELETE FROM queuestats.baseline", "baseline", Severity.WARNING),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', -1, 0, 0, 0)", "negative", Severity.ERROR),
+        ("INSERT INTO queuestats.counters VALUES (1, 'isp', 0, 0, 0, 'a', -1, 0, 0, 0),"
+         " (1, 'isp', 0, 0, 0, 'b', 1, 0, 0, 0)", "negative", Severity.ERROR),
+        ("INSERT INTO queuestats.keys VALUES (7, 'acme'), (-7, 'emca')", "keys", Severity.ERROR),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0)", "drift", Severity.ERROR),
         ("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 1, 0, 0, 0),"
          " (1, 'account', 0, 0, 0, '', 2, 0, 0, 0)", "groupings", Severity.ERROR),

@@ -1,7 +1,8 @@
 -- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
 -- `columns`: those that can be written; `changed_column`: one that an UPDATE may set, no key if there is another.
 -- `search_path`: the one that the mapping is read by. `key`: the columns of its primary key, in order.
--- `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
+-- `every_collation`: NULL where it is the one of the column's type. `virtual`: the numbers of generated columns that
+-- are not stored. `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
 -- parameters: table_name text
 SELECT /* queries/adopt/table.sql */
   relation.oid,
@@ -67,6 +68,21 @@ SELECT /* queries/adopt/table.sql */
     WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
     ORDER BY attnum
   ) AS every_type,
+  ARRAY(
+    SELECT CASE WHEN attcollation <> typcollation THEN format('%I.%I', nspname, collname) END
+    FROM pg_attribute
+      INNER JOIN pg_type ON pg_type.oid = atttypid
+      LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+      LEFT JOIN pg_namespace ON pg_namespace.oid = collnamespace
+    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+  ) AS every_collation,
+  ARRAY(
+    SELECT cast(attnum AS integer)
+    FROM pg_attribute
+    WHERE attrelid = relation.oid AND attnum > 0 AND attgenerated = 'v'
+    ORDER BY attnum
+  ) AS virtual,
   ARRAY(
     SELECT cast(attname AS text)
     FROM pg_index

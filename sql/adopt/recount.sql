@@ -1,0 +1,52 @@
+-- recount: what counters/recount.sql is for messages, for an adopted table. verify compares the counts with it, and
+-- rebuild stores it. It begins with the mapping's own expressions and shares no function with the view queued_messages
+-- and with the triggers: an error of these is a difference, and a repair does not repeat it.
+
+-- counted_rows: the columns of a message, as the mapping's owner wrote them. Of a key either the number or the text is
+-- NULL. A view, so that it follows columns and tables that are renamed.
+CREATE OR REPLACE VIEW queuestats.counted_rows AS
+SELECT
+  CASE
+    WHEN sender_text IS NULL THEN sender_number
+    ELSE greatest(1, hashtextextended(sender_text, 0) & 9223372036854775807)
+  END AS sender_id,
+  CASE
+    WHEN account_text IS NOT NULL THEN greatest(1, hashtextextended(account_text, 0) & 9223372036854775807)
+    WHEN account_number > 0 THEN account_number
+    ELSE 0
+  END AS account_id,
+  CASE
+    WHEN campaign_text IS NOT NULL THEN greatest(1, hashtextextended(campaign_text, 0) & 9223372036854775807)
+    WHEN campaign_number > 0 THEN campaign_number
+    ELSE 0
+  END AS campaign_id,
+  CASE WHEN isp IS NULL THEN '' WHEN octet_length(isp) > 255 THEN substr(isp, 1, 63) ELSE isp END AS isp,
+  status
+FROM (
+  SELECT
+    cast(:sender_number AS bigint) AS sender_number, cast(:sender_text AS text) COLLATE "C" AS sender_text,
+    cast(:account_number AS bigint) AS account_number, cast(:account_text AS text) COLLATE "C" AS account_text,
+    cast(:campaign_number AS bigint) AS campaign_number, cast(:campaign_text AS text) COLLATE "C" AS campaign_text,
+    cast(:own_isp AS text) COLLATE "C" AS isp, cast(:own_status AS text) COLLATE "C" AS status
+  FROM :queue
+  WHERE :own_where
+) AS own;
+
+CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
+  new bigint, proc bigint, retry bigint, hold bigint, other bigint
+) LANGUAGE sql STABLE AS $$
+  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
+         coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
+         queuestats.counter_sum(new), queuestats.counter_sum(proc),
+         queuestats.counter_sum(retry), queuestats.counter_sum(hold), CAST(0 AS bigint)
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp,
+           count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
+           count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold
+    FROM queuestats.counted_rows
+    WHERE sender_id > 0 AND status IN ('new', 'proc', 'retry', 'hold') AND (of_sender IS NULL OR sender_id = of_sender)
+    GROUP BY sender_id, account_id, campaign_id, isp
+  ) AS by_key
+  GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+$$;
