@@ -19,6 +19,13 @@ class Format(StrEnum):
     XML = "xml"
 
 
+class Ids(StrEnum):
+    """How a response as JSON writes ids."""
+
+    NUMBER = "number"
+    STRING = "string"
+
+
 class Grouping(StrEnum):
     """What a row of a report stands for; the wire calls it `group`."""
 
@@ -117,6 +124,13 @@ class ControlRequest(msgspec.Struct, frozen=True):
     reason: str = ""
     expires_in_seconds: int = 0
     """0: never."""
+
+
+class Presentation(msgspec.Struct, frozen=True, gc=False):
+    """What a client of a reading call asks for beyond the documented rows."""
+
+    ids: Ids = Ids.NUMBER
+    has_names: bool = False
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):

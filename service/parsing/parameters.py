@@ -17,12 +17,12 @@ MAX_MEMBERS = 256  # of the JSON object or of <xml>, each as often as it is writ
 MAX_INT = 2**63 - 1
 PARAMETERS: Final = frozenset(
     (
-        *("token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze"),
+        *("token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze", "ids", "names"),
         *("dry_run", "details", "reason", "expires_in"),
     )
 )
 URL_PARAMETERS: Final = frozenset(  # of a GET
-    ("format", "id", "account_id", "campaign_id", "isp", "group", "by", "order", "limit", "interval_ms")
+    ("format", "id", "account_id", "campaign_id", "isp", "group", "by", "order", "limit", "interval_ms", "ids", "names")
 )
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
 
