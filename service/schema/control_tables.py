@@ -45,7 +45,7 @@ held_messages = Table(
     Column("sender_id", BigInteger, nullable=False),
     Column("id", BigInteger, nullable=False),
     Column("former_status", message_status, nullable=False),
-    # The very value that the table held, as text; NULL for one that was held by the release before.
+    # What the table held, an array of one text (sql/control/arrivals.sql); NULL where the release before held it.
     Column("stored_status", Text),
     PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
     schema=SCHEMA,

@@ -4,5 +4,5 @@ CREATE OR REPLACE FUNCTION queuestats.is_mapped(nothing integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT true $$;
 
 DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.adopted_columns CASCADE;
-DROP FUNCTION IF EXISTS queuestats.message_of, queuestats.mapped_columns, queuestats.stored_status;
+DROP FUNCTION IF EXISTS queuestats.message_of, queuestats.mapped_columns, queuestats.stored_status, queuestats.stored_value;
 DROP FUNCTION IF EXISTS queuestats.names_of, queuestats.named_columns;

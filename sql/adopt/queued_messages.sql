@@ -83,6 +83,13 @@ BEGIN ATOMIC
   END;
 END;
 
+-- stored_value: what stored_text keeps of a held message (control/arrivals.sql), as the table holds it.
+CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS :stored_type
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+  SELECT CAST((CAST(kept AS text[]))[1] AS :stored_type);
+END;
+
 -- is_holdable: whether the mapping says how hold and release write a status.
 CREATE OR REPLACE FUNCTION queuestats.is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT :is_holdable $$;

@@ -8,6 +8,13 @@ LANGUAGE sql STABLE AS $$
     AND (isp IS NULL OR isp = message.isp)
 $$;
 
+-- stored_text: what the table holds for this message, as held_messages keeps it: an array of one text. In an array NULL
+-- is a value; the column itself is NULL for a message that a former release held.
+CREATE OR REPLACE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
+LANGUAGE sql STABLE AS $$
+  SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
+$$;
+
 -- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
 -- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for one look at
 -- the active holds.
@@ -15,11 +22,13 @@ CREATE OR REPLACE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   WITH arrived AS (
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (sender_id, id) sender_id, id, status FROM queuestats.queued_messages AS message
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, queuestats.stored_text(message)
+    FROM queuestats.queued_messages AS message
     WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
+    ON CONFLICT (sender_id, id) DO UPDATE SET
+      former_status = excluded.former_status, stored_status = excluded.stored_status
     RETURNING sender_id, id
   )
   UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
@@ -27,5 +36,5 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]), queuestats.holds_of(queuestats.queued_messages)
-FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.hold_arrived(bigint[]), queuestats.holds_of(queuestats.queued_messages),
+queuestats.stored_text(queuestats.queued_messages) FROM PUBLIC;

@@ -55,9 +55,11 @@ BEGIN
     RETURN;
   END IF;
 
-  SELECT array_agg(id), array_agg(address), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  SELECT array_agg(id), array_agg(address),
+         array_agg(CAST((sender_id, id, status, stored) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, address, status FROM queuestats.queued_messages AS message
+    SELECT sender_id, id, address, status, queuestats.stored_text(message) AS stored
+    FROM queuestats.queued_messages AS message
     WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
     FOR UPDATE OF message SKIP LOCKED
@@ -73,10 +75,13 @@ BEGIN
     -- What was put on hold by other means is new again; an expired hold leaves it.
     WITH held AS (
       DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
-      RETURNING id, former_status
+      RETURNING id, former_status, stored_status
     )
     UPDATE queuestats.queued_messages AS message
-    SET stored_status = queuestats.stored_status(coalesce(held.former_status, 'new'))
+    SET stored_status = CASE
+      WHEN held.stored_status IS NOT NULL THEN queuestats.stored_value(held.stored_status)
+      ELSE queuestats.stored_status(coalesce(held.former_status, 'new'))
+    END
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
     WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
       AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');

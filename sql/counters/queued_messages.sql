@@ -15,6 +15,13 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::r
 CREATE OR REPLACE FUNCTION queuestats.stored_status(of_status message_status) RETURNS message_status
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
 
+-- stored_value: what stored_text keeps of a held message (control/arrivals.sql), as the table holds it.
+CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS message_status
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+  SELECT CAST((CAST(kept AS text[]))[1] AS message_status);
+END;
+
 -- is_holdable: whether hold and release can write a status.
 CREATE OR REPLACE FUNCTION queuestats.is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT true $$;

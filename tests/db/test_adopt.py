@@ -688,3 +688,59 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
         report = await ask(service, StatsQuery(number, grouping=Grouping.ISP))
     assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
     assert await differences(empty_database) == []
+
+
+STORED = {"new": "available", "retry": "retryable", "hold": "paused"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "before"),
+    [
+        ("text", ""),
+        ("job_state", "CREATE TYPE job_state AS ENUM ('scheduled', 'available', 'retryable', 'paused')"),
+        ("job_state", "CREATE DOMAIN job_state AS char(12)"),
+        ("varchar(9)", ""),
+    ],
+)
+@pytest.mark.parametrize("is_partitioned", [False, True])
+async def test_a_release_gives_back_the_very_value_that_was_stored(
+    empty_database: TestDatabase, admin: Any, type_: str, before: str, is_partitioned: bool
+) -> None:
+    """Three stored values count as new: scheduled, available, and none at all."""
+    await admin.execute(before)
+    partitioned = " PARTITION BY HASH (id); CREATE TABLE j PARTITION OF jobs FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+    await admin.execute(f"CREATE TABLE jobs (id bigint PRIMARY KEY, state {type_})" + partitioned * is_partitioned)
+    status = (
+        "case when state is null or state in ('scheduled', 'available') then 'new'"
+        " when state = 'retryable' then 'retry' else 'hold' end"
+    )
+    mapping = QueueMapping(table="jobs", sender="1", status=status, status_column="state", stored=STORED)
+    await adopt(empty_database, mapping)
+    arrived = "INSERT INTO jobs VALUES ($1, 'scheduled'), ($1 + 1, 'available'), ($1 + 2, NULL), ($1 + 3, 'retryable')"
+
+    async def stored() -> list[str | None]:
+        return [row[0] for row in await admin.fetch("SELECT rtrim(state::text) FROM jobs ORDER BY id")]
+
+    at_first = ["scheduled", "available", None, "retryable"]
+    await admin.execute(arrived, 1)
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        control = Control(service, service, 1000)
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
+        await admin.execute(arrived, 5)
+        assert await stored() == ["paused"] * 8
+        # A second hold of the same messages, and messages that the platform writes while they are held.
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1, campaign_id=0)), "test", "2")
+        await admin.execute("UPDATE jobs SET state = 'scheduled' WHERE id = 8")
+        assert await stored() == ["paused"] * 8
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), "test", "3")
+        assert await stored() == [*at_first, *at_first[:3], "scheduled"]
+        # Held by the release before, which kept the status alone.
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1), expires_in_seconds=3600), "test", "4")
+        await admin.execute("UPDATE queuestats.held_messages SET stored_status = NULL WHERE id < 5")
+        await admin.execute("UPDATE queuestats.holds SET expires_at = now()")
+        await admin.fetchval("SELECT queuestats.expire_holds()")
+        while await admin.fetchval("SELECT count(*) FROM queuestats.jobs WHERE finished_at IS NULL"):
+            await admin.fetch("SELECT queuestats.step_job()")
+        assert await stored() == ["available", "available", "available", "retryable", *at_first[:3], "scheduled"]
+    assert await differences(empty_database) == []
