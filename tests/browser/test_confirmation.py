@@ -159,7 +159,9 @@ async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) 
         await count(page, "purge")
         await former.arrived.wait()
         await count(page, "hold")
-        confirm = page.get_by_role("button", name="Confirm hold of 18 messages: sender 119, the whole queue", exact=True)
+        confirm = page.get_by_role(
+            "button", name="Confirm hold of 18 messages: sender 119, the whole queue", exact=True
+        )
         await expect(confirm).to_be_visible()
         await former.release()
         await expect(confirm).to_be_visible()
