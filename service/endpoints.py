@@ -33,7 +33,7 @@ from service.parsing import (
 )
 from service.readiness import Readiness
 from service.rendering import MEDIA_TYPES, render_details, render_error, render_explanation, render_rows
-from service.reports import Unsent, ignored_header, respond
+from service.reports import Unsent, respond
 from service.requests import QueueRequest, endpoint_name, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
@@ -70,7 +70,10 @@ async def stats(request: QueueRequest) -> Response:
     request.scope["state"].update(group=query.grouping, query=query)
     outcome = await service.statistics.ask(query)
     shape = await service.names.shape(presentation, outcome.result.rows, query.sender_id)
-    return await respond(request, outcome, wanted, service.unsent, shape)
+    response = await respond(request, outcome, wanted, service.unsent, shape)
+    if ignored := request.ignored_names():
+        response.headers["X-Queuestats-Ignored"] = ", ".join(ignored)
+    return response
 
 
 async def top(request: QueueRequest) -> Response:
@@ -86,6 +89,7 @@ async def stream(request: QueueRequest) -> Response:
     service: Service = request.app.state.service
     envelope = request.envelope()
     token = await authorise(request, Scope.STATS)
+    request.refuse_unknown()
     query = token.limit(parse_query(envelope, service.settings.default_group))
     interval_ms, followed = parse_interval(envelope), Followed(query, parse_presentation(envelope, Format.JSON))
     first = await service.streams.read(followed)
@@ -97,13 +101,14 @@ async def stream(request: QueueRequest) -> Response:
 async def control(request: QueueRequest) -> Response:
     """Holds, releases or purges, as its path says."""
     service, envelope, token, wanted = await _open(request, Scope.CONTROL)
+    request.refuse_empty_in_url()
     command = parse_control(envelope, Action(endpoint_name(request.scope)))
     is_dry_run, has_details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
     require_control(token, command)
     if is_dry_run:
-        return _respond(request, render_details(await service.control.matching(command), wanted), wanted)
+        return _respond(render_details(await service.control.matching(command), wanted), wanted)
     job = await service.control.carry_out(command, token.name, request.scope["state"]["request_id"])
-    return _respond(request, render_details(job.details if has_details else None, wanted), wanted)
+    return _respond(render_details(job.details if has_details else None, wanted), wanted)
 
 
 async def holds(request: QueueRequest) -> Response:
@@ -125,11 +130,11 @@ async def _list(
     found = await read(service.control, sender_id)
     rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
     shape = await service.names.shape(presentation, rows)
-    return _respond(request, render_rows(rows, wanted, shape), wanted)
+    return _respond(render_rows(rows, wanted, shape), wanted)
 
 
-def _respond(request: QueueRequest, content: bytes, wanted: Format) -> Response:
-    return Response(content, headers=NO_STORE | ignored_header(request), media_type=MEDIA_TYPES[wanted])
+def _respond(content: bytes, wanted: Format) -> Response:
+    return Response(content, headers=NO_STORE, media_type=MEDIA_TYPES[wanted])
 
 
 async def explain(request: QueueRequest) -> Response:
@@ -140,7 +145,7 @@ async def explain(request: QueueRequest) -> Response:
     explanation = await explain_query(
         service.for_explain, query, analyze=parse_flag("analyze", envelope.members.get("analyze"))
     )
-    return _respond(request, render_explanation(explanation, wanted, ids), wanted)
+    return _respond(render_explanation(explanation, wanted, ids), wanted)
 
 
 async def metrics(request: QueueRequest) -> Response:
@@ -181,6 +186,8 @@ async def _open(request: QueueRequest, scope: Scope) -> tuple[Service, Envelope,
     """What an endpoint begins with: its parameters, whose they are, and the format of the response."""
     envelope = request.envelope()
     token = await authorise(request, scope)
+    if endpoint_name(request.scope) != "stats":
+        request.refuse_unknown()
     return request.app.state.service, envelope, token, request.format()
 
 

@@ -117,13 +117,18 @@ class Action(StrEnum):
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
-    """What is to be done to which messages: those that `query` counts."""
+    """What is to be done to which messages: those that `query` counts, or, of a release, those of the hold `hold_id`.
+
+    Where more than `at_most` messages match, nothing is done.
+    """
 
     action: Action
     query: StatsQuery
     reason: str = ""
     expires_in_seconds: int = 0
     """0: never."""
+    at_most: int | None = None
+    hold_id: int | None = None
 
 
 class Presentation(msgspec.Struct, frozen=True, gc=False):

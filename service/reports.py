@@ -73,12 +73,6 @@ class LargeResponse(Response):
             self._unsent.held_bytes -= self._size
 
 
-def ignored_header(request: QueueRequest) -> dict[str, str]:
-    """Names the parameters that nobody knows: a misspelt filter is no filter."""
-    ignored = ", ".join(request.opened().unknown_names())
-    return {"X-Queuestats-Ignored": ignored} if ignored else {}
-
-
 async def respond(
     request: QueueRequest,
     outcome: Outcome[StatsReport] | Outcome[TopReport],
@@ -89,7 +83,7 @@ async def respond(
     """Raises Unavailable where too many large reports wait for their clients already."""
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {"Cache-Control": "no-store", "Server-Timing": timing} | ignored_header(request)
+    headers = {"Cache-Control": "no-store", "Server-Timing": timing}
     is_gzip = request.accepts_gzip()
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
     if isinstance(outcome.result, StatsReport) and len(outcome.result.rows) > most_rows:

@@ -14,7 +14,21 @@ from service.errors import BadRequest, InternalError, ServiceError, TimedOut, Un
 from service.logs import describe
 from service.model import Format
 from service.open_requests import OpenRequests
-from service.parsing import Envelope, parse_envelope, parse_format, parse_token, sniff, url_envelope, valid_format
+from service.parsing import (
+    ACCEPTED,
+    URL_PARAMETERS,
+    Envelope,
+    parse_envelope,
+    parse_format,
+    parse_token,
+    refuse_empty,
+    refuse_in_url,
+    refuse_unknown,
+    sniff,
+    unknown_names,
+    url_envelope,
+    valid_format,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +92,22 @@ class QueueRequest(Request):
         by_type = Format.XML if declared.endswith(("/xml", "+xml")) else Format.JSON
         return in_body or valid_format(self._in_url("format")) or sniff(body.content) or by_type
 
+    def ignored_names(self) -> list[str]:
+        """The names in the body and in the URL of a POST that the endpoint does not take, fit for a header."""
+        in_url = unknown_names(self._url_parameters(), URL_PARAMETERS) if self.scope["query_string"] else []
+        return unknown_names(self.opened().members, ACCEPTED[endpoint_name(self.scope)]) + in_url
+
+    def refuse_unknown(self) -> None:
+        """Raises BadRequest for a parameter that the endpoint does not take."""
+        name = endpoint_name(self.scope)
+        if self.method == "POST":
+            refuse_in_url(name, self._url_parameters())
+        refuse_unknown(name, self.opened().members)
+
+    def refuse_empty_in_url(self) -> None:
+        """Raises BadRequest for a parameter of the URL without a value."""
+        refuse_empty((name, value) for name, values in self._url_parameters().items() for value in values)
+
     def accepts_gzip(self) -> bool:
         for coding in self._header(b"accept-encoding").lower().split(","):
             name, _, weight = coding.partition(";")
@@ -96,10 +126,12 @@ class QueueRequest(Request):
         return next((value for given, value in reversed(self.scope["headers"]) if given == name), b"").decode("latin-1")
 
     def _in_url(self, name: str) -> str:
-        """The last one counts. Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
-        query = self.scope["query_string"].decode("latin-1")
-        values: list[str] = parse_qs(query, keep_blank_values=True).get(name, [""])
-        return values[-1]
+        """The last one counts."""
+        return self._url_parameters().get(name, [""])[-1]
+
+    def _url_parameters(self) -> dict[str, list[str]]:
+        """Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
+        return parse_qs(self.scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 class Endpoint:

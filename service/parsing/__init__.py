@@ -5,7 +5,7 @@ rules for one value each.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from urllib.parse import parse_qs
 
@@ -23,11 +23,18 @@ from service.model import (
     StatsQuery,
     TopQuery,
 )
-from service.parsing.json_body import read_json
+from service.parsing.accepted import (
+    ACCEPTED,
+    URL_PARAMETERS,
+    refuse_doubled,
+    refuse_empty,
+    refuse_in_url,
+    refuse_unknown,
+    unknown_names,
+)
+from service.parsing.json_body import read_json, read_json_names
 from service.parsing.parameters import (
     MAX_BODY_BYTES,
-    PARAMETERS,
-    URL_PARAMETERS,
     parse_choice,
     parse_flag,
     parse_format,
@@ -36,17 +43,15 @@ from service.parsing.parameters import (
     parse_whole_number,
     valid_format,
 )
-from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml
+from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
-__all__ = ["MAX_BODY_BYTES", "Envelope", "parse_control", "parse_envelope", "parse_flag"]
+__all__ = ["ACCEPTED", "MAX_BODY_BYTES", "URL_PARAMETERS", "Envelope", "parse_control", "parse_envelope", "parse_flag"]
 __all__ += ["parse_format", "parse_interval", "parse_presentation", "parse_query", "parse_sender", "parse_token"]
-__all__ += ["parse_top", "sniff", "url_envelope", "valid_format"]
+__all__ += ["parse_top", "refuse_empty", "refuse_in_url", "refuse_unknown", "sniff", "unknown_names", "url_envelope"]
+__all__ += ["valid_format"]
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
-# What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
-_PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
-_MOST_UNKNOWN_NAMES = 8
 MAX_TOP_ROWS = 1000
 INTERVAL_MS = (100, 60_000)
 REASON = f"reason must be a string of at most {MAX_REASON_CHARACTERS} characters without NUL and lone surrogates"
@@ -65,12 +70,12 @@ class Envelope:
         written_in: Format,
         early: Mapping[str, object],
         read_all: Callable[[], Mapping[str, object]] | None = None,
-        known: frozenset[str] = PARAMETERS,
+        read_names: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.written_in = written_in
         self._early = early
-        self._known = known
         self._read_all = read_all or (lambda: early)
+        self._read_names = read_names or (lambda: list(early))
 
     @cached_property
     def members(self) -> Mapping[str, object]:
@@ -89,10 +94,9 @@ class Envelope:
         """The body's `format` where it is a valid one. Never raises: for the format of an error."""
         return valid_format(self._early.get("format"))
 
-    def unknown_names(self) -> list[str]:
-        """Names of members that are no parameter, fit for a header: the first few that are short and plain."""
-        unknown = [name for name in self.members if name not in self._known and _PLAIN_NAME.fullmatch(name)]
-        return unknown[:_MOST_UNKNOWN_NAMES]
+    def names(self) -> Sequence[str]:
+        """The name of every member, a repeated one each time; it reads the body once more."""
+        return self._read_names()
 
 
 def sniff(body: bytes) -> Format | None:
@@ -120,18 +124,19 @@ def parse_envelope(body: bytes) -> Envelope:
     if written_in is None:
         raise BadRequest("the body must be a JSON object, or an XML document with the root <xml>")
     if written_in is Format.JSON:
-        return Envelope(Format.JSON, read_json(body, start))
+        return Envelope(Format.JSON, read_json(body, start), read_names=partial(read_json_names, body, start))
+    read_names = partial(read_xml_names, body, start)
     if is_costly(body):
         early = read_xml(body[: start + EARLY_BYTES], start, is_whole=False)
-        return Envelope(Format.XML, early, partial(read_xml, body, start))
-    return Envelope(Format.XML, read_xml(body, start))
+        return Envelope(Format.XML, early, partial(read_xml, body, start), read_names)
+    return Envelope(Format.XML, read_xml(body, start), read_names=read_names)
 
 
 def url_envelope(query_string: str) -> Envelope:
     """The parameters of a GET; of a repeated one the last. The token is none of them: URLs are kept in logs."""
     members = {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
     members.pop("token", None)
-    return Envelope(Format.JSON, members, known=URL_PARAMETERS)
+    return Envelope(Format.JSON, members)
 
 
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
@@ -143,13 +148,13 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
     return StatsQuery(*_parse_filter(envelope), parse_choice("group", grouping, Grouping) or default_grouping)
 
 
-def _parse_filter(envelope: Envelope) -> tuple[int, int | None, int | None, str | None]:
-    """The sender, the account, the campaign and the ISP."""
+def _parse_filter(envelope: Envelope, least: int = 0) -> tuple[int, int | None, int | None, str | None]:
+    """The sender, the account, the campaign and the ISP. `least` is the least account or campaign that can be given."""
     value = envelope.members.get
     return (
         parse_whole_number("id", value("id"), least=1),
-        parse_whole_number("account_id", value("account_id"), least=0) or None,
-        parse_whole_number("campaign_id", value("campaign_id"), least=0) or None,
+        _parse_given(envelope, "account_id", least) or None,
+        _parse_given(envelope, "campaign_id", least) or None,
         parse_text(value("isp"), "isp must be a string without NUL and lone surrogates") or None,
     )
 
@@ -177,16 +182,36 @@ def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
-    """What is to be done to which messages. BadRequest as `parse_query`."""
-    value = envelope.members.get
-    query = StatsQuery(*_parse_filter(envelope))
-    if action is not Action.HOLD:
-        return ControlRequest(action, query)
-    reason = parse_text(value("reason"), REASON)
+    """What is to be done to which messages. BadRequest as `parse_query`, and for a word that is not understood.
+
+    A filter has a value or is left out: 0 and "", which reports print as keys of rows, are refused.
+    """
+    refuse_doubled(envelope.names())
+    refuse_empty(envelope.members.items())
+    query, value = StatsQuery(*_parse_filter(envelope, least=1)), envelope.members.get
+    request = ControlRequest(
+        action,
+        query,
+        reason=_parse_reason(value("reason")),
+        expires_in_seconds=parse_whole_number("expires_in", value("expires_in"), least=0, most=MAX_EXPIRES_IN_SECONDS),
+        at_most=_parse_given(envelope, "at_most", least=0),
+        hold_id=_parse_given(envelope, "hold_id", least=1),
+    )
+    if request.hold_id is not None and query != StatsQuery(query.sender_id):
+        raise BadRequest("hold_id must stand without account_id, campaign_id and isp: the hold has its own filter")
+    return request
+
+
+def _parse_given(envelope: Envelope, name: str, least: int) -> int | None:
+    """The whole number, or None where it is left out."""
+    return parse_whole_number(name, envelope.members[name], least) if name in envelope.members else None
+
+
+def _parse_reason(value: object) -> str:
+    reason = parse_text(value, REASON)
     if len(reason) > MAX_REASON_CHARACTERS:
         raise BadRequest(REASON)
-    seconds = parse_whole_number("expires_in", value("expires_in"), least=0, most=MAX_EXPIRES_IN_SECONDS)
-    return ControlRequest(action, query, reason, seconds)
+    return reason
 
 
 def parse_sender(envelope: Envelope) -> int:

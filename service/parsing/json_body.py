@@ -12,7 +12,8 @@ from contextlib import suppress
 import msgspec
 
 from service.errors import BadRequest
-from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number, too_deep, too_many_members
+from service.parsing.accepted import PARAMETERS
+from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, Number, too_deep, too_many_members
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
@@ -44,6 +45,15 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
     if document.count(b"[") + document.count(b"{") > MAX_DEPTH:
         _check_depth(document)
     return {name: _value(raw) if name in PARAMETERS else raw for name, raw in members.items()}
+
+
+def read_json_names(body: bytes, start: int) -> list[str]:
+    """The names of a body that `read_json` takes, each as often as it is written."""
+    document = body[start:]
+    try:
+        return _names(document)
+    except msgspec.DecodeError:
+        return _names(_without_lone_surrogates(document))
 
 
 def _check_utf_8(document: bytes, start: int) -> None:
@@ -98,19 +108,23 @@ def _without_strings(document: bytes) -> bytes:
 
 
 def _check_member_count(document: bytes) -> None:
-    """Ends with the first member too many, so that thousands of names cost nothing."""
-    count = 0
+    # What is wrong with the syntax is told by who reads the members.
+    with suppress(RecursionError, msgspec.DecodeError):
+        _names(document)
 
-    def count_name(_: type, name: str) -> _Name:
-        nonlocal count
-        count += 1
-        if count > MAX_MEMBERS:
+
+def _names(document: bytes) -> list[str]:
+    """The names, a repeated one each time. Ends with the first member too many: thousands of names cost nothing."""
+    names: list[str] = []
+
+    def note(_: type, name: str) -> _Name:
+        names.append(name)
+        if len(names) > MAX_MEMBERS:
             raise too_many_members()
         return _Name()
 
-    # What is wrong with the syntax is told by who reads the members.
-    with suppress(RecursionError, msgspec.DecodeError):
-        msgspec.json.decode(document, type=dict[_Name, msgspec.Raw], dec_hook=count_name)
+    msgspec.json.decode(document, type=dict[_Name, msgspec.Raw], dec_hook=note)
+    return names
 
 
 class _Name:

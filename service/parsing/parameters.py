@@ -15,15 +15,6 @@ MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
 MAX_MEMBERS = 256  # of the JSON object or of <xml>, each as often as it is written
 MAX_INT = 2**63 - 1
-PARAMETERS: Final = frozenset(
-    (
-        *("token", "format", "id", "account_id", "campaign_id", "isp", "group", "analyze", "ids", "names"),
-        *("dry_run", "details", "reason", "expires_in"),
-    )
-)
-URL_PARAMETERS: Final = frozenset(  # of a GET
-    ("format", "id", "account_id", "campaign_id", "isp", "group", "by", "order", "limit", "interval_ms", "ids", "names")
-)
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
 
 _BLANKS = " \t\r\n"

@@ -35,6 +35,15 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
     A value is the element's whole text, across comments, CDATA and processing instructions, or
     `NOT_TEXT`. Names are taken as written, so a prefixed one is no parameter.
     """
+    return _read(body, start, is_whole=is_whole).members
+
+
+def read_xml_names(body: bytes, start: int) -> list[str]:
+    """The names of the child elements of a body that `read_xml` takes, each as often as it is written."""
+    return _read(body, start, is_whole=True).names
+
+
+def _read(body: bytes, start: int, *, is_whole: bool) -> "_Reader":
     # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is told; no XML in UTF-8 has a zero byte.
     if b"\0" in body:
         raise _broken(body.index(b"\0"))
@@ -44,7 +53,7 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
         parser.Parse(body[start:], is_whole)
     except expat.ExpatError:
         raise _broken(start + max(parser.ErrorByteIndex, 0)) from None
-    return reader.members
+    return reader
 
 
 def _broken(good_bytes: int) -> BadRequest:
@@ -56,7 +65,7 @@ class _Reader:
 
     def __init__(self, parser: expat.XMLParserType) -> None:
         self.members: dict[str, object] = {}
-        self._count = 0
+        self.names: list[str] = []
         self._depth = 0
         self._is_text = True
         self._texts: list[str] = []
@@ -70,8 +79,8 @@ class _Reader:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 2:
-            self._count += 1
-            if self._count > MAX_MEMBERS:
+            self.names.append(name)
+            if len(self.names) > MAX_MEMBERS:
                 raise too_many_members()
             self._texts.clear()
             self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace

@@ -1,6 +1,7 @@
 """hold, release, purge and holds on the wire."""
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -245,18 +246,57 @@ async def test_a_hold_that_is_released_before_its_job_has_ended_holds_no_more(ow
     assert await owner.fetch("SELECT FROM queuestats.held_messages") == []
 
 
-@pytest.mark.parametrize("call", ["hold", "release", "purge"])
-async def test_a_group_is_no_parameter_of_control(operator: Operator, call: str) -> None:
-    for group in ("isp", "account", "unheard of"):
-        for sender in (119, 7):
-            content = body_of(Format.JSON, token=operator.token, id=sender, group=group, dry_run=1)
-            response = await operator.client.post(STATS.replace("stats", call), content=content)
-            assert response.status_code == 200, response.text
+# What acted on more messages than it was meant to, or may: the body, the URL, and what the refusal names.
+MISTAKES: list[tuple[str, Any, str, str]] = [
+    ("purge", {"dryrun": 1}, "", "did you mean dry_run?"),
+    ("purge", {}, "dry_run=1", "did you mean dry_run in the body?"),
+    ("purge", {}, "campaign_id=4591", "did you mean campaign_id in the body?"),
+    ("purge", {"acount_id": 306}, "", "did you mean account_id?"),
+    ("purge", {"dry_run": None}, "", "dry_run must have a value"),
+    ("purge", {"account_id": 0}, "", "account_id must be a whole number from 1 to"),
+    ("purge", {"isp": ""}, "", "isp must have a value"),
+    ("purge", {"reason": "spam"}, "", "reason is not a parameter of purge"),
+    ("purge", {"group": "isp"}, "", "group is not a parameter of purge"),
+    ("purge", '"account_id":306,"account_id":307', "", "account_id must be given once"),
+    ("purge", "<account_id>306</account_id><account_id>307</account_id>", "", "account_id must be given once"),
+    ("purge", "<dry_run></dry_run>", "", "dry_run must have a value"),
+    ("purge", {}, "format=", "format must have a value"),
+    ("hold", {"expires_at": "2026-11-28T19:00:00Z"}, "", "did you mean expires_in?"),
+    ("hold", {"hold_id": 1}, "", "hold_id is not a parameter of hold"),
+    ("release", {"hold": 1}, "", "did you mean hold_id?"),
+    ("release", {"hold_id": 1, "isp": "Gmail"}, "", "hold_id must stand without"),
+]
 
 
-async def test_a_misspelt_filter_is_named(operator: Operator) -> None:
-    response = await operator.post("purge", campain_id=4591, dry_run=1)
-    assert response.headers["x-queuestats-ignored"] == "campain_id"
+@pytest.mark.parametrize(("call", "members", "url", "text"), MISTAKES)
+async def test_a_call_does_never_more_than_its_words(
+    operator: Operator, owner: Any, call: str, members: Any, url: str, text: str
+) -> None:
+    if isinstance(members, dict):
+        content = json.dumps({"token": operator.token, "id": 119, **members})
+    elif members.startswith("<"):
+        content = f"<xml><token>{operator.token}</token><id>119</id>{members}</xml>"
+    else:
+        content = f'{{"token":"{operator.token}","id":119,{members}}}'
+    refused = await operator.client.post(f"{STATS.replace('stats', call)}?{url}", content=content)
+    assert text in check_error(refused, 400, Format.XML if content.startswith("<") else Format.JSON)
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.jobs") == 0
+    assert await operator.counts() == (2, 1, 1, 1)
+
+
+async def test_a_wrong_token_is_refused_before_a_wrong_parameter(client: httpx.AsyncClient, token: str) -> None:
+    for secret, code in (("qs_unknown", 401), (token, 403)):
+        content = json.dumps({"token": secret, "id": 119, "dryrun": 1})
+        check_error(await client.post(STATS.replace("stats", "purge"), content=content), code, Format.JSON)
+
+
+@pytest.mark.parametrize("call", ["holds", "jobs", "explain"])
+async def test_a_reading_call_of_ours_refuses_an_unknown_parameter(operator: Operator, call: str) -> None:
+    refused = await operator.post(call, sender=1)
+    assert check_error(refused, 400, Format.JSON).startswith(f"Incorrect request: sender is not a parameter of {call}")
+    content = body_of(Format.JSON, token=operator.token, id=119)
+    refused = await operator.client.post(f"{STATS.replace('stats', call)}?isp=Gmail", content=content)
+    assert "isp is not accepted in the URL" in check_error(refused, 400, Format.JSON)
 
 
 async def test_times_are_the_same_in_xml(operator: Operator) -> None:

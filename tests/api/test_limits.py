@@ -107,12 +107,16 @@ async def test_the_line_of_a_request_has_the_tokens_name(
 async def test_unknown_parameters_are_named_in_a_header_and_change_nothing(
     client: httpx.AsyncClient, token: str
 ) -> None:
+    asked = {"token": token, "id": 1}
     for format in Format:
-        plain = await client.post(STATS, content=body_of(format, token=token, id=1))
+        plain = await client.post(STATS, content=body_of(format, **asked))
         assert "x-queuestats-ignored" not in plain.headers
-        odd = await client.post(STATS, content=body_of(format, token=token, id=1, grup="isp", limit=3))
+        odd = await client.post(STATS, content=body_of(format, **asked, grup="isp", limit=3))
         assert odd.headers["x-queuestats-ignored"] == "grup, limit"
         assert odd.content == plain.content
+        in_url = await client.post(f"{STATS}?format={format}&account_id=7&grup=isp", content=body_of(format, **asked))
+        assert in_url.headers["x-queuestats-ignored"] == "account_id, grup"
+        assert in_url.content == plain.content
 
 
 @pytest.mark.usefixtures("large_queue")

@@ -67,8 +67,19 @@ async def test_a_wrong_parameter_is_named(client: httpx.AsyncClient, token: str,
     assert (response.status_code, response.json()["error_text"]) == (400, f"Incorrect request: {text}")
 
 
-async def test_an_unknown_parameter_is_named_in_a_header(client: httpx.AsyncClient, token: str) -> None:
-    assert (await get(client, token, "bye=isp")).headers["x-queuestats-ignored"] == "bye"
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("bye=isp", "bye is not a parameter of top; did you mean by?"),
+        ("by=isp&id=119&account_id=306", "account_id is not a parameter of top, which takes token, format, "),
+        ("by=account&id=119&isp=Gmail", "isp is not a parameter of top, which takes token, format, "),
+        ("group=isp", "group is not a parameter of top, which takes token, format, "),
+    ],
+)
+async def test_an_unknown_parameter_is_refused(client: httpx.AsyncClient, token: str, query: str, text: str) -> None:
+    refused = await get(client, token, query)
+    assert refused.status_code == 400
+    assert refused.json()["error_text"].startswith(f"Incorrect request: {text}")
 
 
 async def test_a_token_in_the_url_is_none(client: httpx.AsyncClient, token: str) -> None:
