@@ -80,6 +80,9 @@ def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
 
 
 def _near(name: str, accepted: Sequence[str]) -> str | None:
+    """The accepted name that is likely meant; None for a name that is right elsewhere."""
+    if name in PARAMETERS and name not in accepted:
+        return None
     return next(iter(get_close_matches(name.lower(), accepted, n=1)), None)
 
 

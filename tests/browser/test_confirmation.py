@@ -205,7 +205,8 @@ async def test_a_refused_count_is_told_beside_the_form_and_stays(page: Page, tok
     await count(page)
     text = "Incorrect request: account_id must be a whole number from"
     await expect(page.locator("#hit")).to_contain_text(text)
-    await page.wait_for_response("**/jobs/")
-    await page.wait_for_response("**/jobs/")
+    for _ in range(2):
+        async with page.expect_response("**/jobs/"):
+            pass
     await expect(page.locator("#hit")).to_contain_text(text)
     await expect(page.locator("#confirm")).to_be_hidden()
