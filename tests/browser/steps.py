@@ -33,9 +33,13 @@ class HeldBack:
         self._released = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.arrived = asyncio.Event()
+        self.lets_new_ones_pass = False
 
-    def handle(self, route: Route) -> None:
-        self._tasks.append(asyncio.create_task(self._pass_on(route)))
+    async def handle(self, route: Route) -> None:
+        if self.lets_new_ones_pass:
+            await route.continue_()
+        else:
+            self._tasks.append(asyncio.create_task(self._pass_on(route)))
 
     async def _pass_on(self, route: Route) -> None:
         response = None if "/stream/" in route.request.url else await route.fetch()

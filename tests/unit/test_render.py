@@ -206,7 +206,10 @@ def test_a_row_with_names_holds_every_character_as_a_documented_row_does(format:
         assert (row["campaign_name"], row["sender_name"]) == (None, None)
     else:
         read = etree.fromstring(rendered)
-        assert (read.findtext("data/isp"), read.findtext("data/account_name")) == (as_xml_holds_it(text), as_xml_holds_it(text))
+        assert (read.findtext("data/isp"), read.findtext("data/account_name")) == (
+            as_xml_holds_it(text),
+            as_xml_holds_it(text),
+        )
         assert b"<campaign_name></campaign_name><sender_name></sender_name></data>" in rendered
 
 
