@@ -1,6 +1,7 @@
 """The use case: the texts of adopted keys, which are counted by a number in their place."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from service.coalescer import Coalescer, Limits
 from service.db import Database, load_statement
@@ -40,3 +41,9 @@ class Names:
 async def read_names(database: Database, ids: Iterable[int]) -> dict[int, str]:
     """The text of each id that has one. Raises Unavailable or TimedOut."""
     return {row["id"]: row["value"] for row in await database.fetch(load_statement("queries/names"), ids=list(ids))}
+
+
+async def name_rows(database: Database, rows: Rows, sender_id: int | None = None) -> list[dict[str, Any]]:
+    """The rows with the names of their ids, as `Names.shape`. Raises Unavailable or TimedOut."""
+    names = await read_names(database, frozenset(named_ids(rows, sender_id)))
+    return Shape(names=names, sender_id=sender_id).apply(rows)
