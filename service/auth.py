@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from service.actor import of_command
 from service.db import Database, connect, fetch, load_statement
 from service.errors import CommandError, Forbidden, Unauthorized
 from service.model import Scope, StatsQuery, TopQuery
@@ -208,7 +209,7 @@ async def create_token(
     secret = new_secret()
     limits = {"sender_ids": list(sender_ids) or None, "account_ids": list(account_ids) or None}
     stored = {"name": name, "hash": token_hash(secret), "scopes": list(scopes), "expires_in": expires_in, **limits}
-    if not await _run(owner_url, "tokens/create", **stored, replace=replace):
+    if not await _change(owner_url, "tokens/create", **stored, replace=replace):
         raise CommandError(f"There is a token named {name} already; revoke it first.")
     return secret
 
@@ -216,7 +217,7 @@ async def create_token(
 async def rotate_token(owner_url: str, name: str, overlap: timedelta) -> str:
     """A new secret; the former one stays valid for the overlap. Raises CommandError where no such token is in force."""
     secret = new_secret()
-    if not _is_name(name) or not await _run(
+    if not _is_name(name) or not await _change(
         owner_url, "tokens/rotate", name=name, hash=token_hash(secret), overlap=overlap
     ):
         raise CommandError(f"There is no token named {name} in force.")
@@ -230,12 +231,18 @@ async def list_tokens(owner_url: str) -> list[dict[str, Any]]:
 
 async def revoke_token(owner_url: str, name: str) -> None:
     """Raises CommandError where no such token is in force."""
-    if not _is_name(name) or not await _run(owner_url, "tokens/revoke", name=name):
+    if not _is_name(name) or not await _change(owner_url, "tokens/revoke", name=name):
         raise CommandError(f"There is no token named {name} in force.")
 
 
 def _is_name(name: str) -> bool:
     return bool(name.strip()) and name.isprintable() and len(name) <= MAX_NAME_CHARACTERS
+
+
+async def _change(owner_url: str, statement_name: str, **parameters: Any) -> Any:
+    """Who acts is always a command: the audit log names the user who runs it."""
+    actor = of_command()
+    return await _run(owner_url, statement_name, **parameters, actor_kind=actor.kind, actor_name=actor.name)
 
 
 async def _run(owner_url: str, statement_name: str, **parameters: Any) -> Any:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
+from service.actor import Actor
 from service.auth import Token
 from service.db import Database, load_statement
-from service.errors import Forbidden, ServiceError
+from service.errors import BadRequest, Forbidden, ServiceError
 from service.logs import describe
 from service.metrics import CHANGED
 from service.model import Action, ControlRequest, StatsQuery
@@ -37,7 +40,7 @@ COMPLETE = ("settling", "done", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`changed` messages by now. `hold_id` is that of a hold that was begun."""
+    """`changed` messages by now. `hold_id` is that of a hold that was begun, or ended by its id."""
 
     id: int
     hold_id: int | None
@@ -59,30 +62,57 @@ class Control:
         self._reading = reading
         self._most_messages = most_messages
 
+    async def with_filter(self, request: ControlRequest) -> ControlRequest:
+        """The release of a hold with the hold's own filter; any other request as it is.
+
+        Raises BadRequest where the sender has no such hold.
+        """
+        if request.hold_id is None:
+            return request
+        rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
+        for row in rows:
+            if row["id"] == request.hold_id:
+                return msgspec.structs.replace(request, query=StatsQuery(*(row[each] for each in FILTER)))
+        raise BadRequest("hold_id must be the id of an active hold of this sender")
+
     async def matching(self, request: ControlRequest) -> dict[str, int]:
-        """How many messages of which status the request hits, by the counters."""
+        """How many messages of which status the request would change. `request` is one `with_filter`.
+
+        By the counters; of a release, which leaves what other holds match, by the messages on hold.
+        """
+        if request.action is not Action.RELEASE or await nodes_of(self._reading):
+            return await self._counted(request)
+        parameters = {each: getattr(request.query, each) for each in FILTER}
+        statement = load_statement("queries/control/releasable")
+        ((hold,),) = await self._reading.fetch_scan(statement, **parameters, hold_id=request.hold_id)
+        return {"hold": hold}
+
+    async def _counted(self, request: ControlRequest) -> dict[str, int]:
         (row,) = (await ask(self._reading, request.query)).rows
         return {each: getattr(row, each) for each in STATUSES_OF[request.action]}
 
-    async def begin(self, request: ControlRequest, token_name: str, request_id: str) -> Job:
-        """The hold is active, or ended, when it returns."""
+    async def begin(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
+        """The hold is active, or ended, when it returns. Raises Conflict where more than `at_most` messages match."""
         parameters = {each: getattr(request.query, each) for each in FILTER}
         expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
-        ((job_id, hold_id),) = await self._database.fetch_writing(
+        ((job_id, hold_id),) = await self._database.fetch_long(
             load_statement("queries/control/start"),
             **parameters,
             action=request.action,
             reason=request.reason,
-            token_name=token_name,
+            actor_kind=actor.kind,
+            actor_name=actor.name,
             request_id=request_id,
             expires_in=expires_in,
+            at_most=request.at_most,
+            hold_id=request.hold_id,
         )
         return Job(job_id, hold_id)
 
-    async def carry_out(self, request: ControlRequest, token_name: str, request_id: str) -> Job:
+    async def carry_out(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
         """Begins, and returns when all that matched by then is done; at once where that is too much."""
-        is_large = sum((await self.matching(request)).values()) > self._most_messages
-        job = await self.begin(request, token_name, request_id)
+        is_large = sum((await self._counted(request)).values()) > self._most_messages
+        job = await self.begin(request, actor, request_id)
         while not is_large and job.state not in COMPLETE:
             job = await self.step(job)
         return job
@@ -136,10 +166,12 @@ class Control:
         statement = load_statement("queries/control/jobs")
         return [dict(row) for row in await self._database.fetch(statement, job_id=None, sender_id=sender_id)]
 
-    async def cancel(self, job_id: int, token_name: str) -> bool:
+    async def cancel(self, job_id: int, actor: Actor) -> bool:
         """False where it has ended before."""
         statement = load_statement("queries/control/cancel")
-        ((is_cancelled,),) = await self._database.fetch_writing(statement, job_id=job_id, token_name=token_name)
+        ((is_cancelled,),) = await self._database.fetch_writing(
+            statement, job_id=job_id, actor_kind=actor.kind, actor_name=actor.name
+        )
         return bool(is_cancelled)
 
     async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
@@ -158,7 +190,8 @@ def require_control(token: Token, request: ControlRequest) -> None:
     """Raises Forbidden where the request is for more than the token is limited to."""
     token.limit(request.query)
     if token.account_ids is not None and request.query.account_id is None:
-        raise Forbidden("this token is limited to accounts, so the request must have an account_id")
+        needing = "request" if request.hold_id is None else "hold"
+        raise Forbidden(f"this token is limited to accounts, so the {needing} must have an account_id")
 
 
 async def work_forever(database: Database) -> None:

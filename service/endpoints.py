@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.actor import of_token
 from service.auth import FailedTokens, Token, Tokens
 from service.control import Control, require_control
 from service.db import Database
@@ -104,10 +105,12 @@ async def control(request: QueueRequest) -> Response:
     request.refuse_empty_in_url()
     command = parse_control(envelope, Action(endpoint_name(request.scope)))
     is_dry_run, has_details = (parse_flag(name, envelope.members.get(name)) for name in ("dry_run", "details"))
+    token.require_sender(command.query.sender_id)
+    command = await service.control.with_filter(command)
     require_control(token, command)
     if is_dry_run:
         return _respond(render_details(await service.control.matching(command), wanted), wanted)
-    job = await service.control.carry_out(command, token.name, request.scope["state"]["request_id"])
+    job = await service.control.carry_out(command, of_token(token.name), request.scope["state"]["request_id"])
     return _respond(render_details(job.details if has_details else None, wanted), wanted)
 
 

@@ -7,6 +7,7 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── Forbidden         403  a valid token that lacks the right
 ├── UnknownMethod     404  no such path
 ├── MethodNotAllowed  405  not a POST
+├── Conflict          409  more messages match than the request allows
 ├── TooLarge          413  the body is over the limit
 ├── InternalError     500  a fault of ours; the log has it
 ├── Unavailable       503  the database is out of reach, or we are full
@@ -68,6 +69,11 @@ class MethodNotAllowed(ServiceError):
     def __init__(self, allowed: str) -> None:
         super().__init__()
         self.headers = {"Allow": allowed}
+
+
+class Conflict(ServiceError):
+    code = 409
+    begins = "Conflict: "
 
 
 class TooLarge(ServiceError):

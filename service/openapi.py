@@ -11,7 +11,17 @@ import msgspec
 from msgspec import Meta
 
 from service.control import STATUSES_OF
-from service.errors import BadRequest, Forbidden, InternalError, TimedOut, TooLarge, Unauthorized, Unavailable
+from service.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    InternalError,
+    ServiceError,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Ids, Key, StatsRow
 from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
 from service.parsing.parameters import MAX_INT
@@ -28,10 +38,19 @@ HasNames = Annotated[Literal[0, 1] | msgspec.UnsetType, Meta(description=NAMES)]
 Name = str | None | msgspec.UnsetType
 # A NUL is refused everywhere.
 Text = Annotated[str, Meta(pattern="^[^\\u0000]*$")]
+# Of calls with effects, which refuse a blank one.
+FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
+FilledText = Annotated[str, Meta(pattern=FILLED)]
+FilledFilter = Annotated[int, Meta(ge=1, le=MAX_INT, description="left out: all")]
+Flag = Literal[0, 1]
+AtMost = Annotated[int, Meta(ge=0, le=MAX_INT, description="409 and nothing changed where more messages match")]
+Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=FILLED)]
+ExpiresIn = Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS, description="seconds; 0 or left out: never")]
+HoldId = Annotated[int, Meta(ge=1, le=MAX_INT, description="in place of account_id, campaign_id and isp")]
 
 
 class Error(msgspec.Struct):
-    error: Literal[400, 401, 403, 404, 405, 413, 500, 503, 504]
+    error: Literal[400, 401, 403, 404, 405, 409, 413, 500, 503, 504]
     error_text: str
 
 
@@ -42,39 +61,47 @@ class Token(msgspec.Struct):
     format: Format | msgspec.UnsetType = msgspec.UNSET
 
 
-class Sender(Token, kw_only=True):
+class StatsRequest(Token, kw_only=True):
     id: Id
-
-
-class Queue(Sender, kw_only=True):
     account_id: Filter = 0
     campaign_id: Filter = 0
     isp: Text = ""
-
-
-class StatsRequest(Queue, kw_only=True):
     group: Grouping = Grouping.TOTAL
     ids: WrittenIds = msgspec.UNSET
     names: HasNames = msgspec.UNSET
 
 
-class ListRequest(Sender, kw_only=True):
+class ListRequest(Token, kw_only=True, forbid_unknown_fields=True):
+    id: Id
     ids: WrittenIds = msgspec.UNSET
     names: HasNames = msgspec.UNSET
 
 
-class ExplainRequest(StatsRequest, kw_only=True):
-    analyze: Literal[0, 1] = 0
+class ExplainRequest(StatsRequest, kw_only=True, forbid_unknown_fields=True):
+    analyze: Flag = 0
 
 
-class ControlRequest(Queue, kw_only=True):
-    dry_run: Literal[0, 1] = 0
-    details: Literal[0, 1] = 0
+class ControlRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Nothing has a default that a generated client would send: what is left out does not limit the call."""
+
+    token: FilledText | msgspec.UnsetType = msgspec.UNSET
+    format: Format | msgspec.UnsetType = msgspec.UNSET
+    id: Id
+    account_id: FilledFilter | msgspec.UnsetType = msgspec.UNSET
+    campaign_id: FilledFilter | msgspec.UnsetType = msgspec.UNSET
+    isp: FilledText | msgspec.UnsetType = msgspec.UNSET
+    dry_run: Flag | msgspec.UnsetType = msgspec.UNSET
+    at_most: AtMost | msgspec.UnsetType = msgspec.UNSET
+    details: Flag | msgspec.UnsetType = msgspec.UNSET
 
 
-class HoldRequest(ControlRequest, kw_only=True):
-    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern="^[^\\u0000]*$")] = ""
-    expires_in: Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS)] = 0
+class HoldRequest(ControlRequest, kw_only=True, forbid_unknown_fields=True):
+    reason: Reason | msgspec.UnsetType = msgspec.UNSET
+    expires_in: ExpiresIn | msgspec.UnsetType = msgspec.UNSET
+
+
+class ReleaseRequest(ControlRequest, kw_only=True, forbid_unknown_fields=True):
+    hold_id: HoldId | msgspec.UnsetType = msgspec.UNSET
 
 
 class Success(msgspec.Struct, kw_only=True):
@@ -129,7 +156,7 @@ POSTS: Final = {
     "stats": (StatsRequest, StatsResponse, "Messages by status, as the group says."),
     "explain": (ExplainRequest, Explained, "The SQL that `stats` would run, and its plan."),
     "hold": (HoldRequest, ControlResponse, "Stops new messages and retries, and what arrives until the release."),
-    "release": (ControlRequest, ControlResponse, "Ends holds; each message gets its former status back."),
+    "release": (ReleaseRequest, ControlResponse, "Ends holds; each message gets its former status back."),
     "purge": (ControlRequest, ControlResponse, "Removes messages of every status."),
     "holds": (ListRequest, Rows, "The active holds of a sender."),
     "jobs": (ListRequest, Rows, "The latest holds, releases and purges of a sender."),
@@ -178,8 +205,10 @@ def _post(name: str, request: type, response: type, summary: str) -> dict[str, A
     found = {"operationId": name, "summary": summary, "requestBody": {"required": True, "content": content}}
     if name in list(Action):
         found["description"] = f"A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
-    unchanged = {"304": {"description": "The client has this report."}} if name == "stats" else {}
-    return found | {"responses": {"200": _body("Done.", response)} | unchanged | _errors()}
+    others = {"304": {"description": "The client has this report."}} if name == "stats" else {}
+    if name in list(Action):
+        others = _errors(Conflict)
+    return found | {"responses": {"200": _body("Done.", response)} | others | _errors()}
 
 
 def _get(name: str, summary: str, parameters: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:
@@ -203,8 +232,8 @@ def _body(description: str, of: type) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _ref(of)}, "application/xml": xml}}
 
 
-def _errors() -> dict[str, Any]:
-    return {str(each.code): _body(f"{each.begins.rstrip(': ')}.", Error) for each in ERRORS}
+def _errors(*errors: type[ServiceError]) -> dict[str, Any]:
+    return {str(each.code): _body(f"{each.begins.rstrip(': ')}.", Error) for each in errors or ERRORS}
 
 
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INT}

@@ -73,7 +73,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_token text) RETURNS boolean
+CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text DEFAULT 'token'::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
@@ -87,8 +87,8 @@ BEGIN
   END IF;
   DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
   INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
-  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_token, '', job.hold_id, job.id,
+    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_kind, by_name, '', job.hold_id, job.id,
           job.changed);
   RETURN true;
 END
@@ -149,9 +149,11 @@ BEGIN
     RETURN;
   END IF;
 
-  SELECT array_agg(id), array_agg(address), array_agg(CAST((sender_id, id, status) AS queuestats.held_messages))
+  SELECT array_agg(id), array_agg(address),
+         array_agg(CAST((sender_id, id, status, stored) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, address, status FROM queuestats.queued_messages AS message
+    SELECT sender_id, id, address, status, queuestats.stored_text(message) AS stored
+    FROM queuestats.queued_messages AS message
     WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
     FOR UPDATE OF message SKIP LOCKED
@@ -167,13 +169,16 @@ BEGIN
     -- What was put on hold by other means is new again; an expired hold leaves it.
     WITH held AS (
       DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
-      RETURNING id, former_status
+      RETURNING id, former_status, stored_status
     )
     UPDATE queuestats.queued_messages AS message
-    SET stored_status = queuestats.stored_status(coalesce(held.former_status, 'new'))
+    SET stored_status = CASE
+      WHEN held.stored_status IS NOT NULL THEN queuestats.stored_value(held.stored_status)
+      ELSE queuestats.stored_status(coalesce(held.former_status, 'new'))
+    END
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
     WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
-      AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
+      AND (held.id IS NOT NULL OR job.requested_by_kind <> 'expiry');
   ELSE
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
     DELETE FROM queuestats.queued_messages
@@ -246,6 +251,7 @@ BEGIN
   WITH matching AS (
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
     FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
@@ -392,14 +398,14 @@ BEGIN
     count := count + 1;
     WITH job AS (
       INSERT INTO queuestats.jobs
-        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
+        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
       VALUES ('release', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.id,
-              'expiry', '')
+              'expiry', 'expiry', '')
       RETURNING id
     )
     INSERT INTO queuestats.audit_log
-      (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
-    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.created_by, '',
+      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
+    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, 'expiry', 'expiry', '',
            expired.reason, expired.id, job.id
     FROM job;
   END LOOP;
@@ -553,11 +559,13 @@ CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     AS $$
 BEGIN
   WITH arrived AS (
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status)
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (sender_id, id) sender_id, id, status FROM queuestats.queued_messages AS message
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, queuestats.stored_text(message)
+    FROM queuestats.queued_messages AS message
     WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
-    ON CONFLICT (sender_id, id) DO UPDATE SET former_status = excluded.former_status
+    ON CONFLICT (sender_id, id) DO UPDATE SET
+      former_status = excluded.former_status, stored_status = excluded.stored_status
     RETURNING sender_id, id
   )
   UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
@@ -924,10 +932,13 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) RETURNS TABLE(job_id bigint, hold_id bigint)
+CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text DEFAULT 'token'::text, at_most bigint DEFAULT NULL::bigint, of_hold bigint DEFAULT NULL::bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+#variable_conflict use_column
+DECLARE
+  job queuestats.jobs;
 BEGIN
   IF queuestats.is_distributed() THEN
     RAISE EXCEPTION USING
@@ -937,22 +948,41 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
   IF of_action = 'hold' THEN
-    INSERT INTO queuestats.holds (sender_id, account_id, campaign_id, isp, reason, created_by, expires_at)
-    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_token, now() + expires_in)
-    RETURNING id INTO hold_id;
+    INSERT INTO queuestats.holds
+      (sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at)
+    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in)
+    RETURNING id INTO of_hold;
+  ELSIF of_action = 'release' AND of_hold IS NOT NULL THEN
+    DELETE FROM queuestats.holds WHERE id = of_hold AND sender_id = of_sender
+    RETURNING account_id, campaign_id, isp INTO of_account, of_campaign, of_isp;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
+    END IF;
   ELSIF of_action = 'release' THEN
     DELETE FROM queuestats.holds
     WHERE sender_id = of_sender AND (of_account IS NULL OR account_id = of_account)
       AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp);
   END IF;
   INSERT INTO queuestats.jobs
-    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, hold_id, by_token, of_request)
-  RETURNING id INTO job_id;
+    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
+  RETURNING * INTO job;
+  IF at_most IS NOT NULL THEN
+    job.matched := queuestats.collect_job(job);
+    IF job.matched > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', job.matched, at_most);
+    END IF;
+    UPDATE queuestats.jobs SET
+      state = 'working', matched = job.matched, settles_at = pg_snapshot_xmax(pg_current_snapshot())
+    WHERE id = job.id;
+  END IF;
   INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_token, of_request, of_reason, hold_id, job_id);
-  RETURN NEXT;
+    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold,
+          job.id);
+  RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
 
@@ -1005,14 +1035,16 @@ BEGIN
       is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
+      -- A job with at_most was collected before its hold, or the end of one, could be seen.
+      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
       job.state := 'settling';
     ELSE
       job.state := 'done';
       job.finished_at := now();
       INSERT INTO queuestats.audit_log
-        (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
-      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by, job.request_id,
-              job.hold_id, job.id, job.changed);
+        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind,
+              job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
     END IF;
   END IF;
 
@@ -1027,6 +1059,18 @@ $$;
 CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURNS public.message_status
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT of_status $$;
+
+CREATE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
+$$;
+
+CREATE FUNCTION queuestats.stored_value(kept text) RETURNS public.message_status
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT (((kept)::text[])[1])::public.message_status AS kept;
+END;
 
 CREATE FUNCTION queuestats.take_fold_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
@@ -1350,8 +1394,8 @@ CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRA
 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) FROM PUBLIC;
-GRANT ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_token text) TO queuestats_service;
+REVOKE ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.job_chunks TO queuestats_service;
 
@@ -1400,11 +1444,13 @@ REVOKE ALL ON FUNCTION queuestats.remember_parts(is_adding boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_token text, of_request text, of_reason text, expires_in interval) TO queuestats_service;
+REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.stored_text(message queuestats.queued_messages) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 

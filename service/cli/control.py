@@ -1,6 +1,5 @@
 import asyncio
 import functools
-import getpass
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -9,8 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from service.cli.options import ID, Duration, Number, Text, on_database, open_pool
+from service.actor import of_command
+from service.cli.options import ID, Duration, Number, Text, on_database, open_pool, option_once
 from service.errors import CommandError
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings
@@ -27,19 +28,27 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def command(*args: Any, sender: int, account: int, campaign: int, isp: str, **kwargs: Any) -> Any:
-            expires_in, reason = kwargs.pop("expires_in", None), kwargs.pop("reason", "")
-            seconds = int(expires_in.total_seconds()) if expires_in else 0
-            query = StatsQuery(sender, account, campaign, isp or None)
-            return function(*args, request=ControlRequest(action, query, reason, seconds), **kwargs)
+        def with_request(*args: Any, sender: int, account: int, campaign: int, isp: str, **kwargs: Any) -> Any:
+            expires_in, reason = kwargs.pop("expires_in", None), kwargs.pop("reason", None)
+            request = ControlRequest(
+                action,
+                StatsQuery(sender, account, campaign, isp),
+                reason or "",
+                int(expires_in.total_seconds()) if expires_in else 0,
+                at_most=kwargs.pop("at_most"),
+                hold_id=kwargs.pop("hold_id", None),
+            )
+            return function(*args, request=request, **kwargs)
 
+        command: Callable[..., Any] = with_request
         for option in (
             as_json_option,
-            click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be hit, by status"),
-            click.option("--isp", type=Text(), help="only this ISP's messages, exact name"),
-            click.option("--campaign", type=ID, help="only this campaign's messages"),
-            click.option("--account", type=ID, help="only this account's messages"),
-            click.option("--sender", type=ID, required=True, help="whose queue"),
+            click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
+            option_once("--at-most", type=Number(0, 2**63 - 1), help="change nothing where more messages match"),
+            option_once("--isp", type=Text(is_filled=True), help="only this ISP's messages, exact name"),
+            option_once("--campaign", type=ID, help="only this campaign's messages"),
+            option_once("--account", type=ID, help="only this account's messages"),
+            option_once("--sender", type=ID, required=True, help="whose queue"),
         ):
             command = option(command)
         return command
@@ -49,10 +58,10 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
 
 @click.command()
 @request_options(Action.HOLD)
-@click.option(
-    "--reason", type=Text(MAX_REASON_CHARACTERS), default="", help="why, for those who find the messages on hold"
+@option_once(
+    "--reason", type=Text(MAX_REASON_CHARACTERS, is_filled=True), help="why, for those who find the messages on hold"
 )
-@click.option("--expires-in", type=Duration(365), help="when it ends by itself: 12h, 30m  [default: never]")
+@option_once("--expires-in", type=Duration(365), help="when it ends by itself: 12h, 30m  [default: never]")
 @on_database
 async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
     """Stop new messages and retries, and what arrives until the release.
@@ -65,13 +74,16 @@ async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool, as
 
 @click.command()
 @request_options(Action.RELEASE)
+@option_once("--hold", "hold_id", type=ID, help="end this hold alone, in place of a filter: see queuestats holds")
 @on_database
 async def release(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
-    """End the holds of this filter and of narrower ones; each message gets its former status back.
+    """End the holds of this filter and of narrower ones, or one hold; each message gets its former status back.
 
     \b
     Example: queuestats release --sender 119 --isp Gmail
     """
+    if request.hold_id is not None and request.query != StatsQuery(request.query.sender_id):
+        raise click.UsageError("--hold stands without --account, --campaign and --isp: the hold has its own filter.")
     await _carry_out(settings, request, is_dry_run, as_json)
 
 
@@ -82,31 +94,39 @@ async def release(settings: Settings, request: ControlRequest, is_dry_run: bool,
 async def purge(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, is_confirmed: bool
 ) -> None:
-    """Remove messages of every status.
+    """Remove messages of every status. For a whole queue it asks first, and removes no more than it has named.
 
     \b
     Example: queuestats purge --sender 119 --campaign 4591 --dry-run
     """
-    sender_id = request.query.sender_id
-    if request.query == StatsQuery(sender_id) and not (is_dry_run or is_confirmed):
-        if not sys.stdin.isatty():
-            raise click.UsageError("The whole queue of a sender is removed with --yes only.")
-        click.confirm(f"Remove every message of sender {sender_id}?", abort=True)
-    await _carry_out(settings, request, is_dry_run, as_json)
+    is_whole = request.query == StatsQuery(request.query.sender_id)
+    is_asking = is_whole and not (is_dry_run or is_confirmed)
+    if is_asking and not sys.stdin.isatty():
+        raise click.UsageError("The whole queue of a sender is removed with --yes only.")
+    await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_asking)
 
 
-async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
+async def _carry_out(
+    settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, *, is_asking: bool = False
+) -> None:
     from service.cli.output import print_table, progress
     from service.control import COMPLETE
 
     async with _open_control(settings) as control:
+        request = await control.with_filter(request)
         counts = await control.matching(request)
+        total = sum(counts.values())
         if is_dry_run:
-            print_table([*counts, "total"], [[*counts.values(), sum(counts.values())]], as_json)
+            print_table([*counts, "total"], [[*counts.values(), total]], as_json)
             return
-        job = await control.begin(request, _name(), uuid.uuid4().hex)
+        if is_asking:
+            click.confirm(f"Remove all {total:,} messages of sender {request.query.sender_id}?", abort=True)
+            # What was confirmed, whatever has arrived meanwhile.
+            at_most = total if request.at_most is None else min(total, request.at_most)
+            request = msgspec.structs.replace(request, at_most=at_most)
+        job = await control.begin(request, of_command(), uuid.uuid4().hex)
         try:
-            with progress(request.action.capitalize(), sum(counts.values())) as show:
+            with progress(request.action.capitalize(), total) as show:
                 while job.state not in COMPLETE:
                     job = await control.step(job)
                     show(job.changed)
@@ -118,7 +138,7 @@ async def _carry_out(settings: Settings, request: ControlRequest, is_dry_run: bo
     if as_json:
         print_table([*job.details], [[*job.details.values()]], as_json)
         return
-    of_hold = f" Hold {job.hold_id} is active." if job.hold_id else ""
+    of_hold = f" Hold {job.hold_id} is active." if request.action is Action.HOLD else ""
     click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
 
 
@@ -132,9 +152,10 @@ async def holds(settings: Settings, sender: int | None, as_json: bool) -> None:
     \b
     Example: queuestats holds --sender 119
     """
-    columns = ("id", "sender_id", "account_id", "campaign_id", "isp", "messages", "reason", "created_by", "created_at")
+    columns = ("id", "sender_id", "account_id", "campaign_id", "isp", "messages", "reason")
+    created = ("created_by_kind", "created_by", "created_at", "expires_at")
     async with _open_control(settings) as control:
-        _print((*columns, "expires_at"), await control.holds(sender), as_json)
+        _print((*columns, *created), await control.holds(sender), as_json)
 
 
 @click.command()
@@ -150,8 +171,9 @@ async def jobs(settings: Settings, cancelled: int | None, as_json: bool) -> None
     columns = ("id", "action", "sender_id", "account_id", "campaign_id", "isp", "state", "matched", "changed")
     async with _open_control(settings) as control:
         if cancelled is None:
-            _print((*columns, "requested_by", "created_at", "finished_at"), await control.jobs(), as_json)
-        elif await control.cancel(cancelled, _name()):
+            requested = ("requested_by_kind", "requested_by", "created_at", "finished_at")
+            _print((*columns, *requested), await control.jobs(), as_json)
+        elif await control.cancel(cancelled, of_command()):
             click.echo(f"Job {cancelled} is cancelled.")
         else:
             raise CommandError(f"There is no open job {cancelled}.")
@@ -163,14 +185,18 @@ async def jobs(settings: Settings, cancelled: int | None, as_json: bool) -> None
 @as_json_option
 @on_database
 async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
-    """List who held, released and purged what, the latest first.
+    """List who held, released and purged what, and who changed which token, the latest first.
 
     \b
     Example: queuestats audit --sender 119
     """
-    columns = ("at", "action", "sender_id", "account_id", "campaign_id", "isp", "messages", "token_name", "request_id")
+    columns = ("at", "action", "subject", "sender_id", "account_id", "campaign_id", "isp", "messages", "actor_kind")
     async with _open_control(settings) as control:
-        _print((*columns, "reason", "hold_id", "job_id"), await control.audit(sender, limit), as_json)
+        _print(
+            (*columns, "actor_name", "request_id", "reason", "hold_id", "job_id"),
+            await control.audit(sender, limit),
+            as_json,
+        )
 
 
 @asynccontextmanager
@@ -188,8 +214,3 @@ def _print(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], as_json: b
     from service.cli.output import print_table
 
     print_table(columns, [[row[column] for column in columns] for row in rows], as_json)
-
-
-def _name() -> str:
-    """For the audit log, in a token's place."""
-    return f"{getpass.getuser()} at the terminal"

@@ -59,16 +59,18 @@ class Duration(click.ParamType[timedelta]):
 
 
 class Text(click.ParamType[str]):
-    """A text that the database takes: no NUL, nothing that is not UTF-8."""
+    """A text that the database takes: no NUL, nothing that is not UTF-8; with `is_filled` no blank one."""
 
     name = "text"
 
-    def __init__(self, most_characters: int | None = None) -> None:
-        self._most_characters = most_characters
+    def __init__(self, most_characters: int | None = None, *, is_filled: bool = False) -> None:
+        self._most_characters, self._is_filled = most_characters, is_filled
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if re.search("[\0\ud800-\udfff]", value):
             self.fail("it must be text in UTF-8, without NUL.", param, ctx)
+        if self._is_filled and not value.strip():
+            self.fail("it must have a value, or be left out.", param, ctx)
         if self._most_characters is not None and len(value) > self._most_characters:
             self.fail(f"it must have {self._most_characters} characters at most.", param, ctx)
         return str(value)
@@ -76,6 +78,17 @@ class Text(click.ParamType[str]):
 
 # Of senders, accounts and campaigns.
 ID = Number(1, 2**63 - 1)
+
+
+def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that may be given once: of a repeated one Click takes the last, and forgets the others."""
+
+    def only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
+        if len(given) > 1:
+            raise click.BadParameter("it must be given once.", ctx, param)
+        return given[0] if given else None
+
+    return click.option(*names, multiple=True, callback=only, **attributes)
 
 
 def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

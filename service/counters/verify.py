@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service.actor import of_command
 from service.address import at_host
 from service.db import AS_A_SCAN, connect, fetch
 from service.model import Grouping, StatsQuery, StatsRow
@@ -126,7 +127,10 @@ async def keep_result(connection: Any, differences: int) -> None:
         return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        await fetch(connection, "queries/verified", token_name="verify", differences=differences)  # noqa: S106
+        actor = of_command()
+        await fetch(
+            connection, "queries/verified", actor_kind=actor.kind, actor_name=actor.name, differences=differences
+        )
 
 
 def _by_status(row: Any) -> list[Difference]:

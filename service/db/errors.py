@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable
+from service.errors import BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "4270
 # Raised by our own functions, in words for the client.
 _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS400": BadRequest,
+    "QS412": Conflict,
     "QS409": lambda said: Moved(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),
 }

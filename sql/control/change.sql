@@ -20,6 +20,7 @@ BEGIN
   WITH matching AS (
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
     FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
+      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
@@ -84,7 +85,7 @@ BEGIN
     END
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
     WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
-      AND (held.id IS NOT NULL OR job.requested_by <> 'expiry');
+      AND (held.id IS NOT NULL OR job.requested_by_kind <> 'expiry');
   ELSE
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
     DELETE FROM queuestats.queued_messages

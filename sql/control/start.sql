@@ -1,12 +1,21 @@
 -- start_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
--- A release ends the holds whose filter is its own or narrower.
+-- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, whose filter is its own.
+-- at_most: an error, and nothing is changed, where more messages match. They are collected in this transaction, so that
+-- the job changes none that was not counted.
+-- by_kind, by_name: who acts: a token, or a command and the user who runs it. A service of the release before gives
+-- neither by_kind nor what follows it.
+DROP FUNCTION IF EXISTS queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval);
 CREATE OR REPLACE FUNCTION queuestats.start_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text,
-  by_token text, of_request text, of_reason text, expires_in interval
+  by_name text, of_request text, of_reason text, expires_in interval,
+  by_kind text DEFAULT 'token', at_most bigint DEFAULT NULL, of_hold bigint DEFAULT NULL
 ) RETURNS TABLE (job_id bigint, hold_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  job queuestats.jobs;
 BEGIN
   IF queuestats.is_distributed() THEN
     RAISE EXCEPTION USING
@@ -16,22 +25,41 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
   IF of_action = 'hold' THEN
-    INSERT INTO queuestats.holds (sender_id, account_id, campaign_id, isp, reason, created_by, expires_at)
-    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_token, now() + expires_in)
-    RETURNING id INTO hold_id;
+    INSERT INTO queuestats.holds
+      (sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at)
+    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in)
+    RETURNING id INTO of_hold;
+  ELSIF of_action = 'release' AND of_hold IS NOT NULL THEN
+    DELETE FROM queuestats.holds WHERE id = of_hold AND sender_id = of_sender
+    RETURNING account_id, campaign_id, isp INTO of_account, of_campaign, of_isp;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
+    END IF;
   ELSIF of_action = 'release' THEN
     DELETE FROM queuestats.holds
     WHERE sender_id = of_sender AND (of_account IS NULL OR account_id = of_account)
       AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp);
   END IF;
   INSERT INTO queuestats.jobs
-    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, hold_id, by_token, of_request)
-  RETURNING id INTO job_id;
+    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
+  RETURNING * INTO job;
+  IF at_most IS NOT NULL THEN
+    job.matched := queuestats.collect_job(job);
+    IF job.matched > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', job.matched, at_most);
+    END IF;
+    UPDATE queuestats.jobs SET
+      state = 'working', matched = job.matched, settles_at = pg_snapshot_xmax(pg_current_snapshot())
+    WHERE id = job.id;
+  END IF;
   INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_token, of_request, of_reason, hold_id, job_id);
-  RETURN NEXT;
+    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
+  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold,
+          job.id);
+  RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
 
@@ -50,14 +78,14 @@ BEGIN
     count := count + 1;
     WITH job AS (
       INSERT INTO queuestats.jobs
-        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by, request_id)
+        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
       VALUES ('release', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.id,
-              'expiry', '')
+              'expiry', 'expiry', '')
       RETURNING id
     )
     INSERT INTO queuestats.audit_log
-      (action, sender_id, account_id, campaign_id, isp, token_name, request_id, reason, hold_id, job_id)
-    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.created_by, '',
+      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
+    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, 'expiry', 'expiry', '',
            expired.reason, expired.id, job.id
     FROM job;
   END LOOP;
@@ -66,7 +94,9 @@ END
 $$;
 
 -- cancel_job: what it has changed stays, a hold stays active. False where it has ended before.
-CREATE OR REPLACE FUNCTION queuestats.cancel_job(of_job bigint, by_token text) RETURNS boolean
+DROP FUNCTION IF EXISTS queuestats.cancel_job(bigint, text);
+CREATE OR REPLACE FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text DEFAULT 'token')
+RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   job queuestats.jobs;
@@ -78,13 +108,13 @@ BEGIN
   END IF;
   DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
   INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
-  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_token, '', job.hold_id, job.id,
+    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_kind, by_name, '', job.hold_id, job.id,
           job.changed);
   RETURN true;
 END
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval),
-queuestats.expire_holds(), queuestats.cancel_job(bigint, text) FROM PUBLIC;
+queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint),
+queuestats.expire_holds(), queuestats.cancel_job(bigint, text, text) FROM PUBLIC;

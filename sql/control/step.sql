@@ -56,14 +56,16 @@ BEGIN
       is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
+      -- A job with at_most was collected before its hold, or the end of one, could be seen.
+      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
       job.state := 'settling';
     ELSE
       job.state := 'done';
       job.finished_at := now();
       INSERT INTO queuestats.audit_log
-        (action, sender_id, account_id, campaign_id, isp, token_name, request_id, hold_id, job_id, messages)
-      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by, job.request_id,
-              job.hold_id, job.id, job.changed);
+        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind,
+              job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
     END IF;
   END IF;
 

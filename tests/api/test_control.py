@@ -132,7 +132,10 @@ async def test_active_holds_are_listed_with_what_they_hold(operator: Operator) -
     (hold,) = (await operator.post("holds")).json()["data"]
     assert list(hold) == sorted(hold)
     assert (hold["account_id"], hold["campaign_id"], hold["isp"]) == (306, None, None)
-    assert (hold["reason"], hold["created_by"], hold["messages"]) == ("complaints", "operator", 2)
+    assert (hold["reason"], hold["messages"]) == ("complaints", 2)
+    assert (hold["created_by_kind"], hold["created_by"]) == ("token", "operator")
+    (job,) = (await operator.post("jobs")).json()["data"]
+    assert (job["requested_by_kind"], job["requested_by"]) == ("token", "operator")
     assert hold["created_at"] < hold["expires_at"]
     assert "<reason>complaints</reason>" in (await operator.post("holds", format=Format.XML)).text
 
@@ -151,8 +154,9 @@ async def test_every_call_is_in_the_audit_log_which_the_service_cannot_change(
 ) -> None:
     await operator.done("hold", account_id=306, reason="complaints")
     await operator.done("purge", isp="Gmail")
-    rows = await owner.fetch("SELECT * FROM queuestats.audit_log WHERE action <> 'finish' ORDER BY id")
-    assert [(row["action"], row["account_id"], row["isp"], row["token_name"], row["reason"]) for row in rows] == [
+    rows = await owner.fetch("SELECT * FROM queuestats.audit_log WHERE action IN ('hold', 'purge') ORDER BY id")
+    assert {row["actor_kind"] for row in rows} == {"token"}
+    assert [(row["action"], row["account_id"], row["isp"], row["actor_name"], row["reason"]) for row in rows] == [
         ("hold", 306, None, "operator", "complaints"),
         ("purge", None, "Gmail", "operator", ""),
     ]
@@ -297,6 +301,143 @@ async def test_a_reading_call_of_ours_refuses_an_unknown_parameter(operator: Ope
     content = body_of(Format.JSON, token=operator.token, id=119)
     refused = await operator.client.post(f"{STATS.replace('stats', call)}?isp=Gmail", content=content)
     assert "isp is not accepted in the URL" in check_error(refused, 400, Format.JSON)
+
+
+HITS = {"hold": 3, "release": 1, "purge": 5}
+
+
+@pytest.mark.parametrize("call", HITS)
+async def test_more_than_at_most_is_a_conflict_and_changes_nothing(operator: Operator, owner: Any, call: str) -> None:
+    hits = HITS[call]
+    for format in Format:
+        refused = await operator.post(call, format=format, at_most=hits - 1)
+        text = check_error(refused, 409, format)
+        assert text == f"Conflict: {hits} messages match, more than at_most {hits - 1}"
+    for table in ("jobs", "job_chunks", "holds", "audit_log WHERE action <> 'create token'"):
+        assert await owner.fetchval(f"SELECT count(*) FROM queuestats.{table}") == 0
+    assert await operator.counts() == (2, 1, 1, 1)
+    assert (await operator.done(call, at_most=hits))["messages"] == hits
+
+
+async def test_a_purge_with_at_most_removes_no_message_that_arrives_after_it_was_counted(
+    owner: Any, queue: None
+) -> None:
+    start = "SELECT job_id FROM queuestats.start_job('purge', 119, NULL, NULL, NULL, 'x', '', '', NULL, 'token', $1)"
+    job = await owner.fetchval(start, 5)
+    await insert(owner, [Message(), Message(status="retry")])
+    while await owner.fetchval("SELECT state FROM queuestats.step_job($1)", job) != "done":
+        pass
+    assert await owner.fetchval("SELECT count(*) FROM messages WHERE sender_id = 119") == 2
+
+
+@pytest.mark.parametrize("action", ["hold", "release"])
+async def test_a_job_with_at_most_waits_for_writers_that_have_not_seen_its_hold(
+    owner: Any, queue: None, database: TestDatabase, action: str
+) -> None:
+    start = "SELECT job_id FROM queuestats.start_job($1, 119, NULL, NULL, NULL, 'x', '', '', NULL, 'token', $2)"
+    held = [Message(status="hold")] if action == "release" else [Message()]
+    async with open_pool(database.owner_url) as pool, pool.connection() as writer:
+        # The writer begins after the job has counted, and before the hold is seen.
+        async with owner.transaction():
+            job = await owner.fetchval(start, action, HITS[action])
+            open_transaction = writer.transaction()
+            await open_transaction.start()
+            await insert(writer, held)
+        states = [await owner.fetchval("SELECT state FROM queuestats.step_job($1)", job) for _ in range(4)]
+        assert states[-1] == "settling"
+        await open_transaction.commit()
+    while await owner.fetchval("SELECT state FROM queuestats.step_job($1)", job) != "done":
+        pass
+    left = "SELECT count(*) FROM messages WHERE sender_id = 119 AND status = ANY ($1::message_status[])"
+    assert await owner.fetchval(left, ["new", "retry"] if action == "hold" else ["hold"]) == 0
+
+
+async def test_a_release_by_hold_id_ends_that_hold_alone(operator: Operator, owner: Any) -> None:
+    first = await operator.done("hold", account_id=306)
+    second = await operator.done("hold", isp="Gmail")
+    assert await operator.counts() == (0, 1, 0, 4)
+    # Of the two messages of account 306 that are held, one is Gmail's, which the other hold matches.
+    dry = (await operator.post("release", hold_id=first["hold_id"], dry_run=1)).json()["details"]
+    assert dry == {"hold": 1}
+    released = await operator.done("release", hold_id=first["hold_id"], at_most=1)
+    assert (released["hold_id"], released["messages"]) == (first["hold_id"], 1)
+    assert [each["id"] for each in (await operator.post("holds")).json()["data"]] == [second["hold_id"]]
+    assert await operator.counts() == (0, 1, 1, 3)
+    again = await operator.post("release", hold_id=first["hold_id"])
+    unknown = "Incorrect request: hold_id must be the id of an active hold of this sender"
+    assert check_error(again, 400, Format.JSON) == unknown
+    assert (await operator.done("release", hold_id=second["hold_id"]))["messages"] == 2
+    assert await operator.counts() == (2, 1, 1, 1)
+
+
+async def test_a_release_by_hold_id_of_another_sender_ends_nothing(operator: Operator) -> None:
+    hold_id = (await operator.done("hold"))["hold_id"]
+    content = body_of(Format.JSON, token=operator.token, id=120, hold_id=hold_id)
+    refused = await operator.client.post(STATS.replace("stats", "release"), content=content)
+    assert "hold_id must be" in check_error(refused, 400, Format.JSON)
+    assert len((await operator.post("holds")).json()["data"]) == 1
+
+
+async def test_a_limited_token_ends_no_hold_beyond_its_accounts(
+    operator: Operator, client: httpx.AsyncClient, database: TestDatabase
+) -> None:
+    limited = await create_token(database.owner_url, "limited", list(Scope), sender_ids=[119], account_ids=[306])
+    agency = Operator(client, limited)
+    for members, text in (({}, "the hold must have an account_id"), ({"account_id": 307}, "other accounts")):
+        hold_id = (await operator.done("hold", **members))["hold_id"]
+        refused = await agency.post("release", hold_id=hold_id)
+        assert check_error(refused, 403, Format.JSON).endswith(text)
+    own = (await operator.done("hold", account_id=306))["hold_id"]
+    assert (await agency.done("release", hold_id=own))["messages"] == 0
+    assert len((await operator.post("holds")).json()["data"]) == 2
+
+
+async def test_a_dry_run_of_a_release_counts_what_it_would_give_back(operator: Operator) -> None:
+    await operator.done("hold", account_id=306)
+    await operator.done("hold", isp="Gmail")
+    await operator.done("hold", account_id=306, campaign_id=4591, isp="Yahoo")
+    for members in ({}, {"account_id": 306}, {"isp": "Gmail"}, {"account_id": 307}, {"isp": "Yahoo"}):
+        dry = (await operator.post("release", dry_run=1, **members)).json()["details"]
+        expected = {
+            # The three that are held, and the one that was put on hold by other means.
+            (): 4,
+            # Yahoo's: Gmail's is in another hold too.
+            ("account_id", 306): 1,
+            # Account 307's: the other one is in the hold of account 306.
+            ("isp", "Gmail"): 1,
+            ("account_id", 307): 1,
+            ("isp", "Yahoo"): 0,
+        }
+        assert dry == {"hold": expected[next(iter(members.items()), ())]}, members
+
+
+async def test_a_token_named_expiry_releases_like_any_other(
+    client: httpx.AsyncClient, database: TestDatabase, queue: None
+) -> None:
+    operator = Operator(client, await create_token(database.owner_url, "expiry", list(Scope)))
+    # It was put on hold by other means: the end of an expired hold leaves it.
+    assert (await operator.done("release", account_id=307))["messages"] == 1
+    assert await operator.counts(account_id=307) == (2, 0, 0, 0)
+
+
+async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(operator: Operator, owner: Any) -> None:
+    await operator.done("hold", account_id=307, expires_in=1)
+    finished = "SELECT count(*) FROM queuestats.audit_log WHERE actor_kind = 'expiry' AND action = 'finish'"
+    while not await owner.fetchval(finished):
+        await asyncio.sleep(0.1)
+    assert await operator.counts(account_id=307) == (1, 0, 0, 1)
+    rows = await owner.fetch("SELECT DISTINCT action FROM queuestats.audit_log WHERE actor_kind = 'expiry'")
+    assert {row["action"] for row in rows} == {"expire", "finish"}
+    (release, _) = (await operator.post("jobs")).json()["data"]
+    assert (release["action"], release["requested_by_kind"]) == ("release", "expiry")
+
+
+async def test_a_service_of_the_release_before_begins_jobs_as_it_did(owner: Any, queue: None) -> None:
+    start = "SELECT job_id FROM queuestats.start_job('hold', 119, NULL, NULL, NULL, 'operator', 'id', '', NULL)"
+    job = await owner.fetchval(start)
+    kind = "SELECT requested_by_kind || ' ' || requested_by FROM queuestats.jobs WHERE id = $1"
+    assert await owner.fetchval(kind, job) == "token operator"
+    assert await owner.fetchval("SELECT queuestats.cancel_job($1, 'operator')", job)
 
 
 async def test_times_are_the_same_in_xml(operator: Operator) -> None:

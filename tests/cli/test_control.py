@@ -1,6 +1,8 @@
 """`hold`, `release`, `purge`, `holds`, `jobs` and `audit` from the terminal."""
 
 import asyncio
+import os
+import pwd
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -42,6 +44,10 @@ def rows(ended: CompletedProcess[str]) -> list[dict[str, Any]]:
     return found
 
 
+def user() -> str:
+    return f"{os.getuid()} ({pwd.getpwuid(os.getuid()).pw_name})"
+
+
 def test_hold_and_release_say_what_they_did(run: Run) -> None:
     held = run("hold", "--sender", "119", "--isp", "Gmail", "--reason", "blocked", "--expires-in", "2h")
     assert held.stdout == "1 messages held. Hold 1 is active.\n", held.stderr
@@ -52,7 +58,7 @@ def test_hold_and_release_say_what_they_did(run: Run) -> None:
     assert rows(run("holds", "--json")) == []
     entries = rows(run("audit", "--sender", "119", "--json"))
     assert [each["action"] for each in entries if each["action"] != "finish"] == ["release", "hold"]
-    assert all(each["token_name"].endswith(" at the terminal") for each in entries)
+    assert {(each["actor_kind"], each["actor_name"]) for each in entries} == {("command", user())}
     assert {each["state"] for each in rows(run("jobs", "--json"))} <= {"settling", "done"}
 
 
@@ -72,6 +78,67 @@ def test_a_whole_queue_is_removed_after_confirmation_only(run: Run, urls: dict[s
     assert exit_code == 1, seen
     assert run("purge", "--sender", "119", "--isp", "Gmail").stdout == "1 messages removed.\n"
     assert run("purge", "--sender", "119", "--yes").stdout == "2 messages removed.\n"
+
+
+def test_a_purge_removes_no_more_than_was_confirmed(run: Run, urls: dict[str, str], tmp_path: Path) -> None:
+    command = [*program(), "purge", "--sender", "119"]
+    seen, exit_code = run_on_terminal(command, tmp_path, until=b"[y/N]", keys=b"y\n", **urls)
+    assert exit_code == 0, seen
+    assert "Remove all 3 messages of sender 119?" in seen
+    assert "3 messages removed." in seen
+
+
+@pytest.mark.parametrize(("command", "matching"), [("hold", 2), ("purge", 3)])
+def test_more_messages_than_at_most_are_left_alone(run: Run, command: str, matching: int) -> None:
+    asked = (command, "--sender", "119", *(["--yes"] if command == "purge" else []))
+    refused = run(*asked, "--at-most", str(matching - 1))
+    assert refused.returncode == 1
+    assert f"Conflict: {matching} messages match, more than at_most {matching - 1}" in refused.stderr
+    assert rows(run("jobs", "--json")) == []
+    assert run(*asked, "--at-most", str(matching)).stdout.startswith(f"{matching} messages ")
+
+
+def test_a_release_ends_one_hold_by_its_id(run: Run) -> None:
+    assert run("hold", "--sender", "119", "--isp", "Gmail").stdout == "1 messages held. Hold 1 is active.\n"
+    assert run("hold", "--sender", "119", "--isp", "Yahoo").stdout == "1 messages held. Hold 2 is active.\n"
+    assert rows(run("release", "--sender", "119", "--hold", "1", "--dry-run", "--json")) == [{"hold": 1, "total": 1}]
+    assert run("release", "--sender", "119", "--hold", "1").stdout == "1 messages released.\n"
+    assert [each["id"] for each in rows(run("holds", "--json"))] == [2]
+    for sender, hold in (("119", "1"), ("120", "2")):
+        refused = run("release", "--sender", sender, "--hold", hold)
+        assert refused.returncode == 1
+        assert "hold_id must be the id of an active hold of this sender" in refused.stderr
+    both = run("release", "--sender", "119", "--hold", "2", "--isp", "Gmail")
+    assert both.returncode == 2
+    assert "--hold stands without" in both.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            ("--isp", ""),
+            ("--isp", " "),
+            ("--account", "0"),
+            ("--campaign", "0"),
+            ("--account", ""),
+            ("--at-most", "-1"),
+        ),
+        *(("--account", "306", "--account", "307"), ("--isp", "Gmail", "--isp", "Yahoo"), ("--sender", "120")),
+    ],
+)
+@pytest.mark.parametrize("command", ["hold", "release", "purge"])
+def test_a_filter_that_would_mean_everything_is_wrong_usage(run: Run, command: str, options: tuple[str, ...]) -> None:
+    refused = run(command, "--sender", "119", *options)
+    assert refused.returncode == 2, refused.stdout
+    assert options[0] in refused.stderr
+
+
+def test_no_variable_of_the_environment_chooses_whose_name_the_audit_log_has(urls: dict[str, str]) -> None:
+    names = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "somebody")
+    assert queuestats("purge", "--sender", "119", "--yes", **urls, **names).returncode == 0
+    entries = rows(queuestats("audit", "--json", **urls))
+    assert {(each["actor_kind"], each["actor_name"]) for each in entries} == {("command", user())}
 
 
 def test_a_job_is_cancelled_once(run: Run, database: TestDatabase) -> None:

@@ -1,7 +1,9 @@
 -- audit: who did what, the latest first
+-- An entry of the release before has its actor in token_name.
 -- parameters: sender_id bigint, row_limit bigint
 SELECT /* queries/control/audit.sql */
-  at, action, sender_id, account_id, campaign_id, isp, messages, token_name, request_id, reason, hold_id, job_id
+  at, action, subject, sender_id, account_id, campaign_id, isp, messages,
+  actor_kind, coalesce(actor_name, token_name) AS actor_name, request_id, reason, hold_id, job_id
 FROM queuestats.audit_log
 WHERE cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint)
 ORDER BY id DESC
