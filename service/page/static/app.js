@@ -127,6 +127,8 @@ class CountTable {
 
 function text(row, column) {
   const value = row[column] ?? "";
+  const kind = row[`${column}_kind`];
+  if (kind) return kind === value ? kind : `${kind} ${value}`;
   return column.endsWith("_id") ? labelled(value, row[column.replace(/_id$/, "_name")]) : value;
 }
 
