@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from service.cli.interrupts import unwind_on_signals
-from service.errors import CommandError, ServiceError
+from service.errors import BadRequest, CommandError, Conflict, ServiceError
 from service.origin import command as command_in_use
 
 # The module of a command bears its name, or stands in IN_MODULE. It is imported when the command is called, so that
@@ -67,7 +67,10 @@ def _with_cause(error: ServiceError) -> str:
     from service.db.errors import in_words
 
     cause = error.__cause__
-    return f"{error.text}." if cause is None or isinstance(cause, ServiceError) else in_words(cause)
+    # The last two are in our own words: sql/control/start.sql.
+    if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
+        return f"{error.text}."
+    return in_words(cause)
 
 
 def _fail(sentence: str, exit_code: int = 1) -> None:

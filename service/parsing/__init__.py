@@ -29,6 +29,7 @@ from service.parsing.accepted import (
     refuse_doubled,
     refuse_empty,
     refuse_in_url,
+    refuse_misplaced,
     refuse_unknown,
     unknown_names,
 )
@@ -186,7 +187,9 @@ def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
 
     A filter has a value or is left out: 0 and "", which reports print as keys of rows, are refused.
     """
-    refuse_doubled(envelope.names())
+    names = envelope.names()
+    refuse_doubled(names)
+    refuse_misplaced(names, envelope.members)
     refuse_empty(envelope.members.items())
     query, value = StatsQuery(*_parse_filter(envelope, least=1)), envelope.members.get
     request = ControlRequest(

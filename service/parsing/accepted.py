@@ -6,7 +6,7 @@ also refuse a name that is given twice and a parameter without a value: a misspe
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import chain
 from typing import Final
@@ -70,6 +70,13 @@ def refuse_doubled(names: Iterable[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
             raise BadRequest(f"{_quotable(name)} must be given once, and is given {count} times")
+
+
+def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
+    """Raises BadRequest for the first name that is no member: an attribute."""
+    for name in names:
+        if name not in members:
+            raise BadRequest(f"{_quotable(name)} must not be an attribute of <xml>: a parameter is an element in it")
 
 
 def refuse_empty(members: Iterable[tuple[str, object]]) -> None:

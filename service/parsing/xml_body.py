@@ -39,8 +39,12 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
 
 
 def read_xml_names(body: bytes, start: int) -> list[str]:
-    """The names of the child elements of a body that `read_xml` takes, each as often as it is written."""
-    return _read(body, start, is_whole=True).names
+    """The names of the child elements of a body that `read_xml` takes, each as often as it is written.
+
+    Before them the attributes of `<xml>`: some serializers write a member so.
+    """
+    reader = _read(body, start, is_whole=True)
+    return reader.attributes + reader.names
 
 
 def _read(body: bytes, start: int, *, is_whole: bool) -> "_Reader":
@@ -66,6 +70,7 @@ class _Reader:
     def __init__(self, parser: expat.XMLParserType) -> None:
         self.members: dict[str, object] = {}
         self.names: list[str] = []
+        self.attributes: list[str] = []
         self._depth = 0
         self._is_text = True
         self._texts: list[str] = []
@@ -87,6 +92,7 @@ class _Reader:
         elif self._depth == 1:
             if name != "xml" or attributes.get("xmlns"):
                 raise BadRequest("the XML body must have the root <xml>, in no namespace")
+            self.attributes = [each for each in attributes if ":" not in each and each != "xmlns"]
         elif self._depth > MAX_DEPTH:
             raise too_deep()
         else:

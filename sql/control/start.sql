@@ -1,7 +1,7 @@
 -- start_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
--- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, whose filter is its own.
+-- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, and has its filter.
 -- at_most: an error, and nothing is changed, where more messages match. They are collected in this transaction, so that
 -- the job changes none that was not counted.
 -- by_kind, by_name: who acts: a token, or a command and the user who runs it. A service of the release before gives

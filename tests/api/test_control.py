@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -370,11 +371,14 @@ async def test_a_release_by_hold_id_ends_that_hold_alone(operator: Operator, own
     assert await operator.counts() == (2, 1, 1, 1)
 
 
-async def test_a_release_by_hold_id_of_another_sender_ends_nothing(operator: Operator) -> None:
+async def test_a_release_by_hold_id_of_another_sender_ends_nothing(operator: Operator, owner: Any) -> None:
     hold_id = (await operator.done("hold"))["hold_id"]
     content = body_of(Format.JSON, token=operator.token, id=120, hold_id=hold_id)
     refused = await operator.client.post(STATS.replace("stats", "release"), content=content)
     assert "hold_id must be" in check_error(refused, 400, Format.JSON)
+    start = "SELECT queuestats.start_job('release', 120, NULL, NULL, NULL, 'x', '', '', NULL, of_hold => $1)"
+    with pytest.raises(asyncpg.PostgresError, match="hold_id must be"):
+        await owner.execute(start, hold_id)
     assert len((await operator.post("holds")).json()["data"]) == 1
 
 
@@ -423,7 +427,7 @@ async def test_a_token_named_expiry_releases_like_any_other(
 async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=307, expires_in=1)
     finished = "SELECT count(*) FROM queuestats.audit_log WHERE actor_kind = 'expiry' AND action = 'finish'"
-    while not await owner.fetchval(finished):
+    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database tells nobody
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (1, 0, 0, 1)
     rows = await owner.fetch("SELECT DISTINCT action FROM queuestats.audit_log WHERE actor_kind = 'expiry'")

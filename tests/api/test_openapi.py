@@ -24,6 +24,7 @@ from service.app import ROUTES
 from service.auth import create_token
 from service.model import Scope
 from service.openapi import QUEUE, describe
+from service.parsing import ACCEPTED
 from service.settings import PREFIX
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
@@ -48,6 +49,27 @@ def test_every_endpoint_is_described() -> None:
     served = {getattr(route, "path", "") for route in ROUTES}
     served = {path for path in served if path.startswith((QUEUE, "/healthz", "/readyz"))}
     assert described == served
+
+
+def test_a_call_with_effects_has_no_default_and_no_other_parameter() -> None:
+    schemas = json.loads(describe())["components"]["schemas"]
+    for action, name in {"hold": "HoldRequest", "release": "ReleaseRequest", "purge": "ControlRequest"}.items():
+        assert schemas[name]["additionalProperties"] is False
+        assert set(schemas[name]["properties"]) == set(ACCEPTED[action])
+        assert [each for each, schema in schemas[name]["properties"].items() if "default" in schema] == []
+
+
+def test_every_endpoint_is_described_with_the_parameters_that_it_takes() -> None:
+    described = json.loads(describe())
+    for name, accepted in ACCEPTED.items():
+        operation = described["paths"][f"{QUEUE}/{name}/"]
+        if "post" in operation:
+            schema = operation["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            assert set(described["components"]["schemas"][schema.rpartition("/")[2]]["properties"]) == set(accepted)
+        else:
+            names = {each["name"] for each in operation["get"]["parameters"]}
+            # The token of a GET stands in the header; the stream is written in one format.
+            assert names | {"token", "format"} == set(accepted)
 
 
 async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
@@ -92,8 +114,11 @@ def test_a_client_that_is_made_from_it_gets_the_documented_answer(
     stats = importlib.import_module("made_client.api.default.stats")
     models = importlib.import_module("made_client.models")
     client = importlib.import_module("made_client.client")
+    hold = importlib.import_module("made_client.api.default.hold")
     with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}) as served:
         request = models.StatsRequest(id=119, group=models.Grouping.ACCOUNT)
         with client.AuthenticatedClient(served.url, token=token) as asking:
             report = stats.sync(client=asking, body=request)
+            held = hold.sync(client=asking, body=models.HoldRequest(id=119, isp="Gmail", at_most=1, details=1))
     assert [(row.account_id, row.new, row.hold, row.total) for row in report.data] == [(0, 0, 1, 1), (306, 1, 0, 1)]
+    assert (held.error, held.details.messages) == (0, 1)

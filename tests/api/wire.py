@@ -29,6 +29,7 @@ BEGINS = {
     403: "No access: ",
     404: "Unknown method",
     405: "Method not allowed",
+    409: "Conflict: ",
     413: "Request too large",
     500: "Internal error",
     503: "Service unavailable",

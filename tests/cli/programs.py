@@ -169,7 +169,7 @@ def running(folder: Path, *arguments: str, **settings: str) -> contextlib.Abstra
 
 
 def run_on_terminal(
-    command: list[str], folder: Path, until: bytes = b"", keys: bytes = b"", **settings: str
+    command: list[str], folder: Path, until: bytes = b"", keys: bytes | Callable[[], bytes] = b"", **settings: str
 ) -> tuple[str, int]:
     """What a command wrote to its terminal, and its exit code; once it has written `until`, the keys are pressed."""
     child, terminal = pty.fork()
@@ -182,7 +182,7 @@ def run_on_terminal(
             seen += piece
             if until in seen and not pressed:
                 pressed = True
-                os.write(terminal, keys)
+                os.write(terminal, keys() if callable(keys) else keys)
     except OSError:  # how Linux tells the end of a terminal
         pass
     finally:

@@ -80,12 +80,26 @@ def test_a_whole_queue_is_removed_after_confirmation_only(run: Run, urls: dict[s
     assert run("purge", "--sender", "119", "--yes").stdout == "2 messages removed.\n"
 
 
-def test_a_purge_removes_no_more_than_was_confirmed(run: Run, urls: dict[str, str], tmp_path: Path) -> None:
+def test_a_purge_removes_no_more_than_was_confirmed(
+    run: Run, urls: dict[str, str], tmp_path: Path, database: TestDatabase
+) -> None:
+    async def insert_one() -> None:
+        connection = await asyncpg.connect(database.owner_url)
+        await insert(connection, [Message()])
+        await connection.close()
+
+    def confirm_late() -> bytes:
+        asyncio.run(insert_one())
+        return b"y\n"
+
     command = [*program(), "purge", "--sender", "119"]
+    seen, exit_code = run_on_terminal(command, tmp_path, until=b"[y/N]", keys=confirm_late, **urls)
+    assert exit_code == 1, seen
+    assert "Remove all 3 messages of sender 119?" in seen
+    assert "Conflict: 4 messages match, more than at_most 3" in seen
     seen, exit_code = run_on_terminal(command, tmp_path, until=b"[y/N]", keys=b"y\n", **urls)
     assert exit_code == 0, seen
-    assert "Remove all 3 messages of sender 119?" in seen
-    assert "3 messages removed." in seen
+    assert "4 messages removed." in seen
 
 
 @pytest.mark.parametrize(("command", "matching"), [("hold", 2), ("purge", 3)])

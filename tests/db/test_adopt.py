@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.actor import of_token
 from service.control import Control
 from service.counters.doctor import examine
 from service.counters.verify import find_differences
@@ -27,6 +28,7 @@ from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
 
 migrations_module = sys.modules[migrate.__module__]
+ACTOR = of_token("test")
 QUEUES = Path(__file__).parent / "queues"
 SERVICE = "queuestats_service"
 
@@ -270,15 +272,15 @@ async def test_hold_release_and_purge_write_what_the_mapping_says(
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        job = await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(number)), "test", "1")
+        job = await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(number)), ACTOR, "1")
         assert (job.changed, await states(admin)) == (5, {"paused": 5})
         await put(admin, "queued", 4)
         assert await states(admin) == {"paused": 9}
         assert await differences(empty_database) == []
-        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(number)), "test", "2")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(number)), ACTOR, "2")
         assert await states(admin) == {"queued": 7, "deferred": 2}
         await put(admin, "delivered")
-        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(number)), "test", "3")
+        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(number)), ACTOR, "3")
         assert await states(admin) == {"delivered": 1}
     assert await differences(empty_database) == []
 
@@ -309,11 +311,11 @@ async def test_a_partitioned_queue_with_keys_that_are_no_number_is_held_and_rele
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
         await admin.execute("INSERT INTO pgboss.job (name, data) VALUES ('x', '{\"sender\": 1}')")
         held = at_first["created"] + at_first["retry"] + 1
         assert (await admin.fetchval("SELECT count(*) FROM pgboss.job WHERE state = 'cancelled'")) == held
-        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), "test", "2")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), ACTOR, "2")
     assert dict(await admin.fetch(states)) == {**at_first, "created": at_first["created"] + 1}
     assert await differences(empty_database) == []
     await admin.execute("DELETE FROM pgboss.job WHERE name = 'x'")
@@ -332,8 +334,8 @@ async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDa
     async with service:
         control = Control(service, service, 1000)
         with pytest.raises(ServiceError, match="does not say how a status is written"):
-            await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
-        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(1)), "test", "2")
+            await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
+        await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(1)), ACTOR, "2")
     assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages WHERE sender_id = 1") == 0
     assert await differences(empty_database) == []
 
@@ -478,7 +480,7 @@ async def test_control_can_be_added_later_to_a_status_that_is_an_enum_elsewhere(
     sender = await admin.fetchval("SELECT queuestats.key_id('w')")
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
-        await Control(service, service, 1000).carry_out(ControlRequest(Action.HOLD, StatsQuery(sender)), "test", "1")
+        await Control(service, service, 1000).carry_out(ControlRequest(Action.HOLD, StatsQuery(sender)), ACTOR, "1")
         await admin.execute("INSERT INTO letters SELECT n, now(), 'a@x', 'w', 'queued' FROM generate_series(4, 5) n")
         assert (await ask(service, StatsQuery(sender, isp="x"))).rows[0].hold == 5
     assert await differences(empty_database) == []
@@ -726,17 +728,17 @@ async def test_a_release_gives_back_the_very_value_that_was_stored(
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), "test", "1")
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
         await admin.execute(arrived, 5)
         assert await stored() == ["paused"] * 8
         # A second hold of the same messages, and messages that the platform writes while they are held.
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1, campaign_id=0)), "test", "2")
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1, campaign_id=0)), ACTOR, "2")
         await admin.execute("UPDATE jobs SET state = 'scheduled' WHERE id = 8")
         assert await stored() == ["paused"] * 8
-        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), "test", "3")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), ACTOR, "3")
         assert await stored() == [*at_first, *at_first[:3], "scheduled"]
         # Held by the release before, which kept the status alone.
-        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1), expires_in_seconds=3600), "test", "4")
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1), expires_in_seconds=3600), ACTOR, "4")
         await admin.execute("UPDATE queuestats.held_messages SET stored_status = NULL WHERE id < 5")
         await admin.execute("UPDATE queuestats.holds SET expires_at = now()")
         await admin.fetchval("SELECT queuestats.expire_holds()")

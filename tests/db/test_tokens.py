@@ -1,12 +1,15 @@
 """Tokens as the database keeps them: a hash and a name, in force or revoked."""
 
 import hashlib
+import os
+import pwd
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from service.auth import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, token_hash
+from service.actor import Actor, of_command
+from service.auth import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, rotate_token, token_hash
 from service.db import load_statement
 from service.errors import CommandError
 from tests.conftest import TestDatabase
@@ -127,3 +130,46 @@ async def test_any_printable_name_will_do(database: TestDatabase, owner: Any, na
 async def test_without_a_schema_the_way_out_is_named(empty_database: TestDatabase) -> None:
     with pytest.raises(CommandError, match="run `queuestats migrate`"):
         await create_token(empty_database.owner_url, "dashboard")
+
+
+async def test_every_change_of_a_token_is_in_the_audit_log_and_a_refused_one_is_not(
+    database: TestDatabase, owner: Any
+) -> None:
+    await create_token(database.owner_url, "dashboard")
+    with pytest.raises(CommandError):
+        await create_token(database.owner_url, "dashboard")
+    await rotate_token(database.owner_url, "dashboard", timedelta(hours=1))
+    await revoke_token(database.owner_url, "dashboard")
+    for change in (revoke_token(database.owner_url, "dashboard"), rotate_token(database.owner_url, "no", timedelta())):
+        with pytest.raises(CommandError):
+            await change
+    rows = await owner.fetch("SELECT * FROM queuestats.audit_log ORDER BY id")
+    assert [(row["action"], row["subject"]) for row in rows] == [
+        ("create token", "dashboard"),
+        ("rotate token", "dashboard"),
+        ("revoke token", "dashboard"),
+    ]
+    name = f"{os.getuid()} ({pwd.getpwuid(os.getuid()).pw_name})"
+    assert {(row["actor_kind"], row["actor_name"], row["sender_id"]) for row in rows} == {("command", name, 0)}
+
+
+async def test_a_token_is_not_changed_where_the_audit_log_can_not_be_written(
+    database: TestDatabase, owner: Any
+) -> None:
+    secret = await create_token(database.owner_url, "dashboard")
+    await owner.execute("ALTER TABLE queuestats.audit_log ADD CONSTRAINT full_up CHECK (false) NOT VALID")
+    for change in (
+        create_token(database.owner_url, "other"),
+        rotate_token(database.owner_url, "dashboard", timedelta(hours=1)),
+        revoke_token(database.owner_url, "dashboard"),
+    ):
+        with pytest.raises(Exception, match="full_up"):
+            await change
+    assert await valid(owner) == {token_hash(secret): "dashboard"}
+
+
+async def test_a_command_acts_under_the_user_s_id_where_the_system_has_no_name_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    assert of_command() == Actor("command", "4000000001")

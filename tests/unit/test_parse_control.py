@@ -102,6 +102,14 @@ def test_a_doubled_name_is_found_where_the_body_has_a_lone_surrogate_or_very_muc
     assert refusal(costly, Action.HOLD) == "id must be given once, and is given 2 times"
 
 
+@pytest.mark.parametrize("attribute", ["dry_run", "dryrun", "version"])
+def test_an_attribute_of_the_root_is_refused(attribute: str) -> None:
+    body = f'<xml xmlns:p="x" p:kind="y" {attribute}="1"><id type="integer">119</id></xml>'
+    expected = f"{attribute} must not be an attribute of <xml>: a parameter is an element in it"
+    assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
+    assert refusal(parse_envelope(body.replace(f'{attribute}="1"', "").encode()), Action.PURGE) == "accepted"
+
+
 @pytest.mark.parametrize("name", ["account_id", "campaign_id", "hold_id"])
 @pytest.mark.parametrize("value", [0, "0", "000"])
 def test_a_filter_of_0_is_refused(name: str, value: object) -> None:

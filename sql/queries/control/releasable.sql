@@ -1,4 +1,4 @@
--- releasable: how many messages on hold a release would give back: those of its filter that no other active hold matches
+-- releasable: how many messages a release would give back: those on hold that no other active hold matches
 -- It ends the hold hold_id; without one the holds whose filter is its own or narrower.
 -- indexes: messages_sender_id_status, holds_sender_id
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text, hold_id bigint
