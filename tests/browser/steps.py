@@ -66,3 +66,20 @@ async def held_back(page: Page, pattern: str) -> AsyncIterator[HeldBack]:
     finally:
         await responses.release()
         await page.unroute(pattern)
+
+
+async def watch(page: Page) -> None:
+    """From here on every text that the page shows is kept: what arrives late may stand there for a moment only."""
+    await page.evaluate(
+        """() => {
+          const main = document.querySelector("main");
+          window.shown = [main.innerText];
+          const keep = () => window.shown.push(main.innerText);
+          new MutationObserver(keep).observe(main, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+
+
+async def shown(page: Page) -> str:
+    texts: list[str] = await page.evaluate("window.shown")
+    return "\n".join(texts)
