@@ -1,5 +1,7 @@
 """A database's address, as the driver and other programs are given it."""
 
+import os
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 
@@ -27,6 +29,12 @@ def for_programs(url: str) -> tuple[str, dict[str, str]]:
         environment["PGPASSWORD"] = unquote(parts.password)
         parts = parts._replace(netloc=f"{parts.netloc.partition(':')[0]}@{host}")
     return urlunsplit(parts) if environment else url, environment
+
+
+def of_primary(url: str) -> dict[str, Any]:
+    """What the driver is told, so that of several hosts a connection has the primary; the address may say otherwise."""
+    is_said = "target_session_attrs" in dict(parse_qsl(urlsplit(url).query)) or "PGTARGETSESSIONATTRS" in os.environ
+    return {} if is_said else {"target_session_attrs": "primary"}
 
 
 def at_host(url: str, host: str, port: int) -> str:

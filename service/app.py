@@ -21,7 +21,7 @@ from starlette.types import Lifespan
 from service import endpoints
 from service.auth import FailedTokens, Tokens
 from service.control import STEP_TIME_LIMIT_MS, Control, work_forever
-from service.counters.folding import fold_forever, settle_forever
+from service.counters.folding import count_forever, fold_forever
 from service.db import Database, load_statements
 from service.errors import ServiceError
 from service.logs import configure_logging
@@ -74,7 +74,7 @@ EXCEPTION_HANDLERS = {
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. It opens without its database, and closes its connections at the end."""
     # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
-    names = ("serve", "tokens", "fold", "explain", "ready", "control", "jobs")
+    names = ("serve", "tokens", "fold", "count", "explain", "ready", "control", "jobs")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
     app = Starlette(
@@ -111,7 +111,7 @@ def _database(settings: Settings, purpose: str) -> Database:
     url = settings.database_url
     assert url is not None
     size = {"serve": settings.pool_size, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
-    if purpose in ("control", "jobs"):
+    if purpose in ("control", "count", "jobs"):
         settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
     return Database(settings, url, pool_size=size, purpose=purpose)
 
@@ -126,8 +126,7 @@ def _lifespan(
             for each in databases.values():
                 await stack.enter_async_context(each)
             streams: Streams = app.state.service.streams
-            # A distributed queue has no jobs: their connection counts shards.
-            background = (work_forever(databases["jobs"]), settle_forever(databases["jobs"]))
+            background = (work_forever(databases["jobs"]), count_forever(databases["count"]))
             forever = (fold_forever(databases["fold"]), *background, _watch_descriptors(), streams.watch())
             tasks = [asyncio.create_task(each) for each in forever]
             try:

@@ -13,7 +13,7 @@ from service.db.statements import literal
 from service.errors import BadRequest
 from service.model import Explanation, StatsQuery
 from service.shards import Shards
-from service.stats import CounterReader, from_counters, from_messages, parts_of
+from service.stats import from_counters, from_messages, parts_of
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
 AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
@@ -51,9 +51,9 @@ async def explain(
     Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
     queries = list(parts_of(query))
-    reader = CounterReader(database)
-    is_scan = not await reader.is_counted() or is_from_messages
-    if reader.is_distributed:
+    (state,) = await database.fetch(load_statement("queries/baseline"))
+    is_scan = is_from_messages or not state["is_counted"]
+    if state["is_distributed"]:
         where = await Shards(database).where(query.sender_id)
         raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
     if is_batched and not is_scan:

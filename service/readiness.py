@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from service.db import Database
+from service.db import Database, load_statement
 from service.model import StatsQuery
 from service.schema.migrate import missing_rights, pending_changes
-from service.stats import CounterReader, ask
+from service.stats import ask
 
 REMEMBERED_SECONDS = 1.0
 
@@ -36,10 +36,8 @@ class Readiness:
         pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
         pending = pending or await self._database.run("doctor/rights", missing_rights)
         if not pending:
-            reader = CounterReader(self._database)
-            # Raises Unavailable where the queue can't be counted.
-            await reader.is_counted()
+            (state,) = await self._database.fetch(load_statement("queries/baseline"))
             # A node may be away: the others answer.
-            if not reader.is_distributed:
+            if not state["is_distributed"]:
                 await ask(self._database, StatsQuery(sender_id=1))
         return pending

@@ -1,7 +1,6 @@
 """The use case: a query about a queue, and its report. Requests that wait together share one statement."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -17,9 +16,7 @@ from service.model import StatsQuery, StatsReport, StatsRow
 from service.settings import Settings
 from service.shards import Shards
 
-logger = logging.getLogger(__name__)
-
-# How long the table of messages is trusted to be what it was.
+# How long a queue on one machine is taken to be on one machine; its counters are gone from the moment it is not.
 CHECK_SECONDS = 10.0
 # Rows that are converted before others get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
@@ -62,49 +59,50 @@ class CounterReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._is_counted = False
-        self.is_distributed = False
+        self._is_distributed = False
         self._shards = Shards(database)
         self._checked_at = -float("inf")
 
-    async def is_counted(self) -> bool:
-        """Whether the counters hold all messages. They will for good; whether they can is asked now and then.
-
-        Raises Unavailable where `messages` is a table that the triggers can't count.
-        """
-        if not self._is_counted or time.monotonic() - self._checked_at > CHECK_SECONDS:
+    async def is_distributed(self) -> bool:
+        """Whether Citus has distributed the queue over many machines. Raises Unavailable or TimedOut."""
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
             (found,) = await self._database.fetch(load_statement("queries/baseline"))
-            if found["uncountable"]:
-                logger.error("the queue can't be counted reason=%r", found["uncountable"])
-                raise Unavailable(": the queue can't be counted")
-            self.is_distributed = found["is_distributed"]
-            if self.is_distributed:
+            self._is_distributed = found["is_distributed"]
+            if self._is_distributed:
                 await self._shards.look_for_changes()
-            self._is_counted, self._checked_at = found["stands"] or self.is_distributed, time.monotonic()
-        return self._is_counted
+            self._checked_at = time.monotonic()
+        return self._is_distributed
 
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         """The report of each, in their order; each from one snapshot taken after the call. `queries` has no repeats.
 
-        Of a distributed queue an error in place of a report, where its node is away or has not counted it yet.
+        Of a distributed queue an error in place of a report, where its node is away or has not counted it yet. Raises
+        Uncounted where the counters do not hold all messages: `scan` has the answer. Raises Unavailable or TimedOut.
         """
         BATCH_QUERIES.observe(len(queries))
-        if not await self.is_counted():
-            return list(await self.scan_each(queries))
+        is_distributed = await self.is_distributed()
         parts = {each: parts_of(each) for each in queries}
         by_name: dict[str, list[StatsQuery]] = {}
         for each in dict.fromkeys(chain.from_iterable(parts.values())):
             by_name.setdefault(statement_name(each), []).append(each)
         found: dict[StatsQuery, StatsReport | ServiceError] = {}
         for name, same in by_name.items():
-            rows = await (self._shards.read(name, same) if self.is_distributed else self._read(same))
+            rows = await (self._shards.read(name, same) if is_distributed else self._read(same))
             found.update((query, _report(query, own)) for query, own in zip(same, rows, strict=True))
         return [found[own[0]] if own == (each,) else _sum(found[part] for part in own) for each, own in parts.items()]
 
     async def _read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         statement, parameters = from_counters(queries)
         found: list[list[StatsRow]] = [[] for _ in queries]
-        for number, (position, *values) in enumerate(await self._database.fetch(statement, **parameters), 1):
+        try:
+            rows = await self._database.fetch(statement, **parameters)
+        except Uncounted:
+            # A partition that has just been created is counted from now on.
+            (followed,) = await self._database.fetch_writing(load_statement("queries/follow_partitions"))
+            if not followed["is_counted"]:
+                raise
+            rows = await self._database.fetch(statement, **parameters)
+        for number, (position, *values) in enumerate(rows, 1):
             found[position - 1].append(StatsRow(*values))
             if number % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
@@ -115,10 +113,9 @@ class CounterReader:
 
         Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
         """
-        await self.is_counted()
         if query.account_ids is not None:
-            raise Unavailable(": the queue is being counted for the first time")
-        if self.is_distributed:
+            raise Unavailable(": the queue is being counted")
+        if await self.is_distributed():
             return StatsReport(await self._shards.scan(query))
         statement, parameters = from_messages(query)
         return StatsReport([StatsRow(*record) for record in await self._database.fetch_scan(statement, **parameters)])
@@ -135,8 +132,8 @@ class Statistics:
         # One connection of the pool is for totals, so that listings, however long, never hold up a total.
         self._totals = _coalescer(reader, settings, batches=1)
         self._listings = _coalescer(reader, settings, batches=settings.pool_size - 1)
-        # One at a time: the messages of a shard that has moved are read until it is counted, for as long as that takes.
-        limits = Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000)
+        # A scan takes as long as it takes, and leaves a connection to those who need none.
+        limits = Limits(settings.pool_size - 1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000)
         self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan_each, limits)
 
     async def ask(self, query: StatsQuery) -> Outcome[StatsReport]:
@@ -165,11 +162,14 @@ def _coalescer(reader: CounterReader, settings: Settings, batches: int) -> Coale
 async def ask(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:
     """As `Statistics.ask`, for a single query; with `is_from_messages` added up from the messages themselves."""
     reader = CounterReader(database)
-    report = Uncounted() if is_from_messages else (await reader.read([query]))[0]
-    if isinstance(report, Uncounted):
+    if is_from_messages:
+        return await reader.scan(query)
+    try:
+        (report,) = await reader.read([query])
+        if isinstance(report, ServiceError):
+            raise report
+    except Uncounted:
         report = await reader.scan(query)
-    if isinstance(report, ServiceError):
-        raise report
     return report
 
 

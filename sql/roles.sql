@@ -87,8 +87,9 @@ BEGIN
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
   EXECUTE format(
-    'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.start_job, queuestats.step_job,'
-    ' queuestats.expire_holds, queuestats.cancel_job TO %I', service
+    'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
+    ' queuestats.recount_if_needed, queuestats.start_job, queuestats.step_job, queuestats.expire_holds,'
+    ' queuestats.cancel_job TO %I', service
   );
 END
 $$;

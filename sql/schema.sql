@@ -73,6 +73,22 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.came_empty(of_partition oid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT coalesce(bool_and(
+    inherited.xmin = created.xmin
+    AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
+    OR relkind = 'p'
+    OR relfilenode = relation.oid AND reltuples < 0 AND pg_relation_size(relation.oid) = 0
+  ), false)
+  FROM pg_class AS relation
+    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
+    INNER JOIN pg_attribute AS created ON created.attrelid = relation.oid AND created.attname = 'ctid'
+  WHERE relation.oid = of_partition
+$$;
+
 CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text DEFAULT 'token'::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -199,20 +215,6 @@ BEGIN
     has_left_some := FOUND;
   END IF;
 END
-$$;
-
-CREATE FUNCTION queuestats.changed_parts() RETURNS SETOF text
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  SELECT format('%s became a partition of %s, with its rows: run queuestats migrate',
-                part::regclass, queuestats.messages_table())
-  FROM queuestats.baseline CROSS JOIN queuestats.partitions()
-  WHERE link <> ALL (parts) AND NOT is_created_as_part
-  UNION ALL
-  SELECT format('a partition of %s was dropped or detached: run queuestats migrate', queuestats.messages_table())
-  FROM queuestats.baseline CROSS JOIN unnest(parts) AS link
-  WHERE link NOT IN (SELECT partition.link FROM queuestats.partitions() AS partition)
 $$;
 
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
@@ -342,6 +344,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.counting_triggers() RETURNS TABLE(relation oid, function name, is_on boolean, is_always boolean, version bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT tgrelid, called.proname, tgenabled IN ('O', 'A'), tgenabled = 'A',
+         hash_record_extended(ROW(trigger.oid, trigger.xmin), 0)
+  FROM pg_trigger AS trigger INNER JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+  WHERE tgrelid = ANY (ARRAY(
+      SELECT queuestats.messages_table()::oid UNION ALL SELECT partition FROM queuestats.partition_versions()
+    ))
+    AND called.pronamespace = 'queuestats'::regnamespace
+    AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
+$$;
+
 CREATE TABLE queuestats.counters (
     sender_id bigint NOT NULL,
     grouping_set queuestats.grouping_set NOT NULL,
@@ -437,7 +453,7 @@ BEGIN
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
-  PERFORM queuestats.remember_parts(is_adding => true);
+  PERFORM queuestats.follow_partitions();
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
   FROM queuestats.trusted_watermarks WHERE sender_id = 0;
@@ -524,6 +540,55 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.follow_partitions() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline);
+  new_partitions oid[];
+  can_follow boolean;
+BEGIN
+  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = queuestats.messages_table()) THEN
+    RETURN true;
+  ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN false;
+  END IF;
+  SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
+         count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
+           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
+           AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
+  INTO new_partitions, can_follow
+  FROM queuestats.partition_versions();
+  IF can_follow THEN
+    UPDATE queuestats.baseline SET
+      triggers = triggers
+        || ARRAY(SELECT version FROM queuestats.counting_triggers() WHERE relation = ANY (new_partitions)),
+      partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version);
+  ELSE
+    DELETE FROM queuestats.baseline;
+  END IF;
+  RETURN can_follow;
+END
+$$;
+
+CREATE FUNCTION queuestats.forget_unproven() RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  DELETE FROM queuestats.baseline
+  WHERE NOT CASE
+    WHEN triggers <> '{}' THEN queuestats.is_proven()
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+      AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+        SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
+        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        ORDER BY part
+      )
+  END
+$$;
+
 CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean) RETURNS queuestats.grouping_set
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -537,20 +602,6 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
     WHEN is_by_isp THEN 'isp'
     ELSE 'total'
   END
-$$;
-
-CREATE FUNCTION queuestats.has_lost_triggers() RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-BEGIN
-  RETURN NOT queuestats.is_distributed() AND 4 > (
-    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
-    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = queuestats.messages_table() AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
-  );
-END
 $$;
 
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
@@ -655,6 +706,27 @@ CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT true $$;
 
+CREATE FUNCTION queuestats.is_proven() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+  relations oid[] := ARRAY[queuestats.messages_table()];
+  versions bigint[] := '{}';
+BEGIN
+  IF EXISTS (SELECT FROM pg_inherits WHERE inhparent = relations[1]) THEN
+    SELECT relations || array_agg(partition), array_agg(version ORDER BY version) INTO relations, versions
+    FROM queuestats.partition_versions();
+  END IF;
+  RETURN EXISTS (
+    SELECT FROM queuestats.baseline
+    WHERE stands AND partitions = versions AND cardinality(triggers) > 0 AND cardinality(triggers) = (
+      SELECT count(*) FROM pg_trigger
+      WHERE tgrelid = ANY (relations) AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+    ) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relations[1])
+  );
+END
+$$;
+
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT '' $$;
@@ -663,18 +735,16 @@ CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
 
-CREATE FUNCTION queuestats.partitions() RETURNS TABLE(part oid, link oid, is_created_as_part boolean)
+CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, version bigint)
     LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  SELECT tree.relid,
-         CAST(hashtext(format('%s:%s', CAST(tree.relid AS oid), inherited.xmin)) & 4294967295 AS oid),
-         inherited.xmin = created.xmin AND CAST(CAST(inherited.cmin AS text) AS bigint)
-           - CAST(CAST(created.cmin AS text) AS bigint) < 5
-  FROM pg_partition_tree(queuestats.messages_table()) AS tree
-    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = tree.relid
-    INNER JOIN pg_attribute AS created ON created.attrelid = tree.relid AND created.attname = 'ctid'
-  WHERE tree.level > 0
+  WITH RECURSIVE tree AS (
+    SELECT inhrelid AS partition, xmin AS attached_by FROM pg_inherits WHERE inhparent = queuestats.messages_table()
+    UNION ALL
+    SELECT child.inhrelid, child.xmin FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
+  )
+  SELECT partition, hash_record_extended(ROW(partition, attached_by, relfilenode), 0)
+  FROM tree INNER JOIN pg_class ON pg_class.oid = tree.partition
 $$;
 
 CREATE TABLE queuestats.deltas (
@@ -727,6 +797,17 @@ BEGIN
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
+  IF of_sender IS NULL THEN
+    IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
+      RAISE object_not_in_prerequisite_state USING
+        MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
+        HINT = 'Run queuestats migrate.';
+    END IF;
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    -- Before the count: what changes from here on is another version.
+    PERFORM queuestats.remember_proof();
+  END IF;
+
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
@@ -755,11 +836,6 @@ BEGIN
   INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
   SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
-
-  IF of_sender IS NULL THEN
-    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    PERFORM queuestats.remember_parts(is_adding => false);
-  END IF;
 END
 $$;
 
@@ -898,26 +974,49 @@ CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id big
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
-CREATE FUNCTION queuestats.remember_parts(is_adding boolean) RETURNS void
+CREATE FUNCTION queuestats.recount_if_needed() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-DECLARE
-  new_parts oid[];
 BEGIN
-  IF EXISTS (SELECT FROM pg_class WHERE oid = queuestats.messages_table() AND relkind = 'p') THEN
-    IF NOT is_adding THEN
-      UPDATE queuestats.baseline SET parts = ARRAY(SELECT link FROM queuestats.partitions());
-      RETURN;
-    END IF;
-    new_parts := ARRAY(
-      SELECT link FROM queuestats.baseline CROSS JOIN queuestats.partitions()
-      WHERE link <> ALL (parts) AND is_created_as_part
-    );
-    IF cardinality(new_parts) > 0 THEN
-      UPDATE queuestats.baseline SET parts = parts || new_parts;
-    END IF;
+  IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
+    RETURN false;
   END IF;
+  -- In the order of rebuild.
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
+    RETURN false;
+  END IF;
+  PERFORM queuestats.rebuild();
+  RETURN true;
+END
+$$;
+
+CREATE FUNCTION queuestats.remember_proof() RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  UPDATE queuestats.baseline SET
+    triggers = ARRAY(SELECT version FROM queuestats.counting_triggers()),
+    partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+$$;
+
+CREATE FUNCTION queuestats.require_counted() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+DECLARE
+  uncounted record;
+BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the database is a standby';
+  ELSIF NOT queuestats.is_proven() THEN
+    SELECT * INTO uncounted FROM queuestats.why_uncounted();
+    RAISE EXCEPTION USING
+      ERRCODE = CASE WHEN uncounted.is_waiting THEN 'QS425' ELSE 'QS503' END,
+      MESSAGE = 'the queue is not counted', DETAIL = uncounted.reason,
+      HINT = 'Run queuestats doctor.';
+  END IF;
+  RETURN true;
 END
 $$;
 
@@ -1093,6 +1192,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_off boolean, is_partial boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
+           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+         ),
+         coalesce(bool_or(NOT is_on), false),
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
+  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
+  WHERE pg_class.oid = queuestats.messages_table()
+$$;
+
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1112,17 +1225,16 @@ BEGIN
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
-  WHERE kind = 'r' AND EXISTS (SELECT FROM queuestats.baseline) AND queuestats.has_lost_triggers();
+  FROM queuestats.trigger_state()
+  WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (
-    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
-    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = part.relid AND trigger.tgenabled IN ('O', 'A')
-      AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_row')
+    SELECT count(DISTINCT function) + 3 * count(*) FILTER (WHERE function = 'record_row')
+    FROM queuestats.counting_triggers()
+    WHERE relation = part.relid AND is_on
   );
 
   RETURN QUERY
@@ -1135,12 +1247,32 @@ BEGIN
   FROM pg_inherits
   WHERE inhrelid = messages;
 
-  IF kind = 'p' THEN
-    RETURN QUERY SELECT queuestats.changed_parts();
-  END IF;
-
   IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
+  END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.why_uncounted() RETURNS TABLE(reason text, can_be_counted boolean, is_waiting boolean)
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
+  IF queuestats.is_proven() THEN
+    RETURN;
+  END IF;
+  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM queuestats.trigger_state();
+  SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
+  IF reason IS NOT NULL THEN
+    RETURN QUERY SELECT reason, false, false;
+  ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
+    RETURN QUERY SELECT
+      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
+  ELSIF (SELECT partitions FROM queuestats.baseline)
+    <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
+    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
+  ELSE
+    RETURN QUERY SELECT
+      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
   END IF;
 END
 $$;
@@ -1384,13 +1516,23 @@ CREATE STATISTICS public.messages_keys (ndistinct, dependencies) ON sender_id, a
 
 CREATE TRIGGER messages_deleted AFTER DELETE ON public.messages REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_delete();
 
+ALTER TABLE public.messages ENABLE ALWAYS TRIGGER messages_deleted;
+
 CREATE TRIGGER messages_inserted AFTER INSERT ON public.messages REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_insert();
+
+ALTER TABLE public.messages ENABLE ALWAYS TRIGGER messages_inserted;
 
 CREATE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate();
 
+ALTER TABLE public.messages ENABLE ALWAYS TRIGGER messages_truncated;
+
 CREATE TRIGGER messages_updated AFTER UPDATE ON public.messages REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_update();
 
+ALTER TABLE public.messages ENABLE ALWAYS TRIGGER messages_updated;
+
 CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
+
+ALTER TABLE queuestats.fold_lock ENABLE ALWAYS TRIGGER truncated;
 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
@@ -1418,6 +1560,11 @@ GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
 REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.follow_partitions() FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.follow_partitions() TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.forget_unproven() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
@@ -1440,7 +1587,10 @@ REVOKE ALL ON FUNCTION queuestats.record_truncate() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.record_update() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.remember_parts(is_adding boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.recount_if_needed() FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.recount_if_needed() TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.remember_proof() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
 

@@ -31,9 +31,9 @@ LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
 # After an error, and between looks at what slows readers down.
 ERROR_PAUSE_SECONDS = 2.0
-# Between looks which nodes a cluster has, and which shards a node has.
+# Between looks which nodes a cluster has, and what has to be counted.
 NODES_SECONDS = 10.0
-SETTLE_SECONDS = 1.0
+COUNT_SECONDS = 1.0
 WATCH_SECONDS = 30.0
 OLD_SNAPSHOT_TRANSACTIONS = 200_000
 PILED_UP_DELTAS = 20_000
@@ -47,12 +47,13 @@ async def fold_forever(database: Database) -> None:
     await _work_on_nodes(database, _fold_forever)
 
 
-async def settle_forever(database: Database) -> None:
-    """Of a distributed queue: counts each shard that has come to a node by a move, until it is cancelled.
+async def count_forever(database: Database) -> None:
+    """Counts anew what the counters do not hold, until it is cancelled: all messages, where partitions came or went or
+    a trigger was switched off; of a distributed queue the shards that have come to a node by a move.
 
     A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
     """
-    await _work_on_nodes(database, _settle_forever)
+    await _work_on_nodes(database, _count_forever)
 
 
 async def _work_on_nodes(database: Database, work: Callable[[Database, bool], Coroutine[Any, Any, None]]) -> None:
@@ -160,19 +161,19 @@ def next_pause(pause_seconds: float, folded: int) -> float:
     return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, wanted))
 
 
-async def _settle_forever(database: Database, is_node: bool) -> None:
-    """A shard that has come by a move gets its schema, and is counted; what has left is taken away."""
-    while is_node:
+async def _count_forever(database: Database, is_node: bool) -> None:
+    statement = load_statement("queries/citus/settle" if is_node else "queries/recount")
+    while True:
         try:
-            (row,) = await database.fetch_long(load_statement("queries/citus/settle"))
-            if row["done"]:
-                logger.info("cluster: %s", row["done"])
+            ((done,),) = await database.fetch_long(statement)
+            if done:
+                logger.info("cluster: %s", done) if is_node else logger.warning("every message was counted anew")
                 continue
         except ServiceError:
             pass
-        except Exception as error:  # noqa: BLE001 the next step may succeed, and it must not end
-            logger.error("settling failed error=%s", type(error).__name__)
-        await asyncio.sleep(SETTLE_SECONDS)
+        except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
+            logger.error("counting failed error=%s", type(error).__name__)
+        await asyncio.sleep(COUNT_SECONDS)
 
 
 async def _watch_forever(database: Database, statements: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from service.address import of_primary
 from service.db.errors import in_words
 from service.db.statements import load_statement
 from service.errors import CommandError
@@ -33,6 +34,8 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
             statement_cache_size=STATEMENTS_KEPT[prepared_statements],
+            # One server may be looked at whatever it is; of several the primary is meant.
+            **(of_primary(database_url) if "," in database_url else {}),
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(in_words(error)) from error

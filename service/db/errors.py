@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable
+from service.errors import BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable, Uncounted
 
 logger = logging.getLogger(__name__)
 
@@ -17,12 +17,17 @@ _OUT_OF_TIME = ("57014", "55P03")
 # 53 resources, 57P shutdown, 58 system, 3F and 42… a schema that is not migrated.
 _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
 
-# Raised by our own functions, in words for the client.
+# A standby, or a primary that was told to refuse writes.
+READ_ONLY = "25006"
+
+# Raised by our own functions, in words for the client; the detail is for the log.
 _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS400": BadRequest,
     "QS412": Conflict,
     "QS409": lambda said: Moved(f": {said}"),
+    "QS425": lambda said: Uncounted(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),
+    READ_ONLY: lambda _: Unavailable(": the database can't be written to"),
 }
 
 # What to do, by the beginning of the SQLSTATE; {} is what the server said.
@@ -43,6 +48,7 @@ _ADVICE = {
     ),
     _OUT_OF_TIME: "The database took longer than the limit: {}; try again when it is less busy.",
     ("53300",): "The database has no connection left: {}; raise max_connections, or end some.",
+    (READ_ONLY,): "The database can't be written to: {}; it may be a standby: take the address of the primary.",
 }
 
 
@@ -54,6 +60,8 @@ def in_words(error: BaseException) -> str:
             return advice.format(said)
     if isinstance(error, asyncpg.PostgresError):
         return f"The database refuses: {said}."
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return "The database is a standby: take the address of the primary."
     if isinstance(error, TimeoutError):
         return "The database does not answer in time: see that its address is right and the server runs."
     return f"The database can't be reached: {said}: see that its address is right and the server runs."
@@ -82,10 +90,11 @@ def is_disconnect(error: BaseException) -> bool:
 def translated(error: Exception) -> Exception:
     """Ours where it is a known one, else the error itself; an outage is logged."""
     known = error if isinstance(error, ServiceError) else _to_service_error(error)
-    if isinstance(known, Unavailable):
-        logger.warning(
-            "database out of reach error=%s sqlstate=%s", type(error).__name__, getattr(error, "sqlstate", "")
-        )
+    state = getattr(error, "sqlstate", "")
+    if state in _OURS and not isinstance(known, Uncounted):
+        logger.warning("database refuses said=%r detail=%r", _first_line(error), getattr(error, "detail", None))
+    elif isinstance(known, Unavailable) and state not in _OURS:
+        logger.warning("database out of reach error=%s sqlstate=%s", type(error).__name__, state)
     return known or error
 
 
@@ -100,4 +109,6 @@ def _to_service_error(error: BaseException) -> ServiceError | None:
         return Unavailable() if state.startswith(_OUT_OF_REACH) else None
     if isinstance(error, TimeoutError):
         return TimedOut()
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return Unavailable(": the database is a standby")
     return Unavailable() if is_disconnect(error) else None

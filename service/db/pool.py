@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import asyncpg
 
-from service.address import at_host
+from service.address import at_host, of_primary
 from service.db.connect import STATEMENTS_KEPT
 from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
@@ -36,6 +36,12 @@ AS_A_SCAN = (
     " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
 
+
+# Its messages lag behind. A connection is made to a primary, but a pooler may go over to another server.
+NOT_A_STANDBY = (
+    "DO $$BEGIN IF pg_is_in_recovery() THEN"
+    " RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the database is a standby'; END IF; END$$"
+)
 
 # The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
 SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
@@ -69,6 +75,7 @@ class Database:
             reset=_keep,
             server_settings={"application_name": application_name(purpose), **server_settings},
             statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
+            **of_primary(url),
         )
 
     async def __aenter__(self) -> Self:
@@ -98,7 +105,7 @@ class Database:
 
     async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
-        return await self._fetch(statement, parameters, AS_A_SCAN)
+        return await self._fetch(statement, parameters, f"{AS_A_SCAN}; {NOT_A_STANDBY}")
 
     async def fetch_writing(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
@@ -120,7 +127,11 @@ class Database:
         async def fetch_in_transaction(connection: Any) -> list[asyncpg.Record]:
             # Never a savepoint in `run`'s transaction: what a fold writes under one is not believed (watermarks.sql).
             async with nullcontext() if self._is_one_transaction else connection.transaction(isolation=ISOLATION):
-                await connection.execute(begin_with)
+                try:
+                    await connection.execute(begin_with)
+                except asyncpg.FeatureNotSupportedError as error:
+                    # The server refuses READ WRITE there.
+                    raise Unavailable(": the database is a standby") from error
                 return await fetch(connection)
 
         rows: list[asyncpg.Record] = await self.run(statement.name, fetch_in_transaction if begin_with else fetch)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import create_mock_engine
+from sqlalchemy.schema import CreateColumn
 
 from service.resources import sql_path
 from service.schema.tables import SCHEMA, metadata
@@ -25,7 +26,7 @@ _PLACEHOLDER = re.compile(r"(?<!:):([a-z]\w*)")
 # Files that are put into place after the last revision, in this order, when their text has changed.
 PARTS: tuple[Parts, ...] = (
     *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
-    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "parts", "fold", "compact")),
+    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "proof", "fold", "compact")),
     *(("counters", f"{name}.sql") for name in ("rebuild", "audit")),
     *(("control", f"{name}.sql") for name in ("arrivals", "start", "change", "step")),
     # Last: from here on messages are counted.
@@ -111,6 +112,22 @@ class CountedTable:
         engine = create_mock_engine("postgresql+asyncpg://", note)
         metadata.create_all(engine, tables=[each for each in metadata.sorted_tables if each.schema], checkfirst=False)
         return [each for each in found if self.shard is None or "message_status AS ENUM" not in each]
+
+    def newer_columns(self) -> list[str]:
+        """Adds to our own tables the columns that they lack."""
+        dialect = create_mock_engine("postgresql+asyncpg://", lambda *_, **__: None).dialect
+        return [
+            # No lock where the column is there.
+            self.in_schema(
+                f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{table.fullname}'::regclass"
+                f" AND attname = '{column.name}') THEN ALTER TABLE {table.fullname}"
+                f" ADD COLUMN {CreateColumn(column).compile(dialect=dialect)}; END IF; END$$"
+            )
+            for table in metadata.sorted_tables
+            if table.schema
+            for column in table.columns
+            if column.nullable or (column.server_default is not None and not column.computed)
+        ]
 
     def in_schema(self, text: str) -> str:
         """A text with the schema of this table in place of queuestats."""

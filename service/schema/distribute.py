@@ -85,7 +85,8 @@ async def _bring_up_node(
 async def _bring_up(connection: Any, service_url: str | None) -> None:
     table = CountedTable("public", shard=0, schema="queuestats_0")
     once = ["CREATE SCHEMA queuestats_0", *table.definitions()]
-    repeatable = [table.render(each) for each in table.parts]
+    # A shard's tables are as old as its schema.
+    repeatable = [*table.newer_columns(), *(table.render(each) for each in table.parts)]
     parts = [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
     # What is made here is no affair of the other nodes.
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")

@@ -54,13 +54,10 @@ async def migrate(
             tell(f"The mapping of {adopted.queue}.")
         changed = [parts for parts in table.parts if before.get(parts[-1]) != table.hash_of(parts)]
         await _put_all_into_place(connection, table, changed, tell)
-        if await connection.fetchval("SELECT queuestats.has_lost_triggers()"):
-            # Nobody knows what was written since.
-            await connection.execute("DELETE FROM queuestats.baseline")
-            await require_countable(connection)
-            await _put_all_into_place(connection, table, table.parts, tell)
         # Of a distributed table each shard is counted: service/schema/distribute.py.
         if not await connection.fetchval("SELECT queuestats.is_distributed()"):
+            if await connection.fetchval("SELECT is_missing OR is_off OR is_partial FROM queuestats.trigger_state()"):
+                await _put_all_into_place(connection, table, table.parts, tell)
             await _count_where_needed(connection, table, tell)
         if service_url:
             await grant(connection, service_url)
@@ -68,8 +65,7 @@ async def migrate(
 
 
 async def _count_where_needed(connection: Any, table: CountedTable, tell: Callable[[str], None]) -> None:
-    if await connection.fetch("SELECT queuestats.changed_parts()"):
-        await connection.execute("DELETE FROM queuestats.baseline")
+    await connection.execute("SELECT queuestats.forget_unproven()")
     await require_countable(connection)
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM queuestats.baseline)"):
         # While writers go on; until it is committed the scan answers.

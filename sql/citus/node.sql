@@ -97,6 +97,7 @@ SET client_min_messages = error AS $$
 DECLARE
   of_shard bigint;
   is_new boolean;
+  is_proven boolean;
   body text;
   bodies text[];
   newest text;
@@ -136,7 +137,17 @@ BEGIN
     RETURN format('shard %s has its functions and triggers', of_shard);
   END IF;
 
-  SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted LIMIT 1;
+  FOR of_shard IN SELECT shard FROM queuestats_node.shards WHERE is_counted LOOP
+    EXECUTE format('SELECT queuestats_%s.is_proven()', of_shard) INTO is_proven;
+    IF NOT is_proven THEN
+      UPDATE queuestats_node.shards SET is_counted = false WHERE shard = of_shard;
+      PERFORM queuestats_node.refresh();
+      RETURN format('shard %s is to be counted anew: a trigger was switched off', of_shard);
+    END IF;
+  END LOOP;
+
+  -- One that can't be counted holds up no other.
+  SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted ORDER BY random() LIMIT 1;
   IF of_shard IS NOT NULL THEN
     EXECUTE format('SELECT queuestats_%s.rebuild()', of_shard);
     UPDATE queuestats_node.shards SET is_counted = true WHERE shard = of_shard;

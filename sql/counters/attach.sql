@@ -1,6 +1,9 @@
--- The triggers on messages. Apart from their functions, because this takes a lock that writers wait for: run it with a
+-- The triggers on messages. ENABLE ALWAYS: they count what a session writes in session_replication_role = replica too.
+-- Apart from their functions, because this takes a lock that writers wait for: run it with a
 -- short lock_timeout and try again. One trigger an event, because PostgreSQL refuses transition tables for several
 -- events at once.
+SELECT queuestats.forget_unproven();
+
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON public.messages
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_insert();
 
@@ -12,3 +15,9 @@ REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION queuestats
 
 CREATE OR REPLACE TRIGGER messages_truncated AFTER TRUNCATE ON public.messages
 FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_truncate();
+
+ALTER TABLE public.messages
+ENABLE ALWAYS TRIGGER messages_inserted, ENABLE ALWAYS TRIGGER messages_updated,
+ENABLE ALWAYS TRIGGER messages_deleted, ENABLE ALWAYS TRIGGER messages_truncated;
+
+SELECT queuestats.remember_proof();

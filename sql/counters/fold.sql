@@ -38,7 +38,7 @@ BEGIN
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
-  PERFORM queuestats.remember_parts(is_adding => true);
+  PERFORM queuestats.follow_partitions();
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
   FROM queuestats.trusted_watermarks WHERE sender_id = 0;
@@ -126,3 +126,6 @@ END
 $$;
 
 REVOKE EXECUTE ON FUNCTION queuestats.fold(integer, double precision) FROM PUBLIC;
+
+-- Of the release before; its fold called them until now.
+DROP FUNCTION IF EXISTS queuestats.remember_parts(boolean), queuestats.partitions();

@@ -12,6 +12,17 @@ BEGIN
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
+  IF of_sender IS NULL THEN
+    IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
+      RAISE object_not_in_prerequisite_state USING
+        MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
+        HINT = 'Run queuestats migrate.';
+    END IF;
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    -- Before the count: what changes from here on is another version.
+    PERFORM queuestats.remember_proof();
+  END IF;
+
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
@@ -40,11 +51,6 @@ BEGIN
   INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
   SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
-
-  IF of_sender IS NULL THEN
-    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    PERFORM queuestats.remember_parts(is_adding => false);
-  END IF;
 END
 $$;
 

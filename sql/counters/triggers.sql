@@ -152,6 +152,7 @@ $$;
 DROP TRIGGER IF EXISTS truncated ON queuestats.fold_lock;
 CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
+ALTER TABLE queuestats.fold_lock ENABLE ALWAYS TRIGGER truncated;
 
 REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;

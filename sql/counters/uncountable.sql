@@ -17,17 +17,16 @@ BEGIN
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
-  WHERE kind = 'r' AND EXISTS (SELECT FROM queuestats.baseline) AND queuestats.has_lost_triggers();
+  FROM queuestats.trigger_state()
+  WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (
-    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
-    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = part.relid AND trigger.tgenabled IN ('O', 'A')
-      AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_row')
+    SELECT count(DISTINCT function) + 3 * count(*) FILTER (WHERE function = 'record_row')
+    FROM queuestats.counting_triggers()
+    WHERE relation = part.relid AND is_on
   );
 
   RETURN QUERY
@@ -39,10 +38,6 @@ BEGIN
   SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
-
-  IF kind = 'p' THEN
-    RETURN QUERY SELECT queuestats.changed_parts();
-  END IF;
 
   IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
@@ -62,18 +57,5 @@ BEGIN
     INTO found USING queuestats.messages_table();
   END IF;
   RETURN found;
-END
-$$;
-
--- has_lost_triggers: whether somebody has dropped triggers of the counted table. A distributed one has none.
-CREATE OR REPLACE FUNCTION queuestats.has_lost_triggers() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN NOT queuestats.is_distributed() AND 4 > (
-    SELECT count(DISTINCT called.proname) + 3 * count(*) FILTER (WHERE called.proname = 'record_row')
-    FROM pg_trigger AS trigger JOIN pg_proc AS called ON called.oid = trigger.tgfoid
-    WHERE trigger.tgrelid = queuestats.messages_table() AND called.pronamespace = 'queuestats'::regnamespace
-      AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
-  );
 END
 $$;

@@ -30,7 +30,10 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     SELECT format('EXECUTE on queuestats.%s', proname)
     FROM pg_proc
     WHERE pronamespace = cast('queuestats' AS regnamespace)
-      AND proname IN ('fold', 'compact', 'audit', 'start_job', 'step_job', 'expire_holds', 'cancel_job')
+      AND proname IN (
+        'fold', 'compact', 'audit', 'follow_partitions', 'recount_if_needed', 'start_job', 'step_job', 'expire_holds',
+        'cancel_job'
+      )
       AND NOT has_function_privilege(role.oid, oid, 'EXECUTE')
   ) AS needed ON true
 WHERE role.oid IS NULL OR needed.right_ IS NOT NULL

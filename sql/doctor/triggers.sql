@@ -10,10 +10,7 @@ FROM (
         THEN format('the trigger %s on %s is missing', wanted.name, queuestats.messages_table())
       ELSE format('the trigger %s on %s is switched off', wanted.name, queuestats.messages_table())
     END AS finding,
-    format(
-      'Run queuestats migrate, ALTER TABLE %s ENABLE TRIGGER USER, then queuestats verify --repair.',
-      queuestats.messages_table()
-    ) AS advice
+    'Run queuestats migrate: it attaches the triggers, and counts all messages anew, while writers go on.' AS advice
   FROM (
     VALUES ('messages_inserted', false), ('messages_updated', false), ('messages_deleted', false),
     ('messages_changed', true), ('messages_truncated', NULL)

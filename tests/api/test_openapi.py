@@ -119,6 +119,7 @@ def test_a_client_that_is_made_from_it_gets_the_documented_answer(
         request = models.StatsRequest(id=119, group=models.Grouping.ACCOUNT)
         with client.AuthenticatedClient(served.url, token=token) as asking:
             report = stats.sync(client=asking, body=request)
-            held = hold.sync(client=asking, body=models.HoldRequest(id=119, isp="Gmail", at_most=1, details=1))
+            details = models.HoldRequestDetails(1)
+            held = hold.sync(client=asking, body=models.HoldRequest(id=119, isp="Gmail", at_most=1, details=details))
     assert [(row.account_id, row.new, row.hold, row.total) for row in report.data] == [(0, 0, 1, 1), (306, 1, 0, 1)]
     assert (held.error, held.details.messages) == (0, 1)

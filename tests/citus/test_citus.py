@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from service.control import Control
-from service.counters.folding import fold_forever, settle_forever
+from service.counters.folding import count_forever, fold_forever
 from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
 from service.errors import CommandError, ServiceError, Unavailable, Uncounted
@@ -65,7 +65,7 @@ async def serving(database: Distributed) -> AsyncIterator[Database]:
     """A pool of the service, and its folds."""
     url = database.service_url
     async with open_pool(url, pool_size=3) as service, open_pool(url) as folding, open_pool(url) as settling:
-        tasks = [asyncio.create_task(fold_forever(folding)), asyncio.create_task(settle_forever(settling))]
+        tasks = [asyncio.create_task(fold_forever(folding)), asyncio.create_task(count_forever(settling))]
         try:
             yield service
         finally:
@@ -201,11 +201,7 @@ async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distrib
     shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
     node = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
     (number,) = [index for index, each in enumerate(distributed.nodes) if each.port == node]
-    await distributed.run(
-        f"WITH unseen AS (SELECT set_config('session_replication_role', 'replica', false))"
-        f" DELETE FROM messages_{shard} USING unseen WHERE sender_id = 7",
-        number,
-    )
+    await distributed.run(f"DELETE FROM queuestats_{shard}.deltas WHERE sender_id = 7", number)
     assert {each.sender_id for each in await differences(distributed)} == {7}
     async with connect(distributed.owner_url) as connection:
         found, left = await verify_database(connection, distributed.owner_url, None, is_repairing=True)

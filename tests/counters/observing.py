@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import asyncpg
+
 from service.db import Database, Statement
+from service.db.errors import translated
 from service.model import Grouping, StatsQuery, StatsRow
 from service.stats import CounterReader, ask
 from tests.conftest import successful
@@ -18,9 +21,14 @@ class OneConnection:
         self._connection = connection
 
     async def fetch(self, asked: Statement, **parameters: Any) -> Any:
-        return await self._connection.fetch(asked.sql, *asked.bind(parameters))
+        try:
+            # A refusal leaves a transaction as it was.
+            async with self._connection.transaction():
+                return await self._connection.fetch(asked.sql, *asked.bind(parameters))
+        except asyncpg.PostgresError as error:
+            raise translated(error) from error
 
-    fetch_scan = fetch
+    fetch_scan = fetch_writing = fetch
 
 
 def on(connection: Any) -> Database:

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.errors import Unavailable
 from service.model import StatsQuery
 from tests.conftest import TestDatabase, drop_database, url_of
 from tests.counters.conftest import Connect
@@ -104,7 +105,17 @@ async def restored(database: TestDatabase, server_url: str, folded: Any) -> Asyn
     await drop_database(server_url, name)
 
 
-async def test_a_dump_that_was_restored_is_exact_and_goes_on_exact(restored: Any) -> None:
+async def test_a_dump_that_was_restored_is_counted_anew_before_it_is_trusted(restored: Any) -> None:
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(restored)
+    await restored.execute("UPDATE queuestats.counters SET new = new + 1")
+    assert await restored.fetchval("SELECT queuestats.recount_if_needed()")
+    assert await total(restored) == 40
+    assert await drift(restored) == []
+
+
+async def test_the_counts_of_a_restored_dump_are_exact_and_go_on_exact(restored: Any) -> None:
+    await restored.execute("SELECT queuestats.remember_proof()")
     assert await total(restored) == 40
     assert await drift(restored) == []
     assert await restored.fetchval("SELECT count(*) FROM queuestats.trusted_watermarks WHERE watermark > '0'") == 0

@@ -54,7 +54,7 @@ async def test_whatever_the_defaults_of_transactions_are_verify_repairs(
         async with connect_for_a_command(database.owner_url, is_direct=is_direct) as connection:
             found = await find_differences(connection, None)
             assert bool(found) == is_direct
-            await repair(connection, found)
+            await repair(connection, [each.sender_id for each in found])
     async with connect_for_a_command(database.owner_url) as connection:
         await connection.execute(INSERT, 1)
         assert await connection.fetchval("SHOW transaction_isolation") == "read committed"

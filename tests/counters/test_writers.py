@@ -159,6 +159,7 @@ async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(conne
     await connection.execute(sql_path("counters", "queued_messages.sql").read_text())
     for event, trigger in ATTACHED.items():
         await connection.execute(f"CREATE TRIGGER count_{event} {trigger.format(table='part')}")
+    await connection.execute("SELECT queuestats.rebuild()")
     await connection.execute(
         f"INSERT INTO part ({COLUMNS}, id) VALUES (1, 0, 0, '', 'new', 'x', 1), (1, 0, 0, '', 'new', 'x', 2)"
     )

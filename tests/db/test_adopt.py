@@ -367,7 +367,7 @@ async def test_a_column_that_counts_is_not_dropped_by_chance_and_never_fails_wri
         with pytest.raises(Unavailable):
             await ask(service, StatsQuery(1))
     assert [each for each in await doctor(empty_database) if "was dropped, and what counts with it" in each]
-    with pytest.raises(CommandError, match="can't be counted: a column of"):
+    with pytest.raises(CommandError, match="does not fit any more"):
         await migrate(empty_database.owner_url, empty_database.service_url)
 
     await admin.execute("ALTER TABLE mail.outbox ADD recipient text")
@@ -378,26 +378,20 @@ async def test_a_column_that_counts_is_not_dropped_by_chance_and_never_fails_wri
 async def test_partitions_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute((QUEUES / "pg_boss.sql").read_text())
     await adopt(empty_database, mapping_of("pg_boss"))
-    # With its columns in another order, and filled before it becomes a partition.
+    # With its columns in another order.
     await admin.execute("CREATE TABLE pgboss.odd (dropped text, LIKE pgboss.job INCLUDING ALL)")
     await admin.execute("ALTER TABLE pgboss.odd DROP COLUMN dropped")
     await admin.execute("ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')")
     await admin.execute("INSERT INTO pgboss.job (name, data) SELECT 'odd', data FROM pgboss.job LIMIT 20")
-    service = open_pool(empty_database.service_url)
-    async with service:
-        with pytest.raises(Unavailable):
-            await ask(service, StatsQuery(1))
-        await migrate(empty_database.owner_url, empty_database.service_url)
-        assert await differences(empty_database) == []
-        await admin.execute("UPDATE pgboss.odd SET state = 'retry'")
-        assert await differences(empty_database) == []
+    assert await differences(empty_database) == []
+    await admin.execute("UPDATE pgboss.odd SET state = 'retry'")
+    assert await differences(empty_database) == []
     await admin.execute("CREATE TABLE pgboss.late PARTITION OF pgboss.job FOR VALUES IN ('late')")
     await admin.execute("INSERT INTO pgboss.job (name, data) SELECT 'late', data FROM pgboss.job LIMIT 20")
     await admin.execute("SELECT queuestats.fold()")
     assert await differences(empty_database) == []
     await admin.execute("DROP TABLE pgboss.late")
-    with pytest.raises(CommandError, match="was dropped or detached"):
-        await differences(empty_database)
+    assert await differences(empty_database)
     await migrate(empty_database.owner_url, empty_database.service_url)
     assert await differences(empty_database) == []
 
@@ -415,8 +409,7 @@ async def test_a_partition_with_rows_is_noticed_however_it_came(
         )
         await admin.execute("INSERT INTO pgboss.odd (name, data) SELECT 'odd', data FROM pgboss.job LIMIT 5")
         await admin.execute("ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')")
-    with pytest.raises(CommandError, match=r"became a partition of pgboss\.job, with its rows"):
-        await differences(empty_database)
+    assert await differences(empty_database)
     await migrate(empty_database.owner_url, empty_database.service_url)
     assert await differences(empty_database) == []
     # Away and back: what happened to it meanwhile nobody has counted.
@@ -424,8 +417,7 @@ async def test_a_partition_with_rows_is_noticed_however_it_came(
         "ALTER TABLE pgboss.job DETACH PARTITION pgboss.odd; DELETE FROM pgboss.odd;"
         " ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')"
     )
-    with pytest.raises(CommandError, match="dropped or detached"):
-        await differences(empty_database)
+    assert await differences(empty_database)
     await migrate(empty_database.owner_url, empty_database.service_url)
     assert await differences(empty_database) == []
 

@@ -1,5 +1,6 @@
 """The four groupings and their filters, against sums made in Python: by the counters, and by the scans."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.db import Database
+from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
-from service.stats import CounterReader, ask, from_counters, from_messages
-from tests.conftest import TestDatabase, open_pool, successful
+from service.settings import Settings
+from service.stats import Statistics, ask, from_counters, from_messages
+from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert
 
 # Small enough to count by eye: 7 messages of sender 119, one of another.
@@ -33,7 +35,8 @@ async def service(database: TestDatabase, owner: Any, request: pytest.FixtureReq
     if request.param == "by the scans":
         await owner.execute("DELETE FROM queuestats.baseline")
     async with open_pool(database.service_url, pool_size=2) as opened:
-        assert await CounterReader(opened).is_counted() == (request.param == "by the counters")
+        (state,) = await opened.fetch(load_statement("queries/baseline"))
+        assert state["is_counted"] == (request.param == "by the counters")
         yield opened
 
 
@@ -100,9 +103,10 @@ async def test_every_grouping_with_every_combination_of_filters_gives_the_sums_m
     for query in queries:
         assert await rows_of(service, query) == expected_rows(messages, query), query
     # Asked at once, they go into a few statements.
-    answers = dict(zip(queries, successful(await CounterReader(service).read(queries)), strict=True))
-    for query in queries:
-        assert list(answers[query].rows) == expected_rows(messages, query), query
+    statistics = Statistics(service, Settings(pool_size=2, request_time_limit_ms=1000 * PATIENCE_SECONDS))
+    outcomes = await asyncio.gather(*map(statistics.ask, queries))
+    for query, outcome in zip(queries, outcomes, strict=True):
+        assert list(outcome.result.rows) == expected_rows(messages, query), query
 
 
 SENDERS = itertools.count(1)

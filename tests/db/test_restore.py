@@ -71,7 +71,7 @@ async def test_messages_alone_are_counted_as_they_come_unless_triggers_are_off_a
         await restored.execute("ALTER TABLE messages ENABLE TRIGGER ALL")
         found = await find_differences(restored, None)
         assert {each.sender_id for each in found} == {1, 2}
-        await repair(restored, found)
+        await repair(restored, [1, 2])
         assert await differences(restored) == 0
     finally:
         await restored.close()

@@ -88,12 +88,12 @@ def test_a_file_that_breaks_a_rule_is_refused_with_the_name(source: str, named: 
     assert named in message
 
 
-@pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"name": "x", "sender_id": 1}])
+@pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"job_id": 1, "sender_id": 1}])
 def test_a_value_too_many_or_too_few_is_named(given: dict[str, object]) -> None:
     with pytest.raises(BadStatement) as caught:
-        load_statement("tokens/revoke").bind(given)
+        load_statement("queries/control/step").bind(given)
     wrong = str(caught.value).rpartition(": ")[2]
-    assert wrong == ", ".join(sorted(given.keys() ^ {"name"}))
+    assert wrong == ", ".join(sorted(given.keys() ^ {"job_id"}))
 
 
 def test_a_missing_file_is_named() -> None:

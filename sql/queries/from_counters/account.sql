@@ -42,4 +42,5 @@ FROM
     GROUP BY account_id
     HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ) AS found
+WHERE queuestats.require_counted()
 ORDER BY query.position, found.account_id

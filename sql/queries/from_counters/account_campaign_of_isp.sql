@@ -41,4 +41,5 @@ FROM
     GROUP BY account_id, campaign_id
     HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ) AS found
+WHERE queuestats.require_counted()
 ORDER BY query.position, found.account_id, found.campaign_id

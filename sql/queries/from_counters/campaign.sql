@@ -43,4 +43,5 @@ FROM
     GROUP BY campaign_id
     HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ) AS found
+WHERE queuestats.require_counted()
 ORDER BY query.position, found.campaign_id

@@ -42,4 +42,5 @@ FROM
     GROUP BY isp
     HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
   ) AS found
+WHERE queuestats.require_counted()
 ORDER BY query.position, found.isp

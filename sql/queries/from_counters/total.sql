@@ -43,4 +43,5 @@ FROM
       FROM queuestats.pending_deltas(query.sender_id, query.account_id, query.campaign_id, query.isp)
     ) AS part
   ) AS found
+WHERE queuestats.require_counted()
 ORDER BY query.position

@@ -36,6 +36,6 @@ FROM (
     ) AS summed
   ) AS counted
 ) AS ranked
-WHERE rank > 0
+WHERE rank > 0 AND queuestats.require_counted()
 ORDER BY rank DESC, account_id, campaign_id, isp
 LIMIT cast(:row_limit AS bigint)

@@ -101,6 +101,6 @@ FROM (
     )
   ) AS candidate
 ) AS ranked
-WHERE rank > 0
+WHERE rank > 0 AND queuestats.require_counted()
 ORDER BY rank DESC, sender_id
 LIMIT cast(:row_limit AS bigint)

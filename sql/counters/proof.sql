@@ -1,0 +1,222 @@
+-- What proves that the counters hold what messages holds.
+--
+-- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a
+-- delta. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and
+-- TRUNCATE of a partition gives it another file. baseline keeps a hash of the versions that were there when all
+-- messages were counted. While the same versions are there, the counts are right. Every statement that answers from
+-- the counters compares them, in its own snapshot.
+-- A partition that is attached and detached again between two calls of follow_partitions leaves no trace.
+
+-- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
+CREATE OR REPLACE FUNCTION queuestats.partition_versions() RETURNS TABLE (partition oid, version bigint)
+LANGUAGE sql STABLE AS $$
+  WITH RECURSIVE tree AS (
+    SELECT inhrelid AS partition, xmin AS attached_by FROM pg_inherits WHERE inhparent = queuestats.messages_table()
+    UNION ALL
+    SELECT child.inhrelid, child.xmin FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
+  )
+  SELECT partition, hash_record_extended(ROW(partition, attached_by, relfilenode), 0)
+  FROM tree INNER JOIN pg_class ON pg_class.oid = tree.partition
+$$;
+
+-- counting_triggers: the triggers that count, on the counted table and its partitions.
+CREATE OR REPLACE FUNCTION queuestats.counting_triggers() RETURNS TABLE (
+  relation oid, function name, is_on boolean, is_always boolean, version bigint
+)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT tgrelid, called.proname, tgenabled IN ('O', 'A'), tgenabled = 'A',
+         hash_record_extended(ROW(trigger.oid, trigger.xmin), 0)
+  FROM pg_trigger AS trigger INNER JOIN pg_proc AS called ON called.oid = trigger.tgfoid
+  WHERE tgrelid = ANY (ARRAY(
+      SELECT queuestats.messages_table()::oid UNION ALL SELECT partition FROM queuestats.partition_versions()
+    ))
+    AND called.pronamespace = 'queuestats'::regnamespace
+    AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
+$$;
+
+-- trigger_state: whether a trigger that counts is missing on the counted table; whether one is switched off, on it or a
+-- partition; whether one of the table's own does not count what a session writes as a replica. One row.
+-- Of a partitioned table of our own each partition has its triggers.
+CREATE OR REPLACE FUNCTION queuestats.trigger_state() RETURNS TABLE (
+  is_missing boolean, is_off boolean, is_partial boolean
+)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
+           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+         ),
+         coalesce(bool_or(NOT is_on), false),
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
+  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
+  WHERE pg_class.oid = queuestats.messages_table()
+$$;
+
+-- is_proven: whether the counters hold what messages holds.
+-- STABLE, so that it reads the catalog by the snapshot of the statement that calls it.
+CREATE OR REPLACE FUNCTION queuestats.is_proven() RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  relations oid[] := ARRAY[queuestats.messages_table()];
+  versions bigint[] := '{}';
+BEGIN
+  IF EXISTS (SELECT FROM pg_inherits WHERE inhparent = relations[1]) THEN
+    SELECT relations || array_agg(partition), array_agg(version ORDER BY version) INTO relations, versions
+    FROM queuestats.partition_versions();
+  END IF;
+  RETURN EXISTS (
+    SELECT FROM queuestats.baseline
+    WHERE stands AND partitions = versions AND cardinality(triggers) > 0 AND cardinality(triggers) = (
+      SELECT count(*) FROM pg_trigger
+      WHERE tgrelid = ANY (relations) AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+    ) AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relations[1])
+  );
+END
+$$;
+
+-- why_uncounted: why the counters can't be trusted; no row where they can.
+-- can_be_counted: all triggers are there and on, so rebuild makes them right. is_waiting: only the count is missing;
+-- meanwhile the messages themselves give the answer.
+CREATE OR REPLACE FUNCTION queuestats.why_uncounted() RETURNS TABLE (
+  reason text, can_be_counted boolean, is_waiting boolean
+)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  IF queuestats.is_proven() THEN
+    RETURN;
+  END IF;
+  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM queuestats.trigger_state();
+  SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
+  IF reason IS NOT NULL THEN
+    RETURN QUERY SELECT reason, false, false;
+  ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
+    RETURN QUERY SELECT
+      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
+  ELSIF (SELECT partitions FROM queuestats.baseline)
+    <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
+    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
+  ELSE
+    RETURN QUERY SELECT
+      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
+  END IF;
+END
+$$;
+
+-- require_counted: true, or an error that says why nothing is answered from the counters (QS503), or that the messages
+-- are to be read instead (QS425). A standby lags behind, so it answers nothing.
+CREATE OR REPLACE FUNCTION queuestats.require_counted() RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  uncounted record;
+BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the database is a standby';
+  ELSIF NOT queuestats.is_proven() THEN
+    SELECT * INTO uncounted FROM queuestats.why_uncounted();
+    RAISE EXCEPTION USING
+      ERRCODE = CASE WHEN uncounted.is_waiting THEN 'QS425' ELSE 'QS503' END,
+      MESSAGE = 'the queue is not counted', DETAIL = uncounted.reason,
+      HINT = 'Run queuestats doctor.';
+  END IF;
+  RETURN true;
+END
+$$;
+
+-- remember_proof: keeps the versions that are there now. rebuild calls it before it counts: what changes meanwhile is
+-- found by the next look.
+CREATE OR REPLACE FUNCTION queuestats.remember_proof() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE queuestats.baseline SET
+    triggers = ARRAY(SELECT version FROM queuestats.counting_triggers()),
+    partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+$$;
+
+-- forget_unproven: before the triggers are made anew, in one transaction with that: from then on nothing else would
+-- show that one of them was switched off. A baseline of the release before has no proof, and is believed while all
+-- triggers are on and its partitions are those that it knows.
+CREATE OR REPLACE FUNCTION queuestats.forget_unproven() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  DELETE FROM queuestats.baseline
+  WHERE NOT CASE
+    WHEN triggers <> '{}' THEN queuestats.is_proven()
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+      AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
+        SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
+        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        ORDER BY part
+      )
+  END
+$$;
+
+-- came_empty: whether a partition held no row when it became one. CREATE TABLE … PARTITION OF writes both rows of the
+-- catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least. A table that
+-- was attached has never held a row while its first file has no page and no vacuum has looked at it.
+CREATE OR REPLACE FUNCTION queuestats.came_empty(of_partition oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce(bool_and(
+    inherited.xmin = created.xmin
+    AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
+    OR relkind = 'p'
+    OR relfilenode = relation.oid AND reltuples < 0 AND pg_relation_size(relation.oid) = 0
+  ), false)
+  FROM pg_class AS relation
+    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
+    INNER JOIN pg_attribute AS created ON created.attrelid = relation.oid AND created.attname = 'ctid'
+  WHERE relation.oid = of_partition
+$$;
+
+-- follow_partitions: counts from now on a partition that came empty. Where one came with rows, or is gone, the counts
+-- stand no more: recount makes them anew. Whether they stand. A fold calls it; so does whoever meets an unknown
+-- partition.
+CREATE OR REPLACE FUNCTION queuestats.follow_partitions() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline);
+  new_partitions oid[];
+  can_follow boolean;
+BEGIN
+  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = queuestats.messages_table()) THEN
+    RETURN true;
+  ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN false;
+  END IF;
+  SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
+         count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
+           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
+           AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
+  INTO new_partitions, can_follow
+  FROM queuestats.partition_versions();
+  IF can_follow THEN
+    UPDATE queuestats.baseline SET
+      triggers = triggers
+        || ARRAY(SELECT version FROM queuestats.counting_triggers() WHERE relation = ANY (new_partitions)),
+      partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version);
+  ELSE
+    DELETE FROM queuestats.baseline;
+  END IF;
+  RETURN can_follow;
+END
+$$;
+
+-- recount_if_needed: counts all messages anew where that is all that is missing. Whether it did; false too while
+-- another one is at it, or a fold. Any process of the service may call it at any time.
+CREATE OR REPLACE FUNCTION queuestats.recount_if_needed() RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
+    RETURN false;
+  END IF;
+  -- In the order of rebuild.
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
+    RETURN false;
+  END IF;
+  PERFORM queuestats.rebuild();
+  RETURN true;
+END
+$$;
+
+DROP FUNCTION IF EXISTS queuestats.changed_parts(), queuestats.has_lost_triggers();
+
+REVOKE EXECUTE ON FUNCTION queuestats.remember_proof(), queuestats.forget_unproven() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION queuestats.follow_partitions(), queuestats.recount_if_needed() FROM PUBLIC;

@@ -1,0 +1,116 @@
+"""A standby lags behind its primary, so nothing is answered from one."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.actor import of_token
+from service.auth import create_token
+from service.control import Control
+from service.errors import Unavailable
+from service.model import Action, ControlRequest, Count, Key, Scope, StatsQuery, TopQuery
+from service.schema import migrate
+from service.settings import Settings
+from service.stats import CounterReader, ask
+from service.top import ask as ask_top
+from tests.api.wire import STATS, client_of, serving
+from tests.clusters import Cluster, binaries, running
+from tests.conftest import PATIENCE_SECONDS, open_pool
+from tests.oracle import Message, insert
+from tests.servers import scratch_folder
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Pair:
+    """A primary with a migrated queue, and its standby."""
+
+    primary: Cluster
+    standby: Cluster
+
+    def address(self, *servers: Cluster, user: str = "queuestats_service") -> str:
+        hosts = ",".join(str(each.folder) for each in servers or (self.standby,))
+        return f"postgresql://{user}@/postgres?host={hosts}"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Pair]:
+    with scratch_folder() as folder:
+        programs = binaries(folder)
+        primary, standby = (Cluster(programs, folder / name) for name in ("primary", "standby"))
+        primary.initialise()
+        with running(primary, {"wal_level": "replica"}):
+            standby.run(
+                "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-D", standby.folder, "-R", "-c", "fast"
+            )
+            # The primary's, whose socket is in its data folder.
+            (standby.folder / ".s.PGSQL.5432.lock").unlink()
+            with running(standby):
+                yield Pair(primary, standby)
+
+
+@pytest.fixture
+async def pair(servers: Pair) -> Pair:
+    await migrate(servers.address(servers.primary, user="postgres"), servers.address(servers.primary))
+    connection = await asyncpg.connect(servers.address(servers.primary, user="postgres"))
+    await connection.execute("TRUNCATE messages")
+    await insert(connection, [Message()] * 3)
+    await until_replayed(servers, await connection.fetchval("SELECT pg_current_wal_lsn()::text"))
+    await connection.close()
+    return servers
+
+
+async def until_replayed(pair: Pair, position: str) -> None:
+    connection = await asyncpg.connect(pair.address(user="postgres"))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
+        while not await connection.fetchval(replayed, position):  # noqa: ASYNC110 the server tells nobody
+            await asyncio.sleep(0.02)
+    await connection.close()
+
+
+async def test_an_address_of_a_standby_gets_503_that_says_so_and_is_never_ready(pair: Pair, settings: Settings) -> None:
+    token = await create_token(
+        pair.address(pair.primary, user="postgres"), "t", (Scope.STATS, Scope.CONTROL), replace=True
+    )
+    async with serving(replace(settings, database_url=pair.address())) as url, client_of(url) as client:
+        paths = [STATS.replace("stats", each) for each in ("stats", "hold", "holds")]
+        answers = [await client.post(path, json={"token": token, "id": 119}) for path in paths]
+        answers.append(await client.get("/readyz"))
+    assert [(each.status_code, each.json()["error_text"]) for each in answers] == [
+        (503, "Service unavailable: the database is a standby")
+    ] * 4
+
+
+async def test_of_two_hosts_the_primary_answers_whichever_comes_first(pair: Pair) -> None:
+    owner = await asyncpg.connect(pair.address(pair.primary, user="postgres"))
+    for hosts in ((pair.standby, pair.primary), (pair.primary, pair.standby)):
+        async with open_pool(pair.address(*hosts)) as service:
+            before = (await ask(service, StatsQuery(119))).rows[0].total
+            await insert(owner, [Message()])
+            assert (await ask(service, StatsQuery(119))).rows[0].total == before + 1
+    await owner.close()
+
+
+async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(pair: Pair) -> None:
+    """As through a pooler, which may go over to another server."""
+    query = StatsQuery(119)
+
+    def begin(control: Control) -> Any:
+        return control.begin(ControlRequest(Action.HOLD, query), of_token("test"), "")
+
+    async with open_pool(f"{pair.address()}&target_session_attrs=any") as service:
+        for question in (
+            CounterReader(service).read([query]),
+            CounterReader(service).scan(query),
+            ask_top(service, TopQuery(Key.SENDER, Count.TOTAL, 10)),
+        ):
+            with pytest.raises(Unavailable, match="the database is a standby"):
+                await question
+        with pytest.raises(Unavailable, match="the database is a standby"):
+            await begin(Control(service, service, 1000))

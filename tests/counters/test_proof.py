@@ -1,0 +1,265 @@
+"""No answer outlives the change that made it wrong: a statement proves its counts in its own snapshot."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.counters.doctor import examine
+from service.counters.verify import find_differences, verify_database
+from service.db import Database, connect, load_statement
+from service.errors import CommandError, Unavailable, Uncounted
+from service.model import Count, Key, StatsQuery, TopQuery
+from service.schema import migrate
+from service.schema.adopt import attach, try_out
+from service.schema.mapping import QueueMapping
+from service.stats import CounterReader, ask
+from service.top import ask as ask_top
+from tests.conftest import TestDatabase, open_pool
+from tests.oracle import Message, insert
+
+SERVICE = "queuestats_service"
+INSERT = "INSERT INTO messages (sender_id, recipient) SELECT 119, 'x' FROM generate_series(1, 5)"
+SWITCHED_OFF = {
+    "disabled": "ALTER TABLE messages DISABLE TRIGGER messages_inserted",
+    "all disabled": "ALTER TABLE messages DISABLE TRIGGER USER",
+    "for replicas only": "ALTER TABLE messages ENABLE REPLICA TRIGGER messages_inserted",
+}
+OFF_AND_ON = "ALTER TABLE messages DISABLE TRIGGER USER; {} ALTER TABLE messages ENABLE TRIGGER USER"
+
+
+@pytest.fixture
+async def service(database: TestDatabase) -> AsyncIterator[Database]:
+    async with open_pool(database.service_url, pool_size=2) as opened:
+        yield opened
+
+
+async def total(service: Database, sender_id: int = 119) -> int:
+    """What the service answers: from the counters, or, while these don't hold all messages, from the messages."""
+    return (await ask(service, StatsQuery(sender_id))).rows[0].total
+
+
+async def total_by_counters(service: Database, sender_id: int = 119) -> int:
+    (report,) = await CounterReader(service).read([StatsQuery(sender_id)])
+    assert not isinstance(report, Exception)
+    return report.rows[0].total
+
+
+async def recount(service: Database) -> bool:
+    """What each process of the service does once a second."""
+    ((is_done,),) = await service.fetch_long(load_statement("queries/recount"))
+    return bool(is_done)
+
+
+async def findings(connection: Any) -> set[str]:
+    return {each.check for each in await examine(connection, SERVICE)}
+
+
+@pytest.mark.parametrize("way", SWITCHED_OFF)
+async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all_is_counted_anew(
+    database: TestDatabase, service: Database, owner: Any, way: str
+) -> None:
+    await insert(owner, [Message()] * 3)
+    assert await total(service) == 3
+    await owner.execute(SWITCHED_OFF[way])
+    await owner.execute(INSERT)
+    for question in (ask(service, StatsQuery(119)), ask_top(service, TopQuery(Key.SENDER, Count.TOTAL, 10))):
+        with pytest.raises(Unavailable, match="not counted"):
+            await question
+    assert {"baseline", "triggers"} <= await findings(owner)
+    # The service can't switch it on, so it does not count either.
+    assert not await recount(service)
+
+    await migrate(database.owner_url, database.service_url)
+    assert await total_by_counters(service) == 8
+    assert await find_differences(owner, None) == []
+    assert await findings(owner) == set()
+
+
+async def test_a_trigger_that_was_off_for_a_moment_is_noticed_and_all_is_counted_anew(
+    service: Database, owner: Any
+) -> None:
+    await owner.execute(INSERT)
+    assert await total(service) == 5
+    async with owner.transaction():
+        await owner.execute(OFF_AND_ON.format("DELETE FROM messages;"))
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service)
+    assert await recount(service)
+    assert await total_by_counters(service) == 0
+    assert not await recount(service)
+
+
+async def test_counts_that_were_right_all_along_are_not_trusted_and_verify_says_so(
+    database: TestDatabase, service: Database, owner: Any
+) -> None:
+    await owner.execute(INSERT)
+    await owner.execute(OFF_AND_ON.format(""))
+    async with connect(database.owner_url) as connection:
+        with pytest.raises(CommandError, match="are not trusted: a trigger that counts"):
+            await verify_database(connection, database.owner_url, None)
+        assert await verify_database(connection, database.owner_url, None, is_repairing=True) == ([], [])
+    assert await total_by_counters(service) == 5
+
+
+async def test_enabling_what_is_enabled_and_other_triggers_change_nothing(service: Database, owner: Any) -> None:
+    await owner.execute(INSERT)
+    for statement in (
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TRIGGER theirs AFTER INSERT ON messages EXECUTE FUNCTION nothing()",
+        "ALTER TABLE messages ENABLE ALWAYS TRIGGER messages_inserted",
+        "ALTER TABLE messages DISABLE TRIGGER theirs",
+        "ALTER TABLE messages ADD more text DEFAULT 'x'",
+        "VACUUM (FREEZE) pg_trigger",
+        "VACUUM FULL messages",
+    ):
+        await owner.execute(statement)
+        assert await total_by_counters(service) == 5, statement
+
+
+async def test_what_a_session_writes_as_a_replica_is_counted(service: Database, owner: Any) -> None:
+    if not await owner.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        pytest.skip("only a superuser sets session_replication_role")
+    await owner.execute("SET session_replication_role = replica")
+    await owner.execute(INSERT)
+    await owner.execute("UPDATE messages SET status = 'retry' WHERE id IN (SELECT id FROM messages LIMIT 2)")
+    assert (await ask(service, StatsQuery(119))).rows[0].retry == 2
+    async with owner.transaction(isolation="repeatable_read"):
+        await owner.execute("TRUNCATE messages")
+        await owner.execute(INSERT)
+    assert await total_by_counters(service) == 5
+    assert await find_differences(owner, None) == []
+
+
+async def test_a_child_that_inherits_is_noticed_by_the_next_answer_and_its_end_is_counted_anew(
+    service: Database, owner: Any
+) -> None:
+    await owner.execute(INSERT)
+    assert await total(service) == 5
+    await owner.execute(
+        "CREATE TABLE child (LIKE messages INCLUDING ALL); INSERT INTO child (sender_id, recipient) VALUES (119, 'x');"
+        " ALTER TABLE child INHERIT messages"
+    )
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service)
+    await owner.execute("SELECT queuestats.fold()")
+    # A delete through the parent is a delta of a message that was not counted.
+    await owner.execute(
+        "DELETE FROM messages WHERE tableoid = 'child'::regclass; ALTER TABLE child NO INHERIT messages"
+    )
+    assert await total(service) == 5
+    assert await recount(service)
+    assert await total_by_counters(service) == 5
+
+
+async def test_a_parent_that_messages_inherits_from_is_noticed_and_so_is_its_end(service: Database, owner: Any) -> None:
+    await owner.execute(INSERT)
+    await owner.execute("CREATE TABLE parent (LIKE messages); ALTER TABLE messages INHERIT parent")
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service)
+    await owner.execute("SELECT queuestats.fold()")
+    # No trigger of messages fires for a statement on its parent.
+    await owner.execute("DELETE FROM parent WHERE id < 3; ALTER TABLE messages NO INHERIT parent")
+    assert await total(service) == 3
+    assert await recount(service)
+    assert await total_by_counters(service) == 3
+
+
+PARTITIONED = """
+CREATE TABLE outbox (id bigint, sender bigint, state text, PRIMARY KEY (id, sender)) PARTITION BY LIST (sender);
+CREATE TABLE outbox_1 PARTITION OF outbox FOR VALUES IN (1);
+INSERT INTO outbox SELECT n, 1, 'new' FROM generate_series(1, 10) AS n
+"""
+OUTBOX = QueueMapping(table="outbox", sender="sender", status="state")
+ATTACH_EMPTY = (
+    "CREATE TABLE outbox_2 (LIKE outbox INCLUDING ALL); {}"
+    " ALTER TABLE outbox ATTACH PARTITION outbox_2 FOR VALUES IN (2)"
+)
+ROWS = "INSERT INTO outbox_2 SELECT n, 2, 'new' FROM generate_series(1, 7) AS n;"
+
+
+@pytest.fixture
+async def partitioned(empty_database: TestDatabase) -> AsyncIterator[tuple[Any, Database]]:
+    """An adopted table with partitions: its owner's connection, and the service."""
+    owner = await asyncpg.connect(empty_database.owner_url)
+    try:
+        await owner.execute(PARTITIONED)
+        adopted, _ = await try_out(empty_database.owner_url, OUTBOX)
+        await attach(empty_database.owner_url, empty_database.service_url, adopted, lambda step: None)
+        async with open_pool(empty_database.service_url, pool_size=2) as service:
+            assert await total_by_counters(service, 1) == 10
+            yield owner, service
+    finally:
+        await owner.close()
+
+
+@pytest.mark.parametrize("way", ["attached", "created"])
+async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple[Any, Database], way: str) -> None:
+    owner, service = partitioned
+    created = "CREATE TABLE outbox_2 PARTITION OF outbox FOR VALUES IN (2)"
+    await owner.execute(created if way == "created" else ATTACH_EMPTY.format(""))
+    assert await total_by_counters(service, 1) == 10
+    await owner.execute(ROWS)
+    assert await total_by_counters(service, 2) == 7
+    assert await find_differences(owner, None) == []
+    await owner.execute("ALTER TABLE outbox_2 DISABLE TRIGGER ALL")
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service, 2)
+
+
+@pytest.mark.parametrize("looks", ["readers", "folds"])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (ATTACH_EMPTY.format(ROWS), (10, 7)),
+        (ATTACH_EMPTY.format(ROWS + "DELETE FROM outbox_2 WHERE id > 2;"), (10, 2)),
+        ("DROP TABLE outbox_1", (0, 0)),
+        ("ALTER TABLE outbox DETACH PARTITION outbox_1", (0, 0)),
+        ("TRUNCATE outbox_1", (0, 0)),
+        ("ALTER TABLE outbox DETACH PARTITION outbox_1; DELETE FROM outbox_1 WHERE id > 4;"
+         " ALTER TABLE outbox ATTACH PARTITION outbox_1 FOR VALUES IN (1)", (4, 0)),
+    ],
+)  # fmt: skip
+async def test_partitions_that_come_or_go_with_rows_are_read_and_counted_anew_by_the_service(
+    partitioned: tuple[Any, Database], change: str, expected: tuple[int, int], looks: str
+) -> None:
+    owner, service = partitioned
+    await owner.execute(change)
+    if looks == "folds":
+        await owner.execute("SELECT queuestats.fold()")
+    with pytest.raises(Uncounted):
+        await total_by_counters(service, 1)
+    assert (await total(service, 1), await total(service, 2)) == expected
+    assert await recount(service)
+    assert (await total_by_counters(service, 1), await total_by_counters(service, 2)) == expected
+    assert await find_differences(owner, None) == []
+
+
+async def test_a_database_of_the_release_before_migrates_without_a_count(
+    database: TestDatabase, service: Database, owner: Any
+) -> None:
+    await owner.execute(INSERT)
+    # What the release before has left: no proof, and triggers of its own kind.
+    await owner.execute(
+        "UPDATE queuestats.baseline SET triggers = '{}', partitions = '{}', counted_at = '2026-01-01';"
+        " ALTER TABLE messages ENABLE TRIGGER USER; DELETE FROM queuestats.repeatable_migrations"
+    )
+    await migrate(database.owner_url, database.service_url)
+    assert await owner.fetchval("SELECT counted_at < now() - interval '1 day' FROM queuestats.baseline")
+    assert await total_by_counters(service) == 5
+
+
+async def test_a_migration_that_attaches_triggers_anew_does_not_hide_that_one_was_off(
+    database: TestDatabase, service: Database, owner: Any
+) -> None:
+    await owner.execute(OFF_AND_ON.format(INSERT + ";"))
+    await owner.execute("DELETE FROM queuestats.repeatable_migrations")
+    await migrate(database.owner_url, database.service_url)
+    assert await total_by_counters(service) == 5
+
+
+async def test_a_count_of_all_is_refused_while_a_trigger_is_off(owner: Any) -> None:
+    await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="missing or switched off"):
+        await owner.execute("SELECT queuestats.rebuild()")
