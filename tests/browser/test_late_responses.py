@@ -99,12 +99,12 @@ async def test_a_token_is_taken_when_it_is_known_to_be_good(page: Page) -> None:
     async with held_back(page, "**/top/**") as checked:
         await log_in(page, "wrong")
         await checked.arrived.wait()
-        changed = "(done) => { addEventListener('hashchange', () => setTimeout(done)); location.hash = '#/sender/7'; }"
-        await page.evaluate(f"new Promise({changed})")
-        assert not await page.get_by_role("button", name="Log out").is_visible()
+        await watch(page)
+        await page.evaluate("location.hash = '#/sender/7'")
         await checked.release()
     await expect(page.get_by_label("API token")).to_be_visible()
     await expect(page.get_by_role("button", name="Log out")).to_be_hidden()
+    assert "Sender 7" not in await shown(page)
 
 
 async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, database: TestDatabase) -> None:
