@@ -27,6 +27,7 @@ from service.errors import ServiceError
 from service.logs import configure_logging
 from service.middleware import PathSpelling, ReadBody, RequestId
 from service.model import Action
+from service.names import Names
 from service.open_requests import OpenRequests
 from service.openapi import QUEUE
 from service.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
@@ -89,11 +90,13 @@ def create_app(settings: Settings) -> Starlette:
     app.state.open_requests = open_requests
     app.router.redirect_slashes = False
     statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
+    key_names = Names(databases["serve"], settings)
     app.state.service = endpoints.Service(
         settings,
         statistics,
         open_top(databases["serve"], settings),
-        Streams(statistics, tokens, lambda: open_requests.is_draining),
+        key_names,
+        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
         FailedTokens(),

@@ -20,12 +20,14 @@ from service.explain import explain as explain_query
 from service.metrics import CONTENT_TYPE, REFUSED
 from service.metrics import render as render_metrics
 from service.model import Action, Count, Format, Key, Scope, TopQuery
+from service.names import Names
 from service.openapi import describe
 from service.parsing import (
     Envelope,
     parse_control,
     parse_flag,
     parse_interval,
+    parse_presentation,
     parse_query,
     parse_sender,
     parse_top,
@@ -36,7 +38,7 @@ from service.reports import Unsent, respond
 from service.requests import QueueRequest, endpoint_name, fault, logger
 from service.settings import Settings
 from service.stats import Statistics
-from service.stream import Streams
+from service.stream import Followed, Streams
 from service.top import Top
 
 JSON = MEDIA_TYPES[Format.JSON]
@@ -54,6 +56,7 @@ class Service:
     settings: Settings
     statistics: Statistics
     top: Top
+    names: Names
     streams: Streams
     control: Control
     tokens: Tokens
@@ -66,9 +69,11 @@ class Service:
 async def stats(request: QueueRequest) -> Response:
     service, envelope, token, wanted = await _open(request, Scope.STATS)
     query = token.limit(parse_query(envelope, service.settings.default_group))
+    presentation = parse_presentation(envelope, wanted)
     request.scope["state"].update(group=query.grouping, query=query)
     outcome = await service.statistics.ask(query)
-    response = await respond(request, outcome, wanted, service.unsent)
+    shape = await service.names.shape(presentation, outcome.result.rows, query.sender_id)
+    response = await respond(request, outcome, wanted, service.unsent, shape)
     if ignored := request.ignored_names():
         response.headers["X-Queuestats-Ignored"] = ", ".join(ignored)
     return response
@@ -76,8 +81,10 @@ async def stats(request: QueueRequest) -> Response:
 
 async def top(request: QueueRequest) -> Response:
     service, envelope, token, wanted = await _open(request, Scope.STATS)
-    outcome = await service.top.ask(token.limit_top(parse_top(envelope)))
-    return await respond(request, outcome, wanted, service.unsent)
+    query, presentation = token.limit_top(parse_top(envelope)), parse_presentation(envelope, wanted)
+    outcome = await service.top.ask(query)
+    shape = await service.names.shape(presentation, outcome.result.rows)
+    return await respond(request, outcome, wanted, service.unsent, shape)
 
 
 async def stream(request: QueueRequest) -> Response:
@@ -87,10 +94,10 @@ async def stream(request: QueueRequest) -> Response:
     token = await authorise(request, Scope.STATS)
     request.refuse_unknown()
     query = token.limit(parse_query(envelope, service.settings.default_group))
-    interval_ms = parse_interval(envelope)
-    first = await service.streams.first(query)
+    interval_ms, followed = parse_interval(envelope), Followed(query, parse_presentation(envelope, Format.JSON))
+    first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
-    events = service.streams.follow(query, request.token() or "", interval_ms, first, last_event_id)
+    events = service.streams.follow(followed, request.token() or "", interval_ms, first, last_event_id)
     return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
 
 
@@ -123,11 +130,12 @@ async def _list(
     request: QueueRequest, scope: Scope, read: Callable[[Control, int], Awaitable[list[dict[str, Any]]]]
 ) -> Response:
     service, envelope, token, wanted = await _open(request, scope)
-    sender_id = parse_sender(envelope)
+    sender_id, presentation = parse_sender(envelope), parse_presentation(envelope, wanted)
     token.require_sender(sender_id)
     found = await read(service.control, sender_id)
     rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
-    return _respond(render_rows(rows, wanted), wanted)
+    shape = await service.names.shape(presentation, rows)
+    return _respond(render_rows(rows, wanted, shape), wanted)
 
 
 def _respond(content: bytes, wanted: Format) -> Response:
@@ -138,10 +146,11 @@ async def explain(request: QueueRequest) -> Response:
     """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
     service, envelope, token, wanted = await _open(request, Scope.EXPLAIN)
     query = token.limit(parse_query(envelope, service.settings.default_group))
+    ids = parse_presentation(envelope, wanted).ids
     explanation = await explain_query(
         service.for_explain, query, analyze=parse_flag("analyze", envelope.members.get("analyze"))
     )
-    return _respond(render_explanation(explanation, wanted), wanted)
+    return _respond(render_explanation(explanation, wanted, ids), wanted)
 
 
 async def metrics(request: QueueRequest) -> Response:

@@ -19,6 +19,13 @@ class Format(StrEnum):
     XML = "xml"
 
 
+class Ids(StrEnum):
+    """How a response as JSON writes ids."""
+
+    NUMBER = "number"
+    STRING = "string"
+
+
 class Grouping(StrEnum):
     """What a row of a report stands for; the wire calls it `group`."""
 
@@ -122,6 +129,13 @@ class ControlRequest(msgspec.Struct, frozen=True):
     """0: never."""
     at_most: int | None = None
     hold_id: int | None = None
+
+
+class Presentation(msgspec.Struct, frozen=True, gc=False):
+    """What a client of a reading call asks for beyond the documented rows."""
+
+    ids: Ids = Ids.NUMBER
+    has_names: bool = False
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):

@@ -22,14 +22,20 @@ from service.errors import (
     Unauthorized,
     Unavailable,
 )
-from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Key, StatsRow
+from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Ids, Key, StatsRow
 from service.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
 from service.parsing.parameters import MAX_INT
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooLarge, InternalError, Unavailable, TimedOut)
+IDS: Final = "string: ids are written as strings, for clients whose numbers end at 2^53; of JSON alone"
+NAMES: Final = "1: rows have the texts of adopted keys, after the documented members; null where there is none"
 Id = Annotated[int, Meta(ge=1, le=MAX_INT)]
 Filter = Annotated[int, Meta(ge=0, le=MAX_INT, description="0 or left out: all")]
+Digits = Annotated[str, Meta(pattern="^[0-9]+$")]
+WrittenIds = Annotated[Ids | msgspec.UnsetType, Meta(description=IDS)]
+HasNames = Annotated[Literal[0, 1] | msgspec.UnsetType, Meta(description=NAMES)]
+Name = str | None | msgspec.UnsetType
 # A NUL is refused everywhere.
 Text = Annotated[str, Meta(pattern="^[^\\u0000]*$")]
 # Of calls with effects, which refuse a blank one.
@@ -55,16 +61,20 @@ class Token(msgspec.Struct):
     format: Format | msgspec.UnsetType = msgspec.UNSET
 
 
-class Sender(Token, kw_only=True, forbid_unknown_fields=True):
-    id: Id
-
-
 class StatsRequest(Token, kw_only=True):
     id: Id
     account_id: Filter = 0
     campaign_id: Filter = 0
     isp: Text = ""
     group: Grouping = Grouping.TOTAL
+    ids: WrittenIds = msgspec.UNSET
+    names: HasNames = msgspec.UNSET
+
+
+class ListRequest(Token, kw_only=True, forbid_unknown_fields=True):
+    id: Id
+    ids: WrittenIds = msgspec.UNSET
+    names: HasNames = msgspec.UNSET
 
 
 class ExplainRequest(StatsRequest, kw_only=True, forbid_unknown_fields=True):
@@ -99,8 +109,18 @@ class Success(msgspec.Struct, kw_only=True):
     error_text: str = SUCCESS
 
 
+class ReportRow(StatsRow, frozen=True, kw_only=True):
+    """The documented members, and those that `ids` and `names` ask for."""
+
+    account_id: int | Digits  # type: ignore[assignment]
+    campaign_id: int | Digits  # type: ignore[assignment]
+    account_name: Name = msgspec.UNSET
+    campaign_name: Name = msgspec.UNSET
+    sender_name: Name = msgspec.UNSET
+
+
 class StatsResponse(Success, kw_only=True):
-    data: list[StatsRow]
+    data: list[ReportRow]
 
 
 class Rows(Success, kw_only=True):
@@ -138,8 +158,8 @@ POSTS: Final = {
     "hold": (HoldRequest, ControlResponse, "Stops new messages and retries, and what arrives until the release."),
     "release": (ReleaseRequest, ControlResponse, "Ends holds; each message gets its former status back."),
     "purge": (ControlRequest, ControlResponse, "Removes messages of every status."),
-    "holds": (Sender, Rows, "The active holds of a sender."),
-    "jobs": (Sender, Rows, "The latest holds, releases and purges of a sender."),
+    "holds": (ListRequest, Rows, "The active holds of a sender."),
+    "jobs": (ListRequest, Rows, "The latest holds, releases and purges of a sender."),
 }
 TYPES: Final = [*{each for request, response, _ in POSTS.values() for each in (request, response)}, Error, Rows, Alive]
 
@@ -218,12 +238,17 @@ def _errors(*errors: type[ServiceError]) -> dict[str, Any]:
 
 _ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INT}
 _FILTER: Final = _ID | {"minimum": 0}
+_PRESENTATION: Final = [
+    _parameter("ids", _choices(Ids, Ids.NUMBER) | {"description": IDS}),
+    _parameter("names", {"type": "integer", "enum": [0, 1], "default": 0, "description": NAMES}),
+]
 TOP: Final = [
     _parameter("by", _choices(Key, Key.SENDER)),
     _parameter("order", _choices(Count, Count.TOTAL)),
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
     _parameter("id", _ID | {"description": "unless by=sender"}),
     _parameter("format", _choices(Format, Format.JSON)),
+    *_PRESENTATION,
 ]
 STREAM: Final = [
     _parameter("id", _ID, is_required=True),
@@ -231,4 +256,5 @@ STREAM: Final = [
     *(_parameter(each, _FILTER) for each in ("account_id", "campaign_id")),
     _parameter("isp", {"type": "string"}),
     _parameter("interval_ms", _ID | {"minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}),
+    *_PRESENTATION,
 ]

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,12 +15,14 @@ from service.coalescer import Outcome
 from service.errors import Unavailable
 from service.model import Format, StatsReport, TopReport
 from service.rendering import MEDIA_TYPES, render_report, render_report_in_slices
+from service.rendering.rows import Shape
 from service.requests import QueueRequest
 
 logger = logging.getLogger(__name__)
 
 # Up to here a report is rendered in one go: a millisecond or two.
 SMALL_REPORT_ROWS = 1000
+SMALL_SHAPED_REPORT_ROWS = 200
 # Less fits into one packet anyway.
 WORTH_GZIP_BYTES = 1400
 # Half the size of what level 1 leaves costs twice its time; beyond 5 there is little left to gain.
@@ -72,21 +74,26 @@ class LargeResponse(Response):
 
 
 async def respond(
-    request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport], wanted: Format, unsent: Unsent
+    request: QueueRequest,
+    outcome: Outcome[StatsReport] | Outcome[TopReport],
+    wanted: Format,
+    unsent: Unsent,
+    shape: Shape | None,
 ) -> Response:
     """Raises Unavailable where too many large reports wait for their clients already."""
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
     headers = {"Cache-Control": "no-store", "Server-Timing": timing}
     is_gzip = request.accepts_gzip()
-    if isinstance(outcome.result, StatsReport) and len(outcome.result.rows) > SMALL_REPORT_ROWS:
-        slices, tag = await _render_large(outcome.result, wanted, is_gzip, unsent)
+    most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
+    if isinstance(outcome.result, StatsReport) and len(outcome.result.rows) > most_rows:
+        slices, tag = await _render_large(render_report_in_slices(outcome.result, wanted, shape), is_gzip, unsent)
         headers["ETag"] = tag
         if request.has(tag):
             unsent.held_bytes -= sum(map(len, slices))
             return Response(status_code=304, headers=headers)
         return LargeResponse(slices, unsent, headers | (_GZIP if is_gzip else {}), MEDIA_TYPES[wanted])
-    content = render_report(outcome.result, wanted)
+    content = render_report(outcome.result, wanted, shape)
     headers["ETag"] = tag = _entity_tag(hashlib.blake2b(content, digest_size=TAG_BYTES))
     if request.has(tag):
         return Response(status_code=304, headers=headers)
@@ -98,13 +105,13 @@ async def respond(
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
-async def _render_large(report: StatsReport, wanted: Format, is_gzip: bool, unsent: Unsent) -> tuple[list[bytes], str]:
+async def _render_large(pieces: Iterator[bytes], is_gzip: bool, unsent: Unsent) -> tuple[list[bytes], str]:
     """The slices and their entity tag. Between two, others get their turn; what is rendered is held from there on."""
     digest = hashlib.blake2b(digest_size=TAG_BYTES)
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     slices: list[bytes] = []
     try:
-        for piece in render_report_in_slices(report, wanted):
+        for piece in pieces:
             digest.update(piece)
             slices.append(packer.compress(piece) if packer else piece)
             unsent.hold(len(slices[-1]))

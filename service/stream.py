@@ -12,16 +12,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 from sse_starlette import ServerSentEvent
 
 from service.auth import Tokens
-from service.coalescer import Outcome
 from service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from service.logs import describe
 from service.metrics import STREAMS
-from service.model import Format, Scope, StatsQuery, StatsReport
+from service.model import Format, Presentation, Scope, StatsQuery
+from service.names import Names
 from service.rendering import render_error, render_report_in_slices
 from service.stats import Statistics
 
@@ -40,6 +41,13 @@ class Event:
     began_at: float = 0.0
 
 
+class Followed(NamedTuple):
+    """What a stream shows: the reports of a query, written in one way."""
+
+    query: StatsQuery
+    presentation: Presentation = Presentation()
+
+
 @dataclass(eq=False, slots=True)
 class _Subscriber:
     secret: str
@@ -52,28 +60,37 @@ class _Subscriber:
 class Streams:
     """The open streams of a process."""
 
-    def __init__(self, statistics: Statistics, tokens: Tokens, is_draining: Callable[[], bool]) -> None:
+    def __init__(self, statistics: Statistics, names: Names, tokens: Tokens, is_draining: Callable[[], bool]) -> None:
         self._statistics = statistics
+        self._names = names
         self._tokens = tokens
         self._is_draining = is_draining
-        self._channels: dict[StatsQuery, _Channel] = {}
+        self._channels: dict[Followed, _Channel] = {}
         self._subscribers: set[_Subscriber] = set()
 
-    async def first(self, query: StatsQuery) -> Event:
+    async def read(self, followed: Followed) -> Event:
         """From a snapshot taken after the call. Raises as `Statistics.ask`."""
-        return await _event(await self._statistics.ask(query))
+        outcome = await self._statistics.ask(followed.query)
+        # Before anything else: the look-up of names takes its time, and is no part of the report's age.
+        began_at, taken_at = time.monotonic() - outcome.batch_seconds, time.time() - outcome.batch_seconds
+        shape = await self._names.shape(followed.presentation, outcome.result.rows, followed.query.sender_id)
+        slices = []
+        for piece in render_report_in_slices(outcome.result, Format.JSON, shape):
+            slices.append(piece)
+            await asyncio.sleep(0)
+        return _event(b"".join(slices), began_at, datetime.fromtimestamp(taken_at, UTC))
 
     async def follow(
-        self, query: StatsQuery, secret: str, interval_ms: int, first: Event, last_event_id: str
+        self, followed: Followed, secret: str, interval_ms: int, first: Event, last_event_id: str
     ) -> AsyncIterator[bytes]:
         """Events, `first` too unless the client has it, until the token is revoked or the service ends.
 
         While the database is away one event tells the error; the next report follows when it is back.
         """
         subscriber = _Subscriber(secret, interval_ms / 1000)
-        channel = self._channels.get(query)
+        channel = self._channels.get(followed)
         if channel is None:
-            channel = self._channels[query] = _Channel(lambda: self._statistics.ask(query))
+            channel = self._channels[followed] = _Channel(lambda: self.read(followed))
         self._subscribers.add(subscriber)
         channel.join(subscriber, first)
         STREAMS.inc()
@@ -95,7 +112,7 @@ class Streams:
             STREAMS.dec()
             self._subscribers.discard(subscriber)
             if channel.leave(subscriber):
-                del self._channels[query]
+                del self._channels[followed]
 
     async def watch(self) -> None:
         """Ends streams whose token is revoked; all of them when the service drains."""
@@ -118,9 +135,9 @@ class Streams:
 class _Channel:
     """A query that somebody follows: asked anew at the shortest interval of its subscribers."""
 
-    def __init__(self, ask: Callable[[], Awaitable[Outcome[StatsReport]]]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[Event]]) -> None:
         self.newest: Event
-        self._ask = ask
+        self._read = read
         self._subscribers: set[_Subscriber] = set()
         self._ticking: asyncio.Task[None] | None = None
 
@@ -144,7 +161,7 @@ class _Channel:
         while True:
             await asyncio.sleep(min(each.interval_seconds for each in self._subscribers))
             try:
-                event = await _event(await self._ask())
+                event = await self._read()
             except ServiceError as error:
                 event = _error_event(error)
             except Exception as error:  # noqa: BLE001 whatever it is, the stream goes on and the log has it
@@ -162,14 +179,7 @@ class _Channel:
             each.wake.set()
 
 
-async def _event(outcome: Outcome[StatsReport]) -> Event:
-    slices = []
-    for piece in render_report_in_slices(outcome.result, Format.JSON):
-        slices.append(piece)
-        await asyncio.sleep(0)
-    report = b"".join(slices)
-    began_at = time.monotonic() - outcome.batch_seconds
-    taken_at = datetime.fromtimestamp(time.time() - outcome.batch_seconds, UTC)
+def _event(report: bytes, began_at: float, taken_at: datetime) -> Event:
     id_ = hashlib.blake2b(report, digest_size=16).hexdigest()
     data = report.removesuffix(b"}") + b',"taken_at":' + msgspec.json.encode(taken_at) + b"}"
     return Event(id_, ServerSentEvent(data.decode(), event="report", id=id_).encode(), began_at)

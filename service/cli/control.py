@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from service.actor import of_command
-from service.cli.options import ID, Duration, Number, Text, on_database, open_pool, option_once
+from service.cli.options import ID, Duration, Number, Text, names_option, on_database, open_pool, option_once
 from service.errors import CommandError
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings
@@ -149,9 +149,10 @@ def _described(query: StatsQuery) -> str:
 
 @click.command()
 @click.option("--sender", type=ID, help="only this sender's")
+@names_option
 @as_json_option
 @on_database
-async def holds(settings: Settings, sender: int | None, as_json: bool) -> None:
+async def holds(settings: Settings, sender: int | None, has_names: bool, as_json: bool) -> None:
     """List the active holds, each with the number of messages that it holds now.
 
     \b
@@ -160,14 +161,16 @@ async def holds(settings: Settings, sender: int | None, as_json: bool) -> None:
     columns = ("id", "sender_id", "account_id", "campaign_id", "isp", "messages", "reason")
     created = ("created_by_kind", "created_by", "created_at", "expires_at")
     async with _open_control(settings) as control:
-        _print((*columns, *created), await control.holds(sender), as_json)
+        found = await control.holds(sender)
+        _print(*await _named(settings, (*columns, *created), found, has_names), as_json)
 
 
 @click.command()
 @click.option("--cancel", "cancelled", type=ID, help="end this job; what it has changed stays")
+@names_option
 @as_json_option
 @on_database
-async def jobs(settings: Settings, cancelled: int | None, as_json: bool) -> None:
+async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_json: bool) -> None:
     """List the latest jobs, or end one.
 
     \b
@@ -177,7 +180,8 @@ async def jobs(settings: Settings, cancelled: int | None, as_json: bool) -> None
     async with _open_control(settings) as control:
         if cancelled is None:
             requested = ("requested_by_kind", "requested_by", "created_at", "finished_at")
-            _print((*columns, *requested), await control.jobs(), as_json)
+            found = await control.jobs()
+            _print(*await _named(settings, (*columns, *requested), found, has_names), as_json)
         elif await control.cancel(cancelled, of_command()):
             click.echo(f"Job {cancelled} is cancelled.")
         else:
@@ -213,6 +217,18 @@ async def _open_control(settings: Settings) -> AsyncIterator["Control"]:
         open_pool(replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)) as writing,
     ):
         yield Control(writing, reading, settings.control_messages)
+
+
+async def _named(
+    settings: Settings, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], has_names: bool
+) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
+    """The columns and the rows, with the names of ids where they are asked for."""
+    if not has_names:
+        return columns, rows
+    from service.names import name_rows
+
+    async with open_pool(settings) as database:
+        return (*columns, "account_name", "campaign_name", "sender_name"), await name_rows(database, rows)
 
 
 def _print(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:

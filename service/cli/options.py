@@ -141,6 +141,11 @@ def open_database(settings: Settings) -> Iterator[Settings]:
             hold_off_signals()
 
 
+names_option = click.option(
+    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
+)
+
+
 def open_pool(settings: Settings) -> "Database":
     """One connection as the service's role, by the service's own limits. Raises as `service_url`."""
     from service.db import Database

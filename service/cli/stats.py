@@ -2,13 +2,13 @@ import asyncio
 import csv
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.options import ID, Number, Text, on_database, open_pool
+from service.cli.options import ID, Number, Text, names_option, on_database, open_pool
 from service.errors import ServiceError
 from service.model import Grouping, StatsQuery, StatsReport
 from service.settings import Settings
@@ -61,6 +61,7 @@ def query_options(function: Callable[..., Any]) -> Callable[..., Any]:
     flag_value="1",
     help="ask again every so many seconds, 1 where none is given, until Ctrl-C",
 )
+@names_option
 @on_database
 async def stats(
     settings: Settings,
@@ -69,6 +70,7 @@ async def stats(
     as_json: bool,
     as_csv: bool,
     watch_seconds: float | None,
+    has_names: bool,
 ) -> None:
     """Show what is in a sender's queue, as a table.
 
@@ -82,24 +84,37 @@ async def stats(
         raise click.UsageError("--watch, --json and --csv exclude each other.")
     async with open_pool(settings) as database:
         if watch_seconds is not None:
-            await _watch(database, query, is_from_messages, watch_seconds)
+            await _watch(database, query, is_from_messages, watch_seconds, has_names)
             return
         report = await ask(database, query, is_from_messages=is_from_messages)
+        columns, rows = await _table(database, query, report, has_names)
         has_messages = any(row.total for row in report.rows)
         similar = await _similar_isps(database, query) if query.isp and not has_messages else []
     for name in similar:
         click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
     if as_csv:
-        csv.writer(sys.stdout).writerows([COLUMNS, *_values(report)])
+        csv.writer(sys.stdout).writerows([columns, *rows])
     else:
-        print_table(COLUMNS, _values(report), as_json)
+        print_table(columns, rows, as_json)
 
 
-def _values(report: StatsReport) -> list[list[Any]]:
-    return [[getattr(row, column) for column in COLUMNS] for row in report.rows]
+async def _table(
+    database: "Database", query: StatsQuery, report: StatsReport, has_names: bool
+) -> tuple[Sequence[str], list[list[Any]]]:
+    """The columns and the rows."""
+    if not has_names:
+        return COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in report.rows]
+    from service.names import name_rows
+
+    columns = (*COLUMNS, "account_name", "campaign_name", "sender_name")
+    return columns, [
+        [row[column] for column in columns] for row in await name_rows(database, report.rows, query.sender_id)
+    ]
 
 
-async def _watch(database: "Database", query: StatsQuery, is_from_messages: bool, seconds: float) -> None:
+async def _watch(
+    database: "Database", query: StatsQuery, is_from_messages: bool, seconds: float, has_names: bool
+) -> None:
     """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. An outage is waited for."""
     from rich.console import Console
     from rich.live import Live
@@ -112,7 +127,7 @@ async def _watch(database: "Database", query: StatsQuery, is_from_messages: bool
         while True:
             try:
                 report = await ask(database, query, is_from_messages=is_from_messages)
-                shown: Any = table_of(COLUMNS, _values(report))
+                shown: Any = table_of(*await _table(database, query, report, has_names))
             except ServiceError as error:
                 shown = f"{error.text}."
             if console.is_terminal:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from service.cli.options import ID, Number, on_database, open_pool
+from service.cli.options import ID, Number, names_option, on_database, open_pool
 from service.errors import ServiceError
 from service.model import Count, Key, TopQuery, TopReport
 from service.settings import Settings
@@ -27,6 +27,13 @@ SPARKLINE_POINTS = 30
 HISTORY_SECONDS = 300
 
 
+def _query(by: str, order: str, limit: int, sender: int | None) -> TopQuery:
+    query = TopQuery(Key(by), Count(order), limit, sender)
+    if (query.by is Key.SENDER) != (sender is None):
+        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    return query
+
+
 @click.command()
 @click.option("--by", type=click.Choice([each.value for each in Key]), default="sender", help="what a row stands for")
 @click.option(
@@ -36,35 +43,29 @@ HISTORY_SECONDS = 300
 @click.option("--sender", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=Number(0.1, 3600, float), default=1.0, help="seconds between two looks")
 @click.option("--json", "as_json", is_flag=True, help="print a list of rows as JSON and end")
+@names_option
 @on_database
-async def top(
-    settings: Settings, by: str, order: str, limit: int, sender: int | None, seconds: float, as_json: bool
-) -> None:
+async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
     """Show who has the most messages, live; on no terminal, one table.
 
     \b
     Example: queuestats top --by campaign --sender 119 --order retry
     """
     from service.cli.output import print_table
-    from service.top import ask
+    from service.names import name_rows
+    from service.top import ask as ask_top
 
-    query = TopQuery(Key(by), Count(order), limit, sender)
-    if (query.by is Key.SENDER) != (sender is None):
-        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    async def ask(query: TopQuery) -> TopReport:
+        report = await ask_top(database, query)
+        return TopReport(await name_rows(database, report.rows)) if has_names else report
+
+    view = View(_query(**of_query), has_names)
     async with open_pool(settings) as database:
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            report = await ask(database, query)
-            print_table(_columns(query), _values(query, report), as_json)
+            view.report = await ask(view.query)
+            print_table(view.columns, view.values, as_json)
             return
-        await _live(View(query), lambda view: ask(database, view.query), seconds)
-
-
-def _columns(query: TopQuery) -> list[str]:
-    return [query.by.column, *COUNTS]
-
-
-def _values(query: TopQuery, report: TopReport) -> list[list[Any]]:
-    return [[row[column] for column in _columns(query)] for row in report.rows]
+        await _live(view, lambda view: ask(view.query), seconds)
 
 
 @dataclass
@@ -72,6 +73,7 @@ class View:
     """What is shown; keys change it."""
 
     query: TopQuery
+    has_names: bool = False
     filter: str = ""
     is_filtering: bool = False
     is_paused: bool = False
@@ -79,6 +81,16 @@ class View:
     error: str = ""
     report: TopReport = field(default_factory=lambda: TopReport([]))
     history: dict[Any, deque[int]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """The key, its name where there are names, and the counts."""
+        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Key.ISP else []
+        return [self.query.by.column, *names, *COUNTS]
+
+    @property
+    def values(self) -> list[list[Any]]:
+        return [[row[column] for column in self.columns] for row in self.report.rows]
 
     def press(self, key: str) -> None:
         if self.is_filtering:
@@ -106,13 +118,22 @@ class View:
 
         from service.cli.output import table_of
 
-        rows = [row for row in _values(self.query, self.report) if self.filter.casefold() in str(row[0]).casefold()]
+        rows = [row for row in self.values if self.filter.casefold() in _words(row).casefold()]
         drawn = [[*row, sparkline(self.history.get(row[0], ()))] for row in rows]
         state = [f"by {self.query.order}", "paused" if self.is_paused else "", self.error]
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
         head = "   ".join(filter(None, state))
-        return Group(Text(head), table_of([*_columns(self.query), "last minutes"], drawn), Text(HELP, style="dim"))
+        return Group(
+            Text(head),
+            table_of([*self.columns, "last minutes"], drawn),
+            Text(HELP, style="dim"),
+        )
+
+
+def _words(row: list[Any]) -> str:
+    """What the filter looks in: the key and its name."""
+    return " ".join(str(each) for each in row[: -len(COUNTS)] if each is not None)
 
 
 def sparkline(points: Any) -> str:

@@ -17,7 +17,9 @@ from service.model import (
     Count,
     Format,
     Grouping,
+    Ids,
     Key,
+    Presentation,
     StatsQuery,
     TopQuery,
 )
@@ -46,8 +48,9 @@ from service.parsing.parameters import (
 from service.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
 __all__ = ["ACCEPTED", "MAX_BODY_BYTES", "URL_PARAMETERS", "Envelope", "compressed", "parse_control", "parse_envelope"]
-__all__ += ["parse_flag", "parse_format", "parse_interval", "parse_query", "parse_sender", "parse_token", "parse_top"]
-__all__ += ["refuse_empty", "refuse_in_url", "refuse_unknown", "sniff", "unknown_names", "url_envelope", "valid_format"]
+__all__ += ["parse_flag", "parse_format", "parse_interval", "parse_presentation", "parse_query", "parse_sender"]
+__all__ += ["parse_token", "parse_top", "refuse_empty", "refuse_in_url", "refuse_unknown", "sniff", "unknown_names"]
+__all__ += ["url_envelope", "valid_format"]
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
@@ -168,6 +171,16 @@ def parse_top(envelope: Envelope) -> TopQuery:
         parse_whole_number("limit", value("limit") or "100", least=1, most=MAX_TOP_ROWS),
         None if by is Key.SENDER else parse_whole_number("id", value("id"), least=1),
     )
+
+
+def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
+    """How the rows of a reading call are written. XML has no numbers, so `ids` changes JSON alone.
+
+    BadRequest as `parse_query`.
+    """
+    ids = parse_choice("ids", envelope.members.get("ids"), Ids) or Ids.NUMBER
+    has_names = parse_flag("names", envelope.members.get("names"))
+    return Presentation(ids if format is Format.JSON else Ids.NUMBER, has_names)
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:

@@ -16,7 +16,7 @@ from service.errors import BadRequest
 URL_PARAMETERS: Final = ("token", "format")
 """What is read in the URL of a POST."""
 _EVERY = URL_PARAMETERS
-_READING = _EVERY
+_READING = (*_EVERY, "ids", "names")
 _FILTER = ("id", "account_id", "campaign_id", "isp")
 _CONTROL = (*_EVERY, *_FILTER, "dry_run", "at_most", "details")
 ACCEPTED: Final[Mapping[str, Sequence[str]]] = {
@@ -25,7 +25,7 @@ ACCEPTED: Final[Mapping[str, Sequence[str]]] = {
     "top": (*_READING, "id", "by", "order", "limit"),
     "holds": (*_READING, "id"),
     "jobs": (*_READING, "id"),
-    "explain": (*_EVERY, *_FILTER, "group", "analyze"),
+    "explain": (*_READING, *_FILTER, "group", "analyze"),
     "hold": (*_CONTROL, "reason", "expires_in"),
     "release": (*_CONTROL, "hold_id"),
     "purge": _CONTROL,
@@ -87,6 +87,9 @@ def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
 
 
 def _near(name: str, accepted: Sequence[str]) -> str | None:
+    """The accepted name that is likely meant; None for a name that is right elsewhere."""
+    if name in PARAMETERS and name not in accepted:
+        return None
     return next(iter(get_close_matches(name.lower(), accepted, n=1)), None)
 
 

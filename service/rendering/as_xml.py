@@ -9,16 +9,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from lxml import etree
 
 from service.model import SUCCESS, Explanation, StatsRow
+from service.rendering.rows import Rows
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def write_report(slices: Iterator[Sequence[StatsRow]]) -> Iterator[bytes]:
+def write_report(slices: Iterator[Rows]) -> Iterator[bytes]:
     written = b"<xml>"
     for rows in slices:
         yield written + b"".join(map(_write_row, rows))
@@ -27,11 +29,22 @@ def write_report(slices: Iterator[Sequence[StatsRow]]) -> Iterator[bytes]:
     yield opening + _END
 
 
-def _write_row(row: StatsRow) -> bytes:
+def _write_row(row: StatsRow | Mapping[str, Any]) -> bytes:
+    if not isinstance(row, StatsRow):
+        return _template(tuple(row)) % tuple(map(_write_value, row.values()))
     return _ROW % (
         *(row.account_id, row.campaign_id, row.hold, _write_text(row.isp)),
         *(row.new, row.proc, row.retry, row.total),
     )
+
+
+def _write_value(value: str | int | None) -> bytes:
+    return b"%d" % value if isinstance(value, int) else _write_text(value or "")
+
+
+@lru_cache
+def _template(names: Sequence[str]) -> bytes:
+    return _write("data", [(name, "%b") for name in names])
 
 
 def write_rows(rows: Sequence[Mapping[str, object]]) -> bytes:

@@ -8,23 +8,13 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Page, expect
 
 from service.auth import create_token
+from tests.browser.steps import log_in, open_sender
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
 MOST_BYTES = 150_000
 expect.set_options(timeout=60_000)
-
-
-async def log_in(page: Page, token: str) -> None:
-    await page.get_by_label("API token").fill(token)
-    await page.keyboard.press("Enter")
-
-
-async def open_sender(page: Page, token: str) -> None:
-    await log_in(page, token)
-    await page.get_by_role("link", name="119", exact=True).click()
-    await expect(page.locator("#count-total")).to_have_text("30")
 
 
 async def findings(page: Page) -> list[str]:
@@ -98,11 +88,11 @@ async def test_a_hold_is_counted_confirmed_and_watched(page: Page, token: str) -
     await page.locator("#isp").fill("Gmail")
     await page.get_by_label("Reason").fill("complaints")
     await page.get_by_role("button", name="Count", exact=True).click()
-    await expect(page.locator("#hit")).to_have_text("hold hits 4 new, 2 retry.")
+    await expect(page.locator("#hit")).to_have_text("hold hits 6 messages of sender 119, ISP Gmail: 4 new, 2 retry.")
     await expect(page.locator("#count-hold")).to_have_text("6")
-    await page.get_by_role("button", name="Confirm hold").click()
+    await page.get_by_role("button", name="Confirm hold of 6 messages: sender 119, ISP Gmail", exact=True).click()
     await expect(page.locator("#count-hold")).to_have_text("12")
-    await expect(page.locator("#hit")).to_contain_text("6 messages")
+    await expect(page.locator("#outcome")).to_contain_text("hold of sender 119, ISP Gmail: 6 messages, job")
     await expect(page.locator("#holds")).to_contain_text("complaints")
     await expect(page.locator("#jobs")).to_contain_text("hold")
 

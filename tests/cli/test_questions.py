@@ -217,6 +217,31 @@ def test_the_largest_are_live_on_a_terminal(ask: Run, database: TestDatabase, tm
     assert "Yahoo" in seen
 
 
+def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: TestDatabase) -> None:
+    async def name() -> None:
+        connection = await asyncpg.connect(database.owner_url)
+        await connection.execute("INSERT INTO queuestats.keys (id, value) VALUES (119, 'acme'), (306, 'Müller')")
+        await connection.close()
+
+    asyncio.run(name())
+    assert ask("hold", "--sender", "119", "--account", "306").returncode == 0
+    of_stats = rows(ask("stats", "--sender", "119", "--group", "account", "--names", "--json"))
+    assert [list(row.values())[-3:] for row in of_stats] == [["Müller", None, "acme"], [None, None, "acme"]]
+    of_top = rows(ask("top", "--by", "account", "--sender", "119", "--names", "--json"))
+    assert [(row["account_id"], row["account_name"], row["total"]) for row in of_top] == [
+        *((306, "Müller", 3), (307, None, 2))
+    ]
+    assert list(rows(ask("top", "--by", "isp", "--sender", "119", "--names", "--json"))[0]) == [
+        *("isp", "new", "proc", "retry", "hold", "total")
+    ]
+    for command in ("holds", "jobs"):
+        (row,) = rows(ask(command, "--names", "--json"))
+        assert (row["sender_name"], row["account_name"], row["campaign_name"]) == ("acme", "Müller", None)
+        assert "sender_name" not in rows(ask(command, "--json"))[0]
+    assert "acme" in ask("stats", "--sender", "119", "--names").stdout
+    assert "acme" in ask("stats", "--sender", "119", "--names", "--csv").stdout
+
+
 def test_keys_change_what_is_shown() -> None:
     view = View(TopQuery(Key.ISP, Count.TOTAL, 20, 119))
     view.look(TopReport([{"isp": "Gmail", **dict.fromkeys(Count, 1)}, {"isp": "Yahoo", **dict.fromkeys(Count, 0)}]), 1)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
-from service.model import Format, StatsReport, StatsRow
+from service.model import Format, Ids, StatsReport, StatsRow
 from service.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
+from service.rendering.rows import Shape
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FIELDS = ["account_id", "campaign_id", "hold", "isp", "new", "proc", "retry", "total"]
@@ -191,3 +192,31 @@ def test_each_format_has_its_media_type() -> None:
         Format.JSON: "application/json; charset=utf-8",
         Format.XML: "application/xml; charset=utf-8",
     }
+
+
+@pytest.mark.parametrize("format", Format)
+def test_a_row_with_names_holds_every_character_as_a_documented_row_does(format: Format) -> None:
+    text = "\r\n\t]]>&amp;<\0\x0b\ufffe\ud800\U0001f98a"
+    shape = Shape(names={306: text}, sender_id=119)
+    report = StatsReport([msgspec.structs.replace(named(text), account_id=306)])
+    rendered = render_report(report, format, shape)
+    if format is Format.JSON:
+        (row,) = json.loads(rendered)["data"]
+        assert (row["isp"], row["account_name"]) == (as_json_holds_it(text), as_json_holds_it(text))
+        assert (row["campaign_name"], row["sender_name"]) == (None, None)
+    else:
+        read = etree.fromstring(rendered)
+        assert (read.findtext("data/isp"), read.findtext("data/account_name")) == (
+            as_xml_holds_it(text),
+            as_xml_holds_it(text),
+        )
+        assert b"<campaign_name></campaign_name><sender_name></sender_name></data>" in rendered
+
+
+def test_a_hold_of_all_accounts_has_no_id_and_no_name() -> None:
+    rows = [{"account_id": None, "id": 2**63 - 1, "sender_id": 119}]
+    shaped = Shape(Ids.STRING, names={}).apply(rows)
+    assert shaped == [
+        {"account_id": None, "id": str(2**63 - 1), "sender_id": "119", "account_name": None, "sender_name": None}
+    ]
+    assert rows == [{"account_id": None, "id": 2**63 - 1, "sender_id": 119}]

@@ -7,21 +7,47 @@ const BACK_MS = 1000;
 
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
+// Ids reach 2^63 - 1, beyond the numbers of JavaScript: they stay strings here.
+const SHOWN = { ids: "string", names: 1 };
 let token = null;
-let view = { stop: () => {} };
+// Ends with the view: what still arrives for it is dropped.
+let view = new AbortController();
 
 class Refused extends Error {}
 
-async function call(path, { body, signal, headers } = {}) {
-  const options = { headers: { Authorization: `Bearer ${token}`, ...headers }, signal };
+async function call(path, signal, { body, secret = token } = {}) {
+  const options = { headers: { Authorization: `Bearer ${secret}` }, signal };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
   const response = await fetch(API + path, options);
   if (response.ok) return response;
   const { error_text } = await response.json().catch(() => ({ error_text: `HTTP ${response.status}` }));
+  signal?.throwIfAborted();
   throw Object.assign(new Refused(error_text), { status: response.status });
 }
 
-const ask = async (path, options) => (await call(path, options)).json();
+async function ask(path, signal, options) {
+  const found = await (await call(path, signal, options)).json();
+  signal?.throwIfAborted();
+  return found;
+}
+
+const inUrl = (parameters) => new URLSearchParams({ ...parameters, ...SHOWN });
+
+// One request at a time: the next one, `cancel` and the end of the view abort it.
+class Latest {
+  begin() {
+    this.cancel();
+    this.running = new AbortController();
+    return AbortSignal.any([view.signal, this.running.signal]);
+  }
+
+  cancel() {
+    this.running?.abort();
+  }
+}
+
+const message = (error) => (error instanceof Refused ? error.message : "The service does not answer");
+const labelled = (id, name) => (name ? `${name} (${id})` : id);
 
 function show(error) {
   $("error").hidden = !error;
@@ -40,14 +66,15 @@ function element(name, text, attributes = {}) {
 class CountTable {
   constructor(table, link) {
     this.table = table;
-    this.key = table.dataset.by === "isp" ? "isp" : `${table.dataset.by}_id`;
+    this.by = table.dataset.by;
+    this.key = this.by === "isp" ? "isp" : `${this.by}_id`;
     this.link = link;
     this.order = "total";
     this.rows = [];
     const head = element("tr", null);
     for (const column of [this.key, ...STATUSES, "total"]) {
       const cell = element("th", null, { scope: "col" });
-      const button = element("button", column === this.key ? table.dataset.by : column, { type: "button" });
+      const button = element("button", column === this.key ? this.by : column, { type: "button" });
       button.addEventListener("click", () => this.sortBy(column));
       cell.append(button);
       cell.dataset.column = column;
@@ -78,22 +105,31 @@ class CountTable {
       else cell.removeAttribute("aria-sort");
     }
     const by = this.order;
-    const rows = [...this.rows].sort((a, b) => (by === this.key ? (a[by] > b[by]) - (a[by] < b[by]) : b[by] - a[by]));
+    const keyOf = (row) => (this.key === "isp" ? row.isp : BigInt(row[this.key]));
+    const rows = [...this.rows].sort((a, b) => (by === this.key ? (keyOf(a) > keyOf(b)) - (keyOf(a) < keyOf(b)) : b[by] - a[by]));
     const most = Math.max(1, ...rows.map((row) => row.total));
     this.body.replaceChildren(...rows.map((row) => this.line(row, most)));
   }
 
   line(row, most) {
     const line = element("tr", null);
-    const name = this.key === "isp" ? row.isp || "(none)" : row[this.key] || "none";
+    const id = row[this.key];
+    const name = this.key === "isp" ? id || "(none)" : id === "0" ? "none" : labelled(id, row[`${this.by}_name`]);
     const first = element("td", this.link ? null : name);
-    if (this.link) first.append(element("a", name, { href: this.link(row[this.key]) }));
+    if (this.link) first.append(element("a", name, { href: this.link(id) }));
     line.append(first, ...[...STATUSES, "total"].map((column) => element("td", number.format(row[column]))));
     const share = element("td", null);
     share.append(element("meter", null, { value: row.total, max: most, "aria-label": `${number.format(row.total)} of ${number.format(most)}` }));
     line.append(share);
     return line;
   }
+}
+
+function text(row, column) {
+  const value = row[column] ?? "";
+  const kind = row[`${column}_kind`];
+  if (kind) return kind === value ? kind : `${kind} ${value}`;
+  return column.endsWith("_id") ? labelled(value, row[column.replace(/_id$/, "_name")]) : value;
 }
 
 function fillPlain(table, columns, rows, empty) {
@@ -104,7 +140,7 @@ function fillPlain(table, columns, rows, empty) {
   const body = element("tbody", null);
   for (const row of rows) {
     const line = element("tr", null);
-    line.append(...columns.map((column) => element("td", row[column] ?? "")));
+    line.append(...columns.map((column) => element("td", text(row, column))));
     body.append(line);
   }
   if (!rows.length) {
@@ -120,6 +156,7 @@ function repeat(work, signal) {
   const step = async () => {
     try {
       await work();
+      signal.throwIfAborted();
       show("");
     } catch (error) {
       if (signal.aborted) return;
@@ -138,9 +175,13 @@ const senders = new CountTable(document.querySelector("table[data-by=sender]"), 
 function showSenders(signal) {
   $("title").textContent = "Largest senders";
   $("senders").hidden = false;
+  senders.fill([]);
+  const orderOf = () => (senders.order === "sender_id" ? "total" : senders.order);
   const look = async () => {
-    const order = senders.order === "sender_id" ? "total" : senders.order;
-    senders.fill((await ask(`top/?limit=100&order=${order}`, { signal })).data);
+    const order = orderOf();
+    const { data } = await ask(`top/?${inUrl({ limit: 100, order })}`, signal);
+    // Another order may have been chosen since.
+    if (order === orderOf()) senders.fill(data);
   };
   senders.onSort = () => look().catch(() => {});
   repeat(look, signal);
@@ -215,25 +256,30 @@ function duration(seconds) {
 }
 
 async function* events(path, signal) {
-  const reader = (await call(path, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = (await call(path, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    const parts = text.split(/\r?\n\r?\n/);
-    text = parts.pop();
-    for (const part of parts) {
-      const fields = Object.fromEntries(part.split(/\r?\n/).filter((line) => line && !line.startsWith(":")).map((line) => line.split(/: (.*)/s)));
-      if (fields.data) yield { name: fields.event, data: JSON.parse(fields.data) };
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      text += value;
+      const parts = text.split(/\r?\n\r?\n/);
+      text = parts.pop();
+      for (const part of parts) {
+        const fields = Object.fromEntries(part.split(/\r?\n/).filter((line) => line && !line.startsWith(":")).map((line) => line.split(/: (.*)/s)));
+        signal.throwIfAborted();
+        if (fields.data) yield { name: fields.event, data: JSON.parse(fields.data) };
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {});
   }
 }
 
 async function follow(sender, signal, onReport) {
   while (!signal.aborted) {
     try {
-      for await (const { name, data } of events(`stream/?id=${sender}&interval_ms=1000`, signal)) {
+      for await (const { name, data } of events(`stream/?${inUrl({ id: sender, interval_ms: 1000 })}`, signal)) {
         if (name === "error") {
           $("state").textContent = "waiting for the database";
           show(data.error_text);
@@ -248,7 +294,7 @@ async function follow(sender, signal, onReport) {
       if (signal.aborted) return;
       if (error.status === 401) return logOut(error.message);
       $("state").textContent = "not connected";
-      show(error instanceof Refused ? error.message : "The service does not answer");
+      show(message(error));
       if (error.status === 400 || error.status === 403) return;
     }
     await new Promise((resolve) => setTimeout(resolve, BACK_MS));
@@ -258,7 +304,11 @@ async function follow(sender, signal, onReport) {
 function showSender(sender, signal) {
   $("title").textContent = `Sender ${sender}`;
   $("sender").hidden = false;
+  // Nothing of the former sender is left while the first responses are under way.
   for (const id of ["arrived", "left", "empty", ...[...STATUSES, "total"].map((each) => `count-${each}`)]) $(id).textContent = "–";
+  for (const table of tables) table.fill([]);
+  for (const id of ["holds", "jobs", "outcome"]) $(id).replaceChildren();
+  $("act").reset();
   const chart = new Chart();
   const rates = new Rates();
   signal.addEventListener("abort", () => chart.stop());
@@ -268,7 +318,10 @@ function showSender(sender, signal) {
     chart.add(now, row);
     rates.add(now, row.total);
   };
+  let name = null;
   follow(sender, signal, ({ data: [row] }) => {
+    name = row.sender_name;
+    $("title").textContent = `Sender ${labelled(sender, name)}`;
     for (const column of [...STATUSES, "total"]) $(`count-${column}`).textContent = number.format(row[column]);
     last = row;
     draw(row);
@@ -277,19 +330,24 @@ function showSender(sender, signal) {
   const clock = setInterval(() => last && draw(last), 1000);
   signal.addEventListener("abort", () => clearInterval(clock));
   const look = async () => {
-    await Promise.all(tables.map(async (table) => table.fill((await ask(`top/?by=${table.table.dataset.by}&id=${sender}&limit=1000`, { signal })).data)));
+    const fill = async (table) => table.fill((await ask(`top/?${inUrl({ by: table.by, id: sender, limit: 1000 })}`, signal)).data);
+    await Promise.all(tables.map(fill));
     await showControl(sender, signal);
   };
   repeat(look, signal);
-  $("act").onsubmit = (event) => count(event, sender);
+  $("act").onsubmit = (event) => {
+    event.preventDefault();
+    count(sender, name);
+  };
 }
 
 // Hold, release, purge -----------------------------------------------------------------------------------------------
 
 async function showControl(sender, signal) {
   try {
-    const jobs = await ask("jobs/", { body: { id: sender }, signal });
-    const holds = await ask("holds/", { body: { id: sender }, signal });
+    const body = { id: sender, ...SHOWN };
+    const jobs = await ask("jobs/", signal, { body });
+    const holds = await ask("holds/", signal, { body });
     $("control").hidden = false;
     fillPlain($("holds"), ["id", "account_id", "campaign_id", "isp", "messages", "reason", "created_by", "expires_at"], holds.data, "No hold is active.");
     fillPlain($("jobs"), ["id", "action", "state", "changed", "matched", "requested_by"], jobs.data, "No job yet.");
@@ -299,48 +357,75 @@ async function showControl(sender, signal) {
   }
 }
 
-const filter = (sender) => ({
-  id: sender,
-  account_id: $("account_id").value || 0,
-  campaign_id: $("campaign_id").value || 0,
-  isp: $("isp").value,
-});
+const counting = new Latest();
 
-async function count(event, sender) {
-  event.preventDefault();
+// What was counted is not to be confirmed any more: the form or the view is another one.
+function disarm() {
+  counting.cancel();
+  $("hit").replaceChildren();
+  $("confirm").hidden = true;
+  $("confirm").onclick = null;
+  $("confirm").replaceChildren();
+}
+
+// The action and the messages that it is for, as the form has them now. A filter without a value is left out.
+function readForm(sender, name) {
+  const filled = ["account_id", "campaign_id", "isp"].map((id) => [id, $(id).value]).filter(([, value]) => value);
   const action = $("action").value;
-  const asked = filter(sender);
+  const reason = action === "hold" && $("reason").value ? { reason: $("reason").value } : {};
+  return { action, name, filter: Object.freeze({ id: sender, ...Object.fromEntries(filled) }), reason };
+}
+
+// An ISP may be written from right to left: its own element keeps it from turning the words around it.
+function inWords({ name, filter: { id, account_id, campaign_id, isp } }) {
+  const words = [`sender ${labelled(id, name)}`];
+  if (account_id) words.push(`account ${account_id}`);
+  if (campaign_id) words.push(`campaign ${campaign_id}`);
+  if (!account_id && !campaign_id && !isp) words.push("the whole queue");
+  return isp ? [`${words.join(", ")}, ISP `, element("bdi", isp)] : [words.join(", ")];
+}
+
+const messages = (count) => `${number.format(count)} ${count === 1 ? "message" : "messages"}`;
+
+async function count(sender, name) {
+  disarm();
+  const signal = counting.begin();
+  const form = readForm(sender, name);
   try {
-    const { details } = await ask(`${action}/`, { body: { ...asked, dry_run: 1 } });
+    const { details } = await ask(`${form.action}/`, signal, { body: { ...form.filter, dry_run: 1 } });
+    const matched = Object.values(details).reduce((sum, hit) => sum + hit, 0);
     const hits = Object.entries(details).map(([status, hit]) => `${number.format(hit)} ${status}`).join(", ");
-    $("hit").textContent = `${action} hits ${hits}.`;
+    const body = Object.freeze({ ...form.filter, ...form.reason, details: 1, at_most: matched });
+    const request = Object.freeze({ ...form, body });
+    $("hit").replaceChildren(`${form.action} hits ${messages(matched)} of `, ...inWords(request), `: ${hits}.`);
+    $("confirm").replaceChildren(`Confirm ${form.action} of ${messages(matched)}: `, ...inWords(request));
+    $("confirm").onclick = () => act(request, view.signal);
     $("confirm").hidden = false;
-    $("confirm").textContent = `Confirm ${action}`;
-    $("confirm").onclick = () => act(action, asked);
   } catch (error) {
-    show(error.message);
+    if (!signal.aborted) $("hit").textContent = message(error);
   }
 }
 
-async function act(action, asked) {
-  $("confirm").hidden = true;
-  $("hit").textContent = `${action} is being carried out …`;
-  const reason = action === "hold" ? { reason: $("reason").value } : {};
+// A request with an effect is never aborted: its job goes on. What it says is dropped where its view has ended.
+async function act(request, signal) {
+  disarm();
+  const tell = (...words) => signal.aborted || $("outcome").replaceChildren(`${request.action} of `, ...inWords(request), ...words);
+  tell(" is being carried out …");
   try {
-    const { details } = await ask(`${action}/`, { body: { ...asked, ...reason, details: 1 } });
-    $("hit").textContent = `${action}: ${number.format(details.messages)} messages, job ${details.job_id}.`;
+    const { details } = await ask(`${request.action}/`, null, { body: request.body });
+    tell(`: ${messages(details.messages)}, job ${details.job_id}.`);
   } catch (error) {
-    $("hit").textContent = "";
-    show(error.message);
+    const again = error.status === 409 ? " Nothing was changed. Count again." : "";
+    tell(`: ${`${message(error)}.`.replace(/\.\.$/, ".")}${again}`);
   }
 }
 
 // Where the person is ------------------------------------------------------------------------------------------------
 
 function route() {
-  view.stop();
-  const stopping = new AbortController();
-  view = { stop: () => stopping.abort() };
+  view.abort();
+  view = new AbortController();
+  disarm();
   show("");
   $("state").textContent = "";
   for (const id of ["log-in", "senders", "sender", "control"]) $(id).hidden = true;
@@ -352,8 +437,8 @@ function route() {
     return;
   }
   const found = /^#\/sender\/(\d+)$/.exec(location.hash);
-  if (found) showSender(Number(found[1]), stopping.signal);
-  else showSenders(stopping.signal);
+  if (found) showSender(String(BigInt(found[1])), view.signal);
+  else showSenders(view.signal);
 }
 
 function logOut(reason) {
@@ -362,18 +447,20 @@ function logOut(reason) {
   show(reason ?? "");
 }
 
+const loggingIn = new Latest();
+
 $("log-in").addEventListener("submit", async (event) => {
   event.preventDefault();
-  token = $("token").value.trim();
+  const signal = loggingIn.begin();
+  const secret = $("token").value.trim();
   try {
-    await ask("top/?limit=1");
+    await ask("top/?limit=1", signal, { secret });
   } catch (error) {
+    if (signal.aborted) return;
     // A token that is limited to accounts may see no ranking, and its senders all the same.
-    if (error.status !== 403) {
-      token = null;
-      return show(error instanceof Refused ? error.message : "The service does not answer");
-    }
+    if (error.status !== 403) return show(message(error));
   }
+  token = secret;
   $("token").value = "";
   route();
 });
@@ -381,6 +468,8 @@ $("go").addEventListener("submit", (event) => {
   event.preventDefault();
   location.hash = `#/sender/${$("go-sender").value}`;
 });
+$("act").addEventListener("input", disarm);
 $("log-out").addEventListener("click", () => logOut());
+addEventListener("pagehide", disarm);
 addEventListener("hashchange", route);
 route();

@@ -1,0 +1,53 @@
+"""Rows with what a client asks for beyond the documented members: ids as strings, names of adopted keys."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from service.model import Ids, StatsRow
+
+Rows = Sequence[StatsRow] | Sequence[Mapping[str, Any]]
+IDS: Final = ("account_id", "campaign_id", "id", "sender_id")
+NAMES_OF: Final = {"account_id": "account_name", "campaign_id": "campaign_name", "sender_id": "sender_name"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How rows differ from the documented ones.
+
+    `names`: the texts of ids, for rows with names. `sender_id`: the sender of rows that have no such member.
+    """
+
+    ids: Ids = Ids.NUMBER
+    names: Mapping[int, str] | None = None
+    sender_id: int | None = None
+
+    def apply(self, rows: Rows) -> list[dict[str, Any]]:
+        """The rows with their documented members first; an id without a name has the name None."""
+        return [self._apply(_members(row)) for row in rows]
+
+    def _apply(self, members: dict[str, Any]) -> dict[str, Any]:
+        added = {} if self.names is None else self._names_of(members, self.names)
+        if self.ids is Ids.STRING:
+            for each in IDS:
+                if members.get(each) is not None:
+                    members[each] = str(members[each])
+        return members | added
+
+    def _names_of(self, members: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str | None]:
+        found = {name: names.get(members[id_]) for id_, name in NAMES_OF.items() if id_ in members}
+        return found if self.sender_id is None else found | {"sender_name": names.get(self.sender_id)}
+
+
+def named_ids(rows: Rows, sender_id: int | None) -> Iterator[int]:
+    """The ids that may have a name, with repeats."""
+    if sender_id is not None:
+        yield sender_id
+    for members in map(_members, rows):
+        yield from (members[each] for each in NAMES_OF if members.get(each))
+
+
+def _members(row: StatsRow | Mapping[str, Any]) -> dict[str, Any]:
+    return msgspec.structs.asdict(row) if isinstance(row, StatsRow) else dict(row)

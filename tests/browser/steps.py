@@ -1,0 +1,85 @@
+"""What the tests of the page have in common: an operator's steps, and responses that are held back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from playwright.async_api import Error, Page, Route, expect
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.get_by_label("API token").fill(token)
+    await page.keyboard.press("Enter")
+
+
+async def open_sender(page: Page, token: str) -> None:
+    """Sender 119, by its link, until its figures are there."""
+    await log_in(page, token)
+    await page.get_by_role("link", name="119", exact=True).click()
+    await expect(page.locator("#count-total")).to_have_text("30")
+
+
+async def go_to(page: Page, sender_id: int | str) -> None:
+    await page.get_by_label("Sender", exact=True).fill(str(sender_id))
+    await page.get_by_role("button", name="Show").click()
+    await expect(page.get_by_role("heading", name=f"Sender {sender_id}", exact=True)).to_be_visible()
+
+
+class HeldBack:
+    """Requests whose responses the page gets at `release`; of a stream the request itself waits."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._released = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.arrived = asyncio.Event()
+        self.lets_new_ones_pass = False
+
+    async def handle(self, route: Route) -> None:
+        if self.lets_new_ones_pass:
+            await route.continue_()
+        else:
+            self._tasks.append(asyncio.create_task(self._pass_on(route)))
+
+    async def _pass_on(self, route: Route) -> None:
+        response = None if "/stream/" in route.request.url else await route.fetch()
+        self.arrived.set()
+        await self._released.wait()
+        # The page may have aborted the request.
+        with suppress(Error):
+            await (route.continue_() if response is None else route.fulfill(response=response))
+
+    async def release(self) -> None:
+        """Returns when the page has had every response, and a turn to act on it."""
+        self._released.set()
+        await asyncio.gather(*self._tasks)
+        await self._page.evaluate("fetch('healthz').then(() => new Promise((done) => setTimeout(done, 100)))")
+
+
+@asynccontextmanager
+async def held_back(page: Page, pattern: str) -> AsyncIterator[HeldBack]:
+    """Meanwhile responses to requests of a matching address are held back."""
+    responses = HeldBack(page)
+    await page.route(pattern, responses.handle)
+    try:
+        yield responses
+    finally:
+        await responses.release()
+        await page.unroute(pattern)
+
+
+async def watch(page: Page) -> None:
+    """From here on every text that the page shows is kept: what arrives late may stand there for a moment only."""
+    await page.evaluate(
+        """() => {
+          const main = document.querySelector("main");
+          window.shown = [main.innerText];
+          const keep = () => window.shown.push(main.innerText);
+          new MutationObserver(keep).observe(main, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+
+
+async def shown(page: Page) -> str:
+    texts: list[str] = await page.evaluate("window.shown")
+    return "\n".join(texts)

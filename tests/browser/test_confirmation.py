@@ -1,0 +1,212 @@
+"""Hold, release and purge on the page: what is confirmed is what was counted, and nothing else is."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Request, expect
+
+from tests.browser.steps import go_to, held_back, log_in, open_sender
+from tests.oracle import Message, insert
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=60_000)
+
+
+async def count(page: Page, action: str = "purge") -> None:
+    await page.get_by_label("Action").select_option(action)
+    await page.get_by_role("button", name="Count", exact=True).click()
+
+
+async def count_all(page: Page, token: str) -> None:
+    """Sender 119, a purge of all of it, ready to be confirmed."""
+    await open_sender(page, token)
+    await count(page)
+    await expect(page.locator("#confirm")).to_have_text("Confirm purge of 30 messages: sender 119, the whole queue")
+
+
+async def expect_disarmed(page: Page) -> None:
+    await expect(page.locator("#confirm")).to_be_hidden()
+    await expect(page.locator("#confirm")).to_be_empty()
+    await expect(page.locator("#hit")).to_be_empty()
+
+
+def effects(page: Page) -> list[Any]:
+    """Bodies of the requests with an effect that the page has sent, as they are sent."""
+    bodies: list[Any] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith(("/hold/", "/release/", "/purge/")):
+            body = json.loads(request.post_data or "")
+            if "dry_run" not in body:
+                bodies.append(body)
+
+    page.on("request", note)
+    return bodies
+
+
+async def test_what_was_counted_is_named_and_sent_with_its_number(page: Page, token: str) -> None:
+    sent = effects(page)
+    await open_sender(page, token)
+    for label, value in (("Account", "306"), ("Campaign", "4914"), ("ISP", "Yahoo"), ("Reason", "complaints")):
+        await page.get_by_label(label, exact=True).fill(value)
+    await count(page, "hold")
+    words = "sender 119, account 306, campaign 4914, ISP Yahoo"
+    await expect(page.locator("#hit")).to_have_text(f"hold hits 3 messages of {words}: 2 new, 1 retry.")
+    await page.get_by_role("button", name=f"Confirm hold of 3 messages: {words}", exact=True).click()
+    await expect(page.locator("#outcome")).to_contain_text(f"hold of {words}: 3 messages, job ")
+    filter = {"id": "119", "account_id": "306", "campaign_id": "4914", "isp": "Yahoo"}
+    assert sent == [{**filter, "reason": "complaints", "details": 1, "at_most": 3}]
+
+
+async def test_a_filter_that_is_not_filled_in_is_left_out(page: Page, token: str) -> None:
+    sent = effects(page)
+    await count_all(page, token)
+    await page.locator("#confirm").dblclick()
+    await expect(page.locator("#outcome")).to_contain_text("purge of sender 119, the whole queue: 30 messages, job ")
+    assert sent == [{"id": "119", "details": 1, "at_most": 30}]
+
+
+async def test_a_count_says_how_many_messages_not_how_many_there_were(page: Page, token: str, owner: Any) -> None:
+    await count_all(page, token)
+    await insert(owner, [Message()] * 2)
+    await expect(page.locator("#count-total")).to_have_text("32")
+    await page.locator("#confirm").click()
+    await expect(page.locator("#outcome")).to_contain_text("Nothing was changed. Count again.")
+    await expect(page.locator("#count-total")).to_have_text("32")
+    await expect(page.locator("#outcome")).to_contain_text("Conflict")
+
+
+async def to_another_sender(page: Page, token: str) -> None:
+    await go_to(page, 7)
+
+
+async def by_the_address(page: Page, token: str) -> None:
+    await page.evaluate("location.hash = '#/sender/7'")
+    await expect(page.get_by_role("heading", name="Sender 7", exact=True)).to_be_visible()
+
+
+async def back_and_forth(page: Page, token: str) -> None:
+    await page.go_back()
+    await expect(page.get_by_role("heading", name="Largest senders")).to_be_visible()
+    await page.go_forward()
+    await expect(page.locator("#count-total")).to_have_text("30")
+
+
+async def out_and_in_again(page: Page, token: str) -> None:
+    await page.get_by_role("button", name="Log out").click()
+    await log_in(page, token)
+    await expect(page.locator("#count-total")).to_have_text("30")
+
+
+async def to_another_page_and_back(page: Page, token: str) -> None:
+    await page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+
+
+Step = Callable[[Page, str], Awaitable[None]]
+NAVIGATIONS = [to_another_sender, by_the_address, back_and_forth, out_and_in_again, to_another_page_and_back]
+
+
+@pytest.mark.parametrize("navigate", NAVIGATIONS)
+async def test_a_navigation_takes_the_confirmation_back(page: Page, token: str, navigate: Step) -> None:
+    await count_all(page, token)
+    await navigate(page, token)
+    await expect(page.locator("#control")).to_be_visible()
+    await expect_disarmed(page)
+
+
+@pytest.mark.parametrize("navigate", NAVIGATIONS)
+async def test_a_count_that_arrives_after_a_navigation_is_dropped(page: Page, token: str, navigate: Step) -> None:
+    await open_sender(page, token)
+    async with held_back(page, "**/purge/") as counted:
+        await count(page)
+        await counted.arrived.wait()
+        await navigate(page, token)
+        await counted.release()
+    await expect(page.locator("#control")).to_be_visible()
+    await expect_disarmed(page)
+
+
+EDITS = [("#action", "release"), ("#account_id", "306"), ("#campaign_id", "4914"), ("#isp", "Gmail"), ("#reason", "x")]
+
+
+async def edit(page: Page, field: str, value: str) -> None:
+    await (page.locator(field).select_option(value) if field == "#action" else page.locator(field).fill(value))
+
+
+@pytest.mark.parametrize(("field", "value"), EDITS)
+async def test_an_edit_takes_the_confirmation_back(page: Page, token: str, field: str, value: str) -> None:
+    await count_all(page, token)
+    await edit(page, field, value)
+    await expect_disarmed(page)
+
+
+@pytest.mark.parametrize(("field", "value"), EDITS)
+async def test_a_count_that_arrives_after_an_edit_is_dropped(page: Page, token: str, field: str, value: str) -> None:
+    await open_sender(page, token)
+    async with held_back(page, "**/purge/") as counted:
+        await count(page)
+        await counted.arrived.wait()
+        await edit(page, field, value)
+        await counted.release()
+    await expect_disarmed(page)
+
+
+async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    async with held_back(page, "**/purge/") as former:
+        await count(page, "purge")
+        await former.arrived.wait()
+        await count(page, "hold")
+        confirm = page.get_by_role(
+            "button", name="Confirm hold of 18 messages: sender 119, the whole queue", exact=True
+        )
+        await expect(confirm).to_be_visible()
+        await former.release()
+        await expect(confirm).to_be_visible()
+
+
+async def test_the_form_is_not_read_again_when_its_count_is_confirmed(page: Page, token: str) -> None:
+    sent = effects(page)
+    await count_all(page, token)
+    # As a browser or an extension does that fills in a form: there is no event.
+    await page.evaluate("document.getElementById('action').value = 'hold'")
+    await page.evaluate("document.getElementById('isp').value = 'Gmail'")
+    await page.locator("#confirm").click()
+    await expect(page.locator("#outcome")).to_contain_text("purge of sender 119, the whole queue: 30 messages")
+    assert sent == [{"id": "119", "details": 1, "at_most": 30}]
+
+
+async def test_what_an_action_did_is_not_told_in_another_view(page: Page, token: str) -> None:
+    await count_all(page, token)
+    async with held_back(page, "**/purge/") as acted:
+        await page.locator("#confirm").click()
+        await acted.arrived.wait()
+        await go_to(page, 7)
+        await acted.release()
+    await expect(page.locator("#control")).to_be_visible()
+    await expect(page.locator("#outcome")).to_be_empty()
+    await expect(page.locator("#count-total")).to_have_text("1")
+
+
+async def test_the_form_of_the_former_sender_is_empty_for_the_next_one(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.get_by_label("Account", exact=True).fill("306")
+    await count(page)
+    await go_to(page, 7)
+    await expect(page.get_by_label("Account", exact=True)).to_have_value("")
+    await expect(page.get_by_label("Action")).to_have_value("hold")
+
+
+async def test_a_refused_count_is_told_beside_the_form_and_stays(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.get_by_label("Account", exact=True).fill("9223372036854775808")
+    await count(page)
+    text = "Incorrect request: account_id must be a whole number from"
+    await expect(page.locator("#hit")).to_contain_text(text)
+    for _ in range(2):
+        async with page.expect_response("**/jobs/"):
+            pass
+    await expect(page.locator("#hit")).to_contain_text(text)
+    await expect(page.locator("#confirm")).to_be_hidden()

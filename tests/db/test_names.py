@@ -1,0 +1,17 @@
+"""The texts of keys of an adopted table, as a request with `names` gets them."""
+
+from typing import Any
+
+from service.names import read_names
+from tests.conftest import TestDatabase, open_pool
+from tests.db.test_adopt import TENANT, admin, adopt_outbox, put
+
+__all__ = ["admin"]
+
+
+async def test_a_key_that_a_writer_has_brought_has_its_text(empty_database: TestDatabase, admin: Any) -> None:
+    number = await adopt_outbox(empty_database, admin)
+    async with open_pool(empty_database.service_url) as database:
+        assert await read_names(database, [number, 119]) == {}
+        await put(admin, "queued")
+        assert await read_names(database, [number, 119]) == {number: TENANT}
