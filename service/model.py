@@ -153,6 +153,11 @@ class StatsRow(msgspec.Struct, frozen=True, gc=False):
     retry: int
     total: int
 
+    @property
+    def is_negative(self) -> bool:
+        """Whether a count is below zero, which only drift can leave: such an answer is not sent."""
+        return self.new < 0 or self.proc < 0 or self.retry < 0 or self.hold < 0
+
 
 @dataclass(frozen=True, slots=True)
 class StatsReport:

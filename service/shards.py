@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from service import negative
 from service.db import Database, Statement, load_statement
 from service.errors import Moved, ServiceError, Unavailable, Uncounted
 from service.model import StatsQuery, StatsRow
@@ -131,10 +132,14 @@ class Shards:
         for position, *row in rows:
             own = found[position - 1]
             # A row without counts says that the shard has none yet.
-            if row[-1] is None or isinstance(own, ServiceError):
+            if isinstance(own, ServiceError):
+                continue
+            if row[-1] is None:
                 found[position - 1] = Uncounted(": its shard is not counted yet")
+            elif (counted := StatsRow(*row)).is_negative:
+                found[position - 1] = negative.refuse(queries[position - 1].sender_id)
             else:
-                own.append(StatsRow(*row))
+                own.append(counted)
         return found
 
 

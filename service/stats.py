@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from service import negative
 from service.coalescer import Coalescer, Limits, Outcome
-from service.counters import negative
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError, Unavailable, Uncounted
 from service.metrics import BATCH_QUERIES
@@ -95,6 +95,7 @@ class CounterReader:
     async def _read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         statement, parameters = from_counters(queries)
         found: list[list[StatsRow]] = [[] for _ in queries]
+        refused: dict[int, ServiceError] = {}
         try:
             rows = await self._database.fetch(statement, **parameters)
         except Uncounted:
@@ -104,10 +105,13 @@ class CounterReader:
                 raise
             rows = await self._database.fetch(statement, **parameters)
         for number, (position, *values) in enumerate(rows, 1):
-            found[position - 1].append(StatsRow(*values))
+            row = StatsRow(*values)
+            found[position - 1].append(row)
+            if row.is_negative:
+                refused[position - 1] = negative.refuse(queries[position - 1].sender_id)
             if number % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
-        return found
+        return [refused.get(number, own) for number, own in enumerate(found)]
 
     async def scan(self, query: StatsQuery) -> StatsReport:
         """The report of one query, added up from the messages themselves, in time that grows with the queue.
@@ -196,8 +200,6 @@ def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> Stats
     """The rows that were read for a query, with the keys that a filter fixed."""
     if isinstance(rows, ServiceError):
         return rows
-    if any(row.new < 0 or row.proc < 0 or row.retry < 0 or row.hold < 0 for row in rows):
-        return negative.refuse(query.sender_id)
     fixed = {key: getattr(query, key) for key in query.grouping.keys if getattr(query, key) is not None}
     if not fixed:
         return StatsReport(rows)
