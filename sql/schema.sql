@@ -1094,6 +1094,13 @@ BEGIN
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
+  -- The second text of a number stands at the negative one: sql/adopt/names.sql.
+  IF of_action <> 'release' AND EXISTS (
+    SELECT FROM queuestats.keys WHERE id IN (-of_sender, -of_account, -of_campaign)
+  ) THEN
+    RAISE EXCEPTION USING
+      ERRCODE = 'QS400', MESSAGE = 'two keys of the queue have this number, and the call would act on both';
+  END IF;
   IF of_action = 'hold' THEN
     INSERT INTO queuestats.holds
       (sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at)

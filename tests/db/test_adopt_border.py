@@ -9,7 +9,7 @@ from service.control import Control
 from service.counters.doctor import examine
 from service.counters.verify import verify_database
 from service.db import connect
-from service.errors import CommandError
+from service.errors import BadRequest, CommandError
 from service.model import Action, ControlRequest, Grouping, StatsQuery
 from service.schema.mapping import QueueMapping
 from service.schema.migrate import migrate
@@ -139,7 +139,10 @@ async def test_two_texts_with_one_number_fail_no_writer_and_are_shown(empty_data
     async with connect(empty_database.owner_url) as connection:
         assert [each.check for each in await examine(connection, "queuestats_service") if each.check == "keys"]
     async with open_pool(empty_database.service_url, pool_size=2) as service:
-        assert (await Control(service, service, 1000).measure())["colliding_keys"] == 1
+        control = Control(service, service, 1000)
+        assert (await control.measure())["colliding_keys"] == 1
+        with pytest.raises(BadRequest, match="would act on both"):
+            await control.begin(ControlRequest(Action.PURGE, StatsQuery(number)), ACTOR, "1")
     await admin.execute("DELETE FROM queuestats.baseline")
     with pytest.raises(CommandError, match="have the same number"):
         await migrate(empty_database.owner_url, empty_database.service_url)
