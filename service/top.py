@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from service.coalescer import Coalescer, Limits
 from service import negative
+from service.coalescer import Coalescer, Limits
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError
 from service.model import Count, Key, StatsQuery, TopQuery, TopReport

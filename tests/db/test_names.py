@@ -4,9 +4,7 @@ from typing import Any
 
 from service.names import read_names
 from tests.conftest import TestDatabase, open_pool
-from tests.db.test_adopt import TENANT, admin, adopt_outbox, put
-
-__all__ = ["admin"]
+from tests.db.test_adopt import TENANT, adopt_outbox, put
 
 
 async def test_a_key_that_a_writer_has_brought_has_its_text(empty_database: TestDatabase, admin: Any) -> None:
