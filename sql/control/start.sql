@@ -2,8 +2,8 @@
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
 -- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, and has its filter.
--- at_most: an error, and nothing is changed, where more messages match. Up to 100,000 are collected in this transaction,
--- so that the job changes none that was not counted; of more the counters say how many there are.
+-- at_most: an error, and nothing is changed, where more messages match. Up to 100,000 are collected in this
+-- transaction, so that the job changes none that was not counted; of more the counters say how many there are.
 -- by_kind, by_name: who acts: a token, or a command and the user who runs it. A service of the release before gives
 -- neither by_kind nor what follows it.
 DROP FUNCTION IF EXISTS queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval);

@@ -112,7 +112,7 @@ async def test_limited_to_accounts_it_sees_no_ranking_and_other_accounts_in_no_s
 async def test_until_the_first_count_is_done_it_is_told_to_wait(database: TestDatabase, owner: Any) -> None:
     await owner.execute("DELETE FROM queuestats.baseline")
     async with open_pool(database.service_url) as pool:
-        with pytest.raises(Exception, match="being counted for the first time"):
+        with pytest.raises(Exception, match="the queue is being counted"):
             await ask(pool, StatsQuery(119, account_ids=(306,)))
 
 

@@ -21,11 +21,15 @@ class OneConnection:
         self._connection = connection
 
     async def fetch(self, asked: Statement, **parameters: Any) -> Any:
+        # A refusal leaves a transaction as it was.
+        is_in_transaction = self._connection.is_in_transaction()
+        if is_in_transaction:
+            await self._connection.execute("SAVEPOINT asked")
         try:
-            # A refusal leaves a transaction as it was.
-            async with self._connection.transaction():
-                return await self._connection.fetch(asked.sql, *asked.bind(parameters))
+            return await self._connection.fetch(asked.sql, *asked.bind(parameters))
         except asyncpg.PostgresError as error:
+            if is_in_transaction:
+                await self._connection.execute("ROLLBACK TO asked")
             raise translated(error) from error
 
     fetch_scan = fetch_writing = fetch

@@ -102,7 +102,7 @@ async def measure_control(settings: Settings, options: Namespace) -> dict[str, A
 async def _job(client: httpx.AsyncClient, token: str, action: Action, messages: int) -> float:
     """Seconds until a call for all messages of the sender is complete."""
     began = time.perf_counter()
-    body = {"token": token, "id": CONTROLLED, "details": 1}
+    body = {"token": token, "id": CONTROLLED}
     answer = await client.post(STATS.replace("stats", action), json=body)
     if answer.status_code != 200:
         raise RuntimeError(answer.text)
