@@ -28,8 +28,19 @@ from service.parsing.parameters import MAX_INT
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooLarge, InternalError, Unavailable, TimedOut)
-IDS: Final = "string: ids are written as strings, for clients whose numbers end at 2^53; of JSON alone"
-NAMES: Final = "1: rows have the texts of adopted keys, after the documented members; null where there is none"
+IDS: Final = "string: JSON has ids as strings, for clients that cannot represent integers above 2^53"
+NAMES: Final = "1: rows also have the texts of adopted keys, after the documented members; null if there is none"
+DESCRIPTION: Final = (
+    "What is in a mail sender's queue. Counts are exact. While the service can't prove that, for instance on a standby"
+    " or after a counting trigger was disabled, it answers 503. It ignores offers to upgrade (`Upgrade`)."
+)
+BODY: Final = "In UTF-8, not compressed. The first byte decides between JSON and XML. Forms are refused."
+IGNORES: Final = "Unknown parameters are ignored, and listed in the header `X-Queuestats-Ignored`."
+REFUSES_UNKNOWN: Final = "Unknown parameters are refused with 400."
+REFUSES: Final = (
+    "Unknown, repeated, null, empty and blank parameters, filters of 0, and parameters in the URL other than `token`"
+    " and `format` are refused with 400, and nothing is changed."
+)
 Id = Annotated[int, Meta(ge=1, le=MAX_INT)]
 Filter = Annotated[int, Meta(ge=0, le=MAX_INT, description="0 or left out: all")]
 Digits = Annotated[str, Meta(pattern="^[0-9]+$")]
@@ -43,10 +54,10 @@ FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
 FilledText = Annotated[str, Meta(pattern=FILLED)]
 FilledFilter = Annotated[int, Meta(ge=1, le=MAX_INT, description="left out: all")]
 Flag = Literal[0, 1]
-AtMost = Annotated[int, Meta(ge=0, le=MAX_INT, description="409 and nothing changed where more messages match")]
+AtMost = Annotated[int, Meta(ge=0, le=MAX_INT, description="if more messages match: 409, and no change")]
 Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=FILLED)]
 ExpiresIn = Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS, description="seconds; 0 or left out: never")]
-HoldId = Annotated[int, Meta(ge=1, le=MAX_INT, description="in place of account_id, campaign_id and isp")]
+HoldId = Annotated[int, Meta(ge=1, le=MAX_INT, description="ends only this hold; in place of the filters")]
 
 
 class Error(msgspec.Struct):
@@ -82,7 +93,7 @@ class ExplainRequest(StatsRequest, kw_only=True, forbid_unknown_fields=True):
 
 
 class ControlRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Nothing has a default that a generated client would send: what is left out does not limit the call."""
+    """No parameter has a default, which a generated client would send. Without filters the call is for all messages."""
 
     token: FilledText | msgspec.UnsetType = msgspec.UNSET
     format: Format | msgspec.UnsetType = msgspec.UNSET
@@ -110,7 +121,7 @@ class Success(msgspec.Struct, kw_only=True):
 
 
 class ReportRow(StatsRow, frozen=True, kw_only=True):
-    """The documented members, and those that `ids` and `names` ask for."""
+    """The documented members, with `ids` as strings or numbers, and the members that `names` adds."""
 
     account_id: int | Digits  # type: ignore[assignment]
     campaign_id: int | Digits  # type: ignore[assignment]
@@ -132,7 +143,7 @@ class Explained(Success, kw_only=True):
 
 
 class Details(msgspec.Struct):
-    """Of a dry run the counts by status; else the ids and how many messages were changed."""
+    """Of a dry run: messages by status. Otherwise: the ids, and how many messages were changed."""
 
     messages: int | msgspec.UnsetType = msgspec.UNSET
     job_id: int | msgspec.UnsetType = msgspec.UNSET
@@ -153,7 +164,7 @@ class Alive(msgspec.Struct):
 
 
 POSTS: Final = {
-    "stats": (StatsRequest, StatsResponse, "Messages by status, as the group says."),
+    "stats": (StatsRequest, StatsResponse, "Messages by status, in rows by `group`."),
     "explain": (ExplainRequest, Explained, "The SQL that `stats` would run, and its plan."),
     "hold": (HoldRequest, ControlResponse, "Stops new messages and retries, and what arrives until the release."),
     "release": (ReleaseRequest, ControlResponse, "Ends holds; each message gets its former status back."),
@@ -170,10 +181,12 @@ def describe() -> bytes:
     _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
     paths: dict[str, Any] = {f"{QUEUE}/{name}/": {"post": _post(name, *parts)} for name, parts in POSTS.items()}
     ranking = {"200": _body("Done.", Rows), "304": {"description": "The client has this report."}}
-    paths[f"{QUEUE}/top/"] = {"get": _get("top", "Who has the most messages.", TOP, ranking)}
+    paths[f"{QUEUE}/top/"] = {
+        "get": _get("top", "The senders, or keys of one sender, with the most messages.", TOP, ranking)
+    }
     report = {"text/event-stream": {"schema": {"type": "string"}}}
     events = {"description": "Events `report` and `error`.", "content": report}
-    summary = "The report at once, and then whenever it has changed."
+    summary = "The report at once, and again after each change."
     paths[f"{QUEUE}/stream/"] = {"get": _get("stream", summary, STREAM, {"200": events})}
     for name in ("healthz", "readyz"):
         responses = {"200": _body("Yes.", Alive)} | ({"503": _body("Not yet.", Alive)} if name == "readyz" else {})
@@ -186,7 +199,7 @@ def describe() -> bytes:
             "info": {
                 "title": "queuestats",
                 "version": version("queuestats"),
-                "description": "What is in a mail sender's queue.",
+                "description": DESCRIPTION,
             },
             "security": [{"token": []}],
             "paths": paths,
@@ -202,9 +215,15 @@ def _post(name: str, request: type, response: type, summary: str) -> dict[str, A
         "application/json": {"schema": schema, "example": example},
         "application/xml": {"schema": {"type": "string"}, "example": "<xml><id>119</id></xml>"},
     }
-    found = {"operationId": name, "summary": summary, "requestBody": {"required": True, "content": content}}
+    found = {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {"required": True, "description": BODY, "content": content},
+    }
     if name in list(Action):
-        found["description"] = f"A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
+        found["description"] = f"{REFUSES} A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
+    else:
+        found["description"] = IGNORES if name == "stats" else REFUSES_UNKNOWN
     others = {"304": {"description": "The client has this report."}} if name == "stats" else {}
     if name in list(Action):
         others = _errors(Conflict)
@@ -212,7 +231,8 @@ def _post(name: str, request: type, response: type, summary: str) -> dict[str, A
 
 
 def _get(name: str, summary: str, parameters: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:
-    return {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses | _errors()}
+    found = {"operationId": name, "summary": summary, "description": REFUSES_UNKNOWN}
+    return found | {"parameters": parameters, "responses": responses | _errors()}
 
 
 def _parameter(name: str, schema: dict[str, Any], is_required: bool = False) -> dict[str, Any]:

@@ -61,7 +61,7 @@ BEGIN
       FROM queuestats.counters
       WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
       UNION ALL
-      -- As in read.sql: an epoch 0 that a watermark names is counted twice.
+      -- Readers count epoch 0 twice if a watermark names it, and so does this branch: read.sql.
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
       WHERE of_sender IS NULL OR sender_id = of_sender
@@ -851,7 +851,7 @@ BEGIN
         HINT = 'Run queuestats migrate.';
     END IF;
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    -- Before the count: what changes from here on is another version.
+    -- Before the count, so that a change during the count is detected.
     PERFORM queuestats.remember_proof();
   END IF;
 
@@ -1029,7 +1029,7 @@ BEGIN
   IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
     RETURN false;
   END IF;
-  -- In the order of rebuild.
+  -- The same order of locks as in rebuild.
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
     RETURN false;
@@ -1094,7 +1094,7 @@ BEGIN
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
-  -- The second text of a number stands at the negative one: sql/adopt/names.sql.
+  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
     SELECT FROM queuestats.keys WHERE id IN (-of_sender, -of_account, -of_campaign)
   ) THEN
@@ -1192,7 +1192,7 @@ BEGIN
       is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
-      -- A job with at_most was collected before its hold, or the end of one, could be seen.
+      -- A job with at_most collects its messages before other transactions see its hold, or the end of a hold.
       job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
       job.state := 'settling';
     ELSE
@@ -1343,13 +1343,13 @@ BEGIN
     RETURN QUERY SELECT reason, false, false;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
-      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
+      'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;
   ELSIF (SELECT partitions FROM queuestats.baseline)
     <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
-    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
+    RETURN QUERY SELECT 'partitions were attached, detached, dropped or rewritten', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
   END IF;
 END
 $$;

@@ -67,7 +67,7 @@ def _with_cause(error: ServiceError) -> str:
     from service.db.errors import in_words
 
     cause = error.__cause__
-    # The last two are in our own words: sql/control/start.sql.
+    # BadRequest and Conflict have a text of ours, also where the database raised them: sql/control/start.sql.
     if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
         return f"{error.text}."
     return in_words(cause)

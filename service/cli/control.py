@@ -44,7 +44,7 @@ def request_options(action: Action) -> Callable[[Callable[..., Any]], Callable[.
         for option in (
             as_json_option,
             click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
-            option_once("--at-most", type=Number(0, 2**63 - 1), help="change nothing where more messages match"),
+            option_once("--at-most", type=Number(0, 2**63 - 1), help="change nothing if more messages match"),
             option_once("--isp", type=Text(is_filled=True), help="only this ISP's messages, exact name"),
             option_once("--campaign", type=ID, help="only this campaign's messages"),
             option_once("--account", type=ID, help="only this account's messages"),
@@ -74,27 +74,27 @@ async def hold(settings: Settings, request: ControlRequest, is_dry_run: bool, as
 
 @click.command()
 @request_options(Action.RELEASE)
-@option_once("--hold", "hold_id", type=ID, help="end this hold alone, in place of a filter: see queuestats holds")
+@option_once("--hold", "hold_id", type=ID, help="end only this hold, in place of a filter; see queuestats holds")
 @on_database
 async def release(settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool) -> None:
-    """End the holds of this filter and of narrower ones, or one hold; each message gets its former status back.
+    """End the holds with this filter or a narrower one, or one hold; each message gets its former status back.
 
     \b
     Example: queuestats release --sender 119 --isp Gmail
     """
     if request.hold_id is not None and request.query != StatsQuery(request.query.sender_id):
-        raise click.UsageError("--hold stands without --account, --campaign and --isp: the hold has its own filter.")
+        raise click.UsageError("--hold can't be combined with --account, --campaign and --isp: it has its own filter.")
     await _carry_out(settings, request, is_dry_run, as_json)
 
 
 @click.command()
 @request_options(Action.PURGE)
-@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask; needed for a whole queue without a terminal")
+@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask; required for a whole queue without a terminal")
 @on_database
 async def purge(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, is_confirmed: bool
 ) -> None:
-    """Remove messages of every status. At a terminal it asks first, and removes no more than it has named.
+    """Remove messages of every status. At a terminal it asks first, and removes nothing if more messages match by then.
 
     \b
     Example: queuestats purge --sender 119 --campaign 4591 --dry-run
@@ -121,7 +121,7 @@ async def _carry_out(
             return
         if is_asking:
             click.confirm(f"Remove {total:,} messages of {_described(request.query)}?", abort=True)
-            # What was confirmed, whatever has arrived meanwhile.
+            # No more than was confirmed, even if messages have arrived since.
             at_most = total if request.at_most is None else min(total, request.at_most)
             request = msgspec.structs.replace(request, at_most=at_most)
         job = await control.begin(request, of_command(), uuid.uuid4().hex)
@@ -194,7 +194,7 @@ async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_js
 @as_json_option
 @on_database
 async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
-    """List who held, released and purged what, and who changed which token, the latest first.
+    """List the audit log, the latest entries first: holds, releases, purges, and changes of tokens.
 
     \b
     Example: queuestats audit --sender 119
@@ -222,7 +222,7 @@ async def _open_control(settings: Settings) -> AsyncIterator["Control"]:
 async def _named(
     settings: Settings, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], has_names: bool
 ) -> tuple[Sequence[str], Sequence[Mapping[str, Any]]]:
-    """The columns and the rows, with the names of ids where they are asked for."""
+    """The columns and the rows; with `has_names`, also the names of ids."""
     if not has_names:
         return columns, rows
     from service.names import name_rows

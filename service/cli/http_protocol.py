@@ -28,7 +28,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(_Gathering(transport))  # type: ignore[arg-type]
 
     def on_headers_complete(self) -> None:
-        # The parser reads the head of an offer twice: the first time it takes the connection for upgraded.
+        # The parser reads the head of an offer twice. On the first pass it treats the connection as upgraded.
         if not self.parser.should_upgrade():
             super().on_headers_complete()
             # Trailers are no headers of the request (RFC 9110, section 6.5.1).
@@ -49,8 +49,8 @@ class HttpProtocol(HttpToolsProtocol):
 class _Parser(httptools.HttpRequestParser):
     """Reads on after an offer to upgrade.
 
-    httptools ends such a request with its head, takes what follows for another protocol, and a later packet for a new
-    request. Here its head is read again without the offer, and what follows it is its body.
+    For httptools, such a request ends with its head; the next bytes are another protocol, and a later packet is a new
+    request. This parser reads the head again without the offer, and the next bytes as its body.
     """
 
     def __init__(self, protocol: HttpProtocol) -> None:
@@ -63,7 +63,7 @@ class _Parser(httptools.HttpRequestParser):
         self.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def feed_data(self, data: Any) -> None:
-        """Raises HttpParserError for what is no HTTP/1, and for CONNECT, which is an upgrade by itself."""
+        """Raises HttpParserError for data that is not HTTP/1, and for CONNECT, which always upgrades."""
         while True:
             try:
                 super().feed_data(data)

@@ -59,7 +59,7 @@ class Duration(click.ParamType[timedelta]):
 
 
 class Text(click.ParamType[str]):
-    """A text that the database takes: no NUL, nothing that is not UTF-8; with `is_filled` no blank one."""
+    """A text that the database accepts: UTF-8 without NUL; with `is_filled`, not blank."""
 
     name = "text"
 
@@ -81,7 +81,7 @@ ID = Number(1, 2**63 - 1)
 
 
 def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that may be given once: of a repeated one Click takes the last, and forgets the others."""
+    """An option that is refused if it is repeated. Click itself takes the last value and drops the others."""
 
     def only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
         if len(given) > 1:

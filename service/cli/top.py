@@ -132,7 +132,7 @@ class View:
 
 
 def _words(row: list[Any]) -> str:
-    """What the filter looks in: the key and its name."""
+    """The text that the filter searches: the key and its name."""
     return " ".join(str(each) for each in row[: -len(COUNTS)] if each is not None)
 
 

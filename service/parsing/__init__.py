@@ -97,7 +97,7 @@ class Envelope:
         return valid_format(self._early.get("format"))
 
     def names(self) -> Sequence[str]:
-        """The name of every member, a repeated one each time; it reads the body once more."""
+        """The name of every member; a repeated name as often as it is written. Reads the body once more."""
         return self._read_names()
 
 
@@ -151,7 +151,7 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
 
 
 def _parse_filter(envelope: Envelope, least: int = 0) -> tuple[int, int | None, int | None, str | None]:
-    """The sender, the account, the campaign and the ISP. `least` is the least account or campaign that can be given."""
+    """The sender, the account, the campaign and the ISP. `least` is the smallest account or campaign accepted."""
     value = envelope.members.get
     return (
         parse_whole_number("id", value("id"), least=1),
@@ -174,7 +174,7 @@ def parse_top(envelope: Envelope) -> TopQuery:
 
 
 def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
-    """How the rows of a reading call are written. XML has no numbers, so `ids` changes JSON alone.
+    """How the rows of a reading call are written. XML has no numbers, so `ids` affects only JSON.
 
     BadRequest as `parse_query`.
     """
@@ -184,9 +184,9 @@ def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
-    """What is to be done to which messages. BadRequest as `parse_query`, and for a word that is not understood.
+    """The action and its messages. BadRequest as `parse_query`, and for a parameter that is not accepted.
 
-    A filter has a value or is left out: 0 and "", which reports print as keys of rows, are refused.
+    A filter has a value or is left out. 0 and "", which reports print as keys of rows, are refused.
     """
     names = envelope.names()
     refuse_doubled(names)
@@ -202,12 +202,12 @@ def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
         hold_id=_parse_given(envelope, "hold_id", least=1),
     )
     if request.hold_id is not None and query != StatsQuery(query.sender_id):
-        raise BadRequest("hold_id must stand without account_id, campaign_id and isp: the hold has its own filter")
+        raise BadRequest("hold_id can't be combined with account_id, campaign_id or isp: the hold has its own filter")
     return request
 
 
 def _parse_given(envelope: Envelope, name: str, least: int) -> int | None:
-    """The whole number, or None where it is left out."""
+    """The whole number, or None if it is left out."""
     return parse_whole_number(name, envelope.members[name], least) if name in envelope.members else None
 
 

@@ -1,7 +1,7 @@
-"""Which endpoint takes which parameters, and the refusal of what an endpoint does not take.
+"""The parameters of each endpoint, and the refusal of all others.
 
-`stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it, and calls with effects
-also refuse a name that is given twice and a parameter without a value: a misspelt filter is no filter.
+`stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it. Calls with effects also
+refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 from service.errors import BadRequest
 
 URL_PARAMETERS: Final = ("token", "format")
-"""What is read in the URL of a POST."""
+"""The parameters that the URL of a POST may have."""
 _EVERY = URL_PARAMETERS
 _READING = (*_EVERY, "ids", "names")
 _FILTER = ("id", "account_id", "campaign_id", "isp")
@@ -30,7 +30,7 @@ ACCEPTED: Final[Mapping[str, Sequence[str]]] = {
     "release": (*_CONTROL, "hold_id"),
     "purge": _CONTROL,
 }
-"""By endpoint: in the body of a POST, or in the URL of a GET."""
+"""By endpoint: the parameters in the body of a POST, or in the URL of a GET."""
 PARAMETERS: Final = frozenset(chain.from_iterable(ACCEPTED.values()))
 
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
@@ -46,7 +46,7 @@ def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
 
 
 def refuse_unknown(endpoint: str, names: Iterable[str]) -> None:
-    """Raises BadRequest for the first name that the endpoint does not take, with the name that may be meant."""
+    """Raises BadRequest for the first name that the endpoint does not accept, and suggests a similar one."""
     accepted = ACCEPTED[endpoint]
     for name in names:
         if name not in accepted:
@@ -56,7 +56,7 @@ def refuse_unknown(endpoint: str, names: Iterable[str]) -> None:
 
 
 def refuse_in_url(endpoint: str, names: Iterable[str]) -> None:
-    """Raises BadRequest for the first name that the URL of a POST does not take."""
+    """Raises BadRequest for the first name that the URL of a POST may not have."""
     for name in names:
         if name not in URL_PARAMETERS:
             meant = _near(name, ACCEPTED[endpoint])
@@ -73,10 +73,10 @@ def refuse_doubled(names: Iterable[str]) -> None:
 
 
 def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
-    """Raises BadRequest for the first name that is no member: an attribute."""
+    """Raises BadRequest for the first name that is not a member but an attribute of `<xml>`."""
     for name in names:
         if name not in members:
-            raise BadRequest(f"{_quotable(name)} must not be an attribute of <xml>: a parameter is an element in it")
+            raise BadRequest(f"{_quotable(name)} must not be an attribute of <xml>: write it as an element in <xml>")
 
 
 def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
@@ -87,7 +87,7 @@ def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
 
 
 def _near(name: str, accepted: Sequence[str]) -> str | None:
-    """The accepted name that is likely meant; None for a name that is right elsewhere."""
+    """The accepted name that is likely meant. None for a parameter of another endpoint."""
     if name in PARAMETERS and name not in accepted:
         return None
     return next(iter(get_close_matches(name.lower(), accepted, n=1)), None)

@@ -1,4 +1,4 @@
-"""What a body is that is neither JSON nor XML, for the text of its error.
+"""Describes a body that is neither JSON nor XML, for the text of the error.
 
 Nothing of the body is echoed: it may hold a token.
 """
@@ -22,13 +22,13 @@ _FOREIGN: Final = (
 
 
 def describe_foreign(body: bytes) -> str:
-    """The words between "the body" and "must be": what it is, or nothing where that is unknown."""
+    """The words between "the body" and "must be": what the body is, or nothing if that is unknown."""
     found = next((name for name, pattern in _FOREIGN if pattern.match(body)), None)
     return f"is {found}; it " if found else ""
 
 
 def compressed(coding: str) -> BadRequest:
-    """For a body that could not be read and has this `Content-Encoding`, in lower case."""
+    """The error for a body that could not be read and has this `Content-Encoding`, given in lower case."""
     known = coding.removeprefix("x-")
     name = known if known in _CODINGS else "an unknown coding"
     return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {READABLE}, uncompressed")

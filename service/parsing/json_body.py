@@ -48,7 +48,7 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
 
 
 def read_json_names(body: bytes, start: int) -> list[str]:
-    """The names of a body that `read_json` takes, each as often as it is written."""
+    """The names in a body that `read_json` accepts, as often as they are written."""
     document = body[start:]
     try:
         return _names(document)
@@ -108,13 +108,13 @@ def _without_strings(document: bytes) -> bytes:
 
 
 def _check_member_count(document: bytes) -> None:
-    # What is wrong with the syntax is told by who reads the members.
+    # `read_json` reports errors of syntax.
     with suppress(RecursionError, msgspec.DecodeError):
         _names(document)
 
 
 def _names(document: bytes) -> list[str]:
-    """The names, a repeated one each time. Ends with the first member too many: thousands of names cost nothing."""
+    """The names, as often as they are written. Stops at the first name beyond the limit: thousands cost nothing."""
     names: list[str] = []
 
     def note(_: type, name: str) -> _Name:

@@ -13,7 +13,7 @@ from service.errors import BadRequest
 from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, too_deep, too_many_members
 
 EARLY_BYTES: Final = 2048
-# Names of UTF-8, and of US-ASCII, which it contains.
+# Names of UTF-8, and of its subset US-ASCII.
 _ENCODINGS: Final = frozenset(("UTF-8", "UTF8", "US-ASCII", "ASCII"))
 _MAX_CHEAP_MARKUP = 640
 
@@ -41,9 +41,9 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
 
 
 def read_xml_names(body: bytes, start: int) -> list[str]:
-    """The names of the child elements of a body that `read_xml` takes, each as often as it is written.
+    """The names of the child elements in a body that `read_xml` accepts, as often as they are written.
 
-    Before them the attributes of `<xml>`: some serializers write a member so.
+    The attributes of `<xml>` come first: some serializers write a member as an attribute.
     """
     reader = _read(body, start, is_whole=True)
     return reader.attributes + reader.names

@@ -2,8 +2,8 @@
 -- tables whose sender, account or campaign is text or a UUID.
 -- It must never hold a writer up, nor fail: one writer at a time adds names, and another one leaves it to the next
 -- message of that key. Counting does not need the names.
--- Where the number of a text is another one's already, the row has the number's negative as its id. Both texts are
--- counted as one key, which doctor and a metric show.
+-- If another text has the same number already, the second text gets a row with the negative number as its id. Both
+-- texts are counted as one key; doctor and a metric report it.
 -- As mapped_columns and message_of (queued_messages.sql).
 CREATE OR REPLACE FUNCTION queuestats.named_columns(:arguments) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -58,13 +58,13 @@ BEGIN
 END
 $$;
 
--- remember_names: adds the names of all messages that stand there. An error where two of them have one number.
+-- remember_names: adds the names of all messages in the table. An error if two names have the same number.
 CREATE OR REPLACE FUNCTION queuestats.remember_names() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $remember_names$
 DECLARE
   same record;
 BEGIN
-  -- Meanwhile writers leave their names to the next message.
+  -- Under this lock, writers leave their names to the next message.
   PERFORM pg_advisory_xact_lock('queuestats.keys'::regclass::bigint);
   DELETE FROM queuestats.keys WHERE id < 0;
   WITH named AS MATERIALIZED (

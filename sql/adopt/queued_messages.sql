@@ -2,10 +2,10 @@
 -- `queuestats adopt` puts the table and the expressions of its mapping in place of the words that begin with a colon.
 -- Left out are rows that the condition leaves out, and those without a sender or a status: no writer fails for them.
 --
--- status_of, isp_of and key_id are the border between the mapping's expressions and the counts. An expression follows
--- the collations of the owner's columns; what comes out of it is compared by its bytes (COLLATE "C"), and NULL has one
--- meaning: no sender or no status leaves the row out, no account and no campaign are 0, no ISP is ''. An empty text is
--- a key like any other.
+-- status_of, isp_of and key_id convert the results of the mapping's expressions to counted values. An expression uses
+-- the collations of the owner's columns; its result is compared byte by byte (COLLATE "C"). NULL means the same
+-- everywhere: a row without a sender or a status is left out, a NULL account or campaign is 0, a NULL ISP is ''. An
+-- empty text is a key like any other.
 
 -- status_of: one of the four, or NULL.
 CREATE OR REPLACE FUNCTION queuestats.status_of(word text) RETURNS queuestats.message_status
@@ -22,9 +22,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN octet_length(word) <= 255 THEN word ELSE coalesce(left(word, 63), '') END
 $$;
 
--- key_id: the number that stands for a key that is text or a UUID, 1 to 2^63 - 1; NULL for NULL. A hash, so no writer
--- waits for another one that brings the same key, and any client can compute it. Among a million keys two have the same
--- number in one of 18 million such queues; adopt and migrate refuse them.
+-- key_id: the number of a key that is text or a UUID, 1 to 2^63 - 1; NULL for NULL. It is a hash, so writers with the
+-- same new key do not wait for each other, and any client can compute it. Among a million keys, two have the same
+-- number in one of 18 million such queues; adopt and migrate refuse such a table.
 CREATE OR REPLACE FUNCTION queuestats.key_id(word text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN word IS NOT NULL THEN greatest(hashtextextended(word COLLATE "C", 0) & 9223372036854775807, 1) END
@@ -42,7 +42,7 @@ CREATE OR REPLACE VIEW queuestats.adopted_columns AS
 SELECT :columns FROM :queue;
 
 -- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on a later
--- search_path. A function's argument has its type's collation: COLLATE gives it that of the column.
+-- search_path. The argument of a function has the default collation of its type: COLLATE gives it the column's.
 CREATE OR REPLACE FUNCTION queuestats.mapped_columns(:arguments) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status queuestats.message_status, id bigint
 )
@@ -88,7 +88,7 @@ BEGIN ATOMIC
   END;
 END;
 
--- stored_value: what stored_text keeps of a held message (control/arrivals.sql), as the table holds it.
+-- stored_value: the value that stored_text has kept of a held message (control/arrivals.sql), in the column's type.
 CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS :stored_type
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

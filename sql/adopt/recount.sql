@@ -1,9 +1,9 @@
--- recount: what counters/recount.sql is for messages, for an adopted table. verify compares the counts with it, and
--- rebuild stores it. It begins with the mapping's own expressions and shares no function with the view queued_messages
--- and with the triggers: an error of these is a difference, and a repair does not repeat it.
+-- recount: as in counters/recount.sql, for an adopted table. verify compares the counts with it, and rebuild stores it.
+-- It starts from the mapping's own expressions and shares no function with the view queued_messages and the triggers.
+-- So an error in these shows up as a difference, and a repair does not repeat it.
 
--- counted_rows: the columns of a message, as the mapping's owner wrote them. Of a key either the number or the text is
--- NULL. A view, so that it follows columns and tables that are renamed.
+-- counted_rows: the columns of a message, by the expressions that the mapping's owner wrote. Of the number and the text
+-- of a key, one is always NULL. A view, so that it follows columns and tables that are renamed.
 CREATE OR REPLACE VIEW queuestats.counted_rows AS
 SELECT
   CASE

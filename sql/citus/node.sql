@@ -142,11 +142,11 @@ BEGIN
     IF NOT is_proven THEN
       UPDATE queuestats_node.shards SET is_counted = false WHERE shard = of_shard;
       PERFORM queuestats_node.refresh();
-      RETURN format('shard %s is to be counted anew: a trigger was switched off', of_shard);
+      RETURN format('shard %s must be counted anew: a trigger was disabled', of_shard);
     END IF;
   END LOOP;
 
-  -- One that can't be counted holds up no other.
+  -- In random order, so that a shard that can't be counted does not delay the others.
   SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted ORDER BY random() LIMIT 1;
   IF of_shard IS NOT NULL THEN
     EXECUTE format('SELECT queuestats_%s.rebuild()', of_shard);

@@ -8,8 +8,8 @@ LANGUAGE sql STABLE AS $$
     AND (isp IS NULL OR isp = message.isp)
 $$;
 
--- stored_text: what the table holds for this message, as held_messages keeps it: an array of one text. In an array NULL
--- is a value; the column itself is NULL for a message that a former release held.
+-- stored_text: the value that the table has for this message, as held_messages keeps it: an array of one text, written
+-- as text. A NULL in the array is a stored value; the column itself is NULL for messages held by a previous release.
 CREATE OR REPLACE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
 LANGUAGE sql STABLE AS $$
   SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)

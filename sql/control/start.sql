@@ -1,11 +1,11 @@
 -- start_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
--- A release ends the holds whose filter is its own or narrower; with of_hold it ends that hold, and has its filter.
--- at_most: an error, and nothing is changed, where more messages match. Up to 100,000 are collected in this
--- transaction, so that the job changes none that was not counted; of more the counters say how many there are.
--- by_kind, by_name: who acts: a token, or a command and the user who runs it. A service of the release before gives
--- neither by_kind nor what follows it.
+-- A release ends the holds whose filter is its own or narrower. With of_hold it ends that hold and uses its filter.
+-- at_most: if more messages match, the call is an error and changes nothing. Up to 100,000 messages are collected in
+-- this transaction, so that the job changes only messages that were counted. Above that, the counters give the number.
+-- by_kind, by_name: the actor: a token, or a command and the user who runs it. A service of the previous release passes
+-- neither by_kind nor the parameters after it.
 DROP FUNCTION IF EXISTS queuestats.start_job(text, bigint, bigint, bigint, text, text, text, text, interval);
 CREATE OR REPLACE FUNCTION queuestats.start_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text,
@@ -25,7 +25,7 @@ BEGIN
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
   END IF;
-  -- The second text of a number stands at the negative one: sql/adopt/names.sql.
+  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
     SELECT FROM queuestats.keys WHERE id IN (-of_sender, -of_account, -of_campaign)
   ) THEN
@@ -74,8 +74,8 @@ BEGIN
 END
 $$;
 
--- count_for: how many messages a job would change, by the counters. NULL where these can't say it: they do not hold all
--- messages, or other holds keep some of what a release would give back.
+-- count_for: the number of messages that a job would change, by the counters. NULL if the counters do not give it: they
+-- do not include all messages, or a release leaves messages that other holds match.
 CREATE OR REPLACE FUNCTION queuestats.count_for(job queuestats.jobs) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -56,7 +56,7 @@ BEGIN
       is_waiting := done.has_left_some AND done.changed = 0;
       DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
     ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
-      -- A job with at_most was collected before its hold, or the end of one, could be seen.
+      -- A job with at_most collects its messages before other transactions see its hold, or the end of a hold.
       job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
       job.state := 'settling';
     ELSE

@@ -1,6 +1,6 @@
--- The triggers on messages. ENABLE ALWAYS: they count what a session writes in session_replication_role = replica too.
--- Apart from their functions, because this takes a lock that writers wait for: run it with a
--- short lock_timeout and try again. One trigger an event, because PostgreSQL refuses transition tables for several
+-- The triggers on messages. ENABLE ALWAYS: they also count what a session writes with session_replication_role =
+-- replica. Apart from their functions, because this takes a lock that writers wait for: run it with a short
+-- lock_timeout and try again. One trigger for each event, because PostgreSQL refuses transition tables for several
 -- events at once.
 SELECT queuestats.forget_unproven();
 

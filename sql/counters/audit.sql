@@ -1,6 +1,6 @@
--- unread_counts: what stands in the tables of counts and is in no answer, or is on its way out of it: counters of an
--- epoch that no watermark names, which a later epoch brings back; deltas below a watermark, which no fold takes, or no
--- reader from the sender's next watermark on. Only a change by hand leaves any. NULL: of all senders.
+-- unread_counts: rows that make answers wrong now or later. Counters of an epoch that no watermark names: readers add
+-- them once the sender reaches that epoch. Deltas below a watermark: no fold takes them, and readers skip them, at the
+-- latest from the sender's next watermark on. Only a change by hand leaves such rows. NULL: of all senders.
 CREATE OR REPLACE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint
@@ -22,8 +22,8 @@ CREATE OR REPLACE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TA
 $$;
 
 -- audit: every difference between the tables of counts and a recount, in one snapshot: of one sender, or of all (NULL).
--- It adds up what readers are answered, and unread_counts, which must be nothing. No row: exact, and so after any fold.
--- `counted_other`: messages of a status that no answer has.
+-- It adds up what readers add up, and unread_counts, which must be empty. No row: the counts are exact, now and after
+-- any fold. `counted_other`: messages of a status that no answer has.
 -- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that
 -- commits between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
@@ -57,7 +57,7 @@ BEGIN
       FROM queuestats.counters
       WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
       UNION ALL
-      -- As in read.sql: an epoch 0 that a watermark names is counted twice.
+      -- Readers count epoch 0 twice if a watermark names it, and so does this branch: read.sql.
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
       WHERE of_sender IS NULL OR sender_id = of_sender

@@ -1,4 +1,5 @@
--- deltas_by_grouping_set: the deltas in the shape of the counters: all that there are, or those that a reader takes.
+-- deltas_by_grouping_set: the deltas in the shape of the counters: all deltas, or (is_from_watermark) those that
+-- readers add to the counters.
 CREATE OR REPLACE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean)
 RETURNS TABLE (
   sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,

@@ -127,5 +127,5 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION queuestats.fold(integer, double precision) FROM PUBLIC;
 
--- Of the release before; its fold called them until now.
+-- Functions of the previous release, whose fold called them.
 DROP FUNCTION IF EXISTS queuestats.remember_parts(boolean), queuestats.partitions();

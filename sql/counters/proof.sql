@@ -1,10 +1,10 @@
--- What proves that the counters hold what messages holds.
+-- The proof that the counters include all messages.
 --
--- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a
--- delta. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and
--- TRUNCATE of a partition gives it another file. baseline keeps a hash of the versions that were there when all
--- messages were counted. While the same versions are there, the counts are right. Every statement that answers from
--- the counters compares them, in its own snapshot.
+-- Messages change without a delta while a trigger is disabled, and when a partition with rows is attached, detached or
+-- dropped. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and
+-- pg_inherits, and TRUNCATE of a partition gives it a new file. baseline has a hash of each version that was current
+-- when all messages were counted. While the catalog has the same versions, the counts are right. Every statement that
+-- reads the counters compares them, in its own snapshot.
 -- A partition that is attached and detached again between two calls of follow_partitions leaves no trace.
 
 -- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
@@ -34,9 +34,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
 $$;
 
--- trigger_state: whether a trigger that counts is missing on the counted table; whether one is switched off, on it or a
--- partition; whether one of the table's own does not count what a session writes as a replica. One row.
--- Of a partitioned table of our own each partition has its triggers.
+-- trigger_state: one row. is_missing: a counting trigger is missing on the counted table. is_off: one is disabled, on
+-- the table or a partition. is_partial: one on the table is not enabled ALWAYS, so it does not count what a session
+-- writes with session_replication_role = replica.
+-- If messages itself is partitioned, its triggers are on the partitions.
 CREATE OR REPLACE FUNCTION queuestats.trigger_state() RETURNS TABLE (
   is_missing boolean, is_off boolean, is_partial boolean
 )
@@ -51,7 +52,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
--- are_partitions_kept: whether the partitions and all triggers are those of these versions.
+-- are_partitions_kept: whether the catalog has these versions of the triggers and partitions, and no other partition.
 CREATE OR REPLACE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
@@ -62,8 +63,8 @@ LANGUAGE sql STABLE AS $$
   FROM queuestats.partition_versions()
 $$;
 
--- is_proven: whether the counters hold what messages holds.
--- STABLE, so that it reads the catalog by the snapshot of the statement that calls it. One query, because each answer
+-- is_proven: whether the counters include all messages.
+-- STABLE, so that it reads the catalog in the snapshot of the statement that calls it. One query, because every answer
 -- waits for it.
 CREATE OR REPLACE FUNCTION queuestats.is_proven() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
@@ -85,8 +86,8 @@ END
 $$;
 
 -- why_uncounted: why the counters can't be trusted; no row where they can.
--- can_be_counted: all triggers are there and on, so rebuild makes them right. is_waiting: only the count is missing;
--- meanwhile the messages themselves give the answer.
+-- can_be_counted: all triggers exist and are enabled, so rebuild repairs the counters. is_waiting: until then, answers
+-- come from the messages themselves.
 CREATE OR REPLACE FUNCTION queuestats.why_uncounted() RETURNS TABLE (
   reason text, can_be_counted boolean, is_waiting boolean
 )
@@ -101,19 +102,19 @@ BEGIN
     RETURN QUERY SELECT reason, false, false;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
-      'the messages were not counted yet, or partitions have come or gone since', can_be_counted, true;
+      'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;
   ELSIF (SELECT partitions FROM queuestats.baseline)
     <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
-    RETURN QUERY SELECT 'partitions have come or gone', can_be_counted, true;
+    RETURN QUERY SELECT 'partitions were attached, detached, dropped or rewritten', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is switched off, or was, or was made anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
   END IF;
 END
 $$;
 
--- require_counted: true, or an error that says why nothing is answered from the counters (QS503), or that the messages
--- are to be read instead (QS425). A standby lags behind, so it answers nothing.
+-- require_counted: true if the counters can be read. Otherwise an error: the caller reads the messages instead (QS425),
+-- or answers 503 (QS503). A standby lags behind, so it is always QS503.
 CREATE OR REPLACE FUNCTION queuestats.require_counted() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -132,8 +133,8 @@ BEGIN
 END
 $$;
 
--- remember_proof: keeps the versions that are there now. rebuild calls it before it counts: what changes meanwhile is
--- found by the next look.
+-- remember_proof: stores the current versions in baseline. rebuild calls it before it counts, so that a change during
+-- the count is detected afterwards.
 CREATE OR REPLACE FUNCTION queuestats.remember_proof() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   UPDATE queuestats.baseline SET
@@ -141,9 +142,9 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
 $$;
 
--- forget_unproven: before the triggers are made anew, in one transaction with that: from then on nothing else would
--- show that one of them was switched off. A baseline of the release before has no proof, and is believed while all
--- triggers are on and its partitions are those that it knows.
+-- forget_unproven: deletes the baseline if the counters are not proven. It runs in the transaction that replaces the
+-- triggers: afterwards nothing else shows that one of them was disabled. A baseline of the previous release has no
+-- proof: it stays if all triggers are enabled and it lists exactly the current partitions.
 CREATE OR REPLACE FUNCTION queuestats.forget_unproven() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   DELETE FROM queuestats.baseline
@@ -158,9 +159,10 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   END
 $$;
 
--- came_empty: whether a partition held no row when it became one. CREATE TABLE … PARTITION OF writes both rows of the
--- catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least. A table that
--- was attached has never held a row while its first file has no page and no vacuum has looked at it.
+-- came_empty: whether a partition had no rows when it was created or attached. CREATE TABLE … PARTITION OF writes its
+-- rows of pg_attribute and pg_inherits in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take
+-- at least five. An attached table never had a row if it still has its first file, without a page, and was never
+-- vacuumed or analyzed.
 CREATE OR REPLACE FUNCTION queuestats.came_empty(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce(bool_and(
@@ -175,9 +177,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE relation.oid = of_partition
 $$;
 
--- follow_partitions: counts from now on a partition that came empty. Where one came with rows, or is gone, the counts
--- stand no more: recount makes them anew. Whether they stand. A fold calls it; so does whoever meets an unknown
--- partition.
+-- follow_partitions: adds partitions that were attached empty to the proof. If a partition was attached with rows, or
+-- is missing, it deletes the baseline, and recount_if_needed counts anew. Returns whether the baseline stays. Called by
+-- folds and by readers that meet an unknown partition.
 CREATE OR REPLACE FUNCTION queuestats.follow_partitions() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -209,15 +211,15 @@ BEGIN
 END
 $$;
 
--- recount_if_needed: counts all messages anew where that is all that is missing. Whether it did; false too while
--- another one is at it, or a fold. Any process of the service may call it at any time.
+-- recount_if_needed: counts all messages anew if the counters are not proven and a count repairs that. Returns whether
+-- it counted; false also while another count or a fold runs. Any process of the service may call it at any time.
 CREATE OR REPLACE FUNCTION queuestats.recount_if_needed() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
     RETURN false;
   END IF;
-  -- In the order of rebuild.
+  -- The same order of locks as in rebuild.
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
     RETURN false;

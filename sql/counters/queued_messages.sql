@@ -15,7 +15,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::r
 CREATE OR REPLACE FUNCTION queuestats.stored_status(of_status message_status) RETURNS message_status
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
 
--- stored_value: what stored_text keeps of a held message (control/arrivals.sql), as the table holds it.
+-- stored_value: the value that stored_text has kept of a held message (control/arrivals.sql), in the column's type.
 CREATE OR REPLACE FUNCTION queuestats.stored_value(kept text) RETURNS message_status
 LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC

@@ -19,7 +19,7 @@ BEGIN
         HINT = 'Run queuestats migrate.';
     END IF;
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    -- Before the count: what changes from here on is another version.
+    -- Before the count, so that a change during the count is detected.
     PERFORM queuestats.remember_proof();
   END IF;
 

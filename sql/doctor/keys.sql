@@ -1,5 +1,5 @@
--- keys: texts of an adopted table that are counted by one number, and so as one sender, account or campaign
--- A row of keys with a number below 0 is such a text: see sql/adopt/names.sql.
+-- keys: texts of an adopted table that have the same number, and so are counted as one sender, account or campaign
+-- A row of keys with a negative id is such a text: see sql/adopt/names.sql.
 -- parameters: none
 SELECT /* doctor/keys.sql */
   'error' AS severity,

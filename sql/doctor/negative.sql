@@ -1,5 +1,6 @@
 -- negative: counts below zero, which only drift can leave
--- What the service would answer, by every grouping set: an epoch or a delta alone may be below zero, their sum may not.
+-- It adds up what the service would answer, for every grouping set. One epoch or delta
+-- may be below zero; the sum may not.
 -- parameters: none
 SELECT /* doctor/negative.sql */
   'error' AS severity,

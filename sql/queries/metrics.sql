@@ -1,6 +1,6 @@
 -- metrics: what a scrape asks the database for, beside queries/watch.sql
 -- drift: what the last verify of all senders found; NULL where there was none.
--- colliding_keys: texts that have the number of another one: see sql/adopt/names.sql.
+-- colliding_keys: the texts that have the number of another text: see sql/adopt/names.sql.
 -- indexes: audit_log_verify, jobs_open, keys_pkey
 -- parameters: none
 SELECT /* queries/metrics.sql */

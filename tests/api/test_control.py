@@ -269,7 +269,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
     ("hold", {"expires_at": "2026-11-28T19:00:00Z"}, "", "did you mean expires_in?"),
     ("hold", {"hold_id": 1}, "", "hold_id is not a parameter of hold"),
     ("release", {"hold": 1}, "", "did you mean hold_id?"),
-    ("release", {"hold_id": 1, "isp": "Gmail"}, "", "hold_id must stand without"),
+    ("release", {"hold_id": 1, "isp": "Gmail"}, "", "hold_id can't be combined with"),
 ]
 
 

@@ -124,7 +124,7 @@ def test_a_release_ends_one_hold_by_its_id(run: Run) -> None:
         assert "hold_id must be the id of an active hold of this sender" in refused.stderr
     both = run("release", "--sender", "119", "--hold", "2", "--isp", "Gmail")
     assert both.returncode == 2
-    assert "--hold stands without" in both.stderr
+    assert "--hold can't be combined with" in both.stderr
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_doubled_name_is_found_where_the_body_has_a_lone_surrogate_or_very_muc
 @pytest.mark.parametrize("attribute", ["dry_run", "dryrun", "version"])
 def test_an_attribute_of_the_root_is_refused(attribute: str) -> None:
     body = f'<xml xmlns:p="x" p:kind="y" {attribute}="1"><id type="integer">119</id></xml>'
-    expected = f"{attribute} must not be an attribute of <xml>: a parameter is an element in it"
+    expected = f"{attribute} must not be an attribute of <xml>: write it as an element in <xml>"
     assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
     assert refusal(parse_envelope(body.replace(f'{attribute}="1"', "").encode()), Action.PURGE) == "accepted"
 
@@ -133,7 +133,7 @@ def test_at_most_is_a_whole_number(at_most: object) -> None:
 @pytest.mark.parametrize(("name", "value"), [("account_id", 306), ("campaign_id", 7), ("isp", "Gmail")])
 def test_a_hold_id_stands_in_place_of_the_filters(name: str, value: object) -> None:
     for envelope in bodies(("id", 119), ("hold_id", 3), (name, value)):
-        expected = "hold_id must stand without account_id, campaign_id and isp: the hold has its own filter"
+        expected = "hold_id can't be combined with account_id, campaign_id or isp: the hold has its own filter"
         assert refusal(envelope, Action.RELEASE) == expected
 
 

@@ -1,4 +1,4 @@
--- has_collations: whether a column of a view, or one that it reads, has another collation than the database's own
+-- has_collations: whether a column of a view, or a column that it reads, has another collation than the database
 -- parameters: view_name text
 SELECT /* queries/adopt/has_collations.sql */ EXISTS(
   SELECT

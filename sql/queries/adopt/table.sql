@@ -1,8 +1,8 @@
 -- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
 -- `columns`: those that can be written; `changed_column`: one that an UPDATE may set, no key if there is another.
 -- `search_path`: the one that the mapping is read by. `key`: the columns of its primary key, in order.
--- `every_collation`: NULL where it is the one of the column's type. `virtual`: the numbers of generated columns that
--- are not stored. `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
+-- `every_collation`: NULL for a column with the collation of its type. `virtual`: the numbers of virtual generated
+-- columns. `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
 -- parameters: table_name text
 SELECT /* queries/adopt/table.sql */
   relation.oid,

@@ -1,5 +1,5 @@
 -- audit: who did what, the latest first
--- An entry of the release before has its actor in token_name.
+-- An entry that a previous release wrote has its actor in token_name.
 -- parameters: sender_id bigint, row_limit bigint
 SELECT /* queries/control/audit.sql */
   at, action, subject, sender_id, account_id, campaign_id, isp, messages,

@@ -1,5 +1,5 @@
--- releasable: how many messages a release would give back: those on hold that no other active hold matches
--- It ends the hold hold_id; without one the holds whose filter is its own or narrower.
+-- releasable: how many messages a release would change: those on hold that no other active hold matches
+-- The release ends the hold hold_id or, if that is NULL, the holds whose filter is its own or narrower.
 -- indexes: messages_sender_id_status, holds_sender_id
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text, hold_id bigint
 SELECT /* queries/control/releasable.sql */ count(*) AS hold

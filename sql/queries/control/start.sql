@@ -1,5 +1,5 @@
 -- start: begins a hold, a release or a purge; a filter that is NULL lets every message of the sender through
--- at_most NULL: however many match. hold_id: the hold that a release ends, in place of a filter.
+-- at_most NULL: no limit. hold_id: the hold that a release ends, in place of a filter.
 -- parameters: action text, sender_id bigint, account_id bigint, campaign_id bigint, isp text, actor_kind text, actor_name text, request_id text, reason text, expires_in interval, at_most bigint, hold_id bigint
 SELECT /* queries/control/start.sql */ job_id, hold_id
 FROM queuestats.start_job(
