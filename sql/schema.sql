@@ -1229,6 +1229,10 @@ CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURN
 
 CREATE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
     LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "DateStyle" TO 'ISO'
+    SET "IntervalStyle" TO 'postgres'
+    SET extra_float_digits TO '1'
     AS $$
   SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
 $$;
