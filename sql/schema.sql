@@ -268,6 +268,7 @@ BEGIN
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
     FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
@@ -1144,6 +1145,8 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
     END IF;
+    -- What a purge that is collected later removes at most: others may arrive before.
+    UPDATE queuestats.jobs SET matched = counted WHERE id = job.id AND action = 'purge';
   END IF;
   INSERT INTO queuestats.audit_log
     (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
