@@ -24,7 +24,7 @@ CREATE TYPE queuestats.grouping_set AS ENUM (
 CREATE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
-  SELECT array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
+  SELECT NOT bool_or(is_leaving) AND array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
       AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
@@ -92,20 +92,15 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.came_empty(of_partition oid) RETURNS boolean
+CREATE FUNCTION queuestats.came_empty(of_partition oid, is_grown boolean) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  SELECT coalesce(bool_and(
-    inherited.xmin = created.xmin
-    AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
-    OR relkind = 'p'
-    OR relfilenode = relation.oid AND reltuples < 0 AND pg_relation_size(relation.oid) = 0
-  ), false)
-  FROM pg_class AS relation
-    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
-    INNER JOIN pg_attribute AS created ON created.attrelid = relation.oid AND created.attname = 'ctid'
-  WHERE relation.oid = of_partition
+  SELECT relkind = 'p' OR relfilenode = oid AND (
+      is_grown AND queuestats.were_triggers_kept(oid)
+      OR reltuples < 0 AND coalesce(pg_relation_size(oid), 1) = 0
+    )
+  FROM pg_class WHERE oid = of_partition
 $$;
 
 CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text DEFAULT 'token'::text) RETURNS boolean
@@ -273,6 +268,7 @@ BEGIN
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
     FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
@@ -593,8 +589,9 @@ CREATE FUNCTION queuestats.follow_partitions() RETURNS boolean
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline);
-  new_partitions oid[];
+  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline WHERE triggers <> '{}');
+  seen bigint[];
+  seen_triggers bigint[];
   can_follow boolean;
 BEGIN
   IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
@@ -603,21 +600,32 @@ BEGIN
   ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN false;
   END IF;
-  SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
-         count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
-           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
+  WITH RECURSIVE now_there AS MATERIALIZED (
+    SELECT partition, parent, version, is_leaving, version = ANY (known) AS is_known
+    FROM queuestats.partition_versions()
+  ), tree AS (
+    SELECT partition, is_known OR queuestats.was_created_as_one(partition) AS is_grown
+    FROM now_there WHERE parent = queuestats.messages_table()
+    UNION ALL
+    SELECT child.partition, child.is_known OR tree.is_grown AND queuestats.was_created_as_one(child.partition)
+    FROM tree INNER JOIN now_there AS child ON child.parent = tree.partition
+  )
+  SELECT array_agg(version ORDER BY version),
+         ARRAY(
+           SELECT counting.version FROM queuestats.counting_triggers() AS counting
+           WHERE relation IN (SELECT partition FROM now_there WHERE NOT is_known)
+         ),
+         count(*) FILTER (WHERE is_known) = cardinality(known)
+           AND bool_and(is_known OR NOT is_leaving AND queuestats.came_empty(partition, is_grown))
            AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
-  INTO new_partitions, can_follow
-  FROM queuestats.partition_versions();
+  INTO seen, seen_triggers, can_follow
+  FROM now_there INNER JOIN tree USING (partition);
   IF can_follow THEN
-    UPDATE queuestats.baseline SET
-      triggers = triggers
-        || ARRAY(SELECT version FROM queuestats.counting_triggers() WHERE relation = ANY (new_partitions)),
-      partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version);
-  ELSE
-    DELETE FROM queuestats.baseline;
+    UPDATE queuestats.baseline SET triggers = triggers || seen_triggers, partitions = seen;
+    RETURN true;
   END IF;
-  RETURN can_follow;
+  DELETE FROM queuestats.baseline;
+  RETURN false;
 END
 $$;
 
@@ -782,15 +790,17 @@ CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
 
-CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, version bigint)
+CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, parent oid, version bigint, is_leaving boolean)
     LANGUAGE sql STABLE
     AS $$
   WITH RECURSIVE tree AS (
-    SELECT inhrelid AS partition, xmin AS attached_by FROM pg_inherits WHERE inhparent = queuestats.messages_table()
+    SELECT inhrelid AS partition, inhparent AS parent, xmin AS attached_by, inhdetachpending AS is_leaving
+    FROM pg_inherits WHERE inhparent = queuestats.messages_table()
     UNION ALL
-    SELECT child.inhrelid, child.xmin FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
+    SELECT child.inhrelid, child.inhparent, child.xmin, child.inhdetachpending
+    FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
   )
-  SELECT partition, hash_record_extended(ROW(partition, attached_by, relfilenode), 0)
+  SELECT partition, parent, hash_record_extended(ROW(partition, attached_by, relfilenode), 0), is_leaving
   FROM tree INNER JOIN pg_class ON pg_class.oid = tree.partition
 $$;
 
@@ -845,14 +855,15 @@ BEGIN
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    -- Before the count: what changes from here on is another version.
+    PERFORM queuestats.remember_proof();
+    -- After it: what is switched off by now is off in those versions, or is another one.
     IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
         MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
-    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    -- Before the count, so that a change during the count is detected.
-    PERFORM queuestats.remember_proof();
   END IF;
 
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
@@ -1134,6 +1145,8 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
     END IF;
+    -- What a purge that is collected later removes at most: others may arrive before.
+    UPDATE queuestats.jobs SET matched = counted WHERE id = job.id AND action = 'purge';
   END IF;
   INSERT INTO queuestats.audit_log
     (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
@@ -1219,6 +1232,10 @@ CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURN
 
 CREATE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
     LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "DateStyle" TO 'ISO'
+    SET "IntervalStyle" TO 'postgres'
+    SET extra_float_digits TO '1'
     AS $$
   SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
 $$;
@@ -1296,6 +1313,12 @@ BEGIN
   );
 
   RETURN QUERY
+  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+                part.relid, messages)
+  FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
+  WHERE relkind = 'f';
+
+  RETURN QUERY
   SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
@@ -1330,6 +1353,32 @@ CREATE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE(sender_
   GROUP BY deltas.sender_id, account_id, campaign_id, isp
 $$;
 
+CREATE FUNCTION queuestats.was_created_as_one(of_partition oid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT EXISTS (
+    SELECT FROM pg_inherits AS inherited INNER JOIN pg_attribute AS created ON created.attrelid = inherited.inhrelid
+    WHERE inherited.inhrelid = of_partition AND created.attname = 'ctid' AND inherited.xmin = created.xmin
+      AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
+  )
+$$;
+
+CREATE FUNCTION queuestats.were_triggers_kept(of_partition oid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT NOT EXISTS (
+    SELECT FROM pg_trigger AS trigger
+      INNER JOIN pg_proc AS called ON called.oid = tgfoid
+      INNER JOIN pg_inherits AS inherited ON inhrelid = tgrelid
+      INNER JOIN pg_depend AS made ON made.classid = 'pg_trigger'::regclass AND made.objid = trigger.oid
+    WHERE tgrelid = of_partition AND called.pronamespace = 'queuestats'::regnamespace
+      AND (trigger.xmin <> inherited.xmin OR trigger.xmin <> made.xmin
+        OR CAST(CAST(trigger.cmin AS text) AS bigint) > CAST(CAST(made.cmin AS text) AS bigint))
+  )
+$$;
+
 CREATE FUNCTION queuestats.why_uncounted() RETURNS TABLE(reason text, can_be_counted boolean, is_waiting boolean)
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1341,6 +1390,8 @@ BEGIN
   SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
   IF reason IS NOT NULL THEN
     RETURN QUERY SELECT reason, false, false;
+  ELSIF EXISTS (SELECT FROM queuestats.partition_versions() WHERE is_leaving) THEN
+    RETURN QUERY SELECT 'a partition is being detached concurrently', false, true;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
       'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;

@@ -76,7 +76,7 @@ def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
     """Raises BadRequest for the first name that is not a member but an attribute of `<xml>`."""
     for name in names:
         if name not in members:
-            raise BadRequest(f"{_quotable(name)} must not be an attribute of <xml>: write it as an element in <xml>")
+            raise BadRequest(f"{_quotable(name)} must not be an attribute: a parameter is an element of <xml>")
 
 
 def refuse_empty(members: Iterable[tuple[str, object]]) -> None:

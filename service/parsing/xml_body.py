@@ -43,9 +43,12 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
 def read_xml_names(body: bytes, start: int) -> list[str]:
     """The names of the child elements in a body that `read_xml` accepts, as often as they are written.
 
-    The attributes of `<xml>` come first: some serializers write a member as an attribute.
+    Before them the attributes of `<xml>` and of these elements: some serializers write a member so. Raises BadRequest
+    for text between the elements: it may be a parameter that was escaped.
     """
     reader = _read(body, start, is_whole=True)
+    if reader.has_text_between:
+        raise BadRequest("<xml> must hold elements alone, and holds text between them")
     return reader.attributes + reader.names
 
 
@@ -73,6 +76,7 @@ class _Reader:
         self.members: dict[str, object] = {}
         self.names: list[str] = []
         self.attributes: list[str] = []
+        self.has_text_between = False
         self._depth = 0
         self._is_text = True
         self._texts: list[str] = []
@@ -91,10 +95,11 @@ class _Reader:
                 raise too_many_members()
             self._texts.clear()
             self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
+            self.attributes += [each for each in _unprefixed(attributes) if each != "type"]
         elif self._depth == 1:
             if name != "xml" or attributes.get("xmlns"):
                 raise BadRequest("the XML body must have the root <xml>, in no namespace")
-            self.attributes = [each for each in attributes if ":" not in each and each != "xmlns"]
+            self.attributes += _unprefixed(attributes)
         elif self._depth > MAX_DEPTH:
             raise too_deep()
         else:
@@ -108,6 +113,12 @@ class _Reader:
     def _text(self, text: str) -> None:
         if self._depth == 2:
             self._texts.append(text)
+        elif self._depth == 1 and text.strip(" \t\r\n"):
+            self.has_text_between = True
+
+
+def _unprefixed(attributes: Mapping[str, str]) -> list[str]:
+    return [each for each in attributes if ":" not in each and each != "xmlns"]
 
 
 def _check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:

@@ -1,4 +1,6 @@
 -- The triggers on an adopted table that is partitioned, in place of counters/attach.sql.
+-- Before the look: who has a trigger switched off, or truncates a partition, is waited for.
+LOCK TABLE :queue IN SHARE ROW EXCLUSIVE MODE;
 SELECT queuestats.forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_changed AFTER INSERT OR UPDATE OR DELETE ON :queue

@@ -8,10 +8,13 @@ LANGUAGE sql STABLE AS $$
     AND (isp IS NULL OR isp = message.isp)
 $$;
 
--- stored_text: the value that the table has for this message, as held_messages keeps it: an array of one text, written
--- as text. A NULL in the array is a stored value; the column itself is NULL for messages held by a previous release.
+-- stored_text: what the table holds for this message, as held_messages keeps it: an array of one text. In an array NULL
+-- is a value; the column itself is NULL for a message that a former release held.
+-- The settings keep the writer's own out of it: the text is read back under those of the service, where 03/04 may be
+-- another day and IST another zone.
 CREATE OR REPLACE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 AS $$
   SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
 $$;
 

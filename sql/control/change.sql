@@ -9,7 +9,8 @@ LANGUAGE sql STABLE AS $$
       OR job.action = 'release' AND message.status = 'hold')
 $$;
 
--- collect_job: writes down the messages that a job has to change, some thousands a chunk. How many.
+-- collect_job: writes down the messages that a job has to change, some thousands a chunk. How many. A purge with at_most
+-- takes no more than were counted.
 CREATE OR REPLACE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET work_mem = '64MB'
 SET row_security = off SET jit = off AS $$
@@ -21,6 +22,7 @@ BEGIN
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
     FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
       AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number

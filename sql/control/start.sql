@@ -65,6 +65,8 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
     END IF;
+    -- What a purge that is collected later removes at most: others may arrive before.
+    UPDATE queuestats.jobs SET matched = counted WHERE id = job.id AND action = 'purge';
   END IF;
   INSERT INTO queuestats.audit_log
     (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)

@@ -2,6 +2,8 @@
 -- replica. Apart from their functions, because this takes a lock that writers wait for: run it with a short
 -- lock_timeout and try again. One trigger for each event, because PostgreSQL refuses transition tables for several
 -- events at once.
+-- Before the look: who has a trigger switched off, or truncates a partition, is waited for.
+LOCK TABLE public.messages IN SHARE ROW EXCLUSIVE MODE;
 SELECT queuestats.forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON public.messages

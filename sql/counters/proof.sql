@@ -1,21 +1,28 @@
 -- The proof that the counters include all messages.
 --
--- Messages change without a delta while a trigger is disabled, and when a partition with rows is attached, detached or
--- dropped. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and
--- pg_inherits, and TRUNCATE of a partition gives it a new file. baseline has a hash of each version that was current
--- when all messages were counted. While the catalog has the same versions, the counts are right. Every statement that
--- reads the counters compares them, in its own snapshot.
--- A partition that is attached and detached again between two calls of follow_partitions leaves no trace.
+-- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a
+-- delta. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and
+-- TRUNCATE of a partition gives it another file. baseline keeps a hash of the versions that were there when all
+-- messages were counted. While the same versions are there, the counts are right. Every statement that answers from
+-- the counters compares them, in its own snapshot.
+-- No trace is left of a partition that is attached and detached again between two calls of follow_partitions, and of a
+-- TRUNCATE in the transaction that created the partition.
 
 -- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
-CREATE OR REPLACE FUNCTION queuestats.partition_versions() RETURNS TABLE (partition oid, version bigint)
+-- is_leaving: DETACH PARTITION … CONCURRENTLY is not over. The partition's messages are in no query any more, but
+-- transactions that began before it still write there, and the triggers count that.
+CREATE OR REPLACE FUNCTION queuestats.partition_versions() RETURNS TABLE (
+  partition oid, parent oid, version bigint, is_leaving boolean
+)
 LANGUAGE sql STABLE AS $$
   WITH RECURSIVE tree AS (
-    SELECT inhrelid AS partition, xmin AS attached_by FROM pg_inherits WHERE inhparent = queuestats.messages_table()
+    SELECT inhrelid AS partition, inhparent AS parent, xmin AS attached_by, inhdetachpending AS is_leaving
+    FROM pg_inherits WHERE inhparent = queuestats.messages_table()
     UNION ALL
-    SELECT child.inhrelid, child.xmin FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
+    SELECT child.inhrelid, child.inhparent, child.xmin, child.inhdetachpending
+    FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
   )
-  SELECT partition, hash_record_extended(ROW(partition, attached_by, relfilenode), 0)
+  SELECT partition, parent, hash_record_extended(ROW(partition, attached_by, relfilenode), 0), is_leaving
   FROM tree INNER JOIN pg_class ON pg_class.oid = tree.partition
 $$;
 
@@ -52,10 +59,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
--- are_partitions_kept: whether the catalog has these versions of the triggers and partitions, and no other partition.
+-- are_partitions_kept: whether the partitions and all triggers are those of these versions, and no partition is leaving.
 CREATE OR REPLACE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
-  SELECT array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
+  SELECT NOT bool_or(is_leaving) AND array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
       AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
@@ -100,6 +107,8 @@ BEGIN
   SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
   IF reason IS NOT NULL THEN
     RETURN QUERY SELECT reason, false, false;
+  ELSIF EXISTS (SELECT FROM queuestats.partition_versions() WHERE is_leaving) THEN
+    RETURN QUERY SELECT 'a partition is being detached concurrently', false, true;
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
       'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;
@@ -159,32 +168,54 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   END
 $$;
 
--- came_empty: whether a partition had no rows when it was created or attached. CREATE TABLE … PARTITION OF writes its
--- rows of pg_attribute and pg_inherits in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take
--- at least five. An attached table never had a row if it still has its first file, without a page, and was never
--- vacuumed or analyzed.
-CREATE OR REPLACE FUNCTION queuestats.came_empty(of_partition oid) RETURNS boolean
+-- was_created_as_one: whether a partition was one from the first on: CREATE TABLE … PARTITION OF writes both rows of
+-- the catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least.
+CREATE OR REPLACE FUNCTION queuestats.was_created_as_one(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(bool_and(
-    inherited.xmin = created.xmin
-    AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
-    OR relkind = 'p'
-    OR relfilenode = relation.oid AND reltuples < 0 AND pg_relation_size(relation.oid) = 0
-  ), false)
-  FROM pg_class AS relation
-    INNER JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
-    INNER JOIN pg_attribute AS created ON created.attrelid = relation.oid AND created.attname = 'ctid'
-  WHERE relation.oid = of_partition
+  SELECT EXISTS (
+    SELECT FROM pg_inherits AS inherited INNER JOIN pg_attribute AS created ON created.attrelid = inherited.inhrelid
+    WHERE inherited.inhrelid = of_partition AND created.attname = 'ctid' AND inherited.xmin = created.xmin
+      AND CAST(CAST(inherited.cmin AS text) AS bigint) - CAST(CAST(created.cmin AS text) AS bigint) < 5
+  )
 $$;
 
--- follow_partitions: adds partitions that were attached empty to the proof. If a partition was attached with rows, or
--- is missing, it deletes the baseline, and recount_if_needed counts anew. Returns whether the baseline stays. Called by
--- folds and by readers that meet an unknown partition.
+-- were_triggers_kept: whether each counting trigger of a partition came with it, and was not switched since: its row is
+-- not younger than those of its dependencies.
+CREATE OR REPLACE FUNCTION queuestats.were_triggers_kept(of_partition oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT NOT EXISTS (
+    SELECT FROM pg_trigger AS trigger
+      INNER JOIN pg_proc AS called ON called.oid = tgfoid
+      INNER JOIN pg_inherits AS inherited ON inhrelid = tgrelid
+      INNER JOIN pg_depend AS made ON made.classid = 'pg_trigger'::regclass AND made.objid = trigger.oid
+    WHERE tgrelid = of_partition AND called.pronamespace = 'queuestats'::regnamespace
+      AND (trigger.xmin <> inherited.xmin OR trigger.xmin <> made.xmin
+        OR CAST(CAST(trigger.cmin AS text) AS bigint) > CAST(CAST(made.cmin AS text) AS bigint))
+  )
+$$;
+
+-- came_empty: whether all that a partition holds was counted. is_grown: it, and each partition that it belongs to, was
+-- created as a partition, or is known. One that was attached has never held a row while its first file has no page and
+-- no vacuum has looked at it. Another file than the first one may be that of a TRUNCATE.
+CREATE OR REPLACE FUNCTION queuestats.came_empty(of_partition oid, is_grown boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT relkind = 'p' OR relfilenode = oid AND (
+      is_grown AND queuestats.were_triggers_kept(oid)
+      OR reltuples < 0 AND coalesce(pg_relation_size(oid), 1) = 0
+    )
+  FROM pg_class WHERE oid = of_partition
+$$;
+
+-- follow_partitions: counts from now on a partition that came empty. Where one came with rows, or is gone, the counts
+-- stand no more: recount makes them anew. Whether they stand. A fold calls it; so does whoever meets an unknown
+-- partition. A baseline of the release before knows none: attach.sql compares it.
+-- One statement looks, so that nothing is remembered that it has not seen.
 CREATE OR REPLACE FUNCTION queuestats.follow_partitions() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline);
-  new_partitions oid[];
+  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline WHERE triggers <> '{}');
+  seen bigint[];
+  seen_triggers bigint[];
   can_follow boolean;
 BEGIN
   IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
@@ -193,21 +224,32 @@ BEGIN
   ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN false;
   END IF;
-  SELECT array_agg(partition) FILTER (WHERE version <> ALL (known)),
-         count(*) FILTER (WHERE version = ANY (known)) = cardinality(known)
-           AND coalesce(bool_and(version = ANY (known) OR queuestats.came_empty(partition)), true)
+  WITH RECURSIVE now_there AS MATERIALIZED (
+    SELECT partition, parent, version, is_leaving, version = ANY (known) AS is_known
+    FROM queuestats.partition_versions()
+  ), tree AS (
+    SELECT partition, is_known OR queuestats.was_created_as_one(partition) AS is_grown
+    FROM now_there WHERE parent = queuestats.messages_table()
+    UNION ALL
+    SELECT child.partition, child.is_known OR tree.is_grown AND queuestats.was_created_as_one(child.partition)
+    FROM tree INNER JOIN now_there AS child ON child.parent = tree.partition
+  )
+  SELECT array_agg(version ORDER BY version),
+         ARRAY(
+           SELECT counting.version FROM queuestats.counting_triggers() AS counting
+           WHERE relation IN (SELECT partition FROM now_there WHERE NOT is_known)
+         ),
+         count(*) FILTER (WHERE is_known) = cardinality(known)
+           AND bool_and(is_known OR NOT is_leaving AND queuestats.came_empty(partition, is_grown))
            AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
-  INTO new_partitions, can_follow
-  FROM queuestats.partition_versions();
+  INTO seen, seen_triggers, can_follow
+  FROM now_there INNER JOIN tree USING (partition);
   IF can_follow THEN
-    UPDATE queuestats.baseline SET
-      triggers = triggers
-        || ARRAY(SELECT version FROM queuestats.counting_triggers() WHERE relation = ANY (new_partitions)),
-      partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version);
-  ELSE
-    DELETE FROM queuestats.baseline;
+    UPDATE queuestats.baseline SET triggers = triggers || seen_triggers, partitions = seen;
+    RETURN true;
   END IF;
-  RETURN can_follow;
+  DELETE FROM queuestats.baseline;
+  RETURN false;
 END
 $$;
 

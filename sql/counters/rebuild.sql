@@ -13,14 +13,15 @@ BEGIN
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
+    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    -- Before the count: what changes from here on is another version.
+    PERFORM queuestats.remember_proof();
+    -- After it: what is switched off by now is off in those versions, or is another one.
     IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
         MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
-    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
-    -- Before the count, so that a change during the count is detected.
-    PERFORM queuestats.remember_proof();
   END IF;
 
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;

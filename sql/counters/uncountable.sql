@@ -30,6 +30,12 @@ BEGIN
   );
 
   RETURN QUERY
+  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+                part.relid, messages)
+  FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
+  WHERE relkind = 'f';
+
+  RETURN QUERY
   SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;

@@ -459,5 +459,16 @@ async def test_at_most_of_a_large_queue_is_counted_by_the_counters_and_collected
         await owner.fetchval(start.format(action, 100_001))
     assert await owner.fetch("SELECT action, state, matched FROM queuestats.jobs ORDER BY id") == [
         ("hold", "waiting", 0),
-        ("purge", "waiting", 0),
+        ("purge", "waiting", 100_001),
     ]
+
+
+async def test_a_large_purge_with_at_most_removes_no_more_than_were_counted(owner: Any) -> None:
+    """It is collected by its first step, and messages arrive before."""
+    arrive = "INSERT INTO messages (sender_id, recipient) SELECT 1, 'x' FROM generate_series(1, $1)"
+    await owner.execute(arrive, 100_500)
+    await owner.fetch("SELECT queuestats.start_job('purge', 1, NULL, NULL, NULL, 'x', '', '', NULL, 'token', 100500)")
+    await owner.execute(arrive, 700)
+    while not await owner.fetchval("SELECT finished_at IS NOT NULL FROM queuestats.jobs"):
+        await owner.fetch("SELECT queuestats.step_job(most_pending => 1000000)")
+    assert await owner.fetchval("SELECT count(*) FROM messages") == 700

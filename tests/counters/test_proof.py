@@ -1,5 +1,6 @@
 """No answer outlives the change that made it wrong: a statement proves its counts in its own snapshot."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,6 +27,7 @@ SWITCHED_OFF = {
     "all disabled": "ALTER TABLE messages DISABLE TRIGGER USER",
     "for replicas only": "ALTER TABLE messages ENABLE REPLICA TRIGGER messages_inserted",
 }
+IS_LOCK_AWAITED = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 OFF_AND_ON = "ALTER TABLE messages DISABLE TRIGGER USER; {} ALTER TABLE messages ENABLE TRIGGER USER"
 
 
@@ -54,6 +56,11 @@ async def recount(service: Database) -> bool:
 
 async def findings(connection: Any) -> set[str]:
     return {each.check for each in await examine(connection, SERVICE)}
+
+
+async def until(connection: Any, rows: str) -> None:
+    while not await connection.fetchval(f"SELECT EXISTS (SELECT {rows})"):  # noqa: ASYNC110 the server tells nobody
+        await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("way", SWITCHED_OFF)
@@ -176,6 +183,7 @@ ATTACH_EMPTY = (
     "CREATE TABLE outbox_2 (LIKE outbox INCLUDING ALL); {}"
     " ALTER TABLE outbox ATTACH PARTITION outbox_2 FOR VALUES IN (2)"
 )
+CREATE = "CREATE TABLE outbox_2 PARTITION OF outbox FOR VALUES IN (2)"
 ROWS = "INSERT INTO outbox_2 SELECT n, 2, 'new' FROM generate_series(1, 7) AS n;"
 
 
@@ -197,8 +205,7 @@ async def partitioned(empty_database: TestDatabase) -> AsyncIterator[tuple[Any, 
 @pytest.mark.parametrize("way", ["attached", "created"])
 async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple[Any, Database], way: str) -> None:
     owner, service = partitioned
-    created = "CREATE TABLE outbox_2 PARTITION OF outbox FOR VALUES IN (2)"
-    await owner.execute(created if way == "created" else ATTACH_EMPTY.format(""))
+    await owner.execute(CREATE if way == "created" else ATTACH_EMPTY.format(""))
     assert await total_by_counters(service, 1) == 10
     await owner.execute(ROWS)
     assert await total_by_counters(service, 2) == 7
@@ -219,13 +226,26 @@ async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple
         ("TRUNCATE outbox_1", (0, 0)),
         ("ALTER TABLE outbox DETACH PARTITION outbox_1; DELETE FROM outbox_1 WHERE id > 4;"
          " ALTER TABLE outbox ATTACH PARTITION outbox_1 FOR VALUES IN (1)", (4, 0)),
+        # One that is attached as a whole, whose partitions were created as such before.
+        ("CREATE TABLE sub (LIKE outbox INCLUDING ALL) PARTITION BY LIST (sender);"
+         f" CREATE TABLE outbox_2 PARTITION OF sub FOR VALUES IN (2); {ROWS}"
+         " ALTER TABLE outbox ATTACH PARTITION sub FOR VALUES IN (2)", (10, 7)),
+        # What happens to a partition before anyone has looked at it.
+        (f"{CREATE} | {ROWS} | TRUNCATE outbox_2", (10, 0)),
+        ("CREATE TABLE sub PARTITION OF outbox FOR VALUES IN (2) PARTITION BY LIST (sender);"
+         f" CREATE TABLE outbox_2 PARTITION OF sub FOR VALUES IN (2) | {ROWS} | TRUNCATE sub", (10, 0)),
+        (f"{CREATE} | ALTER TABLE outbox_2 DISABLE TRIGGER USER; {ROWS} ALTER TABLE outbox_2 ENABLE TRIGGER USER",
+         (10, 7)),
+        (f"{CREATE}; ALTER TABLE outbox_2 DISABLE TRIGGER USER; {ROWS} ALTER TABLE outbox_2 ENABLE TRIGGER USER",
+         (10, 7)),
     ],
 )  # fmt: skip
 async def test_partitions_that_come_or_go_with_rows_are_read_and_counted_anew_by_the_service(
     partitioned: tuple[Any, Database], change: str, expected: tuple[int, int], looks: str
 ) -> None:
     owner, service = partitioned
-    await owner.execute(change)
+    for statement in change.split("|"):
+        await owner.execute(statement)
     if looks == "folds":
         await owner.execute("SELECT queuestats.fold()")
     with pytest.raises(Uncounted):
@@ -233,6 +253,59 @@ async def test_partitions_that_come_or_go_with_rows_are_read_and_counted_anew_by
     assert (await total(service, 1), await total(service, 2)) == expected
     assert await recount(service)
     assert (await total_by_counters(service, 1), await total_by_counters(service, 2)) == expected
+    assert await find_differences(owner, None) == []
+
+
+async def test_partitions_of_an_empty_partition_are_counted_at_once(partitioned: tuple[Any, Database]) -> None:
+    owner, service = partitioned
+    await owner.execute(
+        "CREATE TABLE sub (LIKE outbox INCLUDING ALL) PARTITION BY LIST (sender);"
+        " CREATE TABLE outbox_2 PARTITION OF sub FOR VALUES IN (2);"
+        " ALTER TABLE outbox ATTACH PARTITION sub FOR VALUES IN (2, 3)"
+    )
+    assert await total_by_counters(service, 1) == 10
+    await owner.execute(f"CREATE TABLE outbox_3 PARTITION OF sub FOR VALUES IN (3); {ROWS}")
+    await owner.execute("INSERT INTO outbox VALUES (1, 3, 'new')")
+    assert [await total_by_counters(service, each) for each in (1, 2, 3)] == [10, 7, 1]
+    assert await find_differences(owner, None) == []
+
+
+async def test_a_foreign_partition_makes_every_answer_a_503(partitioned: tuple[Any, Database]) -> None:
+    owner, service = partitioned
+    await owner.execute(
+        "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;"
+        " ALTER TABLE outbox DROP CONSTRAINT outbox_pkey;"
+        " CREATE FOREIGN TABLE outbox_2 PARTITION OF outbox FOR VALUES IN (2) SERVER elsewhere"
+    )
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service, 2)
+    assert not await recount(service)
+    assert any("is a foreign table" in each.finding for each in await examine(owner, SERVICE))
+
+
+async def test_a_partition_that_is_detached_concurrently_is_not_counted_before_its_last_writer_has_ended(
+    empty_database: TestDatabase, partitioned: tuple[Any, Database]
+) -> None:
+    owner, service = partitioned
+    writer, detaching = [await asyncpg.connect(empty_database.owner_url) for _ in range(2)]
+    try:
+        written = writer.transaction()
+        await written.start()
+        await writer.execute("INSERT INTO outbox VALUES (11, 1, 'new')")
+        detach = asyncio.create_task(detaching.execute("ALTER TABLE outbox DETACH PARTITION outbox_1 CONCURRENTLY"))
+        await until(owner, "FROM pg_inherits WHERE inhdetachpending")
+        # The delta of the open transaction would come after a count that has not seen it.
+        assert not await recount(service)
+        await owner.execute("SELECT queuestats.rebuild()")
+        await written.commit()
+        assert await total(service, 1) == 0
+        await detach
+    finally:
+        await writer.close()
+        await detaching.close()
+    assert await total(service, 1) == 0
+    assert await recount(service)
+    assert await total_by_counters(service, 1) == 0
     assert await find_differences(owner, None) == []
 
 
@@ -257,6 +330,38 @@ async def test_a_migration_that_attaches_triggers_anew_does_not_hide_that_one_wa
     await owner.execute("DELETE FROM queuestats.repeatable_migrations")
     await migrate(database.owner_url, database.service_url)
     assert await total_by_counters(service) == 5
+
+
+async def test_triggers_that_are_attached_wait_for_who_has_one_switched_off(
+    database: TestDatabase, service: Database, owner: Any
+) -> None:
+    await owner.execute("DELETE FROM queuestats.repeatable_migrations")
+    async with connect(database.owner_url) as loader:
+        async with loader.transaction():
+            await loader.execute(OFF_AND_ON.format(INSERT + ";"))
+            migration = asyncio.create_task(migrate(database.owner_url, database.service_url))
+            await until(owner, IS_LOCK_AWAITED)
+        await migration
+    assert await total(service) == 5
+    await recount(service)
+    assert await total_by_counters(service) == 5
+
+
+async def test_a_trigger_that_is_switched_off_while_a_count_of_all_begins_is_no_proof(
+    database: TestDatabase, service: Database, owner: Any
+) -> None:
+    async with connect(database.owner_url) as counting:
+        async with owner.transaction():
+            await owner.execute("SELECT FROM queuestats.baseline FOR UPDATE")
+            count = asyncio.create_task(counting.execute("SELECT queuestats.rebuild()"))
+            async with connect(database.owner_url) as other:
+                await until(other, IS_LOCK_AWAITED)
+                await other.execute("ALTER TABLE messages DISABLE TRIGGER messages_inserted")
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            await count
+    await owner.execute(INSERT)
+    with pytest.raises(Unavailable, match="not counted"):
+        await total(service)
 
 
 async def test_a_count_of_all_is_refused_while_a_trigger_is_off(owner: Any) -> None:

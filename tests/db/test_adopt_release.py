@@ -1,5 +1,6 @@
 """What a release writes to an adopted table."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -67,3 +68,25 @@ async def test_a_release_gives_back_the_very_value_that_was_stored(
             await admin.fetch("SELECT queuestats.step_job()")
         assert await stored() == ["available", "available", "available", "retryable", *at_first[:3], "scheduled"]
     assert await differences(empty_database) == []
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "Postgres, MDY", "German"])
+async def test_a_time_that_was_stored_does_not_depend_on_how_the_writer_writes_times(
+    empty_database: TestDatabase, admin: Any, style: str
+) -> None:
+    """05/03 is another day elsewhere, and IST another zone."""
+    await admin.execute("CREATE TABLE jobs (id bigint PRIMARY KEY, run_at timestamptz)")
+    status = "CASE WHEN run_at = 'infinity' THEN 'hold' ELSE 'new' END"
+    stored = {"new": "2000-01-01 00:00:00+00", "hold": "infinity"}
+    mapping = QueueMapping(table="jobs", sender="1", status=status, status_column="run_at", stored=stored)
+    await adopt(empty_database, mapping)
+    run_at = datetime(2031, 3, 5, 10, tzinfo=UTC)
+    service = open_pool(empty_database.service_url, pool_size=2)
+    async with service:
+        control = Control(service, service, 1000)
+        await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
+        await admin.execute(f"SET datestyle = '{style}'; SET timezone = 'Asia/Kolkata'")
+        await admin.execute("INSERT INTO jobs VALUES (1, $1)", run_at)
+        assert await admin.fetchval("SELECT run_at = 'infinity' FROM jobs")
+        await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), ACTOR, "2")
+    assert await admin.fetchval("SELECT run_at FROM jobs") == run_at

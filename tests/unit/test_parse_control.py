@@ -103,11 +103,22 @@ def test_a_doubled_name_is_found_where_the_body_has_a_lone_surrogate_or_very_muc
 
 
 @pytest.mark.parametrize("attribute", ["dry_run", "dryrun", "version"])
-def test_an_attribute_of_the_root_is_refused(attribute: str) -> None:
-    body = f'<xml xmlns:p="x" p:kind="y" {attribute}="1"><id type="integer">119</id></xml>'
-    expected = f"{attribute} must not be an attribute of <xml>: write it as an element in <xml>"
-    assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
-    assert refusal(parse_envelope(body.replace(f'{attribute}="1"', "").encode()), Action.PURGE) == "accepted"
+@pytest.mark.parametrize("place", ["<xml", "<id"])
+def test_an_attribute_is_refused(attribute: str, place: str) -> None:
+    body = '<xml xmlns:p="x" p:kind="y"><id type="integer" p:kind="y">119</id></xml>'
+    expected = f"{attribute} must not be an attribute: a parameter is an element of <xml>"
+    assert refusal(parse_envelope(body.encode()), Action.PURGE) == "accepted"
+    with_attribute = body.replace(place, f'{place} {attribute}="1"')
+    assert refusal(parse_envelope(with_attribute.encode()), Action.PURGE) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["account_id=306", "&lt;account_id&gt;306&lt;/account_id&gt;", "<![CDATA[<account_id>306</account_id>]]>"]
+)
+def test_text_between_the_elements_is_refused(text: str) -> None:
+    expected = "<xml> must hold elements alone, and holds text between them"
+    for body in (f"<xml>{text}<id>119</id></xml>", f"<xml>\n<id>119</id>\n{text}</xml>"):
+        assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
 
 
 @pytest.mark.parametrize("name", ["account_id", "campaign_id", "hold_id"])
