@@ -764,6 +764,7 @@ CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
 
 CREATE FUNCTION queuestats.is_proven() RETURNS boolean
     LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
   messages CONSTANT oid := queuestats.messages_table();

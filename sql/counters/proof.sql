@@ -74,7 +74,7 @@ $$;
 -- STABLE, so that it reads the catalog in the snapshot of the statement that calls it. One query, because every answer
 -- waits for it.
 CREATE OR REPLACE FUNCTION queuestats.is_proven() RETURNS boolean
-LANGUAGE plpgsql STABLE AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   messages CONSTANT oid := queuestats.messages_table();
 BEGIN
