@@ -1,6 +1,7 @@
 -- The triggers on an adopted table that is partitioned, in place of counters/attach.sql.
--- Before the look: who has a trigger switched off, or truncates a partition, is waited for.
-LOCK TABLE :queue IN SHARE ROW EXCLUSIVE MODE;
+-- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger or truncates a
+-- partition. In a DO block, because LOCK TABLE alone is an error outside a transaction.
+DO $$ BEGIN LOCK TABLE :queue IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT queuestats.forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_changed AFTER INSERT OR UPDATE OR DELETE ON :queue

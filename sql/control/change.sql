@@ -9,8 +9,8 @@ LANGUAGE sql STABLE AS $$
       OR job.action = 'release' AND message.status = 'hold')
 $$;
 
--- collect_job: writes down the messages that a job has to change, some thousands a chunk. How many. A purge with at_most
--- takes no more than were counted.
+-- collect_job: stores the messages that a job has to change in job_chunks, some thousands in each chunk. Returns their
+-- number. A purge with at_most takes no more than were counted.
 CREATE OR REPLACE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET work_mem = '64MB'
 SET row_security = off SET jit = off AS $$

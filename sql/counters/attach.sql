@@ -2,8 +2,9 @@
 -- replica. Apart from their functions, because this takes a lock that writers wait for: run it with a short
 -- lock_timeout and try again. One trigger for each event, because PostgreSQL refuses transition tables for several
 -- events at once.
--- Before the look: who has a trigger switched off, or truncates a partition, is waited for.
-LOCK TABLE public.messages IN SHARE ROW EXCLUSIVE MODE;
+-- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger. In a DO block,
+-- because LOCK TABLE alone is an error outside a transaction.
+DO $$ BEGIN LOCK TABLE public.messages IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT queuestats.forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON public.messages

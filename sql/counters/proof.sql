@@ -59,7 +59,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE pg_class.oid = queuestats.messages_table()
 $$;
 
--- are_partitions_kept: whether the partitions and all triggers are those of these versions, and no partition is leaving.
+-- are_partitions_kept: whether the partitions and all triggers have these versions, and no partition is leaving.
 CREATE OR REPLACE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT NOT bool_or(is_leaving) AND array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
