@@ -206,10 +206,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM pg_class WHERE oid = of_partition
 $$;
 
--- follow_partitions: counts from now on a partition that came empty. Where one came with rows, or is gone, the counts
--- stand no more: recount makes them anew. Whether they stand. A fold calls it; so does whoever meets an unknown
--- partition. A baseline of the release before knows none: attach.sql compares it.
--- One statement looks, so that nothing is remembered that it has not seen.
+-- follow_partitions: adds partitions that came empty to the proof, and returns true. If a partition came with rows, or
+-- is gone, it removes the baseline and returns false: recount_if_needed counts all messages anew. A fold calls it, and
+-- so does a reader that meets an unknown partition. A baseline of the previous release has no proof yet; attach.sql
+-- checks it. One statement reads the catalog, so that only versions that were examined are stored.
 CREATE OR REPLACE FUNCTION queuestats.follow_partitions() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
