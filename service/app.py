@@ -18,27 +18,27 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.types import Lifespan
 
-from service import endpoints
-from service.auth import FailedTokens, Tokens
-from service.control import STEP_TIME_LIMIT_MS, Control, work_forever
+from service.access.tokens import FailedTokens, Tokens
+from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
 from service.counters.folding import count_forever, fold_forever
+from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.errors import ServiceError
-from service.logs import configure_logging
-from service.middleware import PathSpelling, ReadBody, RequestId
+from service.http import endpoints
+from service.http.middleware import PathSpelling, ReadBody, RequestId
+from service.http.open_requests import OpenRequests
+from service.http.openapi import QUEUE
+from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
+from service.http.requests import Endpoint
+from service.http.responses import Unsent
 from service.model import Action
-from service.names import Names
-from service.open_requests import OpenRequests
-from service.openapi import QUEUE
-from service.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
-from service.readiness import Readiness
-from service.reports import Unsent
-from service.requests import Endpoint
+from service.queue.live import Streams
+from service.queue.names import Names
+from service.queue.stats import Statistics
+from service.queue.top import open_top
 from service.settings import Settings, load_settings
-from service.stats import Statistics
-from service.stream import Streams
-from service.top import open_top
-from service.traces import configure_traces
+from service.telemetry.logs import configure_logging
+from service.telemetry.traces import configure_traces
 
 logger = logging.getLogger(__name__)
 

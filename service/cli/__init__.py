@@ -9,7 +9,7 @@ import click
 
 from service.cli.interrupts import unwind_on_signals
 from service.errors import BadRequest, CommandError, Conflict, ServiceError
-from service.origin import command as command_in_use
+from service.telemetry.origin import command as command_in_use
 
 # The module of a command bears its name, or stands in IN_MODULE. It is imported when the command is called, so that
 # `--help` is quick.

@@ -10,9 +10,9 @@ from service.errors import CommandError, WrongUsage
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.schema.adopt import Trial
-    from service.schema.counted import Adopted
-    from service.schema.mapping import QueueMapping
+    from service.adoption.attach import Trial
+    from service.adoption.mapping import QueueMapping
+    from service.schema.files import Adopted
 
 FILE = Path("queuestats.toml")
 EXPRESSIONS = {
@@ -62,7 +62,7 @@ async def adopt(
              --status "case state when 'queued' then 'new' when 'sending' then 'proc' end"
              --where "state in ('queued', 'sending')"
     """
-    from service.schema.adopt import attach, detach, statements, try_out
+    from service.adoption.attach import attach, detach, statements, try_out
 
     url = settings.owner_url
     assert url is not None, "on_database has filled it in"
@@ -84,7 +84,7 @@ async def adopt(
 
 def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, str | None]) -> "QueueMapping":
     """The file's, where there is one, with what the options say in its place."""
-    from service.schema.mapping import QueueMapping
+    from service.adoption.mapping import QueueMapping
 
     given: dict[str, Any] = {}
     if path or FILE.is_file():
@@ -109,8 +109,8 @@ def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, 
 
 
 def _tell(adopted: "Adopted", trial: "Trial") -> None:
-    from service.schema.adopt import INDEX
-    from service.schema.counted import CountedTable
+    from service.adoption.attach import INDEX
+    from service.schema.files import CountedTable
 
     counted = max(trial.table_rows, trial.rows)
     lines = [f"{adopted.queue} can be counted: tried on a copy of {trial.rows:,} rows, which is gone again."]

@@ -52,7 +52,7 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
     \b
     Example: queuestats bench sql --sizes 10000,1000000 --json > sql.json
     """
-    from service.bench.sql import measure_sql
+    from service.workbench.bench.sql import measure_sql
 
     _measure(measure_sql, settings, as_json, options)
 
@@ -73,7 +73,7 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
     \b
     Example: queuestats bench write --rounds 3
     """
-    from service.bench.write import measure_write
+    from service.workbench.bench.write import measure_write
 
     _measure(measure_write, settings, as_json, options)
 
@@ -84,8 +84,8 @@ def _measure(
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    from service.bench.report import markdown
-    from service.bench.scratch import open_scratch
+    from service.workbench.bench.report import markdown
+    from service.workbench.bench.scratch import open_scratch
 
     with open_scratch(settings) as scratch:
         report = run(measure(scratch, lambda line: click.echo(line, err=True), **options))

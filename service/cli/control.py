@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from service.actor import of_command
 from service.cli.options import ID, Duration, Number, Text, names_option, on_database, open_pool, option_once
+from service.control.actor import of_command
 from service.errors import CommandError
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.control import Control
+    from service.control.jobs import Control
 
 DONE = {Action.HOLD: "held", Action.RELEASE: "released", Action.PURGE: "removed"}
 as_json_option = click.option("--json", "as_json", is_flag=True, help="print a list of objects as JSON")
@@ -110,7 +110,7 @@ async def _carry_out(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, *, is_asking: bool = False
 ) -> None:
     from service.cli.output import print_table, progress
-    from service.control import COMPLETE
+    from service.control.jobs import COMPLETE
 
     async with _open_control(settings) as control:
         request = await control.with_filter(request)
@@ -210,7 +210,7 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
 
 @asynccontextmanager
 async def _open_control(settings: Settings) -> AsyncIterator["Control"]:
-    from service.control import STEP_TIME_LIMIT_MS, Control
+    from service.control.jobs import STEP_TIME_LIMIT_MS, Control
 
     async with (
         open_pool(settings) as reading,
@@ -225,7 +225,7 @@ async def _named(
     """The columns and the rows; with `has_names`, also the names of ids."""
     if not has_names:
         return columns, rows
-    from service.names import name_rows
+    from service.queue.names import name_rows
 
     async with open_pool(settings) as database:
         return (*columns, "account_name", "campaign_name", "sender_name"), await name_rows(database, rows)

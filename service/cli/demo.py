@@ -50,12 +50,12 @@ def _for_a_demo(settings: Settings) -> Settings:
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
-    from service.auth import create_token
+    from service.access.tokens import create_token
     from service.counters.folding import Folder
     from service.db import connect, fetch
+    from service.queue.stats import ask
     from service.schema import migrate
-    from service.seed import Profile, SeedPlan, default_senders
-    from service.stats import ask
+    from service.workbench.seed import Profile, SeedPlan, default_senders
 
     click.echo("Migrating ...")
     await migrate(owner_url(settings), service_url(settings), messages_schema=settings.messages_schema)

@@ -27,8 +27,8 @@ async def explain(
     \b
     Example: queuestats explain --sender 119 --group isp --analyze
     """
-    from service.explain import explain as explain_query
-    from service.explain import with_values
+    from service.queue.explain import explain as explain_query
+    from service.queue.explain import with_values
 
     async with open_pool(settings) as database:
         scan = await explain_query(database, query, analyze=False, is_from_messages=True)

@@ -12,8 +12,8 @@ async def fold(settings: Settings) -> None:
     \b
     Example: queuestats fold
     """
+    from service.cluster.shards import nodes_of
     from service.counters.folding import Folder
-    from service.shards import nodes_of
 
     async with open_pool(settings) as database:
         nodes = await nodes_of(database)

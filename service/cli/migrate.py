@@ -19,10 +19,10 @@ async def migrate(settings: Settings, check: bool, distribute: bool, shards: int
     \b
     Example: queuestats migrate --check || queuestats migrate
     """
+    from service.cluster.distribute import bring_up_nodes, cluster_state
+    from service.cluster.distribute import distribute as distribute_messages
     from service.db import connect
     from service.schema import migrate as bring_up
-    from service.schema.distribute import bring_up_nodes, cluster_state
-    from service.schema.distribute import distribute as distribute_messages
     from service.schema.migrate import missing_rights, pending_changes
     from service.schema.roles import login
 

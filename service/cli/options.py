@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from service.address import with_search_path
 from service.cli.interrupts import hold_off_signals, run
+from service.db.address import with_search_path
 from service.errors import CommandError
 from service.settings import Settings, load_settings, variable
 

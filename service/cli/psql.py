@@ -8,8 +8,8 @@ import click
 
 from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, service_url, settings_options
 from service.errors import CommandError
-from service.origin import application_name
 from service.settings import Settings
+from service.telemetry.origin import application_name
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
@@ -25,7 +25,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     \b
     Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
-    from service.address import for_programs
+    from service.db.address import for_programs
 
     with open_database(settings) as opened:
         url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))

@@ -6,7 +6,7 @@ from service.cli.options import Number, on_database, owner_url
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.seed import SeedPlan
+    from service.workbench.seed import SeedPlan
 
 
 @click.command()
@@ -38,7 +38,7 @@ async def seed(
     Example: queuestats seed --messages 100000 --seed 7
     """
     from service.db import connect
-    from service.seed import Profile, SeedPlan, default_senders
+    from service.workbench.seed import Profile, SeedPlan, default_senders
 
     kind = Profile(profile)
     plan = SeedPlan(messages, default_senders(messages, kind) if senders is None else senders, seed_number, kind)
@@ -47,9 +47,9 @@ async def seed(
 
 
 async def seed_with_progress(connection: Any, plan: "SeedPlan", *, replace: bool = False) -> None:
-    """As `service.seed.seed`, and tells how far it is and how long it took."""
+    """As `service.workbench.seed.seed`, and tells how far it is and how long it took."""
     from service.cli.output import progress
-    from service.seed import seed as fill
+    from service.workbench.seed import seed as fill
 
     with progress("Seeding", plan.messages) as advance:
         seconds = await fill(connection, plan, advance, replace=replace)

@@ -108,7 +108,7 @@ def handles(listener: socket.socket) -> list[socket.socket]:
 
 def server_options(settings: Settings) -> dict[str, Any]:
     """The options of uvicorn: all of them are documented there."""
-    from service.cli.http_protocol import HttpProtocol
+    from service.http.server.protocol import HttpProtocol
 
     return {
         "loop": "uvloop",
@@ -136,8 +136,8 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     """
     import uvicorn
 
-    from service.logs import announce, configure_logging
     from service.settings import as_environment
+    from service.telemetry.logs import announce, configure_logging
 
     configure_logging(settings.log_level, settings.log_format)
     if announcement:

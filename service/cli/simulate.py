@@ -31,8 +31,8 @@ async def simulate(
     Example: queuestats simulate --rate 1000 --seconds 30
     """
     from service.cli.output import print_table
-    from service.simulate import SimulationPlan, Totals
-    from service.simulate import simulate as play
+    from service.workbench.simulate import SimulationPlan, Totals
+    from service.workbench.simulate import simulate as play
 
     plan, totals, stop = SimulationPlan(rate, seconds, batch, connections, senders), Totals(), asyncio.Event()
     for number in ENDING:

@@ -78,7 +78,7 @@ async def stats(
     Example: queuestats stats --sender 119 --group isp --watch
     """
     from service.cli.output import print_table, printable
-    from service.stats import ask
+    from service.queue.stats import ask
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")
@@ -104,7 +104,7 @@ async def _table(
     """The columns and the rows."""
     if not has_names:
         return COLUMNS, [[getattr(row, column) for column in COLUMNS] for row in report.rows]
-    from service.names import name_rows
+    from service.queue.names import name_rows
 
     columns = (*COLUMNS, "account_name", "campaign_name", "sender_name")
     return columns, [
@@ -120,7 +120,7 @@ async def _watch(
     from rich.live import Live
 
     from service.cli.output import table_of
-    from service.stats import ask
+    from service.queue.stats import ask
 
     console = Console()
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
@@ -140,7 +140,7 @@ async def _watch(
 
 async def _similar_isps(database: "Database", query: StatsQuery) -> list[str]:
     """The sender's ISPs that the one of the query differs from by case alone."""
-    from service.stats import ask
+    from service.queue.stats import ask
 
     names = [row.isp for row in (await ask(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
     return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]

@@ -52,8 +52,8 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
     Example: queuestats top --by campaign --sender 119 --order retry
     """
     from service.cli.output import print_table
-    from service.names import name_rows
-    from service.top import ask as ask_top
+    from service.queue.names import name_rows
+    from service.queue.top import ask as ask_top
 
     async def ask(query: TopQuery) -> TopReport:
         report = await ask_top(database, query)

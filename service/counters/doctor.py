@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from service.address import at_host
+from service.cluster.distribute import cluster_state
 from service.db import connect, fetch, load_statement
+from service.db.address import at_host
 from service.errors import CommandError
-from service.schema.distribute import cluster_state
 from service.schema.migrate import pending_changes
 
 CHECKS = (

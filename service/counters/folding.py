@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
+from service.cluster.shards import nodes_of
 from service.db import Database, load_statement
 from service.errors import CommandError, ServiceError, TimedOut
-from service.metrics import FOLDED_AT
-from service.shards import nodes_of
+from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
 

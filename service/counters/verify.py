@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.actor import of_command
-from service.address import at_host
+from service.cluster.distribute import cluster_state
+from service.control.actor import of_command
 from service.db import AS_A_SCAN, connect, fetch
+from service.db.address import at_host
 from service.errors import CommandError
 from service.model import Grouping, StatsQuery, StatsRow
-from service.schema.distribute import cluster_state
+from service.queue.stats import from_counters, from_messages
 from service.schema.migrate import require_countable
-from service.stats import from_counters, from_messages
 
 # "other": whatever the service has no answer for, so that none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")

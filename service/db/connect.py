@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
-from service.address import of_primary
+from service.db.address import of_primary
 from service.db.errors import in_words
 from service.db.statements import load_statement
 from service.errors import CommandError
-from service.origin import application_name
+from service.telemetry.origin import application_name
 
 CONNECT_TIMEOUT_SECONDS = 10
 CLOSE_TIMEOUT_SECONDS = 5
@@ -20,9 +20,14 @@ STATEMENTS_KEPT = {True: 200, False: 0}
 # Roles and databases may have other defaults.
 AS_EXPECTED = {"default_transaction_isolation": "read committed", "default_transaction_read_only": "off"}
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A command's own connection, or one of a pool. asyncpg's classes take their type argument in its stubs alone."""
+
 
 @asynccontextmanager
-async def connect(database_url: str, *, prepared_statements: bool = True, is_direct: bool = True) -> AsyncIterator[Any]:
+async def connect(
+    database_url: str, *, prepared_statements: bool = True, is_direct: bool = True
+) -> AsyncIterator[Connection]:
     """The connection is closed at the end. Without `prepared_statements`, each statement belongs in a transaction.
     A connection that is not direct goes through a pooler, which refuses settings.
 
@@ -53,14 +58,13 @@ async def connect(database_url: str, *, prepared_statements: bool = True, is_dir
             connection.terminate()
 
 
-async def fetch(connection: Any, name: str, /, **values: Any) -> list[Any]:
+async def fetch(connection: Connection, name: str, /, **values: Any) -> list[asyncpg.Record]:
     """The rows of `sql/<name>.sql`, however long it takes."""
     statement = load_statement(name)
-    rows: list[Any] = await connection.fetch(statement.sql, *statement.bind(values))
-    return rows
+    return await connection.fetch(statement.sql, *statement.bind(values))
 
 
-async def require_disposable(connection: Any, *, must_be_migrated: bool = True) -> None:
+async def require_disposable(connection: Connection, *, must_be_migrated: bool = True) -> None:
     """Raises CommandError, which says what to do first, where it is not migrated, or not marked disposable.
 
     The mark is read from the catalog: a connection's own options cannot stand in for it.

@@ -9,15 +9,15 @@ from typing import Any, Self
 
 import asyncpg
 
-from service.address import at_host, of_primary
+from service.db.address import at_host, of_primary
 from service.db.connect import STATEMENTS_KEPT
 from service.db.errors import is_disconnect, translated
 from service.db.statements import Statement
 from service.errors import TimedOut, Unavailable
-from service.metrics import CONNECTIONS, STATEMENT_SECONDS
-from service.origin import application_name, name_requests
 from service.settings import Settings
-from service.traces import statement_span
+from service.telemetry.metrics import CONNECTIONS, STATEMENT_SECONDS
+from service.telemetry.origin import application_name, name_requests
+from service.telemetry.traces import statement_span
 
 logger = logging.getLogger(__name__)
 

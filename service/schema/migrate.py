@@ -14,12 +14,12 @@ from sqlalchemy import Connection, StaticPool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from service.adoption.mapping import renew
 from service.db.connect import fetch
 from service.errors import CommandError
 from service.resources import migrations_path
-from service.schema.counted import Adopted, CountedTable, Parts
+from service.schema.files import Adopted, CountedTable, Parts
 from service.schema.locks import changing_schema, trying_for_lock
-from service.schema.mapping import renew
 from service.schema.roles import grant, login
 from service.schema.tables import SCHEMA
 

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from service.auth import revoke_token
+from service.access.tokens import revoke_token
 from service.db import connect
 from service.model import Format
-from service.parsing.parameters import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
 from service.settings import Settings
+from service.wire.parsing.parameters import MAX_BODY_BYTES, MAX_DEPTH, MAX_MEMBERS
 from tests.api.wire import STATS, body_of, check_error, client_of, serving
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 

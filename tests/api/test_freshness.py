@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from service.coalescer import Coalescer, Outcome
+from service.queue.coalescer import Coalescer, Outcome
 from service.settings import Settings
 from tests.api.wire import STATS, serving
 from tests.conftest import TestDatabase
@@ -121,6 +121,6 @@ class JoiningCoalescer(Coalescer[Any, Any]):
 async def test_the_test_above_fails_when_late_questions_are_let_in_on_a_running_one(
     database: TestDatabase, settings: Settings, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.stats.Coalescer", JoiningCoalescer)
+    monkeypatch.setattr("service.queue.stats.Coalescer", JoiningCoalescer)
     # Without the pause all are answered, and ask anew, in the same moment: whose snapshot is first is then chance.
     assert await stale_answers(database, settings, token, writes=5, pause_seconds=HELD_SECONDS / 2) != []

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.auth import create_token
-from service.metrics import GAUGES
+from service.access.tokens import create_token
 from service.model import Format, Scope
 from service.settings import PREFIX, Settings
+from service.telemetry.metrics import GAUGES
 from tests.api.wire import STATS, body_of, client_of, serve_process, serving
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from prometheus_client.core import REGISTRY
 
-from service.auth import create_token
-from service.metrics import GAUGES
+from service.access.tokens import create_token
 from service.model import Format, Scope
 from service.settings import Settings
+from service.telemetry.metrics import GAUGES
 from tests.api.wire import STATS, body_of, serving
 from tests.clusters import free_port
 from tests.conftest import TestDatabase

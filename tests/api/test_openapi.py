@@ -20,12 +20,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from service.access.tokens import create_token
 from service.app import ROUTES
-from service.auth import create_token
+from service.http.openapi import QUEUE, describe
 from service.model import Scope
-from service.openapi import QUEUE, describe
-from service.parsing import ACCEPTED
 from service.settings import PREFIX
+from service.wire.parsing import ACCEPTED
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert

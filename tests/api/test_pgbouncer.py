@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.auth import create_token, revoke_token
+from service.access.tokens import create_token, revoke_token
 from service.db import connect
 from service.model import Format, Grouping, StatsQuery
 from service.settings import Settings, as_environment
@@ -119,7 +119,8 @@ async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
                 "SELECT current_setting('statement_timeout'), current_setting('jit'),"
                 " (SELECT count(*) FROM pg_prepared_statements WHERE name <> '')"
             )
-            found.add((row[0], row[1], row[2]))
+            assert row is not None
+            found.add(tuple(row))
     return found
 
 

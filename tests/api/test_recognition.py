@@ -6,7 +6,7 @@ import pytest
 
 from service.db import connect
 from service.model import Format
-from service.origin import application_name, command
+from service.telemetry.origin import application_name, command
 from tests.api.wire import STATS, body_of
 from tests.cli.programs import queuestats
 from tests.conftest import TestDatabase

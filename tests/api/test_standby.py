@@ -8,15 +8,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.actor import of_token
-from service.auth import create_token
-from service.control import Control
+from service.access.tokens import create_token
+from service.control.actor import of_token
+from service.control.jobs import Control
 from service.errors import Unavailable
 from service.model import Action, ControlRequest, Count, Key, Scope, StatsQuery, TopQuery
+from service.queue.stats import CounterReader, ask
+from service.queue.top import ask as ask_top
 from service.schema import migrate
 from service.settings import Settings
-from service.stats import CounterReader, ask
-from service.top import ask as ask_top
 from tests.api.wire import STATS, client_of, serving
 from tests.clusters import Cluster, binaries, running
 from tests.conftest import PATIENCE_SECONDS, open_pool

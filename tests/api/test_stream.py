@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.auth import revoke_token
+from service.access.tokens import revoke_token
 from service.settings import PREFIX
 from tests.api.wire import client_of, serve_process
 from tests.conftest import TestDatabase
@@ -90,7 +90,7 @@ async def test_who_has_the_report_gets_the_next_one_only(client: httpx.AsyncClie
 async def test_all_who_follow_one_query_share_its_statements(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service.stats import CounterReader
+    from service.queue.stats import CounterReader
 
     read, asked = CounterReader.read, 0
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.auth import Token, create_token, rotate_token
+from service.access.tokens import Token, create_token, rotate_token
 from service.errors import Forbidden
 from service.model import Format, Grouping, Scope, StatsQuery, StatsRow
-from service.stats import CounterReader, ask
+from service.queue.stats import CounterReader, ask
 from tests.api.wire import STATS, body_of, check_error
 from tests.conftest import TestDatabase, open_pool, successful
 from tests.oracle import STATUSES, Message, expected_rows, insert

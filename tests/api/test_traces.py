@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from service import traces
 from service.errors import CommandError
 from service.model import Format
+from service.telemetry import traces
 from tests.api.wire import STATS, body_of
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.cluster.distribute import bring_up_nodes, distribute
 from service.schema import migrate
-from service.schema.distribute import bring_up_nodes, distribute
 from tests.clusters import Cluster, free_port
 
 SETTINGS = {

@@ -11,17 +11,17 @@ import asyncpg
 import msgspec
 import pytest
 
-from service.control import Control
+from service.cluster.distribute import bring_up_nodes, distribute
+from service.control.jobs import Control
 from service.counters.folding import count_forever, fold_forever
 from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
 from service.errors import CommandError, ServiceError, Unavailable, Uncounted
 from service.model import Count, Grouping, Key, StatsQuery, TopQuery
+from service.queue.stats import CounterReader, Statistics, ask
+from service.queue.top import ask as ask_top
 from service.schema import migrate
-from service.schema.distribute import bring_up_nodes, distribute
 from service.settings import Settings
-from service.stats import CounterReader, Statistics, ask
-from service.top import ask as ask_top
 from tests.citus.conftest import SETTINGS, SHARDS, Distributed
 from tests.cli.programs import queuestats, sentence
 from tests.conftest import open_pool, successful

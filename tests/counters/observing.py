@@ -10,7 +10,7 @@ import asyncpg
 from service.db import Database, Statement
 from service.db.errors import translated
 from service.model import Grouping, StatsQuery, StatsRow
-from service.stats import CounterReader, ask
+from service.queue.stats import CounterReader, ask
 from tests.conftest import successful
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.db import Database
 from service.model import Grouping, StatsQuery
-from service.stats import ask
+from service.queue.stats import ask
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count
 

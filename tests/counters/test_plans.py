@@ -11,8 +11,8 @@ import pytest
 
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
+from service.queue.stats import ask
 from service.resources import sql_path
-from service.stats import ask
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
 from tests.counters.observing import fold

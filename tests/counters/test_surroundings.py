@@ -11,7 +11,7 @@ from service.db import Database
 from service.db.connect import connect as connect_for_a_command
 from service.errors import CommandError
 from service.model import StatsQuery
-from service.stats import ask
+from service.queue.stats import ask
 from tests.conftest import TestDatabase, open_pool
 from tests.counters.conftest import Connect
 from tests.counters.observing import drift, fold, row_count

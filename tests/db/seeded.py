@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 
 from service.db import load_statement
-from service.seed import SeedPlan, seed
+from service.workbench.seed import SeedPlan, seed
 from tests.conftest import TestDatabase
 
 MESSAGES, SENDERS = 50_000, 400

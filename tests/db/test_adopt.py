@@ -13,17 +13,17 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.actor import of_token
-from service.control import Control
+from service.adoption.attach import detach, statements, try_out
+from service.adoption.mapping import QueueMapping, check
+from service.control.actor import of_token
+from service.control.jobs import Control
 from service.counters.doctor import examine
 from service.db import connect
 from service.embedded import binaries
 from service.errors import CommandError, ServiceError, Unavailable
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.schema.adopt import detach, statements, try_out
-from service.schema.mapping import QueueMapping, check
+from service.queue.stats import ask
 from service.schema.migrate import migrate
-from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
 

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from service.actor import of_token
-from service.control import Control
+from service.adoption.mapping import QueueMapping
+from service.control.actor import of_token
+from service.control.jobs import Control
 from service.counters.doctor import examine
 from service.counters.verify import verify_database
 from service.db import connect
 from service.errors import BadRequest, CommandError
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.schema.mapping import QueueMapping
+from service.queue.stats import ask
 from service.schema.migrate import migrate
-from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences, make_nocase
 from tests.db.lookup3 import key_id, same_key_id

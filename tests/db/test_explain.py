@@ -8,8 +8,8 @@ import pytest
 
 from service.db import Database, load_statement
 from service.db.statements import BadStatement
-from service.explain import explain, plan_of
 from service.model import Grouping, StatsQuery
+from service.queue.explain import explain, plan_of
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import Message, insert
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from service.model import StatsQuery
-from service.stats import ask
+from service.queue.stats import ask
 from tests.conftest import TestDatabase, open_pool, url_of
 from tests.oracle import Message, expected_rows
 

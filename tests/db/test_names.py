@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.names import read_names
+from service.queue.names import read_names
 from tests.conftest import TestDatabase, open_pool
 from tests.db.test_adopt import TENANT, adopt_outbox, put
 

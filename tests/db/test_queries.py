@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
+from service.queue.stats import Statistics, ask, from_counters, from_messages
 from service.settings import Settings
-from service.stats import Statistics, ask, from_counters, from_messages
 from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert
 

@@ -10,8 +10,8 @@ import pytest
 
 from service.db import connect
 from service.errors import CommandError
-from service.seed import Profile, SeedPlan, seed
-from service.seed.run import AS_OF
+from service.workbench.seed import Profile, SeedPlan, seed
+from service.workbench.seed.run import AS_OF
 from tests.conftest import TestDatabase
 
 COLUMNS = (

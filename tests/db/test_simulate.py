@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from service.errors import CommandError
-from service.seed import SeedPlan, seed
-from service.simulate import SimulationPlan, Totals, simulate
+from service.workbench.seed import SeedPlan, seed
+from service.workbench.simulate import SimulationPlan, Totals, simulate
 from tests.conftest import TestDatabase
 
 LONG = SimulationPlan(rate=2000, seconds=60, batch_messages=20, senders=10)

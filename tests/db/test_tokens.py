@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.actor import Actor, of_command
-from service.auth import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, rotate_token, token_hash
+from service.access.tokens import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, rotate_token, token_hash
+from service.control.actor import Actor, of_command
 from service.db import load_statement
 from service.errors import CommandError
 from tests.conftest import TestDatabase

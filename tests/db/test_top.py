@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.model import Count, Key, TopQuery
-from service.top import ask
+from service.queue.top import ask
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, insert
 

@@ -10,8 +10,8 @@ from service.counters.verify import find_differences
 from service.db import connect
 from service.errors import CommandError, Unavailable
 from service.model import StatsQuery
+from service.queue.stats import ask
 from service.schema import migrate
-from service.stats import ask
 from tests.conftest import TestDatabase, open_pool
 
 SERVICE = "queuestats_service"

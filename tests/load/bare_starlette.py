@@ -6,8 +6,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.model import Format, Grouping, StatsReport, StatsRow
-from service.parsing import parse_envelope, parse_query
-from service.rendering import MEDIA_TYPES, render_report
+from service.wire.parsing import parse_envelope, parse_query
+from service.wire.rendering import MEDIA_TYPES, render_report
 
 ROW = StatsRow(account_id=0, campaign_id=0, hold=80, isp="", new=110, proc=110, retry=40, total=340)
 CONSTANT = render_report(StatsReport([ROW]), Format.JSON)

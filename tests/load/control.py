@@ -17,11 +17,11 @@ import asyncpg
 import click
 import httpx
 
-from service.auth import create_token
-from service.bench.report import describe, markdown
-from service.bench.scratch import open_scratch
+from service.access.tokens import create_token
 from service.model import Action, Scope
 from service.settings import Settings
+from service.workbench.bench.report import describe, markdown
+from service.workbench.bench.scratch import open_scratch
 from tests.api.wire import STATS
 from tests.load.processes import ROOT, Checkout
 

@@ -23,9 +23,9 @@ import asyncpg
 import click
 import httpx
 
-from service.bench.report import describe, markdown, median_ratio
-from service.bench.scratch import open_scratch
 from service.settings import Settings
+from service.workbench.bench.report import describe, markdown, median_ratio
+from service.workbench.bench.scratch import open_scratch
 from tests.load.competitors import RATIOS, STATUSES, Counts, Field, Variant, create_competitor_schema, variants
 from tests.load.processes import ROOT, Checkout
 

@@ -18,12 +18,12 @@ import asyncpg
 import click
 import httpx
 
-from service.auth import create_token
+from service.access.tokens import create_token
 from service.embedded import EmbeddedServer
 from service.model import Format, Grouping, StatsQuery
 from service.schema import migrate
-from service.seed import SeedPlan, default_senders, seed
-from service.seed.plan import Profile
+from service.workbench.seed import SeedPlan, default_senders, seed
+from service.workbench.seed.plan import Profile
 from tests.api.wire import ROOT, STATS, body_of, serve_process
 from tests.oracle import Message, expected_rows
 from tests.servers import scratch_folder

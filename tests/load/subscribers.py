@@ -19,9 +19,9 @@ from typing import Any
 import asyncpg
 import click
 
-from service.bench.scratch import open_scratch
 from service.model import Format
 from service.settings import Settings
+from service.workbench.bench.scratch import open_scratch
 from tests.api.wire import STATS, body_of
 from tests.load.competitors import SERVICE, Variant, read_json
 from tests.load.http import run_wrk

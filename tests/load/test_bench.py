@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from service.bench.sql import VARIANTS, WITH_INDEXES
-from service.bench.write import LOADS, Load, run_pgbench
 from service.errors import CommandError
 from service.resources import sql_path
 from service.settings import Settings
+from service.workbench.bench.sql import VARIANTS, WITH_INDEXES
+from service.workbench.bench.write import LOADS, Load, run_pgbench
 from tests.cli.programs import queuestats, sentence
 from tests.load.charts import draw
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from service.errors import BadRequest
-from service.parsing import MAX_BODY_BYTES, parse_envelope
+from service.wire.parsing import MAX_BODY_BYTES, parse_envelope
 
 ROUNDS = 31
 

@@ -1,4 +1,4 @@
-"""Secrets, and when tokens are looked up: the pure parts of `service.auth`, with a database that only counts."""
+"""Secrets, and when tokens are looked up: the pure parts of `access.tokens`, with a database that only counts."""
 
 import asyncio
 import hashlib
@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.auth import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Token, Tokens, new_secret, token_hash
+from service.access.tokens import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Token, Tokens, new_secret, token_hash
 from service.db import Database
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.model import Scope

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.coalescer import Coalescer, Limits
 from service.errors import TimedOut, Unavailable
+from service.queue.coalescer import Coalescer, Limits
 
 LIMITS = Limits(batches=1, queries=10, waiters=100, wait_seconds=5)
 

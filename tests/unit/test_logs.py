@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
 
-from service.logs import FORMAT, DroppingHandler, Writer
+from service.telemetry.logs import FORMAT, DroppingHandler, Writer
 
 ROOT = Path(__file__).resolve().parents[2]
 SETUP = """
 import logging
-from service.logs import configure_logging
+from service.telemetry.logs import configure_logging
 configure_logging("info")
 log = logging.getLogger("x")
 """

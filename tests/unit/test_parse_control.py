@@ -7,7 +7,7 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Action, ControlRequest, StatsQuery
-from service.parsing import (
+from service.wire.parsing import (
     ACCEPTED,
     Envelope,
     parse_control,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.parsing import parse_envelope, parse_query, sniff
+from service.wire.parsing import parse_envelope, parse_query, sniff
 
 PARAMETERS = ["token", "format", "id", "account_id", "campaign_id", "isp", "group"]
 JSON_BODY = b'{"token":"abc","id":119,"account_id":"007","isp":"Gmail","group":"isp","extra":[{"a":null}]}'

@@ -9,8 +9,8 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping
-from service.parsing import ACCEPTED, parse_envelope, parse_query, sniff, unknown_names
-from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
+from service.wire.parsing import ACCEPTED, parse_envelope, parse_query, sniff, unknown_names
+from service.wire.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
 def members_of(body: bytes) -> dict[str, object]:

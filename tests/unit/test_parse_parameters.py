@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.parsing import (
+from service.wire.parsing import (
     Envelope,
     parse_envelope,
     parse_flag,

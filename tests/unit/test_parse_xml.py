@@ -6,8 +6,8 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.parsing import parse_envelope, parse_query
-from service.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
+from service.wire.parsing import parse_envelope, parse_query
+from service.wire.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
 
 
 def isp_in(body: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.db import load_statement
-from service.explain import Surroundings, intended_indexes, warnings
+from service.queue.explain import Surroundings, intended_indexes, warnings
 
 INDEX = "messages_sender_id_status"
 SCAN = load_statement("queries/from_messages/total").text

@@ -11,8 +11,8 @@ from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
 from service.model import Format, Ids, StatsReport, StatsRow
-from service.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
-from service.rendering.rows import Shape
+from service.wire.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
+from service.wire.rendering.rows import Shape
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FIELDS = ["account_id", "campaign_id", "hold", "isp", "new", "proc", "retry", "total"]

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from service.db import load_statement
-from service.explain import intended_indexes
+from service.queue.explain import intended_indexes
 from service.resources import sql_path
-from service.schema.counted import CountedTable
+from service.schema.files import CountedTable
 
 MAP = sql_path("README.md").read_text("utf-8")
 FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))

@@ -1,0 +1,1 @@
+"""Counting a table that exists already."""

@@ -1,0 +1,1 @@
+"""A queue that Citus distributes over many machines."""

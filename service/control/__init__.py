@@ -1,0 +1,1 @@
+"""Acting on a queue: hold, release, purge."""

@@ -1,0 +1,209 @@
+"""The use case: hold, release and purge. The database keeps the holds and the jobs; any process takes a job further.
+
+A job is begun by one statement, and then done step by step (sql/control/change.sql), each step a transaction of its
+own. A crash takes back one step.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from service.access.tokens import Token
+from service.cluster.shards import nodes_of
+from service.control.actor import Actor
+from service.db import Database, load_statement
+from service.errors import BadRequest, Forbidden, ServiceError
+from service.model import Action, ControlRequest, StatsQuery
+from service.queue.stats import ask
+from service.telemetry.logs import describe
+from service.telemetry.metrics import CHANGED
+
+logger = logging.getLogger(__name__)
+
+# An expired hold is released within so long; a job of a process that has died goes on after it.
+LOOK_SECONDS = 1.0
+# A job's first step reads all that it has to change; a request that waits for it has its own limit.
+STEP_TIME_LIMIT_MS = 3_600_000
+# While messages are locked, or deltas wait to be folded.
+WAIT_SECONDS = 0.05
+FILTER = ("sender_id", "account_id", "campaign_id", "isp")
+STATUSES_OF = {Action.HOLD: ("new", "retry"), Action.RELEASE: ("hold",), Action.PURGE: ("hold", "new", "proc", "retry")}
+# Beyond that it does not matter how many are pending.
+MOST_DELTAS = 1_000_000
+# All that matched when the call came is done.
+COMPLETE = ("settling", "done", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`changed` messages by now. `hold_id` is that of a hold that was begun, or ended by its id."""
+
+    id: int
+    hold_id: int | None
+    state: str = "waiting"
+    changed: int = 0
+    is_waiting: bool = False
+
+    @property
+    def details(self) -> dict[str, int]:
+        """What a client that asks for details gets."""
+        return ({"hold_id": self.hold_id} if self.hold_id else {}) | {"job_id": self.id, "messages": self.changed}
+
+
+class Control:
+    """Begins jobs and takes them further; one for each process."""
+
+    def __init__(self, database: Database, reading: Database, most_messages: int) -> None:
+        self._database = database
+        self._reading = reading
+        self._most_messages = most_messages
+
+    async def with_filter(self, request: ControlRequest) -> ControlRequest:
+        """The release of a hold with the hold's own filter; any other request as it is.
+
+        Raises BadRequest where the sender has no such hold.
+        """
+        if request.hold_id is None:
+            return request
+        rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
+        for row in rows:
+            if row["id"] == request.hold_id:
+                return msgspec.structs.replace(request, query=StatsQuery(*(row[each] for each in FILTER)))
+        raise BadRequest("hold_id must be the id of an active hold of this sender")
+
+    async def matching(self, request: ControlRequest) -> dict[str, int]:
+        """How many messages of which status the request would change. `request` is one `with_filter`.
+
+        By the counters; of a release, which leaves what other holds match, by the messages on hold.
+        """
+        if request.action is not Action.RELEASE or await nodes_of(self._reading):
+            return await self._counted(request)
+        parameters = {each: getattr(request.query, each) for each in FILTER}
+        statement = load_statement("queries/control/releasable")
+        ((hold,),) = await self._reading.fetch_scan(statement, **parameters, hold_id=request.hold_id)
+        return {"hold": hold}
+
+    async def _counted(self, request: ControlRequest) -> dict[str, int]:
+        (row,) = (await ask(self._reading, request.query)).rows
+        return {each: getattr(row, each) for each in STATUSES_OF[request.action]}
+
+    async def begin(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
+        """The hold is active, or ended, when it returns. Raises Conflict where more than `at_most` messages match."""
+        parameters = {each: getattr(request.query, each) for each in FILTER}
+        expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
+        ((job_id, hold_id),) = await self._database.fetch_long(
+            load_statement("queries/control/start"),
+            **parameters,
+            action=request.action,
+            reason=request.reason,
+            actor_kind=actor.kind,
+            actor_name=actor.name,
+            request_id=request_id,
+            expires_in=expires_in,
+            at_most=request.at_most,
+            hold_id=request.hold_id,
+        )
+        return Job(job_id, hold_id)
+
+    async def carry_out(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
+        """Begins, and returns when all that matched by then is done; at once where that is too much."""
+        is_large = sum((await self._counted(request)).values()) > self._most_messages
+        job = await self.begin(request, actor, request_id)
+        while not is_large and job.state not in COMPLETE:
+            job = await self.step(job)
+        return job
+
+    async def step(self, job: Job) -> Job:
+        """One step further; where another process is at it, or it must wait, that is waited for a moment."""
+        rows = await self._database.fetch_long(load_statement("queries/control/step"), job_id=job.id)
+        if rows:
+            row = count_changed(rows[0])
+        else:
+            (found,) = await self._database.fetch(load_statement("queries/control/jobs"), job_id=job.id, sender_id=None)
+            row = {**found, "is_waiting": True}
+        job = Job(job.id, job.hold_id, row["state"], row["changed"], row["is_waiting"])
+        if job.is_waiting and job.state not in COMPLETE:
+            await asyncio.sleep(WAIT_SECONDS)
+        return job
+
+    async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
+        """The active ones, each with `messages`: how many its filter finds on hold now."""
+        rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
+        found = []
+        for row in map(dict, rows):
+            (counted,) = (await ask(self._reading, StatsQuery(*(row[each] for each in FILTER)))).rows
+            found.append(row | {"messages": counted.hold})
+        return found
+
+    async def measure(self) -> dict[str, int | None]:
+        """What the metrics ask the database for: `telemetry.metrics.GAUGES`. Of a cluster: of all nodes that answer."""
+        nodes = await nodes_of(self._reading)
+        watch = load_statement("queries/citus/watch" if nodes else "queries/watch")
+        asked = (each.fetch(watch, most_deltas=MOST_DELTAS) for each in nodes or [self._reading])
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        seen: list[Any] = []
+        for each in answers:
+            if not isinstance(each, BaseException):
+                seen += each
+            elif not (nodes and isinstance(each, ServiceError)):
+                raise each
+        watched = {
+            "pending_deltas": sum(each["pending_deltas"] for each in seen),
+            "oldest_snapshot_transactions": max((each["oldest_snapshot_transactions"] for each in seen), default=None),
+            "silent_nodes": len(answers) - len(seen),
+        }
+        (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
+        holds = await self.holds(None)
+        of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}
+        return {**watched, **measured, **of_holds}
+
+    async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
+        """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
+        statement = load_statement("queries/control/jobs")
+        return [dict(row) for row in await self._database.fetch(statement, job_id=None, sender_id=sender_id)]
+
+    async def cancel(self, job_id: int, actor: Actor) -> bool:
+        """False where it has ended before."""
+        statement = load_statement("queries/control/cancel")
+        ((is_cancelled,),) = await self._database.fetch_writing(
+            statement, job_id=job_id, actor_kind=actor.kind, actor_name=actor.name
+        )
+        return bool(is_cancelled)
+
+    async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
+        """The latest first: the columns of sql/queries/control/audit.sql."""
+        statement = load_statement("queries/control/audit")
+        return [dict(row) for row in await self._database.fetch(statement, sender_id=sender_id, row_limit=row_limit)]
+
+
+def count_changed(row: Any) -> Any:
+    """The row of a step, as it is; its messages are counted for the metrics."""
+    CHANGED.labels(row["action"]).inc(row["newly_changed"])
+    return row
+
+
+def require_control(token: Token, request: ControlRequest) -> None:
+    """Raises Forbidden where the request is for more than the token is limited to."""
+    token.limit(request.query)
+    if token.account_ids is not None and request.query.account_id is None:
+        needing = "request" if request.hold_id is None else "hold"
+        raise Forbidden(f"this token is limited to accounts, so the {needing} must have an account_id")
+
+
+async def work_forever(database: Database) -> None:
+    """Takes open jobs further and releases expired holds, until it is cancelled."""
+    while True:
+        is_idle = True
+        try:
+            await database.fetch_writing(load_statement("queries/control/expire"))
+            rows = await database.fetch_long(load_statement("queries/control/step"), job_id=None)
+            is_idle = not rows or count_changed(rows[0])["is_waiting"]
+        except ServiceError:
+            pass
+        except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
+            logger.error("job failed error=%s", describe(error))
+        await asyncio.sleep(LOOK_SECONDS if is_idle else 0)

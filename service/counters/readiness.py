@@ -1,0 +1,43 @@
+"""Whether the service can answer: asked as `stats` asks, on a connection of its own, at most once a second."""
+
+import asyncio
+import time
+
+from service.db import Database, load_statement
+from service.model import StatsQuery
+from service.queue.stats import ask
+from service.schema.migrate import missing_rights, pending_changes
+
+REMEMBERED_SECONDS = 1.0
+
+
+class Readiness:
+    """One for each process. Probes share a look-up, and cost the database the same however many there are."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._began_at = -float("inf")
+        self._look_up: asyncio.Task[list[str]] | None = None
+
+    async def pending(self) -> list[str]:
+        """What the schema lacks for this code, in words; empty where the service can answer.
+
+        Raises Unavailable or TimedOut, also where it lacks a right.
+        """
+        is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
+        if self._look_up is None or (is_old and self._look_up.done()):
+            self._began_at = time.monotonic()
+            self._look_up = asyncio.create_task(self._ask())
+            # Its error is for those who wait for it, and there may be none any more.
+            self._look_up.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._look_up)
+
+    async def _ask(self) -> list[str]:
+        pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
+        pending = pending or await self._database.run("doctor/rights", missing_rights)
+        if not pending:
+            (state,) = await self._database.fetch(load_statement("queries/baseline"))
+            # A node may be away: the others answer.
+            if not state["is_distributed"]:
+                await ask(self._database, StatsQuery(sender_id=1))
+        return pending

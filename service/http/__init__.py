@@ -1,0 +1,1 @@
+"""The HTTP side: endpoints, middleware, requests, responses, the operator's page, the server."""

@@ -1,0 +1,165 @@
+"""The very SQL that the service runs for a query, the plan that PostgreSQL makes of it, and what is wrong with that."""
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from service.cluster.shards import Shards
+from service.db import AS_A_SCAN, Database, Statement, load_statement
+from service.db.statements import literal
+from service.errors import BadRequest
+from service.model import Explanation, StatsQuery
+from service.queue.stats import from_counters, from_messages, parts_of
+
+# From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
+AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
+# From here on, reading the whole table is the better plan for a scan.
+LARGE_SHARE = 0.05
+# Fewer rows than this cost nothing, whatever was expected.
+ROWS_THAT_MATTER = 100
+SANE_FACTOR = 10
+COUNTS = ("counters", "deltas", "watermarks")
+_INDEXES = re.compile(r"^-- indexes: (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`lines` as psql shows them; `tree` is PostgreSQL's JSON of the same, with the members Plan, JIT …"""
+
+    lines: list[str]
+    tree: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a plan is judged by: the indexes that can be used, and how many messages there are (-1: unknown)."""
+
+    indexes: Collection[str]
+    messages: int
+
+
+async def explain(
+    database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
+) -> Explanation:
+    """Explains under the role and the settings of the service; with `analyze` the statement really runs.
+
+    With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
+    Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
+    """
+    queries = list(parts_of(query))
+    (state,) = await database.fetch(load_statement("queries/baseline"))
+    is_scan = is_from_messages or not state["is_counted"]
+    if state["is_distributed"]:
+        where = await Shards(database).where(query.sender_id)
+        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
+    if is_batched and not is_scan:
+        queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
+    statement, parameters = from_messages(query) if is_scan else from_counters(queries)
+    plan = await plan_of(database, statement, parameters, analyze=analyze, is_scan=is_scan)
+    (tables,) = await database.fetch_scan(load_statement("explain/tables"))
+    around = Surroundings(tables["indexes"], tables["messages"])
+    found = warnings(statement.text, plan.tree, around, is_scan=is_scan)
+    return Explanation(f"sql/{statement.name}.sql", statement.text, parameters, plan.lines, plan.tree, found)
+
+
+async def plan_of(
+    database: Database, statement: Statement, parameters: Mapping[str, Any], *, analyze: bool, is_scan: bool
+) -> Plan:
+    """The plan of a scan is made for these values, of any other statement for all values.
+
+    With `analyze` the statement really runs, once for `lines`, and once more for `tree`. Raises Unavailable, TimedOut,
+    or BadStatement naming a parameter that is missing or too many.
+    """
+    values = statement.bind(parameters)
+    options = f"ANALYZE {analyze}, BUFFERS {analyze}"
+
+    async def explained(connection: Any) -> Plan:
+        async with connection.transaction():
+            await connection.execute(AS_A_SCAN if is_scan else AS_A_LOOK_UP)
+            sql, given = (statement.sql, values) if is_scan else (await _prepare(connection, statement, values), [])
+            lines = await connection.fetch(f"EXPLAIN ({options}) {sql}", *given)
+            tree = await connection.fetchval(f"EXPLAIN ({options}, FORMAT JSON) {sql}", *given)
+            return Plan([line[0] for line in lines], json.loads(tree)[0])
+
+    plan: Plan = await database.run(statement.name, explained)
+    return plan
+
+
+async def _prepare(connection: Any, statement: Statement, values: list[Any]) -> str:
+    """The call of a prepared statement: EXPLAIN by itself would plan for the values, whatever the setting says."""
+    types = [statement.types[each] for each in statement.order]
+    # A prepared statement outlives a transaction that failed.
+    if await connection.fetchval(load_statement("explain/is_prepared").sql):
+        await connection.execute("DEALLOCATE explained")
+    await connection.execute(f"PREPARE explained ({', '.join(types)}) AS {statement.sql}")
+    given = (f"cast({literal(value)} AS {type_})" for value, type_ in zip(values, types, strict=True))
+    return f"EXECUTE explained ({', '.join(given)})"
+
+
+def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
+    """The statement as psql takes it: each `:name` is its value."""
+    code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
+    names = "|".join(parameters) or "(?!)"
+    return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
+
+
+def intended_indexes(text: str) -> tuple[str, ...]:
+    """Those that the header of a statement's file names."""
+    found = _INDEXES.search(text)
+    return tuple(found[1].split(", ")) if found else ()
+
+
+def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_scan: bool) -> list[str]:
+    """One sentence for each way in which the plan is not the one intended; none where all is well.
+
+    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan. With ANALYZE estimates are judged too,
+    but only a scan's: the plan of a look-up is made for all senders, large and small alike.
+    """
+    nodes = list(nodes_of(tree["Plan"]))
+    intended = intended_indexes(text)
+    lacking = [each for each in intended if each not in around.indexes]
+    found = [f"The index {each} is missing or invalid: see queuestats doctor." for each in lacking]
+    whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]
+    workers = max(node.get("Workers Planned", 0) for node in nodes)
+    found += [f"{each['Relation Name']} is read as a whole." for each in whole if _is_wrong(each, around, workers)]
+    if not whole:
+        used = {node.get("Index Name") for node in nodes}
+        found += [f"The index {each} is not used." for each in intended if each not in used and each not in lacking]
+    if tree.get("JIT", {}).get("Functions"):
+        found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
+    return found + (list(_misjudged(nodes)) if is_scan else [])
+
+
+def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A node and all below it."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes_of(child)
+
+
+def off_by(node: Mapping[str, Any]) -> float:
+    """By what factor more or fewer rows came than were expected, a loop; 1 where too few came to matter."""
+    rows, expected = node.get("Actual Rows", 0), max(1, node["Plan Rows"])
+    return 1.0 if rows < ROWS_THAT_MATTER else float(max(rows / expected, expected / rows))
+
+
+def _is_wrong(node: Mapping[str, Any], around: Surroundings, workers: int) -> bool:
+    """Whether a table should not be read as a whole: `messages` may be, for a sender who has a good part of it."""
+    if node["Relation Name"] != "messages":
+        return node["Relation Name"] in COUNTS
+    # What a node says of itself is for each worker.
+    times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
+    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * around.messages)
+
+
+def _misjudged(nodes: list[Mapping[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        if off_by(node) > SANE_FACTOR:
+            yield (
+                f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
+                " ANALYZE messages."
+            )

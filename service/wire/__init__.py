@@ -1,0 +1,1 @@
+"""The formats: bytes to a query, a report to bytes. Pure."""

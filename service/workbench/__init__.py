@@ -1,0 +1,1 @@
+"""What a DBA measures with: data sets, a simulated mail transfer agent, benchmarks."""

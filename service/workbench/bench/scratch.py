@@ -1,0 +1,75 @@
+"""The scratch database: one on a server of its own, or one that its owner has marked disposable."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from service.db import connect, fetch, require_disposable
+from service.db.address import with_search_path
+from service.embedded import EmbeddedServer
+from service.embedded.server import OWNER
+from service.resources import sql_path
+from service.schema import migrate
+from service.settings import Settings
+
+# Durable as in production; the buffers are a quarter of the memory, as PostgreSQL's manual advises to begin with.
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "8GB"}
+MOST_BUFFERS_MB = 8192
+TABLES = ("messages", "queuestats.deltas", "queuestats.counters", "queuestats.watermarks")
+
+
+@contextmanager
+def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Settings]:
+    """Settings with both addresses of a database that may be overwritten; migrated, unless that is left out.
+
+    It is the database of `settings` where they have an address. Otherwise a server is started in /var/tmp or TMPDIR,
+    and removed at the end. Raises CommandError where the given database is not marked disposable.
+    """
+    if settings.owner_url is not None:
+        asyncio.run(_require_disposable(settings.owner_url))
+        asyncio.run(migrate(settings.owner_url, settings.database_url, messages_schema=settings.messages_schema))
+        yield replace(settings, admin_database_url=with_search_path(settings.owner_url, settings.messages_schema))
+        return
+    # On a disk: /tmp may be in memory.
+    disk = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="queuestats-bench-", dir=disk, ignore_cleanup_errors=True) as folder:
+        # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
+        Path(folder).chmod(0o755)
+        memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+        buffers = f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"
+        with EmbeddedServer(Path(folder, "data"), options={**DURABLE, "shared_buffers": buffers}) as server:
+            if is_migrated:
+                asyncio.run(migrate(server.owner_url, server.service_url))
+            asyncio.run(_mark_disposable(server))
+            yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
+
+
+async def execute_files(connection: Any, *names: str) -> None:
+    """Runs whole files of `sql/`, "candidates/covering_index/create" for example."""
+    for name in names:
+        await connection.execute(sql_path(f"{name}.sql").read_text("utf-8"))
+
+
+async def vacuum(connection: Any) -> None:
+    """Leaves no dead row and, where the role may run CHECKPOINT, no unwritten page for the next run to pay for."""
+    for table in TABLES:
+        await connection.execute(f"VACUUM (ANALYZE) {table}")
+    if await connection.fetchval("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"):
+        await connection.execute("CHECKPOINT")
+
+
+async def _require_disposable(url: str) -> None:
+    async with connect(url) as connection:
+        await require_disposable(connection, must_be_migrated=False)
+
+
+async def _mark_disposable(server: EmbeddedServer) -> None:
+    async with connect(server.superuser_url) as connection:
+        await connection.execute(f"GRANT pg_checkpoint TO {OWNER}")
+        (marking,) = await fetch(connection, "queries/disposable")
+        await connection.execute(marking["marking"])
