@@ -4,11 +4,11 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from service.cli.options import ID, Duration, Number, Text, names_option, on_database, open_pool, option_once
 from service.control.actor import of_command

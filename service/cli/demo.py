@@ -1,7 +1,7 @@
 import shlex
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from service.cli.interrupts import run, until_stopped
 from service.cli.options import Number, open_database, open_pool, owner_url, service_url, settings_options
@@ -45,7 +45,7 @@ def _for_a_demo(settings: Settings) -> Settings:
     # Who tries it out reads what it prints, and not the lines of a server that is well.
     level = "warning" if settings.log_level == "info" else settings.log_level
     own = {"database_url": None, "admin_database_url": None}
-    return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)  # type: ignore[arg-type]
+    return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)
 
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:

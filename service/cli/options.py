@@ -5,16 +5,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
+from msgspec.structs import replace
 
 from service.cli.interrupts import hold_off_signals, run
 from service.db.address import with_search_path
 from service.errors import CommandError
-from service.settings import Settings, load_settings, variable
+from service.settings import Settings, load_settings, meaning, variable
 
 if TYPE_CHECKING:
     from service.db import Database
@@ -93,7 +93,6 @@ def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]]
 
 def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command an option for each of these settings, and `settings` as an argument."""
-    meanings = {each.name: each.metadata["meaning"] for each in fields(Settings)}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -102,7 +101,7 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
             return function(*args, settings=load_settings(overrides), **kwargs)
 
         for name in reversed(names):
-            option = click.option("--" + name.replace("_", "-"), name, help=f"{meanings[name]} [{variable(name)}]")
+            option = click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
             command = option(command)
         return command
 

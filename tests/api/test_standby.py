@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from service.access.tokens import create_token
 from service.control.actor import of_token
