@@ -216,10 +216,8 @@ async def test_a_database_out_of_reach_is_503_at_once_and_never_401(
 async def test_a_database_that_is_not_migrated_is_503(
     settings: Settings, empty_database: TestDatabase, format: Format
 ) -> None:
-    async with (
-        serving(structs.replace(settings, database_url=empty_database.owner_url)) as url,
-        client_of(url) as client,
-    ):
+    unmigrated = structs.replace(settings, database_url=empty_database.owner_url)
+    async with serving(unmigrated) as url, client_of(url) as client:
         check_error(await client.post(STATS, content=body_of(format, token="some", id=119)), 503, format)
 
 
