@@ -17,7 +17,7 @@ COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
-IN_MODULE = dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control")
+IN_MODULE = dict.fromkeys(("hold", "release", "purge"), "control")
 
 
 class Commands(click.Group):

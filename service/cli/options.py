@@ -1,6 +1,7 @@
-"""What commands share: options that are settings, numbers, and the database that they mean."""
+"""Options that several commands have, and the database that they name."""
 
 import functools
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -19,25 +20,20 @@ from service.settings import Settings, load_settings, meaning, variable
 if TYPE_CHECKING:
     from service.db import Database
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 DATABASE_SETTINGS = ("database_url", "admin_database_url", "messages_schema", "data_dir")
+# Of senders, accounts and campaigns.
+ID = click.IntRange(1, 2**63 - 1)
 
 
-class Number(click.ParamType[Any]):
-    """A number within bounds; what is none is told in words that name them."""
-
-    name = "number"
-
-    def __init__(self, lowest: float, highest: float, kind: type[int] | type[float] = int) -> None:
-        self._kind, self._lowest, self._highest = kind, lowest, highest
+class FiniteRange(click.FloatRange):
+    """As click's, which takes NaN for a number within any bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            number = self._kind(value)
-        except ValueError:
-            number = self._lowest - 1
-        if not self._lowest <= number <= self._highest:
-            kind = "whole number" if self._kind is int else "number"
-            self.fail(f"{value!r} is not a {kind} from {self._lowest:,} to {self._highest:,}.", param, ctx)
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
         return number
 
 
@@ -76,11 +72,12 @@ class Text(click.ParamType[str]):
         return str(value)
 
 
-# Of senders, accounts and campaigns.
-ID = Number(1, 2**63 - 1)
+def in_order(*options: Decorator) -> Decorator:
+    """Several options as one decorator; `--help` lists them in this order."""
+    return lambda function: functools.reduce(lambda command, option: option(command), reversed(options), function)
 
 
-def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def option_once(*names: str, **attributes: Any) -> Decorator:
     """An option that is refused if it is repeated. Click itself takes the last value and drops the others."""
 
     def only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
@@ -91,7 +88,26 @@ def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]]
     return click.option(*names, multiple=True, callback=only, **attributes)
 
 
-def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def filter_options(option: Callable[..., Decorator], isp: Text) -> Decorator:
+    """The options that select messages of a sender, named as the fields of a StatsQuery, each made by `option`."""
+    return in_order(
+        option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
+        option("--account", "account_id", type=ID, help="only this account's messages"),
+        option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
+        option("--isp", type=isp, help="only this ISP's messages, exact name"),
+    )
+
+
+def json_option(result: str = "a list of objects") -> Decorator:
+    return click.option("--json", "as_json", is_flag=True, help=f"print {result} as JSON")
+
+
+names_option = click.option(
+    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
+)
+
+
+def settings_options(*names: str) -> Decorator:
     """Gives a command an option for each of these settings, and `settings` as an argument."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,12 +116,13 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
             overrides = {name: kwargs.pop(name) for name in names}
             return function(*args, settings=load_settings(overrides), **kwargs)
 
-        for name in reversed(names):
-            option = click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
-            command = option(command)
-        return command
+        return in_order(*map(_settings_option, names))(command)
 
     return decorate
+
+
+def _settings_option(name: str) -> Decorator:
+    return click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
 
 
 def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,11 +155,6 @@ def open_database(settings: Settings) -> Iterator[Settings]:
             yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
         finally:
             hold_off_signals()
-
-
-names_option = click.option(
-    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
-)
 
 
 def open_pool(settings: Settings) -> "Database":

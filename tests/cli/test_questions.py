@@ -244,7 +244,7 @@ def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: 
 
 def test_keys_change_what_is_shown() -> None:
     view = View(TopQuery(Key.ISP, Count.TOTAL, 20, 119))
-    view.look(TopReport([{"isp": "Gmail", **dict.fromkeys(Count, 1)}, {"isp": "Yahoo", **dict.fromkeys(Count, 0)}]), 1)
+    view.show(TopReport([{"isp": "Gmail", **dict.fromkeys(Count, 1)}, {"isp": "Yahoo", **dict.fromkeys(Count, 0)}]), 1)
     for key in "r/yahx\x7f\n ":
         view.press(key)
     assert (view.query.order, view.filter, view.is_filtering, view.is_paused) == (Count.RETRY, "yah", False, True)
