@@ -78,7 +78,7 @@ def _fail(sentence: str, exit_code: int = 1) -> None:
     sys.exit(exit_code)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="queuestats")
 def main() -> None:
     """What is in a mail sender's queue, exactly, now.

@@ -12,7 +12,7 @@ COLUMNS = (
 
 @click.command()
 @click.option("--sender", type=ID, help="only this sender's")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="how many entries")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="how many entries")
 @json_option()
 @on_database
 async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:

@@ -13,13 +13,11 @@ Measure = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
 SIZE = click.IntRange(1, 10**9)
 COMMON_OPTIONS = in_order(
-    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="of the data set"),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="of the data set"),
     json_option("the environment and all results"),
     settings_options("database_url", "admin_database_url"),
 )
-rounds_option = partial(
-    click.option, "--rounds", type=click.IntRange(1, 100), show_default=True, help="of each variant in turn"
-)
+rounds_option = partial(click.option, "--rounds", type=click.IntRange(1, 100), help="of each variant in turn")
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
@@ -39,9 +37,7 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option(
-    "--sizes", default="100000,1000000,10000000", show_default=True, callback=_sizes, help="messages in each queue"
-)
+@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="messages in each queue")
 @rounds_option(default=3)
 @COMMON_OPTIONS
 def sql(settings: Settings, as_json: bool, **options: Any) -> None:
@@ -59,8 +55,8 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
 
 @bench.command()
 @rounds_option(default=7)
-@click.option("--seconds", type=click.IntRange(1, 600), default=5, show_default=True, help="of a run of pgbench")
-@click.option("--messages", type=SIZE, default=100_000, show_default=True, help="in the queue meanwhile")
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="of a run of pgbench")
+@click.option("--messages", type=SIZE, default=100_000, help="in the queue meanwhile")
 @click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
 @COMMON_OPTIONS
 def write(settings: Settings, as_json: bool, **options: Any) -> None:

@@ -112,7 +112,7 @@ async def _carry_out(
             print_table([*counts, "total"], [{**counts, "total": total}], as_json)
             return
         if is_asking:
-            click.confirm(f"Remove {total:,} messages of {_in_words(request.query)}?", abort=True)
+            click.confirm(f"Remove {total:,} messages of {_filter_text(request.query)}?", abort=True)
             # No more than was confirmed, even if messages have arrived since.
             request = replace(request, at_most=total if request.at_most is None else min(total, request.at_most))
         job = await control.begin(request, of_command(), uuid.uuid4().hex)
@@ -133,7 +133,7 @@ async def _carry_out(
     click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
 
 
-def _in_words(query: StatsQuery) -> str:
+def _filter_text(query: StatsQuery) -> str:
     names = {"sender": query.sender_id, "account": query.account_id, "campaign": query.campaign_id, "ISP": query.isp}
     return ", ".join(f"{name} {value!r}" for name, value in names.items() if value is not None)
 

@@ -11,25 +11,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="how many in all")
+@click.option("--messages", type=click.IntRange(1, 10**9), default=1_000_000, help="how many in all")
 @click.option(
     "--senders",
     type=click.IntRange(1, 10**6),
     help="how many senders share them  [default: 1000, fewer in a small set]",
 )
-@click.option(
-    "--seed",
-    "seed_number",
-    type=click.IntRange(0, 2**31 - 1),
-    default=1,
-    show_default=True,
-    help="same seed, same rows",
-)
+@click.option("--seed", "seed_number", type=click.IntRange(0, 2**31 - 1), default=1, help="same seed, same rows")
 @click.option(
     "--profile",
     type=click.Choice(["platform", "single", "uniform"]),
     default="platform",
-    show_default=True,
     help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
 )
 @click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")

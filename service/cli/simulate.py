@@ -9,25 +9,13 @@ from service.settings import Settings
 
 
 @click.command()
+@click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued a second")
 @click.option(
-    "--rate", type=FiniteRange(0.01, 10**6), default=1000.0, show_default=True, help="messages enqueued a second"
+    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="for how long; Ctrl-C ends it earlier"
 )
-@click.option(
-    "--seconds",
-    type=FiniteRange(0.01, 31 * 24 * 3600),
-    default=60.0,
-    show_default=True,
-    help="for how long; Ctrl-C ends it earlier",
-)
-@click.option("--batch", type=click.IntRange(1, 10_000), default=100, show_default=True, help="messages a statement")
-@click.option("--connections", type=click.IntRange(1, 100), default=2, show_default=True, help="agents at once")
-@click.option(
-    "--senders",
-    type=click.IntRange(1, 10**6),
-    default=1000,
-    show_default=True,
-    help="whose messages come; the first has most",
-)
+@click.option("--batch", type=click.IntRange(1, 10_000), default=100, help="messages a statement")
+@click.option("--connections", type=click.IntRange(1, 100), default=2, help="agents at once")
+@click.option("--senders", type=click.IntRange(1, 10**6), default=1000, help="whose messages come; the first has most")
 @json_option("what was done")
 @on_database
 async def simulate(

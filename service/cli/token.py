@@ -31,7 +31,7 @@ def token() -> None:
     type=click.Choice([scope.value for scope in Scope]),
     multiple=True,
     default=[Scope.STATS.value],
-    help="what it may do; repeat it for several  [default: stats]",
+    help="what it may do; repeat it for several",
 )
 @click.option(
     "--sender", "sender_ids", type=ID, multiple=True, help="only this sender's messages; repeat it for several"
@@ -53,9 +53,7 @@ async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json
 
 @token.command()
 @click.argument("name")
-@click.option(
-    "--overlap", type=Duration(), default="1h", show_default=True, help="how long the former secret stays valid"
-)
+@click.option("--overlap", type=Duration(), default="1h", help="how long the former secret stays valid")
 @json_option("{name, token}")
 @on_database
 async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: bool) -> None:

@@ -36,7 +36,7 @@ HISTORY_SECONDS = 300
     default="total",
     help="what the largest have most of",
 )
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="how many rows")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
 @click.option("--sender", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
 @json_option("a list of rows")
