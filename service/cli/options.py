@@ -13,7 +13,6 @@ import click
 from msgspec.structs import replace
 
 from service.cli.interrupts import hold_off_signals, run
-from service.db.address import with_search_path
 from service.errors import CommandError
 from service.settings import Settings, load_settings, meaning, variable
 
@@ -173,5 +172,7 @@ def service_url(settings: Settings) -> str:
 
 def owner_url(settings: Settings) -> str:
     """The address for the owner's commands, which find the table messages by their search_path."""
+    from service.db.address import with_search_path
+
     assert settings.owner_url is not None, "open_database has filled it in"
     return with_search_path(settings.owner_url, settings.messages_schema)

@@ -50,4 +50,6 @@ def at_host(url: str, host: str, port: int) -> str:
 
 
 def _with_query(address: SplitResult, query: list[tuple[str, str]]) -> str:
-    return address._replace(query=urlencode(query)).geturl()
+    # urllib itself drops the `//` of an empty host, without which libpq takes the address for something else.
+    after_host = SplitResult("", "", address.path, urlencode(query), address.fragment).geturl()
+    return f"{address.scheme}://{address.netloc}{after_host}"
