@@ -1,7 +1,8 @@
 import click
 
 from service.cli.control import open_control
-from service.cli.options import ID, json_option, on_database
+from service.cli.options import json_option, on_database
+from service.cli.types import ID
 from service.settings import Settings
 
 COLUMNS = (

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from service.cli.options import (
-    ID,
-    Duration,
-    Text,
-    filter_options,
-    in_order,
-    json_option,
-    on_database,
-    open_pool,
-    option_once,
-)
+from service.cli.options import filter_options, in_order, json_option, on_database, open_pool, option_once
+from service.cli.types import ID, Duration, Text
 from service.control.actor import of_command
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings

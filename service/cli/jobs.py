@@ -1,7 +1,8 @@
 import click
 
 from service.cli.control import open_control
-from service.cli.options import ID, json_option, names_option, on_database, open_pool
+from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.types import ID
 from service.control.actor import of_command
 from service.errors import CommandError
 from service.settings import Settings

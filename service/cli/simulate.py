@@ -4,7 +4,8 @@ from dataclasses import asdict
 import click
 
 from service.cli.interrupts import ENDING
-from service.cli.options import FiniteRange, json_option, on_database, owner_url
+from service.cli.options import json_option, on_database, owner_url
+from service.cli.types import FiniteRange
 from service.settings import Settings
 
 

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from service.cli.options import (
-    FiniteRange,
-    Text,
-    filter_options,
-    in_order,
-    json_option,
-    names_option,
-    on_database,
-    open_pool,
-)
+from service.cli.options import filter_options, in_order, json_option, names_option, on_database, open_pool
+from service.cli.types import FiniteRange, Text
 from service.errors import ServiceError
 from service.model import Grouping, StatsQuery
 from service.settings import Settings

@@ -4,7 +4,8 @@ from typing import Any
 import click
 import msgspec
 
-from service.cli.options import ID, Duration, json_option, on_database, owner_url
+from service.cli.options import json_option, on_database, owner_url
+from service.cli.types import ID, Duration
 from service.model import Scope
 from service.settings import Settings
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from service.cli.options import ID, FiniteRange, json_option, names_option, on_database, open_pool
+from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.types import ID, FiniteRange
 from service.errors import ServiceError
 from service.model import Count, Key, TopQuery, TopReport
 from service.settings import Settings

@@ -1,6 +1,7 @@
 import click
 
-from service.cli.options import ID, json_option, on_database, owner_url, service_url
+from service.cli.options import json_option, on_database, owner_url, service_url
+from service.cli.types import ID
 from service.settings import Settings
 
 COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")

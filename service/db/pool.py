@@ -117,29 +117,20 @@ class Database:
     ) -> list[asyncpg.Record]:
         values = statement.bind(parameters)
 
-        async def fetch(connection: Connection) -> list[asyncpg.Record]:
+        async def work(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(statement.sql, *values, timeout=self._time_limit)
 
-        async def fetch_in_transaction(connection: Connection) -> list[asyncpg.Record]:
-            # Never a savepoint in `run`'s transaction: what a fold writes under one is not believed (watermarks.sql).
-            async with nullcontext() if self._is_one_transaction else connection.transaction(isolation=ISOLATION):
-                try:
-                    await connection.execute(begin_with)
-                except asyncpg.FeatureNotSupportedError as error:
-                    # The server refuses READ WRITE there.
-                    raise Unavailable(": the database is a standby") from error
-                return await fetch(connection)
+        return await self.run(statement.name, work, begin_with)
 
-        return await self.run(statement.name, fetch_in_transaction if begin_with else fetch)
-
-    async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str = "") -> Result:
         """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
 
-        `name` is that of its statement. Raises as `fetch` does.
+        `name` is that of its statement; `begin_with` are settings of a transaction, which the work is then done in.
+        Raises as `fetch` does.
         """
         began = time.monotonic()
         try:
-            return await self._run_once(name, work)
+            return await self._run_once(name, work, begin_with)
         except Exception as error:
             if is_disconnect(error) and time.monotonic() - began > self._time_limit:
                 raise TimedOut() from error
@@ -149,18 +140,21 @@ class Database:
         # The server was restarted, say, and every pooled connection is dead: one more try on a new one.
         await self._pool.expire_connections()
         try:
-            return await self._run_once(name, work)
+            return await self._run_once(name, work, begin_with)
         except Exception as error:
             raise translated(error) from error
 
-    async def _run_once(self, name: str, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    async def _run_once(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str) -> Result:
         async with self.connection() as connection:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
-            whole = connection.transaction(isolation=ISOLATION) if self._is_one_transaction else nullcontext()
+            is_transaction = begin_with or self._is_one_transaction
             try:
-                async with whole:
+                # Never a savepoint within it: what a fold writes under one is not believed (watermarks.sql).
+                async with connection.transaction(isolation=ISOLATION) if is_transaction else nullcontext():
                     with statement_span(name):
+                        if begin_with:
+                            await _begin(connection, begin_with)
                         return await work(connection)
             except Exception as error:
                 if is_disconnect(error):
@@ -195,6 +189,14 @@ class Database:
         finally:
             self._in_use.dec()
             await self._pool.release(connection)
+
+
+async def _begin(connection: Connection, settings: str) -> None:
+    try:
+        await connection.execute(settings)
+    except asyncpg.FeatureNotSupportedError as error:
+        # A standby refuses READ WRITE.
+        raise Unavailable(": the database is a standby") from error
 
 
 def _cut(connection: Connection) -> None:
