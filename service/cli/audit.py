@@ -2,6 +2,7 @@ import click
 
 from service.cli.control import open_control
 from service.cli.options import json_option, on_database
+from service.cli.output import print_table
 from service.cli.types import ID
 from service.settings import Settings
 
@@ -22,8 +23,6 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
     \b
     Example: queuestats audit --sender 119
     """
-    from service.cli.output import print_table
-
     async with open_control(settings) as control:
         rows = await control.audit(sender, limit)
     print_table(COLUMNS, rows, as_json)

@@ -10,6 +10,7 @@ import click
 from msgspec.structs import replace
 
 from service.cli.options import filter_options, in_order, json_option, on_database, open_pool, option_once
+from service.cli.output import print_table, progress
 from service.cli.types import ID, Duration, Text
 from service.control.actor import of_command
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
@@ -92,7 +93,6 @@ def _request(
 async def _carry_out(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, *, is_asking: bool = False
 ) -> None:
-    from service.cli.output import print_table, progress
     from service.control.jobs import COMPLETE
 
     async with open_control(settings) as control:

@@ -1,6 +1,7 @@
 import click
 
 from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
 from service.settings import Settings
 
 COLUMNS = ("severity", "check", "finding", "advice")
@@ -18,7 +19,6 @@ async def doctor(settings: Settings, as_json: bool) -> int:
     \b
     Example: queuestats doctor --json
     """
-    from service.cli.output import print_table
     from service.counters.doctor import examine
     from service.db import connect
     from service.schema.roles import login

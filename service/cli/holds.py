@@ -2,6 +2,7 @@ import click
 
 from service.cli.control import open_control
 from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.output import add_names, print_table
 from service.cli.types import ID
 from service.settings import Settings
 
@@ -22,8 +23,6 @@ async def holds(settings: Settings, sender: int | None, has_names: bool, as_json
     \b
     Example: queuestats holds --sender 119
     """
-    from service.cli.output import add_names, print_table
-
     async with open_control(settings) as control, open_pool(settings) as database:
         found = await control.holds(sender)
         columns, rows = await add_names(database, COLUMNS, found) if has_names else (COLUMNS, found)

@@ -2,6 +2,7 @@ import click
 
 from service.cli.control import open_control
 from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.output import add_names, print_table
 from service.cli.types import ID
 from service.control.actor import of_command
 from service.errors import CommandError
@@ -24,8 +25,6 @@ async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_js
     \b
     Example: queuestats jobs --cancel 12
     """
-    from service.cli.output import add_names, print_table
-
     async with open_control(settings) as control, open_pool(settings) as database:
         if cancelled is not None:
             if not await control.cancel(cancelled, of_command()):

@@ -3,6 +3,7 @@ from typing import TYPE_CHECKING
 import click
 
 from service.cli.options import on_database, owner_url
+from service.cli.output import progress
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ async def seed(
 
 async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, replace: bool = False) -> None:
     """As `service.workbench.seed.seed`, with its progress and the time that it took."""
-    from service.cli.output import progress
     from service.workbench.seed import seed as fill
 
     with progress("Seeding", plan.messages) as advance:

@@ -5,6 +5,7 @@ import click
 
 from service.cli.interrupts import ENDING
 from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
 from service.cli.types import FiniteRange
 from service.settings import Settings
 
@@ -29,7 +30,6 @@ async def simulate(
     \b
     Example: queuestats simulate --rate 1000 --seconds 30
     """
-    from service.cli.output import print_table
     from service.workbench.simulate import SimulationPlan, Totals
     from service.workbench.simulate import simulate as play
 

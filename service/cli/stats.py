@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from service.cli.options import filter_options, in_order, json_option, names_option, on_database, open_pool
+from service.cli.output import add_names, print_table, printable, table_of, values
 from service.cli.types import FiniteRange, Text
 from service.errors import ServiceError
 from service.model import Grouping, StatsQuery
@@ -64,7 +65,6 @@ async def stats(
     \b
     Example: queuestats stats --sender 119 --group isp --watch
     """
-    from service.cli.output import add_names, print_table, printable, values
     from service.queue.stats import ask
 
     async def read() -> tuple[Sequence[str], Sequence[Any]]:
@@ -98,8 +98,6 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Sequence[Any]
     """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. Goes on after an outage."""
     from rich.console import Console
     from rich.live import Live
-
-    from service.cli.output import table_of, values
 
     console = Console()
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:

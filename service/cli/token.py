@@ -5,6 +5,7 @@ import click
 import msgspec
 
 from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
 from service.cli.types import ID, Duration
 from service.model import Scope
 from service.settings import Settings
@@ -86,7 +87,6 @@ async def list_(settings: Settings, as_json: bool) -> None:
     Example: queuestats token list
     """
     from service.access.tokens import list_tokens
-    from service.cli.output import print_table
 
     print_table(COLUMNS, await list_tokens(owner_url(settings)), as_json)
 

@@ -13,6 +13,7 @@ import click
 from msgspec.structs import replace
 
 from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.output import print_table, table_of, values
 from service.cli.types import ID, FiniteRange
 from service.errors import ServiceError
 from service.model import Count, Key, TopQuery, TopReport
@@ -49,7 +50,6 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
     \b
     Example: queuestats top --by campaign --sender 119 --order retry
     """
-    from service.cli.output import print_table
     from service.queue.names import name_rows
     from service.queue.top import ask
 
@@ -118,8 +118,6 @@ class View:
     def draw(self) -> "RenderableType":
         from rich.console import Group
         from rich.text import Text
-
-        from service.cli.output import table_of, values
 
         found = values(self.columns, filter(self._matches, self.report.rows))
         rows = [[*row, sparkline(self.history.get(row[0], ()))] for row in found]

@@ -1,6 +1,7 @@
 import click
 
 from service.cli.options import json_option, on_database, owner_url, service_url
+from service.cli.output import print_table
 from service.cli.types import ID
 from service.settings import Settings
 
@@ -24,7 +25,6 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     \b
     Example: queuestats verify --sender 119
     """
-    from service.cli.output import print_table
     from service.counters.verify import keep_result, verify_database
     from service.db import connect
 
