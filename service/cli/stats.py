@@ -24,7 +24,7 @@ QUERY_OPTIONS = in_order(
     click.option(
         "--group",
         "grouping",
-        type=click.Choice([grouping.value for grouping in Grouping]),
+        type=click.Choice([*map(str, Grouping)]),
         default="total",
         help="what a row stands for",
     ),

@@ -30,7 +30,7 @@ def token() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice([scope.value for scope in Scope]),
+    type=click.Choice([*map(str, Scope)]),
     multiple=True,
     default=[Scope.STATS.value],
     help="what it may do; repeat it for several",

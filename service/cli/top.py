@@ -16,14 +16,14 @@ from service.cli.options import json_option, names_option, on_database, open_poo
 from service.cli.output import print_table, table_of, values
 from service.cli.types import ID, FiniteRange
 from service.errors import ServiceError
-from service.model import Count, Key, TopQuery, TopReport
+from service.model import Dimension, Measure, TopQuery, TopReport
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COUNTS = (Count.NEW, Count.PROC, Count.RETRY, Count.HOLD, Count.TOTAL)
-ORDER_OF_KEY = {"n": Count.NEW, "p": Count.PROC, "r": Count.RETRY, "h": Count.HOLD, "t": Count.TOTAL}
+MEASURES = (Measure.NEW, Measure.PROC, Measure.RETRY, Measure.HOLD, Measure.TOTAL)
+ORDER_OF_KEY = {"n": Measure.NEW, "p": Measure.PROC, "r": Measure.RETRY, "h": Measure.HOLD, "t": Measure.TOTAL}
 HELP = "order: n p r h t   pause: space   filter: /   end: q"
 BARS = " ▁▂▃▄▅▆▇█"
 SPARKLINE_POINTS = 30
@@ -31,13 +31,8 @@ HISTORY_SECONDS = 300
 
 
 @click.command()
-@click.option("--by", type=click.Choice([key.value for key in Key]), default="sender", help="what a row stands for")
-@click.option(
-    "--order",
-    type=click.Choice([count.value for count in Count]),
-    default="total",
-    help="what the largest have most of",
-)
+@click.option("--by", type=click.Choice([*map(str, Dimension)]), default="sender", help="what a row stands for")
+@click.option("--order", type=click.Choice([*map(str, Measure)]), default="total", help="what the largest have most of")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
 @click.option("--sender", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
@@ -66,9 +61,9 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
 
 
 def _query(by: str, order: str, limit: int, sender: int | None) -> TopQuery:
-    if (by == Key.SENDER) != (sender is None):
+    if (by == Dimension.SENDER) != (sender is None):
         raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
-    return TopQuery(Key(by), Count(order), limit, sender)
+    return TopQuery(Dimension(by), Measure(order), limit, sender)
 
 
 @dataclass
@@ -87,9 +82,9 @@ class View:
 
     @property
     def columns(self) -> list[str]:
-        """The key, its name where there are names, and the counts."""
-        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Key.ISP else []
-        return [self.query.by.column, *names, *COUNTS]
+        """The dimension, its name where there are names, and the measures."""
+        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Dimension.ISP else []
+        return [self.query.by.column, *names, *MEASURES]
 
     def press(self, key: str) -> None:
         if self.is_filtering:
@@ -112,7 +107,7 @@ class View:
 
     def _matches(self, row: Mapping[str, Any]) -> bool:
         """Whether the key or its name contains the filter's text."""
-        texts = (row[column] for column in self.columns[: -len(COUNTS)])
+        texts = (row[column] for column in self.columns[: -len(MEASURES)])
         return self.filter.casefold() in " ".join(str(text) for text in texts if text is not None).casefold()
 
     def draw(self) -> "RenderableType":
