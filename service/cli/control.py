@@ -17,7 +17,7 @@ from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQu
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.control.jobs import Control
+    from service.control.jobs import Control, Job
 
 DONE = {Action.HOLD: "held", Action.RELEASE: "released", Action.PURGE: "removed"}
 REQUEST_OPTIONS = in_order(
@@ -93,8 +93,6 @@ def _request(
 async def _carry_out(
     settings: Settings, request: ControlRequest, is_dry_run: bool, as_json: bool, *, is_asking: bool = False
 ) -> None:
-    from service.control.jobs import COMPLETE
-
     async with open_control(settings) as control:
         request = await control.with_filter(request)
         counts = await control.matching(request)
@@ -106,22 +104,28 @@ async def _carry_out(
             click.confirm(f"Remove {total:,} messages of {_filter_text(request.query)}?", abort=True)
             # No more than was confirmed, even if messages have arrived since.
             request = replace(request, at_most=total if request.at_most is None else min(total, request.at_most))
-        job = await control.begin(request, of_command(), uuid.uuid4().hex)
-        try:
-            with progress(request.action.capitalize(), total) as advance:
-                while job.state not in COMPLETE:
-                    job = await control.step(job)
-                    advance(job.changed)
-        except asyncio.CancelledError:
-            click.echo(
-                f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True
-            )
-            raise
+        job = await _run_job(control, request, total)
     if as_json:
         print_table(job.details, [job.details], as_json)
         return
     of_hold = f" Hold {job.hold_id} is active." if request.action is Action.HOLD else ""
     click.echo(f"{job.changed:,} messages {DONE[request.action]}.{of_hold}")
+
+
+async def _run_job(control: "Control", request: ControlRequest, total: int) -> "Job":
+    """Does the job step by step, with its progress."""
+    from service.control.jobs import COMPLETE
+
+    job = await control.begin(request, of_command(), uuid.uuid4().hex)
+    try:
+        with progress(request.action.capitalize(), total) as advance:
+            while job.state not in COMPLETE:
+                job = await control.step(job)
+                advance(job.changed)
+    except asyncio.CancelledError:
+        click.echo(f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True)
+        raise
+    return job
 
 
 def _filter_text(query: StatsQuery) -> str:

@@ -30,8 +30,7 @@ async def doctor(settings: Settings, as_json: bool) -> int:
         findings = await examine(connection, role, checks.append, url)
     rows = [(found.severity.name.lower(), found.check, found.finding, found.advice) for found in findings]
     if not as_json:
-        passed = [check for check in checks if check not in {found.check for found in findings}]
-        rows += [("ok", check, "", "") for check in passed]
+        rows += [("ok", check, "", "") for check in checks if check not in {row[1] for row in rows}]
         rows.sort(key=lambda row: checks.index(row[1]))
     print_table(COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows], as_json)
     if not findings and not as_json:

@@ -38,8 +38,6 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     if not as_json:
         click.echo(f"{len(differences):,} differences." if differences else "No difference.")
     if differences and not left:
-        click.echo(
-            f"Repaired: {len({difference.sender_id for difference in differences}):,} senders were counted anew.",
-            err=True,
-        )
+        senders = {difference.sender_id for difference in differences}
+        click.echo(f"Repaired: {len(senders):,} senders were counted anew.", err=True)
     return 1 if left else 0
