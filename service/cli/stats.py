@@ -22,11 +22,7 @@ COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "
 QUERY_OPTIONS = in_order(
     filter_options(click.option, isp=Text()),
     click.option(
-        "--group",
-        "grouping",
-        type=click.Choice([*map(str, Grouping)]),
-        default="total",
-        help="what a row stands for",
+        "--group", "grouping", type=click.Choice([*map(str, Grouping)]), default="total", help="what a row stands for"
     ),
     click.option(
         "--from-messages",
