@@ -9,9 +9,9 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -199,7 +199,7 @@ def create_app_from_environment() -> Starlette:
     """What a worker process calls: its settings come through the environment."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    if settings.traces == "on":
+    if settings.has_traces:
         configure_traces()
     load_statements()
     app = create_app(settings)

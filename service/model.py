@@ -36,18 +36,20 @@ class Grouping(StrEnum):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The columns that tell its rows apart, in the order of the rows."""
+        """The columns that distinguish its rows, in the order of the rows."""
         return _KEYS_OF[self]
 
 
 KEYS: Final = ("account_id", "campaign_id", "isp")
 """Columns by which messages are counted; each is a filter too."""
 
-_KEYS_OF = {each: tuple(key for key in KEYS if key.removesuffix("_id") in each.split("_")) for each in Grouping}
+_KEYS_OF = {
+    grouping: tuple(key for key in KEYS if key.removesuffix("_id") in grouping.split("_")) for grouping in Grouping
+}
 
 
-class Key(StrEnum):
-    """What the largest are: `by` on the wire."""
+class Dimension(StrEnum):
+    """What a row of the largest stands for; the wire calls it `by`."""
 
     SENDER = "sender"
     ACCOUNT = "account"
@@ -56,11 +58,11 @@ class Key(StrEnum):
 
     @property
     def column(self) -> str:
-        return self.value if self is Key.ISP else f"{self}_id"
+        return self.value if self is Dimension.ISP else f"{self}_id"
 
 
-class Count(StrEnum):
-    """What they are the largest by: `order` on the wire."""
+class Measure(StrEnum):
+    """What the largest have most of; the wire calls it `order`."""
 
     TOTAL = "total"
     NEW = "new"
@@ -100,8 +102,8 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
 class TopQuery(msgspec.Struct, frozen=True, gc=False):
     """The largest senders, or, where `sender_id` is one, the largest accounts, campaigns or ISPs within it."""
 
-    by: Key
-    order: Count
+    by: Dimension
+    order: Measure
     limit: int
     sender_id: int | None = None
     sender_ids: tuple[int, ...] | None = None
@@ -139,10 +141,7 @@ class Presentation(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):
-    """Messages by status; a key outside the grouping is 0 or "".
-
-    The fields stand in the order in which the wire writes them.
-    """
+    """Messages by status, in the order in which the wire writes them; a key outside the grouping is 0 or ""."""
 
     account_id: int
     campaign_id: int
@@ -155,7 +154,7 @@ class StatsRow(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_negative(self) -> bool:
-        """Whether a count is below zero, which only drift can leave: such an answer is not sent."""
+        """Whether a count is below zero, which only drift causes: such an answer is not sent."""
         return self.new < 0 or self.proc < 0 or self.retry < 0 or self.hold < 0
 
 

@@ -17,11 +17,11 @@ COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
-IN_MODULE = dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control")
+IN_MODULE = dict.fromkeys(("hold", "release", "purge"), "control")
 
 
 class Commands(click.Group):
-    """A group that knows its commands by name, and tells a failure in one sentence."""
+    """A group that imports its commands by name, and prints a failure as one sentence."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -31,13 +31,6 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"service.cli.{IN_MODULE.get(name, name)}"), name)
         return command
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, found, rest = super().resolve_command(context, args)
-        command_in_use.set(name or "")
-        return name, found, rest
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -53,8 +46,6 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         unwind_on_signals()
-        # What a log line would tell, the sentence at the end tells; `serve` and `demo` set up a log.
-        logging.getLogger("service").addHandler(logging.NullHandler())
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
@@ -63,7 +54,7 @@ class Commands(click.Group):
 
 
 def _with_cause(error: ServiceError) -> str:
-    """A client is not told what the database said; whoever sits at the terminal is."""
+    """The error's text, or what the database said: a person at the terminal may read it, a client may not."""
     from service.db.errors import in_words
 
     cause = error.__cause__
@@ -78,9 +69,10 @@ def _fail(sentence: str, exit_code: int = 1) -> None:
     sys.exit(exit_code)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="queuestats")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """What is in a mail sender's queue, exactly, now.
 
     Settings come from options, QUEUESTATS_* variables and a .env file. Without a database address, an embedded
@@ -89,3 +81,6 @@ def main() -> None:
     \b
     Example: queuestats stats --sender 119 --group isp
     """
+    command_in_use.set(context.invoked_subcommand or "")
+    # A command ends with a sentence of its own; only `serve` and `demo` set up a log.
+    logging.getLogger("service").addHandler(logging.NullHandler())

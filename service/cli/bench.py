@@ -1,27 +1,27 @@
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
 from service.cli.interrupts import run
-from service.cli.options import Number, settings_options
+from service.cli.options import in_order, json_option, settings_options
 from service.settings import Settings
 
-SEED = click.option("--seed", type=Number(0, 2**31 - 1), default=1, show_default=True, help="of the data set")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="print the environment and all results as JSON")
-ADDRESSES = settings_options("database_url", "admin_database_url")
+Measure = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
 
-
-def _rounds(default: int) -> Callable[[Any], Any]:
-    return click.option(
-        "--rounds", type=Number(1, 100), default=default, show_default=True, help="of each variant in turn"
-    )
+SIZE = click.IntRange(1, 10**9)
+COMMON_OPTIONS = in_order(
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, help="of the data set"),
+    json_option("the environment and all results"),
+    settings_options("database_url", "admin_database_url"),
+)
+rounds_option = partial(click.option, "--rounds", type=click.IntRange(1, 100), help="of each variant in turn")
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
-    size = Number(1, 10**9)
-    return tuple(size.convert(each, parameter, context) for each in text.split(","))
+    return tuple(SIZE(size, parameter, context) for size in text.split(","))
 
 
 @click.group()
@@ -37,13 +37,9 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option(
-    "--sizes", default="100000,1000000,10000000", show_default=True, callback=_sizes, help="messages in each queue"
-)
-@_rounds(3)
-@SEED
-@AS_JSON
-@ADDRESSES
+@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="messages in each queue")
+@rounds_option(default=3)
+@COMMON_OPTIONS
 def sql(settings: Settings, as_json: bool, **options: Any) -> None:
     """How long an answer takes by the length of the queue: counters, scan and other candidates.
 
@@ -58,13 +54,11 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
 
 
 @bench.command()
-@_rounds(7)
-@click.option("--seconds", type=Number(1, 600), default=5, show_default=True, help="of a run of pgbench")
-@click.option("--messages", type=Number(1, 10**9), default=100_000, show_default=True, help="in the queue meanwhile")
+@rounds_option(default=7)
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="of a run of pgbench")
+@click.option("--messages", type=SIZE, default=100_000, help="in the queue meanwhile")
 @click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
-@SEED
-@AS_JSON
-@ADDRESSES
+@COMMON_OPTIONS
 def write(settings: Settings, as_json: bool, **options: Any) -> None:
     """How many messages a second pgbench writes with the counters' triggers and without.
 
@@ -78,12 +72,7 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
     _measure(measure_write, settings, as_json, options)
 
 
-def _measure(
-    measure: Callable[..., Coroutine[Any, Any, dict[str, Any]]],
-    settings: Settings,
-    as_json: bool,
-    options: dict[str, Any],
-) -> None:
+def _measure(measure: Measure, settings: Settings, as_json: bool, options: dict[str, Any]) -> None:
     from service.workbench.bench.report import markdown
     from service.workbench.bench.scratch import open_scratch
 

@@ -1,10 +1,10 @@
 import shlex
-from dataclasses import replace
 
 import click
+from msgspec.structs import replace
 
 from service.cli.interrupts import run, until_stopped
-from service.cli.options import Number, open_database, open_pool, owner_url, service_url, settings_options
+from service.cli.options import open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.seed import seed_with_progress
 from service.cli.serve import address, listen, run_server
 from service.model import Scope, StatsQuery
@@ -19,7 +19,9 @@ MARK_DISPOSABLE = "COMMENT ON DATABASE queuestats IS 'queuestats: disposable'"
 
 @click.command()
 @settings_options("host", "port", "data_dir")
-@click.option("--messages", type=Number(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue")
+@click.option(
+    "--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue"
+)
 def demo(settings: Settings, messages: int) -> None:
     """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM.
 
@@ -45,7 +47,7 @@ def _for_a_demo(settings: Settings) -> Settings:
     # Who tries it out reads what it prints, and not the lines of a server that is well.
     level = "warning" if settings.log_level == "info" else settings.log_level
     own = {"database_url": None, "admin_database_url": None}
-    return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)  # type: ignore[arg-type]
+    return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)
 
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:

@@ -1,13 +1,14 @@
 import click
 
-from service.cli.options import on_database, owner_url
+from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
 from service.settings import Settings
 
 COLUMNS = ("severity", "check", "finding", "advice")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="print a list of {severity, check, finding, advice} as JSON")
+@json_option("a list of {severity, check, finding, advice}")
 @on_database
 async def doctor(settings: Settings, as_json: bool) -> int:
     """Look at a live database and say what a DBA should mend.
@@ -18,7 +19,6 @@ async def doctor(settings: Settings, as_json: bool) -> int:
     \b
     Example: queuestats doctor --json
     """
-    from service.cli.output import print_table
     from service.counters.doctor import examine
     from service.db import connect
     from service.schema.roles import login
@@ -28,12 +28,11 @@ async def doctor(settings: Settings, as_json: bool) -> int:
     checks: list[str] = []
     async with connect(url) as connection:
         findings = await examine(connection, role, checks.append, url)
-    rows = [(each.severity.name.lower(), each.check, each.finding, each.advice) for each in findings]
+    rows = [(found.severity.name.lower(), found.check, found.finding, found.advice) for found in findings]
     if not as_json:
-        found = {each.check for each in findings}
-        rows += [("ok", check, "", "") for check in checks if check not in found]
+        rows += [("ok", check, "", "") for check in checks if check not in {row[1] for row in rows}]
         rows.sort(key=lambda row: checks.index(row[1]))
-    print_table(COLUMNS, rows, as_json)
+    print_table(COLUMNS, [dict(zip(COLUMNS, row, strict=True)) for row in rows], as_json)
     if not findings and not as_json:
         click.echo("Nothing to mend.")
-    return max((each.severity for each in findings), default=0)
+    return max((found.severity for found in findings), default=0)

@@ -4,20 +4,20 @@ from typing import Any
 import click
 import msgspec
 
-from service.cli.options import on_database, open_pool
-from service.cli.stats import query_options
-from service.model import Explanation, StatsQuery
+from service.cli.options import json_option, on_database, open_pool
+from service.cli.stats import QUERY_OPTIONS, query_of
+from service.model import Explanation
 from service.settings import Settings
 
 
 @click.command()
-@query_options
+@QUERY_OPTIONS
 @click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
 @click.option("--batched", is_flag=True, help="for two queries that wait together: this one, and the next sender's")
-@click.option("--json", "as_json", is_flag=True, help="print {statement, sql, parameters, plan, warnings} as JSON")
+@json_option("{statement, sql, parameters, plan, warnings}")
 @on_database
 async def explain(
-    settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
+    settings: Settings, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool, **of_query: Any
 ) -> None:
     """Show whether a query runs as intended, the very SQL that the service runs for it, and its plan.
 
@@ -30,6 +30,7 @@ async def explain(
     from service.queue.explain import explain as explain_query
     from service.queue.explain import with_values
 
+    query = query_of(**of_query)
     async with open_pool(settings) as database:
         scan = await explain_query(database, query, analyze=False, is_from_messages=True)
         explained = await explain_query(
@@ -47,7 +48,7 @@ async def explain(
 
 
 def verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
-    """Whether the plan is the intended one, what it costs, and what reading the messages would cost."""
+    """Whether the plan is the intended one, its cost, and the cost of reading the messages."""
     top = explained.tree["Plan"]
     if "Actual Rows" in top:
         pages = top.get("Shared Hit Blocks", 0) + top.get("Shared Read Blocks", 0)
@@ -62,5 +63,5 @@ def verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
 
 
 def _rows_read(node: Mapping[str, Any]) -> list[float]:
-    """The rows that each node below is expected to give."""
+    """The rows that the planner expects of this node and of each node below it."""
     return [node["Plan Rows"], *(rows for child in node.get("Plans", ()) for rows in _rows_read(child))]

@@ -17,6 +17,6 @@ async def fold(settings: Settings) -> None:
 
     async with open_pool(settings) as database:
         nodes = await nodes_of(database)
-        folders = [Folder(each, "queries/citus") for each in nodes] or [Folder(database)]
-        folded = sum([await each.fold_all() for each in folders])
+        folders = [Folder(node, "queries/citus") for node in nodes] or [Folder(database)]
+        folded = sum([await folder.fold_all() for folder in folders])
     click.echo(f"{folded:,} deltas folded.")

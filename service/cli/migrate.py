@@ -1,15 +1,13 @@
-"""queuestats migrate"""
-
 import click
 
-from service.cli.options import Number, on_database, owner_url
+from service.cli.options import on_database, owner_url
 from service.settings import Settings
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="only tell, by exit code, whether there is something to do")
+@click.option("--check", is_flag=True, help="change nothing; the exit code says whether there is something to do")
 @click.option("--distribute", is_flag=True, help="on a Citus coordinator: distribute messages over the nodes")
-@click.option("--shards", type=Number(1, 10_000), default=32, show_default=True, help="with --distribute: how many")
+@click.option("--shards", type=click.IntRange(1, 10_000), default=32, help="with --distribute: how many")
 @on_database
 async def migrate(settings: Settings, check: bool, distribute: bool, shards: int) -> int:
     """Bring the database to the newest schema, and give the service's role its rights.

@@ -1,86 +1,33 @@
-"""What commands share: options that are settings, numbers, and the database that they mean."""
+"""Options that several commands have, and the database that they name."""
 
 import functools
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from service.cli.interrupts import hold_off_signals, run
-from service.db.address import with_search_path
+from service.cli.types import ID, Text
 from service.errors import CommandError
-from service.settings import Settings, load_settings, variable
+from service.settings import Settings, load_settings, meaning, variable
 
 if TYPE_CHECKING:
     from service.db import Database
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 DATABASE_SETTINGS = ("database_url", "admin_database_url", "messages_schema", "data_dir")
 
 
-class Number(click.ParamType[Any]):
-    """A number within bounds; what is none is told in words that name them."""
-
-    name = "number"
-
-    def __init__(self, lowest: float, highest: float, kind: type[int] | type[float] = int) -> None:
-        self._kind, self._lowest, self._highest = kind, lowest, highest
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            number = self._kind(value)
-        except ValueError:
-            number = self._lowest - 1
-        if not self._lowest <= number <= self._highest:
-            kind = "whole number" if self._kind is int else "number"
-            self.fail(f"{value!r} is not a {kind} from {self._lowest:,} to {self._highest:,}.", param, ctx)
-        return number
+def in_order(*options: Decorator) -> Decorator:
+    """Several options as one decorator; `--help` lists them in this order."""
+    return lambda function: functools.reduce(lambda command, option: option(command), reversed(options), function)
 
 
-class Duration(click.ParamType[timedelta]):
-    """A time as `90d`, `12h`, `30m` or `45s`; up to ten years, or to `most_days`."""
-
-    name = "duration"
-    _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-    def __init__(self, most_days: int = 3650) -> None:
-        self._most_days = most_days
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        found = re.fullmatch("([0-9]{1,9})([smhd])", value)
-        duration = timedelta(**{self._units[found[2]]: int(found[1])}) if found else timedelta()
-        if not timedelta() < duration <= timedelta(days=self._most_days):
-            self.fail(f"{value!r} is not a time such as 90d, 12h, 30m or 45s, up to {self._most_days}d.", param, ctx)
-        return duration
-
-
-class Text(click.ParamType[str]):
-    """A text that the database accepts: UTF-8 without NUL; with `is_filled`, not blank."""
-
-    name = "text"
-
-    def __init__(self, most_characters: int | None = None, *, is_filled: bool = False) -> None:
-        self._most_characters, self._is_filled = most_characters, is_filled
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if re.search("[\0\ud800-\udfff]", value):
-            self.fail("it must be text in UTF-8, without NUL.", param, ctx)
-        if self._is_filled and not value.strip():
-            self.fail("it must have a value, or be left out.", param, ctx)
-        if self._most_characters is not None and len(value) > self._most_characters:
-            self.fail(f"it must have {self._most_characters} characters at most.", param, ctx)
-        return str(value)
-
-
-# Of senders, accounts and campaigns.
-ID = Number(1, 2**63 - 1)
-
-
-def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def option_once(*names: str, **attributes: Any) -> Decorator:
     """An option that is refused if it is repeated. Click itself takes the last value and drops the others."""
 
     def only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
@@ -91,9 +38,27 @@ def option_once(*names: str, **attributes: Any) -> Callable[[Callable[..., Any]]
     return click.option(*names, multiple=True, callback=only, **attributes)
 
 
-def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def filter_options(option: Callable[..., Decorator], isp: Text) -> Decorator:
+    """The options that select messages of a sender, named as the fields of a StatsQuery, each made by `option`."""
+    return in_order(
+        option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
+        option("--account", "account_id", type=ID, help="only this account's messages"),
+        option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
+        option("--isp", type=isp, help="only this ISP's messages, exact name"),
+    )
+
+
+def json_option(result: str = "a list of objects") -> Decorator:
+    return click.option("--json", "as_json", is_flag=True, help=f"print {result} as JSON")
+
+
+names_option = click.option(
+    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
+)
+
+
+def settings_options(*names: str) -> Decorator:
     """Gives a command an option for each of these settings, and `settings` as an argument."""
-    meanings = {each.name: each.metadata["meaning"] for each in fields(Settings)}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -101,12 +66,13 @@ def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[...
             overrides = {name: kwargs.pop(name) for name in names}
             return function(*args, settings=load_settings(overrides), **kwargs)
 
-        for name in reversed(names):
-            option = click.option("--" + name.replace("_", "-"), name, help=f"{meanings[name]} [{variable(name)}]")
-            command = option(command)
-        return command
+        return in_order(*map(_settings_option, names))(command)
 
     return decorate
+
+
+def _settings_option(name: str) -> Decorator:
+    return click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
 
 
 def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,11 +107,6 @@ def open_database(settings: Settings) -> Iterator[Settings]:
             hold_off_signals()
 
 
-names_option = click.option(
-    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
-)
-
-
 def open_pool(settings: Settings) -> "Database":
     """One connection as the service's role, by the service's own limits. Raises as `service_url`."""
     from service.db import Database
@@ -162,5 +123,7 @@ def service_url(settings: Settings) -> str:
 
 def owner_url(settings: Settings) -> str:
     """The address for the owner's commands, which find the table messages by their search_path."""
+    from service.db.address import with_search_path
+
     assert settings.owner_url is not None, "open_database has filled it in"
     return with_search_path(settings.owner_url, settings.messages_schema)

@@ -1,6 +1,6 @@
-"""What commands print: rows for a person or for a machine, and how far long work has come."""
+"""What commands print: rows for a person or for a machine, and the progress of long work."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,21 +11,43 @@ import msgspec
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Wider than any table: what is not shown on a terminal is never folded.
+    from service.db import Database
+
+# Wider than any table: where the output is no terminal, no line is folded.
 UNLIMITED_WIDTH = 10_000
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], as_json: bool = False) -> None:
-    """Prints rows as a table, numbers to the right; as JSON a list of objects, times in ISO 8601."""
+def values(columns: Iterable[str], rows: Iterable[Any]) -> list[list[Any]]:
+    """The values of these columns in each row, which is a mapping or an object with such attributes."""
+    return [
+        [row[column] if hasattr(row, "__getitem__") else getattr(row, column) for column in columns] for row in rows
+    ]
+
+
+async def add_names(
+    database: "Database", columns: Sequence[str], rows: Sequence[Any], sender_id: int | None = None
+) -> tuple[Sequence[str], Sequence[Any]]:
+    """The columns and the rows with the names of their ids; `sender_id` is the sender of rows that have no such id."""
+    from service.queue.names import name_rows
+
+    return (*columns, "account_name", "campaign_name", "sender_name"), await name_rows(database, rows, sender_id)
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Any], as_json: bool = False) -> None:
+    """Prints these columns of the rows as a table, numbers to the right; as JSON a list of objects, times in ISO 8601.
+
+    A row is a mapping, or an object with such attributes.
+    """
+    columns = list(columns)
     if as_json:
-        click.echo(msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows]))
+        click.echo(msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in values(columns, rows)]))
         return
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
-    console.print(table_of(columns, rows))
+    console.print(table_of(columns, values(columns, rows)))
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Table":
@@ -49,12 +71,12 @@ def printable(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(printable, value))
     text = "" if value is None else str(value)
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that takes how much is done by now, of `total`; a line for each tenth where no bar can be."""
+    """Gives a function that takes how much of `total` is done; where no bar can be drawn, it prints each tenth."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

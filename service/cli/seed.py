@@ -1,27 +1,28 @@
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from service.cli.options import Number, on_database, owner_url
+from service.cli.options import on_database, owner_url
+from service.cli.output import progress
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from service.db import Connection
     from service.workbench.seed import SeedPlan
 
 
 @click.command()
-@click.option("--messages", type=Number(1, 10**9), default=1_000_000, show_default=True, help="how many in all")
+@click.option("--messages", type=click.IntRange(1, 10**9), default=1_000_000, help="how many in all")
 @click.option(
-    "--senders", type=Number(1, 10**6), help="how many senders share them  [default: 1000, fewer in a small set]"
+    "--senders",
+    type=click.IntRange(1, 10**6),
+    help="how many senders share them  [default: 1000, fewer in a small set]",
 )
-@click.option(
-    "--seed", "seed_number", type=Number(0, 2**31 - 1), default=1, show_default=True, help="same seed, same rows"
-)
+@click.option("--seed", "seed_number", type=click.IntRange(0, 2**31 - 1), default=1, help="same seed, same rows")
 @click.option(
     "--profile",
     type=click.Choice(["platform", "single", "uniform"]),
     default="platform",
-    show_default=True,
     help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
 )
 @click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
@@ -46,9 +47,8 @@ async def seed(
         await seed_with_progress(connection, plan, replace=replace)
 
 
-async def seed_with_progress(connection: Any, plan: "SeedPlan", *, replace: bool = False) -> None:
-    """As `service.workbench.seed.seed`, and tells how far it is and how long it took."""
-    from service.cli.output import progress
+async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, replace: bool = False) -> None:
+    """As `service.workbench.seed.seed`, with its progress and the time that it took."""
     from service.workbench.seed import seed as fill
 
     with progress("Seeding", plan.messages) as advance:

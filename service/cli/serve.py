@@ -7,11 +7,11 @@ import signal
 import socket
 import ssl
 import tempfile
-from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from service.cli.interrupts import on_signals, run, until_stopped
 from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, service_url, settings_options

@@ -4,21 +4,21 @@ from dataclasses import asdict
 import click
 
 from service.cli.interrupts import ENDING
-from service.cli.options import Number, on_database, owner_url
+from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
+from service.cli.types import FiniteRange
 from service.settings import Settings
-
-RATE, SECONDS = Number(0.01, 10**6, float), Number(0.01, 31 * 24 * 3600, float)
 
 
 @click.command()
-@click.option("--rate", type=RATE, default=1000.0, show_default=True, help="messages enqueued a second")
-@click.option("--seconds", type=SECONDS, default=60.0, show_default=True, help="for how long; Ctrl-C ends it earlier")
-@click.option("--batch", type=Number(1, 10_000), default=100, show_default=True, help="messages a statement")
-@click.option("--connections", type=Number(1, 100), default=2, show_default=True, help="agents at once")
+@click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued a second")
 @click.option(
-    "--senders", type=Number(1, 10**6), default=1000, show_default=True, help="whose messages come; the first has most"
+    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="for how long; Ctrl-C ends it earlier"
 )
-@click.option("--json", "as_json", is_flag=True, help="print what was done as JSON")
+@click.option("--batch", type=click.IntRange(1, 10_000), default=100, help="messages a statement")
+@click.option("--connections", type=click.IntRange(1, 100), default=2, help="agents at once")
+@click.option("--senders", type=click.IntRange(1, 10**6), default=1000, help="whose messages come; the first has most")
+@json_option("what was done")
 @on_database
 async def simulate(
     settings: Settings, rate: float, seconds: float, batch: int, connections: int, senders: int, as_json: bool
@@ -30,7 +30,6 @@ async def simulate(
     \b
     Example: queuestats simulate --rate 1000 --seconds 30
     """
-    from service.cli.output import print_table
     from service.workbench.simulate import SimulationPlan, Totals
     from service.workbench.simulate import simulate as play
 
@@ -39,4 +38,4 @@ async def simulate(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     took_seconds = await play(owner_url(settings), plan, totals, stop)
     done = {**asdict(totals), "rate": round(totals.enqueued / took_seconds, 1)}
-    print_table(list(done), [list(done.values())], as_json)
+    print_table(done, [done], as_json)

@@ -4,7 +4,9 @@ from typing import Any
 import click
 import msgspec
 
-from service.cli.options import ID, Duration, on_database, owner_url
+from service.cli.options import json_option, on_database, owner_url
+from service.cli.output import print_table
+from service.cli.types import ID, Duration
 from service.model import Scope
 from service.settings import Settings
 
@@ -28,17 +30,17 @@ def token() -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice([each.value for each in Scope]),
+    type=click.Choice([*map(str, Scope)]),
     multiple=True,
     default=[Scope.STATS.value],
-    help="what it may do; repeat it for several  [default: stats]",
+    help="what it may do; repeat it for several",
 )
 @click.option(
     "--sender", "sender_ids", type=ID, multiple=True, help="only this sender's messages; repeat it for several"
 )
 @click.option("--account", "account_ids", type=ID, multiple=True, help="only this account's messages; the same")
 @click.option("--expires-in", type=Duration(), help="how long it is valid: 90d, 12h, 30m or 45s  [default: for ever]")
-@click.option("--json", "as_json", is_flag=True, help="print {name, token} as JSON")
+@json_option("{name, token}")
 @on_database
 async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json: bool, **limits: Any) -> None:
     """Create a token; its secret is shown once. It works at once.
@@ -48,15 +50,13 @@ async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json
     """
     from service.access.tokens import create_token
 
-    _show(name, await create_token(owner_url(settings), name, [Scope(each) for each in scopes], **limits), as_json)
+    _show(name, await create_token(owner_url(settings), name, list(map(Scope, scopes)), **limits), as_json)
 
 
 @token.command()
 @click.argument("name")
-@click.option(
-    "--overlap", type=Duration(), default="1h", show_default=True, help="how long the former secret stays valid"
-)
-@click.option("--json", "as_json", is_flag=True, help="print {name, token} as JSON")
+@click.option("--overlap", type=Duration(), default="1h", help="how long the former secret stays valid")
+@json_option("{name, token}")
 @on_database
 async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: bool) -> None:
     """Give a token a new secret, shown once. The former one stays valid for a while, so that clients can change over.
@@ -78,7 +78,7 @@ def _show(name: str, secret: str, as_json: bool) -> None:
 
 
 @token.command("list")
-@click.option("--json", "as_json", is_flag=True, help="print a list of objects as JSON")
+@json_option()
 @on_database
 async def list_(settings: Settings, as_json: bool) -> None:
     """List the tokens, without their secrets.
@@ -87,10 +87,8 @@ async def list_(settings: Settings, as_json: bool) -> None:
     Example: queuestats token list
     """
     from service.access.tokens import list_tokens
-    from service.cli.output import print_table
 
-    tokens = await list_tokens(owner_url(settings))
-    print_table(COLUMNS, [[each[column] for column in COLUMNS] for each in tokens], as_json)
+    print_table(COLUMNS, await list_tokens(owner_url(settings)), as_json)
 
 
 @token.command()

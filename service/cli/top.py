@@ -3,46 +3,40 @@ import os
 import sys
 import termios
 import tty
-from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
-from service.cli.options import ID, Number, names_option, on_database, open_pool
+from service.cli.options import json_option, names_option, on_database, open_pool
+from service.cli.output import print_table, table_of, values
+from service.cli.types import ID, FiniteRange
 from service.errors import ServiceError
-from service.model import Count, Key, TopQuery, TopReport
+from service.model import Dimension, Measure, TopQuery, TopReport
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-COUNTS = (Count.NEW, Count.PROC, Count.RETRY, Count.HOLD, Count.TOTAL)
-ORDER_OF_KEY = {"n": Count.NEW, "p": Count.PROC, "r": Count.RETRY, "h": Count.HOLD, "t": Count.TOTAL}
+MEASURES = (Measure.NEW, Measure.PROC, Measure.RETRY, Measure.HOLD, Measure.TOTAL)
+ORDER_OF_KEY = {"n": Measure.NEW, "p": Measure.PROC, "r": Measure.RETRY, "h": Measure.HOLD, "t": Measure.TOTAL}
 HELP = "order: n p r h t   pause: space   filter: /   end: q"
 BARS = " ▁▂▃▄▅▆▇█"
 SPARKLINE_POINTS = 30
 HISTORY_SECONDS = 300
 
 
-def _query(by: str, order: str, limit: int, sender: int | None) -> TopQuery:
-    query = TopQuery(Key(by), Count(order), limit, sender)
-    if (query.by is Key.SENDER) != (sender is None):
-        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
-    return query
-
-
 @click.command()
-@click.option("--by", type=click.Choice([each.value for each in Key]), default="sender", help="what a row stands for")
-@click.option(
-    "--order", type=click.Choice([each.value for each in Count]), default="total", help="what the largest have most of"
-)
-@click.option("--limit", type=Number(1, 1000), default=20, show_default=True, help="how many rows")
+@click.option("--by", type=click.Choice([*map(str, Dimension)]), default="sender", help="what a row stands for")
+@click.option("--order", type=click.Choice([*map(str, Measure)]), default="total", help="what the largest have most of")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
 @click.option("--sender", type=ID, help="whose accounts, campaigns or ISPs")
-@click.option("--interval", "seconds", type=Number(0.1, 3600, float), default=1.0, help="seconds between two looks")
-@click.option("--json", "as_json", is_flag=True, help="print a list of rows as JSON and end")
+@click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
+@json_option("a list of rows")
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
@@ -51,21 +45,25 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
     \b
     Example: queuestats top --by campaign --sender 119 --order retry
     """
-    from service.cli.output import print_table
     from service.queue.names import name_rows
-    from service.queue.top import ask as ask_top
+    from service.queue.top import ask
 
-    async def ask(query: TopQuery) -> TopReport:
-        report = await ask_top(database, query)
+    async def read(query: TopQuery) -> TopReport:
+        report = await ask(database, query)
         return TopReport(await name_rows(database, report.rows)) if has_names else report
 
     view = View(_query(**of_query), has_names)
     async with open_pool(settings) as database:
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            view.report = await ask(view.query)
-            print_table(view.columns, view.values, as_json)
-            return
-        await _live(view, lambda view: ask(view.query), seconds)
+            print_table(view.columns, (await read(view.query)).rows, as_json)
+        else:
+            await _live(view, read, seconds)
+
+
+def _query(by: str, order: str, limit: int, sender: int | None) -> TopQuery:
+    if (by == Dimension.SENDER) != (sender is None):
+        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    return TopQuery(Dimension(by), Measure(order), limit, sender)
 
 
 @dataclass
@@ -84,83 +82,73 @@ class View:
 
     @property
     def columns(self) -> list[str]:
-        """The key, its name where there are names, and the counts."""
-        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Key.ISP else []
-        return [self.query.by.column, *names, *COUNTS]
-
-    @property
-    def values(self) -> list[list[Any]]:
-        return [[row[column] for column in self.columns] for row in self.report.rows]
+        """The dimension, its name where there are names, and the measures."""
+        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Dimension.ISP else []
+        return [self.query.by.column, *names, *MEASURES]
 
     def press(self, key: str) -> None:
         if self.is_filtering:
             self.is_filtering = key not in "\r\n\x1b"
             self.filter = "" if key == "\x1b" else self.filter[:-1] if key in "\x7f\b" else self.filter + key.strip()
         elif key in ORDER_OF_KEY:
-            self.query = TopQuery(self.query.by, ORDER_OF_KEY[key], self.query.limit, self.query.sender_id)
+            self.query = replace(self.query, order=ORDER_OF_KEY[key])
             self.history.clear()
         elif key in "q\x04":
             self.is_over = True
         elif key in " /":
             self.is_paused, self.is_filtering = self.is_paused ^ (key == " "), key == "/"
 
-    def look(self, report: TopReport, seconds: float) -> None:
+    def show(self, report: TopReport, seconds: float) -> None:
+        """Shows a report, and adds its rows to the history; rows that are gone lose theirs."""
         self.report, self.error = report, ""
         points = max(2, round(HISTORY_SECONDS / seconds))
-        kept = defaultdict(lambda: deque[int](maxlen=points), self.history)
-        for row in report.rows:
-            kept[row[self.query.by.column]].append(int(row[self.query.order]))
-        self.history = {row[self.query.by.column]: kept[row[self.query.by.column]] for row in report.rows}
+        counts = {row[self.query.by.column]: int(row[self.query.order]) for row in report.rows}
+        self.history = {key: deque([*self.history.get(key, ()), count], points) for key, count in counts.items()}
+
+    def _matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether the key or its name contains the filter's text."""
+        texts = (row[column] for column in self.columns[: -len(MEASURES)])
+        return self.filter.casefold() in " ".join(str(text) for text in texts if text is not None).casefold()
 
     def draw(self) -> "RenderableType":
         from rich.console import Group
         from rich.text import Text
 
-        from service.cli.output import table_of
-
-        rows = [row for row in self.values if self.filter.casefold() in _words(row).casefold()]
-        drawn = [[*row, sparkline(self.history.get(row[0], ()))] for row in rows]
+        found = values(self.columns, filter(self._matches, self.report.rows))
+        rows = [[*row, sparkline(self.history.get(row[0], ()))] for row in found]
         state = [f"by {self.query.order}", "paused" if self.is_paused else "", self.error]
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
-        head = "   ".join(filter(None, state))
-        return Group(
-            Text(head),
-            table_of([*self.columns, "last minutes"], drawn),
-            Text(HELP, style="dim"),
-        )
+        table = table_of([*self.columns, "last minutes"], rows)
+        return Group(Text("   ".join(filter(None, state))), table, Text(HELP, style="dim"))
 
 
-def _words(row: list[Any]) -> str:
-    """The text that the filter searches: the key and its name."""
-    return " ".join(str(each) for each in row[: -len(COUNTS)] if each is not None)
-
-
-def sparkline(points: Any) -> str:
+def sparkline(points: Iterable[int]) -> str:
     """The points as bars, from the lowest of them to the highest."""
-    shown = list(points)[:: -(-len(points) // SPARKLINE_POINTS) or 1]
-    if not shown:
+    points = list(points)
+    if not points:
         return ""
-    low, high = min(shown), max(shown)
-    return "".join(BARS[1 + (each - low) * 7 // max(1, high - low)] for each in shown)
+    drawn = points[:: -(-len(points) // SPARKLINE_POINTS)]
+    low, high = min(drawn), max(drawn)
+    return "".join(BARS[1 + (point - low) * 7 // max(1, high - low)] for point in drawn)
 
 
-async def _live(view: View, ask: Any, seconds: float) -> None:
-    """Until q or Ctrl-C. An outage is waited for."""
+async def _live(view: View, read: Callable[[TopQuery], Awaitable[TopReport]], seconds: float) -> None:
+    """Until q or Ctrl-C. Goes on after an outage."""
     from rich.live import Live
 
     pressed = asyncio.Event()
 
-    def read_key() -> None:
+    def read_keys() -> None:
         for key in os.read(sys.stdin.fileno(), 64).decode(errors="ignore"):
             view.press(key)
         pressed.set()
 
-    with _keys(read_key), Live(auto_refresh=False, screen=True) as live, suppress(asyncio.CancelledError):
+    with _keys(read_keys), Live(auto_refresh=False, screen=True) as live, suppress(asyncio.CancelledError):
         while not view.is_over:
             if not view.is_paused:
                 try:
-                    view.look(await ask(view), seconds)
+                    view.show(await read(view.query), seconds)
                 except ServiceError as error:
                     view.error = f"{error.text}."
             live.update(view.draw(), refresh=True)
@@ -170,11 +158,11 @@ async def _live(view: View, ask: Any, seconds: float) -> None:
 
 
 @contextmanager
-def _keys(read_key: Any) -> Iterator[None]:
-    """Meanwhile each key is told at once, and not shown."""
+def _keys(read_keys: Callable[[], None]) -> Iterator[None]:
+    """Calls `read_keys` when a key is pressed, without echo."""
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
-    asyncio.get_running_loop().add_reader(sys.stdin, read_key)
+    asyncio.get_running_loop().add_reader(sys.stdin, read_keys)
     try:
         yield
     finally:

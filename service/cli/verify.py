@@ -1,6 +1,8 @@
 import click
 
-from service.cli.options import ID, on_database, owner_url, service_url
+from service.cli.options import json_option, on_database, owner_url, service_url
+from service.cli.output import print_table
+from service.cli.types import ID
 from service.settings import Settings
 
 COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")
@@ -13,7 +15,7 @@ MOST_LINES = 50
 @click.option(
     "--repair", "is_repairing", is_flag=True, help="count each sender that differs anew, online, as the owner"
 )
-@click.option("--json", "as_json", is_flag=True, help="print the list of differences as JSON")
+@json_option("the list of differences")
 @on_database
 async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
     """Recount the messages and compare with what the service would answer, in one snapshot.
@@ -23,7 +25,6 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     \b
     Example: queuestats verify --sender 119
     """
-    from service.cli.output import print_table
     from service.counters.verify import keep_result, verify_database
     from service.db import connect
 
@@ -32,11 +33,11 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
         differences, left = await verify_database(connection, url, sender, is_repairing=is_repairing)
         if sender is None:
             await keep_result(connection, len(left))
-    rows = [[getattr(each, column) for column in COLUMNS] for each in differences]
-    if rows or as_json:
-        print_table(COLUMNS, rows if as_json else rows[:MOST_LINES], as_json)
+    if differences or as_json:
+        print_table(COLUMNS, differences if as_json else differences[:MOST_LINES], as_json)
     if not as_json:
-        click.echo(f"{len(rows):,} differences." if rows else "No difference.")
+        click.echo(f"{len(differences):,} differences." if differences else "No difference.")
     if differences and not left:
-        click.echo(f"Repaired: {len({each.sender_id for each in differences}):,} senders were counted anew.", err=True)
+        senders = {difference.sender_id for difference in differences}
+        click.echo(f"Repaired: {len(senders):,} senders were counted anew.", err=True)
     return 1 if left else 0

@@ -19,7 +19,7 @@ from service.db import Database, load_statement
 from service.errors import BadRequest, Forbidden, ServiceError
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import ask
-from service.telemetry.logs import describe
+from service.telemetry.logs import format_frames
 from service.telemetry.metrics import CHANGED
 
 logger = logging.getLogger(__name__)
@@ -205,5 +205,5 @@ async def work_forever(database: Database) -> None:
         except ServiceError:
             pass
         except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
-            logger.error("job failed error=%s", describe(error))
+            logger.error("job failed error=%s", format_frames(error))
         await asyncio.sleep(LOOK_SECONDS if is_idle else 0)

@@ -1,47 +1,55 @@
-"""A database's address, as the driver and other programs are given it."""
+"""A database's address, as the driver and other programs take it.
+
+Parsed with urllib: SQLAlchemy's `make_url` refuses several hosts with ports, takes two bracketed ones for one, and cuts
+a password at an `@`, all of which the driver and libpq accept. See docs/design/libraries.md.
+"""
 
 import os
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 
 def with_search_path(url: str, schema: str) -> str:
     """The address of connections that look for tables in this schema; public is where they look anyway."""
     if schema == "public":
         return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(query=urlencode([*parse_qsl(parts.query), ("search_path", schema)])))
+    address = urlsplit(url)
+    return _with_query(address, [*parse_qsl(address.query), ("search_path", schema)])
 
 
 def for_programs(url: str) -> tuple[str, dict[str, str]]:
     """The address as libpq takes it, without its password, and the environment that goes with it.
 
-    Everybody can read a command line. A search_path stands in an option of the session.
+    Every user of the machine can read a command line. A search_path stands in an option of the session.
     """
-    parts = urlsplit(url)
-    query = parse_qsl(parts.query)
-    environment = {}
-    if schema := dict(query).get("search_path"):
+    address, environment = urlsplit(url), {}
+    if address.password is not None:
+        environment["PGPASSWORD"] = unquote(address.password)
+        login, _, host = address.netloc.rpartition("@")
+        address = address._replace(netloc=f"{login.partition(':')[0]}@{host}")
+        url = address.geturl()
+    if schema := dict(parse_qsl(address.query)).get("search_path"):
         environment["PGOPTIONS"] = f"-c search_path={schema}"
-        parts = parts._replace(query=urlencode([each for each in query if each[0] != "search_path"]))
-    if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        environment["PGPASSWORD"] = unquote(parts.password)
-        parts = parts._replace(netloc=f"{parts.netloc.partition(':')[0]}@{host}")
-    return urlunsplit(parts) if environment else url, environment
+        url = _with_query(address, [(name, value) for name, value in parse_qsl(address.query) if name != "search_path"])
+    return url, environment
 
 
 def of_primary(url: str) -> dict[str, Any]:
-    """What the driver is told, so that of several hosts a connection has the primary; the address may say otherwise."""
+    """Arguments of the driver that choose the primary of several hosts, unless the address or PG… chooses one."""
     is_said = "target_session_attrs" in dict(parse_qsl(urlsplit(url).query)) or "PGTARGETSESSIONATTRS" in os.environ
     return {} if is_said else {"target_session_attrs": "primary"}
 
 
 def at_host(url: str, host: str, port: int) -> str:
     """The address of the same database, as the same user, on another server."""
-    parts = urlsplit(url)
-    login = parts.netloc.rpartition("@")[0]
-    query = [each for each in parse_qsl(parts.query) if each[0] not in ("host", "port")]
+    address = urlsplit(url)
+    login, at, _ = address.netloc.rpartition("@")
     bracketed = f"[{host}]" if ":" in host else host
-    netloc = f"{login}@{bracketed}:{port}" if login else f"{bracketed}:{port}"
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(query)))
+    query = [(name, value) for name, value in parse_qsl(address.query) if name not in ("host", "port")]
+    return _with_query(address._replace(netloc=f"{login}{at}{bracketed}:{port}"), query)
+
+
+def _with_query(address: SplitResult, query: list[tuple[str, str]]) -> str:
+    # urllib itself drops the `//` of an empty host, without which libpq takes the address for something else.
+    after_host = SplitResult("", "", address.path, urlencode(query), address.fragment).geturl()
+    return f"{address.scheme}://{address.netloc}{after_host}"

@@ -14,7 +14,7 @@ from service.telemetry.origin import application_name
 
 CONNECT_TIMEOUT_SECONDS = 10
 CLOSE_TIMEOUT_SECONDS = 5
-# How many the driver gives a name, which the server keeps as long as the connection; 200 are more than there are.
+# Statements that the driver gives a name, which the server keeps as long as the connection; there are fewer than 200.
 # Without a name each execution takes two round trips, and the first use of an array type some more.
 STATEMENTS_KEPT = {True: 200, False: 0}
 # Roles and databases may have other defaults.
@@ -39,13 +39,13 @@ async def connect(
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
             statement_cache_size=STATEMENTS_KEPT[prepared_statements],
-            # One server may be looked at whatever it is; of several the primary is meant.
+            # A single server may be a standby; of several the primary is meant.
             **(of_primary(database_url) if "," in database_url else {}),
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(in_words(error)) from error
     except ValueError:
-        # The driver quotes what it could not read, which may be a piece of the password.
+        # The driver quotes the text that it could not read, which may be a piece of the password.
         raise CommandError("The database can't be reached: its address is malformed.") from None
     try:
         yield connection

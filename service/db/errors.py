@@ -53,7 +53,7 @@ _ADVICE = {
 
 
 def in_words(error: BaseException) -> str:
-    """One sentence for whoever sits at the terminal: what the database said, and what to do about it."""
+    """One sentence for a person at the terminal: what the database said, and what to do about it."""
     state, said = getattr(error, "sqlstate", None) or "", _first_line(error)
     for states, advice in _ADVICE.items():
         if state.startswith(states):
@@ -83,12 +83,12 @@ def is_disconnect(error: BaseException) -> bool:
     # A timeout counts as an operating system's error in Python, a value that cannot be sent as an interface's.
     if isinstance(error, TimeoutError | asyncpg.DataError):
         return False
-    # The driver is out of step where it has read the server's farewell, but not yet the end of the connection.
+    # InternalClientError: the driver has read the server's last message, but not yet the end of the connection.
     return isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 def translated(error: Exception) -> Exception:
-    """Ours where it is a known one, else the error itself; an outage is logged."""
+    """The error that the client gets, or the error itself where it is a fault of ours; an outage is logged."""
     known = error if isinstance(error, ServiceError) else _to_service_error(error)
     state = getattr(error, "sqlstate", "")
     if state in _OURS and not isinstance(known, Uncounted):
@@ -99,7 +99,7 @@ def translated(error: Exception) -> Exception:
 
 
 def _to_service_error(error: BaseException) -> ServiceError | None:
-    """What a client learns of a driver's error; None where it is a fault of ours."""
+    """None where the driver's error is a fault of ours."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state in _OUT_OF_TIME:

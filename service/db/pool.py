@@ -5,14 +5,14 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext, suppress
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
 from service.db.address import at_host, of_primary
-from service.db.connect import STATEMENTS_KEPT
+from service.db.connect import STATEMENTS_KEPT, Connection
 from service.db.errors import is_disconnect, translated
-from service.db.statements import Statement
+from service.db.statements import Statement, load_statement
 from service.errors import TimedOut, Unavailable
 from service.settings import Settings
 from service.telemetry.metrics import CONNECTIONS, STATEMENT_SECONDS
@@ -21,27 +21,24 @@ from service.telemetry.traces import statement_span
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 # After a connection could not be made in time, requests are refused at once for this long instead of queueing up.
 COOL_DOWN_SECONDS = 1.0
 
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
 GRACE_SECONDS = 1.0
 
-# Whatever role and database have for a default.
-ISOLATION = "read_committed"
+# Roles and databases may have other defaults.
+ISOLATION: Final = "read_committed"
 
-# The service's role has these the other way round, for look-ups (sql/roles.sql).
+# Settings of a transaction. The service's role has those of a scan the other way round, for look-ups (sql/roles.sql).
 AS_A_SCAN = (
     "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan;"
     " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
-
-
-# Its messages lag behind. A connection is made to a primary, but a pooler may go over to another server.
-NOT_A_STANDBY = (
-    "DO $$BEGIN IF pg_is_in_recovery() THEN"
-    " RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the database is a standby'; END IF; END$$"
-)
+WRITING = "SET TRANSACTION READ WRITE"
+WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
 
 # The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
 SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
@@ -105,46 +102,35 @@ class Database:
 
     async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
-        return await self._fetch(statement, parameters, f"{AS_A_SCAN}; {NOT_A_STANDBY}")
+        return await self._fetch(statement, parameters, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}")
 
     async def fetch_writing(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
-        return await self._fetch(statement, parameters, "SET TRANSACTION READ WRITE")
+        return await self._fetch(statement, parameters, WRITING)
 
     async def fetch_long(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
         """As `fetch_writing`, without a limit of time: for a pool that no request waits for alone."""
-        return await self._fetch(statement, parameters, "SET TRANSACTION READ WRITE; SET LOCAL statement_timeout = 0")
+        return await self._fetch(statement, parameters, WITHOUT_LIMIT)
 
     async def _fetch(
         self, statement: Statement, parameters: Mapping[str, Any], begin_with: str = ""
     ) -> list[asyncpg.Record]:
         values = statement.bind(parameters)
 
-        async def fetch(connection: Any) -> list[asyncpg.Record]:
-            rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *values, timeout=self._time_limit)
-            return rows
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            return await connection.fetch(statement.sql, *values, timeout=self._time_limit)
 
-        async def fetch_in_transaction(connection: Any) -> list[asyncpg.Record]:
-            # Never a savepoint in `run`'s transaction: what a fold writes under one is not believed (watermarks.sql).
-            async with nullcontext() if self._is_one_transaction else connection.transaction(isolation=ISOLATION):
-                try:
-                    await connection.execute(begin_with)
-                except asyncpg.FeatureNotSupportedError as error:
-                    # The server refuses READ WRITE there.
-                    raise Unavailable(": the database is a standby") from error
-                return await fetch(connection)
+        return await self.run(statement.name, work, begin_with)
 
-        rows: list[asyncpg.Record] = await self.run(statement.name, fetch_in_transaction if begin_with else fetch)
-        return rows
-
-    async def run(self, name: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str = "") -> Result:
         """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
 
-        `name` is that of its statement. Raises as `fetch` does.
+        `name` is that of its statement; `begin_with` are settings of a transaction, which the work is then done in.
+        Raises as `fetch` does.
         """
         began = time.monotonic()
         try:
-            return await self._run_once(name, work)
+            return await self._run_once(name, work, begin_with)
         except Exception as error:
             if is_disconnect(error) and time.monotonic() - began > self._time_limit:
                 raise TimedOut() from error
@@ -154,18 +140,21 @@ class Database:
         # The server was restarted, say, and every pooled connection is dead: one more try on a new one.
         await self._pool.expire_connections()
         try:
-            return await self._run_once(name, work)
+            return await self._run_once(name, work, begin_with)
         except Exception as error:
             raise translated(error) from error
 
-    async def _run_once(self, name: str, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _run_once(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str) -> Result:
         async with self.connection() as connection:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
-            whole = connection.transaction(isolation=ISOLATION) if self._is_one_transaction else nullcontext()
+            is_transaction = begin_with or self._is_one_transaction
             try:
-                async with whole:
+                # Never a savepoint within it: what a fold writes under one is not believed (watermarks.sql).
+                async with connection.transaction(isolation=ISOLATION) if is_transaction else nullcontext():
                     with statement_span(name):
+                        if begin_with:
+                            await _begin(connection, begin_with)
                         return await work(connection)
             except Exception as error:
                 if is_disconnect(error):
@@ -176,19 +165,14 @@ class Database:
                 self._note_time(name, backend, time.monotonic() - began)
 
     def _note_time(self, name: str, backend: int, seconds: float) -> None:
-        """File and process stand in the server's log too: by them the two are laid side by side."""
+        """Observes the time; logs a slow statement with its file and process, which the server's log has too."""
         STATEMENT_SECONDS.labels(name).observe(seconds)
         if seconds >= self._slow:
-            logger.warning(
-                "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s",
-                name,
-                seconds * 1000,
-                backend,
-                name_requests(),
-            )
+            line = "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s"
+            logger.warning(line, name, seconds * 1000, backend, name_requests())
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    async def connection(self) -> AsyncIterator[Connection]:
         """A pooled connection. Raises Unavailable where none can be had in time."""
         if time.monotonic() < self._refuse_until:
             raise Unavailable()
@@ -207,13 +191,21 @@ class Database:
             await self._pool.release(connection)
 
 
-def _cut(connection: Any) -> None:
+async def _begin(connection: Connection, settings: str) -> None:
+    try:
+        await connection.execute(settings)
+    except asyncpg.FeatureNotSupportedError as error:
+        # A standby refuses READ WRITE.
+        raise Unavailable(": the database is a standby") from error
+
+
+def _cut(connection: Connection) -> None:
     # It may have been closed, and taken from us, already.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
-async def _keep(connection: Any) -> None:
+async def _keep(connection: Connection) -> None:
     """Nothing is ever set on a pooled connection outside a transaction, so there is nothing to reset.
 
     The driver's own reset would cost a round trip after every statement.

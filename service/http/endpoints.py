@@ -20,7 +20,7 @@ from service.errors import Forbidden, MethodNotAllowed, ServiceError, Unauthoriz
 from service.http.openapi import describe
 from service.http.requests import QueueRequest, endpoint_name, fault, logger
 from service.http.responses import Unsent, respond
-from service.model import Action, Count, Format, Key, Scope, TopQuery
+from service.model import Action, Dimension, Format, Measure, Scope, TopQuery
 from service.queue.explain import explain as explain_query
 from service.queue.live import Followed, Streams
 from service.queue.names import Names
@@ -164,7 +164,7 @@ async def metrics(request: QueueRequest) -> Response:
     rows: Sequence[Any] = ()
     # Of some nodes of a cluster alone they may be other senders.
     with suppress(ServiceError):
-        largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
+        largest = await service.top.ask(TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders))
         rows = largest.result.rows
     return Response(render_metrics(measured, rows), headers=NO_STORE, media_type=CONTENT_TYPE)
 

@@ -18,7 +18,7 @@ from service.errors import LateBody, ServiceError, TooLarge, Unavailable
 from service.http.open_requests import OpenRequests
 from service.http.requests import Body, endpoint_name
 from service.telemetry.metrics import REQUEST_SECONDS, REQUESTS
-from service.telemetry.origin import request_ids
+from service.telemetry.origin import Origin, origins
 from service.telemetry.traces import begin_request, end_request
 from service.wire.parsing import MAX_BODY_BYTES, sniff
 
@@ -145,8 +145,9 @@ class RequestId:
         began = time.perf_counter()
         state = scope["state"]
         request_id = state["request_id"] = _accepted(scope) or f"{getrandbits(128):032x}"
-        # For the log lines of whatever is done for it; the server gives each request a task of its own.
-        request_ids.set((request_id,))
+        span = begin_request(request_id)
+        # For the log lines and spans of whatever is done for it; the server gives each request a task of its own.
+        origins.set((Origin(request_id, span),))
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -158,10 +159,9 @@ class RequestId:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        span = begin_request(request_id)
         await self.app(scope, receive, send_with_id)
         endpoint, status = endpoint_name(scope), state.get("error", status)
-        end_request(span, request_id, endpoint, status)
+        end_request(span, endpoint, status)
         _requests(endpoint, state.get("group", ""), state.get("format", ""), status).inc()
         _request_seconds(endpoint).observe(time.perf_counter() - began)
         if logger.isEnabledFor(logging.DEBUG):

@@ -22,7 +22,7 @@ from service.errors import (
     Unauthorized,
     Unavailable,
 )
-from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Ids, Key, StatsRow
+from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Dimension, Format, Grouping, Ids, Measure, StatsRow
 from service.wire.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
 from service.wire.parsing.parameters import MAX_INT
 
@@ -263,8 +263,8 @@ _PRESENTATION: Final = [
     _parameter("names", {"type": "integer", "enum": [0, 1], "default": 0, "description": NAMES}),
 ]
 TOP: Final = [
-    _parameter("by", _choices(Key, Key.SENDER)),
-    _parameter("order", _choices(Count, Count.TOTAL)),
+    _parameter("by", _choices(Dimension, Dimension.SENDER)),
+    _parameter("order", _choices(Measure, Measure.TOTAL)),
     _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
     _parameter("id", _ID | {"description": "unless by=sender"}),
     _parameter("format", _choices(Format, Format.JSON)),

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, Unavailable
 from service.http.open_requests import OpenRequests
 from service.model import Format
-from service.telemetry.logs import describe
+from service.telemetry.logs import format_frames
 from service.wire.parsing import (
     ACCEPTED,
     URL_PARAMETERS,
@@ -181,5 +181,5 @@ def endpoint_name(scope: Scope) -> str:
 def fault(request: Request, error: Exception) -> InternalError:
     """A fault of ours: the log has where it arose, the client the request's id."""
     request_id = request.scope["state"].get("request_id", "")
-    logger.error("fault request=%s to=%s error=%s", request_id, endpoint_name(request.scope), describe(error))
+    logger.error("fault request=%s to=%s error=%s", request_id, endpoint_name(request.scope), format_frames(error))
     return InternalError(f", request {request_id}")

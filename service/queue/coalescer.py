@@ -17,7 +17,7 @@ import msgspec
 
 from service.errors import ServiceError, TimedOut, Unavailable
 from service.telemetry.metrics import WAITING
-from service.telemetry.origin import request_ids
+from service.telemetry.origin import Origin, origins
 
 Query = TypeVar("Query", bound=Hashable)
 Result = TypeVar("Result")
@@ -40,7 +40,7 @@ class _Entry(Generic[Result]):
 
     queued_at: float
     # The requests of each. It has a future of its own: one that leaves takes nothing along.
-    waiters: dict[asyncio.Future[Result], tuple[str, ...]] = field(default_factory=dict)
+    waiters: dict[asyncio.Future[Result], tuple[Origin, ...]] = field(default_factory=dict)
     began_at: float = 0.0
 
     def succeed(self, result: Result) -> None:
@@ -108,7 +108,7 @@ class Coalescer(Generic[Query, Result]):
             self._start_soon()
         WAITING.inc()
         waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        entry.waiters[waiter] = request_ids.get()
+        entry.waiters[waiter] = origins.get()
         self._waiters += 1
         try:
             result = await waiter
@@ -186,8 +186,8 @@ class Coalescer(Generic[Query, Result]):
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
         # A batch is a task of its own: it works for all who wait for it, not for the one who happened to start it.
-        ids = (each for entry in batch.values() for each in entry.waiters.values())
-        request_ids.set(tuple(chain.from_iterable(ids)))
+        requests = (waiting for entry in batch.values() for waiting in entry.waiters.values())
+        origins.set(tuple(chain.from_iterable(requests)))
         try:
             results = await self._run_batch(list(batch))
             for entry, result in zip(batch.values(), results, strict=True):

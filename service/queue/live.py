@@ -22,7 +22,7 @@ from service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from service.model import Format, Presentation, Scope, StatsQuery
 from service.queue.names import Names
 from service.queue.stats import Statistics
-from service.telemetry.logs import describe
+from service.telemetry.logs import format_frames
 from service.telemetry.metrics import STREAMS
 from service.wire.rendering import render_error, render_report_in_slices
 
@@ -165,7 +165,7 @@ class _Channel:
             except ServiceError as error:
                 event = _error_event(error)
             except Exception as error:  # noqa: BLE001 whatever it is, the stream goes on and the log has it
-                logger.error("fault to=stream error=%s", describe(error))
+                logger.error("fault to=stream error=%s", format_frames(error))
                 event = _error_event(InternalError())
             self._publish(event)
 

@@ -10,13 +10,13 @@ import msgspec
 from service.cluster.shards import Shards, nodes_of
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError
-from service.model import Count, Key, StatsQuery, TopQuery, TopReport
+from service.model import Dimension, Measure, StatsQuery, TopQuery, TopReport
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.stats import CounterReader
 from service.settings import Settings
 from service.telemetry import negative
 
-_COUNTS = sorted(Count)
+_COUNTS = sorted(Measure)
 
 
 Top = Coalescer[TopQuery, TopReport]
@@ -36,9 +36,9 @@ async def ask(database: Database, query: TopQuery) -> TopReport:
     parameters: dict[str, Any] = {"largest_by": query.order, "row_limit": query.limit}
     if query.sender_ids is not None:
         return await _of_senders(database, query, query.sender_ids)
-    if query.by is not Key.SENDER:
+    if query.by is not Dimension.SENDER:
         parameters |= {"sender_id": query.sender_id, "grouping_set": query.by}
-    name = "senders" if query.by is Key.SENDER else "keys"
+    name = "senders" if query.by is Dimension.SENDER else "keys"
     rows: Sequence[Any]
     if nodes := await nodes_of(database):
         rows = await _at_nodes(database, nodes, query, load_statement(f"queries/citus/top_{name}"), parameters)

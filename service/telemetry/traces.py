@@ -8,14 +8,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from service.errors import CommandError
-from service.telemetry.origin import request_ids
+from service.telemetry.origin import origins
 
 if TYPE_CHECKING:
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.trace import Span, Tracer
 
 _tracer: "Tracer | None" = None
-# Of the requests that are open, by their ids.
-_open: "dict[str, SpanContext]" = {}
 
 
 def configure_traces() -> None:
@@ -40,21 +38,18 @@ def begin_request(request_id: str) -> "Span | None":
     """None while traces are off."""
     if _tracer is None:
         return None
-    span = _tracer.start_span("request", attributes={"queuestats.request_id": request_id})
-    _open[request_id] = span.get_span_context()
-    return span
+    return _tracer.start_span("request", attributes={"queuestats.request_id": request_id})
 
 
-def end_request(span: "Span | None", request_id: str, endpoint: str, status: int) -> None:
+def end_request(span: "Span | None", endpoint: str, status: int) -> None:
     if span is not None:
-        _open.pop(request_id, None)
         span.update_name(endpoint)
         span.set_attribute("http.response.status_code", status)
         span.end()
 
 
 def statement_span(name: str) -> AbstractContextManager[None]:
-    """Meanwhile a statement runs for the requests of the current task."""
+    """The span of a statement that runs for the requests of the current task."""
     return nullcontext() if _tracer is None else _statement_span(_tracer, name)
 
 
@@ -62,6 +57,6 @@ def statement_span(name: str) -> AbstractContextManager[None]:
 def _statement_span(tracer: "Tracer", name: str) -> Iterator[None]:
     from opentelemetry.trace import Link
 
-    links = [Link(_open[each]) for each in request_ids.get() if each in _open]
+    links = [Link(origin.span.get_span_context()) for origin in origins.get() if origin.span is not None]
     with tracer.start_as_current_span(f"sql/{name}.sql", links=links, attributes={"db.system": "postgresql"}):
         yield

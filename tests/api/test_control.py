@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.access.tokens import create_token
 from service.model import Format, Scope

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from service.access.tokens import revoke_token
 from service.db import connect
@@ -215,7 +216,8 @@ async def test_a_database_out_of_reach_is_503_at_once_and_never_401(
 async def test_a_database_that_is_not_migrated_is_503(
     settings: Settings, empty_database: TestDatabase, format: Format
 ) -> None:
-    async with serving(replace(settings, database_url=empty_database.owner_url)) as url, client_of(url) as client:
+    unmigrated = structs.replace(settings, database_url=empty_database.owner_url)
+    async with serving(unmigrated) as url, client_of(url) as client:
         check_error(await client.post(STATS, content=body_of(format, token="some", id=119)), 503, format)
 
 
@@ -224,7 +226,7 @@ async def test_a_question_beyond_its_time_limit_is_504_and_the_next_one_is_answe
     settings: Settings, owner: Any, token: str, format: Format
 ) -> None:
     body = body_of(format, token=token, id=119)
-    async with serving(replace(settings, request_time_limit_ms=200)) as url, client_of(url) as client:
+    async with serving(structs.replace(settings, request_time_limit_ms=200)) as url, client_of(url) as client:
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             check_error(await client.post(STATS, content=body), 504, format)
@@ -248,7 +250,7 @@ async def test_a_full_service_is_503_and_those_after_it_are_answered(
     settings: Settings, owner: Any, token: str
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119)
-    full = replace(settings, pool_size=2, waiting_requests=1, request_time_limit_ms=60_000)
+    full = structs.replace(settings, pool_size=2, waiting_requests=1, request_time_limit_ms=60_000)
     async with serving(full) as url, client_of(url) as client:
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
@@ -262,7 +264,7 @@ async def test_a_full_service_is_503_and_those_after_it_are_answered(
 
 
 async def test_errors_under_api_can_be_answered_with_http_200(nowhere: Settings) -> None:
-    async with serving(replace(nowhere, error_http_status="200")) as url, client_of(url) as client:
+    async with serving(structs.replace(nowhere, error_http_status="200")) as url, client_of(url) as client:
         for format in Format:
             for path in ("/api/", "/api", "/api/v1.1//admin/unknown/"):
                 check_error(await client.post(f"{path}?format={format}"), 404, format, status=200)

@@ -1,9 +1,9 @@
 """What a load balancer and an orchestrator ask."""
 
-from dataclasses import replace
 from typing import Any
 
 import httpx
+from msgspec.structs import replace
 
 from service.model import Format
 from service.settings import Settings

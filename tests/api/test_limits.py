@@ -4,11 +4,11 @@ import asyncio
 import logging
 import resource
 import socket
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.access.tokens import FREE_FAILURES, FailedTokens
 from service.http.responses import Unsent

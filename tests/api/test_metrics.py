@@ -1,11 +1,11 @@
 """GET /metrics: what Prometheus scrapes."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.access.tokens import create_token

@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.access.tokens import create_token, revoke_token
 from service.db import connect
@@ -43,7 +43,7 @@ def pooler(owner: Any) -> Iterator[Pooler]:
 @pytest.fixture
 def pooled(settings: Settings, database: TestDatabase, pooler: Pooler) -> Settings:
     """More connections than the pooler has, so that they take turns on the server's processes."""
-    return replace(settings, database_url=pooler.url(database.name), prepared_statements="off", pool_size=6)
+    return replace(settings, database_url=pooler.url(database.name), has_prepared_statements=False, pool_size=6)
 
 
 async def ask(client: httpx.AsyncClient, token: str, query: StatsQuery) -> httpx.Response:

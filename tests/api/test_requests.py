@@ -6,11 +6,11 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.model import Format
 from service.settings import Settings

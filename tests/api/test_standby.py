@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from service.access.tokens import create_token
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.errors import Unavailable
-from service.model import Action, ControlRequest, Count, Key, Scope, StatsQuery, TopQuery
+from service.model import Action, ControlRequest, Dimension, Measure, Scope, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, ask
 from service.queue.top import ask as ask_top
 from service.schema import migrate
@@ -108,7 +109,7 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
         for question in (
             CounterReader(service).read([query]),
             CounterReader(service).scan(query),
-            ask_top(service, TopQuery(Key.SENDER, Count.TOTAL, 10)),
+            ask_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
         ):
             with pytest.raises(Unavailable, match="the database is a standby"):
                 await question

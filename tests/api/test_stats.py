@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from lxml import etree
+from msgspec.structs import replace
 
 from service.model import Format, Grouping, StatsQuery, StatsRow
 from service.settings import Settings

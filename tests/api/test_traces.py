@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterator
+from contextvars import copy_context
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from service.errors import CommandError
 from service.model import Format
 from service.telemetry import traces
+from service.telemetry.origin import Origin, origins
 from tests.api.wire import STATS, body_of
 
 
@@ -38,6 +40,34 @@ async def test_a_statement_is_linked_with_every_request_that_it_answers(
     statements = [span for span in spans if span.name == "sql/queries/from_counters/total.sql"]
     linked = [link.context.span_id for span in statements for link in span.links]
     assert sorted(linked) == sorted(requests)
+
+
+async def test_requests_with_one_id_are_linked_one_by_one(
+    client: httpx.AsyncClient, token: str, exporter: InMemorySpanExporter
+) -> None:
+    """A client may send one id again while its first request runs."""
+    content, headers = body_of(Format.JSON, token=token, id=119), {"X-Request-Id": "7f3a"}
+    await asyncio.gather(*(client.post(STATS, content=content, headers=headers) for _ in range(4)))
+    spans = exporter.get_finished_spans()
+    requests = sorted(span.context.span_id for span in spans if span.name == "stats")
+    linked = [link.context.span_id for span in spans for link in span.links if span.name.endswith("/total.sql")]
+    assert len(requests) == 4
+    assert sorted(linked) == requests
+
+
+def test_the_end_of_one_request_leaves_the_link_of_another_with_its_id(exporter: InMemorySpanExporter) -> None:
+    one, other = traces.begin_request("7f3a"), traces.begin_request("7f3a")
+    traces.end_request(one, "stats", 200)
+
+    def run_statement() -> None:
+        origins.set((Origin("7f3a", other),))
+        with traces.statement_span("queries/x"):
+            pass
+
+    copy_context().run(run_statement)
+    *_, statement = exporter.get_finished_spans()
+    assert other is not None
+    assert [link.context for link in statement.links] == [other.get_span_context()]
 
 
 async def test_they_are_off_by_default(client: httpx.AsyncClient, token: str) -> None:

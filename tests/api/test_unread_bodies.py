@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from service.model import Format
 from service.settings import Settings

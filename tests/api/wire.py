@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -13,6 +12,7 @@ from xml.sax.saxutils import escape
 import httpx
 import uvicorn
 from lxml import etree
+from msgspec.structs import replace
 
 from service.app import create_app
 from service.cli.serve import address, handles, listen, server_options

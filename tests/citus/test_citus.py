@@ -17,7 +17,7 @@ from service.counters.folding import count_forever, fold_forever
 from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
 from service.errors import CommandError, ServiceError, Unavailable, Uncounted
-from service.model import Count, Grouping, Key, StatsQuery, TopQuery
+from service.model import Dimension, Grouping, Measure, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, Statistics, ask
 from service.queue.top import ask as ask_top
 from service.schema import migrate
@@ -224,7 +224,7 @@ async def test_answers_are_those_of_one_machine_also_for_many_senders_in_one_sta
                     assert sum(row.total for row in report.rows) == expected
         report = await ask(service, StatsQuery(7, account_ids=(0, 1, 2)))
         assert report.rows[0].total == 20
-        largest = await ask_top(service, TopQuery(Key.ISP, Count.TOTAL, 5, 7))
+        largest = await ask_top(service, TopQuery(Dimension.ISP, Measure.TOTAL, 5, 7))
         assert sum(int(row["total"]) for row in largest.rows) == 20
 
 

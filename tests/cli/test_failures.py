@@ -181,7 +181,9 @@ def test_wrong_usage_is_exit_code_2(command: tuple[str, ...]) -> None:
     [
         (("serve", "--port", "abc"), "--port must be a whole number from 0 to 65535."),
         (("seed", "--messages", "10", "--senders", "11"), "There must be at least as many messages as senders"),
-        (("stats", "--sender", "abc"), "'abc' is not a whole number from 1 to 9,223,372,036,854,775,807."),
+        (("stats", "--sender", "abc"), "Invalid value for '--sender': 'abc' is not a valid integer"),
+        (("stats", "--sender", "0"), "Invalid value for '--sender': 0 is not in the range 1<=x<=9223372036854775807."),
+        (("stats", "--sender", "1", "--watch", "nan"), "Invalid value for '--watch': 'nan' is not a number."),
     ],
 )
 def test_wrong_usage_says_what_would_be_right(command: tuple[str, ...], said: str) -> None:

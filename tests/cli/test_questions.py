@@ -15,7 +15,7 @@ from rich.console import Console
 
 from service.cli.top import View, sparkline
 from service.db.statements import literal
-from service.model import Count, Key, TopQuery, TopReport
+from service.model import Dimension, Measure, TopQuery, TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 
@@ -243,11 +243,13 @@ def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: 
 
 
 def test_keys_change_what_is_shown() -> None:
-    view = View(TopQuery(Key.ISP, Count.TOTAL, 20, 119))
-    view.look(TopReport([{"isp": "Gmail", **dict.fromkeys(Count, 1)}, {"isp": "Yahoo", **dict.fromkeys(Count, 0)}]), 1)
+    view = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119))
+    view.show(
+        TopReport([{"isp": "Gmail", **dict.fromkeys(Measure, 1)}, {"isp": "Yahoo", **dict.fromkeys(Measure, 0)}]), 1
+    )
     for key in "r/yahx\x7f\n ":
         view.press(key)
-    assert (view.query.order, view.filter, view.is_filtering, view.is_paused) == (Count.RETRY, "yah", False, True)
+    assert (view.query.order, view.filter, view.is_filtering, view.is_paused) == (Measure.RETRY, "yah", False, True)
     console = Console(width=100)
     with console.capture() as captured:
         console.print(view.draw())

@@ -13,7 +13,7 @@ from service.counters.doctor import examine
 from service.counters.verify import find_differences, verify_database
 from service.db import Database, connect, load_statement
 from service.errors import CommandError, Unavailable, Uncounted
-from service.model import Count, Key, StatsQuery, TopQuery
+from service.model import Dimension, Measure, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, ask
 from service.queue.top import ask as ask_top
 from service.schema import migrate
@@ -71,7 +71,7 @@ async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all
     assert await total(service) == 3
     await owner.execute(SWITCHED_OFF[way])
     await owner.execute(INSERT)
-    for question in (ask(service, StatsQuery(119)), ask_top(service, TopQuery(Key.SENDER, Count.TOTAL, 10))):
+    for question in (ask(service, StatsQuery(119)), ask_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10))):
         with pytest.raises(Unavailable, match="not counted"):
             await question
     assert {"baseline", "triggers"} <= await findings(owner)

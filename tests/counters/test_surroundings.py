@@ -24,15 +24,15 @@ DEFAULTS = [
 ]
 
 
-@pytest.mark.parametrize("prepared_statements", ["on", "off"])
+@pytest.mark.parametrize("has_prepared_statements", [True, False])
 @pytest.mark.parametrize(("setting", "value"), DEFAULTS)
 async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on(
-    database: TestDatabase, connect: Connect, setting: str, value: str, prepared_statements: str
+    database: TestDatabase, connect: Connect, setting: str, value: str, has_prepared_statements: bool
 ) -> None:
     owner = await connect()
     await owner.execute(INSERT, 10)
     await owner.execute(f"ALTER DATABASE {database.name} SET {setting} = '{value}'")
-    async with open_pool(database.service_url, prepared_statements=prepared_statements) as service:
+    async with open_pool(database.service_url, has_prepared_statements=has_prepared_statements) as service:
         assert (await ask(service, StatsQuery(1))).rows[0].new == 10
         folder = Folder(service)
         assert await folder.fold_all() == 1

@@ -62,7 +62,8 @@ async def plans_of(service: Database, query: StatsQuery) -> dict[str, int]:
     """How often the question was planned for all callers, and how often for its very values."""
     found = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1"
     async with service.connection() as connection:
-        return dict(await connection.fetchrow(found, question(query)[0].sql))
+        (row,) = await connection.fetch(found, question(query)[0].sql)
+    return dict(row)
 
 
 @pytest.mark.parametrize("grouping", Grouping)

@@ -61,9 +61,9 @@ async def service(seeded: TestDatabase) -> AsyncIterator[Database]:
 async def parameters(database: Database, sender_id: int, name: str, filters: tuple[str, ...]) -> dict[str, Any]:
     """Of the account and campaign that have most of the sender's messages; an array each, where the statement has."""
     async with database.connection() as connection:
-        account_id, campaign_id = await connection.fetchrow(
+        ((account_id, campaign_id),) = await connection.fetch(
             "SELECT account_id, campaign_id FROM queuestats.queued_messages WHERE sender_id = $1"
-            " GROUP BY 1, 2 ORDER BY count(*) DESC",
+            " GROUP BY 1, 2 ORDER BY count(*) DESC LIMIT 1",
             sender_id,
         )
     values = {"sender_id": sender_id, "account_id": account_id, "campaign_id": campaign_id, "isp": "Gmail"}
@@ -168,7 +168,7 @@ async def whole_scans(service: Database, tables: tuple[str, ...]) -> dict[str, i
     found = "SELECT relname, seq_scan FROM pg_stat_all_tables WHERE relname = ANY($1) AND schemaname = 'public'"
     async with service.connection() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
-        return dict(await connection.fetch(found, tables))
+        return {row["relname"]: row["seq_scan"] for row in await connection.fetch(found, tables)}
 
 
 async def generic_plans(service: Database, sql: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.model import Count, Key, TopQuery
+from service.model import Dimension, Measure, TopQuery
 from service.queue.top import ask
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, insert
@@ -53,9 +53,9 @@ async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: 
                                                             "compact(1000, interval '0')"]), max_size=3)):  # fmt: skip
                 await owner.execute(f"SELECT * FROM queuestats.{step}")
             limit, sender = data.draw(st.integers(1, 8)), data.draw(st.integers(1, 6))
-            for by in Key:
-                for order in Count:
-                    query = TopQuery(by, order, limit, None if by is Key.SENDER else sender)
+            for by in Dimension:
+                for order in Measure:
+                    query = TopQuery(by, order, limit, None if by is Dimension.SENDER else sender)
                     assert list((await ask(pool, query)).rows) == largest(messages, query), query
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
 
@@ -64,7 +64,7 @@ async def test_what_has_left_the_queue_has_no_row(database: TestDatabase, owner:
     await insert(owner, [Message(), Message(sender_id=120)])
     await owner.execute("SELECT * FROM queuestats.fold()")
     await owner.execute("DELETE FROM messages WHERE sender_id = 119")
-    query = TopQuery(Key.SENDER, Count.TOTAL, 10)
+    query = TopQuery(Dimension.SENDER, Measure.TOTAL, 10)
     async with open_pool(database.service_url) as pool:
         assert [row["sender_id"] for row in (await ask(pool, query)).rows] == [120]
         await owner.execute("SELECT * FROM queuestats.fold()")

@@ -1,11 +1,10 @@
 """The README names every command and setting, and nothing that does not exist."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 from service.cli import COMMANDS
-from service.settings import FOR_TESTS_ONLY, Settings, load_settings, variable
+from service.settings import FIELDS, FOR_TESTS_ONLY, as_environment, load_settings, variable
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -14,7 +13,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "migrations").glob("*.md")),
 ]
-SETTINGS = [variable(each.name) for each in fields(Settings)]
+SETTINGS = [variable(field.encode_name) for field in FIELDS]
 # A row of the table of settings: the variables, the meaning, the defaults.
 ROW = re.compile(r"^\| (`QUEUESTATS_.*?) \| .* \| (.*) \|$", re.MULTILINE)
 
@@ -33,7 +32,7 @@ def test_the_readme_gives_the_defaults_that_are_in_force(tmp_path: Path) -> None
     told: dict[str, str] = {}
     for names, defaults in ROW.findall(README):
         told |= dict(zip(re.findall(r"`(QUEUESTATS_\w+)`", names), defaults.replace("`", "").split(", "), strict=False))
-    expected = {variable(each.name): str(getattr(in_force, each.name)) for each in fields(Settings)}
+    expected = {name: as_environment(in_force).get(name, "None") for name in SETTINGS}
 
     in_words = {
         *("QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"),

@@ -6,7 +6,6 @@ import os
 import queue
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
@@ -72,7 +71,7 @@ def test_what_was_dropped_is_counted() -> None:
     handler = DroppingHandler(lines, writer)
     for number in range(3):
         handler.emit(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
-    writer._handle(lines.get())
+    writer.handle(lines.get())
     os.close(writing)
     with os.fdopen(reading) as written:
         dropped, line = written.read().splitlines()
@@ -88,8 +87,8 @@ def test_lines_as_json_have_their_fields_and_one_line_each() -> None:
         {"name": "service", "levelno": 10, "levelname": "DEBUG", "msg": "two\nlines", "request_id": "r1"}
     )
     DroppingHandler(lines, writer).handle(record)
-    threading.Thread(target=writer.write_forever, daemon=True).start()
-    lines.join()
+    writer.start()
+    writer.stop()
     (line,) = os.read(reading, 65_536).decode().splitlines()
     found = json.loads(line)
     assert (found["message"], found["levelname"], found["request_id"]) == ("two lines", "DEBUG", "r1")

@@ -1,15 +1,15 @@
 """Where a setting comes from, what stops the start, and what is shown."""
 
 import os
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import FieldInfo, replace
 
-from service.errors import CommandError
+from service.errors import CommandError, WrongUsage
 from service.model import Grouping
-from service.settings import Settings, as_environment, dump_settings, load_settings, variable
+from service.settings import FIELDS, Settings, as_environment, dump_settings, load_settings, meaning, variable
 
 SECRET = "s3cret"
 
@@ -90,6 +90,10 @@ def test_the_tests_own_variables_are_known(tmp_path: Path) -> None:
         ("QUEUESTATS_DEFAULT_GROUP", "TOTAL"),
         ("QUEUESTATS_ERROR_HTTP_STATUS", "201"),
         ("QUEUESTATS_LOG_LEVEL", "loud"),
+        ("QUEUESTATS_TRACES", "true"),
+        ("QUEUESTATS_PREPARED_STATEMENTS", "0"),
+        ("QUEUESTATS_DATABASE_URL", "null"),
+        ("QUEUESTATS_MESSAGES_SCHEMA", "Mail"),
         ("QUEUESTATS_DATABASE_URL", f"mysql://me:{SECRET}@host/db"),
         ("QUEUESTATS_DATABASE_URL", f"postgresql+asyncpg://me:{SECRET}@host/db"),
         ("QUEUESTATS_DATABASE_URL", f"me:{SECRET}@host/db"),
@@ -105,9 +109,32 @@ def test_a_wrong_value_is_refused_with_the_variable_and_what_it_wants_but_never_
     message = refusal(tmp_path, environ={name: text})
 
     assert message.startswith(f"{name} must be ")
-    assert any(f"must be {wanted}" in message for wanted in ("a whole number from", "one of ", "a postgresql://"))
+    wanted = ("a whole number from", "one of ", "a postgresql://", "a name of up to 63")
+    assert any(f"must be {start}" in message for start in wanted)
     assert text not in message
     assert SECRET not in message
+
+
+def test_the_schema_of_messages_is_never_our_own(tmp_path: Path) -> None:
+    assert "and not queuestats" in refusal(tmp_path, environ={"QUEUESTATS_MESSAGES_SCHEMA": "queuestats"})
+    assert load(tmp_path, environ={"QUEUESTATS_MESSAGES_SCHEMA": "queuestats_"}).messages_schema == "queuestats_"
+
+
+def test_what_is_on_or_off_is_a_boolean(tmp_path: Path) -> None:
+    given = {"QUEUESTATS_TRACES": " on ", "QUEUESTATS_PREPARED_STATEMENTS": "off"}
+    settings = load(tmp_path, environ=given)
+
+    assert (settings.has_traces, settings.has_prepared_statements) == (True, False)
+    assert {name: as_environment(settings)[name] for name in given} == {**given, "QUEUESTATS_TRACES": "on"}
+    assert {name: dumped()[name] for name in given} == {
+        "QUEUESTATS_TRACES": "off",
+        "QUEUESTATS_PREPARED_STATEMENTS": "on",
+    }
+
+
+def test_a_wrong_option_is_named_as_an_option(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match=r"^--port must be a whole number from 0 to 65535\.$"):
+        load(tmp_path, overrides={"port": SECRET})
 
 
 @pytest.mark.parametrize(
@@ -171,7 +198,7 @@ def test_the_dump_masks_a_password_wherever_it_stands_and_nothing_else(url: str,
 def test_the_dump_has_every_setting_with_what_is_in_force() -> None:
     shown = dumped(port=1, default_group=Grouping.ISP, data_dir=Path("/data"))
 
-    assert list(shown) == [variable(each.name) for each in fields(Settings)]
+    assert list(shown) == [variable(field.encode_name) for field in FIELDS]
     assert (shown["QUEUESTATS_PORT"], shown["QUEUESTATS_DEFAULT_GROUP"]) == ("1", "isp")
     assert (shown["QUEUESTATS_DATA_DIR"], shown["QUEUESTATS_DATABASE_URL"]) == ("/data", "")
 
@@ -185,8 +212,8 @@ def test_a_child_process_gets_these_very_settings(tmp_path: Path) -> None:
     assert load(tmp_path, environ=as_environment(settings), dotenv="QUEUESTATS_PORT=9\n") == settings
 
 
-@pytest.mark.parametrize("setting", fields(Settings), ids=lambda setting: setting.name)
-def test_every_setting_has_a_meaning_and_durations_and_sizes_say_their_unit(setting: Any) -> None:
-    assert setting.metadata["meaning"]
-    if "timeout" in setting.name or "time_limit" in setting.name or "wait" in setting.metadata["meaning"].split()[:2]:
+@pytest.mark.parametrize("setting", FIELDS, ids=lambda setting: setting.name)
+def test_every_setting_has_a_meaning_and_durations_and_sizes_say_their_unit(setting: FieldInfo) -> None:
+    assert meaning(setting.name)
+    if "timeout" in setting.name or "time_limit" in setting.name or "wait" in meaning(setting.name).split()[:2]:
         assert setting.name.endswith("_ms")

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from service.model import Action, Key
+from service.model import Action, Dimension
 
 FOLDER: Final = Path(__file__).parent
 STATIC_PATH: Final = "/page"
@@ -34,12 +34,12 @@ _HEADERS: Final = {
 
 
 async def page(request: Request) -> Response:
-    keys = [key for key in Key if key is not Key.SENDER]
+    keys = [key for key in Dimension if key is not Dimension.SENDER]
     context = {
         "static": STATIC_PATH.removeprefix("/"),
         "statuses": ("new", "proc", "retry", "hold"),
         "keys": keys,
-        "titles": {key: key.upper() if key is Key.ISP else key.value for key in keys},
+        "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in keys},
         "actions": list(Action),
     }
     return _TEMPLATES.TemplateResponse(request, "index.html", context, headers=_HEADERS)

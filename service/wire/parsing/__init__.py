@@ -14,11 +14,11 @@ from service.model import (
     MAX_REASON_CHARACTERS,
     Action,
     ControlRequest,
-    Count,
+    Dimension,
     Format,
     Grouping,
     Ids,
-    Key,
+    Measure,
     Presentation,
     StatsQuery,
     TopQuery,
@@ -164,12 +164,12 @@ def _parse_filter(envelope: Envelope, least: int = 0) -> tuple[int, int | None, 
 def parse_top(envelope: Envelope) -> TopQuery:
     """The query for the largest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
     value = envelope.members.get
-    by = parse_choice("by", value("by"), Key) or Key.SENDER
+    by = parse_choice("by", value("by"), Dimension) or Dimension.SENDER
     return TopQuery(
         by,
-        parse_choice("order", value("order"), Count) or Count.TOTAL,
+        parse_choice("order", value("order"), Measure) or Measure.TOTAL,
         parse_whole_number("limit", value("limit") or "100", least=1, most=MAX_TOP_ROWS),
-        None if by is Key.SENDER else parse_whole_number("id", value("id"), least=1),
+        None if by is Dimension.SENDER else parse_whole_number("id", value("id"), least=1),
     )
 
 

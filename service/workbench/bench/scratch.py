@@ -5,9 +5,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from service.db import connect, fetch, require_disposable
 from service.db.address import with_search_path
