@@ -41,7 +41,7 @@ async def test_a_wrong_answer_stops_the_run(disposable: Settings, owner: Any) ->
     token = Checkout(ROOT, disposable.owner_url or "", disposable.database_url or "").create_token()
     with serve_process({"QUEUESTATS_DATABASE_URL": disposable.database_url or ""}) as served:
         body = f'{{"token": "{token}", "id": 7}}'
-        asked = Variant("service", served.url + STATS, [body], [7], read_json)
+        asked = Variant("service", served.url + STATS, [body], [7], read_json, served.process.pid)
         right = {"new": 1, "proc": 0, "retry": 0, "hold": 0}
         check(asked, 1, {7: right})
         check(asked, 1, None)
