@@ -23,8 +23,7 @@ from service.errors import (
     Unavailable,
 )
 from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Count, Format, Grouping, Ids, Key, StatsRow
-from service.wire.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
-from service.wire.parsing.parameters import MAX_INT
+from service.wire.parsing.parameters import EXPIRES_IN, INTERVAL_MS, LIMIT, MAX_INT
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooLarge, InternalError, Unavailable, TimedOut)
@@ -56,7 +55,7 @@ FilledFilter = Annotated[int, Meta(ge=1, le=MAX_INT, description="left out: all"
 Flag = Literal[0, 1]
 AtMost = Annotated[int, Meta(ge=0, le=MAX_INT, description="if more messages match: 409, and no change")]
 Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=FILLED)]
-ExpiresIn = Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS, description="seconds; 0 or left out: never")]
+ExpiresIn = Annotated[int, Meta(ge=0, le=EXPIRES_IN.most, description="seconds; 0 or left out: never")]
 HoldId = Annotated[int, Meta(ge=1, le=MAX_INT, description="ends only this hold; in place of the filters")]
 
 
@@ -265,7 +264,7 @@ _PRESENTATION: Final = [
 TOP: Final = [
     _parameter("by", _choices(Key, Key.SENDER)),
     _parameter("order", _choices(Count, Count.TOTAL)),
-    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
+    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": LIMIT.most, "default": 100}),
     _parameter("id", _ID | {"description": "unless by=sender"}),
     _parameter("format", _choices(Format, Format.JSON)),
     *_PRESENTATION,
@@ -275,6 +274,6 @@ STREAM: Final = [
     _parameter("group", _choices(Grouping, Grouping.TOTAL)),
     *(_parameter(each, _FILTER) for each in ("account_id", "campaign_id")),
     _parameter("isp", {"type": "string"}),
-    _parameter("interval_ms", _ID | {"minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}),
+    _parameter("interval_ms", _ID | {"minimum": INTERVAL_MS.least, "maximum": INTERVAL_MS.most, "default": 1000}),
     *_PRESENTATION,
 ]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.access.tokens import FREE_FAILURES, FailedTokens
-from service.http.responses import Unsent
+from service.http.large_responses import Unsent
 from service.model import Format
 from service.settings import Settings
 from tests.api.wire import (

@@ -25,7 +25,7 @@ from service.app import ROUTES
 from service.http.openapi import QUEUE, describe
 from service.model import Scope
 from service.settings import PREFIX
-from service.wire.parsing import ACCEPTED
+from service.wire.parsing.parameters import ACCEPTED
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
