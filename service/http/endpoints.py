@@ -11,7 +11,7 @@ from starlette.responses import Response
 from service.control.actor import of_token
 from service.control.jobs import Control, require_control
 from service.errors import Forbidden, ServiceError
-from service.http.openapi import describe
+from service.http.openapi import openapi_document
 from service.http.requests import QueueRequest
 from service.http.responses import NO_STORE, respond, respond_report
 from service.model import Action, Count, Format, Key, Scope, TopQuery
@@ -136,7 +136,7 @@ async def metrics(request: QueueRequest) -> Response:
 
 
 async def openapi(request: QueueRequest) -> Response:
-    return Response(describe(), headers={"Cache-Control": "no-cache"}, media_type=JSON)
+    return Response(openapi_document(), headers={"Cache-Control": "no-cache"}, media_type=JSON)
 
 
 async def health(request: QueueRequest) -> Response:
