@@ -33,8 +33,9 @@ HEARTBEAT_SECONDS = 15
 async def stats(request: QueueRequest) -> Response:
     service = request.service
     token = await request.open(Scope.STATS)
-    query = token.limit(parse_query(request.envelope, service.settings.default_group))
-    presentation = parse_presentation(request.envelope, request.format)
+    envelope = request.envelope
+    query = token.limit(parse_query(envelope, service.settings.default_group))
+    presentation = parse_presentation(envelope, request.format)
     request.query = query
     outcome = await service.statistics.ask(query)
     shape = await service.names.shape(presentation, outcome.result.rows, query.sender_id)

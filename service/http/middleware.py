@@ -15,8 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, MethodNotAllowed, ServiceError, TimedOut, Unavailable, UnknownMethod
 from service.http.bodies import BodyReader
-from service.http.open_requests import OpenRequests
-from service.http.requests import QueueRequest
+from service.http.requests import QueueRequest, Service
 from service.http.responses import respond_error
 from service.telemetry.logs import describe
 from service.telemetry.metrics import REQUEST_SECONDS, REQUESTS
@@ -42,9 +41,10 @@ class RequestMiddleware:
     response where the body was not read to its end, after a fault outside the endpoints, and while the service drains.
     """
 
-    def __init__(self, app: ASGIApp, open_requests: OpenRequests) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
-        self._open_requests = open_requests
+        self._service = service
+        self._open_requests = service.open_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +57,7 @@ class RequestMiddleware:
             # The HTTP parser has refused what is not a number.
             declared_bytes = int(headers.get(b"content-length", b"0"))
             refusal = await body.read_within_limits(declared_bytes, self._open_requests)
-            request = QueueRequest(scope, receive, headers, bytes(body.content), refusal)
+            request = QueueRequest(scope, receive, self._service, headers, bytes(body.content), refusal)
             await self._answer(request, task, send if body.is_whole else body.lingering(send))
         except ClientDisconnect:
             pass
@@ -95,8 +95,9 @@ class RequestMiddleware:
             if isinstance(failure, InternalError):
                 response.headers["Connection"] = "close"
             await response(scope, request.receive, send_with_id)
-        end_request(span, request.id, request.endpoint, request.error_code or status)
-        _account(request, request.error_code or status, time.perf_counter() - began_at)
+        status = request.error_code or status
+        end_request(span, request.id, request.endpoint, status)
+        _account(request, status, time.perf_counter() - began_at)
 
 
 class Endpoint:
@@ -125,7 +126,7 @@ def _failure(request: QueueRequest, error: BaseException) -> ServiceError:
         return error
     if isinstance(error, asyncio.CancelledError):
         # Otherwise the service ends, and its time for open requests is up.
-        return TimedOut() if request.app.state.open_requests.has_expired() else Unavailable()
+        return TimedOut() if request.service.open_requests.has_expired() else Unavailable()
     if isinstance(error, HTTPException) and error.status_code == 405:
         # Files have no such header: they are only read.
         return MethodNotAllowed(", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", "))))

@@ -12,6 +12,7 @@ from service.counters.readiness import Readiness
 from service.db import Database
 from service.errors import BadRequest, ServiceError, Unauthorized
 from service.http.large_responses import Unsent
+from service.http.open_requests import OpenRequests
 from service.model import Format, Scope, StatsQuery
 from service.queue.live import Streams
 from service.queue.names import Names
@@ -38,6 +39,7 @@ class Service:
     for_explain: Database
     readiness: Readiness
     unsent: Unsent
+    open_requests: OpenRequests
 
 
 class QueueRequest(Request):
@@ -51,11 +53,13 @@ class QueueRequest(Request):
         self,
         scope: types.Scope,
         receive: types.Receive,
+        service: Service,
         headers: dict[bytes, bytes],
         content: bytes,
         refusal: ServiceError | None,
     ) -> None:
         super().__init__(scope, receive)
+        self.service = service
         self.content = content
         self.id = ""
         self.format = Format.JSON
@@ -68,11 +72,6 @@ class QueueRequest(Request):
         self._headers_by_name = headers
         self._refusal = refusal
         self._envelope: Envelope | None = None
-
-    @property
-    def service(self) -> Service:
-        service: Service = self.app.state.service
-        return service
 
     @property
     def endpoint(self) -> str:
@@ -98,7 +97,8 @@ class QueueRequest(Request):
         token = await self.authorize(scope)
         if self.endpoint != "stats":
             self.refuse_unknown()
-        self.format = self.envelope.format() or FORMAT.read(self._last_in_url()) or self.envelope.written_in
+        envelope = self.envelope
+        self.format = envelope.format() or FORMAT.read(self._last_in_url()) or envelope.written_in
         self.format_label = self.format.value
         return token
 

@@ -228,7 +228,7 @@ async def test_a_response_that_is_still_sent_closes_its_connection_while_the_ser
     from service.app import create_app
 
     app = create_app(settings)
-    app.state.open_requests.is_draining = True
+    app.state.service.open_requests.is_draining = True
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://queue") as client:
         assert (await client.get("/healthz")).headers["connection"] == "close"
 

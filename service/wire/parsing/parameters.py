@@ -60,7 +60,8 @@ class Flag:
 
     def read(self, members: Members) -> bool:
         """True for 1; False for 0, and if it is left out. Raises BadRequest."""
-        number = _whole_number(members.get(self.name) or "0")
+        value = members.get(self.name)
+        number = _whole_number(value) if value else 0
         if number not in (0, 1):
             raise BadRequest(f"{self.name} must be 0 or 1")
         return number == 1
