@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Lifespan
 
-from service.access.tokens import FailedTokens, Tokens
+from service.access.cache import Tokens
+from service.access.throttle import FailedTokens
 from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
 from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness

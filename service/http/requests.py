@@ -6,7 +6,9 @@ from urllib.parse import parse_qs
 from starlette import types
 from starlette.requests import Request
 
-from service.access.tokens import FailedTokens, Token, Tokens
+from service.access.cache import Tokens
+from service.access.rules import Token
+from service.access.throttle import FailedTokens
 from service.control.jobs import Control
 from service.counters.readiness import Readiness
 from service.db import Database

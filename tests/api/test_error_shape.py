@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.access.tokens import revoke_token
+from service.access.admin import revoke_token
 from service.db import connect
 from service.model import Format
 from service.settings import Settings

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.app import ROUTES
 from service.http.openapi import QUEUE, openapi_document
 from service.model import Scope

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.errors import Unavailable
