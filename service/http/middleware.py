@@ -1,4 +1,4 @@
-"""What stands around the endpoints. Plain ASGI, and one of each kind: every layer costs each request microseconds."""
+"""The layers around the endpoints. Plain ASGI, and one of each kind: a layer takes microseconds of every request."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import cache
 from random import getrandbits
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -58,46 +59,48 @@ class RequestMiddleware:
             declared_bytes = int(headers.get(b"content-length", b"0"))
             refusal = await body.read_within_limits(declared_bytes, self._open_requests)
             request = QueueRequest(scope, receive, self._service, headers, bytes(body.content), refusal)
-            await self._answer(request, task, send if body.is_whole else body.lingering(send))
+            send = send if body.is_whole else body.lingering(send)
+            await self._answer(request, self._noting(request, task, send))
         except ClientDisconnect:
             pass
         finally:
             self._open_requests.end(task)
 
-    async def _answer(self, request: QueueRequest, task: "asyncio.Task[object]", send: Send) -> None:
+    async def _answer(self, request: QueueRequest, send: Send) -> None:
         began_at = time.perf_counter()
         scope = request.scope
-        scope["request"] = request
-        scope["path"] = _normalize(scope)
+        scope["request"], scope["path"] = request, _normalize(scope)
         request.id = _client_id(request) or f"{getrandbits(128):032x}"
-        # For the log lines of whatever is done for it; the server gives each request a task of its own.
+        # For the log lines of everything that is done for it; the server gives each request a task of its own.
         request_ids.set((request.id,))
-        status = 0
+        span = begin_request(request.id)
+        try:
+            await self.app(scope, request.receive, send)
+        except (Exception, asyncio.CancelledError) as error:
+            failure = _failure(request, error)
+            if request.status:
+                raise
+            response = respond_error(request, failure)
+            if isinstance(failure, InternalError):
+                response.headers["Connection"] = "close"
+            await response(scope, request.receive, send)
+        status = request.error_code or request.status
+        end_request(span, request.id, request.endpoint, status)
+        _account(request, status, time.perf_counter() - began_at)
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
+    def _noting(self, request: QueueRequest, task: asyncio.Task[Any], send: Send) -> Send:
+        """Where the response begins, its deadline ends, and its head gets the request's id."""
+
+        async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
+                request.status = message["status"]
                 self._open_requests.end(task)
                 message["headers"].append((b"x-request-id", request.id.encode()))
                 if self._open_requests.is_draining:
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
-        span = begin_request(request.id)
-        try:
-            await self.app(scope, request.receive, send_with_id)
-        except (Exception, asyncio.CancelledError) as error:
-            failure = _failure(request, error)
-            if status:
-                raise
-            response = respond_error(request, failure)
-            if isinstance(failure, InternalError):
-                response.headers["Connection"] = "close"
-            await response(scope, request.receive, send_with_id)
-        status = request.error_code or status
-        end_request(span, request.id, request.endpoint, status)
-        _account(request, status, time.perf_counter() - began_at)
+        return send_noted
 
 
 class Endpoint:
@@ -162,10 +165,9 @@ def _client_id(request: QueueRequest) -> str | None:
 
     None where it is no plain word, or a token that was put there.
     """
-    if not request.header(b"x-request-id"):
-        return None
     # Of a repeated one the first counts.
-    given: str = next(value for name, value in request.scope["headers"] if name == b"x-request-id").decode("latin-1")
+    first: bytes = next((value for name, value in request.scope["headers"] if name == b"x-request-id"), b"")
+    given = first.decode("latin-1")
     if not _REQUEST_ID.fullmatch(given) or _OUR_TOKEN.search(given):
         return None
     if len(given) >= SHORTEST_TOKEN:

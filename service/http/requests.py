@@ -66,7 +66,9 @@ class QueueRequest(Request):
         self.id = ""
         self.format = Format.JSON
         """Of the response; `open` finds it."""
-        # What only the log and the metrics read.
+        self.status = 0
+        """Of the response; 0 until it begins."""
+        # For the log and the metrics alone.
         self.token_name = ""
         self.query: StatsQuery | None = None
         self.format_label = ""
