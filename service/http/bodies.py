@@ -1,4 +1,4 @@
-"""Request bodies: read up to their limits before anything else is done; what is left unread."""
+"""Request bodies: reading them up to their limits, and what to do with the rest."""
 
 import asyncio
 from contextlib import suppress
@@ -11,7 +11,7 @@ from service.http.open_requests import OpenRequests
 from service.wire.parsing import sniff
 from service.wire.parsing.parameters import MAX_BODY_BYTES
 
-# How long the first byte of a body that is refused for its size may take: it may tell the format of the refusal.
+# How long the first byte of a body that is refused for its size may take: it may decide the format of the refusal.
 FIRST_BYTE_SECONDS = 0.25
 # After a response that came before the end of the body, so much of the rest is still taken off the wire.
 LINGER_BYTES = 16 << 20

@@ -92,7 +92,7 @@ async def holds(request: QueueRequest) -> Response:
 
 
 async def jobs(request: QueueRequest) -> Response:
-    """The latest holds, releases and purges of a sender, and how far they are."""
+    """The latest holds, releases and purges of a sender, with their progress."""
     return await _list(request, Scope.CONTROL, Control.jobs)
 
 
@@ -122,14 +122,14 @@ async def explain(request: QueueRequest) -> Response:
 
 
 async def metrics(request: QueueRequest) -> Response:
-    """For Prometheus, with a token of its own scope: depths tell what customers send."""
+    """For Prometheus, with a token of its own scope, because depths show what customers send."""
     service = request.service
     token = await request.authorize(Scope.METRICS)
     if token.sender_ids is not None or token.account_ids is not None:
         raise Forbidden("metrics are of all senders, and this token is limited")
     measured = await service.control.measure()
     rows: Sequence[Any] = ()
-    # Of some nodes of a cluster alone they may be other senders.
+    # The largest senders of only some nodes of a cluster may be others.
     with suppress(ServiceError):
         largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
         rows = largest.result.rows

@@ -1,4 +1,4 @@
-"""A request of the API: what came with it, what it was found to mean, and what the log has of it."""
+"""A request of the API: what came with it, what it means, and what the log records of it."""
 
 from dataclasses import dataclass
 from urllib.parse import parse_qs
@@ -45,7 +45,7 @@ class Service:
 
 
 class QueueRequest(Request):
-    """One object from the middleware, which reads the body, to the log line.
+    """One object for a whole request, from the middleware, which reads the body, to the log line.
 
     `content` is as much of the body as was read; `refusal` says why it was no more. Of a repeated header the last one
     counts.
@@ -127,7 +127,7 @@ class QueueRequest(Request):
         return in_header or envelope.token() or (parse_token(self._last_in_url()) if self.method == "POST" else None)
 
     def error_format(self) -> Format:
-        """The first that is valid of the body's `format`, the URL's, the body's first byte, the content type, JSON."""
+        """The first valid one of the body's `format`, the URL's, the body's first byte, the content type, JSON."""
         try:
             in_body = self.envelope.valid_format()
         except ServiceError:

@@ -1,4 +1,4 @@
-"""Responses: a report (none where the client has it already, compressed where that saves a packet), rows, an error."""
+"""Responses: a report (304 if the client has it already, compressed if that saves a packet), rows, an error."""
 
 import gzip
 import hashlib

@@ -31,6 +31,8 @@ async def test_all_take_part_beside_writers(disposable: Settings, tmp_path: Path
     assert {SERVICE, BARE, UNBATCHED, NAIVE} <= set(names)
     assert len(names) == len(set(names)) == 7
     assert all(each["answers_per_second"] > 0 and each["errors"] == 0 for each in report["results"])
+    assert all(each["cpu_us_per_answer"] > 0 for each in report["results"])
+    assert {name for each in report["results"] for name in each["cpu_ratios"]} >= {f"{SERVICE} / {BARE}"}
     ratios = {name for each in report["results"] for name in each["ratios"]}
     assert {f"{SERVICE} / {each}" for each in (BARE, UNBATCHED, NAIVE)} <= ratios
     assert len(draw(report, tmp_path)) == 1

@@ -54,7 +54,7 @@ def read_xml_names(body: bytes, start: int) -> list[str]:
 
 
 def _read(body: bytes, start: int, *, is_whole: bool) -> "_Reader":
-    # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is told; no XML in UTF-8 has a zero byte.
+    # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is given; no XML in UTF-8 has a zero byte.
     if b"\0" in body:
         raise _broken(body.index(b"\0"))
     parser = expat.ParserCreate("utf-8")
