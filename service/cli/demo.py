@@ -52,7 +52,7 @@ def _for_a_demo(settings: Settings) -> Settings:
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
-    from service.access.tokens import create_token
+    from service.access.admin import create_token
     from service.counters.folding import Folder
     from service.db import connect, fetch
     from service.queue.stats import ask

@@ -48,7 +48,7 @@ async def create(settings: Settings, name: str, scopes: tuple[str, ...], as_json
     \b
     Example: queuestats token create dashboard --sender 119 --expires-in 90d
     """
-    from service.access.tokens import create_token
+    from service.access.admin import create_token
 
     _show(name, await create_token(owner_url(settings), name, list(map(Scope, scopes)), **limits), as_json)
 
@@ -64,7 +64,7 @@ async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: boo
     \b
     Example: queuestats token rotate dashboard --overlap 24h
     """
-    from service.access.tokens import rotate_token
+    from service.access.admin import rotate_token
 
     _show(name, await rotate_token(owner_url(settings), name, overlap), as_json)
 
@@ -86,7 +86,7 @@ async def list_(settings: Settings, as_json: bool) -> None:
     \b
     Example: queuestats token list
     """
-    from service.access.tokens import list_tokens
+    from service.access.admin import list_tokens
 
     print_table(COLUMNS, await list_tokens(owner_url(settings)), as_json)
 
@@ -100,7 +100,7 @@ async def revoke(settings: Settings, name: str) -> None:
     \b
     Example: queuestats token revoke dashboard
     """
-    from service.access.tokens import revoke_token
+    from service.access.admin import revoke_token
 
     await revoke_token(owner_url(settings), name)
     click.echo(f"{name} is revoked.")

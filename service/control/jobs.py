@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from service.access.tokens import Token
+from service.access.rules import Token
 from service.cluster.shards import nodes_of
 from service.control.actor import Actor
 from service.db import Database, load_statement

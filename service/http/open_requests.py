@@ -28,15 +28,17 @@ class OpenRequests:
         self._timer: asyncio.TimerHandle | None = None
         self._ended_at = 0.0
 
-    def begin(self) -> None:
-        """Counts the current task as a request. It is cancelled at its deadline."""
-        self._deadlines[_current()] = time.monotonic() + self._limit_seconds
+    def begin(self) -> asyncio.Task[Any]:
+        """Counts the current task as a request, and returns it for `end`. It is cancelled at its deadline."""
+        task = _current()
+        self._deadlines[task] = time.monotonic() + self._limit_seconds
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._limit_seconds, self._expire)
+        return task
 
-    def end(self) -> None:
+    def end(self, task: asyncio.Task[Any]) -> None:
         """Only the response is left to be sent; to end twice changes nothing."""
-        self._deadlines.pop(_current(), None)
+        self._deadlines.pop(task, None)
         self._ended_at = time.monotonic()
 
     def has_expired(self) -> bool:

@@ -1,6 +1,6 @@
 """`GET /openapi.json`: the HTTP interface, described from the types that the code itself works with.
 
-Names, choices, limits and rows come from the model and the parsers, so that the description can't go stale.
+Names, choices, limits and rows come from the model and the table of parameters, so the description can't go stale.
 """
 
 from functools import cache
@@ -22,9 +22,9 @@ from service.errors import (
     Unauthorized,
     Unavailable,
 )
-from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Dimension, Format, Grouping, Ids, Measure, StatsRow
-from service.wire.parsing import INTERVAL_MS, MAX_EXPIRES_IN_SECONDS, MAX_TOP_ROWS
-from service.wire.parsing.parameters import MAX_INT
+from service.model import MAX_REASON_CHARACTERS, SUCCESS, Action, Format, Grouping, Ids, StatsRow
+from service.wire.parsing import parameters
+from service.wire.parsing.parameters import EXPIRES_IN, MAX_INT, Choice, Flag, Parameter, WholeNumber
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (BadRequest, Unauthorized, Forbidden, TooLarge, InternalError, Unavailable, TimedOut)
@@ -41,11 +41,12 @@ REFUSES: Final = (
     "Unknown, repeated, null, empty and blank parameters, filters of 0, and parameters in the URL other than `token`"
     " and `format` are refused with 400, and nothing is changed."
 )
+ZeroOrOne = Literal[0, 1]
 Id = Annotated[int, Meta(ge=1, le=MAX_INT)]
 Filter = Annotated[int, Meta(ge=0, le=MAX_INT, description="0 or left out: all")]
 Digits = Annotated[str, Meta(pattern="^[0-9]+$")]
 WrittenIds = Annotated[Ids | msgspec.UnsetType, Meta(description=IDS)]
-HasNames = Annotated[Literal[0, 1] | msgspec.UnsetType, Meta(description=NAMES)]
+HasNames = Annotated[ZeroOrOne | msgspec.UnsetType, Meta(description=NAMES)]
 Name = str | None | msgspec.UnsetType
 # A NUL is refused everywhere.
 Text = Annotated[str, Meta(pattern="^[^\\u0000]*$")]
@@ -53,10 +54,9 @@ Text = Annotated[str, Meta(pattern="^[^\\u0000]*$")]
 FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
 FilledText = Annotated[str, Meta(pattern=FILLED)]
 FilledFilter = Annotated[int, Meta(ge=1, le=MAX_INT, description="left out: all")]
-Flag = Literal[0, 1]
 AtMost = Annotated[int, Meta(ge=0, le=MAX_INT, description="if more messages match: 409, and no change")]
 Reason = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS, pattern=FILLED)]
-ExpiresIn = Annotated[int, Meta(ge=0, le=MAX_EXPIRES_IN_SECONDS, description="seconds; 0 or left out: never")]
+ExpiresIn = Annotated[int, Meta(ge=0, le=EXPIRES_IN.most, description="seconds; 0 or left out: never")]
 HoldId = Annotated[int, Meta(ge=1, le=MAX_INT, description="ends only this hold; in place of the filters")]
 
 
@@ -89,7 +89,7 @@ class ListRequest(Token, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExplainRequest(StatsRequest, kw_only=True, forbid_unknown_fields=True):
-    analyze: Flag = 0
+    analyze: ZeroOrOne = 0
 
 
 class ControlRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -101,9 +101,9 @@ class ControlRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     account_id: FilledFilter | msgspec.UnsetType = msgspec.UNSET
     campaign_id: FilledFilter | msgspec.UnsetType = msgspec.UNSET
     isp: FilledText | msgspec.UnsetType = msgspec.UNSET
-    dry_run: Flag | msgspec.UnsetType = msgspec.UNSET
+    dry_run: ZeroOrOne | msgspec.UnsetType = msgspec.UNSET
     at_most: AtMost | msgspec.UnsetType = msgspec.UNSET
-    details: Flag | msgspec.UnsetType = msgspec.UNSET
+    details: ZeroOrOne | msgspec.UnsetType = msgspec.UNSET
 
 
 class HoldRequest(ControlRequest, kw_only=True, forbid_unknown_fields=True):
@@ -172,35 +172,36 @@ POSTS: Final = {
     "holds": (ListRequest, Rows, "The active holds of a sender."),
     "jobs": (ListRequest, Rows, "The latest holds, releases and purges of a sender."),
 }
-TYPES: Final = [*{each for request, response, _ in POSTS.values() for each in (request, response)}, Error, Rows, Alive]
+TYPES: Final = [*dict.fromkeys(type_ for types in POSTS.values() for type_ in types[:2]), Error, Rows, Alive]
+TOP: Final = (parameters.BY, parameters.ORDER, parameters.LIMIT, parameters.ID, parameters.FORMAT)
+STREAM: Final = (
+    *(parameters.ID, parameters.GROUP, parameters.ACCOUNT_ID, parameters.CAMPAIGN_ID, parameters.ISP),
+    parameters.INTERVAL_MS,
+)
+PRESENTATION: Final = (parameters.IDS, parameters.NAMES)
+UNCHANGED: Final = {"304": {"description": "The client has this report."}}
 
 
 @cache
-def describe() -> bytes:
+def openapi_document() -> bytes:
     """The description as JSON."""
     _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-    paths: dict[str, Any] = {f"{QUEUE}/{name}/": {"post": _post(name, *parts)} for name, parts in POSTS.items()}
-    ranking = {"200": _body("Done.", Rows), "304": {"description": "The client has this report."}}
-    paths[f"{QUEUE}/top/"] = {
-        "get": _get("top", "The senders, or keys of one sender, with the most messages.", TOP, ranking)
-    }
+    paths: dict[str, Any] = {f"{QUEUE}/{name}/": {"post": _post(name, *types)} for name, types in POSTS.items()}
     report = {"text/event-stream": {"schema": {"type": "string"}}}
-    events = {"description": "Events `report` and `error`.", "content": report}
-    summary = "The report at once, and again after each change."
-    paths[f"{QUEUE}/stream/"] = {"get": _get("stream", summary, STREAM, {"200": events})}
-    for name in ("healthz", "readyz"):
-        responses = {"200": _body("Yes.", Alive)} | ({"503": _body("Not yet.", Alive)} if name == "readyz" else {})
-        paths[f"/{name}"] = {
-            "get": {"operationId": name, "summary": "For probes.", "responses": responses, "security": []}
-        }
+    events = {"200": {"description": "Events `report` and `error`.", "content": report}}
+    summary = "The senders, or keys of one sender, with the most messages."
+    top = [_parameter(parameter, id="unless by=sender") for parameter in (*TOP, *PRESENTATION)]
+    stream = [_parameter(parameter, required="id") for parameter in (*STREAM, *PRESENTATION)]
+    paths |= {
+        f"{QUEUE}/top/": {"get": _get("top", summary, top, {"200": _body("Done.", Rows)} | UNCHANGED)},
+        f"{QUEUE}/stream/": {"get": _get("stream", "The report at once, and again after each change.", stream, events)},
+        "/healthz": {"get": _probe("healthz", {"200": _body("Yes.", Alive)})},
+        "/readyz": {"get": _probe("readyz", {"200": _body("Yes.", Alive), "503": _body("Not yet.", Alive)})},
+    }
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {
-                "title": "queuestats",
-                "version": version("queuestats"),
-                "description": DESCRIPTION,
-            },
+            "info": {"title": "queuestats", "version": version("queuestats"), "description": DESCRIPTION},
             "security": [{"token": []}],
             "paths": paths,
             "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
@@ -209,38 +210,54 @@ def describe() -> bytes:
 
 
 def _post(name: str, request: type, response: type, summary: str) -> dict[str, Any]:
-    schema = _ref(request)
     example = {"id": 119, **({"group": "account_campaign"} if request is StatsRequest else {})}
     content = {
-        "application/json": {"schema": schema, "example": example},
+        "application/json": {"schema": _ref(request), "example": example},
         "application/xml": {"schema": {"type": "string"}, "example": "<xml><id>119</id></xml>"},
     }
-    found = {
+    description, others = REFUSES_UNKNOWN, {}
+    if name == "stats":
+        description, others = IGNORES, UNCHANGED
+    elif name in list(Action):
+        description = f"{REFUSES} A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
+        others = _errors(Conflict)
+    return {
         "operationId": name,
         "summary": summary,
         "requestBody": {"required": True, "description": BODY, "content": content},
+        "description": description,
+        "responses": {"200": _body("Done.", response)} | others | _errors(*ERRORS),
     }
-    if name in list(Action):
-        found["description"] = f"{REFUSES} A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
-    else:
-        found["description"] = IGNORES if name == "stats" else REFUSES_UNKNOWN
-    others = {"304": {"description": "The client has this report."}} if name == "stats" else {}
-    if name in list(Action):
-        others = _errors(Conflict)
-    return found | {"responses": {"200": _body("Done.", response)} | others | _errors()}
 
 
-def _get(name: str, summary: str, parameters: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:
-    found = {"operationId": name, "summary": summary, "description": REFUSES_UNKNOWN}
-    return found | {"parameters": parameters, "responses": responses | _errors()}
+def _get(name: str, summary: str, query: list[dict[str, Any]], responses: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "description": REFUSES_UNKNOWN,
+        "parameters": query,
+        "responses": responses | _errors(*ERRORS),
+    }
 
 
-def _parameter(name: str, schema: dict[str, Any], is_required: bool = False) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": is_required, "schema": schema}
+def _probe(name: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"operationId": name, "summary": "For probes.", "responses": responses, "security": []}
 
 
-def _choices(of: Any, default: str) -> dict[str, Any]:
-    return {"type": "string", "enum": [str(each) for each in of], "default": str(default)}
+def _parameter(parameter: Parameter, required: str = "", **descriptions: str) -> dict[str, Any]:
+    """A parameter of a URL, as the table of parameters has it."""
+    schema: dict[str, Any] = {"type": "string"}
+    if isinstance(parameter, WholeNumber):
+        schema = {"type": "integer", "minimum": parameter.least, "maximum": parameter.most}
+        schema |= {"default": parameter.default} if parameter.default else {}
+    elif isinstance(parameter, Flag):
+        schema = {"type": "integer", "enum": [0, 1], "default": 0}
+    elif isinstance(parameter, Choice):
+        words = [choice.value for choice in parameter.choices]
+        schema |= {"enum": words, "default": words[0]}
+    description = {"ids": IDS, "names": NAMES, **descriptions}.get(parameter.name)
+    schema |= {"description": description} if description else {}
+    return {"name": parameter.name, "in": "query", "required": parameter.name == required, "schema": schema}
 
 
 def _ref(of: type) -> dict[str, str]:
@@ -253,28 +270,4 @@ def _body(description: str, of: type) -> dict[str, Any]:
 
 
 def _errors(*errors: type[ServiceError]) -> dict[str, Any]:
-    return {str(each.code): _body(f"{each.begins.rstrip(': ')}.", Error) for each in errors or ERRORS}
-
-
-_ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_INT}
-_FILTER: Final = _ID | {"minimum": 0}
-_PRESENTATION: Final = [
-    _parameter("ids", _choices(Ids, Ids.NUMBER) | {"description": IDS}),
-    _parameter("names", {"type": "integer", "enum": [0, 1], "default": 0, "description": NAMES}),
-]
-TOP: Final = [
-    _parameter("by", _choices(Dimension, Dimension.SENDER)),
-    _parameter("order", _choices(Measure, Measure.TOTAL)),
-    _parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_TOP_ROWS, "default": 100}),
-    _parameter("id", _ID | {"description": "unless by=sender"}),
-    _parameter("format", _choices(Format, Format.JSON)),
-    *_PRESENTATION,
-]
-STREAM: Final = [
-    _parameter("id", _ID, is_required=True),
-    _parameter("group", _choices(Grouping, Grouping.TOTAL)),
-    *(_parameter(each, _FILTER) for each in ("account_id", "campaign_id")),
-    _parameter("isp", {"type": "string"}),
-    _parameter("interval_ms", _ID | {"minimum": INTERVAL_MS[0], "maximum": INTERVAL_MS[1], "default": 1000}),
-    *_PRESENTATION,
-]
+    return {str(error.code): _body(f"{error.begins.rstrip(': ')}.", Error) for error in errors}

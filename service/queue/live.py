@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 from sse_starlette import ServerSentEvent
 
-from service.access.tokens import Tokens
+from service.access.cache import Tokens
 from service.errors import Forbidden, InternalError, ServiceError, Unauthorized
 from service.model import Format, Presentation, Scope, StatsQuery
 from service.queue.names import Names

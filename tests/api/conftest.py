@@ -8,7 +8,7 @@ import httpx
 import pytest
 import uvloop
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.settings import Settings
 from tests.api.wire import client_of, serving
 from tests.conftest import TestDatabase

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Scope
 from service.settings import Settings
 from tests.api.wire import STATS, body_of, check_error, client_of, serving

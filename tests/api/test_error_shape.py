@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec import structs
 
-from service.access.tokens import revoke_token
+from service.access.admin import revoke_token
 from service.db import connect
 from service.model import Format
 from service.settings import Settings

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from lxml import etree
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Grouping, Scope
 from tests.api.wire import STATS, body_of, read_error
 from tests.conftest import TestDatabase

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 from prometheus_client import REGISTRY
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Scope
 from tests.api.test_stream import following
 from tests.api.wire import STATS, body_of

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.tokens import FREE_FAILURES, FailedTokens
-from service.http.responses import Unsent
+from service.access.throttle import FREE_FAILURES, FailedTokens
+from service.http.large_responses import Unsent
 from service.model import Format
 from service.settings import Settings
 from tests.api.wire import (
@@ -208,7 +208,7 @@ async def test_wrong_tokens_are_logged_and_slowed_by_address_and_lock_nobody_out
 
     failures = FailedTokens()
     with monkeypatch.context() as patched:
-        patched.setattr("service.access.tokens.asyncio.sleep", sleep)
+        patched.setattr("service.access.throttle.asyncio.sleep", sleep)
         for _ in range(FREE_FAILURES + 1):
             await failures.slow_down("192.0.2.1")
         await failures.slow_down("192.0.2.2")
@@ -228,7 +228,7 @@ async def test_a_response_that_is_still_sent_closes_its_connection_while_the_ser
     from service.app import create_app
 
     app = create_app(settings)
-    app.state.open_requests.is_draining = True
+    app.state.service.open_requests.is_draining = True
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://queue") as client:
         assert (await client.get("/healthz")).headers["connection"] == "close"
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Scope
 from service.settings import PREFIX, Settings
 from service.telemetry.metrics import GAUGES

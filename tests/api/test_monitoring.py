@@ -15,7 +15,7 @@ import pytest
 import yaml
 from prometheus_client.core import REGISTRY
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Scope
 from service.settings import Settings
 from service.telemetry.metrics import GAUGES

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Format, Scope
 from tests.api.wire import STATS, body_of
 from tests.conftest import TestDatabase

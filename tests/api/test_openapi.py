@@ -20,12 +20,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.app import ROUTES
-from service.http.openapi import QUEUE, describe
+from service.http.openapi import QUEUE, openapi_document
 from service.model import Scope
 from service.settings import PREFIX
-from service.wire.parsing import ACCEPTED
+from service.wire.parsing.parameters import ACCEPTED
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
@@ -45,14 +45,14 @@ async def token(database: TestDatabase, owner: Any) -> str:
 
 
 def test_every_endpoint_is_described() -> None:
-    described = {path.rstrip("/") for path in json.loads(describe())["paths"]}
+    described = {path.rstrip("/") for path in json.loads(openapi_document())["paths"]}
     served = {getattr(route, "path", "") for route in ROUTES}
     served = {path for path in served if path.startswith((QUEUE, "/healthz", "/readyz"))}
     assert described == served
 
 
 def test_a_call_with_effects_has_no_default_and_no_other_parameter() -> None:
-    schemas = json.loads(describe())["components"]["schemas"]
+    schemas = json.loads(openapi_document())["components"]["schemas"]
     for action, name in {"hold": "HoldRequest", "release": "ReleaseRequest", "purge": "ControlRequest"}.items():
         assert schemas[name]["additionalProperties"] is False
         assert set(schemas[name]["properties"]) == set(ACCEPTED[action])
@@ -60,7 +60,7 @@ def test_a_call_with_effects_has_no_default_and_no_other_parameter() -> None:
 
 
 def test_every_endpoint_is_described_with_the_parameters_that_it_takes() -> None:
-    described = json.loads(describe())
+    described = json.loads(openapi_document())
     for name, accepted in ACCEPTED.items():
         operation = described["paths"][f"{QUEUE}/{name}/"]
         if "post" in operation:
@@ -74,7 +74,7 @@ def test_every_endpoint_is_described_with_the_parameters_that_it_takes() -> None
 
 async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
     response = await client.get("/openapi.json")
-    assert response.content == describe()
+    assert response.content == openapi_document()
     page = await client.get("/docs")
     assert page.status_code == 200
     assert (await client.get("/swagger/swagger-ui-bundle.js")).status_code == 200
@@ -82,7 +82,7 @@ async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.slow
 def test_what_it_allows_is_answered_as_it_says(database: TestDatabase, token: str) -> None:
-    description = schemathesis.openapi.from_dict(json.loads(describe())).exclude(path_regex="stream")
+    description = schemathesis.openapi.from_dict(json.loads(openapi_document())).exclude(path_regex="stream")
     with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}) as served:
         operations: list[Any] = list(description.get_all_operations())
         for operation in (each.ok() for each in operations):
@@ -100,7 +100,7 @@ def test_what_it_allows_is_answered_as_it_says(database: TestDatabase, token: st
 def test_a_client_that_is_made_from_it_gets_the_documented_answer(
     database: TestDatabase, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "openapi.json").write_bytes(describe())
+    (tmp_path / "openapi.json").write_bytes(openapi_document())
     program = str(Path(sys.executable).with_name("openapi-python-client"))
     paths = ["--path", str(tmp_path / "openapi.json"), "--output-path", str(tmp_path / "made_client")]
     made = subprocess.run(

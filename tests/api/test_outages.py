@@ -12,7 +12,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.embedded import EmbeddedServer
 from service.model import Format
 from service.schema import migrate

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.tokens import create_token, revoke_token
+from service.access.admin import create_token, revoke_token
 from service.db import connect
 from service.model import Format, Grouping, StatsQuery
 from service.settings import Settings, as_environment

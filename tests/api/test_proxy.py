@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from service.wire.parsing import MAX_BODY_BYTES
+from service.wire.parsing.parameters import MAX_BODY_BYTES
 from tests.api.wire import STATS, serve_process
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 from tests.proxy import NGINX, Relay, nginx_before, relay_to

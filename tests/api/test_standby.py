@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.errors import Unavailable

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.access.tokens import revoke_token
+from service.access.admin import revoke_token
 from service.settings import PREFIX
 from tests.api.wire import client_of, serve_process
 from tests.conftest import TestDatabase

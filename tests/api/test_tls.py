@@ -11,7 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.cli.serve import check_tls
 from service.db import connect
 from service.errors import CommandError

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.access.tokens import Token, create_token, rotate_token
+from service.access.admin import create_token, rotate_token
+from service.access.rules import Token
 from service.errors import Forbidden
 from service.model import Format, Grouping, Scope, StatsQuery, StatsRow
 from service.queue.stats import CounterReader, ask

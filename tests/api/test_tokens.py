@@ -10,7 +10,8 @@ import asyncpg
 import httpx
 import pytest
 
-from service.access.tokens import LOOK_UP_PAUSE_SECONDS, create_token, revoke_token
+from service.access.admin import create_token, revoke_token
+from service.access.cache import LOOK_UP_PAUSE_SECONDS
 from service.model import Format, Grouping
 from service.settings import PREFIX, Settings
 from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving

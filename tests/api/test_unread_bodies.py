@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from service.model import Format
 from service.settings import Settings
-from service.wire.parsing import MAX_BODY_BYTES
+from service.wire.parsing.parameters import MAX_BODY_BYTES
 from tests.api.wire import MEDIA_TYPES, STATS, address_of, body_of, check_error, head_of, serving
 from tests.conftest import PATIENCE_SECONDS
 

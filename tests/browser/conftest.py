@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Scope
 from tests.api.conftest import settings
 from tests.api.wire import serving

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from tests.api.wire import STATS
 from tests.browser.steps import go_to, held_back, log_in, open_sender, shown, watch
 from tests.conftest import TestDatabase

@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page, expect
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from tests.browser.steps import log_in, open_sender
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert

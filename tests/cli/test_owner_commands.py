@@ -187,8 +187,8 @@ def test_a_name_is_given_once_and_revoked_once(database: TestDatabase) -> None:
     run("token", "create", "dashboard")
     assert "already" in sentence(run("token", "create", "dashboard"))
     assert run("token", "revoke", "dashboard").returncode == 0
-    assert "no token named dashboard in force" in sentence(run("token", "revoke", "dashboard"))
-    assert "no token named nobody in force" in sentence(run("token", "revoke", "nobody"))
+    assert "No active token named 'dashboard'" in sentence(run("token", "revoke", "dashboard"))
+    assert "No active token named 'nobody'" in sentence(run("token", "revoke", "nobody"))
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.access.tokens import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, rotate_token, token_hash
+from service.access.admin import MAX_NAME_CHARACTERS, create_token, list_tokens, revoke_token, rotate_token
+from service.access.rules import token_hash
 from service.control.actor import Actor, of_command
 from service.db import load_statement
 from service.errors import CommandError
@@ -85,13 +86,13 @@ async def test_revoking_what_is_not_in_force_is_refused(database: TestDatabase, 
     if revoked_before:
         await create_token(database.owner_url, "dashboard")
         await revoke_token(database.owner_url, "dashboard")
-    with pytest.raises(CommandError, match="no token named dashboard in force"):
+    with pytest.raises(CommandError, match="No active token named 'dashboard'"):
         await revoke_token(database.owner_url, "dashboard")
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
 async def test_revoking_what_is_no_name_is_refused(database: TestDatabase, name: str) -> None:
-    with pytest.raises(CommandError, match="There is no token named"):
+    with pytest.raises(CommandError, match="No active token named"):
         await revoke_token(database.owner_url, name)
 
 

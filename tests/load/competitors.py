@@ -35,7 +35,7 @@ Counts = Mapping[str, int]
 class Variant:
     """A server and the bodies it is sent in turn; `senders` are those that the bodies ask for, in their order.
 
-    `read` makes counts of an answer; without it the answers are not those of the queue.
+    `read` makes counts of an answer; without it the answers are not those of the queue. `process_id` is the server's.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Variant:
     bodies: Sequence[str]
     senders: Sequence[int]
     read: Callable[[bytes], Counts] | None
+    process_id: int
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,28 @@ def variants(field: Field) -> Iterator[list[Variant]]:
     as_json, as_xml = (_bodies(each, field.token, senders) for each in Format)
     of_biggest = _bodies(Format.JSON, field.token, biggest)
     with ExitStack() as stack:
-        service = _stats_url(stack.enter_context(field.checkout.serving()))
-        unbatched = _stats_url(stack.enter_context(field.checkout.serving(QUEUESTATS_BATCH_QUERIES="1")))
-        bare = _stats_url(stack.enter_context(_uvicorn("bare_starlette")))
-        naive = _stats_url(stack.enter_context(_uvicorn("naive_fastapi", DATABASE_URL=field.owner_url)))
+        service, service_id = stack.enter_context(_served(field.checkout))
+        unbatched, unbatched_id = stack.enter_context(_served(field.checkout, QUEUESTATS_BATCH_QUERIES="1"))
+        bare, bare_id = stack.enter_context(_uvicorn("bare_starlette"))
+        naive, naive_id = stack.enter_context(_uvicorn("naive_fastapi", DATABASE_URL=field.owner_url))
         found = [
-            Variant(SERVICE, service, as_json, senders, read_json),
-            Variant(BARE, bare, as_json, senders, None),
-            Variant(XML, service, as_xml, senders, read_xml),
-            Variant(UNBATCHED, unbatched, as_json, senders, read_json),
-            Variant(NAIVE, naive, as_json, senders, read_json),
-            Variant(SERVICE_BIGGEST, service, of_biggest, biggest, read_json),
-            Variant(NAIVE_BIGGEST, naive, of_biggest, biggest, read_json),
+            Variant(SERVICE, service, as_json, senders, read_json, service_id),
+            Variant(BARE, bare, as_json, senders, None, bare_id),
+            Variant(XML, service, as_xml, senders, read_xml, service_id),
+            Variant(UNBATCHED, unbatched, as_json, senders, read_json, unbatched_id),
+            Variant(NAIVE, naive, as_json, senders, read_json, naive_id),
+            Variant(SERVICE_BIGGEST, service, of_biggest, biggest, read_json, service_id),
+            Variant(NAIVE_BIGGEST, naive, of_biggest, biggest, read_json, naive_id),
         ]
         if field.postgraphile:
-            port = stack.enter_context(_postgraphile(field.postgraphile, field.owner_url))
-            url, bodies = f"http://127.0.0.1:{port}/graphql", [_graphql(each) for each in senders]
-            found.insert(1, Variant(POSTGRAPHILE, url, bodies, senders, read_graphql))
+            url, process_id = stack.enter_context(_postgraphile(field.postgraphile, field.owner_url))
+            bodies = [_graphql(sender_id) for sender_id in senders]
+            found.insert(1, Variant(POSTGRAPHILE, url, bodies, senders, read_graphql, process_id))
         if field.baseline:
             checkout, token = field.baseline
-            url = _stats_url(stack.enter_context(checkout.serving()))
+            url, process_id = stack.enter_context(_served(checkout))
             bodies = _bodies(Format.JSON, token, senders)
-            found.insert(1, Variant(BASELINE, url, bodies, senders, read_json))
+            found.insert(1, Variant(BASELINE, url, bodies, senders, read_json, process_id))
         yield found
 
 
@@ -127,23 +128,31 @@ def _stats_url(port: int) -> str:
 
 
 @contextmanager
-def _uvicorn(module: str, **variables: str) -> Iterator[int]:
-    """An application of this folder on the uvicorn, the event loop and the HTTP parser that the service uses."""
-    port = free_port()
-    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
-    with running([sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options], port, variables):
-        yield port
+def _served(checkout: Checkout, **variables: str) -> Iterator[tuple[str, int]]:
+    """The address and the process."""
+    with checkout.serving_process(**variables) as (port, process_id):
+        yield _stats_url(port), process_id
 
 
 @contextmanager
-def _postgraphile(folder: Path, database_url: str) -> Iterator[int]:
+def _uvicorn(module: str, **variables: str) -> Iterator[tuple[str, int]]:
+    """An application of this folder on the uvicorn, the event loop and the HTTP parser that the service uses."""
+    port = free_port()
+    options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
+    command = [sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options]
+    with running(command, port, variables) as process_id:
+        yield _stats_url(port), process_id
+
+
+@contextmanager
+def _postgraphile(folder: Path, database_url: str) -> Iterator[tuple[str, int]]:
     """As its documentation advises for production. It checks no token."""
     port = free_port()
     command = ["node", str(folder / "node_modules/postgraphile/cli.js"), "--schema", "competitor", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--disable-graphiql", "--disable-query-log", "--disable-default-mutations"]
     command += ["--connection", database_url]
-    with running(command, port, {"NODE_ENV": "production", "GRAPHILE_TURBO": "1"}):
-        yield port
+    with running(command, port, {"NODE_ENV": "production", "GRAPHILE_TURBO": "1"}) as process_id:
+        yield f"http://127.0.0.1:{port}/graphql", process_id
 
 
 def create_competitor_schema(checkout: Checkout) -> None:

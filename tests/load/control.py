@@ -17,7 +17,7 @@ import asyncpg
 import click
 import httpx
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Action, Scope
 from service.settings import Settings
 from service.workbench.bench.report import describe, markdown

@@ -1,10 +1,12 @@
-"""Requests a second and latency of the service and its competitors: the same data, alternating rounds of wrk.
+"""Requests a second, latency and processor time of the service and its competitors, in alternating rounds of wrk.
 
 python -m tests.load.http --messages 5000000 --writing 0 --writing 1000 > http.md
+python -m tests.load.http --variant service --variant "bare Starlette" --seconds 4    the price of an answer
 """
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,7 +56,8 @@ def measure_http(settings: Settings, options: Namespace) -> dict[str, Any]:
             biggest = max(queue, key=lambda sender_id: sum(queue[sender_id].values()))
             field = Field(checkout, settings.owner_url or "", token, senders, biggest, options.postgraphile, baseline)
             writer = checkout.simulating(writing, len(queue)) if writing else nullcontext()
-            with variants(field) as found, writer:
+            with variants(field) as running, writer:
+                found = [variant for variant in running if variant.name in (options.variant or [variant.name])]
                 expected = None if writing else queue
                 for connections, name, sample in _rounds(found, options, expected):
                     samples[writing, connections, name].append(sample)
@@ -94,15 +97,24 @@ def check(variant: Variant, count: int, expected: Mapping[int, Counts] | None) -
 def run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, float]:
     """One round, or a longer one where a busy machine gave no answer. Raises RuntimeError where that gives none."""
     for duration in (seconds, 6 * seconds, 36 * seconds):
+        began_at = cpu_seconds(variant.process_id)
         result = _run_wrk(variant, connections, duration)
         if result["answers"] > 0:
             return {
                 "rate": result["answers"] * 1e6 / result["us"],
+                "cpu_us": (cpu_seconds(variant.process_id) - began_at) * 1e6 / result["answers"],
                 "p50_ms": result["p50_us"] / 1000,
                 "p99_ms": result["p99_us"] / 1000,
                 "errors": result["errors"],
             }
     raise RuntimeError(f"{variant.name} gave wrk no answer.")
+
+
+def cpu_seconds(process_id: int) -> float:
+    """The processor time of a process so far, in user and system mode; from Linux's /proc, in steps of 10 ms."""
+    # The second field is the name of the program in parentheses, which may hold blanks.
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, int]:
@@ -119,27 +131,34 @@ def _run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, int]
 
 def _results(samples: Samples) -> list[dict[str, Any]]:
     """A row for each variant: medians of the rounds, and the medians of the rounds' own ratios."""
-
-    def rates(writing: int, connections: int, name: str) -> list[float]:
-        return [each["rate"] for each in samples[writing, connections, name]]
-
     return [
         {
             "written_per_second": writing,
             "connections": connections,
             "variant": name,
-            "answers_per_second": median(each["rate"] for each in taken),
-            "p50_ms": median(each["p50_ms"] for each in taken),
-            "p99_ms": median(each["p99_ms"] for each in taken),
-            "errors": sum(int(each["errors"]) for each in taken),
-            "ratios": {
-                f"{one} / {other}": median_ratio(rates(writing, connections, one), rates(writing, connections, other))
-                for one, other in RATIOS
-                if name == other and (writing, connections, one) in samples
-            },
+            "answers_per_second": median(sample["rate"] for sample in taken),
+            "cpu_us_per_answer": median(sample["cpu_us"] for sample in taken),
+            "p50_ms": median(sample["p50_ms"] for sample in taken),
+            "p99_ms": median(sample["p99_ms"] for sample in taken),
+            "errors": sum(int(sample["errors"]) for sample in taken),
+            "ratios": _ratios(samples, writing, connections, name, "rate"),
+            "cpu_ratios": _ratios(samples, writing, connections, name, "cpu_us"),
         }
         for (writing, connections, name), taken in samples.items()
     ]
+
+
+def _ratios(samples: Samples, writing: int, connections: int, name: str, measure: str) -> dict[str, float]:
+    """Of the variants that are compared with this one."""
+
+    def values(variant: str) -> list[float]:
+        return [sample[measure] for sample in samples[writing, connections, variant]]
+
+    return {
+        f"{one} / {other}": median_ratio(values(one), values(other))
+        for one, other in RATIOS
+        if name == other and (writing, connections, one) in samples
+    }
 
 
 def _prepared(root: Path, settings: Settings, messages: int, seed: int) -> Checkout:
@@ -186,6 +205,7 @@ def options_of(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of each variant in turn  [default: 5]")
     parser.add_argument("--seconds", type=int, default=2, help="of a round  [default: 2]")
     parser.add_argument("--connections", type=int, action="append", help="[default: 32 and 128]")
+    parser.add_argument("--variant", action="append", help="only this one; may be repeated  [default: all]")
     parser.add_argument("--writing", type=int, action="append", help="messages a second meanwhile  [default: 0]")
     parser.add_argument("--postgraphile", type=Path, help="the folder with PostGraphile's node_modules")
     parser.add_argument("--baseline", type=Path, help="another checkout, with its .venv, to compare with")

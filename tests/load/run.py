@@ -18,7 +18,7 @@ import asyncpg
 import click
 import httpx
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.embedded import EmbeddedServer
 from service.model import Format, Grouping, StatsQuery
 from service.schema import migrate

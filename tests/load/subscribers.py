@@ -5,7 +5,6 @@ python -m tests.load.subscribers --subscribers 5000 --writing 1000
 
 import asyncio
 import json
-import os
 import resource
 import sys
 from argparse import ArgumentParser, Namespace
@@ -24,7 +23,7 @@ from service.settings import Settings
 from service.workbench.bench.scratch import open_scratch
 from tests.api.wire import STATS, body_of
 from tests.load.competitors import SERVICE, Variant, read_json
-from tests.load.http import run_wrk
+from tests.load.http import cpu_seconds, run_wrk
 from tests.load.processes import ROOT, Checkout
 
 STREAM = STATS.replace("stats", "stream")
@@ -61,7 +60,7 @@ async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         port, pid = stack.enter_context(checkout.serving_process())
         stack.enter_context(checkout.simulating(options.writing, options.queries) if options.writing else nullcontext())
-        stats = Variant(SERVICE, f"http://127.0.0.1:{port}{STATS}", bodies, senders, read_json)
+        stats = Variant(SERVICE, f"http://127.0.0.1:{port}{STATS}", bodies, senders, read_json, pid)
         observer = await asyncpg.connect(settings.owner_url)
         for number in range(options.rounds):
             click.echo(f"Round {number + 1} of {options.rounds}", err=True)
@@ -69,9 +68,9 @@ async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
             before = _resident_kilobytes(pid)
             async with subscribers(port, token, senders, options) as received:
                 kilobytes.append((_resident_kilobytes(pid) - before) / options.subscribers)
-                cpu_before, events_before, asked_before = _cpu_seconds(pid), received.reports, await _calls(observer)
+                cpu_before, events_before, asked_before = cpu_seconds(pid), received.reports, await _calls(observer)
                 await asyncio.sleep(options.seconds)
-                cpu.append((_cpu_seconds(pid) - cpu_before) / options.seconds)
+                cpu.append((cpu_seconds(pid) - cpu_before) / options.seconds)
                 events.append((received.reports - events_before) / options.seconds)
                 statements.append((await _calls(observer) - asked_before) / options.seconds)
                 beside.append(await _rate(stats, options))
@@ -135,11 +134,6 @@ async def _rate(stats: Variant, options: Namespace) -> float:
 async def _calls(observer: Any) -> int:
     found: int = await observer.fetchval("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
     return found
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_kilobytes(pid: int) -> int:

@@ -31,6 +31,8 @@ async def test_all_take_part_beside_writers(disposable: Settings, tmp_path: Path
     assert {SERVICE, BARE, UNBATCHED, NAIVE} <= set(names)
     assert len(names) == len(set(names)) == 7
     assert all(each["answers_per_second"] > 0 and each["errors"] == 0 for each in report["results"])
+    assert all(each["cpu_us_per_answer"] > 0 for each in report["results"])
+    assert {name for each in report["results"] for name in each["cpu_ratios"]} >= {f"{SERVICE} / {BARE}"}
     ratios = {name for each in report["results"] for name in each["ratios"]}
     assert {f"{SERVICE} / {each}" for each in (BARE, UNBATCHED, NAIVE)} <= ratios
     assert len(draw(report, tmp_path)) == 1
@@ -41,7 +43,7 @@ async def test_a_wrong_answer_stops_the_run(disposable: Settings, owner: Any) ->
     token = Checkout(ROOT, disposable.owner_url or "", disposable.database_url or "").create_token()
     with serve_process({"QUEUESTATS_DATABASE_URL": disposable.database_url or ""}) as served:
         body = f'{{"token": "{token}", "id": 7}}'
-        asked = Variant("service", served.url + STATS, [body], [7], read_json)
+        asked = Variant("service", served.url + STATS, [body], [7], read_json, served.process.pid)
         right = {"new": 1, "proc": 0, "retry": 0, "hold": 0}
         check(asked, 1, {7: right})
         check(asked, 1, None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.access.tokens import create_token
+from service.access.admin import create_token
 from service.model import Grouping
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 
 from service.errors import BadRequest
-from service.wire.parsing import MAX_BODY_BYTES, parse_envelope
+from service.wire.parsing import parse_envelope
+from service.wire.parsing.parameters import MAX_BODY_BYTES
 
 ROUNDS = 31
 

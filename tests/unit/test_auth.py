@@ -1,4 +1,4 @@
-"""Secrets, and when tokens are looked up: the pure parts of `access.tokens`, with a database that only counts."""
+"""Secrets, and when tokens are looked up: the pure parts of `access`, with a database that only counts."""
 
 import asyncio
 import hashlib
@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from service.access.tokens import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Token, Tokens, new_secret, token_hash
+from service.access.admin import new_secret
+from service.access.cache import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens
+from service.access.rules import Token, token_hash
 from service.db import Database
 from service.errors import Forbidden, Unauthorized, Unavailable
 from service.model import Scope

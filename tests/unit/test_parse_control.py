@@ -7,15 +7,9 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Action, ControlRequest, StatsQuery
-from service.wire.parsing import (
-    ACCEPTED,
-    Envelope,
-    parse_control,
-    parse_envelope,
-    refuse_empty,
-    refuse_in_url,
-    refuse_unknown,
-)
+from service.wire.parsing import Envelope, parse_control, parse_envelope
+from service.wire.parsing.parameters import ACCEPTED
+from service.wire.parsing.refusals import refuse_empty, refuse_in_url, refuse_unknown
 
 SECRET = "qs_" + "x" * 43
 

@@ -1,6 +1,7 @@
 """No bytes of any kind raise anything but `BadRequest`, and both formats mean the same."""
 
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from xml.sax.saxutils import escape
 
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
 from service.wire.parsing import parse_envelope, parse_query, sniff
+from service.wire.parsing.json_body import read_any_json, read_json
+from service.wire.parsing.parameters import PARAMETERS as EVERY_PARAMETER
+from service.wire.parsing.parameters import Number
 
 PARAMETERS = ["token", "format", "id", "account_id", "campaign_id", "isp", "group"]
 JSON_BODY = b'{"token":"abc","id":119,"account_id":"007","isp":"Gmail","group":"isp","extra":[{"a":null}]}'
@@ -144,6 +148,44 @@ def test_a_body_is_accepted_exactly_where_the_standard_library_accepts_it(inner:
     else:
         with pytest.raises(BadRequest, match="the body must"):
             parse_envelope(text.encode())
+
+
+plain_members = st.tuples(
+    st.sampled_from([*sorted(EVERY_PARAMETER), "extra", "iD", "", "id\\u0000"]),
+    st.sampled_from(
+        ["0", "-0", "1", "01", "007", "119.0", "1.", "1e2", "-1", "+1", str(2**63 - 1), str(2**63), "9" * 30]
+    )
+    | st.sampled_from(
+        ["null", "true", "[]", "[1]", "{}", '{"id":1}', '"', '""', '" 7 "', '"\\\\"', '"\\ud800"', '"\t"', '"é"']
+    )
+    | st.text("0123456789.-+eE", max_size=22)
+    | st.text(st.characters(codec="utf-8"), max_size=12).map(json.dumps)
+    | st.text(st.characters(codec="utf-8"), max_size=12).map('"{}"'.format),
+)
+separators = st.sampled_from([",", ",", ",", " ,", ",\n", "", ",,"])
+
+
+@given(st.lists(st.tuples(plain_members, separators), max_size=6), st.sampled_from(["", "", "", " ", "}", "\0", "{"]))
+@example([(("id", "1" + "0" * 1100), ",")], "")
+@example([(("isp", '"' + "x" * 1100 + '"'), ",")], "")
+def test_a_plain_body_is_read_as_any_other(pairs: list[tuple[tuple[str, str], str]], rest: str) -> None:
+    members = "".join(f'"{name}":{value}{separator}' for (name, value), separator in pairs)
+    body = f"{{{members.removesuffix(',')}}}{rest}".encode()
+    assert reading(read_json, body) == reading(read_any_json, body)
+
+
+def reading(read: Callable[[bytes, int], Mapping[str, object]], body: bytes) -> object:
+    """What a body is found to mean: each parameter's kind and text, the other names; or the error."""
+    try:
+        members = read(body, 0)
+    except BadRequest as error:
+        return error.text
+    return {name: kind_of(value) if name in EVERY_PARAMETER else None for name, value in members.items()}
+
+
+def kind_of(value: object) -> object:
+    """A number is the same as an int and as it was written."""
+    return ("number", str(value)) if isinstance(value, int | Number) else value
 
 
 def depth_of(value: object) -> int:

@@ -8,15 +8,8 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.wire.parsing import (
-    Envelope,
-    parse_envelope,
-    parse_flag,
-    parse_format,
-    parse_query,
-    parse_token,
-    valid_format,
-)
+from service.wire.parsing import Envelope, parse_envelope, parse_query, parse_token, valid_format
+from service.wire.parsing.parameters import ANALYZE, FORMAT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MAX_INT = 9_223_372_036_854_775_807
@@ -161,7 +154,7 @@ def test_an_unknown_group_is_an_error_that_names_the_known_ones(group: str) -> N
 def test_a_format_is_trimmed(format: Format) -> None:
     for envelope in both(format=f"\n {format}\t"):
         assert envelope.format() is envelope.valid_format() is format
-    assert parse_format(f" {format} ") is valid_format(f" {format} ") is format
+    assert FORMAT.read({"format": f" {format} "}) is valid_format({"format": f" {format} "}) is format
 
 
 @pytest.mark.parametrize("format", ["JSON", "Xml", "yaml", "application/json", "json xml", "null"])
@@ -172,12 +165,12 @@ def test_a_wrong_format_is_an_error_that_names_both(format: str) -> None:
         assert caught.value.text == "Incorrect request: format must be json or xml"
         assert envelope.valid_format() is None
     with pytest.raises(BadRequest):
-        parse_format(format)
-    assert valid_format(format) is None
+        FORMAT.read({"format": format})
+    assert valid_format({"format": format}) is None
 
 
 def test_an_empty_format_in_the_url_is_left_out() -> None:
-    assert parse_format("") is parse_format(" ") is parse_format(None) is None
+    assert [FORMAT.read({"format": value}) for value in ("", " ", None)] == [None] * 3
 
 
 @pytest.mark.parametrize("value", NO_STRINGS)
@@ -209,19 +202,19 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 def test_a_token_is_trimmed() -> None:
     for envelope in both(token="\t abc def \r\n"):
         assert envelope.token() == "abc def"
-    assert parse_token(" abc ") == "abc"
-    assert parse_token("") is parse_token(" ") is parse_token(None) is None
+    assert parse_token({"token": " abc "}) == "abc"
+    assert [parse_token({"token": value}) for value in ("", " ", None)] == [None] * 3
 
 
 def test_analyze_is_0_or_1() -> None:
-    assert not parse_flag("analyze", in_json().members.get("analyze"))
+    assert not ANALYZE.read(in_json().members)
     for value in ("0", '"0"', "null", '""'):
-        assert not parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
+        assert not ANALYZE.read(in_json(analyze=value).members)
     for value in ("1", '"1"', '" 01"'):
-        assert parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
+        assert ANALYZE.read(in_json(analyze=value).members)
     for value in ("2", "-1", "true", "[]", '"yes"', "1.0"):
         with pytest.raises(BadRequest) as caught:
-            parse_flag("analyze", in_json(analyze=value).members.get("analyze"))
+            ANALYZE.read(in_json(analyze=value).members)
         assert caught.value.text == "Incorrect request: analyze must be 0 or 1"
 
 

@@ -1,20 +1,28 @@
 """A JSON body's members.
 
-msgspec checks the whole body and builds no object for what a member holds (`msgspec.Raw`): 64 KiB
-of nested arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling, so
-that 119, 119.0 and 1e2 stay different.
+Most bodies are plain: a short object of strings and of whole numbers from 1, which msgspec decodes at once, in 1 us.
+
+Of any other body msgspec checks the whole and builds no object for what a member holds (`msgspec.Raw`): 64 KiB of
+nested arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling, so that 119, 119.0 and 1e2
+stay different.
 """
 
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Annotated
 
 import msgspec
 
 from service.errors import BadRequest
-from service.wire.parsing.accepted import PARAMETERS
-from service.wire.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, Number, too_deep, too_many_members
+from service.wire.parsing.parameters import MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
+from service.wire.parsing.refusals import too_deep, too_many_members
 
+# Within so many bytes no object has more than MAX_MEMBERS members: one takes 5 bytes at least.
+_MAX_PLAIN_BYTES = 1024
+# From 1: msgspec takes -0 for 0, which is no whole number here.
+_PlainValue = str | Annotated[int, msgspec.Meta(ge=1, le=MAX_INT)]
+_decode_plain = msgspec.json.Decoder(dict[str, _PlainValue]).decode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
@@ -32,10 +40,21 @@ _ALLOWED_DEPTHS = bytes(range(MAX_DEPTH + 1))
 def read_json(body: bytes, start: int) -> Mapping[str, object]:
     """The members of the object that begins at `start`; of a repeated one the last.
 
-    A parameter's value is a `str`, a `Number`, None, or `NOT_TEXT` for anything else. What is no
-    parameter is not decoded.
+    A parameter's value is a `str`, an `int`, a `Number`, None, or `NOT_TEXT` for anything else. What is no parameter
+    may be anything.
     """
-    document = body[start:]
+    document = body[start:] if start else body
+    # Neither surrogates nor control characters can be in such a body.
+    if len(document) <= _MAX_PLAIN_BYTES and document.isascii() and b"\\" not in document:
+        try:
+            return _decode_plain(document)
+        except msgspec.DecodeError:
+            pass
+    return read_any_json(document, start)
+
+
+def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
+    """As `read_json`, for a body that need not be plain. Raises BadRequest."""
     if not document.isascii():
         _check_utf_8(document, start)
     # A body with so few colons has no more members, and one with so few brackets cannot be too deep.

@@ -1,34 +1,31 @@
-"""The limits of a request, and the rules for one parameter's value as it came from JSON, XML or the URL.
+"""Every parameter: what it accepts, and which endpoints take it.
 
-Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too
-wherever a value is trimmed. An error names the parameter and what it accepts, never the value.
+Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too wherever a value is
+trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, or `NOT_TEXT`. An error
+names the parameter and what it accepts, never the value.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeVar
+from itertools import chain
+from typing import Final, Generic, TypeVar
 
 from service.errors import BadRequest
-from service.model import Format
+from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, Ids, Measure
 
-MAX_BODY_BYTES = 65_536
-MAX_DEPTH = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
-MAX_MEMBERS = 256  # of the JSON object or of <xml>, each as often as it is written
-MAX_INT = 2**63 - 1
+MAX_BODY_BYTES: Final = 65_536
+MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
+MAX_MEMBERS: Final = 256  # of the JSON object or of <xml>, each as often as it is written
+MAX_INT: Final = 2**63 - 1
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
+BLANKS: Final = " \t\r\n"
 
-_BLANKS = " \t\r\n"
 _MAX_DIGITS = len(str(MAX_INT))
 _NEITHER_STORED_NOR_SENT = re.compile("[\0\ud800-\udfff]")  # NUL, lone surrogates
 _Choice = TypeVar("_Choice", bound=StrEnum)
-
-
-def too_deep() -> BadRequest:
-    return BadRequest(f"the body must nest {MAX_DEPTH} levels at most, and close each of them")
-
-
-def too_many_members() -> BadRequest:
-    return BadRequest(f"the body must have {MAX_MEMBERS} members at most")
+Members = Mapping[str, object]
 
 
 class Number(str):
@@ -37,65 +34,133 @@ class Number(str):
     __slots__ = ()
 
 
-def parse_text(value: object, demand: str) -> str:
-    """The text as it stands, "" where it is left out. Whatever is no string raises `demand`."""
-    if value is None:
-        return ""
-    if type(value) is not str or _NEITHER_STORED_NOR_SENT.search(value):
-        raise BadRequest(demand)
-    return value
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    name: str
+    least: int = 0
+    most: int = MAX_INT
+    default: int = 0
+
+    def read(self, members: Members) -> int:
+        """The number, or the default. Raises BadRequest if it is not from `least` to `most`."""
+        value = members.get(self.name) or self.default
+        number = value if type(value) is int else _whole_number(value)
+        if number is None or not self.least <= number <= self.most:
+            raise BadRequest(f"{self.name} must be a whole number from {self.least} to {self.most}")
+        return number
+
+    def read_given(self, members: Members) -> int | None:
+        """As `read`; None if the parameter is left out."""
+        return self.read(members) if self.name in members else None
 
 
-def parse_choice(name: str, value: object, choices: type[_Choice]) -> _Choice | None:
-    """The choice, trimmed and in the very case, or None where it is left out."""
-    text = "" if value is None else value.strip(_BLANKS) if type(value) is str else "no text"
-    try:
-        return choices(text) if text else None
-    except ValueError:
-        *others, last = choices
-        raise BadRequest(f"{name} must be {', '.join(others)} or {last}") from None
+@dataclass(frozen=True, slots=True)
+class Flag:
+    name: str
+
+    def read(self, members: Members) -> bool:
+        """True for 1; False for 0, and if it is left out. Raises BadRequest."""
+        value = members.get(self.name)
+        number = _whole_number(value) if value else 0
+        if number not in (0, 1):
+            raise BadRequest(f"{self.name} must be 0 or 1")
+        return number == 1
 
 
-def parse_whole_number(name: str, value: object, least: int, most: int = MAX_INT) -> int:
-    """From `least` to `most`; 0 where it is left out, which is an error if `least` is more."""
-    number = _whole_number(value)
-    if number is None or not least <= number <= most:
-        raise BadRequest(f"{name} must be a whole number from {least} to {most}")
-    return number
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[_Choice]):
+    """One word of several, trimmed, with its case; the first one is the usual default."""
+
+    name: str
+    choices: type[_Choice]
+
+    def read(self, members: Members) -> _Choice | None:
+        """None if it is left out. Raises BadRequest."""
+        value = members.get(self.name)
+        if value is None:
+            return None
+        text = value.strip(BLANKS) if type(value) is str else "no text"
+        try:
+            return self.choices(text) if text else None
+        except ValueError:
+            *others, last = self.choices
+            raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}") from None
 
 
-def parse_flag(name: str, value: object) -> bool:
-    """1 is yes; 0 and left out are no."""
-    number = _whole_number(value)
-    if number not in (0, 1):
-        raise BadRequest(f"{name} must be 0 or 1")
-    return number == 1
+@dataclass(frozen=True, slots=True)
+class Text:
+    name: str
+    most_characters: int = MAX_BODY_BYTES
+
+    def read(self, members: Members) -> str:
+        """The text as it is written, "" if it is left out. Raises BadRequest."""
+        value = members.get(self.name)
+        if value is None:
+            return ""
+        if type(value) is str and len(value) <= self.most_characters and not _NEITHER_STORED_NOR_SENT.search(value):
+            return value
+        size = "" if self.most_characters == MAX_BODY_BYTES else f"of at most {self.most_characters} characters "
+        raise BadRequest(f"{self.name} must be a string {size}without NUL and lone surrogates")
 
 
 def _whole_number(value: object) -> int | None:
-    if value is None:
-        return 0
-    digits = value.strip(_BLANKS).lstrip("0") or "0" if isinstance(value, str) else "no digits"
+    digits = str(value).strip(BLANKS).lstrip("0") or "0" if isinstance(value, str | int) else "no digits"
     # Measured before it is converted: Python's int() takes quadratic time.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
         return None
     return int(digits)
 
 
-def parse_token(value: object) -> str | None:
-    """The trimmed token, or None where there is none."""
-    demand = "token must be a string without NUL and lone surrogates"
-    return parse_text(value, demand).strip(_BLANKS) or None
+TOKEN: Final = Text("token")
+FORMAT: Final = Choice("format", Format)
+IDS: Final = Choice("ids", Ids)
+NAMES: Final = Flag("names")
+ID: Final = WholeNumber("id", least=1)
+ACCOUNT_ID: Final = WholeNumber("account_id")
+CAMPAIGN_ID: Final = WholeNumber("campaign_id")
+ISP: Final = Text("isp")
+GROUP: Final = Choice("group", Grouping)
+INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
+BY: Final = Choice("by", Dimension)
+ORDER: Final = Choice("order", Measure)
+LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
+ANALYZE: Final = Flag("analyze")
+# Calls with effects refuse filters of 0, which reports print as the keys of rows.
+FILLED_ACCOUNT_ID: Final = replace(ACCOUNT_ID, least=1)
+FILLED_CAMPAIGN_ID: Final = replace(CAMPAIGN_ID, least=1)
+DRY_RUN: Final = Flag("dry_run")
+AT_MOST: Final = WholeNumber("at_most")
+DETAILS: Final = Flag("details")
+REASON: Final = Text("reason", MAX_REASON_CHARACTERS)
+EXPIRES_IN: Final = WholeNumber("expires_in", most=31_536_000)
+HOLD_ID: Final = WholeNumber("hold_id", least=1)
+
+Parameter = (
+    WholeNumber | Flag | Text | Choice[Format] | Choice[Ids] | Choice[Grouping] | Choice[Dimension] | Choice[Measure]
+)
+_URL = (TOKEN, FORMAT)
+_READING = (*_URL, IDS, NAMES)
+_FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
+_CONTROL = (*_URL, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
+_OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
+    "stats": (*_READING, *_FILTER, GROUP),
+    "stream": (*_READING, *_FILTER, GROUP, INTERVAL_MS),
+    "top": (*_READING, ID, BY, ORDER, LIMIT),
+    "holds": (*_READING, ID),
+    "jobs": (*_READING, ID),
+    "explain": (*_READING, *_FILTER, GROUP, ANALYZE),
+    "hold": (*_CONTROL, REASON, EXPIRES_IN),
+    "release": (*_CONTROL, HOLD_ID),
+    "purge": _CONTROL,
+}
 
 
-def parse_format(value: object) -> Format | None:
-    """The format that was asked for, or None where it is left out."""
-    return parse_choice("format", value, Format)
+def _names(parameters: Sequence[Parameter]) -> tuple[str, ...]:
+    return tuple(parameter.name for parameter in parameters)
 
 
-def valid_format(value: object) -> Format | None:
-    """As `parse_format`, but a wrong value counts as left out: for the format of an error."""
-    try:
-        return parse_format(value)
-    except BadRequest:
-        return None
+ACCEPTED: Final = {endpoint: _names(parameters) for endpoint, parameters in _OF_ENDPOINTS.items()}
+"""By endpoint: the parameters in the body of a POST, or in the URL of a GET."""
+URL_PARAMETERS: Final = _names(_URL)
+"""The parameters that the URL of a POST may have."""
+PARAMETERS: Final = frozenset(chain.from_iterable(ACCEPTED.values()))

@@ -10,7 +10,8 @@ from typing import Final, NoReturn
 from xml.parsers import expat
 
 from service.errors import BadRequest
-from service.wire.parsing.parameters import MAX_DEPTH, MAX_MEMBERS, NOT_TEXT, too_deep, too_many_members
+from service.wire.parsing.parameters import BLANKS, MAX_DEPTH, MAX_MEMBERS, NOT_TEXT
+from service.wire.parsing.refusals import too_deep, too_many_members
 
 EARLY_BYTES: Final = 2048
 # Names of UTF-8, and of its subset US-ASCII.
@@ -53,7 +54,7 @@ def read_xml_names(body: bytes, start: int) -> list[str]:
 
 
 def _read(body: bytes, start: int, *, is_whole: bool) -> "_Reader":
-    # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is told; no XML in UTF-8 has a zero byte.
+    # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is given; no XML in UTF-8 has a zero byte.
     if b"\0" in body:
         raise _broken(body.index(b"\0"))
     parser = expat.ParserCreate("utf-8")
@@ -95,7 +96,7 @@ class _Reader:
                 raise too_many_members()
             self._texts.clear()
             self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
-            self.attributes += [each for each in _unprefixed(attributes) if each != "type"]
+            self.attributes += [name for name in _unprefixed(attributes) if name != "type"]
         elif self._depth == 1:
             if name != "xml" or attributes.get("xmlns"):
                 raise BadRequest("the XML body must have the root <xml>, in no namespace")
@@ -113,12 +114,12 @@ class _Reader:
     def _text(self, text: str) -> None:
         if self._depth == 2:
             self._texts.append(text)
-        elif self._depth == 1 and text.strip(" \t\r\n"):
+        elif self._depth == 1 and text.strip(BLANKS):
             self.has_text_between = True
 
 
 def _unprefixed(attributes: Mapping[str, str]) -> list[str]:
-    return [each for each in attributes if ":" not in each and each != "xmlns"]
+    return [name for name in attributes if ":" not in name and name != "xmlns"]
 
 
 def _check_declaration(_version: str, encoding: str | None, _standalone: int) -> None:

@@ -31,9 +31,9 @@ class Shape:
     def _apply(self, members: dict[str, Any]) -> dict[str, Any]:
         added = {} if self.names is None else self._names_of(members, self.names)
         if self.ids is Ids.STRING:
-            for each in IDS:
-                if members.get(each) is not None:
-                    members[each] = str(members[each])
+            for name in IDS:
+                if members.get(name) is not None:
+                    members[name] = str(members[name])
         return members | added
 
     def _names_of(self, members: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str | None]:
@@ -46,7 +46,7 @@ def named_ids(rows: Rows, sender_id: int | None) -> Iterator[int]:
     if sender_id is not None:
         yield sender_id
     for members in map(_members, rows):
-        yield from (members[each] for each in NAMES_OF if members.get(each))
+        yield from (members[name] for name in NAMES_OF if members.get(name))
 
 
 def _members(row: StatsRow | Mapping[str, Any]) -> dict[str, Any]:

@@ -1,42 +1,54 @@
-"""The parameters of each endpoint, and the refusal of all others.
+"""Refusals of whole bodies and of parameter names.
 
 `stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it. Calls with effects also
-refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message.
+refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message. Nothing of
+a body that is no JSON and no XML is echoed: it may hold a token.
 """
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from difflib import get_close_matches
-from itertools import chain
 from typing import Final
 
 from service.errors import BadRequest
-
-URL_PARAMETERS: Final = ("token", "format")
-"""The parameters that the URL of a POST may have."""
-_EVERY = URL_PARAMETERS
-_READING = (*_EVERY, "ids", "names")
-_FILTER = ("id", "account_id", "campaign_id", "isp")
-_CONTROL = (*_EVERY, *_FILTER, "dry_run", "at_most", "details")
-ACCEPTED: Final[Mapping[str, Sequence[str]]] = {
-    "stats": (*_READING, *_FILTER, "group"),
-    "stream": (*_READING, *_FILTER, "group", "interval_ms"),
-    "top": (*_READING, "id", "by", "order", "limit"),
-    "holds": (*_READING, "id"),
-    "jobs": (*_READING, "id"),
-    "explain": (*_READING, *_FILTER, "group", "analyze"),
-    "hold": (*_CONTROL, "reason", "expires_in"),
-    "release": (*_CONTROL, "hold_id"),
-    "purge": _CONTROL,
-}
-"""By endpoint: the parameters in the body of a POST, or in the URL of a GET."""
-PARAMETERS: Final = frozenset(chain.from_iterable(ACCEPTED.values()))
+from service.wire.parsing.parameters import ACCEPTED, BLANKS, MAX_DEPTH, MAX_MEMBERS, PARAMETERS, URL_PARAMETERS
 
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
-_BLANKS = " \t\r\n"
+_READABLE: Final = "a JSON object, or an XML document with the root <xml>"
+_CODINGS: Final = ("gzip", "deflate", "br", "zstd", "compress")
+_FOREIGN: Final = (
+    ("empty", re.compile(rb"[ \t\r\n]*\Z")),
+    ("compressed with gzip", re.compile(rb"\x1f\x8b")),
+    ("compressed with zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
+    ("compressed with deflate", re.compile(rb"x[\x01\x9c\xda]")),  # zlib's three usual headers that are no text
+    ("UTF-16", re.compile(rb"\xff\xfe|\xfe\xff")),
+    ("a form (multipart/form-data)", re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.IGNORECASE)),
+    ("a form (application/x-www-form-urlencoded)", re.compile(rb"(?:[\w.+*-]|%[\dA-Fa-f]{2})++=|%7B", re.IGNORECASE)),
+)
+
+
+def foreign(body: bytes) -> BadRequest:
+    """The error for a body that is neither JSON nor XML."""
+    found = next((name for name, pattern in _FOREIGN if pattern.match(body)), None)
+    return BadRequest(f"the body {f'is {found}; it ' if found else ''}must be {_READABLE}")
+
+
+def compressed(coding: str) -> BadRequest:
+    """The error for a body that could not be read and has this `Content-Encoding`, given in lower case."""
+    known = coding.removeprefix("x-")
+    name = known if known in _CODINGS else "an unknown coding"
+    return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {_READABLE}, uncompressed")
+
+
+def too_deep() -> BadRequest:
+    return BadRequest(f"the body must nest {MAX_DEPTH} levels at most, and close each of them")
+
+
+def too_many_members() -> BadRequest:
+    return BadRequest(f"the body must have {MAX_MEMBERS} members at most")
 
 
 def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
@@ -82,7 +94,7 @@ def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
 def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
     """Raises BadRequest for the first parameter that is null, empty or blank."""
     for name, value in members:
-        if value is None or (isinstance(value, str) and not value.strip(_BLANKS)):
+        if value is None or (isinstance(value, str) and not value.strip(BLANKS)):
             raise BadRequest(f"{_quotable(name)} must have a value, or be left out")
 
 

@@ -1,0 +1,55 @@
+"""What a token may do, and whose messages it may see and change."""
+
+import hashlib
+from dataclasses import dataclass
+
+import msgspec
+
+from service.errors import Forbidden
+from service.model import Scope, StatsQuery, TopQuery
+
+
+def token_hash(secret: str) -> bytes:
+    """What is stored. The secret is random, so that one round of SHA-256 is as good as a slow hash."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a valid secret may do. `sender_ids` and `account_ids` limit the messages; None is no limit."""
+
+    name: str
+    scopes: frozenset[str]
+    sender_ids: tuple[int, ...] | None = None
+    account_ids: tuple[int, ...] | None = None
+
+    def require_scope(self, scope: Scope) -> None:
+        if scope not in self.scopes:
+            raise Forbidden(f"this token lacks the scope {scope}")
+
+    def require_sender(self, sender_id: int) -> None:
+        if self.sender_ids is not None and sender_id not in self.sender_ids:
+            raise Forbidden("this token is limited to other senders")
+
+    def sees(self, account_id: int | None) -> bool:
+        return self.account_ids is None or account_id in self.account_ids
+
+    def limit(self, query: StatsQuery) -> StatsQuery:
+        """The query, limited to what this token may see. Raises Forbidden if that is nothing."""
+        self.require_sender(query.sender_id)
+        if self.account_ids is None:
+            return query
+        if query.account_id is None:
+            return msgspec.structs.replace(query, account_ids=self.account_ids)
+        if not self.sees(query.account_id):
+            raise Forbidden("this token is limited to other accounts")
+        return query
+
+    def limit_top(self, query: TopQuery) -> TopQuery:
+        """As `limit`. Raises Forbidden for a limit to accounts: their share of all senders takes a scan."""
+        if self.account_ids is not None:
+            raise Forbidden("this token is limited to accounts")
+        if query.sender_id is not None:
+            self.require_sender(query.sender_id)
+            return query
+        return msgspec.structs.replace(query, sender_ids=self.sender_ids)

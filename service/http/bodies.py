@@ -1,0 +1,83 @@
+"""Request bodies: reading them up to their limits, and what to do with the rest."""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Send
+
+from service.errors import LateBody, ServiceError, TooLarge, Unavailable
+from service.http.open_requests import OpenRequests
+from service.wire.parsing import sniff
+from service.wire.parsing.parameters import MAX_BODY_BYTES
+
+# How long the first byte of a body that is refused for its size may take: it may decide the format of the refusal.
+FIRST_BYTE_SECONDS = 0.25
+# After a response that came before the end of the body, so much of the rest is still taken off the wire.
+LINGER_BYTES = 16 << 20
+LINGER_SECONDS = 1.0
+
+
+class BodyReader:
+    """`content` is as much of the body as was read."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.content = bytearray()
+        self.is_whole = False
+
+    async def read_within_limits(self, declared_bytes: int, open_requests: OpenRequests) -> ServiceError | None:
+        """Reads the body. Returns the reason if it was not read to its end.
+
+        That is not an error yet: an unknown path comes first, say. Raises ClientDisconnect.
+        """
+        if declared_bytes > MAX_BODY_BYTES:
+            # Reading sends 100 Continue to a client that waits for it. JDK 17's hangs where another status comes first.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_BYTE_SECONDS):
+                    await self._read_format()
+            return _too_large()
+        try:
+            await self._read(MAX_BODY_BYTES)
+        except asyncio.CancelledError:
+            if not open_requests.has_expired():
+                return Unavailable()
+            return LateBody(f"the body must arrive within {open_requests.time_limit_ms} ms")
+        return _too_large() if len(self.content) > MAX_BODY_BYTES else None
+
+    async def _read(self, most_bytes: int) -> None:
+        """Until the body is whole, or holds more than `most_bytes`. Raises ClientDisconnect."""
+        while not self.is_whole and len(self.content) <= most_bytes:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect()
+            self.content += message.get("body", b"")
+            self.is_whole = not message.get("more_body", False)
+
+    async def _read_format(self) -> None:
+        while not self.is_whole and sniff(bytes(self.content[:MAX_BODY_BYTES])) is None:
+            await self._read(len(self.content))
+
+    def lingering(self, send: Send) -> Send:
+        """Ends the connection after the response, and reads on for a while before that.
+
+        Closed at once, with some of the body unread, the client would find its connection reset before it reads the
+        response. Left open, the rest of the body would have to be read, however long it is.
+        """
+
+        async def send_and_linger(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send({**message, "headers": [*message["headers"], (b"connection", b"close")]})
+                return
+            await send({**message, "more_body": True})
+            if not message.get("more_body", False):
+                with suppress(TimeoutError, ClientDisconnect):
+                    async with asyncio.timeout(LINGER_SECONDS):
+                        await self._read(len(self.content) + LINGER_BYTES)
+                await send({"type": "http.response.body"})
+
+        return send_and_linger
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f": a body holds at most {MAX_BODY_BYTES} bytes")
