@@ -25,6 +25,7 @@ from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.errors import ServiceError
 from service.http import endpoints
+from service.http.events import encode_event
 from service.http.middleware import PathSpelling, ReadBody, RequestId
 from service.http.open_requests import OpenRequests
 from service.http.openapi import QUEUE
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         open_top(databases["serve"], settings),
         key_names,
-        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining),
+        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining, encode_event),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
         FailedTokens(),

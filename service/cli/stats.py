@@ -78,7 +78,7 @@ async def stats(
     Example: queuestats stats --sender 119 --group isp --watch
     """
     from service.cli.output import print_table, printable
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")
@@ -86,7 +86,7 @@ async def stats(
         if watch_seconds is not None:
             await _watch(database, query, is_from_messages, watch_seconds, has_names)
             return
-        report = await ask(database, query, is_from_messages=is_from_messages)
+        report = await fetch_report(database, query, is_from_messages=is_from_messages)
         columns, rows = await _table(database, query, report, has_names)
         has_messages = any(row.total for row in report.rows)
         similar = await _similar_isps(database, query) if query.isp and not has_messages else []
@@ -120,13 +120,13 @@ async def _watch(
     from rich.live import Live
 
     from service.cli.output import table_of
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
 
     console = Console()
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                report = await ask(database, query, is_from_messages=is_from_messages)
+                report = await fetch_report(database, query, is_from_messages=is_from_messages)
                 shown: Any = table_of(*await _table(database, query, report, has_names))
             except ServiceError as error:
                 shown = f"{error.text}."
@@ -140,7 +140,7 @@ async def _watch(
 
 async def _similar_isps(database: "Database", query: StatsQuery) -> list[str]:
     """The sender's ISPs that the one of the query differs from by case alone."""
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
 
-    names = [row.isp for row in (await ask(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
+    names = [row.isp for row in (await fetch_report(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
     return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]

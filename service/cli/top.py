@@ -53,19 +53,19 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
     """
     from service.cli.output import print_table
     from service.queue.names import name_rows
-    from service.queue.top import ask as ask_top
+    from service.queue.top import fetch_top
 
-    async def ask(query: TopQuery) -> TopReport:
-        report = await ask_top(database, query)
+    async def fetch(query: TopQuery) -> TopReport:
+        report = await fetch_top(database, query)
         return TopReport(await name_rows(database, report.rows)) if has_names else report
 
     view = View(_query(**of_query), has_names)
     async with open_pool(settings) as database:
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            view.report = await ask(view.query)
+            view.report = await fetch(view.query)
             print_table(view.columns, view.values, as_json)
             return
-        await _live(view, lambda view: ask(view.query), seconds)
+        await _live(view, lambda view: fetch(view.query), seconds)
 
 
 @dataclass
@@ -145,7 +145,7 @@ def sparkline(points: Any) -> str:
     return "".join(BARS[1 + (each - low) * 7 // max(1, high - low)] for each in shown)
 
 
-async def _live(view: View, ask: Any, seconds: float) -> None:
+async def _live(view: View, fetch: Any, seconds: float) -> None:
     """Until q or Ctrl-C. An outage is waited for."""
     from rich.live import Live
 
@@ -160,7 +160,7 @@ async def _live(view: View, ask: Any, seconds: float) -> None:
         while not view.is_over:
             if not view.is_paused:
                 try:
-                    view.look(await ask(view), seconds)
+                    view.look(await fetch(view), seconds)
                 except ServiceError as error:
                     view.error = f"{error.text}."
             live.update(view.draw(), refresh=True)

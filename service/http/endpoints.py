@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sse_starlette import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from service.control.jobs import Control, require_control
 from service.counters.readiness import Readiness
 from service.db import Database
 from service.errors import Forbidden, MethodNotAllowed, ServiceError, Unauthorized, UnknownMethod
+from service.http.events import event_response
 from service.http.openapi import describe
 from service.http.requests import QueueRequest, endpoint_name, fault, logger
 from service.http.responses import Unsent, respond
@@ -43,10 +43,6 @@ from service.wire.rendering import MEDIA_TYPES, render_details, render_error, re
 
 JSON = MEDIA_TYPES[Format.JSON]
 NO_STORE = {"Cache-Control": "no-store"}
-# A proxy that compresses a stream holds its events back until a block is full.
-NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
-# Proxies take a connection for dead that is silent for a minute, or half of one.
-HEARTBEAT_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ async def stats(request: QueueRequest) -> Response:
     query = token.limit(parse_query(envelope, service.settings.default_group))
     presentation = parse_presentation(envelope, wanted)
     request.scope["state"].update(group=query.grouping, query=query)
-    outcome = await service.statistics.ask(query)
+    outcome = await service.statistics.run(query)
     shape = await service.names.shape(presentation, outcome.result.rows, query.sender_id)
     response = await respond(request, outcome, wanted, service.unsent, shape)
     if ignored := request.ignored_names():
@@ -82,7 +78,7 @@ async def stats(request: QueueRequest) -> Response:
 async def top(request: QueueRequest) -> Response:
     service, envelope, token, wanted = await _open(request, Scope.STATS)
     query, presentation = token.limit_top(parse_top(envelope)), parse_presentation(envelope, wanted)
-    outcome = await service.top.ask(query)
+    outcome = await service.top.run(query)
     shape = await service.names.shape(presentation, outcome.result.rows)
     return await respond(request, outcome, wanted, service.unsent, shape)
 
@@ -98,7 +94,7 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(followed, request.token() or "", interval_ms, first, last_event_id)
-    return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
+    return event_response(events)
 
 
 async def control(request: QueueRequest) -> Response:
@@ -164,7 +160,7 @@ async def metrics(request: QueueRequest) -> Response:
     rows: Sequence[Any] = ()
     # Of some nodes of a cluster alone they may be other senders.
     with suppress(ServiceError):
-        largest = await service.top.ask(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
+        largest = await service.top.run(TopQuery(Key.SENDER, Count.TOTAL, service.settings.metrics_senders))
         rows = largest.result.rows
     return Response(render_metrics(measured, rows), headers=NO_STORE, media_type=CONTENT_TYPE)
 
