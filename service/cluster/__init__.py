@@ -29,9 +29,9 @@ class LiveTopology:
         """As of at most `RECHECK_SECONDS` ago. Raises Unavailable or TimedOut."""
         if time.monotonic() - self._checked_at > RECHECK_SECONDS:
             found = await find_topology(self._database)
-            # The former one remembers where senders are.
+            # The former one remembers where senders are, unless its nodes have changed.
             if type(found) is not type(self._topology):
                 self._topology = found
-            await self._topology.look_for_changes()
+            await self._topology.nodes()
             self._checked_at = time.monotonic()
         return self._topology

@@ -6,11 +6,11 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +19,10 @@ from service.cluster.topology import Node, rows_by_query
 from service.db import Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import StatsQuery, StatsRow, TopQuery
+
+T = TypeVar("T")
+# Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
+_RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T | ServiceError]]]
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +40,12 @@ class _Place(NamedTuple):
 
 
 class ShardNode(Node):
-    """A node of a cluster: its verbs do their work for each shard that is there."""
+    """A node of a cluster: its statements do their work for each shard that is there."""
 
     folder = "queries/citus"
 
     async def count(self) -> bool:
-        ((done,),) = await self.database.fetch_long(self._statement("settle"))
+        ((done,),) = await self.database.fetch_long(self.statement("settle"))
         if done:
             logger.info("cluster: %s", done)
         return done is not None
@@ -58,58 +62,23 @@ class Citus:
         self._places: dict[int, _Place] = {}
         self._addresses: list[tuple[str, int]] = []
 
-    async def look_for_changes(self) -> None:
-        addresses = await self._list_nodes()
+    async def nodes(self) -> Sequence[Node]:
+        rows = await self._coordinator.fetch(load_statement("queries/citus/nodes"))
+        addresses = [(row["host"], row["port"]) for row in rows]
         if addresses != self._addresses:
             self._addresses = addresses
             self._places.clear()
-
-    async def nodes(self) -> Sequence[Node]:
-        return [ShardNode(await self._coordinator.at(*address)) for address in await self._list_nodes()]
-
-    async def _list_nodes(self) -> list[tuple[str, int]]:
-        rows = await self._coordinator.fetch(load_statement("queries/citus/nodes"))
-        return [(row["host"], row["port"]) for row in rows]
+        return [ShardNode(await self._coordinator.at(*address)) for address in addresses]
 
     async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
-        found: list[list[StatsRow] | ServiceError] = [_nowhere() for _ in queries]
-        left = list(range(len(queries)))
-        for _ in range(ATTEMPTS):
-            places = await self._locate([queries[number].sender_id for number in left])
-            by_node: dict[tuple[str, int], list[int]] = {}
-            for number in left:
-                # A shard without a primary node has no place.
-                if place := places.get(queries[number].sender_id):
-                    by_node.setdefault((place.host, place.port), []).append(number)
-            results = await asyncio.gather(
-                *(self._read_at(node, name, [queries[at] for at in own], places) for node, own in by_node.items())
-            )
-            moved: list[int] = []
-            for numbers, result in zip(by_node.values(), results, strict=True):
-                if isinstance(result, ServiceError):
-                    # The next query may find them on another node.
-                    self._forget(queries[number].sender_id for number in numbers)
-                if isinstance(result, Moved):
-                    moved += numbers
-                    continue
-                for at, number in enumerate(numbers):
-                    found[number] = result if isinstance(result, ServiceError) else result[at]
-            if not moved:
-                break
-            left = moved
-        return found
-
-    async def _read_at(
-        self, node: tuple[str, int], name: str, queries: Sequence[StatsQuery], places: Mapping[int, _Place]
-    ) -> list[list[StatsRow] | ServiceError] | ServiceError:
         statement = _reader(name)
-        values: dict[str, Any] = {"shards": [places[query.sender_id].shard for query in queries]}
-        values |= {name: [getattr(query, name) for query in queries] for name in statement.order[1:]}
-        try:
-            rows = await (await self._coordinator.at(*node)).fetch(statement, **values)
-        except ServiceError as error:
-            return error
-        return await rows_by_query(rows, queries)
+
+        async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
+            own = [queries[position] for position in shards]
+            values = {name: [getattr(query, name) for query in own] for name in statement.order[1:]}
+            return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
+
+        return await self._at_places([query.sender_id for query in queries], read_at)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
         values = {**filters_of(query), "grouping": query.grouping}
@@ -130,16 +99,18 @@ class Citus:
         return rows[: query.limit]
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        watched = (node.watch(most_deltas) for node in await self.nodes())
-        results = await asyncio.gather(*watched, return_exceptions=True)
-        rows = [result for result in results if not isinstance(result, BaseException)]
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, ServiceError):
+        statement = load_statement("queries/citus/watch")
+        reads = [node.database.fetch(statement, most_deltas=most_deltas) for node in await self.nodes()]
+        rows: list[Any] = []
+        for result in await asyncio.gather(*reads, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                rows += result
+            elif not isinstance(result, ServiceError):
                 raise result
         return {
             "pending_deltas": sum(row["pending_deltas"] for row in rows),
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
-            "silent_nodes": len(results) - len(rows),
+            "silent_nodes": len(reads) - len(rows),
         }
 
     async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
@@ -153,24 +124,46 @@ class Citus:
 
     async def _fetch_at(self, statement: Statement, parameters: Mapping[str, Any], *, is_scan: bool = False) -> Any:
         """The rows of a statement on the node that has the shard of its `sender_id`."""
-        sender_id = parameters["sender_id"]
-        for _ in range(ATTEMPTS):
-            place = (await self._locate([sender_id])).get(sender_id)
-            if place is None:
-                break
-            node = await self._coordinator.at(place.host, place.port)
-            fetch = node.fetch_scan if is_scan else node.fetch
-            try:
-                return await fetch(statement, **parameters)
-            except ServiceError as error:
-                self._forget([sender_id])
-                if not isinstance(error, Moved):
-                    raise
-        raise _nowhere()
 
-    def _forget(self, sender_ids: Iterable[int]) -> None:
-        for sender_id in sender_ids:
-            self._places.pop(sender_id, None)
+        async def fetch_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
+            return [await (node.fetch_scan if is_scan else node.fetch)(statement, **parameters)]
+
+        (rows,) = await self._at_places([parameters["sender_id"]], fetch_at)
+        if isinstance(rows, ServiceError):
+            raise rows
+        return rows
+
+    async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
+        """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
+        nowhere = Unavailable(": its shard is on no node now")
+        found: list[T | ServiceError] = [nowhere] * len(sender_ids)
+        left: Sequence[int] = range(len(sender_ids))
+        for _ in range(ATTEMPTS):
+            places = await self._locate([sender_ids[position] for position in left])
+            by_node: dict[tuple[str, int], dict[int, int]] = {}
+            for position in left:
+                # A shard without a primary node has no place.
+                if place := places.get(sender_ids[position]):
+                    by_node.setdefault((place.host, place.port), {})[position] = place.shard
+            runs = (self._at_node(node, sender_ids, shards, run) for node, shards in by_node.items())
+            for shards, results in zip(by_node.values(), await asyncio.gather(*runs), strict=True):
+                for position, result in zip(shards, results, strict=True):
+                    found[position] = result
+            left = [position for position in left if isinstance(found[position], Moved)]
+            if not left:
+                return found
+        return [nowhere if isinstance(result, Moved) else result for result in found]
+
+    async def _at_node(
+        self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
+    ) -> Sequence[T | ServiceError]:
+        try:
+            return await run(await self._coordinator.at(*node), shards)
+        except ServiceError as error:
+            # The next query may find them on another node.
+            for position in shards:
+                self._places.pop(sender_ids[position], None)
+            return [error] * len(shards)
 
     async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
         if len(self._places) > PLACES_KEPT:
@@ -180,10 +173,6 @@ class Citus:
             rows = await self._coordinator.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
             self._places.update((row["sender_id"], _Place(row["shard"], row["host"], row["port"])) for row in rows)
         return {id_: self._places[id_] for id_ in sender_ids if id_ in self._places}
-
-
-def _nowhere() -> Unavailable:
-    return Unavailable(": its shard is on no node now")
 
 
 @cache

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 class Machine(Node):
     async def count(self) -> bool:
-        ((is_done,),) = await self.database.fetch_long(self._statement("recount"))
+        ((is_done,),) = await self.database.fetch_long(self.statement("recount"))
         if is_done:
             logger.warning("every message was counted anew")
         return bool(is_done)
@@ -28,9 +28,6 @@ class OneMachine:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def look_for_changes(self) -> None:
-        pass
 
     async def nodes(self) -> Sequence[Node]:
         return [Machine(self._database)]
@@ -56,7 +53,7 @@ class OneMachine:
         return await self._database.fetch(statement, **parameters)
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        row = await Machine(self._database).watch(most_deltas)
+        (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
     async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:

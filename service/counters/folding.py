@@ -132,11 +132,12 @@ class Folder:
         None while another is at work. One that took too long is undone, and the next one does half as much.
         Raises Unavailable, or TimedOut where that is as little as can be.
         """
-        return await self._within_limit(self._node.fold(self.max_deltas, MARK_EVERY_DELTAS))
+        return await self._run_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
     async def compact(self) -> bool:
         """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
-        done = await self._within_limit(self._node.compact(COUNTERS_PER_DELTA * self.max_deltas, COMPACT_AFTER))
+        max_counters = COUNTERS_PER_DELTA * self.max_deltas
+        done = await self._run_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]
 
     async def fold_all(self) -> int:
@@ -150,16 +151,16 @@ class Folder:
             total, is_more = total + done[0], done[1]
         return total
 
-    async def _within_limit(self, work: Awaitable[tuple[int, bool] | None]) -> tuple[int, bool] | None:
+    async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            done = await work
+            rows = await self._node.database.fetch_writing(self._node.statement(name), **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
             self.max_deltas = max(LEAST_MAX_DELTAS, self.max_deltas // 2)
             return 0, True
         self.max_deltas = min(MAX_DELTAS, self.max_deltas * 5 // 4)
-        return done
+        return tuple(rows[0]) if rows else None
 
 
 def next_pause(pause_seconds: float, folded: int) -> float:
@@ -173,7 +174,7 @@ async def _warn_of_slowdown(node: Node) -> None:
     while True:
         await asyncio.sleep(SLOWDOWN_CHECK_SECONDS)
         try:
-            seen = await node.watch(PILED_UP_DELTAS)
+            (seen,) = await node.database.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.cluster.commands import ONE_MACHINE, CountedMachine, counted_nodes
+from service.cluster.commands import CountedNode, counted_nodes
 from service.cluster.statements import from_counters, from_messages
 from service.control.actor import of_command
 from service.db import Connection, fetch
@@ -16,6 +16,7 @@ from service.model import Grouping, StatsQuery, StatsRow
 
 # "other": a status that the service has no answer for, so none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")
+ONE_MACHINE = CountedNode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ async def verify_database(
 
 
 async def find_differences(
-    connection: Connection, sender_id: int | None, node: CountedMachine = ONE_MACHINE
+    connection: Connection, sender_id: int | None, node: CountedNode = ONE_MACHINE
 ) -> list[Difference]:
     """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
 
@@ -67,7 +68,7 @@ async def find_differences(
     sql/queries/from_messages/ that defines them. `connection` may read, and is in no transaction. Raises CommandError
     where the table can't be counted at all.
     """
-    async with node.snapshot(connection):
+    async with node.comparing(connection):
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
         # From here on one sender at a time, by index.
@@ -106,7 +107,7 @@ def _senders_of(differences: Iterable[Difference]) -> list[int]:
     return list(dict.fromkeys(difference.sender_id for difference in differences))
 
 
-async def repair(connection: Connection, sender_ids: Sequence[int | None], node: CountedMachine = ONE_MACHINE) -> None:
+async def repair(connection: Connection, sender_ids: Sequence[int | None], node: CountedNode = ONE_MACHINE) -> None:
     """Counts senders (None: all of them) anew, while writers go on. `connection` is the owner's."""
     for sender_id in sender_ids:
         async with connection.transaction(isolation="read_committed"):
