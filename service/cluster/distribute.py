@@ -124,7 +124,10 @@ async def _count_shards(connection: Connection, progress: Callable[[str], None])
 
 def _parts(table: CountedTable) -> list[tuple[int, str, bool]]:
     """The statements that make the schema of a shard, in their order."""
-    once = ["CREATE SCHEMA queuestats_0", *table.definitions()]
+    definitions = table.definitions()
+    # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
+    indexes = sorted(text for text in definitions if re.match(r"CREATE (UNIQUE )?INDEX", text))
+    once = ["CREATE SCHEMA queuestats_0", *(text for text in definitions if text not in indexes), *indexes]
     # The tables of a shard are as old as its schema.
     repeatable = [*table.newer_columns(), *(table.render(parts) for parts in table.parts)]
     return [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
