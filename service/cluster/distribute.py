@@ -93,7 +93,7 @@ async def _bring_up(connection: Connection, service_url: str | None) -> None:
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
         await fetch(connection, "citus/lock_shards")
         await fetch(connection, "citus/clear")
-        texts = {"parts": _parts(table), "readers": _readers(table), "statements": _statements(table)}
+        texts = {"parts": definitions_of_shard(table), "readers": _readers(table), "statements": _statements(table)}
         await fetch(connection, "citus/store", **{name: json.dumps(rows) for name, rows in texts.items()})
         await fetch(connection, "citus/refresh")
         role = login(service_url)[0] if service_url else None
@@ -122,7 +122,7 @@ async def _count_shards(connection: Connection, progress: Callable[[str], None])
     )
 
 
-def _parts(table: CountedTable) -> list[tuple[int, str, bool]]:
+def definitions_of_shard(table: CountedTable) -> list[tuple[int, str, bool]]:
     """The statements that make the schema of a shard, in their order."""
     definitions = table.definitions()
     # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.

@@ -42,7 +42,7 @@ class _Entry(Generic[Result]):
     kind: Hashable
     # The ids of their requests. Each waiter has a future of its own: one that leaves takes nothing along.
     waiters: dict[asyncio.Future[Result], tuple[str, ...]] = field(default_factory=dict)
-    began_at: float = 0.0
+    left_at: float = 0.0
 
     def resolve(self, result: Result | Exception) -> None:
         for waiter in self.waiters:
@@ -117,7 +117,7 @@ class Coalescer(Generic[Query, Result]):
             raise
         finally:
             WAITING.dec()
-        return Outcome(result, max(0.0, entry.began_at - arrived_at), time.perf_counter() - entry.began_at)
+        return Outcome(result, max(0.0, entry.left_at - arrived_at), time.perf_counter() - entry.left_at)
 
     def _withdraw(self, query: Query, entry: _Entry[Result], waiter: asyncio.Future[Result]) -> None:
         if self._waiting.get(query) is not entry:
@@ -142,9 +142,6 @@ class Coalescer(Generic[Query, Result]):
             if not queries:
                 return
             batch = {query: self._leave(query) for query in queries}
-            began_at = time.perf_counter()
-            for entry in batch.values():
-                entry.began_at = began_at
             self._in_flight.update(batch)
             self._kinds_in_flight.add(kind)
             task = asyncio.create_task(self._run(batch))
@@ -179,6 +176,7 @@ class Coalescer(Generic[Query, Result]):
 
     def _leave(self, query: Query) -> _Entry[Result]:
         entry = self._waiting.pop(query)
+        entry.left_at = time.perf_counter()
         self._waiters -= len(entry.waiters)
         return entry
 

@@ -70,18 +70,10 @@ class Streams:
     """The open streams of a process."""
 
     def __init__(
-        self,
-        statistics: Statistics,
-        names: Names,
-        tokens: Tokens,
-        is_draining: Callable[[], bool],
-        encode: Encode,
+        self, statistics: Statistics, names: Names, tokens: Tokens, is_draining: Callable[[], bool], encode: Encode
     ) -> None:
-        self._statistics = statistics
-        self._names = names
-        self._tokens = tokens
-        self._is_draining = is_draining
-        self._encode = encode
+        self._statistics, self._names, self._tokens = statistics, names, tokens
+        self._is_draining, self._encode = is_draining, encode
         self._channels: dict[Followed, _Channel] = {}
         self._subscribers: set[_Subscriber] = set()
 
@@ -160,13 +152,11 @@ class Streams:
                         subscriber.wake.set()
 
     async def _refusal_of(self, secret: str) -> Event | None:
-        """None for a valid token, and while the database is away: then it may be valid or not."""
         try:
             await self._tokens.check(secret, Scope.STATS)
-        except (Unauthorized, Forbidden) as error:
-            return self._error_event(error)
-        except ServiceError:
-            pass
+        except ServiceError as error:
+            # While the database is away, a token may be valid or not.
+            return self._error_event(error) if isinstance(error, Unauthorized | Forbidden) else None
         return None
 
 
