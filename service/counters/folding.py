@@ -93,23 +93,7 @@ async def _repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
 
 
 async def _fold_node(node: Node) -> None:
-    folder = Folder(node)
-    pause = LONGEST_PAUSE_SECONDS
-    next_compact_at = 0.0
-
-    async def fold() -> float:
-        nonlocal pause, next_compact_at
-        done = await folder.fold()
-        folded, is_more = done or (0, False)
-        if done is not None and not is_more:
-            FOLDED_AT.set_to_current_time()
-        # After a fold, never twice in a row: to move a large epoch may take many turns.
-        if time.monotonic() >= next_compact_at and not await folder.compact():
-            next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
-        pause = 0 if is_more else next_pause(pause, folded)
-        return pause
-
-    await _repeat("fold", fold)
+    await _repeat("fold", Folder(node).take_turn)
 
 
 async def _count_node(node: Node) -> None:
@@ -124,7 +108,21 @@ class Folder:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._pause_seconds = LONGEST_PAUSE_SECONDS
+        self._next_compact_at = 0.0
         self.max_deltas = MAX_DELTAS
+
+    async def take_turn(self) -> float:
+        """A fold, and a compact where it is time for one. Returns the pause in seconds until the next turn."""
+        done = await self.fold()
+        folded, is_more = done or (0, False)
+        if done is not None and not is_more:
+            FOLDED_AT.set_to_current_time()
+        # After a fold, never twice in a row: to move a large epoch may take many turns.
+        if time.monotonic() >= self._next_compact_at and not await self.compact():
+            self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
+        self._pause_seconds = 0 if is_more else next_pause(self._pause_seconds, folded)
+        return self._pause_seconds
 
     async def fold(self) -> tuple[int, bool] | None:
         """One fold: how many deltas went into the counters, and whether there is more to do.
