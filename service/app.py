@@ -23,6 +23,7 @@ from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.http import endpoints
+from service.http.events import encode_event
 from service.http.large_responses import Unsent
 from service.http.middleware import Endpoint, RequestMiddleware
 from service.http.open_requests import OpenRequests
@@ -79,7 +80,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         open_top(databases["serve"], settings),
         key_names,
-        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining),
+        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining, encode_event),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
         FailedTokens(),

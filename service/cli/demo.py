@@ -53,9 +53,10 @@ def _for_a_demo(settings: Settings) -> Settings:
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
     from service.access.admin import create_token
+    from service.cluster.one_machine import Machine
     from service.counters.folding import Folder
     from service.db import connect, fetch
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
     from service.schema import migrate
     from service.workbench.seed import Profile, SeedPlan, default_senders
 
@@ -69,8 +70,8 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
             await seed_with_progress(connection, SeedPlan(messages, default_senders(messages, Profile.PLATFORM)))
     async with open_pool(settings) as database:
         # The first requests would share the machine with the fold of all that was seeded.
-        await Folder(database).fold_all()
-        example = await ask(database, StatsQuery(EXAMPLE_SENDER))
+        await Folder(Machine(database)).fold_all()
+        example = await fetch_report(database, StatsQuery(EXAMPLE_SENDER))
     secret = await create_token(owner_url(settings), "demo", list(Scope), replace=True)
     return secret, EXAMPLE_SENDER if example.rows[0].total else FIRST_SENDER
 

@@ -12,11 +12,10 @@ async def fold(settings: Settings) -> None:
     \b
     Example: queuestats fold
     """
-    from service.cluster.shards import nodes_of
+    from service.cluster import find_topology
     from service.counters.folding import Folder
 
     async with open_pool(settings) as database:
-        nodes = await nodes_of(database)
-        folders = [Folder(node, "queries/citus") for node in nodes] or [Folder(database)]
-        folded = sum([await folder.fold_all() for folder in folders])
+        nodes = await (await find_topology(database)).nodes()
+        folded = sum([await Folder(node).fold_all() for node in nodes])
     click.echo(f"{folded:,} deltas folded.")

@@ -17,7 +17,7 @@ async def migrate(settings: Settings, check: bool, distribute: bool, shards: int
     \b
     Example: queuestats migrate --check || queuestats migrate
     """
-    from service.cluster.distribute import bring_up_nodes, cluster_state
+    from service.cluster.distribute import bring_up_nodes
     from service.cluster.distribute import distribute as distribute_messages
     from service.db import connect
     from service.schema import migrate as bring_up
@@ -29,10 +29,7 @@ async def migrate(settings: Settings, check: bool, distribute: bool, shards: int
         await bring_up(url, settings.database_url, click.echo, settings.messages_schema)
         if distribute:
             await distribute_messages(url, shards, click.echo)
-        async with connect(url) as connection:
-            is_distributed = (await cluster_state(connection))["is_distributed"]
-        if is_distributed:
-            await bring_up_nodes(url, settings.database_url, click.echo)
+        await bring_up_nodes(url, settings.database_url, click.echo)
     async with connect(url) as connection:
         role, _ = login(settings.database_url or url)
         missing = await pending_changes(connection) or await missing_rights(connection, role)

@@ -61,10 +61,10 @@ async def stats(
     \b
     Example: queuestats stats --sender 119 --group isp --watch
     """
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
 
     async def read() -> tuple[Sequence[str], Sequence[Any]]:
-        rows = (await ask(database, query, is_from_messages=is_from_messages)).rows
+        rows = (await fetch_report(database, query, is_from_messages=is_from_messages)).rows
         return await add_names(database, COLUMNS, rows, query.sender_id) if has_names else (COLUMNS, rows)
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
@@ -113,7 +113,7 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Sequence[Any]
 
 async def _similar_isps(database: "Database", query: StatsQuery) -> list[str]:
     """The sender's ISPs that differ from the query's by case alone."""
-    from service.queue.stats import ask
+    from service.queue.stats import fetch_report
 
-    names = [row.isp for row in (await ask(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
+    names = [row.isp for row in (await fetch_report(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
     return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]

@@ -46,10 +46,10 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
     Example: queuestats top --by campaign --sender 119 --order retry
     """
     from service.queue.names import name_rows
-    from service.queue.top import ask
+    from service.queue.top import fetch_top
 
     async def read(query: TopQuery) -> TopReport:
-        report = await ask(database, query)
+        report = await fetch_top(database, query)
         return TopReport(await name_rows(database, report.rows)) if has_names else report
 
     view = View(_query(**of_query), has_names)

@@ -4,12 +4,12 @@ What a shard's schema is made of are the files that one machine has too, with an
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Callable
-from typing import Any
 
+from service.db import Connection, connect, fetch
 from service.db.address import at_host
-from service.db.connect import connect, fetch
 from service.db.statements import load_statement
 from service.errors import CommandError
 from service.model import Grouping
@@ -19,8 +19,10 @@ from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
 from service.schema.tables import SCHEMA
 
-NODE = "queuestats_node"
 PAUSE_SECONDS = 0.5
+# While writers go on, the triggers of a shard may have to wait for them again and again.
+PATIENCE_STEPS = 1200
+LOCK_NOT_AVAILABLE = "55P03"
 # Of statements that are run on a shard as text: their parameters, in the order of sql/queries/citus/.
 _TOP = ("largest_by", "row_limit", "sender_id", "grouping_set")
 _SCAN = ("sender_id", "account_id", "campaign_id", "isp")
@@ -30,101 +32,105 @@ _STATEMENTS = {
     "watch": ("most_deltas",),
     **{f"from_messages/{each}": _SCAN for each in Grouping},
 }
-# While writers go on, a shard's triggers may have to wait for them again and again.
-PATIENCE_STEPS = 1200
 
 
-async def distribute(owner_url: str, shard_count: int, tell: Callable[[str], None]) -> None:
+async def distribute(owner_url: str, shard_count: int, progress: Callable[[str], None]) -> None:
     """Distributes `messages` by sender over the nodes of a Citus cluster. Writers wait until that is over.
 
     `owner_url` is that of the coordinator, whose database `migrate` has brought up. Raises CommandError where there is
     no Citus, or the table is not in the schema public.
     """
     async with changing_schema(owner_url) as connection:
-        state = await cluster_state(connection)
+        (state,) = await fetch(connection, "queries/citus/state")
         if not state["has_citus"]:
             raise CommandError("This database has no Citus: CREATE EXTENSION citus on every node, then citus_add_node.")
         if state["is_distributed"]:
             return
         if not state["is_in_public"]:
             raise CommandError("Only the table messages of the schema public can be distributed.")
-        (attached,) = await fetch(connection, "queries/adopt/attached")
-        drops = "; ".join(f"DROP TRIGGER {each} ON public.messages" for each in attached["triggers"])
 
         async def work() -> None:
             await fetch(connection, "citus/lock")
-            await connection.execute(f"{drops}; DELETE FROM queuestats.baseline")
-            # A service that believes the queue to be on one machine still finds nothing to answer with.
-            await connection.execute("DROP FUNCTION queuestats.current_counters")
+            await fetch(connection, "citus/detach")
+            # From here on it holds the lock, and takes as long as the rows do.
             await connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
             await connection.execute("SET LOCAL citus.shard_replication_factor = 1")
             await fetch(connection, "citus/distribute", shard_count=shard_count)
 
         await trying_for_lock(work, connection)
         await fetch(connection, "citus/forget")
-        tell(f"messages is distributed by sender_id over {shard_count} shards.")
+        progress(f"messages is distributed by sender_id over {shard_count} shards.")
 
 
-async def bring_up_nodes(owner_url: str, service_url: str | None, tell: Callable[[str], None]) -> None:
-    """Gives each node what it needs beside its shards, each shard its schema, and counts it, while writers go on."""
+async def bring_up_nodes(owner_url: str, service_url: str | None, progress: Callable[[str], None]) -> None:
+    """Gives each node of a cluster what it needs beside its shards, each shard its schema, and counts it, while writers
+    go on. Does nothing for a queue on one machine.
+    """
     async with connect(owner_url) as connection:
+        (state,) = await fetch(connection, "queries/citus/state")
+        if not state["is_distributed"]:
+            return
         nodes = await fetch(connection, "queries/citus/primaries")
-        # Its own schema says that the shards are counted, and which one a sender is in.
+        # The schema of the coordinator says that the shards are counted, and which shard a sender is in.
         await _bring_up(connection, service_url)
-    await asyncio.gather(*(_bring_up_node(owner_url, service_url, each["host"], each["port"], tell) for each in nodes))
+    await asyncio.gather(*(_bring_up_node(owner_url, service_url, host, port, progress) for host, port in nodes))
 
 
 async def _bring_up_node(
-    owner_url: str, service_url: str | None, host: str, port: int, tell: Callable[[str], None]
+    owner_url: str, service_url: str | None, host: str, port: int, progress: Callable[[str], None]
 ) -> None:
     async with connect(at_host(owner_url, host, port)) as connection:
         await _bring_up(connection, service_url)
-        await settle(connection, lambda what: tell(f"{host}:{port}: {what}."))
+        await _count_shards(connection, lambda done: progress(f"{host}:{port}: {done}."))
 
 
-async def _bring_up(connection: Any, service_url: str | None) -> None:
+async def _bring_up(connection: Connection, service_url: str | None) -> None:
     table = CountedTable("public", shard=0, schema="queuestats_0")
-    once = ["CREATE SCHEMA queuestats_0", *table.definitions()]
-    # A shard's tables are as old as its schema.
-    repeatable = [*table.newer_columns(), *(table.render(each) for each in table.parts)]
-    parts = [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
-    # What is made here is no affair of the other nodes.
+    # Of this session: what is made here is no affair of the other nodes, and takes as long as it takes.
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
     await connection.execute("SET statement_timeout = 0")
     async with connection.transaction():
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
-        # The service settles shards all the time: by the former text, or by the new one.
-        await connection.execute(f"LOCK TABLE {NODE}.shards IN SHARE ROW EXCLUSIVE MODE")
-        await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.statements")
-        await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2, $3)", parts)
-        await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers(table))
-        await connection.executemany(f"INSERT INTO {NODE}.statements VALUES ($1, $2)", _statements(table))
-        await connection.execute(f"SELECT {NODE}.refresh()")
-        await connection.execute(f"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {NODE} FROM PUBLIC")
-        if service_url:
-            role = await connection.fetchval("SELECT quote_ident($1)", login(service_url)[0])
-            await connection.execute(f"GRANT USAGE ON SCHEMA {NODE} TO {role}")
-            await connection.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {NODE} TO {role}")
+        await fetch(connection, "citus/lock_shards")
+        await fetch(connection, "citus/clear")
+        texts = {"parts": definitions_of_shard(table), "readers": _readers(table), "statements": _statements(table)}
+        await fetch(connection, "citus/store", **{name: json.dumps(rows) for name, rows in texts.items()})
+        await fetch(connection, "citus/refresh")
+        role = login(service_url)[0] if service_url else None
+        for row in await fetch(connection, "citus/grants", role=role):
+            await connection.execute(row["statement"])
 
 
-async def settle(connection: Any, tell: Callable[[str], None]) -> None:
-    """Until each shard of this node has its schema and is counted."""
+async def _count_shards(connection: Connection, progress: Callable[[str], None]) -> None:
+    """Returns when each shard of this node has its schema and is counted."""
     for _ in range(PATIENCE_STEPS):
         try:
-            done = await connection.fetchval(f"SELECT {NODE}.settle()")
+            ((done,),) = await fetch(connection, "queries/citus/settle")
         except Exception as error:
-            if getattr(error, "sqlstate", "") != "55P03":
+            # The lock on the table of a shard did not come in time.
+            if getattr(error, "sqlstate", "") != LOCK_NOT_AVAILABLE:
                 raise
             done = None
         if done:
-            tell(done)
-        elif not await connection.fetchval(f"SELECT {NODE}.uncounted()"):
+            progress(done)
+        elif not await fetch(connection, "queries/citus/uncounted"):
             return
         else:
             await asyncio.sleep(PAUSE_SECONDS)
     raise CommandError(
         "Shards are in use, and did not get their triggers: run it again when the long transactions have ended."
     )
+
+
+def definitions_of_shard(table: CountedTable) -> list[tuple[int, str, bool]]:
+    """The statements that make the schema of a shard, in their order."""
+    definitions = table.definitions()
+    # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
+    indexes = sorted(text for text in definitions if re.match(r"CREATE (UNIQUE )?INDEX", text))
+    once = ["CREATE SCHEMA queuestats_0", *(text for text in definitions if text not in indexes), *indexes]
+    # The tables of a shard are as old as its schema.
+    repeatable = [*table.newer_columns(), *(table.render(parts) for parts in table.parts)]
+    return [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
 
 
 def _readers(table: CountedTable) -> list[tuple[str, list[str], list[str], str]]:
@@ -150,9 +156,3 @@ def _statements(table: CountedTable) -> list[tuple[str, str]]:
             text = re.sub(rf":{each}\b", f"($1)[{number}]", text)
         found.append((name, text))
     return found
-
-
-async def cluster_state(connection: Any) -> Any:
-    """The row of sql/queries/citus/state.sql."""
-    (row,) = await fetch(connection, "queries/citus/state")
-    return row

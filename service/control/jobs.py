@@ -13,24 +13,24 @@ from typing import Any
 import msgspec
 
 from service.access.rules import Token
-from service.cluster.shards import nodes_of
+from service.cluster import find_topology
+from service.cluster.statements import FILTERS, filters_of
 from service.control.actor import Actor
 from service.db import Database, load_statement
 from service.errors import BadRequest, Forbidden, ServiceError
 from service.model import Action, ControlRequest, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.telemetry.logs import format_frames
 from service.telemetry.metrics import CHANGED
 
 logger = logging.getLogger(__name__)
 
-# An expired hold is released within so long; a job of a process that has died goes on after it.
-LOOK_SECONDS = 1.0
+# While there is nothing to do: the longest that an expired hold stays active, or the job of a dead process rests.
+IDLE_SECONDS = 1.0
 # A job's first step reads all that it has to change; a request that waits for it has its own limit.
 STEP_TIME_LIMIT_MS = 3_600_000
 # While messages are locked, or deltas wait to be folded.
 WAIT_SECONDS = 0.05
-FILTER = ("sender_id", "account_id", "campaign_id", "isp")
 STATUSES_OF = {Action.HOLD: ("new", "retry"), Action.RELEASE: ("hold",), Action.PURGE: ("hold", "new", "proc", "retry")}
 # Beyond that it does not matter how many are pending.
 MOST_DELTAS = 1_000_000
@@ -72,7 +72,7 @@ class Control:
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
         for row in rows:
             if row["id"] == request.hold_id:
-                return msgspec.structs.replace(request, query=StatsQuery(*(row[each] for each in FILTER)))
+                return msgspec.structs.replace(request, query=_query_of(row))
         raise BadRequest("hold_id must be the id of an active hold of this sender")
 
     async def matching(self, request: ControlRequest) -> dict[str, int]:
@@ -80,30 +80,28 @@ class Control:
 
         By the counters; of a release, which leaves what other holds match, by the messages on hold.
         """
-        if request.action is not Action.RELEASE or await nodes_of(self._reading):
-            return await self._counted(request)
-        parameters = {each: getattr(request.query, each) for each in FILTER}
-        statement = load_statement("queries/control/releasable")
-        ((hold,),) = await self._reading.fetch_scan(statement, **parameters, hold_id=request.hold_id)
-        return {"hold": hold}
+        if request.action is Action.RELEASE:
+            topology = await find_topology(self._reading)
+            messages = await topology.releasable(request.query, request.hold_id)
+            if messages is not None:
+                return {"hold": messages}
+        return await self._counted(request)
 
     async def _counted(self, request: ControlRequest) -> dict[str, int]:
-        (row,) = (await ask(self._reading, request.query)).rows
-        return {each: getattr(row, each) for each in STATUSES_OF[request.action]}
+        (row,) = (await fetch_report(self._reading, request.query)).rows
+        return {status: getattr(row, status) for status in STATUSES_OF[request.action]}
 
     async def begin(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
         """The hold is active, or ended, when it returns. Raises Conflict where more than `at_most` messages match."""
-        parameters = {each: getattr(request.query, each) for each in FILTER}
-        expires_in = timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None
         ((job_id, hold_id),) = await self._database.fetch_long(
             load_statement("queries/control/start"),
-            **parameters,
+            **filters_of(request.query),
             action=request.action,
             reason=request.reason,
             actor_kind=actor.kind,
             actor_name=actor.name,
             request_id=request_id,
-            expires_in=expires_in,
+            expires_in=timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None,
             at_most=request.at_most,
             hold_id=request.hold_id,
         )
@@ -118,14 +116,12 @@ class Control:
         return job
 
     async def step(self, job: Job) -> Job:
-        """One step further; where another process is at it, or it must wait, that is waited for a moment."""
-        rows = await self._database.fetch_long(load_statement("queries/control/step"), job_id=job.id)
-        if rows:
-            row = count_changed(rows[0])
-        else:
-            (found,) = await self._database.fetch(load_statement("queries/control/jobs"), job_id=job.id, sender_id=None)
-            row = {**found, "is_waiting": True}
-        job = Job(job.id, job.hold_id, row["state"], row["changed"], row["is_waiting"])
+        """One step further. Waits a moment where another process does it, or where it can't be done yet."""
+        row = await _step(self._database, job.id)
+        is_waiting = row is None or row["is_waiting"]
+        if row is None:
+            (row,) = await self._fetch("jobs", job_id=job.id, sender_id=None)
+        job = Job(job.id, job.hold_id, row["state"], row["changed"], is_waiting)
         if job.is_waiting and job.state not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
         return job
@@ -133,38 +129,20 @@ class Control:
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
         """The active ones, each with `messages`: how many its filter finds on hold now."""
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
-        found = []
-        for row in map(dict, rows):
-            (counted,) = (await ask(self._reading, StatsQuery(*(row[each] for each in FILTER)))).rows
-            found.append(row | {"messages": counted.hold})
-        return found
+        reports = [await fetch_report(self._reading, _query_of(row)) for row in rows]
+        return [dict(row) | {"messages": report.rows[0].hold} for row, report in zip(rows, reports, strict=True)]
 
     async def measure(self) -> dict[str, int | None]:
-        """What the metrics ask the database for: `telemetry.metrics.GAUGES`. Of a cluster: of all nodes that answer."""
-        nodes = await nodes_of(self._reading)
-        watch = load_statement("queries/citus/watch" if nodes else "queries/watch")
-        asked = (each.fetch(watch, most_deltas=MOST_DELTAS) for each in nodes or [self._reading])
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        seen: list[Any] = []
-        for each in answers:
-            if not isinstance(each, BaseException):
-                seen += each
-            elif not (nodes and isinstance(each, ServiceError)):
-                raise each
-        watched = {
-            "pending_deltas": sum(each["pending_deltas"] for each in seen),
-            "oldest_snapshot_transactions": max((each["oldest_snapshot_transactions"] for each in seen), default=None),
-            "silent_nodes": len(answers) - len(seen),
-        }
+        """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
+        topology = await find_topology(self._reading)
+        watched = await topology.watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         holds = await self.holds(None)
-        of_holds = {"holds": len(holds), "held_messages": sum(each["messages"] for each in holds)}
-        return {**watched, **measured, **of_holds}
+        return {**watched, **measured, "holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
 
     async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
         """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
-        statement = load_statement("queries/control/jobs")
-        return [dict(row) for row in await self._database.fetch(statement, job_id=None, sender_id=sender_id)]
+        return await self._fetch("jobs", job_id=None, sender_id=sender_id)
 
     async def cancel(self, job_id: int, actor: Actor) -> bool:
         """False where it has ended before."""
@@ -176,14 +154,15 @@ class Control:
 
     async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
         """The latest first: the columns of sql/queries/control/audit.sql."""
-        statement = load_statement("queries/control/audit")
-        return [dict(row) for row in await self._database.fetch(statement, sender_id=sender_id, row_limit=row_limit)]
+        return await self._fetch("audit", sender_id=sender_id, row_limit=row_limit)
+
+    async def _fetch(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        rows = await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
+        return [dict(row) for row in rows]
 
 
-def count_changed(row: Any) -> Any:
-    """The row of a step, as it is; its messages are counted for the metrics."""
-    CHANGED.labels(row["action"]).inc(row["newly_changed"])
-    return row
+def _query_of(hold: Any) -> StatsQuery:
+    return StatsQuery(*(hold[name] for name in FILTERS))
 
 
 def require_control(token: Token, request: ControlRequest) -> None:
@@ -194,16 +173,26 @@ def require_control(token: Token, request: ControlRequest) -> None:
         raise Forbidden(f"this token is limited to accounts, so the {needing} must have an account_id")
 
 
+async def _step(database: Database, job_id: int | None) -> Any:
+    """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step."""
+    rows = await database.fetch_long(load_statement("queries/control/step"), job_id=job_id)
+    if not rows:
+        return None
+    row = rows[0]
+    CHANGED.labels(row["action"]).inc(row["newly_changed"])
+    return row
+
+
 async def work_forever(database: Database) -> None:
     """Takes open jobs further and releases expired holds, until it is cancelled."""
     while True:
         is_idle = True
         try:
             await database.fetch_writing(load_statement("queries/control/expire"))
-            rows = await database.fetch_long(load_statement("queries/control/step"), job_id=None)
-            is_idle = not rows or count_changed(rows[0])["is_waiting"]
+            row = await _step(database, None)
+            is_idle = row is None or row["is_waiting"]
         except ServiceError:
             pass
-        except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
+        except Exception as error:  # noqa: BLE001 the next turn may succeed
             logger.error("job failed error=%s", format_frames(error))
-        await asyncio.sleep(LOOK_SECONDS if is_idle else 0)
+        await asyncio.sleep(IDLE_SECONDS if is_idle else 0)

@@ -1,4 +1,4 @@
-"""Folding while the service runs: pending deltas go into the counters, by one process at a time, without end.
+"""Folding while the service runs: one process at a time moves pending deltas into the counters.
 
 The database decides who folds (its lock lasts as long as the folding transaction), so any number of instances may run
 this, and any of them may die at any moment. Nothing here is needed for exactness, only for speed.
@@ -7,21 +7,22 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from service.cluster.shards import nodes_of
-from service.db import Database, load_statement
+from service.cluster import find_topology
+from service.cluster.topology import Node
+from service.db import Database
 from service.errors import CommandError, ServiceError, TimedOut
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
 
 MAX_DELTAS = 20_000
+LEAST_MAX_DELTAS = 100
 # To move a counter takes about half as long as to fold a delta.
 COUNTERS_PER_DELTA = 2
-LEAST_MAX_DELTAS = 100
 # About so many deltas of a sender are folded before its watermark lets readers skip them.
 MARK_EVERY_DELTAS = 4000.0
 COMPACT_AFTER = timedelta(seconds=10)
@@ -29,22 +30,21 @@ COMPACT_AFTER = timedelta(seconds=10)
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
-# After an error, and between looks at what slows readers down.
 ERROR_PAUSE_SECONDS = 2.0
-# Between looks which nodes a cluster has, and what has to be counted.
-NODES_SECONDS = 10.0
-COUNT_SECONDS = 1.0
-WATCH_SECONDS = 30.0
+# A node that is new in a cluster is not folded for so long.
+NODES_CHECK_SECONDS = 10.0
+COUNT_PAUSE_SECONDS = 1.0
+SLOWDOWN_CHECK_SECONDS = 30.0
 OLD_SNAPSHOT_TRANSACTIONS = 200_000
 PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database) -> None:
-    """Folds, and compacts in between, until it is cancelled. A database out of reach is waited for.
+    """Folds, and compacts in between, until it is cancelled. Waits for a database that is out of reach.
 
     Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
     """
-    await _work_on_nodes(database, _fold_forever)
+    await _work_on_nodes(database, _fold_node, _warn_of_slowdown)
 
 
 async def count_forever(database: Database) -> None:
@@ -53,68 +53,76 @@ async def count_forever(database: Database) -> None:
 
     A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
     """
-    await _work_on_nodes(database, _count_forever)
+    await _work_on_nodes(database, _count_node)
 
 
-async def _work_on_nodes(database: Database, work: Callable[[Database, bool], Coroutine[Any, Any, None]]) -> None:
-    """Does the work on each node of a cluster, as long as it is one; else on the database, with False."""
-    at_work: dict[Database, asyncio.Task[None]] = {}
+async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
+    """Runs the works on each node as long as it is one."""
+    tasks: dict[Node, list[asyncio.Task[None]]] = {}
+
+    async def follow_nodes() -> float:
+        nodes = await (await find_topology(database)).nodes()
+        for node in nodes:
+            if node not in tasks:
+                tasks[node] = [asyncio.create_task(work(node)) for work in works]
+        for node in tasks.keys() - set(nodes):
+            for task in tasks.pop(node):
+                task.cancel()
+        return NODES_CHECK_SECONDS
+
     try:
-        while True:
-            pause = ERROR_PAUSE_SECONDS
-            try:
-                nodes = await nodes_of(database)
-                for each in nodes or [database]:
-                    if each not in at_work:
-                        at_work[each] = asyncio.create_task(work(each, bool(nodes)))
-                for gone in at_work.keys() - set(nodes or [database]):
-                    at_work.pop(gone).cancel()
-                pause = NODES_SECONDS
-            except ServiceError:
-                pass
-            except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
-                logger.error("looking for nodes failed error=%s", type(error).__name__)
-            await asyncio.sleep(pause)
+        await _repeat("looking for nodes", follow_nodes)
     finally:
-        for task in at_work.values():
+        running = [task for of_node in tasks.values() for task in of_node]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*at_work.values(), return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _fold_forever(database: Database, is_node: bool) -> None:
-    statements = "queries/citus" if is_node else "queries"
-    watcher = asyncio.create_task(_watch_forever(database, statements))
-    folder = Folder(database, statements)
-    pause = LONGEST_PAUSE_SECONDS
-    next_compact_at = 0.0
-    try:
-        while True:
-            try:
-                done = await folder.fold()
-                folded, is_more = done or (0, False)
-                if done is not None and not is_more:
-                    FOLDED_AT.set_to_current_time()
-                # After a fold, never twice in a row: to move a large epoch may take many turns.
-                if time.monotonic() >= next_compact_at and not await folder.compact():
-                    next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
-                pause = 0 if is_more else next_pause(pause, folded)
-            except ServiceError:
-                pause = ERROR_PAUSE_SECONDS
-            except Exception as error:  # noqa: BLE001 the counters stay exact without it, and it must not end
-                logger.error("fold failed error=%s", type(error).__name__)
-                pause = ERROR_PAUSE_SECONDS
-            await asyncio.sleep(pause)
-    finally:
-        watcher.cancel()
+async def _repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
+    """Does the work again and again, with the pause in seconds that it returns; a failure does not end it."""
+    while True:
+        try:
+            pause = await work()
+        except ServiceError:
+            pause = ERROR_PAUSE_SECONDS
+        except Exception as error:  # noqa: BLE001 the next time it may succeed
+            logger.error("%s failed error=%s", name, type(error).__name__)
+            pause = ERROR_PAUSE_SECONDS
+        await asyncio.sleep(pause)
+
+
+async def _fold_node(node: Node) -> None:
+    await _repeat("fold", Folder(node).take_turn)
+
+
+async def _count_node(node: Node) -> None:
+    async def count() -> float:
+        return 0 if await node.count() else COUNT_PAUSE_SECONDS
+
+    await _repeat("counting", count)
 
 
 class Folder:
     """Folds and compacts as much at once as the database does within its time limit."""
 
-    def __init__(self, database: Database, statements: str = "queries") -> None:
-        self._database = database
-        self._statements = statements
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._pause_seconds = LONGEST_PAUSE_SECONDS
+        self._next_compact_at = 0.0
         self.max_deltas = MAX_DELTAS
+
+    async def take_turn(self) -> float:
+        """A fold, and a compact where it is time for one. Returns the pause in seconds until the next turn."""
+        done = await self.fold()
+        folded, is_more = done or (0, False)
+        if done is not None and not is_more:
+            FOLDED_AT.set_to_current_time()
+        # After a fold, never twice in a row: to move a large epoch may take many turns.
+        if time.monotonic() >= self._next_compact_at and not await self.compact():
+            self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
+        self._pause_seconds = 0 if is_more else next_pause(self._pause_seconds, folded)
+        return self._pause_seconds
 
     async def fold(self) -> tuple[int, bool] | None:
         """One fold: how many deltas went into the counters, and whether there is more to do.
@@ -122,12 +130,12 @@ class Folder:
         None while another is at work. One that took too long is undone, and the next one does half as much.
         Raises Unavailable, or TimedOut where that is as little as can be.
         """
-        return await self._do_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
+        return await self._run_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
     async def compact(self) -> bool:
         """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
-        done = await self._do_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
+        done = await self._run_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]
 
     async def fold_all(self) -> int:
@@ -141,9 +149,9 @@ class Folder:
             total, is_more = total + done[0], done[1]
         return total
 
-    async def _do_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
+    async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            rows = await self._database.fetch_writing(load_statement(f"{self._statements}/{name}"), **parameters)
+            rows = await self._node.database.fetch_writing(self._node.statement(name), **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
@@ -155,33 +163,16 @@ class Folder:
 
 def next_pause(pause_seconds: float, folded: int) -> float:
     """Half the pause after a large fold, twice after a small one, within the bounds."""
-    wanted = (
-        pause_seconds / 2 if folded > AIM_DELTAS else pause_seconds * 2 if folded < AIM_DELTAS / 4 else pause_seconds
-    )
-    return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, wanted))
+    factor = 0.5 if folded > AIM_DELTAS else 2 if folded < AIM_DELTAS / 4 else 1
+    return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds * factor))
 
 
-async def _count_forever(database: Database, is_node: bool) -> None:
-    statement = load_statement("queries/citus/settle" if is_node else "queries/recount")
-    while True:
-        try:
-            ((done,),) = await database.fetch_long(statement)
-            if done:
-                logger.info("cluster: %s", done) if is_node else logger.warning("every message was counted anew")
-                continue
-        except ServiceError:
-            pass
-        except Exception as error:  # noqa: BLE001 the next look may succeed, and it must not end
-            logger.error("counting failed error=%s", type(error).__name__)
-        await asyncio.sleep(COUNT_SECONDS)
-
-
-async def _watch_forever(database: Database, statements: str) -> None:
+async def _warn_of_slowdown(node: Node) -> None:
     """Warns of what makes readers slower, in words for the one who can mend it."""
     while True:
-        await asyncio.sleep(WATCH_SECONDS)
+        await asyncio.sleep(SLOWDOWN_CHECK_SECONDS)
         try:
-            (seen,) = await database.fetch(load_statement(f"{statements}/watch"), most_deltas=PILED_UP_DELTAS)
+            (seen,) = await node.database.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:

@@ -3,9 +3,10 @@
 import asyncio
 import time
 
-from service.db import Database, load_statement
+from service.cluster import find_topology
+from service.db import Database
 from service.model import StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.schema.migrate import missing_rights, pending_changes
 
 REMEMBERED_SECONDS = 1.0
@@ -27,17 +28,16 @@ class Readiness:
         is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
         if self._look_up is None or (is_old and self._look_up.done()):
             self._began_at = time.monotonic()
-            self._look_up = asyncio.create_task(self._ask())
-            # Its error is for those who wait for it, and there may be none any more.
+            self._look_up = asyncio.create_task(self._read())
+            # Its error is for those who wait for it; they may all have left.
             self._look_up.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._look_up)
 
-    async def _ask(self) -> list[str]:
+    async def _read(self) -> list[str]:
         pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
         pending = pending or await self._database.run("doctor/rights", missing_rights)
         if not pending:
-            (state,) = await self._database.fetch(load_statement("queries/baseline"))
-            # A node may be away: the others answer.
-            if not state["is_distributed"]:
-                await ask(self._database, StatsQuery(sender_id=1))
+            topology = await find_topology(self._database)
+            for sender_id in topology.probed_senders:
+                await fetch_report(self._database, StatsQuery(sender_id))
         return pending

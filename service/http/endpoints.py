@@ -5,12 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
-from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from service.control.actor import of_token
 from service.control.jobs import Control, require_control
 from service.errors import Forbidden, ServiceError
+from service.http.events import event_response
 from service.http.openapi import openapi_document
 from service.http.requests import QueueRequest
 from service.http.responses import NO_STORE, respond, respond_report
@@ -24,10 +24,6 @@ from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTER
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
-# A proxy that compresses a stream holds its events back until a block is full.
-NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
-# Proxies take a connection for dead that is silent for a minute, or half of one.
-HEARTBEAT_SECONDS = 15
 
 
 async def stats(request: QueueRequest) -> Response:
@@ -37,7 +33,7 @@ async def stats(request: QueueRequest) -> Response:
     query = token.limit(parse_query(envelope, service.settings.default_group))
     presentation = parse_presentation(envelope, request.format)
     request.query = query
-    outcome = await service.statistics.ask(query)
+    outcome = await service.statistics.run(query)
     shape = await service.names.shape(presentation, outcome.result.rows, query.sender_id)
     response = await respond_report(request, outcome, shape)
     if ignored := request.ignored_names():
@@ -50,7 +46,7 @@ async def top(request: QueueRequest) -> Response:
     token = await request.open(Scope.STATS)
     query = token.limit_top(parse_top(request.envelope))
     presentation = parse_presentation(request.envelope, request.format)
-    outcome = await service.top.ask(query)
+    outcome = await service.top.run(query)
     shape = await service.names.shape(presentation, outcome.result.rows)
     return await respond_report(request, outcome, shape)
 
@@ -66,7 +62,7 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(followed, request.secret() or "", interval_ms, first, last_event_id)
-    return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
+    return event_response(events)
 
 
 async def control(request: QueueRequest) -> Response:
@@ -131,7 +127,7 @@ async def metrics(request: QueueRequest) -> Response:
     rows: Sequence[Any] = ()
     # The largest senders of only some nodes of a cluster may be others.
     with suppress(ServiceError):
-        largest = await service.top.ask(TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders))
+        largest = await service.top.run(TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders))
         rows = largest.result.rows
     return Response(render_metrics(measured, rows), headers=NO_STORE, media_type=CONTENT_TYPE)
 

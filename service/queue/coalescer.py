@@ -1,4 +1,4 @@
-"""Requests that wait together become one statement: the more ask, the less each one costs.
+"""Requests that wait together become one statement: the more there are, the less each of them costs.
 
 A query waits only while as many batches are in flight as may be, never for a clock: a lone one goes out in the same
 turn of the event loop. A batch in flight is never joined, since its snapshot may be older than the request; so every
@@ -34,24 +34,24 @@ class Outcome(msgspec.Struct, Generic[Result], frozen=True):
     batch_seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[Result]):
     """One query that waits or is in flight, and all who wait for it."""
 
     queued_at: float
-    # The requests of each. It has a future of its own: one that leaves takes nothing along.
+    kind: Hashable
+    # Their requests. Each waiter has a future of its own: one that leaves takes nothing along.
     waiters: dict[asyncio.Future[Result], tuple[Origin, ...]] = field(default_factory=dict)
-    began_at: float = 0.0
+    left_at: float = 0.0
 
-    def succeed(self, result: Result) -> None:
+    def resolve(self, result: Result | Exception) -> None:
         for waiter in self.waiters:
-            if not waiter.done():
+            if waiter.done():
+                continue
+            if isinstance(result, Exception):
+                waiter.set_exception(result)
+            else:
                 waiter.set_result(result)
-
-    def fail(self, error: Exception) -> None:
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +65,22 @@ class Limits:
 
 
 class Coalescer(Generic[Query, Result]):
-    """Puts queries together for `run_batch`, which gives their results in order, or an error in place of one, or raises
+    """Puts queries together for `fetch`, which returns their results in order, or an error in place of one, or raises
     for all of them.
 
     Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight: what arrives meanwhile
     waits for the next one, so the busier a kind is, the larger are its batches. A query whose last result `is_large`
-    goes out alone, beside the others of its kind, and never twice at once: it holds up nobody else.
+    goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
     """
 
     def __init__(
         self,
-        run_batch: Callable[[Sequence[Query]], Awaitable[Sequence[Result | ServiceError]]],
+        fetch: Callable[[Sequence[Query]], Awaitable[Sequence[Result | ServiceError]]],
         limits: Limits,
         is_large: Callable[[Result], bool] = lambda result: False,
-        kind: Callable[[Query], Hashable] | None = None,
+        kind: Callable[[Query], Hashable] = lambda query: None,
     ) -> None:
-        self._run_batch = run_batch
+        self._fetch = fetch
         self._limits = limits
         self._is_large = is_large
         self._kind = kind
@@ -93,7 +93,7 @@ class Coalescer(Generic[Query, Result]):
         self._is_starting = False
         self._expiry: asyncio.TimerHandle | None = None
 
-    async def ask(self, query: Query) -> Outcome[Result]:
+    async def run(self, query: Query) -> Outcome[Result]:
         """The result, from a batch that begins after this call.
 
         Raises Unavailable at once where too many wait, or after the longest wait; else whatever the query itself
@@ -101,15 +101,15 @@ class Coalescer(Generic[Query, Result]):
         """
         if self._waiters >= self._limits.waiters:
             raise Unavailable(": too many requests are waiting")
-        asked_at = time.perf_counter()
+        loop, arrived_at = asyncio.get_running_loop(), time.perf_counter()
         entry = self._waiting.get(query)
         if entry is None:
-            entry = self._waiting[query] = _Entry(asked_at)
-            self._start_soon()
-        WAITING.inc()
-        waiter: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            entry = self._waiting[query] = _Entry(arrived_at, self._kind(query))
+            self._start_soon(loop)
+        waiter: asyncio.Future[Result] = loop.create_future()
         entry.waiters[waiter] = origins.get()
         self._waiters += 1
+        WAITING.inc()
         try:
             result = await waiter
         except asyncio.CancelledError:
@@ -117,7 +117,7 @@ class Coalescer(Generic[Query, Result]):
             raise
         finally:
             WAITING.dec()
-        return Outcome(result, max(0.0, entry.began_at - asked_at), time.perf_counter() - entry.began_at)
+        return Outcome(result, max(0.0, entry.left_at - arrived_at), time.perf_counter() - entry.left_at)
 
     def _withdraw(self, query: Query, entry: _Entry[Result], waiter: asyncio.Future[Result]) -> None:
         if self._waiting.get(query) is not entry:
@@ -127,9 +127,8 @@ class Coalescer(Generic[Query, Result]):
         if not entry.waiters:
             del self._waiting[query]
 
-    def _start_soon(self) -> None:
+    def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the next turn of the loop, so that all requests of this turn come along.
-        loop = asyncio.get_running_loop()
         if not self._is_starting and len(self._batches) < self._limits.batches:
             self._is_starting = True
             loop.call_soon(self._start)
@@ -139,71 +138,65 @@ class Coalescer(Generic[Query, Result]):
     def _start(self) -> None:
         self._is_starting = False
         while len(self._batches) < self._limits.batches:
-            batch = {query: self._leave(query) for query in self._choose()}
-            if not batch:
+            queries, kind = self._choose()
+            if not queries:
                 return
-            now = time.perf_counter()
-            for entry in batch.values():
-                entry.began_at = now
+            batch = {query: self._leave(query) for query in queries}
             self._in_flight.update(batch)
-            # Before it runs: by then one of them may have become large.
-            kinds = {self._kind(query) for query in batch if query not in self._large} if self._kind else set()
-            self._kinds_in_flight |= kinds
+            self._kinds_in_flight.add(kind)
             task = asyncio.create_task(self._run(batch))
             self._batches.add(task)
-            task.add_done_callback(partial(self._end, batch, kinds))
+            task.add_done_callback(partial(self._end, batch, kind))
 
-    def _end(self, batch: dict[Query, _Entry[Result]], kinds: set[Hashable], task: asyncio.Task[None]) -> None:
+    def _end(self, batch: dict[Query, _Entry[Result]], kind: Hashable, task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
         self._in_flight.difference_update(batch)
-        self._kinds_in_flight -= kinds
+        self._kinds_in_flight.discard(kind)
         self._start()
 
-    def _choose(self) -> list[Query]:
-        """The next batch, the longest waiting first."""
+    def _choose(self) -> tuple[list[Query], Hashable]:
+        """The next batch, the query that waits longest first, and the kind that it keeps others of from starting."""
         chosen: list[Query] = []
         chosen_kind: Hashable = None
-        for query in self._waiting:
+        for query, entry in self._waiting.items():
             if query in self._in_flight:
                 continue
             if query in self._large:
                 if not chosen:
-                    return [query]
+                    return [query], None
                 continue
-            kind = self._kind(query) if self._kind else None
-            if kind in self._kinds_in_flight or (chosen and kind != chosen_kind):
+            is_running = entry.kind is not None and entry.kind in self._kinds_in_flight
+            if is_running or (chosen and entry.kind != chosen_kind):
                 continue
             chosen.append(query)
-            chosen_kind = kind
+            chosen_kind = entry.kind
             if len(chosen) == self._limits.queries:
                 break
-        return chosen
+        return chosen, chosen_kind
 
     def _leave(self, query: Query) -> _Entry[Result]:
         entry = self._waiting.pop(query)
+        entry.left_at = time.perf_counter()
         self._waiters -= len(entry.waiters)
         return entry
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
-        # A batch is a task of its own: it works for all who wait for it, not for the one who happened to start it.
-        requests = (waiting for entry in batch.values() for waiting in entry.waiters.values())
+        # A batch is a task of its own: it works for all who wait for it, not for the request that started it.
+        requests = (request for entry in batch.values() for request in entry.waiters.values())
         origins.set(tuple(chain.from_iterable(requests)))
         try:
-            results = await self._run_batch(list(batch))
+            results = await self._fetch(list(batch))
             for entry, result in zip(batch.values(), results, strict=True):
-                if isinstance(result, ServiceError):
-                    entry.fail(result)
-                else:
-                    entry.succeed(result)
+                entry.resolve(result)
             self._remember_large(batch, results)
-        except Exception as error:  # noqa: BLE001 a fault of one query must not become everybody's
-            # After an outage, asked again one by one, they would take as many times the time.
+        except Exception as error:  # noqa: BLE001 a fault of one query must not become a fault of all
+            # Repeated one by one after an outage, they would take as many times the time.
             if isinstance(error, Unavailable | TimedOut) or len(batch) == 1:
                 for entry in batch.values():
-                    entry.fail(error)
+                    entry.resolve(error)
             else:
-                # One of them is to blame, and nobody knows which: each is asked again, alone.
-                await asyncio.gather(*(self._run({query: batch[query]}) for query in batch))
+                # Any of them may be the cause, so each runs again, alone.
+                await asyncio.gather(*(self._run({query: entry}) for query, entry in batch.items()))
 
     def _remember_large(self, queries: Iterable[Query], results: Sequence[Result | ServiceError]) -> None:
         for query, result in zip(queries, results, strict=True):
@@ -214,11 +207,11 @@ class Coalescer(Generic[Query, Result]):
             del self._large[next(iter(self._large))]
 
     def _expire(self) -> None:
-        """Refuses those who have waited too long; looks again when the next one's time is up."""
+        """Refuses those who have waited too long; runs again when the time of the next one is up."""
         self._expiry = None
         for query, entry in list(self._waiting.items()):
             left = entry.queued_at + self._limits.wait_seconds - time.perf_counter()
             if left > 0:
                 self._expiry = asyncio.get_running_loop().call_later(left, self._expire)
                 return
-            self._leave(query).fail(Unavailable(": the request waited too long"))
+            self._leave(query).resolve(Unavailable(": the request waited too long"))

@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from service.cluster.shards import Shards
-from service.db import AS_A_SCAN, Database, Statement, load_statement
+from service.cluster import find_topology
+from service.cluster.statements import from_counters, from_messages, sub_queries
+from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
 from service.db.statements import literal
-from service.errors import BadRequest
 from service.model import Explanation, StatsQuery
-from service.queue.stats import from_counters, from_messages, parts_of
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
 AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
@@ -50,12 +49,9 @@ async def explain(
     With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
     Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
-    queries = list(parts_of(query))
-    (state,) = await database.fetch(load_statement("queries/baseline"))
-    is_scan = is_from_messages or not state["is_counted"]
-    if state["is_distributed"]:
-        where = await Shards(database).where(query.sender_id)
-        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
+    queries = list(sub_queries(query))
+    topology = await find_topology(database)
+    is_scan = not await topology.is_explained_by_counters(query.sender_id) or is_from_messages
     if is_batched and not is_scan:
         queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
     statement, parameters = from_messages(query) if is_scan else from_counters(queries)
@@ -77,7 +73,7 @@ async def plan_of(
     values = statement.bind(parameters)
     options = f"ANALYZE {analyze}, BUFFERS {analyze}"
 
-    async def explained(connection: Any) -> Plan:
+    async def explained(connection: Connection) -> Plan:
         async with connection.transaction():
             await connection.execute(AS_A_SCAN if is_scan else AS_A_LOOK_UP)
             sql, given = (statement.sql, values) if is_scan else (await _prepare(connection, statement, values), [])
@@ -89,9 +85,9 @@ async def plan_of(
     return plan
 
 
-async def _prepare(connection: Any, statement: Statement, values: list[Any]) -> str:
+async def _prepare(connection: Connection, statement: Statement, values: list[Any]) -> str:
     """The call of a prepared statement: EXPLAIN by itself would plan for the values, whatever the setting says."""
-    types = [statement.types[each] for each in statement.order]
+    types = [statement.types[name] for name in statement.order]
     # A prepared statement outlives a transaction that failed.
     if await connection.fetchval(load_statement("explain/is_prepared").sql):
         await connection.execute("DEALLOCATE explained")
@@ -121,14 +117,14 @@ def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_sca
     """
     nodes = list(nodes_of(tree["Plan"]))
     intended = intended_indexes(text)
-    lacking = [each for each in intended if each not in around.indexes]
-    found = [f"The index {each} is missing or invalid: see queuestats doctor." for each in lacking]
+    lacking = [index for index in intended if index not in around.indexes]
+    found = [f"The index {index} is missing or invalid: see queuestats doctor." for index in lacking]
     whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]
     workers = max(node.get("Workers Planned", 0) for node in nodes)
-    found += [f"{each['Relation Name']} is read as a whole." for each in whole if _is_wrong(each, around, workers)]
+    found += [f"{node['Relation Name']} is read as a whole." for node in whole if _is_wrong(node, around, workers)]
     if not whole:
         used = {node.get("Index Name") for node in nodes}
-        found += [f"The index {each} is not used." for each in intended if each not in used and each not in lacking]
+        found += [f"The index {index} is not used." for index in intended if index not in {*used, *lacking}]
     if tree.get("JIT", {}).get("Functions"):
         found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
     return found + (list(_misjudged(nodes)) if is_scan else [])

@@ -1,7 +1,7 @@
-"""The use case: a report whenever it has changed, as Server-Sent Events.
+"""The use case: a report whenever it has changed.
 
-All who follow the same query share a channel, and so one statement a tick. A channel keeps its newest event alone, and
-a subscriber takes it when its connection is ready for one: who reads slowly misses events and never holds any up.
+All subscribers of the same query share a channel, and so one statement a tick. A channel keeps its newest event alone,
+and a subscriber takes it when its connection is ready for one: slow readers skip events and hold up no other.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import msgspec
-from sse_starlette import ServerSentEvent
 
 from service.access.cache import Tokens
 from service.errors import Forbidden, InternalError, ServiceError, Unauthorized
@@ -29,7 +29,11 @@ from service.wire.rendering import render_error, render_report_in_slices
 logger = logging.getLogger(__name__)
 
 # A revoked token ends its streams within a second: its check may rest on a look-up that is half a second old.
-WATCH_SECONDS = 0.2
+REVOCATION_CHECK_SECONDS = 0.2
+
+
+# The name of an event, its data in UTF-8 and its id, as they go over the wire.
+Encode: TypeAlias = Callable[[str, bytes, str | None], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Event:
 
     id: str
     content: bytes
-    began_at: float = 0.0
+    began_at: float
 
 
 class Followed(NamedTuple):
@@ -56,21 +60,26 @@ class _Subscriber:
     last_event: Event | None = None
     is_over: bool = False
 
+    async def wait(self, seconds: float | None) -> None:
+        self.wake.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), seconds)
+
 
 class Streams:
     """The open streams of a process."""
 
-    def __init__(self, statistics: Statistics, names: Names, tokens: Tokens, is_draining: Callable[[], bool]) -> None:
-        self._statistics = statistics
-        self._names = names
-        self._tokens = tokens
-        self._is_draining = is_draining
+    def __init__(
+        self, statistics: Statistics, names: Names, tokens: Tokens, is_draining: Callable[[], bool], encode: Encode
+    ) -> None:
+        self._statistics, self._names, self._tokens = statistics, names, tokens
+        self._is_draining, self._encode = is_draining, encode
         self._channels: dict[Followed, _Channel] = {}
         self._subscribers: set[_Subscriber] = set()
 
     async def read(self, followed: Followed) -> Event:
-        """From a snapshot taken after the call. Raises as `Statistics.ask`."""
-        outcome = await self._statistics.ask(followed.query)
+        """From a snapshot taken after the call. Raises as `Statistics.run`."""
+        outcome = await self._statistics.run(followed.query)
         # Before anything else: the look-up of names takes its time, and is no part of the report's age.
         began_at, taken_at = time.monotonic() - outcome.batch_seconds, time.time() - outcome.batch_seconds
         shape = await self._names.shape(followed.presentation, outcome.result.rows, followed.query.sender_id)
@@ -78,34 +87,49 @@ class Streams:
         for piece in render_report_in_slices(outcome.result, Format.JSON, shape):
             slices.append(piece)
             await asyncio.sleep(0)
-        return _event(b"".join(slices), began_at, datetime.fromtimestamp(taken_at, UTC))
+        report = b"".join(slices)
+        id_ = hashlib.blake2b(report, digest_size=16).hexdigest()
+        taken = msgspec.json.encode(datetime.fromtimestamp(taken_at, UTC))
+        data = report.removesuffix(b"}") + b',"taken_at":' + taken + b"}"
+        return Event(id_, self._encode("report", data, id_), began_at)
+
+    async def _read_or_error(self, followed: Followed) -> Event:
+        try:
+            return await self.read(followed)
+        except ServiceError as error:
+            return self._error_event(error)
+        except Exception as error:  # noqa: BLE001 the stream goes on, and the log has the error
+            logger.error("fault to=stream error=%s", format_frames(error))
+            return self._error_event(InternalError())
+
+    def _error_event(self, error: ServiceError) -> Event:
+        content = self._encode("error", render_error(error, Format.JSON), None)
+        return Event(f"error {error.code}", content, time.monotonic())
 
     async def follow(
         self, followed: Followed, secret: str, interval_ms: int, first: Event, last_event_id: str
     ) -> AsyncIterator[bytes]:
         """Events, `first` too unless the client has it, until the token is revoked or the service ends.
 
-        While the database is away one event tells the error; the next report follows when it is back.
+        While the database is away one event has the error; the next report follows when it is back.
         """
         subscriber = _Subscriber(secret, interval_ms / 1000)
         channel = self._channels.get(followed)
         if channel is None:
-            channel = self._channels[followed] = _Channel(lambda: self.read(followed))
+            channel = self._channels[followed] = _Channel(partial(self._read_or_error, followed), first)
         self._subscribers.add(subscriber)
         channel.join(subscriber, first)
         STREAMS.inc()
-        seen, due = last_event_id, 0.0
+        sent_id, due_at = last_event_id, 0.0
         try:
             while not subscriber.is_over:
                 event = channel.newest
-                wait_seconds = due - time.monotonic() if event.id != seen else None
+                wait_seconds = due_at - time.monotonic() if event.id != sent_id else None
                 if wait_seconds is None or wait_seconds > 0:
-                    subscriber.wake.clear()
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(subscriber.wake.wait(), wait_seconds)
+                    await subscriber.wait(wait_seconds)
                     continue
                 yield event.content
-                seen, due = event.id, time.monotonic() + subscriber.interval_seconds
+                sent_id, due_at = event.id, time.monotonic() + subscriber.interval_seconds
             if subscriber.last_event is not None:
                 yield subscriber.last_event.content
         finally:
@@ -117,57 +141,49 @@ class Streams:
     async def watch(self) -> None:
         """Ends streams whose token is revoked; all of them when the service drains."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            for secret in {each.secret for each in self._subscribers}:
-                refusal = None
-                # Whether it is revoked can't be told while the database is away.
-                with suppress(ServiceError):
-                    try:
-                        await self._tokens.check(secret, Scope.STATS)
-                    except (Unauthorized, Forbidden) as error:
-                        refusal = _error_event(error)
-                if refusal is not None or self._is_draining():
-                    for each in (each for each in self._subscribers if each.secret == secret):
-                        each.last_event, each.is_over = refusal, True
-                        each.wake.set()
+            await asyncio.sleep(REVOCATION_CHECK_SECONDS)
+            for secret in {subscriber.secret for subscriber in self._subscribers}:
+                refusal = await self._refusal_of(secret)
+                if refusal is None and not self._is_draining():
+                    continue
+                for subscriber in self._subscribers:
+                    if subscriber.secret == secret:
+                        subscriber.last_event, subscriber.is_over = refusal, True
+                        subscriber.wake.set()
+
+    async def _refusal_of(self, secret: str) -> Event | None:
+        try:
+            await self._tokens.check(secret, Scope.STATS)
+        except ServiceError as error:
+            # While the database is away, a token may be valid or not.
+            return self._error_event(error) if isinstance(error, Unauthorized | Forbidden) else None
+        return None
 
 
 class _Channel:
-    """A query that somebody follows: asked anew at the shortest interval of its subscribers."""
+    """A query that has subscribers: it runs again at their shortest interval."""
 
-    def __init__(self, read: Callable[[], Awaitable[Event]]) -> None:
-        self.newest: Event
+    def __init__(self, read: Callable[[], Awaitable[Event]], first: Event) -> None:
+        self.newest = first
         self._read = read
         self._subscribers: set[_Subscriber] = set()
-        self._ticking: asyncio.Task[None] | None = None
+        self._ticking = asyncio.create_task(self._tick())
 
     def join(self, subscriber: _Subscriber, first: Event) -> None:
         self._subscribers.add(subscriber)
-        if self._ticking is None:
-            self.newest = first
-            self._ticking = asyncio.create_task(self._tick())
-        else:
-            self._publish(first)
+        self._publish(first)
 
     def leave(self, subscriber: _Subscriber) -> bool:
-        """Whether it was the last one."""
+        """Whether it was the last subscriber."""
         self._subscribers.discard(subscriber)
-        if self._subscribers or self._ticking is None:
-            return False
-        self._ticking.cancel()
-        return True
+        if not self._subscribers:
+            self._ticking.cancel()
+        return not self._subscribers
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(min(each.interval_seconds for each in self._subscribers))
-            try:
-                event = await self._read()
-            except ServiceError as error:
-                event = _error_event(error)
-            except Exception as error:  # noqa: BLE001 whatever it is, the stream goes on and the log has it
-                logger.error("fault to=stream error=%s", format_frames(error))
-                event = _error_event(InternalError())
-            self._publish(event)
+            await asyncio.sleep(min(subscriber.interval_seconds for subscriber in self._subscribers))
+            self._publish(await self._read())
 
     def _publish(self, event: Event) -> None:
         """A report that comes from an older snapshot than the newest one is left out."""
@@ -175,16 +191,6 @@ class _Channel:
             return
         is_new = event.id != self.newest.id
         self.newest = event
-        for each in self._subscribers if is_new else ():
-            each.wake.set()
-
-
-def _event(report: bytes, began_at: float, taken_at: datetime) -> Event:
-    id_ = hashlib.blake2b(report, digest_size=16).hexdigest()
-    data = report.removesuffix(b"}") + b',"taken_at":' + msgspec.json.encode(taken_at) + b"}"
-    return Event(id_, ServerSentEvent(data.decode(), event="report", id=id_).encode(), began_at)
-
-
-def _error_event(error: ServiceError) -> Event:
-    data = render_error(error, Format.JSON).decode()
-    return Event(f"error {error.code}", ServerSentEvent(data, event="error").encode(), time.monotonic())
+        if is_new:
+            for subscriber in self._subscribers:
+                subscriber.wake.set()

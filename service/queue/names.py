@@ -30,7 +30,7 @@ class Names:
         if not presentation.has_names:
             return Shape(presentation.ids)
         ids = frozenset(named_ids(rows, sender_id))
-        names = (await self._coalescer.ask(ids)).result if ids else {}
+        names = (await self._coalescer.run(ids)).result if ids else {}
         return Shape(presentation.ids, names, sender_id)
 
     async def _read(self, queries: Sequence[frozenset[int]]) -> list[Mapping[int, str]]:

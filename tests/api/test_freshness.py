@@ -105,14 +105,14 @@ class JoiningCoalescer(Coalescer[Any, Any]):
         super().__init__(*given, **named)
         self._asked: dict[Hashable, asyncio.Task[Outcome[Any]]] = {}
 
-    async def ask(self, query: Any) -> Outcome[Any]:
+    async def run(self, query: Any) -> Outcome[Any]:
         running = self._asked.get(query)
         if running is None or running.done():
-            running = self._asked[query] = asyncio.create_task(self._ask_slowly(query))
+            running = self._asked[query] = asyncio.create_task(self._run_slowly(query))
         return await asyncio.shield(running)
 
-    async def _ask_slowly(self, query: Any) -> Outcome[Any]:
-        outcome = await super().ask(query)
+    async def _run_slowly(self, query: Any) -> Outcome[Any]:
+        outcome = await super().run(query)
         await asyncio.sleep(HELD_SECONDS)
         return outcome
 

@@ -14,8 +14,8 @@ from service.control.actor import of_token
 from service.control.jobs import Control
 from service.errors import Unavailable
 from service.model import Action, ControlRequest, Dimension, Measure, Scope, StatsQuery, TopQuery
-from service.queue.stats import CounterReader, ask
-from service.queue.top import ask as ask_top
+from service.queue.stats import CounterReader, fetch_report
+from service.queue.top import fetch_top
 from service.schema import migrate
 from service.settings import Settings
 from tests.api.wire import STATS, client_of, serving
@@ -92,9 +92,9 @@ async def test_of_two_hosts_the_primary_answers_whichever_comes_first(pair: Pair
     owner = await asyncpg.connect(pair.address(pair.primary, user="postgres"))
     for hosts in ((pair.standby, pair.primary), (pair.primary, pair.standby)):
         async with open_pool(pair.address(*hosts)) as service:
-            before = (await ask(service, StatsQuery(119))).rows[0].total
+            before = (await fetch_report(service, StatsQuery(119))).rows[0].total
             await insert(owner, [Message()])
-            assert (await ask(service, StatsQuery(119))).rows[0].total == before + 1
+            assert (await fetch_report(service, StatsQuery(119))).rows[0].total == before + 1
     await owner.close()
 
 
@@ -109,7 +109,7 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
         for question in (
             CounterReader(service).read([query]),
             CounterReader(service).scan(query),
-            ask_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
+            fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
         ):
             with pytest.raises(Unavailable, match="the database is a standby"):
                 await question

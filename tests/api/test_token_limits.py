@@ -14,7 +14,7 @@ from service.access.admin import create_token, rotate_token
 from service.access.rules import Token
 from service.errors import Forbidden
 from service.model import Format, Grouping, Scope, StatsQuery, StatsRow
-from service.queue.stats import CounterReader, ask
+from service.queue.stats import CounterReader, fetch_report
 from tests.api.wire import STATS, body_of, check_error
 from tests.conftest import TestDatabase, open_pool, successful
 from tests.oracle import STATUSES, Message, expected_rows, insert
@@ -114,7 +114,7 @@ async def test_until_the_first_count_is_done_it_is_told_to_wait(database: TestDa
     await owner.execute("DELETE FROM queuestats.baseline")
     async with open_pool(database.service_url) as pool:
         with pytest.raises(Exception, match="the queue is being counted"):
-            await ask(pool, StatsQuery(119, account_ids=(306,)))
+            await fetch_report(pool, StatsQuery(119, account_ids=(306,)))
 
 
 async def test_it_expires(client: httpx.AsyncClient, database: TestDatabase, owner: Any) -> None:

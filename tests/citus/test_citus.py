@@ -18,8 +18,8 @@ from service.counters.verify import Difference, verify_database
 from service.db import Database, connect
 from service.errors import CommandError, ServiceError, Unavailable, Uncounted
 from service.model import Dimension, Grouping, Measure, StatsQuery, TopQuery
-from service.queue.stats import CounterReader, Statistics, ask
-from service.queue.top import ask as ask_top
+from service.queue.stats import CounterReader, Statistics, fetch_report
+from service.queue.top import fetch_top
 from service.schema import migrate
 from service.settings import Settings
 from tests.citus.conftest import SETTINGS, SHARDS, Distributed
@@ -124,7 +124,7 @@ async def clients(database: Distributed) -> AsyncIterator[list[int]]:
         statistics = Statistics(service, Settings(database_url=database.service_url))
         chance = random.Random(1)
         while not is_over:
-            await statistics.ask(StatsQuery(chance.choice(SENDERS), grouping=chance.choice(list(Grouping))))
+            await statistics.run(StatsQuery(chance.choice(SENDERS), grouping=chance.choice(list(Grouping))))
             answers[0] += 1
 
     async with open_pool(database.service_url, pool_size=3) as service:
@@ -218,13 +218,13 @@ async def test_answers_are_those_of_one_machine_also_for_many_senders_in_one_sta
         assert await totals(service) == await truth(distributed)
         for grouping in Grouping:
             for sender, filters in ((7, {}), (8, {"account_id": 1}), (9, {"isp": "isp 1"}), (99, {})):
-                report = await ask(service, StatsQuery(sender, grouping=grouping, **filters))
+                report = await fetch_report(service, StatsQuery(sender, grouping=grouping, **filters))
                 expected = 20 if sender == 7 else 0 if sender == 99 else None
                 if expected is not None:
                     assert sum(row.total for row in report.rows) == expected
-        report = await ask(service, StatsQuery(7, account_ids=(0, 1, 2)))
+        report = await fetch_report(service, StatsQuery(7, account_ids=(0, 1, 2)))
         assert report.rows[0].total == 20
-        largest = await ask_top(service, TopQuery(Dimension.ISP, Measure.TOTAL, 5, 7))
+        largest = await fetch_top(service, TopQuery(Dimension.ISP, Measure.TOTAL, 5, 7))
         assert sum(int(row["total"]) for row in largest.rows) == 20
 
 
@@ -272,10 +272,10 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
         uncounted = {sender for sender, each in zip(SENDERS, reports, strict=True) if isinstance(each, Uncounted)}
         assert 7 in uncounted
         assert len(uncounted) < len(SENDERS)
-        outcomes = await asyncio.gather(*(statistics.ask(StatsQuery(each)) for each in SENDERS))
+        outcomes = await asyncio.gather(*(statistics.run(StatsQuery(each)) for each in SENDERS))
         found = {sender: each.result.rows[0].total for sender, each in zip(SENDERS, outcomes, strict=True)}
         assert found == {**before, 7: before[7] + 1}
-        report = (await statistics.ask(StatsQuery(7, grouping=Grouping.ACCOUNT, isp="b"))).result
+        report = (await statistics.run(StatsQuery(7, grouping=Grouping.ACCOUNT, isp="b"))).result
         assert [(row.account_id, row.isp, row.new, row.total) for row in report.rows] == [(1, "", 1, 1)]
 
 
@@ -285,7 +285,7 @@ async def test_a_shard_that_comes_back_before_anybody_looked_is_counted_anew(dis
         await move_shard_of(7, distributed)
     await distributed.run("INSERT INTO messages (sender_id, recipient) VALUES (7, 'x')")
     async with open_pool(distributed.service_url) as service:
-        assert (await ask(service, StatsQuery(7))).rows[0].total == 11
+        assert (await fetch_report(service, StatsQuery(7))).rows[0].total == 11
     async with serving(distributed) as service:
         for node in (1, 2):
             await until(partial(_is_settled, distributed, node))
@@ -297,11 +297,11 @@ async def test_a_sender_whose_shard_was_split_is_looked_up_again(distributed: Di
     await distributed.run(INSERT.format(300))
     async with serving(distributed) as service:
         statistics = Statistics(service, Settings(database_url=distributed.service_url))
-        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 10
+        assert (await statistics.run(StatsQuery(7))).result.rows[0].total == 10
         await distributed.run(
             "SELECT isolate_tenant_to_new_shard('messages', 7, shard_transfer_mode => 'block_writes')"
         )
-        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 10
+        assert (await statistics.run(StatsQuery(7))).result.rows[0].total == 10
         for node in (1, 2):
             await until(partial(_is_settled, distributed, node))
         assert await totals(service) == await truth(distributed)
@@ -339,7 +339,7 @@ async def test_without_its_coordinator_nothing_is_answered_nothing_is_lost_and_w
                 before = written()
                 await until(lambda: _more_than(written, before))
                 with pytest.raises(Unavailable):
-                    await ask(service, StatsQuery(7))
+                    await fetch_report(service, StatsQuery(7))
             finally:
                 coordinator.start(SETTINGS)
         assert await totals(service) == await truth(distributed)
@@ -423,13 +423,13 @@ async def test_a_distribution_that_was_cut_short_answers_nothing_and_goes_on(und
     await undistributed.run(INSERT.format(90))
     async with open_pool(undistributed.service_url) as service:
         statistics = Statistics(service, Settings(database_url=undistributed.service_url))
-        assert (await statistics.ask(StatsQuery(7))).result.rows[0].total == 3
+        assert (await statistics.run(StatsQuery(7))).result.rows[0].total == 3
         await distribute(undistributed.owner_url, SHARDS, lambda what: None)
         # One that still takes it for a queue on one machine, and one that begins now.
         with pytest.raises(Unavailable):
-            await statistics.ask(StatsQuery(7))
+            await statistics.run(StatsQuery(7))
         with pytest.raises(Unavailable):
-            await ask(service, StatsQuery(7))
+            await fetch_report(service, StatsQuery(7))
         await migrate(undistributed.owner_url, undistributed.service_url)
         await bring_up_nodes(undistributed.owner_url, undistributed.service_url, lambda what: None)
-        assert (await ask(service, StatsQuery(7))).rows[0].total == 3
+        assert (await fetch_report(service, StatsQuery(7))).rows[0].total == 3

@@ -10,7 +10,7 @@ import asyncpg
 from service.db import Database, Statement
 from service.db.errors import translated
 from service.model import Grouping, StatsQuery, StatsRow
-from service.queue.stats import CounterReader, ask
+from service.queue.stats import CounterReader, fetch_report
 from tests.conftest import successful
 
 
@@ -41,7 +41,7 @@ def on(connection: Any) -> Database:
 
 async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
     """What the service answers in the connection's snapshot."""
-    return list((await ask(on(connection), query)).rows)
+    return list((await fetch_report(on(connection), query)).rows)
 
 
 async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
@@ -53,7 +53,7 @@ async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[lis
 
 async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
     """The definition of the truth, in the connection's snapshot."""
-    return list((await ask(on(connection), query, is_from_messages=True)).rows)
+    return list((await fetch_report(on(connection), query, is_from_messages=True)).rows)
 
 
 def every_question(

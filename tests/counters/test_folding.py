@@ -8,7 +8,7 @@ import pytest
 
 from service.db import Database
 from service.model import Grouping, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count
 
@@ -101,7 +101,7 @@ async def test_however_few_are_folded_at_once_readers_see_all(
     await folder.execute("UPDATE messages SET status = 'proc' WHERE campaign_id = 1")
     for max_deltas in (1, 1, 2, 1, 5):
         await fold(folder, max_deltas, ALWAYS, is_compacting=is_compacting)
-        (row,) = (await ask(service, StatsQuery(1))).rows
+        (row,) = (await fetch_report(service, StatsQuery(1))).rows
         assert (row.new, row.proc, row.total) == (20, 10, 30)
         assert await drift(folder) == []
 

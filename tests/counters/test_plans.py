@@ -11,7 +11,7 @@ import pytest
 
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.resources import sql_path
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
@@ -113,9 +113,9 @@ async def test_after_wide_calls_on_the_same_connection_a_narrow_one_still_goes_b
 ) -> None:
     before = await scans_of(service, filled)
     for _ in range(CALLS_BEFORE_A_GENERIC_PLAN):
-        await ask(service, StatsQuery(WIDE_SENDER, grouping=grouping))
+        await fetch_report(service, StatsQuery(WIDE_SENDER, grouping=grouping))
     for account_id, campaign_id, isp in itertools.product((None, 1), (None, 2), (None, "isp 3")):
-        await ask(service, StatsQuery(NARROW_SENDER, account_id, campaign_id, isp, grouping))
+        await fetch_report(service, StatsQuery(NARROW_SENDER, account_id, campaign_id, isp, grouping))
 
     assert await scans_of(service, filled) == before
 

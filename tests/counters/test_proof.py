@@ -14,8 +14,8 @@ from service.counters.verify import find_differences, verify_database
 from service.db import Database, connect, load_statement
 from service.errors import CommandError, Unavailable, Uncounted
 from service.model import Dimension, Measure, StatsQuery, TopQuery
-from service.queue.stats import CounterReader, ask
-from service.queue.top import ask as ask_top
+from service.queue.stats import CounterReader, fetch_report
+from service.queue.top import fetch_top
 from service.schema import migrate
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import Message, insert
@@ -39,7 +39,7 @@ async def service(database: TestDatabase) -> AsyncIterator[Database]:
 
 async def total(service: Database, sender_id: int = 119) -> int:
     """What the service answers: from the counters, or, while these don't hold all messages, from the messages."""
-    return (await ask(service, StatsQuery(sender_id))).rows[0].total
+    return (await fetch_report(service, StatsQuery(sender_id))).rows[0].total
 
 
 async def total_by_counters(service: Database, sender_id: int = 119) -> int:
@@ -71,7 +71,10 @@ async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all
     assert await total(service) == 3
     await owner.execute(SWITCHED_OFF[way])
     await owner.execute(INSERT)
-    for question in (ask(service, StatsQuery(119)), ask_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10))):
+    for question in (
+        fetch_report(service, StatsQuery(119)),
+        fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
+    ):
         with pytest.raises(Unavailable, match="not counted"):
             await question
     assert {"baseline", "triggers"} <= await findings(owner)
@@ -131,7 +134,7 @@ async def test_what_a_session_writes_as_a_replica_is_counted(service: Database, 
     await owner.execute("SET session_replication_role = replica")
     await owner.execute(INSERT)
     await owner.execute("UPDATE messages SET status = 'retry' WHERE id IN (SELECT id FROM messages LIMIT 2)")
-    assert (await ask(service, StatsQuery(119))).rows[0].retry == 2
+    assert (await fetch_report(service, StatsQuery(119))).rows[0].retry == 2
     async with owner.transaction(isolation="repeatable_read"):
         await owner.execute("TRUNCATE messages")
         await owner.execute(INSERT)

@@ -22,7 +22,7 @@ from service.db import connect
 from service.embedded import binaries
 from service.errors import CommandError, ServiceError, Unavailable
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.schema.migrate import migrate
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
@@ -148,8 +148,8 @@ async def test_queues_of_public_projects_are_counted_and_left_as_they_were(
             expected: Counter[tuple[int, int, int, str, str]] = Counter(map(tuple, await admin.fetch(TRUTH[name])))
             senders = {key[0] for key in expected}
             for sender in senders:
-                report = await ask(service, StatsQuery(sender, grouping=Grouping.ACCOUNT_CAMPAIGN))
-                isps = await ask(service, StatsQuery(sender, grouping=Grouping.ISP))
+                report = await fetch_report(service, StatsQuery(sender, grouping=Grouping.ACCOUNT_CAMPAIGN))
+                isps = await fetch_report(service, StatsQuery(sender, grouping=Grouping.ISP))
                 found = {(row.account_id, row.campaign_id): row.total for row in report.rows}
                 assert found == dict(_add(expected, lambda key: (key[1], key[2]), sender)), write
                 assert {row.isp: row.total for row in isps.rows} == dict(_add(expected, lambda key: key[3], sender))
@@ -346,7 +346,7 @@ async def test_a_column_that_counts_is_not_dropped_by_chance_and_never_fails_wri
     service = open_pool(empty_database.service_url)
     async with service:
         with pytest.raises(Unavailable):
-            await ask(service, StatsQuery(1))
+            await fetch_report(service, StatsQuery(1))
     assert [each for each in await doctor(empty_database) if "was dropped, and what counts with it" in each]
     with pytest.raises(CommandError, match="does not fit any more"):
         await migrate(empty_database.owner_url, empty_database.service_url)
@@ -455,7 +455,7 @@ async def test_control_can_be_added_later_to_a_status_that_is_an_enum_elsewhere(
     async with service:
         await Control(service, service, 1000).carry_out(ControlRequest(Action.HOLD, StatsQuery(sender)), ACTOR, "1")
         await admin.execute("INSERT INTO letters SELECT n, now(), 'a@x', 'w', 'queued' FROM generate_series(4, 5) n")
-        assert (await ask(service, StatsQuery(sender, isp="x"))).rows[0].hold == 5
+        assert (await fetch_report(service, StatsQuery(sender, isp="x"))).rows[0].hold == 5
     assert await differences(empty_database) == []
     # And back, with a sender that is a number: nobody keeps names any more.
     await adopt(empty_database, QueueMapping(**{**_as_dict(mapping), "sender": "id"}))
@@ -530,9 +530,9 @@ async def test_a_detaching_that_gave_up_leaves_no_stale_counts(empty_database: T
             with pytest.raises(CommandError, match="gave up after"):
                 await detach(empty_database.owner_url, lambda what: None)
         await put(admin, "queued", 2)
-        assert (await ask(service, StatsQuery(number))).rows[0].total == 4
+        assert (await fetch_report(service, StatsQuery(number))).rows[0].total == 4
         await migrate(empty_database.owner_url, empty_database.service_url)
-        assert (await ask(service, StatsQuery(number))).rows[0].total == 4
+        assert (await fetch_report(service, StatsQuery(number))).rows[0].total == 4
     assert await differences(empty_database) == []
 
 
@@ -660,6 +660,6 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
     await adopt(empty_database, changed)
     service = open_pool(empty_database.service_url)
     async with service:
-        report = await ask(service, StatsQuery(number, grouping=Grouping.ISP))
+        report = await fetch_report(service, StatsQuery(number, grouping=Grouping.ISP))
     assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
     assert await differences(empty_database) == []

@@ -12,7 +12,7 @@ from service.counters.verify import verify_database
 from service.db import connect
 from service.errors import BadRequest, CommandError
 from service.model import Action, ControlRequest, Grouping, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.schema.migrate import migrate
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences, make_nocase
@@ -35,10 +35,10 @@ async def test_a_row_without_a_sender_is_in_no_count_and_is_not_purged(
     await adopt(empty_database, MAPPING)
     await admin.execute("INSERT INTO outbox (tenant) VALUES (NULL), ('acme'), ('')")
     async with open_pool(empty_database.service_url, pool_size=2) as service:
-        assert (await ask(service, StatsQuery(1))).rows[0].total == 0
+        assert (await fetch_report(service, StatsQuery(1))).rows[0].total == 0
         await Control(service, service, 1000).carry_out(ControlRequest(Action.PURGE, StatsQuery(1)), ACTOR, "1")
         for tenant in ("acme", ""):
-            report = await ask(service, StatsQuery(key_id(tenant), grouping=Grouping.ACCOUNT_CAMPAIGN))
+            report = await fetch_report(service, StatsQuery(key_id(tenant), grouping=Grouping.ACCOUNT_CAMPAIGN))
             assert [(row.account_id, row.campaign_id, row.total) for row in report.rows] == [(0, 0, 1)]
     assert await admin.fetchval("SELECT count(*) FROM outbox") == 3
     assert await differences(empty_database) == []
@@ -61,7 +61,7 @@ async def test_what_an_expression_gives_is_compared_by_its_bytes(empty_database:
         for tenant, isps in expected.items():
             for is_from_messages in (False, True):
                 query = StatsQuery(key_id(tenant), grouping=Grouping.ISP)
-                report = await ask(service, query, is_from_messages=is_from_messages)
+                report = await fetch_report(service, query, is_from_messages=is_from_messages)
                 assert [(row.isp, row.new) for row in report.rows] == isps
     assert await differences(empty_database) == []
 
@@ -88,7 +88,7 @@ async def test_verify_finds_an_error_of_what_the_triggers_call(
         _, left = await verify_database(connection, empty_database.owner_url, None, is_repairing=True)
     assert left == []
     async with open_pool(empty_database.service_url) as service:
-        assert (await ask(service, StatsQuery(key_id("acme")))).rows[0].proc == 1
+        assert (await fetch_report(service, StatsQuery(key_id("acme")))).rows[0].proc == 1
 
 
 REFUSED = {
@@ -162,8 +162,8 @@ async def test_a_migration_counts_anew_where_the_rules_have_changed_what_is_coun
     await migrate(empty_database.owner_url, empty_database.service_url)
     assert await differences(empty_database) == []
     async with open_pool(empty_database.service_url) as service:
-        assert (await ask(service, StatsQuery(1))).rows[0].total == 0
-        report = await ask(service, StatsQuery(key_id("acme"), grouping=Grouping.ACCOUNT))
+        assert (await fetch_report(service, StatsQuery(1))).rows[0].total == 0
+        report = await fetch_report(service, StatsQuery(key_id("acme"), grouping=Grouping.ACCOUNT))
     assert [(row.account_id, row.total) for row in report.rows] == [(0, 1)]
 
 

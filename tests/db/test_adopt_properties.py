@@ -13,7 +13,7 @@ import pytest
 
 from service.adoption.mapping import QueueMapping
 from service.model import Grouping, StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences, make_nocase
 from tests.db.lookup3 import key_id
@@ -196,8 +196,8 @@ async def test_counts_of_any_mapping_are_what_python_adds_up(
                 await admin.execute("SELECT queuestats.fold(20000, 1)")
             counted = expected(columns, is_queued, table.rows)
             for sender in {key[0] for key in counted}:
-                pairs = await ask(service, StatsQuery(sender, grouping=Grouping.ACCOUNT_CAMPAIGN))
-                isps = await ask(service, StatsQuery(sender, grouping=Grouping.ISP))
+                pairs = await fetch_report(service, StatsQuery(sender, grouping=Grouping.ACCOUNT_CAMPAIGN))
+                isps = await fetch_report(service, StatsQuery(sender, grouping=Grouping.ISP))
                 own = Counter({key[1:]: number for key, number in counted.items() if key[0] == sender})
                 assert {
                     (row.account_id, row.campaign_id, status): getattr(row, status)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from service.model import StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from tests.conftest import TestDatabase, open_pool, url_of
 from tests.oracle import Message, expected_rows
 
@@ -80,7 +80,7 @@ async def test_copy_writes_what_the_service_counts(database: TestDatabase, write
     await writer.copy_to_table("messages", source=lines_of(lines), columns=columns, schema_name="public")
 
     async with open_pool(database.service_url, pool_size=2) as opened:
-        assert list((await ask(opened, StatsQuery(119))).rows) == expected_rows(messages, StatsQuery(119))
+        assert list((await fetch_report(opened, StatsQuery(119))).rows) == expected_rows(messages, StatsQuery(119))
 
 
 async def lines_of(lines: list[str]) -> AsyncIterator[bytes]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.cluster.statements import from_messages
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery
-from service.queue.stats import from_messages
 from tests.conftest import TestDatabase, open_pool
 
 # One sender has nearly all messages, so that its questions are best answered by reading the whole table.

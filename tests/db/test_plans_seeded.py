@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from service.cluster.statements import from_counters, statement_name
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
 from service.queue.explain import Plan, Surroundings, nodes_of, plan_of, warnings
-from service.queue.stats import from_counters, statement_name
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
 

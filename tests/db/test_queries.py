@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.cluster.statements import from_counters, from_messages
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
-from service.queue.stats import Statistics, ask, from_counters, from_messages
+from service.queue.stats import Statistics, fetch_report
 from service.settings import Settings
 from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert
@@ -41,7 +42,7 @@ async def service(database: TestDatabase, owner: Any, request: pytest.FixtureReq
 
 
 async def rows_of(service: Database, query: StatsQuery) -> list[StatsRow]:
-    return list((await ask(service, query)).rows)
+    return list((await fetch_report(service, query)).rows)
 
 
 def row(account_id: int = 0, campaign_id: int = 0, isp: str = "", **counted: int) -> StatsRow:
@@ -104,7 +105,7 @@ async def test_every_grouping_with_every_combination_of_filters_gives_the_sums_m
         assert await rows_of(service, query) == expected_rows(messages, query), query
     # Asked at once, they go into a few statements.
     statistics = Statistics(service, Settings(pool_size=2, request_time_limit_ms=1000 * PATIENCE_SECONDS))
-    outcomes = await asyncio.gather(*map(statistics.ask, queries))
+    outcomes = await asyncio.gather(*map(statistics.run, queries))
     for query, outcome in zip(queries, outcomes, strict=True):
         assert list(outcome.result.rows) == expected_rows(messages, query), query
 

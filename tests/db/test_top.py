@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.model import Dimension, Measure, TopQuery
-from service.queue.top import ask
+from service.queue.top import fetch_top
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, insert
 
@@ -56,7 +56,7 @@ async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: 
             for by in Dimension:
                 for order in Measure:
                     query = TopQuery(by, order, limit, None if by is Dimension.SENDER else sender)
-                    assert list((await ask(pool, query)).rows) == largest(messages, query), query
+                    assert list((await fetch_top(pool, query)).rows) == largest(messages, query), query
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
 
 
@@ -66,11 +66,11 @@ async def test_what_has_left_the_queue_has_no_row(database: TestDatabase, owner:
     await owner.execute("DELETE FROM messages WHERE sender_id = 119")
     query = TopQuery(Dimension.SENDER, Measure.TOTAL, 10)
     async with open_pool(database.service_url) as pool:
-        assert [row["sender_id"] for row in (await ask(pool, query)).rows] == [120]
+        assert [row["sender_id"] for row in (await fetch_top(pool, query)).rows] == [120]
         await owner.execute("SELECT * FROM queuestats.fold()")
-        assert [row["sender_id"] for row in (await ask(pool, query)).rows] == [120]
+        assert [row["sender_id"] for row in (await fetch_top(pool, query)).rows] == [120]
         await owner.execute("TRUNCATE messages")
-        assert (await ask(pool, query)).rows == []
+        assert (await fetch_top(pool, query)).rows == []
 
 
 async def test_the_audit_sees_a_total_that_was_changed_by_hand(owner: Any) -> None:

@@ -10,7 +10,7 @@ from service.counters.verify import find_differences
 from service.db import connect
 from service.errors import CommandError, Unavailable
 from service.model import StatsQuery
-from service.queue.stats import ask
+from service.queue.stats import fetch_report
 from service.schema import migrate
 from tests.conftest import TestDatabase, open_pool
 
@@ -46,7 +46,7 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
     service = open_pool(database.service_url)
     async with service:
         with pytest.raises(Unavailable):
-            await ask(service, StatsQuery(1))
+            await fetch_report(service, StatsQuery(1))
     if harm != "distributed":  # which the command `migrate` goes on to count: tests/citus
         with pytest.raises(CommandError, match="can't be counted"):
             await migrate(database.owner_url, database.service_url)

@@ -33,7 +33,7 @@ class Batches:
 
 
 async def ask_each(coalescer: Coalescer[str, int], *queries: str) -> list[int]:
-    return [each.result for each in await asyncio.gather(*(coalescer.ask(query) for query in queries))]
+    return [each.result for each in await asyncio.gather(*(coalescer.run(query) for query in queries))]
 
 
 async def turns(count: int = 5) -> None:
@@ -44,7 +44,7 @@ async def turns(count: int = 5) -> None:
 async def test_a_lone_query_is_asked_without_waiting_for_a_clock() -> None:
     batches = Batches()
     coalescer = Coalescer[str, int](batches, LIMITS)
-    task = asyncio.create_task(coalescer.ask("a"))
+    task = asyncio.create_task(coalescer.run("a"))
     await turns()
     assert batches.asked == [["a"]]
     assert (await task).result == 1
@@ -60,9 +60,9 @@ async def test_a_late_query_is_never_let_in_on_a_batch_that_has_begun() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)
-    early = asyncio.create_task(coalescer.ask("a"))
+    early = asyncio.create_task(coalescer.run("a"))
     await turns()
-    late = asyncio.create_task(coalescer.ask("a"))
+    late = asyncio.create_task(coalescer.run("a"))
     await turns()
     batches.gate.set()
     assert ((await early).result, (await late).result) == (1, 2)
@@ -80,9 +80,9 @@ async def test_one_batch_of_a_kind_is_in_flight_and_other_kinds_go_beside_it() -
     batches.gate.clear()
     limits = Limits(batches=3, queries=10, waiters=100, wait_seconds=5)
     coalescer = Coalescer[str, int](batches, limits, kind=lambda query: query[0])
-    tasks = [asyncio.create_task(coalescer.ask(each)) for each in ("a1", "b1", "a2")]
+    tasks = [asyncio.create_task(coalescer.run(each)) for each in ("a1", "b1", "a2")]
     await turns()
-    tasks += [asyncio.create_task(coalescer.ask(each)) for each in ("a3", "b2", "c1", "a4")]
+    tasks += [asyncio.create_task(coalescer.run(each)) for each in ("a3", "b2", "c1", "a4")]
     await turns()
     assert batches.asked == [["a1", "a2"], ["b1"], ["c1"]]
     batches.gate.set()
@@ -95,7 +95,7 @@ async def test_a_query_that_fails_does_not_take_its_batch_along(error: Exception
     batches = Batches()
     batches.bad["b"] = error
     coalescer = Coalescer[str, int](batches, LIMITS)
-    answers: list[Any] = await asyncio.gather(*(coalescer.ask(each) for each in "abc"), return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(*(coalescer.run(each) for each in "abc"), return_exceptions=True)
     assert [type(each).__name__ for each in answers] == ["Outcome", type(error).__name__, "Outcome"]
     assert batches.asked == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
@@ -104,7 +104,7 @@ async def test_a_database_out_of_reach_is_not_asked_again_for_each_query() -> No
     batches = Batches()
     batches.bad["b"] = Unavailable()
     answers = await asyncio.gather(
-        *(Coalescer[str, int](batches, LIMITS).ask(each) for each in "b"), return_exceptions=True
+        *(Coalescer[str, int](batches, LIMITS).run(each) for each in "b"), return_exceptions=True
     )
     assert isinstance(answers[0], Unavailable)
     assert len(batches.asked) == 1
@@ -114,12 +114,12 @@ async def test_beyond_the_limit_of_waiters_the_refusal_comes_at_once() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=2, wait_seconds=5))
-    accepted = [asyncio.create_task(coalescer.ask("first"))]
+    accepted = [asyncio.create_task(coalescer.run("first"))]
     await turns()
-    accepted += [asyncio.create_task(coalescer.ask("same")) for _ in range(2)]
+    accepted += [asyncio.create_task(coalescer.run("same")) for _ in range(2)]
     await turns()
     with pytest.raises(Unavailable):
-        await coalescer.ask("same")
+        await coalescer.run("same")
     batches.gate.set()
     assert [each.result for each in await asyncio.gather(*accepted)] == [1, 2, 2]
 
@@ -128,10 +128,10 @@ async def test_who_waits_too_long_is_refused_while_the_batch_goes_on() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=100, wait_seconds=0.05))
-    running = asyncio.create_task(coalescer.ask("a"))
+    running = asyncio.create_task(coalescer.run("a"))
     await turns()
     with pytest.raises(Unavailable):
-        await coalescer.ask("b")
+        await coalescer.run("b")
     batches.gate.set()
     assert (await running).result == 1
     assert batches.asked == [["a"]]
@@ -141,9 +141,9 @@ async def test_what_only_cancelled_waiters_wanted_is_not_asked() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)
-    running = asyncio.create_task(coalescer.ask("a"))
+    running = asyncio.create_task(coalescer.run("a"))
     await turns()
-    left, other, kept = (asyncio.create_task(coalescer.ask(each)) for each in "bcc")
+    left, other, kept = (asyncio.create_task(coalescer.run(each)) for each in "bcc")
     await turns()
     left.cancel()
     other.cancel()
@@ -159,7 +159,7 @@ async def test_a_batch_that_was_too_slow_or_not_possible_fails_as_a_whole(error:
     batches = Batches()
     batches.bad["b"] = error
     coalescer = Coalescer[str, int](batches, LIMITS)
-    answers: list[Any] = await asyncio.gather(*(coalescer.ask(each) for each in "abc"), return_exceptions=True)
+    answers: list[Any] = await asyncio.gather(*(coalescer.run(each) for each in "abc"), return_exceptions=True)
     assert [type(each) for each in answers] == [type(error)] * 3
     assert batches.asked == [["a", "b", "c"]]
 
@@ -168,9 +168,9 @@ async def test_an_answer_tells_how_long_it_waited_and_how_long_its_batch_took() 
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)
-    first = asyncio.create_task(coalescer.ask("a"))
+    first = asyncio.create_task(coalescer.run("a"))
     await turns()
-    second = asyncio.create_task(coalescer.ask("b"))
+    second = asyncio.create_task(coalescer.run("b"))
     await turns()
     began = time.perf_counter()
     await asyncio.sleep(0.05)

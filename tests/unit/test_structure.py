@@ -1,6 +1,7 @@
 """The house rules that a linter does not know."""
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,12 @@ def test_files_stay_small() -> None:
 
 def test_no_module_is_a_drawer_for_functions_without_a_home() -> None:
     assert [name_of(path) for path in MODULES if {*path.parent.parts, path.stem} & DRAWERS] == []
+
+
+def test_only_the_cluster_s_modules_ask_whether_a_queue_is_distributed() -> None:
+    found = [name_of(path) for path in MODULES if re.search("is_distributed|queries/citus", path.read_text())]
+    # `migrate` stands below them, and asks under its lock.
+    assert [name for name in found if not name.startswith("service/cluster/")] == ["service/schema/migrate.py"]
 
 
 def test_no_sql_statement_is_written_in_python() -> None:

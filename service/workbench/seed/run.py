@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate, groupby
 from typing import Any
 
+from service.cluster.commands import require_one_machine
 from service.db import fetch, require_disposable
 from service.errors import CommandError
 from service.workbench.seed.plan import SeedPlan
@@ -55,8 +56,7 @@ async def seed(
 
 async def _prepare(connection: Any, replace: bool) -> None:
     await require_disposable(connection)
-    if (await fetch(connection, "queries/disposable"))[0]["is_distributed"]:
-        raise CommandError("This queue is distributed: seed it before `queuestats migrate --distribute`.")
+    await require_one_machine(connection, "seed it before `queuestats migrate --distribute`")
     await fetch(connection, "seed/limits")
     await fetch(connection, "seed/empty" if replace else "seed/lock")
     if not replace and (await fetch(connection, "seed/occupied"))[0][0]:

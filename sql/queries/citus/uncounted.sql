@@ -1,3 +1,8 @@
--- uncounted: on a node of a cluster, how many shards that are there are not counted yet
+-- uncounted: on a node of a cluster, what doctor finds: shards that are there and are not counted yet
 -- parameters: none
-SELECT /* queries/citus/uncounted.sql */ queuestats_node.uncounted() AS shards
+SELECT /* queries/citus/uncounted.sql */
+  'warning' AS severity,
+  format('%s of its shards are not counted yet: their messages are read for each answer', shards) AS finding,
+  'Run queuestats migrate; the service does it too.' AS advice
+FROM queuestats_node.uncounted() AS shards
+WHERE shards > 0

@@ -1,0 +1,184 @@
+"""A queue that Citus distributes by sender: each shard of `messages` is a queue of its own.
+
+Each query is read where the shard of its sender is, on a connection to that very node. Through the coordinator an
+answer takes 20 to 30 times the processor time (docs/scaling.md).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+
+from service.cluster.statements import filters_of, top_statement
+from service.cluster.topology import Node, rows_by_query
+from service.db import Database, Statement, load_statement
+from service.errors import BadRequest, Moved, ServiceError, Unavailable
+from service.model import StatsQuery, StatsRow, TopQuery
+
+T = TypeVar("T")
+# Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
+_RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T | ServiceError]]]
+
+logger = logging.getLogger(__name__)
+
+# A shard that moves again and again while it is read is not found.
+ATTEMPTS = 4
+PLACES_KEPT = 100_000
+
+
+class _Place(NamedTuple):
+    """The shard of a sender, and the node that has it."""
+
+    shard: int
+    host: str
+    port: int
+
+
+class ShardNode(Node):
+    """A node of a cluster: its statements do their work for each shard that is there."""
+
+    folder = "queries/citus"
+
+    async def count(self) -> bool:
+        ((done,),) = await self.database.fetch_long(self.statement("settle"))
+        if done:
+            logger.info("cluster: %s", done)
+        return done is not None
+
+
+class Citus:
+    """The Topology of a distributed queue. It remembers where senders are."""
+
+    # A node may be away: the others answer.
+    probed_senders = ()
+
+    def __init__(self, coordinator: Database) -> None:
+        self._coordinator = coordinator
+        self._places: dict[int, _Place] = {}
+        self._addresses: list[tuple[str, int]] = []
+
+    async def nodes(self) -> Sequence[Node]:
+        rows = await self._coordinator.fetch(load_statement("queries/citus/nodes"))
+        addresses = [(row["host"], row["port"]) for row in rows]
+        if addresses != self._addresses:
+            self._addresses = addresses
+            self._places.clear()
+        return [ShardNode(await self._coordinator.at(*address)) for address in addresses]
+
+    async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
+        statement = _reader(name)
+
+        async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
+            own = [queries[position] for position in shards]
+            values = {name: [getattr(query, name) for query in own] for name in statement.order[1:]}
+            return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
+
+        return await self._at_places([query.sender_id for query in queries], read_at)
+
+    async def scan(self, query: StatsQuery) -> list[StatsRow]:
+        values = {**filters_of(query), "grouping": query.grouping}
+        rows = await self._fetch_at(load_statement("queries/citus/scan"), values, is_scan=True)
+        return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
+
+    async def top(self, query: TopQuery) -> Sequence[Any]:
+        """Of all senders: the largest of each node, each node in a snapshot of its own."""
+        statement, parameters = top_statement("queries/citus/top_", query)
+        if query.sender_id is not None:
+            records = await self._fetch_at(statement, parameters)
+        else:
+            nodes = await self.nodes()
+            of_nodes = await asyncio.gather(*(node.database.fetch(statement, **parameters) for node in nodes))
+            records = list(chain.from_iterable(of_nodes))
+        rows: list[dict[str, Any]] = [msgspec.json.decode(record["found"]) for record in records]
+        rows.sort(key=lambda row: (-row[query.order], row[query.by.column]))
+        return rows[: query.limit]
+
+    async def watch(self, most_deltas: int) -> dict[str, int | None]:
+        statement = load_statement("queries/citus/watch")
+        reads = [node.database.fetch(statement, most_deltas=most_deltas) for node in await self.nodes()]
+        rows: list[Any] = []
+        for result in await asyncio.gather(*reads, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                rows += result
+            elif not isinstance(result, ServiceError):
+                raise result
+        return {
+            "pending_deltas": sum(row["pending_deltas"] for row in rows),
+            "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
+            "silent_nodes": len(reads) - len(rows),
+        }
+
+    async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
+        # A distributed queue has no holds.
+        return None
+
+    async def is_explained_by_counters(self, sender_id: int) -> bool:
+        place = (await self._locate([sender_id])).get(sender_id)
+        where = f"{place.host}:{place.port}, schema queuestats_{place.shard}" if place else "no node has it now"
+        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
+
+    async def _fetch_at(self, statement: Statement, parameters: Mapping[str, Any], *, is_scan: bool = False) -> Any:
+        """The rows of a statement on the node that has the shard of its `sender_id`."""
+
+        async def fetch_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
+            return [await (node.fetch_scan if is_scan else node.fetch)(statement, **parameters)]
+
+        (rows,) = await self._at_places([parameters["sender_id"]], fetch_at)
+        if isinstance(rows, ServiceError):
+            raise rows
+        return rows
+
+    async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
+        """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
+        nowhere = Unavailable(": its shard is on no node now")
+        found: list[T | ServiceError] = [nowhere] * len(sender_ids)
+        left: Sequence[int] = range(len(sender_ids))
+        for _ in range(ATTEMPTS):
+            places = await self._locate([sender_ids[position] for position in left])
+            by_node: dict[tuple[str, int], dict[int, int]] = {}
+            for position in left:
+                # A shard without a primary node has no place.
+                if place := places.get(sender_ids[position]):
+                    by_node.setdefault((place.host, place.port), {})[position] = place.shard
+            runs = (self._at_node(node, sender_ids, shards, run) for node, shards in by_node.items())
+            for shards, results in zip(by_node.values(), await asyncio.gather(*runs), strict=True):
+                for position, result in zip(shards, results, strict=True):
+                    found[position] = result
+            left = [position for position in left if isinstance(found[position], Moved)]
+            if not left:
+                return found
+        return [nowhere if isinstance(result, Moved) else result for result in found]
+
+    async def _at_node(
+        self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
+    ) -> Sequence[T | ServiceError]:
+        try:
+            return await run(await self._coordinator.at(*node), shards)
+        except ServiceError as error:
+            # The next query may find them on another node.
+            for position in shards:
+                self._places.pop(sender_ids[position], None)
+            return [error] * len(shards)
+
+    async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
+        if len(self._places) > PLACES_KEPT:
+            self._places.clear()
+        unknown = [id_ for id_ in dict.fromkeys(sender_ids) if id_ not in self._places]
+        if unknown:
+            rows = await self._coordinator.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
+            self._places.update((row["sender_id"], _Place(row["shard"], row["host"], row["port"])) for row in rows)
+        return {id_: self._places[id_] for id_ in sender_ids if id_ in self._places}
+
+
+@cache
+def _reader(name: str) -> Statement:
+    """The call of the function that sql/citus/node.sql makes of a file of queries/from_counters/."""
+    types = {"shards": "bigint[]", **load_statement(f"queries/from_counters/{name}").types}
+    parameters = ", ".join(f"${number}" for number in range(1, len(types) + 1))
+    sql = f"SELECT /* citus/{name} */ * FROM queuestats_node.{name}({parameters})"
+    return Statement(f"citus/{name}", sql, sql, tuple(types), MappingProxyType(types))

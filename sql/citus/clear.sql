@@ -1,0 +1,11 @@
+-- clear: deletes the texts that the shards of a node are made of, and those that are run on them
+-- parameters: none
+WITH /* citus/clear.sql */ parts AS (
+  DELETE FROM queuestats_node.parts
+),
+
+readers AS (
+  DELETE FROM queuestats_node.readers
+)
+
+DELETE FROM queuestats_node.statements

@@ -1,0 +1,15 @@
+"""What the schema of a shard is made of."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+from service.cluster.distribute import definitions_of_shard
+from service.schema.files import CountedTable
+print(definitions_of_shard(CountedTable("public", shard=0, schema="queuestats_0")))
+"""
+
+
+def test_its_text_is_the_same_in_every_process_so_that_a_migrate_makes_no_shard_anew() -> None:
+    texts = {subprocess.check_output([sys.executable, "-c", PROGRAM]) for _ in range(2)}
+    assert len(texts) == 1
