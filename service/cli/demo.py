@@ -6,7 +6,7 @@ import click
 from service.cli.interrupts import run, until_stopped
 from service.cli.options import Number, open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.seed import seed_with_progress
-from service.cli.serve import address, listen, run_server
+from service.cli.serve import run_server
 from service.model import Scope, StatsQuery
 from service.settings import Settings, variable
 
@@ -26,7 +26,9 @@ def demo(settings: Settings, messages: int) -> None:
     \b
     Example: queuestats demo --port 8080 --messages 100000
     """
-    # The port comes first: where it is taken, nothing has been changed.
+    from service.http.server.sockets import address, listen
+
+    # The port comes first: if it is taken, nothing has been changed.
     with until_stopped(), listen(settings) as listener:
         own = _for_a_demo(settings)
         click.echo(f"Starting PostgreSQL in {own.data_dir} ...")

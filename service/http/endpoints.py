@@ -98,7 +98,11 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(followed, request.token() or "", interval_ms, first, last_event_id)
-    return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
+    # `Streams` ends the events when the server drains; without a grace period they would be cut off.
+    grace_seconds = service.settings.shutdown_timeout_ms / 1000
+    return EventSourceResponse(
+        events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS, shutdown_grace_period=grace_seconds
+    )
 
 
 async def control(request: QueueRequest) -> Response:
