@@ -22,7 +22,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.parser = _Parser(self)
+        self.parser = RestartingParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(GatheringTransport(transport))
@@ -46,7 +46,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
 
-class _Parser(httptools.HttpRequestParser):
+class RestartingParser(httptools.HttpRequestParser):
     """Reads on after an offer to upgrade.
 
     For httptools, such a request ends with its head; the next bytes are another protocol, and a later packet is a new
