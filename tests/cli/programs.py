@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.cli import main
-from service.embedded.locks import is_held
+from service.embedded.files import is_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
