@@ -18,6 +18,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 # Python drops what is raised in a destructor or in the callback of a weak reference; imports have such callbacks.
 DROPPING = ("importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
 RETRY_SECONDS = 0.01
+# SIGALRM repeats a signal that came in such a place.
+HANDLED = (*ENDING, signal.SIGALRM)
 
 
 def unwind_on_signals() -> None:
@@ -33,7 +35,7 @@ def hold_off_signals() -> None:
 
 def on_signals(handler: Handler) -> None:
     """Sets the handler of every signal that ends a command."""
-    for number in ENDING:
+    for number in HANDLED:
         signal.signal(number, handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, handler)
@@ -48,17 +50,17 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     async def cancellable() -> Result:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        for number in ENDING:
+        for number in HANDLED:
             loop.add_signal_handler(number, task.cancel)
         try:
             return await work
         finally:
             # The loop restores the default action, which ends the process at once.
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-            for number in ENDING:
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            for number in HANDLED:
                 loop.remove_signal_handler(number)
             unwind_on_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     try:
         return asyncio.run(cancellable())

@@ -124,3 +124,26 @@ def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: st
     program = DROPPED.format(place=indent(place, "    ").strip())
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+
+
+REPEATED = """
+import os, signal, time
+from service.cli.interrupts import on_signals, unwind_on_signals
+class Place:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+unwind_on_signals()
+Place()
+handled = []
+on_signals(lambda number, frame: handled.append(number))
+while not handled:
+    time.sleep(0.01)
+print("handled")
+"""
+
+
+def test_a_signal_that_is_repeated_goes_to_the_handler_of_that_moment() -> None:
+    """A signal during the import of the server ends the server, and does not interrupt it."""
+    ended = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == ("handled\n", "")

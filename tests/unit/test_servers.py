@@ -96,7 +96,7 @@ def test_a_run_says_which_server_it_used_and_its_version(server_url: str) -> Non
 
 @pytest.mark.slow
 def test_a_run_that_is_ended_by_ctrl_c_leaves_no_process_and_no_folder() -> None:
-    """pytest-xdist kills its workers then, so that no fixture ends what a test has started."""
+    """pytest-xdist kills workers whose test goes on, so that no fixture ends what the test has started."""
     command = [sys.executable, "-m", "pytest", "-n", "1", "tests/cli/test_demo.py", "-k", "curl_lines"]
     # Not in the folder of this run: the path of a socket has its limits.
     with tempfile.TemporaryDirectory(prefix="queuestats-", dir="/tmp") as name:
@@ -110,6 +110,8 @@ def test_a_run_that_is_ended_by_ctrl_c_leaves_no_process_and_no_folder() -> None
                 assert run.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
+            for worker in subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, check=True).stdout.split():
+                os.kill(int(worker), signal.SIGSTOP)
             run.send_signal(signal.SIGINT)
             assert run.wait(PATIENCE_SECONDS) == pytest.ExitCode.INTERRUPTED
             assert list(folder.iterdir()) == []
