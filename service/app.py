@@ -2,14 +2,8 @@
 
 import asyncio
 import gc
-import logging
-import multiprocessing
-import os
-import resource
-import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec.structs import replace
 from starlette.applications import Starlette
@@ -39,11 +33,6 @@ from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
 from service.telemetry.traces import configure_traces
 
-logger = logging.getLogger(__name__)
-
-# What the process itself may still open: files, and connections of the database.
-SPARE_DESCRIPTORS = 16
-WATCH_SECONDS = 5.0
 CONTROL_CONNECTIONS = 2
 
 ROUTES = [
@@ -71,7 +60,7 @@ def create_app(settings: Settings) -> Starlette:
     names = ("serve", "tokens", "fold", "count", "explain", "ready", "control", "jobs")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
-    app = Starlette(routes=ROUTES, lifespan=_lifespan(settings, databases, open_requests))
+    app = Starlette(routes=ROUTES, lifespan=_lifespan(databases, open_requests))
     app.router.redirect_slashes = False
     statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
     key_names = Names(databases["serve"], settings)
@@ -103,83 +92,25 @@ def _database(settings: Settings, purpose: str) -> Database:
     return Database(settings, url, pool_size=size, purpose=purpose)
 
 
-def _lifespan(
-    settings: Settings, databases: Mapping[str, Database], open_requests: OpenRequests
-) -> Lifespan[Starlette]:
+def _lifespan(databases: Mapping[str, Database], open_requests: OpenRequests) -> Lifespan[Starlette]:
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        _end_with_supervisor()
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
         async with AsyncExitStack() as stack:
             for each in databases.values():
                 await stack.enter_async_context(each)
             streams: Streams = app.state.service.streams
             background = (work_forever(databases["jobs"]), count_forever(databases["count"]))
-            forever = (fold_forever(databases["fold"]), *background, _watch_descriptors(), streams.watch())
+            forever = (fold_forever(databases["fold"]), *background, streams.watch())
             tasks = [asyncio.create_task(each) for each in forever]
             try:
-                with _drained_before_sigterm(open_requests, settings.shutdown_timeout_ms):
-                    yield
+                # The server's part of the shutdown: service/http/server/processes.py.
+                yield {"open_requests": open_requests}
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
 
     return lifespan
-
-
-@contextmanager
-def _drained_before_sigterm(open_requests: OpenRequests, shutdown_timeout_ms: int) -> Iterator[None]:
-    """Meanwhile SIGTERM stops the accepting of connections, and reaches the server only after a drain."""
-    # uvicorn's, a method of its server; other servers go on accepting, which loses some of what comes last.
-    end: Any = signal.getsignal(signal.SIGTERM)
-    loop = asyncio.get_running_loop()
-    drains: list[asyncio.Task[None]] = []
-
-    def begin() -> None:
-        if not drains:
-            for listening in getattr(getattr(end, "__self__", None), "servers", ()):
-                listening.close()
-            # The other half is for what the server itself has to end.
-            drains.append(
-                loop.create_task(open_requests.drain(shutdown_timeout_ms / 2000, lambda: end(signal.SIGTERM, None)))
-            )
-
-    ends = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in ends:
-        signal.signal(number, lambda number, frame: loop.call_soon_threadsafe(begin))
-    try:
-        yield
-    finally:
-        for number, former in ends.items():
-            signal.signal(number, former)
-
-
-async def _watch_descriptors() -> None:
-    """Warns where connections take all file descriptors: the event loop closes further ones without a word."""
-    while True:
-        await asyncio.sleep(WATCH_SECONDS)
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        try:
-            is_full = sum(1 for _ in os.scandir("/dev/fd")) + SPARE_DESCRIPTORS > limit
-        except OSError:
-            is_full = True
-        if is_full:
-            logger.warning("refused connections: out of file descriptors limit=%d", limit)
-
-
-def _end_with_supervisor() -> None:
-    """A worker whose supervisor was killed would serve on for ever, and keep its successor from the port."""
-    supervisor = multiprocessing.parent_process()
-    if supervisor is None:
-        return
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        loop.remove_reader(supervisor.sentinel)
-        logger.error("supervisor died process=%d", supervisor.pid)
-        signal.raise_signal(signal.SIGTERM)
-
-    loop.add_reader(supervisor.sentinel, end)
 
 
 def create_app_from_environment() -> Starlette:

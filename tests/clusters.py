@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from service.embedded.accounts import server_account
 from service.embedded.binaries import reachable_binaries
-from service.embedded.folders import give_away
+from service.embedded.files import give_away
 
 # A test server may forget everything at a power cut.
 FORGETFUL = {

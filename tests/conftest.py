@@ -4,7 +4,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +18,7 @@ from service.errors import ServiceError
 from service.model import StatsReport
 from service.schema import migrate
 from service.settings import Settings
-from tests.servers import ChosenServer, choose_server, docker_container, use_memory
+from tests.servers import choose_server, docker_container, run_folder
 
 # A busy machine is no fault.
 settings.register_profile("any machine", deadline=None)
@@ -28,23 +28,22 @@ settings.load_profile("any machine")
 SERVER_URL, SERVER_WORDS = "TEST_SERVER_URL_OF_THIS_RUN", "TEST_SERVER_WORDS_OF_THIS_RUN"
 TEMPLATE = "queuestats_template"
 PATIENCE_SECONDS = 120
-_chosen: list[AbstractContextManager[ChosenServer]] = []
+_run = ExitStack()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    use_memory()
-    _chosen.append(choose_server(os.environ, docker_container))
-    server = _chosen[0].__enter__()
+    _run.enter_context(run_folder())
+    server = _run.enter_context(choose_server(os.environ, docker_container))
     version = asyncio.run(_on(server.url, "SHOW server_version"))
     os.environ[SERVER_URL], os.environ[SERVER_WORDS] = server.url, f"PostgreSQL {version}: {server.words}"
+    for name in (SERVER_URL, SERVER_WORDS):
+        _run.callback(os.environ.pop, name)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    while _chosen:
-        _chosen.pop().__exit__(None, None, None)
-        del os.environ[SERVER_URL], os.environ[SERVER_WORDS]
+    _run.close()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

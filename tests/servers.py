@@ -3,10 +3,13 @@
 import gc
 import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from tests.clusters import Cluster, binaries, running
 IMAGE = "postgres:18"
 # More than a whole run has at once.
 ROOM_BYTES = 8 << 30
+# How long a process that is left behind may take to end.
+END_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,49 @@ def use_memory(folder: Path = Path("/dev/shm")) -> None:
     if found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = str(folder)
         tempfile.tempdir = None
+
+
+@contextmanager
+def run_folder() -> Iterator[Path]:
+    """The folder of all temporary files of this process and its children; in memory if that has room.
+
+    At the end no process works in it and it is gone, also after Ctrl-C, when pytest-xdist kills what it started.
+    """
+    use_memory()
+    former, folder = tempfile.gettempdir(), Path(tempfile.mkdtemp(prefix="queuestats-"))
+    folder.chmod(0o755)  # the server's user passes through
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    try:
+        yield folder
+    finally:
+        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves nothing behind either
+        end_processes_of(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = former
+        signal.signal(signal.SIGINT, interrupted)
+
+
+def end_processes_of(folder: Path) -> None:
+    """Ends all processes that have the folder in their arguments or their environment, except our own children.
+
+    A process that ignores SIGTERM gets SIGQUIT, on which PostgreSQL removes its shared memory, and SIGKILL after that.
+    """
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + END_SECONDS
+        for pid in processes_of(folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while processes_of(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The process ids, our own children left out."""
+    # `e` adds the environment; that of ps itself must not have the folder.
+    command = ["ps", "axeww", "-o", "pid=,ppid=,args="]
+    listed = subprocess.run(command, env={"PATH": os.defpath}, capture_output=True, check=True).stdout
+    found = (line.split(maxsplit=2) for line in listed.splitlines() if os.fsencode(folder) in line)
+    return [int(pid) for pid, parent, _ in found if int(parent) != os.getpid()]
 
 
 @contextmanager

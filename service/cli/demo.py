@@ -6,15 +6,14 @@ from msgspec.structs import replace
 from service.cli.interrupts import run, until_stopped
 from service.cli.options import open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.seed import seed_with_progress
-from service.cli.serve import address, listen, run_server
+from service.cli.serve import run_server
 from service.model import Scope, StatsQuery
 from service.settings import Settings, variable
 
-# Holds the documented example; a very small queue has no such sender, but always a first one.
+# The sender of the documented example. A very small queue lacks it, but has the first one.
 EXAMPLE_SENDER, FIRST_SENDER = 119, 1
-# Of the five seconds in which a demo ends; the database needs the rest.
+# A demo ends within five seconds; the database needs the rest.
 SHUTDOWN_TIMEOUT_MS = 1000
-MARK_DISPOSABLE = "COMMENT ON DATABASE queuestats IS 'queuestats: disposable'"
 
 
 @click.command()
@@ -28,7 +27,9 @@ def demo(settings: Settings, messages: int) -> None:
     \b
     Example: queuestats demo --port 8080 --messages 100000
     """
-    # The port comes first: where it is taken, nothing has been changed.
+    from service.http.server.sockets import address, listen
+
+    # The port comes first: if it is taken, nothing has been changed.
     with until_stopped(), listen(settings) as listener:
         own = _for_a_demo(settings)
         click.echo(f"Starting PostgreSQL in {own.data_dir} ...")
@@ -39,19 +40,19 @@ def demo(settings: Settings, messages: int) -> None:
 
 
 def _for_a_demo(settings: Settings) -> Settings:
-    """A demo fills its database, so it uses none but its own; and it ends soon, whoever is still asking."""
+    """Without a database address, because a demo fills its database, and with a short wait for open requests."""
     for name in ("database_url", "admin_database_url"):
         if getattr(settings, name) is not None:
             click.echo(f"{variable(name)} is set, but a demo uses its own embedded database only.")
     patience_ms = min(settings.shutdown_timeout_ms, SHUTDOWN_TIMEOUT_MS)
-    # Who tries it out reads what it prints, and not the lines of a server that is well.
+    # The lines of a server without faults would hide what a demo prints.
     level = "warning" if settings.log_level == "info" else settings.log_level
     own = {"database_url": None, "admin_database_url": None}
     return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)
 
 
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
-    """A queue and a token for it. Gives the token's secret, and a sender to ask for."""
+    """Fills the queue and creates a token. Returns the token's secret and a sender that has messages."""
     from service.access.admin import create_token
     from service.cluster.one_machine import Machine
     from service.counters.folding import Folder
@@ -64,26 +65,26 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     await migrate(owner_url(settings), service_url(settings), messages_schema=settings.messages_schema)
     async with connect(owner_url(settings)) as connection:
         if found := (await fetch(connection, "seed/size"))[0][0]:
-            click.echo(_told_again(settings, found, messages))
+            click.echo(_reuse_notice(settings, found, messages))
         else:
-            await connection.execute(MARK_DISPOSABLE)
+            (disposable,) = await fetch(connection, "queries/disposable")
+            await connection.execute(disposable["marking"])
             await seed_with_progress(connection, SeedPlan(messages, default_senders(messages, Profile.PLATFORM)))
     async with open_pool(settings) as database:
-        # The first requests would share the machine with the fold of all that was seeded.
+        # Otherwise the first requests would compete with the fold of the whole queue.
         await Folder(Machine(database)).fold_all()
         example = await fetch_report(database, StatsQuery(EXAMPLE_SENDER))
     secret = await create_token(owner_url(settings), "demo", list(Scope), replace=True)
     return secret, EXAMPLE_SENDER if example.rows[0].total else FIRST_SENDER
 
 
-def _told_again(settings: Settings, found: int, messages: int) -> str:
-    """What becomes of an earlier start's data."""
-    told = "The queue of an earlier start is used again; its token no longer works, the one below takes its place."
+def _reuse_notice(settings: Settings, found: int, messages: int) -> str:
+    notice = "The queue of an earlier start is used again; its token no longer works, the one below takes its place."
     if found == messages:
-        return told
+        return notice
     folder = shlex.quote(str(settings.data_dir))
     return (
-        f"{told}\nIt holds {found:,} messages, not {messages:,}; to fill it anew while the demo runs:\n"
+        f"{notice}\nIt holds {found:,} messages, not {messages:,}; to fill it anew while the demo runs:\n"
         f"queuestats seed --replace --messages {messages} --data-dir {folder}"
     )
 

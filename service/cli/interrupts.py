@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first one unwinds the command, and nothing disturbs what tidies up."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first signal unwinds the command; further ones are ignored."""
 
 import asyncio
 import select
@@ -15,49 +15,52 @@ Handler = Callable[[int, FrameType | None], object]
 Result = TypeVar("Result")
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+# Python drops what is raised in a destructor or in the callback of a weak reference; imports have such callbacks.
+DROPPING = ("importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
+RETRY_SECONDS = 0.01
+# SIGALRM repeats a signal that came in such a place.
+HANDLED = (*ENDING, signal.SIGALRM)
 
 
 def unwind_on_signals() -> None:
-    """From here on, the first such signal is a KeyboardInterrupt, even where a shell had SIGINT ignored (`&`)."""
+    """The next signal raises KeyboardInterrupt, also if the shell has set SIGINT to be ignored (`&`)."""
     on_signals(_unwind)
-    sys.unraisablehook = _raise_again
 
 
 def hold_off_signals() -> None:
-    """For the end of a command: what was started is being ended, and an impatient second Ctrl-C must not stop that."""
-    # A handler that does nothing, as a program that is started from here would inherit an ignored signal.
+    """Ignores signals from here on: a second Ctrl-C must not interrupt the cleanup."""
+    # A handler that does nothing: programs that are started from here would inherit SIG_IGN.
     on_signals(lambda number, frame: None)
 
 
 def on_signals(handler: Handler) -> None:
-    """Who handles every signal that ends a command."""
-    for number in ENDING:
+    """Sets the handler of every signal that ends a command."""
+    for number in HANDLED:
         signal.signal(number, handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         signal.signal(signal.SIGHUP, handler)
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """As `asyncio.run`, but a signal cancels the work. Raises KeyboardInterrupt then.
+    """As `asyncio.run`, but a signal cancels the work and raises KeyboardInterrupt after that.
 
-    An exception raised wherever the signal finds the interpreter may be amid the event loop's own code, or a greenlet's
-    (Alembic runs in one), and has crashed it there.
+    A handler that raises may do so within the event loop or a greenlet (Alembic runs in one), and has crashed it there.
     """
 
     async def cancellable() -> Result:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        for number in ENDING:
+        for number in HANDLED:
             loop.add_signal_handler(number, task.cancel)
         try:
             return await work
         finally:
-            # The loop would leave a signal to its default, which ends the process on the spot.
-            signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-            for number in ENDING:
+            # The loop restores the default action, which ends the process at once.
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            for number in HANDLED:
                 loop.remove_signal_handler(number)
             unwind_on_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     try:
         return asyncio.run(cancellable())
@@ -68,25 +71,30 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """For a command that runs until it is told to stop: that is its success, however far it had come."""
+    """For a command that runs until a signal: the signal is its success, also during the start."""
     try:
         yield
     except KeyboardInterrupt:
         hold_off_signals()
-    # Not on a pipe that is full and that nobody reads: the command would never end.
+    # Writing to a full pipe would never end.
     if select.select([], [sys.stderr], [], 0)[1]:
         click.echo("Stopped.", err=True)
 
 
-def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Python drops an exception that is raised in some of its own callbacks, while it imports for one."""
-    if lost.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(lost)
-        return
-    signal.signal(signal.SIGALRM, _unwind)
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
-
-
 def _unwind(number: int, frame: FrameType | None) -> None:
+    """Raises KeyboardInterrupt, a little later where Python would drop it."""
     hold_off_signals()
+    if _drops_exceptions(frame):
+        signal.signal(signal.SIGALRM, _unwind)
+        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+        return
     raise KeyboardInterrupt
+
+
+def _drops_exceptions(frame: FrameType | None) -> bool:
+    """Whether a destructor, an import or a weak reference is at work in the frame or in one of its callers."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in DROPPING:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,14 +1,7 @@
 import asyncio
-import logging
-import math
 import os
-import resource
-import signal
 import socket
-import ssl
 import tempfile
-from types import FrameType
-from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
@@ -18,19 +11,8 @@ from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, ser
 from service.errors import CommandError
 from service.settings import Settings, dump_settings
 
-if TYPE_CHECKING:
-    import uvicorn
-
-logger = logging.getLogger(__name__)
-
 APPLICATION = "service.app:create_app_from_environment"
-# Connections that wait to be accepted, and how long a silent one waits.
-BACKLOG = 2048
-DEFER_ACCEPT_SECONDS = 30
-ACCEPTS_A_TURN = 16
-FEW_DESCRIPTORS = 4096
-# The start does not wait longer for a database.
-LOOK_SECONDS = 1.0
+EMPTY_CHECK_SECONDS = 1.0
 NEXT_STEPS = """This database is empty. Next, in another terminal:
   queuestats migrate
   queuestats token create dashboard
@@ -50,6 +32,7 @@ def serve(settings: Settings, dump_config: bool) -> None:
         click.echo(dump_settings(settings))
         return
     from service.db import load_statements
+    from service.http.server.sockets import address, listen
 
     load_statements()
     with until_stopped(), listen(settings) as listener, open_database(settings) as opened:
@@ -60,150 +43,43 @@ def serve(settings: Settings, dump_config: bool) -> None:
 
 
 async def _is_empty(url: str) -> bool:
-    """Whether the database was never migrated; not where it can't be asked, which the service itself will tell."""
+    """Whether the database was never migrated. False if it can't be reached: the service reports that itself."""
     from service.db import connect, fetch
 
     try:
-        async with asyncio.timeout(LOOK_SECONDS), connect(url) as connection:
+        async with asyncio.timeout(EMPTY_CHECK_SECONDS), connect(url) as connection:
             return not (await fetch(connection, "queries/disposable"))[0]["is_migrated"]
     except (CommandError, TimeoutError):
         return False
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The socket to serve on, bound before anything else is begun.
-
-    Raises CommandError where it is taken, or where the certificate and its key cannot be used.
-    """
-    check_tls(settings)
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CommandError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from error
-    # A head and its body are two writes; asyncio sees to this only where it has made the socket.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Linux has both, and accepted connections inherit them. One that never sends stays with the kernel for a while,
-    # and one whose peer does not read is ended by it.
-    if hasattr(socket, "TCP_DEFER_ACCEPT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.send_timeout_ms)
-    return listener
-
-
-def address(listener: socket.socket, settings: Settings) -> str:
-    host, port = listener.getsockname()[:2]
-    scheme = "https" if settings.tls_certificate else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def handles(listener: socket.socket) -> list[socket.socket]:
-    """The socket several times over, each a descriptor of its own: uvloop accepts one connection a turn on each.
-
-    Beside 200 busy connections and 320 a second that come and go, a new client waited up to 2.5 s on a single one.
-    """
-    return [listener, *(listener.dup() for _ in range(ACCEPTS_A_TURN - 1))]
-
-
-def server_options(settings: Settings) -> dict[str, Any]:
-    """The options of uvicorn: all of them are documented there."""
-    from service.http.server.protocol import HttpProtocol
-
-    return {
-        "loop": "uvloop",
-        "http": HttpProtocol,
-        "ws": "none",
-        "backlog": BACKLOG,
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        # Nothing here asks who the client is.
-        "proxy_headers": False,
-        "timeout_keep_alive": math.ceil(settings.keep_alive_timeout_ms / 1000),
-        "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_ms / 1000),
-        # A new worker of a rolling restart may take that long to start on a busy machine.
-        "timeout_worker_healthcheck": 60,
-        "ssl_certfile": settings.tls_certificate,
-        "ssl_keyfile": settings.tls_key,
-    }
-
-
 def run_server(settings: Settings, listener: socket.socket, announcement: str = "") -> None:
     """Serves until a signal; open requests get `shutdown_timeout_ms` to finish.
 
-    Raises CommandError where the server could not start.
+    Raises CommandError if the server could not start.
     """
-    import uvicorn
-
+    from service.http.server.processes import Server, Workers, raise_descriptor_limit, server_config
     from service.settings import as_environment
     from service.telemetry.logs import announce, configure_logging
 
     configure_logging(settings.log_level, settings.log_format)
     if announcement:
         announce(announcement)
-    _raise_descriptor_limit()
-    # Worker processes are new ones: they learn the settings from the environment.
+    raise_descriptor_limit()
+    # A worker is a new process, which reads the settings from its environment.
     os.environ.update(as_environment(settings))
-    config = uvicorn.Config(APPLICATION, factory=True, workers=settings.workers, **server_options(settings))
+    config = server_config(settings, APPLICATION, factory=True)
     if settings.workers == 1:
-        has_started = _run_one(config, listener)
+        server = Server(config)
+        # uvicorn raises the signal once more at its end; by then it must interrupt nothing.
+        on_signals(server.handle_exit)
+        server.run(sockets=[listener])
+        has_started = server.started
     else:
-        # There the workers keep their metrics, so that each can tell those of all.
+        workers = Workers(config, sockets=[listener])
+        # The workers keep their metrics there, so that each of them can report the sums.
         with tempfile.TemporaryDirectory(prefix="queuestats-metrics-") as os.environ["PROMETHEUS_MULTIPROC_DIR"]:
-            has_started = _run_workers(config, listener)
+            workers.run()
+        has_started = workers.has_started
     if not has_started:
         raise CommandError("The server could not start; the log says why.")
-
-
-def _run_one(config: "uvicorn.Config", listener: socket.socket) -> bool:
-    import uvicorn
-
-    server = uvicorn.Server(config)
-    # It raises the signal that ended it once more, amid its last tasks: by then that must interrupt nothing.
-    on_signals(server.handle_exit)
-    server.run(sockets=handles(listener))
-    return server.started
-
-
-def _run_workers(config: "uvicorn.Config", listener: socket.socket) -> bool:
-    from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
-
-    sockets = handles(listener)
-    supervisor = Multiprocess(config, sockets=sockets)
-    end: Any = signal.getsignal(signal.SIGTERM)
-
-    def close_and_end(number: int, frame: FrameType | None) -> None:
-        # The workers close theirs. As long as ours is open, connections are taken that nobody accepts any more.
-        for each in sockets:
-            each.close()
-        end(number, frame)
-
-    signal.signal(signal.SIGTERM, close_and_end)
-    supervisor.run()
-    return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
-
-
-def check_tls(settings: Settings) -> None:
-    """Raises CommandError where certificate and key are no pair that can be used."""
-    certificate, key = settings.tls_certificate, settings.tls_key
-    if bool(certificate) != bool(key):
-        raise CommandError("QUEUESTATS_TLS_CERTIFICATE and QUEUESTATS_TLS_KEY are set together or not at all.")
-    if certificate is None or key is None:
-        return
-    for path in (certificate, key):
-        if not os.access(path, os.R_OK):
-            raise CommandError(f"The file {path} can't be read.")
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise CommandError(f"{certificate} and {key} are no certificate and its key.") from error
-
-
-def _raise_descriptor_limit() -> None:
-    """Each connection takes a descriptor. The soft limit is for old programs; the hard one is the system's."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:
-        logger.warning("few file descriptors limit=%d: more connections than that are not accepted", hard)

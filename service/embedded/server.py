@@ -1,4 +1,4 @@
-"""Sharing the embedded PostgreSQL between processes: the first use starts it, the last one stops it."""
+"""The embedded PostgreSQL, shared by processes: the first one starts it, the last one to exit stops it."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,8 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from service.embedded.accounts import server_account
-from service.embedded.cluster import START_SECONDS, SUPERUSER, Cluster
-from service.embedded.folders import PORT, prepare_data_dir
-from service.embedded.locks import exclusively, open_lock, try_lock
+from service.embedded.cluster import PORT, START_SECONDS, SUPERUSER, Cluster
+from service.embedded.files import exclusively, open_lock, prepare_data_dir, try_lock
 from service.errors import CommandError
 
 DATABASE = "queuestats"
@@ -23,8 +22,8 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 class EmbeddedServer:
     """One use of the PostgreSQL in a data folder, from `start` to `stop`; any number of processes may use it at once.
 
-    Everything that a person can mend is a CommandError of one sentence. `options` are server settings for the case that
-    this use starts the server; a server that runs already keeps its own.
+    Errors that a person can mend are a CommandError of one sentence. `options` are server settings; a server that runs
+    already keeps its own.
     """
 
     def __init__(self, data_dir: Path, version: int = 18, *, options: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -37,13 +36,13 @@ class EmbeddedServer:
         self.superuser_url = self._url(SUPERUSER)
 
     def start(self) -> Self:
-        """Returns with the server up and its owner's database there."""
+        """Returns when the server runs and has the owner's database."""
         with self._plain_errors():
             prepare_data_dir(self.data_dir, self._account)
             try:
                 with self._alone():
                     self._use = open_lock(self._cluster.beside("users.lock"))
-                    try_lock(self._use, shared=True)  # nobody holds it exclusively without being alone
+                    try_lock(self._use, shared=True)  # held exclusively only under the start lock
                     self._cluster.bring_up()
                     self._cluster.run_sql_file(BOOTSTRAP, self._url(SUPERUSER, "postgres"))
             except BaseException:
@@ -52,11 +51,11 @@ class EmbeddedServer:
         return self
 
     def stop(self, *exception: object) -> None:
-        """Ends this use, and the server with the last one."""
+        """Ends this use; the last one stops the server."""
         if self._use is None:
             return
         use, self._use = self._use, None
-        # Closed in any case, and before another process may look: it must not find the lock taken.
+        # `use` is closed in any case, and before the start lock is free for another process.
         with use, self._plain_errors(), self._alone(), use:
             if try_lock(use):
                 self._cluster.shut_down()

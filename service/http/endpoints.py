@@ -62,7 +62,7 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(followed, request.secret() or "", interval_ms, first, last_event_id)
-    return event_response(events)
+    return event_response(events, service.settings.shutdown_timeout_ms / 1000)
 
 
 async def control(request: QueueRequest) -> Response:

@@ -15,5 +15,8 @@ def encode_event(name: str, data: bytes, id_: str | None = None) -> bytes:
     return ServerSentEvent(data.decode(), event=name, id=id_).encode()
 
 
-def event_response(events: AsyncIterator[bytes]) -> EventSourceResponse:
-    return EventSourceResponse(events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS)
+def event_response(events: AsyncIterator[bytes], grace_seconds: float) -> EventSourceResponse:
+    """A stream that ends with its events. When the server stops, they may go on for `grace_seconds`."""
+    return EventSourceResponse(
+        events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS, shutdown_grace_period=grace_seconds
+    )

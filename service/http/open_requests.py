@@ -1,15 +1,8 @@
-"""The requests that are being worked on in this process: their deadlines, and what is left of them when it ends."""
+"""The open requests of this process and their deadlines."""
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
-
-# A process that ends waits until nothing was asked for so long, and until it has looked that often: on a busy machine
-# the time may be over while requests wait to be read.
-QUIET_SECONDS = 0.5
-QUIET_LOOKS = 3
-LOOK_SECONDS = 0.05
 
 
 class OpenRequests:
@@ -20,16 +13,15 @@ class OpenRequests:
 
     def __init__(self, time_limit_ms: int) -> None:
         self.is_draining = False
-        """From now on each response closes its connection."""
+        """Set by the server when the process ends: each response closes its connection, streams end."""
         self.time_limit_ms = time_limit_ms
         self._limit_seconds = time_limit_ms / 1000
         self._deadlines: dict[asyncio.Task[Any], float] = {}
         self._expired: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._ended_at = 0.0
 
     def begin(self) -> asyncio.Task[Any]:
-        """Counts the current task as a request, and returns it for `end`. It is cancelled at its deadline."""
+        """Sets the deadline of the current task, which is cancelled then. Returns the task for `end`."""
         task = _current()
         self._deadlines[task] = time.monotonic() + self._limit_seconds
         if self._timer is None:
@@ -37,12 +29,11 @@ class OpenRequests:
         return task
 
     def end(self, task: asyncio.Task[Any]) -> None:
-        """Only the response is left to be sent; to end twice changes nothing."""
+        """Takes the deadline off the task; sending the response has none. Changes nothing the second time."""
         self._deadlines.pop(task, None)
-        self._ended_at = time.monotonic()
 
     def has_expired(self) -> bool:
-        """After a CancelledError: whether it was the deadline, which is then done with."""
+        """After a CancelledError: whether the deadline was the cause. True only once."""
         task = _current()
         if task not in self._expired:
             return False
@@ -61,20 +52,6 @@ class OpenRequests:
             self._expired.add(task)
             task.add_done_callback(self._expired.discard)
             task.cancel()
-
-    async def drain(self, longest_seconds: float, then: Callable[[], None]) -> None:
-        """Lets each response close its connection until nobody asks any more, or the longest time is over.
-
-        A server that is told to end closes idle connections at once, and loses what was just on its way on them.
-        """
-        self.is_draining = True
-        until = time.monotonic() + longest_seconds
-        quiet_looks = 0
-        while time.monotonic() < until and quiet_looks < QUIET_LOOKS:
-            await asyncio.sleep(LOOK_SECONDS)
-            is_quiet = not self._deadlines and time.monotonic() - self._ended_at > QUIET_SECONDS
-            quiet_looks = quiet_looks + 1 if is_quiet else 0
-        then()
 
 
 def _current() -> asyncio.Task[Any]:

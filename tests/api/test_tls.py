@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from service.access.admin import create_token
-from service.cli.serve import check_tls
 from service.db import connect
 from service.errors import CommandError
+from service.http.server.sockets import check_tls
 from service.model import Format
 from service.schema import migrate
 from service.settings import Settings

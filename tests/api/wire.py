@@ -10,12 +10,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import httpx
-import uvicorn
 from lxml import etree
 from msgspec.structs import replace
 
 from service.app import create_app
-from service.cli.serve import address, handles, listen, server_options
+from service.http.server.processes import Server, server_config
+from service.http.server.sockets import address, listen
 from service.model import Format
 from service.settings import Settings
 from tests.cli.programs import Program, running
@@ -41,8 +41,8 @@ BEGINS = {
 async def serving(settings: Settings) -> AsyncIterator[str]:
     """The application's address while it is served as in production, in the test's own event loop."""
     with listen(replace(settings, port=0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), **server_options(settings)))
-        serve = asyncio.create_task(server.serve(sockets=handles(listener)))
+        server = Server(server_config(settings, create_app(settings)))
+        serve = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
             await asyncio.sleep(0.002)
         try:

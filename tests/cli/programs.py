@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from service.cli import main
-from service.embedded.locks import is_held
+from service.embedded.files import is_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -156,11 +156,14 @@ def running_command(folder: Path, command: list[str], **settings: str) -> Iterat
     started = Program(folder, command, **settings)
     try:
         yield started
-        if started.process.poll() is None:
-            started.stop()
-        started.log = started.output + started.errors
     finally:
-        started.kill()
+        # Killed at once, it would leave its database running.
+        try:
+            if started.process.poll() is None:
+                started.stop()
+            started.log = started.output + started.errors
+        finally:
+            started.kill()
 
 
 def running(folder: Path, *arguments: str, **settings: str) -> contextlib.AbstractContextManager[Program]:

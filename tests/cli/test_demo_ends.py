@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import indent
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,17 +16,44 @@ from tests.cli.programs import STATS, Program, is_stopped, running
 
 pytestmark = pytest.mark.slow
 
-# Python drops what is raised in a destructor; its own imports have such places too.
+# Where Python drops what is raised.
+DESTRUCTOR = """
+class Place:
+    def __del__(self):
+        interrupt()
+Place()
+"""
+WEAK_REFERENCE = """
+import weakref
+class Place:
+    pass
+place = Place()
+weakref.finalize(place, interrupt)
+del place
+"""
+IMPORT = """
+import sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        class Place:
+            def __del__(self):
+                interrupt()
+        Place()
+sys.meta_path.insert(0, Finder())
+try:
+    import nowhere
+except ImportError:
+    pass
+"""
 DROPPED = """
 import os, signal, time
 from service.cli.interrupts import unwind_on_signals
-class Place:
-    def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0)
+def interrupt():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0)
 unwind_on_signals()
 try:
-    Place()
+    {place}
     time.sleep(30)
 except KeyboardInterrupt:
     print("unwound")
@@ -91,6 +119,31 @@ def test_several_workers_end_with_it(folder: Path) -> None:
         assert_it_ends(started, signal.SIGTERM, folder / "data")
 
 
-def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost() -> None:
-    ended = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=120, check=True)
+@pytest.mark.parametrize("place", [DESTRUCTOR, WEAK_REFERENCE, IMPORT])
+def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: str) -> None:
+    program = DROPPED.format(place=indent(place, "    ").strip())
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+
+
+REPEATED = """
+import os, signal, time
+from service.cli.interrupts import on_signals, unwind_on_signals
+class Place:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+unwind_on_signals()
+Place()
+handled = []
+on_signals(lambda number, frame: handled.append(number))
+while not handled:
+    time.sleep(0.01)
+print("handled")
+"""
+
+
+def test_a_signal_that_is_repeated_goes_to_the_handler_of_that_moment() -> None:
+    """A signal during the import of the server ends the server, and does not interrupt it."""
+    ended = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == ("handled\n", "")

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +11,14 @@ import pytest
 
 import service
 from tests.embedded.using import QUICK, USER, StartUser
+from tests.servers import scratch_folder
 
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data folder that is yet to be created, where every user reaches it, and whose socket's path is short enough."""
-    folder = Path(tempfile.mkdtemp(prefix="queuestats-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder / "data"
-    shutil.rmtree(folder)
+    """A data folder that is yet to be created, where every user reaches it."""
+    with scratch_folder() as folder:
+        yield folder / "data"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import service
-from service.embedded import binaries, folders
+from service.embedded import binaries, files
 from service.embedded.accounts import UNUSED_IDS, Account, server_account
 from service.errors import CommandError
 from tests.embedded.using import (
@@ -170,7 +170,7 @@ def test_while_a_cluster_is_made_its_files_are_out_of_reach_of_other_processes(
 ) -> None:
     nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
     looks: list[int] = []
-    give_away = folders.give_away
+    give_away = files.give_away
 
     def look(folder: Path, *arguments: Any) -> None:
         looks.append(nobody.run(["ls", folder]).returncode)

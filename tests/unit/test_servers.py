@@ -3,16 +3,20 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.engine import NO_IMAGE, PORT, engine
-from tests.servers import ChosenServer, choose_server
+from tests.servers import ChosenServer, choose_server, end_processes_of, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +92,34 @@ def test_a_run_says_which_server_it_used_and_its_version(server_url: str) -> Non
     )
     version = asyncio.run(version_of(server_url))
     assert f"PostgreSQL {version}: the one of QUEUESTATS_TEST_DATABASE_URL" in done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_ended_by_ctrl_c_leaves_no_process_and_no_folder() -> None:
+    """pytest-xdist kills workers whose test goes on, so that no fixture ends what the test has started."""
+    command = [sys.executable, "-m", "pytest", "-n", "1", "tests/cli/test_demo.py", "-k", "curl_lines"]
+    # Not in the folder of this run: the path of a socket has its limits.
+    with tempfile.TemporaryDirectory(prefix="queuestats-", dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        environ = {**os.environ, "TMPDIR": name}
+        run = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while not list(folder.glob("queuestats-*/queuestats-test-*/data/postgres-18/postmaster.pid")):
+                assert run.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            for worker in subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, check=True).stdout.split():
+                os.kill(int(worker), signal.SIGSTOP)
+            run.send_signal(signal.SIGINT)
+            assert run.wait(PATIENCE_SECONDS) == pytest.ExitCode.INTERRUPTED
+            assert list(folder.iterdir()) == []
+            assert processes_of(folder) == []
+        finally:
+            run.kill()
+            run.wait()
+            end_processes_of(folder)
 
 
 async def version_of(url: str) -> str:
