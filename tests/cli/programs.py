@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from service.cli import main
+from service.cli import COMMANDS, IN_MODULE, main
 from service.embedded.locks import is_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,7 +27,15 @@ PATIENCE_SECONDS = 120.0
 # A command may do the work of minutes (`bench`); a hanging one is stopped before pytest's own timeout ends the run.
 COMMAND_PATIENCE_SECONDS = 500.0
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["asyncpg", "alembic.command", "sqlalchemy.ext.asyncio", "service.cli", "service.schema"])
+# All that commands import when they run; a name that is gone is passed over.
+FORKS.set_forkserver_preload(
+    [
+        *("asyncpg", "alembic.command", "sqlalchemy.ext.asyncio", "rich.console", "rich.progress", "rich.table"),
+        *(f"service.cli.{IN_MODULE.get(name, name)}" for name in COMMANDS),
+        *("service.schema", "service.queue.explain", "service.queue.top", "service.access.tokens"),
+        *("service.control.jobs", "service.counters.doctor", "service.counters.verify", "service.adoption.attach"),
+    ]
+)
 
 
 def program() -> list[str]:
