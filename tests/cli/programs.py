@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import pkgutil
 import pty
 import re
 import signal
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import httpx
 
-from service.cli import COMMANDS, IN_MODULE, main
+import service.cli
+from service.cli import main
 from service.embedded.locks import is_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +33,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         *("asyncpg", "alembic.command", "sqlalchemy.ext.asyncio", "rich.console", "rich.progress", "rich.table"),
-        *(f"service.cli.{IN_MODULE.get(name, name)}" for name in COMMANDS),
+        *(f"service.cli.{module.name}" for module in pkgutil.iter_modules(service.cli.__path__)),
         *("service.schema", "service.queue.explain", "service.queue.top", "service.access.tokens"),
         *("service.control.jobs", "service.counters.doctor", "service.counters.verify", "service.adoption.attach"),
     ]
