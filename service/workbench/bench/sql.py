@@ -74,15 +74,9 @@ class Sample(NamedTuple):
 
 
 async def measure_sql(
-    settings: Settings,
-    progress: Callable[[str], None],
-    *,
-    sizes: Sequence[int],
-    rounds: int,
-    seed: int,
-    repeats: int = REPEATS,
+    settings: Settings, progress: Callable[[str], None], *, sizes: Sequence[int], rounds: int, seed: int
 ) -> dict[str, Any]:
-    """`sizes` are those of the queues in messages. A fast statement is executed `repeats` times in each round.
+    """`sizes` are those of the queues in messages. A fast statement is executed 50 times in each round.
 
     Gives `environment` and `results`, one for each state, queue, grouping and variant.
 
@@ -97,11 +91,11 @@ async def measure_sql(
             async for state in states(connection, settings, queues[1]):
                 for number in range(rounds):
                     progress(f"{state.capitalize()}: round {number + 1} of {rounds}")
-                    samples += [sample async for sample in _round(connection, state, queues, repeats)]
+                    samples += [sample async for sample in _round(connection, state, queues)]
     return {"benchmark": "queuestats bench sql", "environment": environment, "results": _results(samples)}
 
 
-async def _round(connection: Connection, state: str, queues: Mapping[int, int], repeats: int) -> AsyncIterator[Sample]:
+async def _round(connection: Connection, state: str, queues: Mapping[int, int]) -> AsyncIterator[Sample]:
     """One sample of each variant's statements about each queue."""
     answers: dict[tuple[int, Grouping], list[Any]] = {}
     for variant, (sender_id, messages) in product(VARIANTS, queues.items()):
@@ -109,7 +103,7 @@ async def _round(connection: Connection, state: str, queues: Mapping[int, int], 
             for grouping in Grouping:
                 if (statement := variant.statement(grouping)) is None:
                     continue
-                rows, client_ms, server_ms, pages = await _measure(connection, statement, sender_id, repeats)
+                rows, client_ms, server_ms, pages = await _measure(connection, statement, sender_id)
                 if answers.setdefault((sender_id, grouping), rows) != rows:
                     raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
                 yield Sample(state, messages, grouping, variant.name, len(rows), client_ms, server_ms, pages)
@@ -136,7 +130,7 @@ async def _alone(connection: Connection, variant: Variant) -> AsyncIterator[None
 
 
 async def _measure(
-    connection: Connection, statement: Statement, sender_id: int, repeats: int
+    connection: Connection, statement: Statement, sender_id: int
 ) -> tuple[list[tuple[Any, ...]], float, float, int]:
     """The rows, the median times of the client and the server in milliseconds, and the pages of one statement."""
     query = {name: sender_id if name == "sender_id" else None for name in statement.types}
@@ -149,7 +143,7 @@ async def _measure(
     client_ms: list[float] = []
     server_ms: list[float] = []
     pages = 0
-    while not client_ms or (len(client_ms) < repeats and client_ms[0] < SLOW_MS):
+    while not client_ms or (len(client_ms) < REPEATS and client_ms[0] < SLOW_MS):
         started_at = time.perf_counter()
         await prepared.fetch(*values)
         client_ms.append(1000 * (time.perf_counter() - started_at))

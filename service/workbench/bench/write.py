@@ -39,13 +39,10 @@ class Load:
     variables: tuple[str, ...] = ()
 
 
-def lifecycles(batch: int) -> Load:
-    # The ids of its messages are far above those of the data set.
-    variables = (f"batch={batch}", "first=1000000000000", "lo=0")
-    return Load(f"whole lifecycles in batches of {batch}", "lifecycle", 4, batch, variables)
-
-
-LOADS = (*map(lifecycles, (1, 50, 500)), Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2))
+LOADS = (
+    *(Load(f"whole lifecycles in batches of {n}", "lifecycle", 4, n, (f"batch={n}", "lo=0")) for n in (1, 50, 500)),
+    Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +76,12 @@ async def measure_write(
 
     Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
     """
+    url = settings.owner_url or ""
+    plan = SeedPlan(messages, default_senders(messages, Profile.PLATFORM), seed)
     variants = VARIANTS + CANDIDATES if has_candidates else VARIANTS
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
-    async with connect(settings.owner_url or "") as connection:
-        senders = default_senders(messages, Profile.PLATFORM)
-        await fill(connection, SeedPlan(messages, senders, seed), replace=True)
+    async with connect(url) as connection:
+        await fill(connection, plan, replace=True)
         environment = await read_environment(connection, seed=seed, messages=messages, rounds=rounds, seconds=seconds)
         try:
             for number, load in product(range(rounds), LOADS):
@@ -91,14 +89,12 @@ async def measure_write(
                 # The order changes from round to round: the machine may become slower or faster meanwhile.
                 for variant in variants if number % 2 == 0 else reversed(variants):
                     async with _set_up(connection, settings, variant, messages):
-                        rates[load.name, variant.name].append(
-                            await run_pgbench(settings.owner_url or "", load, seconds)
-                        )
+                        rates[load.name, variant.name].append(await run_pgbench(url, load, seconds))
             if differences := await find_differences(connection, None):
                 raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
         finally:
             # A trigger that was switched off is not trusted until all is counted anew.
-            await migrate(settings.owner_url or "", settings.database_url, messages_schema=settings.messages_schema)
+            await migrate(url, settings.database_url, messages_schema=settings.messages_schema)
     return {"benchmark": "queuestats bench write", "environment": environment, "results": _results(rates)}
 
 
