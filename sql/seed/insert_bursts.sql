@@ -1,5 +1,5 @@
 -- insert_bursts: the messages of some bursts, each of which is one element of every array
--- A message follows from its id, its burst and the salt alone, so neither the size of a portion nor a plan matters.
+-- A message follows from its id, its burst and the salt alone, so neither the size of a chunk nor a plan matters.
 -- All chance is whole-number arithmetic within a bigint: what random(), setseed and the hash functions give may differ
 -- between two versions of PostgreSQL, a product never does. `upto_*` say below which draw (of 2^36) a message is new,
 -- in delivery, or waiting for a retry; from the last on it is held. The other columns take low bits.

@@ -18,7 +18,7 @@ from service.http.server.processes import Server, server_config
 from service.http.server.sockets import address, listen
 from service.model import Format
 from service.settings import Settings
-from tests.cli.programs import Program, running
+from tests.cli.programs import PATIENCE_SECONDS, Program, running
 
 ROOT = Path(__file__).resolve().parents[2]
 STATS = "/api/v1.1/admin/senders/queue/stats/"
@@ -55,7 +55,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
     # Certificates, which nothing here needs, take longer to load than a request takes.
-    async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

@@ -38,12 +38,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path) -> Path:
     """The folder of the fresh environment's programs."""
     home = wheel.parent / "fresh"
-    venv.create(home, with_pip=True)
+    # With our own pip: a new one would take as long as all packages.
+    venv.create(home, with_pip=False)
     python = home / "bin" / "python"
-    install = (python, "-m", "pip", "install", "-qq", "--no-compile")
-    run(*install, "--no-deps", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
-    run(*install, "--no-deps", wheel, cwd=home)
-    run(python, "-m", "pip", "check", cwd=home)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    install = (*pip, "install", "-qq", "--no-compile", "--no-deps")
+    run(*install, "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
+    run(*install, wheel, cwd=home)
+    run(*pip, "check", cwd=home)
     return python.parent
 
 

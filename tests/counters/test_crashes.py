@@ -83,12 +83,22 @@ async def crashing(server: CrashableServer, request: pytest.FixtureRequest) -> s
     return name
 
 
-async def repeat_until_it_breaks(url: str, step: Callable[[Any], Awaitable[Any]]) -> None:
-    with suppress(*GONE):
-        connection = await asyncpg.connect(url)
+class Client:
+    """Repeats a step on one connection until that breaks; `turns` counts the steps."""
+
+    def __init__(self, step: Callable[[Any], Awaitable[Any]]) -> None:
+        self._step = step
+        self.turns = 0
+
+    async def run(self, url: str) -> None:
+        with suppress(*GONE):
+            await self._repeat(await asyncpg.connect(url))
+
+    async def _repeat(self, connection: Any) -> None:
         try:
             while True:
-                await step(connection)
+                await self._step(connection)
+                self.turns += 1
         finally:
             connection.terminate()
 
@@ -136,11 +146,10 @@ async def check(connection: Any, ledgers: list[Ledger]) -> None:
             assert await answer(connection, query) == expected_rows(mine, query)
 
 
-async def each_commits(ledgers: list[Ledger], times: int) -> None:
-    """Waits for it: a busy machine may need longer than the time until a crash to connect at all."""
-    wanted = [ledger.commits + times for ledger in ledgers]
+async def wait_for_turns(clients: list[Client], turns: int, working: asyncio.Future[Any]) -> None:
+    """Until every client has done so many steps: one that connects after the crash would never break."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while any(ledger.commits < least for ledger, least in zip(ledgers, wanted, strict=True)):  # noqa: ASYNC110
+        while not working.done() and min(client.turns for client in clients) < turns:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -152,12 +161,11 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
     for number in range(CRASHES):
         chance = random.Random(number)
         steps = [*(ledger.write for ledger in ledgers), fold_some, fold_some, hold_and_release]
-        load = [repeat_until_it_breaks(url, partial(step, chance=chance)) for step in steps]
-        working = asyncio.gather(*load)
-        await each_commits(ledgers, 2)
-        await asyncio.sleep(0.4 + chance.random() / 2)
+        clients = [Client(partial(step, chance=chance)) for step in steps]
+        working = asyncio.gather(*(client.run(url) for client in clients))
+        await wait_for_turns(clients, chance.randrange(2, 10), working)
         await crash(server, crashing, how)
-        await asyncio.wait_for(working, 120)
+        await asyncio.wait_for(working, PATIENCE_SECONDS)
         connection = await reconnect(url)
         await check(connection, ledgers)
         await connection.close()

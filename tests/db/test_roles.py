@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from service.errors import CommandError
 from service.resources import sql_path
 from service.schema import migrate
 from service.schema.roles import login
-from tests.conftest import TestDatabase, drop_database, url_of
+from tests.conftest import TestDatabase, _on, drop_database, url_of
 
 LIMITS = {
     "statement_timeout": "15s",
@@ -34,11 +34,15 @@ LIMITS = {
 }
 
 
-@pytest.fixture
-async def migrated(empty_database: TestDatabase) -> TestDatabase:
-    """Migrated in place: rights on a database itself do not come along when it is cloned."""
-    await migrate(empty_database.owner_url, empty_database.service_url)
-    return empty_database
+@pytest.fixture(scope="module")
+def migrated(server_url: str) -> Iterator[TestDatabase]:
+    """Migrated in place: rights on a database itself do not come along when it is cloned. No test changes it."""
+    name = f"queuestats_roles_{uuid.uuid4().hex[:12]}"
+    database = TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
+    asyncio.run(_on(server_url, f"CREATE DATABASE {name}"))
+    asyncio.run(migrate(database.owner_url, database.service_url))
+    yield database
+    asyncio.run(drop_database(server_url, name))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import httpx
 from service.access.admin import create_token
 from service.model import Action, Scope
 from service.settings import Settings
-from service.workbench.bench.report import describe, markdown
+from service.workbench.bench.report import markdown, read_environment
 from service.workbench.bench.scratch import open_scratch
 from tests.api.wire import STATS
 from tests.load.processes import ROOT, Checkout
@@ -86,7 +86,7 @@ async def measure_control(settings: Settings, options: Namespace) -> dict[str, A
                 )
                 await _folded(owner)
     differences = await owner.fetch("SELECT * FROM queuestats.audit(NULL)", timeout=None)
-    environment = await describe(owner, **given)
+    environment = await read_environment(owner, **given)
     await owner.close()
     await observer.close()
     if differences:

@@ -26,7 +26,7 @@ import click
 import httpx
 
 from service.settings import Settings
-from service.workbench.bench.report import describe, markdown, median_ratio
+from service.workbench.bench.report import markdown, median_ratio, read_environment
 from service.workbench.bench.scratch import open_scratch
 from tests.load.competitors import RATIOS, STATUSES, Counts, Field, Variant, create_competitor_schema, variants
 from tests.load.processes import ROOT, Checkout
@@ -193,7 +193,7 @@ async def _describe(settings: Settings, options: Namespace) -> dict[str, Any]:
     connection = await asyncpg.connect(settings.owner_url)
     try:
         given = {name: getattr(options, name) for name in ("messages", "seed", "rounds", "seconds")}
-        return await describe(connection, **given)
+        return await read_environment(connection, **given)
     finally:
         await connection.close()
 

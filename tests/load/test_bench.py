@@ -10,7 +10,7 @@ import pytest
 from service.errors import CommandError
 from service.resources import sql_path
 from service.settings import Settings
-from service.workbench.bench.sql import VARIANTS, WITH_INDEXES
+from service.workbench.bench.sql import VARIANTS, WITH_INDEXES, measure_sql
 from service.workbench.bench.write import LOADS, Load, run_pgbench
 from tests.cli.programs import queuestats, sentence
 from tests.load.charts import draw
@@ -44,9 +44,12 @@ async def shape(owner: Any) -> Any:
 
 
 @pytest.mark.slow
-async def test_every_variant_answers_in_every_state(disposable: Settings, owner: Any, tmp_path: Path) -> None:
+async def test_every_variant_answers_in_every_state(
+    disposable: Settings, owner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = await shape(owner)
-    report = run(disposable, "sql", "--sizes", "200,2000", "--rounds", "1", "--json")
+    monkeypatch.setattr("service.workbench.bench.sql.REPEATS", 2)
+    report = await measure_sql(disposable, print, sizes=(200, 2000), rounds=1, seed=1)
 
     assert report["environment"].keys() >= ENVIRONMENT
     assert report["environment"]["messages"] == [2000, 200]

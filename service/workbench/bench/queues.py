@@ -1,21 +1,19 @@
 """The data set of `queuestats bench sql`: queues of several sizes in one table, with the same rows in their reports."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from service.cluster.one_machine import Machine
 from service.counters.folding import Folder
-from service.db import Database, fetch, load_statement
+from service.db import Connection, Database, fetch, load_statement
 from service.settings import Settings
-from service.workbench.bench.scratch import TABLES, vacuum
+from service.workbench.bench.scratch import vacuum
 from service.workbench.seed import Profile, SeedPlan, seed
 
-FRESH, CHURNED, PENDING = "fresh", "churned", "1,000 deltas pending"
 CHURNED_SLICES = range(0, 100, 10)
 PENDING_DELTAS = 1000
 
 
-async def fill(connection: Any, sizes: Sequence[int], seed_number: int) -> dict[int, int]:
+async def fill(connection: Connection, sizes: Sequence[int], seed_number: int) -> dict[int, int]:
     """The messages of each sender, the longest queue first. Messages that were in the table before are lost.
 
     The longest is a data set of the profile `single`. Each shorter one is a sample of it: every n-th message, with
@@ -31,29 +29,23 @@ async def fill(connection: Any, sizes: Sequence[int], seed_number: int) -> dict[
     return queues
 
 
-async def states(connection: Any, settings: Settings, longest: int) -> AsyncIterator[str]:
+async def states(connection: Connection, settings: Settings, longest: int) -> AsyncIterator[str]:
     """Brings the table into one state after the other, and gives its name. `longest`: the messages of sender 1.
 
     Fresh: vacuumed and folded. Churned: a tenth of the messages has changed status, all is folded, nothing is vacuumed.
     The last one: 1,000 deltas of sender 1 are not folded.
     """
-    for table in TABLES:
-        await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-    try:
-        await _fold_all(settings)
-        await vacuum(connection)
-        yield FRESH
-        for number in CHURNED_SLICES:
-            await fetch(connection, "bench/churn", slice=number)
-        await _fold_all(settings)
-        yield CHURNED
-        step = max(1, longest // PENDING_DELTAS)
-        ids = [(1 + number * step % longest,) for number in range(PENDING_DELTAS)]
-        await connection.executemany(load_statement("bench/toggle").sql, ids)
-        yield PENDING
-    finally:
-        for table in TABLES:
-            await connection.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)")
+    await _fold_all(settings)
+    await vacuum(connection)
+    yield "fresh"
+    for number in CHURNED_SLICES:
+        await fetch(connection, "bench/churn", slice=number)
+    await _fold_all(settings)
+    yield "churned"
+    step = max(1, longest // PENDING_DELTAS)
+    ids = [(1 + number * step % longest,) for number in range(PENDING_DELTAS)]
+    await connection.executemany(load_statement("bench/toggle").sql, ids)
+    yield "1,000 deltas pending"
 
 
 async def _fold_all(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The environment of a run, and its results as Markdown."""
+"""What all benchmarks share: the environment of a run, ratios, and the results as Markdown."""
 
 import os
 import platform
@@ -9,22 +9,23 @@ from importlib.metadata import version
 from statistics import median
 from typing import Any
 
-from service.db import fetch
+from service.db import Connection, fetch
 from service.resources import sql_path
 
 
-async def describe(connection: Any, **data_set: Any) -> dict[str, Any]:
+async def read_environment(connection: Connection, **data_set: Any) -> dict[str, Any]:
     """What a result depends on: versions, commit, machine, server settings, and the data set that is given."""
+    settings = {row["name"]: row["value"] for row in await fetch(connection, "bench/server")}
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "queuestats": version("queuestats"),
-        "postgresql": await connection.fetchval("SHOW server_version"),
+        "postgresql": settings.pop("server_version"),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": os.cpu_count(),
         # Other work on the machine shows here.
         "load_before": round(os.getloadavg()[0], 2),
-        "server_settings": {row["name"]: row["value"] for row in await fetch(connection, "bench/server")},
+        "server_settings": settings,
         **data_set,
     }
 
@@ -36,22 +37,17 @@ def median_ratio(values: Sequence[float], base: Sequence[float]) -> float:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """A list of the environment, and a table with a line for each result."""
+    environment, results = report["environment"], report["results"]
     lines = [f"# {report['benchmark']}", ""]
-    lines += [f"- {name.replace('_', ' ')}: {_text(value)}" for name, value in report["environment"].items()]
-    columns = list(report["results"][0])
-    lines += ["", _line(columns), _line(["---"] * len(columns))]
-    lines += [_line([_text(row[column]) for column in columns]) for row in report["results"]]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    lines += [f"- {name.replace('_', ' ')}: {_text(value)}" for name, value in environment.items()]
+    table = [list(results[0]), ["---"] * len(results[0]), *(map(_text, result.values()) for result in results)]
+    return "\n".join([*lines, "", *(f"| {' | '.join(cells)} |" for cells in table)]) + "\n"
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, float):
         # Three significant digits.

@@ -3,14 +3,13 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
-from service.db import connect, fetch, require_disposable
+from service.db import Connection, connect, fetch, require_disposable
 from service.db.address import with_search_path
 from service.embedded import EmbeddedServer
 from service.embedded.server import OWNER
@@ -20,8 +19,7 @@ from service.settings import Settings
 
 # Durable as in production; the buffers are a quarter of the memory, as PostgreSQL's manual advises to begin with.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "8GB"}
-MOST_BUFFERS_MB = 8192
-TABLES = ("messages", "queuestats.deltas", "queuestats.counters", "queuestats.watermarks")
+MAX_BUFFERS_MB = 8192
 
 
 @contextmanager
@@ -42,24 +40,33 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
         # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
         Path(folder).chmod(0o755)
         memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-        buffers = f"{min(MOST_BUFFERS_MB, max(128, memory_mb // 4))}MB"
-        with EmbeddedServer(Path(folder, "data"), options={**DURABLE, "shared_buffers": buffers}) as server:
+        options = {**DURABLE, "shared_buffers": f"{min(MAX_BUFFERS_MB, max(128, memory_mb // 4))}MB"}
+        with EmbeddedServer(Path(folder, "data"), options=options) as server:
             if is_migrated:
                 asyncio.run(migrate(server.owner_url, server.service_url))
             asyncio.run(_mark_disposable(server))
             yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
 
 
-async def execute_files(connection: Any, *names: str) -> None:
-    """Runs whole files of `sql/`, "candidates/covering_index/create" for example."""
-    for name in names:
-        await connection.execute(sql_path(f"{name}.sql").read_text("utf-8"))
+@asynccontextmanager
+async def created(connection: Connection, *folders: str) -> AsyncIterator[None]:
+    """What the files `create.sql` in these folders of sql/ make. At the end each `drop.sql` takes it away."""
+    try:
+        await run_files(connection, "create", folders)
+        yield
+    finally:
+        await run_files(connection, "drop", folders)
 
 
-async def vacuum(connection: Any) -> None:
+async def run_files(connection: Connection, name: str, folders: Iterable[str]) -> None:
+    for folder in folders:
+        await connection.execute(sql_path(folder, f"{name}.sql").read_text("utf-8"))
+
+
+async def vacuum(connection: Connection) -> None:
     """Leaves no dead row and, where the role may run CHECKPOINT, no unwritten page for the next run to pay for."""
-    for table in TABLES:
-        await connection.execute(f"VACUUM (ANALYZE) {table}")
+    await fetch(connection, "bench/vacuum")
+    # Commands of the session and its rights, which concern no table of ours.
     if await connection.fetchval("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"):
         await connection.execute("CHECKPOINT")
 
@@ -72,5 +79,5 @@ async def _require_disposable(url: str) -> None:
 async def _mark_disposable(server: EmbeddedServer) -> None:
     async with connect(server.superuser_url) as connection:
         await connection.execute(f"GRANT pg_checkpoint TO {OWNER}")
-        (marking,) = await fetch(connection, "queries/disposable")
-        await connection.execute(marking["marking"])
+        (row,) = await fetch(connection, "queries/disposable")
+        await connection.execute(row["marking"])

@@ -8,26 +8,25 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from service.db import Statement, connect, load_statement
+from service.db import Connection, Statement, connect, load_statement
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
 from service.settings import Settings
 from service.workbench.bench.queues import fill, states
-from service.workbench.bench.report import describe, median_ratio
-from service.workbench.bench.scratch import execute_files
+from service.workbench.bench.report import median_ratio, read_environment
+from service.workbench.bench.scratch import created, run_files
 
 COUNTERS, SCAN = "queries/from_counters", "queries/from_messages"
 # A fast statement is repeated, a slow one is not.
 REPEATS = 50
 SLOW_MS = 50.0
-# Look-ups are planned as in the service's role (sql/roles.sql), scans as in the service's scans.
-PLANNED_FOR_LOOK_UPS = (
-    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
-)
+# Settings of the session: look-ups are planned as in the service's role (sql/roles.sql), scans as in its scans.
+PLANNED_FOR_LOOK_UPS = "SET LOCAL plan_cache_mode = force_generic_plan"
 PLANNED_FOR_SCANS = "SET LOCAL plan_cache_mode = force_custom_plan"
+ONLY_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +57,45 @@ VARIANTS = (
     Variant("scan, partial indexes", SCAN, "candidates/partial_indexes"),
     Variant("finest counters only", COUNTERS, "candidates/fine_rollup"),
 )
-WITH_INDEXES = tuple(each for each in VARIANTS if each.has_indexes)
-Key = tuple[str, int, Grouping, str]
+WITH_INDEXES = tuple(variant for variant in VARIANTS if variant.has_indexes)
+
+
+class Sample(NamedTuple):
+    """One answer in one round: the rows of its report, its median times, and the pages that it visits."""
+
+    state: str
+    messages: int
+    group: Grouping
+    variant: str
+    rows: int
+    client_ms: float
+    server_ms: float
+    pages: int
 
 
 async def measure_sql(
     settings: Settings, progress: Callable[[str], None], *, sizes: Sequence[int], rounds: int, seed: int
 ) -> dict[str, Any]:
-    """`sizes` are those of the queues in messages, `rounds` how often each variant is measured.
+    """`sizes` are those of the queues in messages. A fast statement is executed 50 times in each round.
 
     Gives `environment` and `results`, one for each state, queue, grouping and variant.
 
     Raises CommandError where a variant answers otherwise than the counters.
     """
+    samples: list[Sample] = []
     async with connect(settings.owner_url or "") as connection:
         progress(f"Seeding {max(sizes):,} messages")
         queues = await fill(connection, sizes, seed)
-        environment = await describe(connection, seed=seed, rounds=rounds, messages=list(queues.values()))
-        await execute_files(connection, *(f"{each.folder}/create" for each in WITH_INDEXES))
-        samples: dict[Key, list[dict[str, Any]]] = defaultdict(list)
-        try:
+        environment = await read_environment(connection, seed=seed, rounds=rounds, messages=list(queues.values()))
+        async with created(connection, "bench/no_autovacuum", *(variant.folder for variant in WITH_INDEXES)):
             async for state in states(connection, settings, queues[1]):
                 for number in range(rounds):
                     progress(f"{state.capitalize()}: round {number + 1} of {rounds}")
-                    async for key, sample in _round(connection, queues):
-                        samples[state, *key].append(sample)
-        finally:
-            await execute_files(connection, *(f"{each.folder}/drop" for each in WITH_INDEXES))
+                    samples += [sample async for sample in _round(connection, state, queues)]
     return {"benchmark": "queuestats bench sql", "environment": environment, "results": _results(samples)}
 
 
-async def _round(
-    connection: Any, queues: Mapping[int, int]
-) -> AsyncIterator[tuple[tuple[int, Grouping, str], dict[str, Any]]]:
+async def _round(connection: Connection, state: str, queues: Mapping[int, int]) -> AsyncIterator[Sample]:
     """One sample of each variant's statements about each queue."""
     answers: dict[tuple[int, Grouping], list[Any]] = {}
     for variant, (sender_id, messages) in product(VARIANTS, queues.items()):
@@ -98,14 +103,14 @@ async def _round(
             for grouping in Grouping:
                 if (statement := variant.statement(grouping)) is None:
                     continue
-                sample, rows = await _sample(connection, statement, sender_id)
+                rows, client_ms, server_ms, pages = await _measure(connection, statement, sender_id)
                 if answers.setdefault((sender_id, grouping), rows) != rows:
                     raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
-                yield (messages, grouping, variant.name), sample
+                yield Sample(state, messages, grouping, variant.name, len(rows), client_ms, server_ms, pages)
 
 
 @asynccontextmanager
-async def _alone(connection: Any, variant: Variant) -> AsyncIterator[None]:
+async def _alone(connection: Connection, variant: Variant) -> AsyncIterator[None]:
     """A transaction without the indexes of other variants. It is rolled back.
 
     A variant with indexes is kept from a sequential scan: what that takes is the result of the plain scan.
@@ -115,25 +120,26 @@ async def _alone(connection: Any, variant: Variant) -> AsyncIterator[None]:
     try:
         is_scan = variant.base == SCAN
         await connection.execute(PLANNED_FOR_SCANS if is_scan else PLANNED_FOR_LOOK_UPS)
-        if variant.has_indexes:
-            await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        if variant.has_indexes or not is_scan:
+            await connection.execute(ONLY_BY_INDEX)
         if is_scan:
-            others = [each for each in WITH_INDEXES if each is not variant]
-            await execute_files(connection, *(f"{each.folder}/drop" for each in others))
+            await run_files(connection, "drop", (other.folder for other in WITH_INDEXES if other is not variant))
         yield
     finally:
         await transaction.rollback()
 
 
-async def _sample(connection: Any, statement: Statement, sender_id: int) -> tuple[dict[str, Any], list[Any]]:
-    """The median times of one statement in milliseconds, and its rows."""
-    given = {name: sender_id if name == "sender_id" else None for name in statement.types}
+async def _measure(
+    connection: Connection, statement: Statement, sender_id: int
+) -> tuple[list[tuple[Any, ...]], float, float, int]:
+    """The rows, the median times of the client and the server in milliseconds, and the pages of one statement."""
+    query = {name: sender_id if name == "sender_id" else None for name in statement.types}
     is_batch = statement.name.startswith(COUNTERS)
-    values = statement.bind({name: [value] for name, value in given.items()} if is_batch else given)
+    values = statement.bind({name: [value] for name, value in query.items()} if is_batch else query)
     prepared = await connection.prepare(statement.sql)
-    # A batch has a column more, the position of the query.
-    rows = [tuple(each)[is_batch:] for each in await prepared.fetch(*values)]
     explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {statement.sql}")
+    # A batch has a column more, the position of the query.
+    rows = [tuple(row)[is_batch:] for row in await prepared.fetch(*values)]
     client_ms: list[float] = []
     server_ms: list[float] = []
     pages = 0
@@ -144,21 +150,21 @@ async def _sample(connection: Any, statement: Statement, sender_id: int) -> tupl
         [explained] = json.loads(await explain.fetchval(*values))
         server_ms.append(explained["Execution Time"])
         pages = explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"]
-    return {"rows": len(rows), "client_ms": median(client_ms), "server_ms": median(server_ms), "pages": pages}, rows
+    return rows, median(client_ms), median(server_ms), pages
 
 
-def _results(samples: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    def times(key: Key) -> list[float]:
-        return [each["client_ms"] for each in samples[key]]
-
+def _results(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """The medians of all rounds; the ratio is to the counters' time."""
+    rounds: dict[tuple[str, int, Grouping, str], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        rounds[sample.state, sample.messages, sample.group, sample.variant].append(sample)
+    client_ms = {key: [sample.client_ms for sample in found] for key, found in rounds.items()}
     return [
         {
-            **dict(zip(("state", "messages", "group", "variant"), key, strict=True)),
-            "rows": taken[-1]["rows"],
-            "client_ms": median(times(key)),
-            "server_ms": median(each["server_ms"] for each in taken),
-            "pages": taken[-1]["pages"],
-            "times_counters": median_ratio(times(key), times((*key[:3], VARIANTS[0].name))),
+            **found[-1]._asdict(),
+            "client_ms": median(client_ms[key]),
+            "server_ms": median(sample.server_ms for sample in found),
+            "times_counters": median_ratio(client_ms[key], client_ms[*key[:3], VARIANTS[0].name]),
         }
-        for key, taken in list(samples.items())
+        for key, found in rounds.items()
     ]

@@ -8,27 +8,24 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import Any
 
 from service.counters.folding import fold_forever
 from service.counters.verify import find_differences
-from service.db import Database, connect, fetch
+from service.db import Connection, Database, connect, fetch
 from service.db.address import for_programs
 from service.embedded import binaries
 from service.errors import CommandError
 from service.resources import sql_path
 from service.schema import migrate
 from service.settings import Settings
-from service.workbench.bench.report import describe, median_ratio
-from service.workbench.bench.scratch import execute_files, vacuum
+from service.workbench.bench.report import median_ratio, read_environment
+from service.workbench.bench.scratch import created, vacuum
 from service.workbench.bench.sql import WITH_INDEXES
 from service.workbench.seed import Profile, SeedPlan, default_senders
 from service.workbench.seed import seed as fill
-
-COUNTED, NOT_COUNTED, OTHERS_HELD = "counted", "not counted", "counted, beside 100 holds of other senders"
-# Ids of the messages that pgbench writes: far above those of the data set.
-FIRST_ID = 1_000_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,25 @@ class Load:
     variables: tuple[str, ...] = ()
 
 
-def lifecycles(batch: int) -> Load:
-    variables = (f"batch={batch}", f"first={FIRST_ID}", "lo=0")
-    return Load(f"whole lifecycles in batches of {batch}", "lifecycle", 4, batch, variables)
+LOADS = (
+    *(Load(f"whole lifecycles in batches of {n}", "lifecycle", 4, n, (f"batch={n}", "lo=0")) for n in (1, 50, 500)),
+    Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2),
+)
 
 
-LOADS = (*map(lifecycles, (1, 50, 500)), Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2))
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """The folders of sql/ whose files set it up and take it away, and whether the service folds meanwhile."""
+
+    name: str
+    folders: tuple[str, ...] = ()
+    is_folded: bool = False
+
+
+COUNTED, NOT_COUNTED = Variant("counted", is_folded=True), Variant("not counted", ("bench/not_counted",))
+OTHERS_HELD = Variant("counted, beside 100 holds of other senders", ("bench/others_held",), is_folded=True)
+VARIANTS = (COUNTED, NOT_COUNTED, OTHERS_HELD)
+CANDIDATES = tuple(Variant(index.folder, ("bench/not_counted", index.folder)) for index in WITH_INDEXES)
 
 
 async def measure_write(
@@ -66,50 +76,38 @@ async def measure_write(
 
     Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
     """
-    variants = [COUNTED, NOT_COUNTED, OTHERS_HELD, *(each.folder for each in WITH_INDEXES if has_candidates)]
+    url = settings.owner_url or ""
+    plan = SeedPlan(messages, default_senders(messages, Profile.PLATFORM), seed)
+    variants = VARIANTS + CANDIDATES if has_candidates else VARIANTS
     rates: dict[tuple[str, str], list[float]] = defaultdict(list)
-    async with connect(settings.owner_url or "") as connection:
-        senders = default_senders(messages, Profile.PLATFORM)
-        await fill(connection, SeedPlan(messages, senders, seed), replace=True)
-        environment = await describe(connection, seed=seed, messages=messages, rounds=rounds, seconds=seconds)
+    async with connect(url) as connection:
+        await fill(connection, plan, replace=True)
+        environment = await read_environment(connection, seed=seed, messages=messages, rounds=rounds, seconds=seconds)
         try:
-            for number in range(rounds):
-                for load in LOADS:
-                    progress(f"Round {number + 1} of {rounds}: {load.name}")
-                    # The order changes from round to round: the machine may become slower or faster meanwhile.
-                    for variant in variants if number % 2 == 0 else reversed(variants):
-                        async with _variant(connection, settings, variant, messages):
-                            rate = await run_pgbench(settings.owner_url or "", load, seconds)
-                        rates[load.name, variant].append(rate)
+            for number, load in product(range(rounds), LOADS):
+                progress(f"Round {number + 1} of {rounds}: {load.name}")
+                # The order changes from round to round: the machine may become slower or faster meanwhile.
+                for variant in variants if number % 2 == 0 else reversed(variants):
+                    async with _set_up(connection, settings, variant, messages):
+                        rates[load.name, variant.name].append(await run_pgbench(url, load, seconds))
             if differences := await find_differences(connection, None):
                 raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
         finally:
             # A trigger that was switched off is not trusted until all is counted anew.
-            await migrate(settings.owner_url or "", settings.database_url, messages_schema=settings.messages_schema)
+            await migrate(url, settings.database_url, messages_schema=settings.messages_schema)
     return {"benchmark": "queuestats bench write", "environment": environment, "results": _results(rates)}
 
 
 @asynccontextmanager
-async def _variant(connection: Any, settings: Settings, variant: str, messages: int) -> AsyncIterator[None]:
-    """Sets the variant up. At the end the table is as before: what pgbench wrote is deleted as it was written."""
+async def _set_up(connection: Connection, settings: Settings, variant: Variant, messages: int) -> AsyncIterator[None]:
+    """At the end the table is as before: what pgbench wrote is deleted under the same variant."""
     await vacuum(connection)
-    is_counted, has_index = variant in (COUNTED, OTHERS_HELD), variant not in (COUNTED, NOT_COUNTED, OTHERS_HELD)
-    if not is_counted:
-        await connection.execute("ALTER TABLE messages DISABLE TRIGGER USER")
-    try:
-        if has_index:
-            await execute_files(connection, f"{variant}/create")
-        if variant == OTHERS_HELD:
-            await fetch(connection, "bench/hold_others", first_id=FIRST_ID, holds=100)
-        async with _folding(settings) if is_counted else nullcontext():
-            yield
-    finally:
-        await fetch(connection, "bench/hold_others", first_id=FIRST_ID, holds=0)
-        await fetch(connection, "bench/sweep", standing_messages=messages)
-        if has_index:
-            await execute_files(connection, f"{variant}/drop")
-        if not is_counted:
-            await connection.execute("ALTER TABLE messages ENABLE TRIGGER USER")
+    async with created(connection, *variant.folders):
+        try:
+            async with _folding(settings) if variant.is_folded else nullcontext():
+                yield
+        finally:
+            await fetch(connection, "bench/sweep", standing_messages=messages)
 
 
 @asynccontextmanager
@@ -128,14 +126,17 @@ async def _folding(settings: Settings) -> AsyncIterator[None]:
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     """Messages a second. Raises CommandError with pgbench's last line where it fails, or a transaction does."""
     bare, secret = for_programs(url)
-    program = shutil.which("pgbench") or str(binaries(18) / "pgbench")
-    command = [program, "--no-vacuum", "--protocol=prepared", f"--client={load.clients}", "--jobs=2"]
-    command += [f"--time={seconds}", *(f"--define={each}" for each in load.variables)]
-    command += [f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare]
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **secret}, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("pgbench") or str(binaries(18) / "pgbench"),
+        *("--no-vacuum", "--protocol=prepared", "--jobs=2", f"--client={load.clients}", f"--time={seconds}"),
+        *(f"--define={variable}" for variable in load.variables),
+        *(f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare),
+        env={**os.environ, **secret},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
-        output, errors = (each.decode() for each in await process.communicate())
+        output, errors = (written.decode() for written in await process.communicate())
     finally:
         if process.returncode is None:
             process.terminate()
@@ -154,7 +155,7 @@ def _results(rates: dict[tuple[str, str], list[float]]) -> list[dict[str, Any]]:
             "messages_per_second": median(values),
             "least": min(values),
             "greatest": max(values),
-            "times_not_counted": median_ratio(values, rates[load, NOT_COUNTED]),
+            "times_not_counted": median_ratio(values, rates[load, NOT_COUNTED.name]),
         }
         for (load, variant), values in rates.items()
     ]

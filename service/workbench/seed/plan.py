@@ -1,4 +1,4 @@
-"""What is to be made: how many messages of how many senders, of what kind, and how many each sender has."""
+"""The plan of a data set: how many messages and senders it has, and how many messages each sender has."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from enum import StrEnum
 
 from service.errors import WrongUsage
 
-# The sender of the documented example (service/workbench/seed/README.md) and its 340 messages.
+# The sender of the example in README.md, and the number of its messages.
 EXAMPLE_SENDER = 119
 EXAMPLE_SIZE = 340
 
 
 class Profile(StrEnum):
-    """How the messages are shared out among the senders."""
+    """How the messages are divided among the senders."""
 
     PLATFORM = "platform"  # few big senders, many small
-    SINGLE = "single"  # one sender holds everything
-    UNIFORM = "uniform"  # all the same, to within one message
+    SINGLE = "single"  # one sender has all messages
+    UNIFORM = "uniform"  # all senders have the same number, to within one message
 
 
 @dataclass(frozen=True, slots=True)
 class SeedPlan:
     """One data set: equal plans give equal rows, whatever the server's version and settings.
 
-    Up to 10^9 messages: above, the arithmetic of sql/seed/insert_bursts.sql would leave the range of a bigint.
+    Up to 10^9 messages: above, the arithmetic of sql/seed/insert_bursts.sql leaves the range of a bigint.
     Raises WrongUsage where the numbers contradict each other.
     """
 
@@ -40,49 +40,44 @@ class SeedPlan:
 
 
 def default_senders(messages: int, profile: Profile) -> int:
-    """1,000 senders, or fewer where that would leave them fewer than ten messages each on average."""
+    """1,000 senders, or fewer where that leaves them fewer than ten messages each on average."""
     return 1 if profile is Profile.SINGLE else min(1000, max(1, messages // 10))
 
 
-def sender_sizes(plan: SeedPlan) -> list[int]:
-    """The messages of sender 1, 2, …; never increasing, and they add up to the plan's."""
-    if has_example(plan):
-        return _sizes_around_example(plan)
-    weights = [1] * plan.senders if plan.profile is Profile.UNIFORM else _harmonic(range(1, plan.senders + 1))
-    return _shared_out(plan.messages, 1, weights)
-
-
 def has_example(plan: SeedPlan) -> bool:
-    """Whether sender 119 holds the documented example.
-
-    It does in the profile `platform`, where the 118 bigger senders can have no fewer and the smaller ones one each.
-    """
+    """Whether sender 119 has the documented example: in the profile `platform`, where 118 senders can be bigger."""
     needed = EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) + plan.senders
     return plan.profile is Profile.PLATFORM and plan.senders >= EXAMPLE_SENDER and plan.messages >= needed
 
 
+def sender_sizes(plan: SeedPlan) -> list[int]:
+    """The messages of sender 1, 2, …; they never increase, and add up to the plan's."""
+    if has_example(plan):
+        return _sizes_around_example(plan)
+    weights = [1] * plan.senders if plan.profile is Profile.UNIFORM else _harmonic(range(1, plan.senders + 1))
+    return _divide(plan.messages, 1, weights)
+
+
 def _sizes_around_example(plan: SeedPlan) -> list[int]:
-    """A curve that falls to 340 at sender 119 and goes on falling from there: no step on either side."""
-    tail = [1 + EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) // n for n in range(EXAMPLE_SENDER + 1, plan.senders + 1)]
+    """A curve that falls to 340 at sender 119 and continues from there, without a step on either side."""
+    tail = [1 + EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) // rank for rank in range(EXAMPLE_SENDER + 1, plan.senders + 1)]
     spare = plan.messages - EXAMPLE_SENDER * EXAMPLE_SIZE - len(tail)
     wanted = sum(tail) - len(tail)
     if wanted > spare // 2:
         tail = [1 + (size - 1) * (spare // 2) // wanted for size in tail]
-    last = _harmonic([EXAMPLE_SENDER])[0]
-    weights = [weight - last for weight in _harmonic(range(1, EXAMPLE_SENDER))]
-    head = _shared_out(plan.messages - EXAMPLE_SIZE - sum(tail), EXAMPLE_SIZE, weights)
+    *weights, last = _harmonic(range(1, EXAMPLE_SENDER + 1))
+    head = _divide(plan.messages - EXAMPLE_SIZE - sum(tail), EXAMPLE_SIZE, [weight - last for weight in weights])
     return [*head, EXAMPLE_SIZE, *tail]
 
 
 def _harmonic(ranks: Sequence[int]) -> list[int]:
-    """Zipf's weights 1/1, 1/2, 1/3, … as whole numbers, so that shares come out the same everywhere."""
+    """Zipf's weights 1/1, 1/2, 1/3, … as whole numbers, so that shares are the same on every machine."""
     return [2**40 // rank for rank in ranks]
 
 
-def _shared_out(total: int, least: int, weights: Sequence[int]) -> list[int]:
-    """`total` by weight, `least` for each at first; what rounding leaves goes to the first."""
+def _divide(total: int, least: int, weights: Sequence[int]) -> list[int]:
+    """Divides `total` by weight, at least `least` each; the first ones get what rounding leaves."""
     spare, whole = total - least * len(weights), sum(weights)
     sizes = [least + spare * weight // whole for weight in weights]
-    for rank in range(total - sum(sizes)):
-        sizes[rank] += 1
-    return sizes
+    rest = total - sum(sizes)
+    return [size + (rank < rest) for rank, size in enumerate(sizes)]

@@ -7,7 +7,7 @@ from itertools import accumulate, groupby
 from typing import Any
 
 from service.cluster.commands import require_one_machine
-from service.db import fetch, require_disposable
+from service.db import Connection, fetch, require_disposable
 from service.errors import CommandError
 from service.workbench.seed.plan import SeedPlan
 from service.workbench.seed.traffic import Burst, bursts
@@ -27,7 +27,7 @@ Chunk = Sequence[tuple[int, Burst]]
 
 
 async def seed(
-    connection: Any,
+    connection: Connection,
     plan: SeedPlan,
     progress: Callable[[int], object] = lambda done: None,
     *,
@@ -54,7 +54,7 @@ async def seed(
     return time.perf_counter() - began
 
 
-async def _prepare(connection: Any, replace: bool) -> None:
+async def _prepare(connection: Connection, replace: bool) -> None:
     await require_disposable(connection)
     await require_one_machine(connection, "seed it before `queuestats migrate --distribute`")
     await fetch(connection, "seed/limits")
@@ -66,36 +66,33 @@ async def _prepare(connection: Any, replace: bool) -> None:
 def chunks(bursts: Sequence[Burst], chunk_messages: int) -> Iterator[Chunk]:
     """All bursts in order, about so many messages at a time; a burst is never cut."""
     before = accumulate((burst.size for burst in bursts), initial=0)
-    for _, chunk in groupby(zip(before, bursts, strict=False), key=lambda each: each[0] // chunk_messages):
+    for _, chunk in groupby(zip(before, bursts, strict=False), key=lambda numbered: numbered[0] // chunk_messages):
         yield list(chunk)
 
 
 def parameters(plan: SeedPlan, chunk: Chunk) -> dict[str, Any]:
     """One array for each column of the bursts, in the order of arrival."""
-    mixes = [burst.mix for _, burst in chunk]
+    numbers_before, found = zip(*chunk, strict=True)
+    _, sender_ids, account_ids, campaign_ids, sizes, mixes = zip(*found, strict=True)
     return {
         # Odd, and another for every seed.
         "salt": (2 * plan.seed * 1_640_531_527 + 1) % 2**32,
         "as_of": AS_OF,
         "due_ats": DUE_ATS,
-        "first_ids": [done + 1 for done, _ in chunk],
-        "created_ats": [AS_OF - timedelta(microseconds=_age_us(done, plan.messages)) for done, _ in chunk],
-        "sizes": [burst.size for _, burst in chunk],
-        "sender_ids": [burst.sender_id for _, burst in chunk],
-        "account_ids": [burst.account_id for _, burst in chunk],
-        "campaign_ids": [burst.campaign_id for _, burst in chunk],
-        "upto_news": [_below(mix.new) for mix in mixes],
-        "upto_procs": [_below(mix.new + mix.proc) for mix in mixes],
-        "upto_retries": [_below(mix.new + mix.proc + mix.retry) for mix in mixes],
+        "first_ids": [number + 1 for number in numbers_before],
+        "created_ats": [_created_at(number, plan.messages) for number in numbers_before],
+        "sizes": sizes,
+        "sender_ids": sender_ids,
+        "account_ids": account_ids,
+        "campaign_ids": campaign_ids,
+        # The draws that so many percent of all draws stay below.
+        "upto_news": [DRAWS * mix.new // 100 for mix in mixes],
+        "upto_procs": [DRAWS * (mix.new + mix.proc) // 100 for mix in mixes],
+        "upto_retries": [DRAWS * (mix.new + mix.proc + mix.retry) // 100 for mix in mixes],
         "attempts": [mix.attempts for mix in mixes],
     }
 
 
-def _below(percent: int) -> int:
-    """The draw that so many percent of all draws stay below."""
-    return percent * DRAWS // 100
-
-
-def _age_us(done: int, messages: int) -> int:
-    """How long the message behind `done` others has waited: of the older ones, fewer are left."""
-    return SPAN_US * (messages - done) ** 2 // messages**2
+def _created_at(number_before: int, messages: int) -> datetime:
+    """Of the older messages, fewer are left."""
+    return AS_OF - timedelta(microseconds=SPAN_US * (messages - number_before) ** 2 // messages**2)

@@ -4,7 +4,6 @@ Chance comes from `random.Random(seed).random()` alone, the one method whose seq
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import accumulate, count, pairwise
 from math import isqrt
 from random import Random
@@ -14,7 +13,7 @@ from service.workbench.seed.plan import EXAMPLE_SENDER, SeedPlan, has_example, s
 
 EXAMPLE_ACCOUNT = 306
 EXAMPLE_CAMPAIGNS = (4591, 4914)
-# No sender has more accounts, and no burst grows further however big its sender.
+# Limits of every sender, however big it is.
 MAX_ACCOUNTS = 36
 MAX_BURST = 5000
 
@@ -41,14 +40,14 @@ HELD_SHARE = 0.05
 
 ALL_NEW, ALL_PROC = Mix(100, 0, 0, 1), Mix(0, 100, 0, 1)
 ALL_RETRY, ALL_HOLD = Mix(0, 0, 100, 1), Mix(0, 0, 0, 1)
-# (campaign, messages, mix, position in the order of arrival): a burst for each number of the documented response.
+# (position, campaign, messages, mix): a burst for each number of the documented response.
 EXAMPLE_BURSTS = (
-    (4914, 40, ALL_RETRY, 0.60),
-    (4914, 80, ALL_HOLD, 0.61),
-    (4914, 10, ALL_PROC, 0.62),
-    (4914, 10, ALL_NEW, 0.63),
-    (4591, 100, ALL_PROC, 0.97),
-    (4591, 100, ALL_NEW, 0.98),
+    (0.60, 4914, 40, ALL_RETRY),
+    (0.61, 4914, 80, ALL_HOLD),
+    (0.62, 4914, 10, ALL_PROC),
+    (0.63, 4914, 10, ALL_NEW),
+    (0.97, 4591, 100, ALL_PROC),
+    (0.98, 4591, 100, ALL_NEW),
 )
 
 
@@ -63,8 +62,7 @@ class Burst(NamedTuple):
     mix: Mix
 
 
-@dataclass(frozen=True, slots=True)
-class Mailing:
+class Mailing(NamedTuple):
     """What a sender sent through one account in one go: a campaign, or mail outside any."""
 
     position: float
@@ -76,53 +74,49 @@ class Mailing:
 
 
 def bursts(plan: SeedPlan) -> list[Burst]:
-    """All bursts in the order of arrival; their sizes add up to the plan's messages. Memory: one tuple a burst."""
+    """All bursts in the order of arrival; their sizes add up to the plan's messages."""
     chance = Random(plan.seed)
-    # Campaigns are numbered as they were made: the newest has the highest number.
-    mailings = sorted(_mailings(plan, chance), key=lambda each: each.position)
     campaigns = (number for number in count(1) if number not in EXAMPLE_CAMPAIGNS)
-    cut = [
-        burst for mailing in mailings for burst in _cut(mailing, next(campaigns) if mailing.in_campaign else 0, chance)
-    ]
+    found: list[Burst] = []
+    # Campaigns are numbered in the order of arrival: the newest has the highest number.
+    for mailing in sorted(_mailings(plan, chance)):
+        found += _cut(mailing, next(campaigns) if mailing.in_campaign else 0, chance)
     if has_example(plan):
-        cut += [
-            Burst(position, EXAMPLE_SENDER, EXAMPLE_ACCOUNT, campaign, size, mix)
-            for campaign, size, mix, position in EXAMPLE_BURSTS
+        found += [
+            Burst(position, EXAMPLE_SENDER, EXAMPLE_ACCOUNT, campaign_id, size, mix)
+            for position, campaign_id, size, mix in EXAMPLE_BURSTS
         ]
-    return sorted(cut)
+    return sorted(found)
 
 
 def _mailings(plan: SeedPlan, chance: Random) -> Iterator[Mailing]:
     """The mailings of every sender but the example's, sender by sender; no two senders share an account."""
-    example = EXAMPLE_SENDER if has_example(plan) else None
-    accounts = (number for number in count(1) if number != EXAMPLE_ACCOUNT)
+    numbers = (number for number in count(1) if number != EXAMPLE_ACCOUNT)
     for sender_id, size in enumerate(sender_sizes(plan), 1):
-        if sender_id != example:
-            yield from _mailings_of(sender_id, size, accounts, chance)
-
-
-def _mailings_of(sender_id: int, size: int, accounts: Iterator[int], chance: Random) -> Iterator[Mailing]:
-    burst_size = min(MAX_BURST, 40 + 2 * isqrt(size))
-    number = 1 + size // (3 * burst_size)
-    own = [next(accounts) for _ in range(min(MAX_ACCOUNTS, isqrt(number) + (number > 1)))]
-    # Every third sender also sends mail outside any campaign: receipts, say.
-    outside = 0.15 if sender_id % 3 == 1 else 0.0
-    for index, part in enumerate(_split(size, number, chance)):
-        # Each account gets one, then the first ones most: an account's use falls off as a sender's does.
-        account = own[index] if index < len(own) else own[int(len(own) * chance.random() * chance.random())]
-        yield Mailing(chance.random(), sender_id, account, part, burst_size, chance.random() >= outside)
+        if sender_id == EXAMPLE_SENDER and has_example(plan):
+            continue
+        burst_size = min(MAX_BURST, 40 + 2 * isqrt(size))
+        mailings = 1 + size // (3 * burst_size)
+        accounts = [next(numbers) for _ in range(min(MAX_ACCOUNTS, isqrt(mailings) + (mailings > 1)))]
+        # Every third sender also sends mail outside any campaign, such as receipts.
+        outside = 0.15 if sender_id % 3 == 1 else 0.0
+        for index, mailing_size in enumerate(_split(size, mailings, chance)):
+            # Each account has one mailing, then the first accounts have most: use falls off as a sender's size does.
+            at = index if index < len(accounts) else int(len(accounts) * chance.random() * chance.random())
+            position, in_campaign = chance.random(), chance.random() >= outside
+            yield Mailing(position, sender_id, accounts[at], mailing_size, burst_size, in_campaign)
 
 
 def _cut(mailing: Mailing, campaign_id: int, chance: Random) -> Iterator[Burst]:
     """A mailing's bursts, close together in the order of arrival but seldom side by side."""
     mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if mailing.position < upto)
-    for part in _split(mailing.size, -(-mailing.size // mailing.burst_size), chance):
+    for size in _split(mailing.size, -(-mailing.size // mailing.burst_size), chance):
         position = mailing.position + 0.02 * chance.random()
-        yield Burst(position, mailing.sender_id, mailing.account_id, campaign_id, part, mix)
+        yield Burst(position, mailing.sender_id, mailing.account_id, campaign_id, size, mix)
 
 
-def _split(total: int, parts: int, chance: Random) -> Iterator[int]:
-    """`total` in so many uneven parts of at least one."""
-    bounds = list(accumulate((250 + int(1500 * chance.random()) for _ in range(parts)), initial=0))
-    spare = total - parts
+def _split(total: int, number: int, chance: Random) -> Iterator[int]:
+    """Splits `total` into so many uneven sizes of at least one."""
+    bounds = list(accumulate((250 + int(1500 * chance.random()) for _ in range(number)), initial=0))
+    spare = total - number
     return (1 + spare * end // bounds[-1] - spare * begin // bounds[-1] for begin, end in pairwise(bounds))
