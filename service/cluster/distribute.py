@@ -4,22 +4,23 @@ What a shard's schema is made of are the files that one machine has too, with an
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Any
 
 from service.db.address import at_host
 from service.db.connect import connect, fetch
-from service.db.statements import load_statement
+from service.db.statements import load_statement, read_sql, replace_parameters
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
-from service.schema.files import CountedTable
+from service.schema.columns import grouping_set
+from service.schema.files import newer_columns, shard_table, table_definitions
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
-from service.schema.tables import SCHEMA
 
 NODE = "queuestats_node"
+# The schema and the table of a shard in stored text. sql/citus/node.sql puts a number in place of {shard}.
+SHARD = shard_table("queuestats_{shard}", "public.messages_{shard}")
 PAUSE_SECONDS = 0.5
 # Of statements that are run on a shard as text: their parameters, in the order of sql/queries/citus/.
 _TOP = ("largest_by", "row_limit", "sender_id", "grouping_set")
@@ -49,11 +50,11 @@ async def distribute(owner_url: str, shard_count: int, tell: Callable[[str], Non
         if not state["is_in_public"]:
             raise CommandError("Only the table messages of the schema public can be distributed.")
         (attached,) = await fetch(connection, "queries/adopt/attached")
-        drops = "; ".join(f"DROP TRIGGER {each} ON public.messages" for each in attached["triggers"])
 
         async def work() -> None:
             await fetch(connection, "citus/lock")
-            await connection.execute(f"{drops}; DELETE FROM queuestats.baseline")
+            await connection.execute(attached["drop_triggers"] or "")
+            await fetch(connection, "queries/forget_baseline")
             # A service that believes the queue to be on one machine still finds nothing to answer with.
             await connection.execute("DROP FUNCTION queuestats.current_counters")
             await connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
@@ -83,11 +84,10 @@ async def _bring_up_node(
 
 
 async def _bring_up(connection: Any, service_url: str | None) -> None:
-    table = CountedTable("public", shard=0, schema="queuestats_0")
-    once = ["CREATE SCHEMA queuestats_0", *table.definitions()]
+    once = [f"CREATE SCHEMA {SHARD.schema}", *table_definitions(SHARD.schema, [grouping_set])]
     # A shard's tables are as old as its schema.
-    repeatable = [*table.newer_columns(), *(table.render(each) for each in table.parts)]
-    parts = [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
+    repeatable = [*newer_columns(SHARD.schema), *(file.text for file in SHARD.files())]
+    definitions = [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
     # What is made here is no affair of the other nodes.
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
     await connection.execute("SET statement_timeout = 0")
@@ -95,10 +95,12 @@ async def _bring_up(connection: Any, service_url: str | None) -> None:
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
         # The service settles shards all the time: by the former text, or by the new one.
         await connection.execute(f"LOCK TABLE {NODE}.shards IN SHARE ROW EXCLUSIVE MODE")
-        await connection.execute(f"DELETE FROM {NODE}.parts; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.statements")
-        await connection.executemany(f"INSERT INTO {NODE}.parts VALUES ($1, $2, $3)", parts)
-        await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers(table))
-        await connection.executemany(f"INSERT INTO {NODE}.statements VALUES ($1, $2)", _statements(table))
+        await connection.execute(
+            f"DELETE FROM {NODE}.definitions; DELETE FROM {NODE}.readers; DELETE FROM {NODE}.statements"
+        )
+        await connection.executemany(f"INSERT INTO {NODE}.definitions VALUES ($1, $2, $3)", definitions)
+        await connection.executemany(f"INSERT INTO {NODE}.readers VALUES ($1, $2, $3, $4)", _readers())
+        await connection.executemany(f"INSERT INTO {NODE}.statements VALUES ($1, $2)", _statements())
         await connection.execute(f"SELECT {NODE}.refresh()")
         await connection.execute(f"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {NODE} FROM PUBLIC")
         if service_url:
@@ -127,28 +129,22 @@ async def settle(connection: Any, tell: Callable[[str], None]) -> None:
     )
 
 
-def _readers(table: CountedTable) -> list[tuple[str, list[str], list[str], str]]:
+def _readers() -> list[tuple[str, list[str], list[str], str]]:
     """The statements of queries/from_counters/ as bodies of a function: name, parameters and their types, text."""
     found = []
     for path in sorted(sql_path("queries", "from_counters").glob("*.sql")):
-        statement = load_statement(f"queries/from_counters/{path.stem}")
-        text = table.in_schema(statement.text)
-        for name, type_ in statement.types.items():
-            text = text.replace(f"cast(:{name} AS {type_})", f"own_{name}")
+        statement = load_statement(f"queries/from_counters/{path.stem}", SHARD.places)
+        text = replace_parameters(statement.text, {name: f"own_{name}" for name in statement.types})
         found.append((path.stem, list(statement.types), list(statement.types.values()), text))
     return found
 
 
-def _statements(table: CountedTable) -> list[tuple[str, str]]:
+def _statements() -> list[tuple[str, str]]:
     """Name, and text whose parameters are elements of one array of texts."""
     found = []
     for name, order in _STATEMENTS.items():
-        # A shard that has just come has no schema yet: its messages are read from the table.
-        text = load_statement(f"queries/{name}").text.replace(f"{SCHEMA}.queued_messages", table.name)
-        text = table.in_schema(text)
-        for number, each in enumerate(order, 1):
-            text = re.sub(rf":{each}\b", f"($1)[{number}]", text)
-        found.append((name, text))
+        elements = {parameter: f"($1)[{number}]" for number, parameter in enumerate(order, 1)}
+        found.append((name, replace_parameters(read_sql(f"queries/{name}", SHARD.places), elements)))
     return found
 
 

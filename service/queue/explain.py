@@ -10,7 +10,7 @@ import msgspec
 
 from service.cluster.shards import Shards
 from service.db import AS_A_SCAN, Database, Statement, load_statement
-from service.db.statements import literal
+from service.db.statements import literal, replace_parameters
 from service.errors import BadRequest
 from service.model import Explanation, StatsQuery
 from service.queue.stats import from_counters, from_messages, parts_of
@@ -102,9 +102,8 @@ async def _prepare(connection: Any, statement: Statement, values: list[Any]) -> 
 
 def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
     """The statement as psql takes it: each `:name` is its value."""
-    code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
-    names = "|".join(parameters) or "(?!)"
-    return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
+    code = "\n".join(line for line in sql.splitlines() if not line.startswith("-- parameters:"))
+    return replace_parameters(code, {name: literal(value) for name, value in parameters.items()}).rstrip() + ";\n"
 
 
 def intended_indexes(text: str) -> tuple[str, ...]:
