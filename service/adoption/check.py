@@ -1,12 +1,12 @@
 """Whether a table that exists already can be counted by a mapping: the table, the expressions, every row."""
 
-from service.db import Connection, InsufficientPrivilegeError, fetch
+from service.db import Connection, InsufficientPrivilegeError, Record, fetch
 from service.errors import CommandError
 from service.schema.files import Adopted, adopted_table
-from service.schema.mapping import STATUSES, QueueMapping, Table, derive, find_table, in_parentheses
+from service.schema.mapping import STATUSES, QueueMapping, derive, find_table, in_parentheses
 
 
-async def check(connection: Connection, mapping: QueueMapping) -> tuple[Table, Adopted]:
+async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, Adopted]:
     """The table, and the mapping as SQL. Reads the catalog and the whole table; changes nothing.
 
     `connection` is in no transaction. Raises CommandError with a sentence that names what is wrong with the table or
@@ -16,8 +16,8 @@ async def check(connection: Connection, mapping: QueueMapping) -> tuple[Table, A
     (layout,) = await fetch(connection, "queries/layout", messages_schema="queuestats")
     if layout["is_foreign"]:
         raise CommandError("The schema queuestats of this database holds something else: rename it first.")
-    if table.refusal:
-        raise CommandError(table.refusal)
+    if table["refusal"]:
+        raise CommandError(table["refusal"])
     adopted = await derive(connection, table, mapping)
     try:
         # A session look-up: with it, rows that a policy hides are an error.

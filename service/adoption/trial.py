@@ -14,7 +14,7 @@ from service.db.statements import load_statement, read_sql
 from service.errors import CommandError
 from service.schema.columns import grouping_set, message_status
 from service.schema.files import Adopted, adopted_table, table_definitions
-from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, Table, counted_values
+from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values
 
 # Statements of so many rows are measured, so often, with and without our triggers by turns.
 BATCHES = {1: 100, 500: 4}
@@ -60,7 +60,7 @@ async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial
             await transaction.rollback()
 
 
-async def _try_on_copy(connection: Connection, table: Table, adopted: Adopted, mapping: QueueMapping) -> Trial:
+async def _try_on_copy(connection: Connection, table: Record, adopted: Adopted, mapping: QueueMapping) -> Trial:
     copied = msgspec.structs.replace(
         adopted,
         queue=f"{TRIAL_SCHEMA}.copy",
@@ -69,13 +69,13 @@ async def _try_on_copy(connection: Connection, table: Table, adopted: Adopted, m
     copy = adopted_table(copied, TRIAL_SCHEMA)
     places = {
         **copy.places,
-        "writable_columns": ", ".join(column.quoted for column in table.columns if column.is_writable),
-        "changed_column": table.changed_column or "",
+        "writable_columns": table["writable_columns"],
+        "changed_column": table["changed_column"],
     }
-    await connection.execute(read_sql("adopt/trial/create", places | {"messages": table.qualified_name}))
+    await connection.execute(read_sql("adopt/trial/create", places | {"messages": table["qualified_name"]}))
     (size,) = await fetch(connection, "adopt/trial/size", places)
     index = await index_steps(connection, adopted)
-    trial = Trial(size["rows"], int(table.estimated_rows), table.may_create_roles, index)
+    trial = Trial(size["rows"], int(table["estimated_rows"]), table["may_create_roles"], index)
     for definition in table_definitions(TRIAL_SCHEMA, [grouping_set, message_status]):
         await connection.execute(definition)
     for file in copy.files():

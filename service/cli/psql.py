@@ -32,7 +32,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     with open_database(settings) as opened, tempfile.TemporaryDirectory(prefix="queuestats-") as folder:
         url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))
         command = [_program(settings), "--dbname", url]
-        command += [_filled(argument, Path(folder), settings.messages_schema) for argument in arguments]
+        command += [fill_file(argument, Path(folder), settings.messages_schema) for argument in arguments]
         # Ctrl-C is psql's: it cancels the statement there.
         signal.signal(signal.SIGINT, lambda *_: None)
         named = {"PGAPPNAME": application_name(), **os.environ, **environment}
@@ -40,7 +40,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     sys.exit(exit_code if exit_code >= 0 else 128 - exit_code)
 
 
-def _filled(argument: str, folder: Path, messages_schema: str) -> str:
+def fill_file(argument: str, folder: Path, messages_schema: str) -> str:
     """The argument; in place of a file with named places, the same file with these filled."""
     from service.db.statements import DECLARED, fill
     from service.schema.files import own_table

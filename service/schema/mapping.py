@@ -44,36 +44,8 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     stored: dict[str, str] = {}
 
 
-class Column(msgspec.Struct, frozen=True):
-    """A column of the table. `collation`: where it is not that of the type. `stored_type`: with length or precision."""
-
-    name: str
-    quoted: str
-    number: int
-    type: str
-    stored_type: str
-    collation: str | None
-    is_virtual: bool
-    is_writable: bool
-
-
-class Table(msgspec.Struct, frozen=True):
-    """The table that is to be adopted: the row of sql/queries/adopt/table.sql."""
-
-    name: str
-    qualified_name: str
-    is_partitioned: bool
-    search_path: str
-    estimated_rows: float
-    may_create_roles: bool
-    refusal: str | None
-    changed_column: str | None
-    columns: list[Column]
-    key: list[str]
-
-
-async def find_table(connection: Connection, mapping: QueueMapping) -> Table:
-    """Raises CommandError where there is no such table."""
+async def find_table(connection: Connection, mapping: QueueMapping) -> asyncpg.Record:
+    """The row of sql/queries/adopt/table.sql. Raises CommandError where there is no such table."""
     try:
         rows = await fetch(
             connection, "queries/adopt/table", table_name=mapping.table, is_holdable=bool(mapping.status_column)
@@ -82,8 +54,7 @@ async def find_table(connection: Connection, mapping: QueueMapping) -> Table:
         rows = []
     if not rows:
         raise CommandError(f"There is no table {mapping.table} in this database.")
-    table: Table = msgspec.json.decode(rows[0]["found"], type=Table)
-    return table
+    return rows[0]
 
 
 async def renew(connection: Connection, former: Adopted) -> Adopted | None:
@@ -103,7 +74,7 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
         await connection.execute(f"SET search_path = {SCHEMA}")
 
 
-async def derive(connection: Connection, table: Table, mapping: QueueMapping) -> Adopted:
+async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
     """The mapping as SQL. `connection` is in no transaction.
 
     Raises CommandError with a sentence that names what is wrong with an expression.
@@ -125,12 +96,12 @@ async def derive(connection: Connection, table: Table, mapping: QueueMapping) ->
         "id": id_,
     }
     return Adopted(
-        queue=table.qualified_name,
+        queue=table["qualified_name"],
         values=values,
         names=tuple(f'CAST({own[f"{name}_text"]} AS text) COLLATE "C"' for name in KEYS if types[name] in TEXTS),
-        is_partitioned=table.is_partitioned,
+        is_partitioned=table["is_partitioned"],
         needs_index=not is_column and values["is_holdable"] == "true",
-        search_path=table.search_path,
+        search_path=table["search_path"],
         source=msgspec.to_builtins(mapping),
         version=VERSION,
         has_collations=has_collations,
@@ -166,63 +137,56 @@ def _own(mapping: QueueMapping, types: dict[str, str]) -> dict[str, str]:
     return own
 
 
-async def _type_of(connection: Connection, table: Table, name: str, expression: str) -> str:
-    places = {"expression": in_parentheses(expression), "messages": table.qualified_name}
+async def _type_of(connection: Connection, table: asyncpg.Record, name: str, expression: str) -> str:
+    places = {"expression": in_parentheses(expression), "messages": table["qualified_name"]}
     try:
         prepared = await connection.prepare(read_sql("adopt/expression", places))
     except asyncpg.PostgresError as error:
         raise CommandError(f"The mapping's {name} does not compile: {error.message}.") from None
     attributes = prepared.get_attributes()
     if len(attributes) != 1 or prepared.get_parameters():
-        raise CommandError(f"The mapping's {name} must be one expression over the columns of {table.name}.")
+        raise CommandError(f"The mapping's {name} must be one expression over the columns of {table['name']}.")
     return attributes[0].type.name
 
 
-async def _id(connection: Connection, table: Table, mapping: QueueMapping) -> tuple[str, bool]:
+async def _id(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> tuple[str, bool]:
     """What tells a message apart from all others, as a number; and whether it is a column."""
-    if not mapping.key and not table.key:
-        raise CommandError(f"{table.name} has no primary key: say by --key what tells its rows apart.")
-    columns = table.key if not mapping.key else [in_parentheses(mapping.key)]
+    if not mapping.key and not table["key"]:
+        raise CommandError(f"{table['name']} has no primary key: say by --key what tells its rows apart.")
+    columns = table["key"] if not mapping.key else [in_parentheses(mapping.key)]
     is_integer = [await _type_of(connection, table, "key", column) in INTEGERS for column in columns]
     if is_integer == [True]:
         return f"CAST({columns[0]} AS bigint)", not mapping.key
     return f"hash_record_extended(ROW({', '.join(columns)}), 0)", False
 
 
-async def _columns(connection: Connection, table: Table, expressions: list[str]) -> tuple[dict[str, str], bool]:
+async def _columns(
+    connection: Connection, table: asyncpg.Record, expressions: list[str]
+) -> tuple[dict[str, str], bool]:
     """The table's columns up to the last one that the mapping names, and those that it names; `has_collations`."""
     listed = ", ".join(f"{expression} AS expression_{number}" for number, expression in enumerate(expressions))
-    places = {"schema": TRIAL_SCHEMA, "messages": table.qualified_name, "expressions": listed}
+    places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"], "expressions": listed}
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute(read_sql("adopt/trial/used", places))
         (used,) = await fetch(
-            connection, "queries/adopt/used", view_name=f"{TRIAL_SCHEMA}.used", table_name=table.qualified_name
+            connection, "queries/adopt/used", view_name=f"{TRIAL_SCHEMA}.used", table_name=table["qualified_name"]
         )
     finally:
         await transaction.rollback()
-    named = [column for column in table.columns if column.number in used["columns"]]
-    if min(used["columns"], default=1) < 0:
-        raise CommandError(f"The mapping names a system column of {table.name}: a trigger does not see its value.")
-    if virtual := [column.name for column in named if column.is_virtual]:
+    if used["system_column"]:
+        raise CommandError(f"The mapping names a system column of {table['name']}: a trigger does not see its value.")
+    if used["virtual_column"]:
         raise CommandError(
-            f"The mapping names {virtual[0]}, a generated column that is not stored: a trigger does"
+            f"The mapping names {used['virtual_column']}, a generated column that is not stored: a trigger does"
             " not see its value. Write its expression in its place."
         )
-    last = named[-1] if named else table.columns[0]
-    collations = [f" COLLATE {column.collation}" if column.collation else "" for column in named]
-    return {
-        "columns": ", ".join(column.quoted for column in table.columns if column.number <= last.number),
-        "used_columns": ", ".join(column.quoted for column in named),
-        "arguments": ", ".join(f"of_{position} {column.type}" for position, column in enumerate(named)),
-        "named_arguments": ", ".join(
-            f"of_{position}{collations[position]} AS {column.quoted}" for position, column in enumerate(named)
-        ),
-    }, used["has_collations"]
+    lists = ("columns", "used_columns", "arguments", "named_arguments")
+    return {name: used[name] for name in lists}, used["has_collations"]
 
 
-async def _stored(connection: Connection, table: Table, mapping: QueueMapping) -> dict[str, str]:
+async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> dict[str, str]:
     """How hold and release write a status."""
     stored = mapping.stored
     if unknown := sorted(stored.keys() - set(STATUSES)):
@@ -234,16 +198,17 @@ async def _stored(connection: Connection, table: Table, mapping: QueueMapping) -
     if not stored:
         nothing = dict.fromkeys((f"stored_{status}" for status in STATUSES), "NULL")
         return {"stored_column": "CAST(NULL AS text)", "stored_type": "text", "is_holdable": "false", **nothing}
-    writable = [column for column in table.columns if column.name == mapping.status_column and column.is_writable]
-    if not writable:
-        raise CommandError(f"{table.name} has no column {mapping.status_column} that could be written.")
-    values = {}
+    found = await fetch(
+        connection, "queries/adopt/stored", table_name=table["qualified_name"], column_name=mapping.status_column
+    )
+    if not found:
+        raise CommandError(f"{table['name']} has no column {mapping.status_column} that could be written.")
+    values = {**found[0], "is_holdable": "true"}
     for status in STATUSES:
-        value = f"CAST({literal(stored.get(status, stored['new']))} AS {writable[0].stored_type})"
+        value = f"CAST({literal(stored.get(status, stored['new']))} AS {values['stored_type']})"
         await _require_value(connection, value, f"stored.{status} is no value of {mapping.status_column}")
         values[f"stored_{status}"] = value
-    type_, quoted = writable[0].stored_type, writable[0].quoted
-    return {"stored_column": quoted, "stored_type": type_, "is_holdable": "true", **values}
+    return values
 
 
 async def _require_value(connection: Connection, value: str, fault: str) -> None:

@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS queuestats_node.definitions (
   number integer PRIMARY KEY, body text NOT NULL, is_repeatable boolean NOT NULL
 );
 
--- The statements of queries/from_counters/, with {shard} in place of a shard's number: the names and types of their parameters, in order.
+-- The statements of queries/from_counters/, with {shard} in place of a shard's number: the names and types of their
+-- parameters, in order.
 CREATE TABLE IF NOT EXISTS queuestats_node.readers (
   name text PRIMARY KEY, names text[] NOT NULL, types text[] NOT NULL, body text NOT NULL
 );

@@ -16,7 +16,8 @@ DO $attach$ BEGIN
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_insert();
 
   CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON "{messages}"
-  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_update();
+  REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+  FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_update();
 
   CREATE OR REPLACE TRIGGER messages_deleted AFTER DELETE ON "{messages}"
   REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_delete();

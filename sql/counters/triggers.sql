@@ -7,7 +7,8 @@
 -- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
 -- huge one.
 --
--- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at holds.
+-- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at
+-- holds.
 -- places: schema, messages_oid, new_rows, old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the

@@ -666,3 +666,34 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
         report = await ask(service, StatsQuery(number, grouping=Grouping.ISP))
     assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
     assert await differences(empty_database) == []
+
+
+@pytest.mark.parametrize("is_partitioned", [False, True])
+async def test_a_table_may_use_our_own_names_for_its_columns_and_values(
+    empty_database: TestDatabase, admin: Any, is_partitioned: bool
+) -> None:
+    """Words of our files that once were replaced in the text of a mapping."""
+    await admin.execute(
+        "CREATE TABLE outbox (id bigint PRIMARY KEY, sender bigint, queuestats text, new_rows text, schema text,"
+        ' "{schema}" text DEFAULT \'"{messages}" :id public.messages\')'
+        + " PARTITION BY HASH (id)" * is_partitioned
+        + "; CREATE TABLE part PARTITION OF outbox FOR VALUES WITH (MODULUS 1, REMAINDER 0)" * is_partitioned
+    )
+    written = "(id, sender, queuestats, new_rows, schema) SELECT n, 119, 'queuestats', 'FROM new_rows', 'queued'"
+    await admin.execute(f"INSERT INTO outbox {written} FROM generate_series(1, 30) n")
+    mapping = QueueMapping(
+        table="outbox",
+        sender="sender",
+        isp="queuestats || '|' || new_rows || '|' || \"{schema}\"",
+        status="case schema when 'queued' then 'new' when 'public.messages' then 'hold' end",
+        where="queuestats = 'queuestats' and new_rows = 'FROM new_rows'",
+        status_column="schema",
+        stored={"new": "queued", "hold": "public.messages"},
+    )
+    await adopt(empty_database, mapping)
+    await admin.execute(f"INSERT INTO outbox {written} FROM generate_series(31, 40) n")
+    service = open_pool(empty_database.service_url)
+    async with service:
+        (row,) = (await ask(service, StatsQuery(119, grouping=Grouping.ISP))).rows
+    assert (row.isp, row.new) == ('queuestats|FROM new_rows|"{messages}" :id public.messages', 40)
+    assert await differences(empty_database) == []

@@ -1,8 +1,7 @@
 -- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
 -- `refusal`: why the table can't be counted by the role of this session, NULL where it can. `is_holdable`: hold and
--- release will write to it. `search_path`: the one that the mapping is read by. `changed_column`: one that an UPDATE may
--- set, no key if there is another. `key`: the columns of the primary key, in order. Names in `key`, `changed_column` and
--- `quoted` are quoted.
+-- release will write to it. `search_path`: the one that the mapping is read by. `changed_column`: one that an UPDATE
+-- may set, no key if there is another. `key`: the columns of the primary key, in order. Names of columns are quoted.
 -- parameters: table_name text, is_holdable boolean
 WITH /* queries/adopt/table.sql */ candidate AS (
   SELECT
@@ -26,19 +25,12 @@ leaf AS (
 
 attribute AS (
   SELECT
-    pg_attribute.*,
+    attnum, attidentity, attgenerated,
     quote_ident(attname) AS quoted,
-    CASE WHEN attcollation <> typcollation THEN format('%I.%I', collation_schema.nspname, collname) END
-      AS own_collation,
-    EXISTS(
-      SELECT FROM pg_index
-      WHERE indrelid = attrelid AND indisprimary AND attnum = any(indkey)
-    ) AS is_key
+    array_position(indkey, attnum) AS position
   FROM candidate
     INNER JOIN pg_attribute ON attrelid = candidate.oid AND attnum > 0 AND NOT attisdropped
-    INNER JOIN pg_type ON pg_type.oid = atttypid
-    LEFT JOIN pg_collation ON pg_collation.oid = attcollation
-    LEFT JOIN pg_namespace AS collation_schema ON collation_schema.oid = collnamespace
+    LEFT JOIN pg_index ON indrelid = attrelid AND indisprimary
 ),
 
 lacking AS (
@@ -116,40 +108,20 @@ refused AS (
 )
 
 SELECT
-  cast(json_build_object(
-    'name', candidate.name,
-    'qualified_name', candidate.qualified_name,
-    'is_partitioned', candidate.relkind = 'p',
-    'search_path', (
-      SELECT string_agg(quote_ident(path.name), ', ') FROM unnest(current_schemas(false)) AS path (name)
-    ),
-    'estimated_rows', coalesce((SELECT sum(leaf.reltuples) FROM leaf), candidate.reltuples),
-    'may_create_roles', coalesce((
-      SELECT rolsuper OR rolcreaterole FROM pg_roles
-      WHERE rolname = current_user
-    ), false),
-    'refusal', refused.refusal,
-    'changed_column', (
-      SELECT quoted FROM attribute
-      WHERE attgenerated = '' AND attidentity <> 'a'
-      ORDER BY is_key, attnum
-      LIMIT 1
-    ),
-    'columns', coalesce((
-      SELECT json_agg(json_build_object(
-        'name', attname, 'quoted', quoted, 'number', attnum, 'type', format_type(atttypid, NULL),
-        'stored_type', format_type(atttypid, atttypmod), 'collation', own_collation,
-        'is_virtual', attgenerated = 'v', 'is_writable', attgenerated = ''
-      ) ORDER BY attnum) FROM attribute
-    ), '[]'),
-    'key', ARRAY(
-      SELECT attribute.quoted
-      FROM pg_index
-        CROSS JOIN LATERAL unnest(indkey) WITH ORDINALITY AS part (number, position)
-        INNER JOIN attribute ON attribute.attnum = part.number
-      WHERE indrelid = candidate.oid AND indisprimary
-      ORDER BY part.position
-    )
-  ) AS text) AS found
+  candidate.name,
+  candidate.qualified_name,
+  candidate.relkind = 'p' AS is_partitioned,
+  (SELECT string_agg(quote_ident(path.name), ', ') FROM unnest(current_schemas(false)) AS path (name)) AS search_path,
+  coalesce((SELECT sum(leaf.reltuples) FROM leaf), candidate.reltuples) AS estimated_rows,
+  coalesce((SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user), false) AS may_create_roles,
+  refused.refusal,
+  (SELECT string_agg(quoted, ', ' ORDER BY attnum) FROM attribute WHERE attgenerated = '') AS writable_columns,
+  coalesce((
+    SELECT quoted FROM attribute
+    WHERE attgenerated = '' AND attidentity <> 'a'
+    ORDER BY position IS NOT NULL, attnum
+    LIMIT 1
+  ), '') AS changed_column,
+  ARRAY(SELECT quoted FROM attribute WHERE position IS NOT NULL ORDER BY position) AS key
 FROM candidate
   CROSS JOIN refused
