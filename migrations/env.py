@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateSchema
 from service.cli.options import open_database, owner_url
 from service.errors import CommandError
 from service.schema.locks import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema
-from service.schema.migrate import with_alembic
+from service.schema.revisions import with_alembic
 from service.schema.tables import SCHEMA, metadata
 from service.settings import load_settings
 

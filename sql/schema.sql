@@ -940,9 +940,11 @@ BEGIN
          count(*) FILTER (WHERE status = 'hold')
   FROM new_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
-  PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
-  IF FOUND THEN
-    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  IF true THEN
+    PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
+    IF FOUND THEN
+      PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+    END IF;
   END IF;
   RETURN NULL;
 END
@@ -1004,10 +1006,12 @@ BEGIN
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
-  PERFORM FROM queuestats.holds
-  WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
-  IF FOUND THEN
-    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  IF true THEN
+    PERFORM FROM queuestats.holds
+    WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
+    IF FOUND THEN
+      PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+    END IF;
   END IF;
   RETURN NULL;
 END

@@ -10,9 +10,9 @@ from service.errors import CommandError, WrongUsage
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.adoption.attach import Trial
-    from service.adoption.mapping import QueueMapping
+    from service.adoption.trial import Trial
     from service.schema.files import Adopted
+    from service.schema.mapping import QueueMapping
 
 FILE = Path("queuestats.toml")
 EXPRESSIONS = {
@@ -62,7 +62,8 @@ async def adopt(
              --status "case state when 'queued' then 'new' when 'sending' then 'proc' end"
              --where "state in ('queued', 'sending')"
     """
-    from service.adoption.attach import attach, detach, statements, try_out
+    from service.adoption.attach import attach, detach, statements
+    from service.adoption.trial import try_out
 
     url = settings.owner_url
     assert url is not None, "on_database has filled it in"
@@ -72,9 +73,9 @@ async def adopt(
         return
     adopted, trial = await try_out(url, _mapping(path, stored, expressions))
     if shows_sql:
-        click.echo(statements(adopted, trial.parts))
+        click.echo(statements(adopted, trial.index))
         return
-    _tell(adopted, trial)
+    _report(adopted, trial)
     if not is_attaching:
         click.echo("Nothing was changed: --attach does it, --sql prints every statement.")
         return
@@ -84,7 +85,7 @@ async def adopt(
 
 def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, str | None]) -> "QueueMapping":
     """The file's, where there is one, with what the options say in its place."""
-    from service.adoption.mapping import QueueMapping
+    from service.schema.mapping import QueueMapping
 
     given: dict[str, Any] = {}
     if path or FILE.is_file():
@@ -108,9 +109,9 @@ def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, 
         raise WrongUsage(f"The mapping is incomplete: {error}.") from None
 
 
-def _tell(adopted: "Adopted", trial: "Trial") -> None:
+def _report(adopted: "Adopted", trial: "Trial") -> None:
     from service.adoption.attach import INDEX
-    from service.schema.files import CountedTable
+    from service.schema.files import adopted_table
 
     counted = max(trial.table_rows, trial.rows)
     lines = [f"{adopted.queue} can be counted: tried on a copy of {trial.rows:,} rows, which is gone again."]
@@ -122,7 +123,7 @@ def _tell(adopted: "Adopted", trial: "Trial") -> None:
         for size, (without, with_triggers) in trial.statement_us.items()
     ]
     roles = "has" if trial.may_create_roles else "lacks: see sql/roles.sql"
-    files = len(CountedTable("", adopted).parts)
+    files = len(adopted_table(adopted).paths)
     lines += [
         f"Locks: SHARE ROW EXCLUSIVE on the table for about {1000 * trial.attach_seconds:.0f} ms: writers wait.",
         "       It is asked for during 100 ms, and again after a pause, until no transaction that writes is open.",

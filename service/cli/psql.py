@@ -3,6 +3,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 
@@ -20,21 +22,36 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     """Open psql on the database in use; psql's own arguments are passed on, and its exit code is ours.
 
     The database's address is put before them, so -h, -p, -U and -d are better left out. A file of sql/ takes the
-    parameters that its header names: -v sender_id=119 -f sql/…
+    parameters that its header names: -v sender_id=119 -f sql/… Its named places are filled as for our own table.
 
     \b
     Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
     from service.db.address import for_programs
 
-    with open_database(settings) as opened:
+    with open_database(settings) as opened, tempfile.TemporaryDirectory(prefix="queuestats-") as folder:
         url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))
-        command = [_program(settings), "--dbname", url, *arguments]
+        command = [_program(settings), "--dbname", url]
+        command += [fill_file(argument, Path(folder), settings.messages_schema) for argument in arguments]
         # Ctrl-C is psql's: it cancels the statement there.
         signal.signal(signal.SIGINT, lambda *_: None)
         named = {"PGAPPNAME": application_name(), **os.environ, **environment}
         exit_code = subprocess.call(command, env=named)
     sys.exit(exit_code if exit_code >= 0 else 128 - exit_code)
+
+
+def fill_file(argument: str, folder: Path, messages_schema: str) -> str:
+    """The argument; in place of a file with named places, the same file with these filled."""
+    from service.db.statements import DECLARED, fill
+    from service.schema.files import own_table
+
+    before, _, name = argument.rpartition("=") if argument.startswith("--file=") else ("", "", argument)
+    path = Path(name)
+    if path.suffix != ".sql" or not path.is_file() or DECLARED not in (source := path.read_text("utf-8")):
+        return argument
+    filled = folder / path.name
+    filled.write_text(fill(str(path.with_suffix("")), source, own_table(messages_schema).places), "utf-8")
+    return f"{before}={filled}" if before else str(filled)
 
 
 def _program(settings: Settings) -> str:

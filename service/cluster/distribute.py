@@ -5,20 +5,21 @@ What a shard's schema is made of are the files that one machine has too, with an
 
 import asyncio
 import json
-import re
 from collections.abc import Callable
 
 from service.db import Connection, connect, fetch
 from service.db.address import at_host
-from service.db.statements import load_statement
+from service.db.statements import load_statement, read_sql, replace_parameters
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
-from service.schema.files import CountedTable
+from service.schema.columns import grouping_set
+from service.schema.files import newer_columns, shard_table, table_definitions
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
-from service.schema.tables import SCHEMA
 
+# The schema and the table of a shard in stored text. sql/citus/node.sql puts a number in place of {shard}.
+SHARD = shard_table("queuestats_{shard}", "public.messages_{shard}")
 PAUSE_SECONDS = 0.5
 # While writers go on, the triggers of a shard may have to wait for them again and again.
 PATIENCE_STEPS = 1200
@@ -85,7 +86,6 @@ async def _bring_up_node(
 
 
 async def _bring_up(connection: Connection, service_url: str | None) -> None:
-    table = CountedTable("public", shard=0, schema="queuestats_0")
     # Of this session: what is made here is no affair of the other nodes, and takes as long as it takes.
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
     await connection.execute("SET statement_timeout = 0")
@@ -93,7 +93,7 @@ async def _bring_up(connection: Connection, service_url: str | None) -> None:
         await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
         await fetch(connection, "citus/lock_shards")
         await fetch(connection, "citus/clear")
-        texts = {"parts": definitions_of_shard(table), "readers": _readers(table), "statements": _statements(table)}
+        texts = {"definitions": shard_definitions(), "readers": _readers(), "statements": _statements()}
         await fetch(connection, "citus/store", **{name: json.dumps(rows) for name, rows in texts.items()})
         await fetch(connection, "citus/refresh")
         role = login(service_url)[0] if service_url else None
@@ -122,37 +122,28 @@ async def _count_shards(connection: Connection, progress: Callable[[str], None])
     )
 
 
-def definitions_of_shard(table: CountedTable) -> list[tuple[int, str, bool]]:
-    """The statements that make the schema of a shard, in their order."""
-    definitions = table.definitions()
-    # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
-    indexes = sorted(text for text in definitions if re.match(r"CREATE (UNIQUE )?INDEX", text))
-    once = ["CREATE SCHEMA queuestats_0", *(text for text in definitions if text not in indexes), *indexes]
+def shard_definitions() -> list[tuple[int, str, bool]]:
+    """The statements that make the schema of a shard, in their order: number, text, whether it is repeatable."""
+    once = [f"CREATE SCHEMA {SHARD.schema}", *table_definitions(SHARD.schema, [grouping_set])]
     # The tables of a shard are as old as its schema.
-    repeatable = [*table.newer_columns(), *(table.render(parts) for parts in table.parts)]
+    repeatable = [*newer_columns(SHARD.schema), *(file.text for file in SHARD.files())]
     return [(number, body, number >= len(once)) for number, body in enumerate(once + repeatable)]
 
 
-def _readers(table: CountedTable) -> list[tuple[str, list[str], list[str], str]]:
+def _readers() -> list[tuple[str, list[str], list[str], str]]:
     """The statements of queries/from_counters/ as bodies of a function: name, parameters and their types, text."""
     found = []
     for path in sorted(sql_path("queries", "from_counters").glob("*.sql")):
-        statement = load_statement(f"queries/from_counters/{path.stem}")
-        text = table.in_schema(statement.text)
-        for name, type_ in statement.types.items():
-            text = text.replace(f"cast(:{name} AS {type_})", f"own_{name}")
+        statement = load_statement(f"queries/from_counters/{path.stem}", SHARD.places)
+        text = replace_parameters(statement.text, {name: f"own_{name}" for name in statement.types})
         found.append((path.stem, list(statement.types), list(statement.types.values()), text))
     return found
 
 
-def _statements(table: CountedTable) -> list[tuple[str, str]]:
+def _statements() -> list[tuple[str, str]]:
     """Name, and text whose parameters are elements of one array of texts."""
     found = []
     for name, order in _STATEMENTS.items():
-        # A shard that has just come has no schema yet: its messages are read from the table.
-        text = load_statement(f"queries/{name}").text.replace(f"{SCHEMA}.queued_messages", table.name)
-        text = table.in_schema(text)
-        for number, each in enumerate(order, 1):
-            text = re.sub(rf":{each}\b", f"($1)[{number}]", text)
-        found.append((name, text))
+        elements = {parameter: f"($1)[{number}]" for number, parameter in enumerate(order, 1)}
+        found.append((name, replace_parameters(read_sql(f"queries/{name}", SHARD.places), elements)))
     return found

@@ -1,5 +1,8 @@
 """The database: a pool, named statements, and the driver's errors turned into ours."""
 
+# What other folders know of the driver.
+from asyncpg import InsufficientPrivilegeError, InvalidObjectDefinitionError, PostgresError, Record
+
 from service.db.connect import Connection, connect, fetch, require_disposable
 from service.db.errors import in_words, is_disconnect
 from service.db.pool import AS_A_SCAN, Database
@@ -7,3 +10,4 @@ from service.db.statements import Statement, load_statement, load_statements
 
 __all__ = ["AS_A_SCAN", "Connection", "Database", "Statement", "connect", "fetch", "in_words", "is_disconnect"]
 __all__ += ["load_statement", "load_statements", "require_disposable"]
+__all__ += ["InsufficientPrivilegeError", "InvalidObjectDefinitionError", "PostgresError", "Record"]

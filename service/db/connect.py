@@ -1,6 +1,6 @@
 """One connection for a command, whose errors are sentences for a person."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -58,9 +58,11 @@ async def connect(
             connection.terminate()
 
 
-async def fetch(connection: Connection, name: str, /, **values: Any) -> list[asyncpg.Record]:
-    """The rows of `sql/<name>.sql`, however long it takes."""
-    statement = load_statement(name)
+async def fetch(
+    connection: Connection, name: str, places: Mapping[str, str] | None = None, /, **values: Any
+) -> list[asyncpg.Record]:
+    """The rows of `sql/<name>.sql`, however long it takes. `places`: as those of `load_statement`."""
+    statement = load_statement(name, places)
     return await connection.fetch(statement.sql, *statement.bind(values))
 
 

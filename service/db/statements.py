@@ -1,6 +1,10 @@
-"""Named statements: all that runs in the database, one a file below `sql/`."""
+"""The SQL of `sql/`: statements with parameters (`:name`), and files with named places (`"{name}"`).
+
+A place is SQL that varies: a schema, a table, an expression. sql/README.md lists the places.
+"""
 
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,25 +13,45 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import asyncpg
 
 from service.errors import CommandError
 from service.resources import sql_path
 
 _HEADER = re.compile(r"\A-- (?P<name>\w+): \S.*(?:\n--.*)*?\n-- parameters: (?P<parameters>.*)\n")
-
+DECLARED = "-- places: "
 
 # Below these stands what the service runs while it serves.
 SERVED = ("queries", "tokens")
+
+# The closed list of places; sql/README.md says what stands in each. Of every table of messages, of a mapping, and what
+# adopt alone fills.
+COMMON = "schema messages messages_literal messages_oid message_status queued_messages new_rows old_rows has_holds"
+MAPPED = (
+    "sender account campaign isp status condition id columns used_columns arguments named_arguments is_holdable"
+    " stored_column stored_type stored_new stored_proc stored_retry stored_hold own_isp own_status own_where"
+    " sender_number sender_text account_number account_text campaign_number campaign_text"
+)
+ADOPTING = "search_path names expression expressions key writable_columns changed_column"
+PLACES = frozenset(f"{COMMON} {MAPPED} {ADOPTING}".split())
+
+# Our own schema: the places of a statement that the service runs.
+OWN: Mapping[str, str] = MappingProxyType({"schema": "queuestats", "queued_messages": "queuestats.queued_messages"})
 
 
 class BadStatement(CommandError):
     """A file below `sql/` breaks the rules; it stops the start."""
 
 
+class _Template(string.Template):
+    # A quoted identifier: psql, sqlfluff and other parsers of SQL read it as such.
+    pattern = r'"\{(?P<named>\w+)\}"|(?P<escaped>(?!))|(?P<braced>(?!))|(?P<invalid>(?!))'  # type: ignore[assignment]
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: `text` as the file has it, `sql` and `order` as asyncpg prepares and binds it."""
+    """One statement: `text` as the file has it, places filled; `sql` and `order` as asyncpg prepares and binds it."""
 
     name: str
     text: str
@@ -47,26 +71,45 @@ class Statement:
         return [parameters[name] for name in self.order]
 
 
-def literal(value: Any) -> str:
-    """A value as SQL writes it, whatever the server's settings."""
-    if isinstance(value, list):
-        return f"ARRAY[{', '.join(map(literal, value))}]"
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value)
-    text = str(value).replace("'", "''").replace("\\", "\\\\")
-    return f"E'{text}'" if "\\" in text else f"'{text}'"
+def fill(name: str, source: str, places: Mapping[str, str]) -> str:
+    """The text of `sql/<name>.sql` with its places filled, in one pass: what is filled in is not searched again.
+
+    The line `-- places: …` declares them, and is left out. Raises BadStatement where the text uses other places than
+    it declares, one that is not in PLACES, or one without a value.
+    """
+    before, _, after = source.partition(DECLARED)
+    names, _, rest = after.partition("\n")
+    template = _Template(before + rest)
+    declared, used = set(filter(None, names.split(", "))), set(template.get_identifiers())
+    if wrong := (declared ^ used) | ((used | places.keys()) - PLACES):
+        raise BadStatement(f"sql/{name}.sql declares and uses different or unknown places: {', '.join(sorted(wrong))}")
+    if missing := used - places.keys():
+        raise BadStatement(f"sql/{name}.sql has places without a value: {', '.join(sorted(missing))}")
+    return template.substitute(places)
 
 
-@cache
-def load_statement(name: str) -> Statement:
-    """The statement of `sql/<name>.sql`, checked: `queries/total`, say.
+def read_sql(name: str, places: Mapping[str, str] = OWN) -> str:
+    """The text of `sql/<name>.sql`, places filled.
 
-    Raises BadStatement where there is no such file, or it breaks a rule.
+    Raises BadStatement where there is no such file, or as `fill`.
     """
     path = sql_path(f"{name}.sql")
     if not path.is_file():
         raise BadStatement(f"There is no sql/{name}.sql")
-    return parse_statement(name, path.read_text("utf-8"))
+    return fill(name, path.read_text("utf-8"), places)
+
+
+def load_statement(name: str, places: Mapping[str, str] | None = None) -> Statement:
+    """The statement of `sql/<name>.sql`, checked: `queries/total`, say. Without `places`, in our own schema, and kept.
+
+    Raises BadStatement where there is no such file, or it breaks a rule.
+    """
+    return _load_own(name) if places is None else parse_statement(name, read_sql(name, places))
+
+
+@cache
+def _load_own(name: str) -> Statement:
+    return parse_statement(name, read_sql(name))
 
 
 def load_statements() -> None:
@@ -79,7 +122,7 @@ def load_statements() -> None:
 
 
 def parse_statement(name: str, source: str) -> Statement:
-    """Checks the header against the text.
+    """Checks the header against the text, whose places are filled.
 
     Raises BadStatement where the header does not name the file, or the text uses other parameters than it declares.
     """
@@ -88,7 +131,7 @@ def parse_statement(name: str, source: str) -> Statement:
         raise BadStatement(f"sql/{name}.sql must begin with `-- {Path(name).name}: …` and have `-- parameters: …`")
     types = _declared(name, header["parameters"])
     # SQLAlchemy finds the names, writes `$1, $2, …` in their place, and changes nothing else.
-    compiled = text(source).compile(dialect=dialect())  # type: ignore[no-untyped-call]
+    compiled = text(source).compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
     order = tuple(compiled.positiontup or ())
     if set(order) != types.keys():
         wrong = sorted(set(order) ^ types.keys())
@@ -100,9 +143,28 @@ def _declared(name: str, parameters: str) -> dict[str, str]:
     types: dict[str, str] = {}
     if parameters.strip() == "none":
         return types
-    for each in parameters.split(","):
-        parameter, _, type_ = each.strip().partition(" ")
+    for declaration in parameters.split(","):
+        parameter, _, type_ = declaration.strip().partition(" ")
         if not type_ or parameter in types:
             raise BadStatement(f"sql/{name}.sql must give each parameter one type, `{parameter} bigint` say")
         types[parameter] = type_
     return types
+
+
+def replace_parameters(source: str, values: Mapping[str, str]) -> str:
+    """The text of a statement with SQL in place of each `:name`."""
+    compiled = text(source).compile(dialect=postgresql.dialect(paramstyle="pyformat"))  # type: ignore[no-untyped-call]
+    return str(compiled) % values
+
+
+def literal(value: Any) -> str:
+    """A value as SQL writes it, whatever the server's settings.
+
+    SQLAlchemy's literals depend on standard_conforming_strings.
+    """
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(literal, value))}]"
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(value)
+    quoted = str(value).replace("'", "''").replace("\\", "\\\\")
+    return f"E'{quoted}'" if "\\" in quoted else f"'{quoted}'"

@@ -11,7 +11,7 @@ import msgspec
 from service.cluster import find_topology
 from service.cluster.statements import from_counters, from_messages, sub_queries
 from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
-from service.db.statements import literal
+from service.db.statements import literal, replace_parameters
 from service.model import Explanation, StatsQuery
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
@@ -98,9 +98,8 @@ async def _prepare(connection: Connection, statement: Statement, values: list[An
 
 def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
     """The statement as psql takes it: each `:name` is its value."""
-    code = (line for line in sql.splitlines() if not line.startswith("-- parameters:"))
-    names = "|".join(parameters) or "(?!)"
-    return re.sub(rf":({names})\b", lambda found: literal(parameters[found[1]]), "\n".join(code)).rstrip() + ";\n"
+    code = "\n".join(line for line in sql.splitlines() if not line.startswith("-- parameters:"))
+    return replace_parameters(code, {name: literal(value) for name, value in parameters.items()}).rstrip() + ";\n"
 
 
 def intended_indexes(text: str) -> tuple[str, ...]:

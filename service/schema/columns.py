@@ -2,12 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    MetaData,
-    Text,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
@@ -15,7 +10,7 @@ from sqlalchemy.types import UserDefinedType
 # Everything of ours but `messages` and its enumeration lives here.
 SCHEMA = "queuestats"
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
 message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
 # By which keys a counter is kept: the eight combinations of account, campaign and ISP.
@@ -50,23 +45,23 @@ class TID(UserDefinedType[str]):
 ischema_names.update({"xid8": XID8, "tid": TID})
 
 
-def key_columns() -> list[Column[Any]]:
+def key_columns() -> list[sa.Column[Any]]:
     return [
-        Column("account_id", BigInteger, nullable=False),
-        Column("campaign_id", BigInteger, nullable=False),
-        Column("isp", Text(collation="C"), nullable=False),
+        sa.Column("account_id", sa.BigInteger, nullable=False),
+        sa.Column("campaign_id", sa.BigInteger, nullable=False),
+        sa.Column("isp", sa.Text(collation="C"), nullable=False),
     ]
 
 
-def count_columns() -> list[Column[Any]]:
-    return [Column(status, BigInteger, nullable=False) for status in message_status.enums]
+def count_columns() -> list[sa.Column[Any]]:
+    return [sa.Column(status, sa.BigInteger, nullable=False) for status in message_status.enums]
 
 
-def filter_columns() -> list[Column[Any]]:
+def filter_columns() -> list[sa.Column[Any]]:
     """NULL lets every message of the sender through."""
     return [
-        Column("sender_id", BigInteger, nullable=False),
-        Column("account_id", BigInteger),
-        Column("campaign_id", BigInteger),
-        Column("isp", Text(collation="C")),
+        sa.Column("sender_id", sa.BigInteger, nullable=False),
+        sa.Column("account_id", sa.BigInteger),
+        sa.Column("campaign_id", sa.BigInteger),
+        sa.Column("isp", sa.Text(collation="C")),
     ]

@@ -1,45 +1,44 @@
-"""The table that is counted, our own `messages` or an adopted one, and the files of `sql/` as they are run for it.
+"""The table of messages, our own or an adopted one, and the files of `sql/` as they are put into place for it.
 
 One set of files serves both: sql/adopt/README.md says what differs.
 """
 
 import hashlib
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import create_mock_engine
-from sqlalchemy.schema import CreateColumn
+from sqlalchemy import Table
+from sqlalchemy.dialects.postgresql import ENUM, CreateEnumType
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, ExecutableDDLElement
 
+from service.db.statements import MAPPED, fill, literal
 from service.resources import sql_path
-from service.schema.tables import SCHEMA, metadata
+from service.schema.columns import SCHEMA, message_status
+from service.schema.tables import metadata
 
-Parts = tuple[str, str]
-
-_QUEUE = ("counters", "queued_messages.sql")
-_RECOUNT = ("counters", "recount.sql")
-_ATTACH = ("counters", "attach.sql")
-_TRANSITION_TABLE = re.compile(r"FROM (new_rows|old_rows)\b")
-_LOOK_FOR_HOLDS = re.compile(r"  PERFORM FROM queuestats\.holds\b.*?END IF;\n", re.DOTALL)
-_PLACEHOLDER = re.compile(r"(?<!:):([a-z]\w*)")
-
+_ATTACH = "counters/attach"
 # Files that are put into place after the last revision, in this order, when their text has changed.
-PARTS: tuple[Parts, ...] = (
-    *(("counters", f"{name}.sql") for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks")),
-    *(("counters", f"{name}.sql") for name in ("lock", "triggers", "recount", "read", "proof", "fold", "compact")),
-    *(("counters", f"{name}.sql") for name in ("deltas", "rebuild", "audit")),
-    *(("control", f"{name}.sql") for name in ("arrivals", "start", "change", "step")),
+FILES = (
+    *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
+    *(f"counters/{name}" for name in ("triggers", "recount", "read", "proof", "fold", "compact", "deltas")),
+    *("counters/rebuild", "counters/audit"),
+    *(f"control/{name}" for name in ("arrivals", "start", "change", "step")),
     # Last: from here on messages are counted.
     _ATTACH,
 )
+# A row of a transition table has the columns of the adopted table: message_of makes a message of it.
+_MAPPED_ROWS = "(SELECT message.* FROM {0} CROSS JOIN LATERAL {1}.message_of(ROW({0}.*)) AS message) AS {0}"
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """The mapping of an adopted table as SQL that was checked: what stands for each placeholder of sql/adopt/.
+    """The mapping of an adopted table as SQL that was checked; stored as JSON in `queuestats.adopted`.
 
-    `queue`: the quoted name of the table. `names`: its keys that are text. `needs_index`: hold and release look
-    messages up by `id`, which is no column. `search_path`: the one that the mapping was written for.
+    `queue`: the quoted name of the table. `values`: what stands in the places of sql/adopt/. `names`: its keys that are
+    text. `needs_index`: hold and release look messages up by `id`, which is no column. `search_path`: the one that the
+    mapping was written for.
     """
 
     queue: str
@@ -55,94 +54,131 @@ class Adopted(msgspec.Struct, frozen=True):
     has_collations: bool = False
     """Whether a column or an expression of it has another collation than the database's own."""
 
-    def fill(self, text: str) -> str:
-        values = {**self.values, "queue": self.queue, "names": ", ".join(self.names)}
-        return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
-
 
 @dataclass(frozen=True, slots=True)
-class CountedTable:
-    """Our own `messages` in a schema, one shard of it, or an adopted table. `schema`: where all that is ours stands."""
+class SqlFile:
+    """A file as it is put into place. `name`: its key in `queuestats.repeatable_migrations`."""
 
-    messages_schema: str
-    adopted: Adopted | None = None
-    shard: int | None = None
-    schema: str = SCHEMA
+    path: str
+    text: str
+    hash: str
 
     @property
     def name(self) -> str:
-        if self.adopted:
-            return self.adopted.queue
-        return f"{self.messages_schema}.messages" + ("" if self.shard is None else f"_{self.shard}")
+        return f"{self.path.rpartition('/')[2]}.sql"
 
     @property
-    def parts(self) -> tuple[Parts, ...]:
-        if self.adopted is None:
-            return PARTS
-        rows = "_rows" if self.adopted.is_partitioned else ""
-        instead = {_QUEUE: ("adopt", "queued_messages.sql"), _RECOUNT: ("adopt", "recount.sql")}
-        if rows:
-            instead[_ATTACH] = ("adopt", "attach_rows.sql")
-        *first, last = (instead.get(each, each) for each in PARTS)
-        added = [("adopt", "rows.sql")] if rows else []
-        if self.adopted.names:
-            added += [("adopt", "names.sql"), ("adopt", f"attach_names{rows}.sql")]
-        return (*first, *added, last)
+    def is_attaching(self) -> bool:
+        """Whether it puts triggers on the table of messages, which takes a lock that writers wait for."""
+        return self.name.startswith("attach")
 
-    def render(self, parts: Parts) -> str:
-        """The text of a file as it is run for this table."""
-        text = sql_path(*parts).read_text("utf-8")
-        if self.shard is not None:
-            # A distributed queue has no holds, and its writers pay for no look at them.
-            text = _LOOK_FOR_HOLDS.sub("", text)
-        if self.adopted and parts[0] == "adopt":
-            path = f"SET search_path = {self.adopted.search_path}, pg_temp;"
-            return f"{path}\n{self.in_schema(self.adopted.fill(text))}\nSET search_path = {self.schema};"
-        if self.adopted:
-            # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
-            message = r"SELECT message.* FROM \1 CROSS JOIN LATERAL queuestats.message_of(ROW(\1.*)) AS message"
-            text = _TRANSITION_TABLE.sub(rf"FROM ({message}) AS \1", text)
-            text = text.replace("'public.messages'::regclass", "queuestats.messages_table()")
-            is_mapped = "WHEN (queuestats.is_mapped(NULL) IS NULL)"
-            text = text.replace("FOR EACH STATEMENT EXECUTE", f"FOR EACH STATEMENT {is_mapped} EXECUTE")
-        return self.in_schema(text.replace("public.messages", self.name))
 
-    def definitions(self) -> list[str]:
-        """Our own tables as statements, for where no migration makes them."""
-        found: list[str] = []
+@dataclass(frozen=True, slots=True)
+class MessagesTable:
+    """The table of messages that a schema of ours counts: its name, and what it puts in the places of sql/."""
 
-        def note(definition: Any, *_: Any, **__: Any) -> None:
-            found.append(self.in_schema(str(definition.compile(dialect=engine.dialect))))
+    name: str
+    schema: str
+    places: Mapping[str, str]
+    paths: tuple[str, ...] = FILES
+    adopted: Adopted | None = None
 
-        engine = create_mock_engine("postgresql+asyncpg://", note)
-        metadata.create_all(engine, tables=[each for each in metadata.sorted_tables if each.schema], checkfirst=False)
-        return [each for each in found if self.shard is None or "message_status AS ENUM" not in each]
+    def render(self, path: str) -> str:
+        """The text of `sql/<path>.sql` as it is run for this table."""
+        return fill(path, _source(path), self.places)
 
-    def newer_columns(self) -> list[str]:
-        """Adds to our own tables the columns that they lack."""
-        dialect = create_mock_engine("postgresql+asyncpg://", lambda *_, **__: None).dialect
+    def files(self) -> list[SqlFile]:
+        """A changed mapping changes every hash."""
+        mapping = msgspec.json.encode(self.adopted, order="sorted") if self.adopted else b""
         return [
-            # No lock where the column is there.
-            self.in_schema(
-                f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{table.fullname}'::regclass"
-                f" AND attname = '{column.name}') THEN ALTER TABLE {table.fullname}"
-                f" ADD COLUMN {CreateColumn(column).compile(dialect=dialect)}; END IF; END$$"
-            )
-            for table in metadata.sorted_tables
-            if table.schema
-            for column in table.columns
-            if column.nullable or (column.server_default is not None and not column.computed)
+            SqlFile(path, self.render(path), hashlib.sha256(_source(path).encode() + mapping).hexdigest())
+            for path in self.paths
         ]
 
-    def in_schema(self, text: str) -> str:
-        """A text with the schema of this table in place of queuestats."""
-        if self.schema == SCHEMA:
-            return text
-        if self.shard is not None:
-            text = re.sub(r"(?<![.\w])message_status\b", f"{self.messages_schema}.message_status", text)
-        return re.sub(rf"\b{SCHEMA}\b", self.schema, text)
 
-    def hash_of(self, parts: Parts) -> str:
-        """A changed mapping changes every file, the triggers last: to attach them waits for who has the former one."""
-        mapping = msgspec.json.encode(self.adopted, order="sorted") if self.adopted else b""
-        return hashlib.sha256(sql_path(*parts).read_bytes() + mapping).hexdigest()
+def own_table(messages_schema: str = "public") -> MessagesTable:
+    """Our own `messages` in a schema."""
+    name = f"{messages_schema}.messages"
+    places = _places(name, SCHEMA) | {"message_status": f"{messages_schema}.message_status"}
+    return MessagesTable(name, SCHEMA, places)
+
+
+def shard_table(schema: str, name: str) -> MessagesTable:
+    """A shard of `messages`, in the schema of its counters. It has no holds."""
+    places = {"message_status": "public.message_status", "has_holds": "false", "queued_messages": name}
+    return MessagesTable(name, schema, _places(name, schema) | places)
+
+
+def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
+    instead = {name: name.replace("counters", "adopt") for name in ("counters/queued_messages", "counters/recount")}
+    rows = "_rows" if adopted.is_partitioned else ""
+    instead[_ATTACH] = f"adopt/attach{rows}"
+    *first, last = (instead.get(path, path) for path in FILES)
+    added = ["adopt/rows"] if rows else []
+    if adopted.names:
+        added += ["adopt/names", f"adopt/attach_names{rows}"]
+    places = {
+        **_places(adopted.queue, schema),
+        **{name: adopted.values[name] for name in MAPPED.split()},
+        # The table may be renamed.
+        "messages_oid": f"{schema}.messages_table()",
+        "new_rows": _MAPPED_ROWS.format("new_rows", schema),
+        "old_rows": _MAPPED_ROWS.format("old_rows", schema),
+        "names": ", ".join(adopted.names),
+        "search_path": adopted.search_path,
+    }
+    return MessagesTable(adopted.queue, schema, places, (*first, *added, last), adopted)
+
+
+def _places(name: str, schema: str) -> dict[str, str]:
+    return {
+        "schema": schema,
+        "messages": name,
+        "messages_literal": literal(name),
+        "messages_oid": f"{literal(name)}::regclass",
+        "message_status": f"{schema}.message_status",
+        "queued_messages": f"{schema}.queued_messages",
+        "new_rows": "new_rows",
+        "old_rows": "old_rows",
+        "has_holds": "true",
+    }
+
+
+def _source(path: str) -> str:
+    return sql_path(f"{path}.sql").read_text("utf-8")
+
+
+def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
+    """Makes our own tables, and these types, in another schema."""
+    elements: list[ExecutableDDLElement] = [CreateEnumType(type_) for type_ in types]
+    for table in _own_tables():
+        # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        elements += [CreateTable(table), *map(CreateIndex, indexes)]
+    # A type that is not made here stands beside `messages`.
+    types_schema = schema if message_status in types else "public"
+    return [_compile(element, schema, types_schema) for element in elements]
+
+
+def newer_columns(schema: str) -> list[str]:
+    """Adds to our own tables in another schema the columns that they lack."""
+    return [
+        # ALTER TABLE takes its lock even with IF NOT EXISTS.
+        f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{schema}.{table.name}'::regclass"
+        f" AND attname = '{column.name}') THEN ALTER TABLE {schema}.{table.name}"
+        f" ADD COLUMN {_compile(CreateColumn(column), schema, 'public')}; END IF; END$$"
+        for table in _own_tables()
+        for column in table.columns
+        if column.nullable or (column.server_default is not None and not column.computed)
+    ]
+
+
+def _own_tables() -> list[Table]:
+    return [table for table in metadata.sorted_tables if table.schema]
+
+
+def _compile(element: ExecutableDDLElement | CreateColumn, schema: str, types_schema: str) -> str:
+    schemas = {SCHEMA: schema, None: types_schema}
+    own_dialect = dialect()  # type: ignore[no-untyped-call]
+    compiled = element.compile(dialect=own_dialect, schema_translate_map=schemas, render_schema_translate=True)
+    return str(compiled)

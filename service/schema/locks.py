@@ -4,11 +4,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 
-from service.db.connect import connect
+from service.db import Connection, connect
 from service.errors import CommandError
 
 # Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
@@ -25,7 +24,7 @@ ATTACH_PATIENCE_SECONDS = 600
 
 
 @asynccontextmanager
-async def changing_schema(owner_url: str, messages_schema: str = "public") -> AsyncIterator[Any]:
+async def changing_schema(owner_url: str, messages_schema: str = "public") -> AsyncIterator[Connection]:
     """A connection that holds the migration lock, and waits for nothing else for long.
 
     Its settings are the session's: the connection is nobody else's and ends with the migration.
@@ -51,14 +50,15 @@ async def changing_schema(owner_url: str, messages_schema: str = "public") -> As
             ) from error
 
 
-async def trying_for_lock(work: Callable[[], Awaitable[None]], connection: Any) -> None:
+async def trying_for_lock(work: Callable[[], Awaitable[object]], connection: Connection) -> None:
     """Does the work in a transaction that waits for a lock for a moment only; if it was in vain, again and again."""
     deadline = time.monotonic() + ATTACH_PATIENCE_SECONDS
     while True:
         try:
             async with connection.transaction():
                 await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
-                return await work()
+                await work()
+            return
         except asyncpg.LockNotAvailableError:
             if time.monotonic() > deadline:
                 raise

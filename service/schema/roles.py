@@ -6,12 +6,13 @@ import os
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from service.resources import sql_path
+from service.db import Connection
+from service.db.statements import read_sql
 
 logger = logging.getLogger(__name__)
 
 
-async def grant(connection: Any, service_url: str) -> None:
+async def grant(connection: Connection, service_url: str) -> None:
     """Creates the role of `service_url` where it is missing, and gives it its rights; the owner needs none."""
     user, password = login(service_url)
     if user == await connection.fetchval("SELECT current_user"):
@@ -24,7 +25,7 @@ async def grant(connection: Any, service_url: str) -> None:
             user,
             password,
         )
-        await connection.execute(sql_path("roles.sql").read_text("utf-8"))
+        await connection.execute(read_sql("roles"))
     connection.remove_log_listener(_pass_on_warning)
 
 

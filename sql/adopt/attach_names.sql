@@ -1,8 +1,9 @@
 -- The triggers that keep the names of keys, on an adopted table.
-CREATE OR REPLACE TRIGGER messages_named_insert AFTER INSERT ON :queue
+-- places: messages, schema
+CREATE OR REPLACE TRIGGER messages_named_insert AFTER INSERT ON "{messages}"
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN (queuestats.is_mapped(NULL) IS NULL) EXECUTE FUNCTION queuestats.record_names();
+WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_names();
 
-CREATE OR REPLACE TRIGGER messages_named_update AFTER UPDATE ON :queue
+CREATE OR REPLACE TRIGGER messages_named_update AFTER UPDATE ON "{messages}"
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN (queuestats.is_mapped(NULL) IS NULL) EXECUTE FUNCTION queuestats.record_names();
+WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_names();

@@ -1,9 +1,15 @@
 -- Before another mapping is put into place: what CREATE OR REPLACE can't replace, because types or names of columns may
 -- be others. In one transaction with what takes its place. The triggers stay.
-CREATE OR REPLACE FUNCTION queuestats.is_mapped(nothing integer) RETURNS boolean
+-- The first revision creates a table messages in this schema; the adopted table stands in its place.
+-- places: schema
+DROP TABLE IF EXISTS "{schema}".messages;
+DELETE FROM "{schema}".adopted;
+DELETE FROM "{schema}".repeatable_migrations;
+
+CREATE OR REPLACE FUNCTION "{schema}".is_mapped(nothing integer) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT true $$;
 
-DROP VIEW IF EXISTS queuestats.queued_messages, queuestats.counted_rows, queuestats.adopted_columns CASCADE;
-DROP FUNCTION IF EXISTS queuestats.message_of, queuestats.mapped_columns;
-DROP FUNCTION IF EXISTS queuestats.stored_status, queuestats.stored_value;
-DROP FUNCTION IF EXISTS queuestats.names_of, queuestats.named_columns;
+DROP VIEW IF EXISTS "{schema}".queued_messages, "{schema}".counted_rows, "{schema}".adopted_columns CASCADE;
+DROP FUNCTION IF EXISTS "{schema}".message_of, "{schema}".mapped_columns;
+DROP FUNCTION IF EXISTS "{schema}".stored_status, "{schema}".stored_value;
+DROP FUNCTION IF EXISTS "{schema}".names_of, "{schema}".named_columns;

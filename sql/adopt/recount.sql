@@ -1,10 +1,12 @@
 -- recount: as in counters/recount.sql, for an adopted table. verify compares the counts with it, and rebuild stores it.
 -- It starts from the mapping's own expressions and shares no function with the view queued_messages and the triggers.
 -- So an error in these shows up as a difference, and a repair does not repeat it.
+-- places: schema, sender_number, sender_text, account_number, account_text, campaign_number, campaign_text, own_isp, own_status, messages, own_where, search_path
+SET search_path = "{search_path}", pg_temp;
 
 -- counted_rows: the columns of a message, by the expressions that the mapping's owner wrote. Of the number and the text
 -- of a key, one is always NULL. A view, so that it follows columns and tables that are renamed.
-CREATE OR REPLACE VIEW queuestats.counted_rows AS
+CREATE OR REPLACE VIEW "{schema}".counted_rows AS
 SELECT
   CASE
     WHEN sender_text IS NULL THEN sender_number
@@ -24,29 +26,34 @@ SELECT
   status
 FROM (
   SELECT
-    cast(:sender_number AS bigint) AS sender_number, cast(:sender_text AS text) COLLATE "C" AS sender_text,
-    cast(:account_number AS bigint) AS account_number, cast(:account_text AS text) COLLATE "C" AS account_text,
-    cast(:campaign_number AS bigint) AS campaign_number, cast(:campaign_text AS text) COLLATE "C" AS campaign_text,
-    cast(:own_isp AS text) COLLATE "C" AS isp, cast(:own_status AS text) COLLATE "C" AS status
-  FROM :queue
-  WHERE :own_where
+    cast("{sender_number}" AS bigint) AS sender_number,
+    cast("{sender_text}" AS text) COLLATE "C" AS sender_text,
+    cast("{account_number}" AS bigint) AS account_number,
+    cast("{account_text}" AS text) COLLATE "C" AS account_text,
+    cast("{campaign_number}" AS bigint) AS campaign_number,
+    cast("{campaign_text}" AS text) COLLATE "C" AS campaign_text,
+    cast("{own_isp}" AS text) COLLATE "C" AS isp, cast("{own_status}" AS text) COLLATE "C" AS status
+  FROM "{messages}"
+  WHERE "{own_where}"
 ) AS own;
 
-CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
-  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
+CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint
 ) LANGUAGE sql STABLE AS $$
-  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
+  SELECT sender_id, "{schema}".grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold), CAST(0 AS bigint)
+         "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
+         "{schema}".counter_sum(retry), "{schema}".counter_sum(hold), CAST(0 AS bigint)
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
            count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold
-    FROM queuestats.counted_rows
+    FROM "{schema}".counted_rows
     WHERE sender_id > 0 AND status IN ('new', 'proc', 'retry', 'hold') AND (of_sender IS NULL OR sender_id = of_sender)
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS by_key
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
+
+SET search_path = "{schema}";

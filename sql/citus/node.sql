@@ -3,22 +3,24 @@
 -- `queuestats migrate` runs this file on every node, as the owner.
 CREATE SCHEMA IF NOT EXISTS queuestats_node;
 
--- What a shard's schema is made of: tables, then our files, with the number 0 in place of the shard's. What is
--- repeatable is run again where it has changed.
-CREATE TABLE IF NOT EXISTS queuestats_node.parts (
+-- What a shard's schema is made of: tables, then our files, with {shard} in place of the shard's number. What is
+-- repeatable is run again where it has changed. A former release called the table parts.
+DROP TABLE IF EXISTS queuestats_node.parts;
+CREATE TABLE IF NOT EXISTS queuestats_node.definitions (
   number integer PRIMARY KEY, body text NOT NULL, is_repeatable boolean NOT NULL
 );
 
--- The statements of queries/from_counters/, with the shard 0: the names and types of their parameters, in order.
+-- The statements of queries/from_counters/, with {shard} in place of a shard's number: the names and types of their
+-- parameters, in order.
 CREATE TABLE IF NOT EXISTS queuestats_node.readers (
   name text PRIMARY KEY, names text[] NOT NULL, types text[] NOT NULL, body text NOT NULL
 );
 
--- Other statements that are run on a shard, with the shard 0 and numbered parameters: $1 is an array of all of them as
+-- Other statements that are run on a shard, with {shard} and numbered parameters: $1 is an array of all of them as
 -- text. `name`: folder and file.
 CREATE TABLE IF NOT EXISTS queuestats_node.statements (name text PRIMARY KEY, body text NOT NULL);
 
--- The shards that have their schema, and by which parts it was made. Its lock is that of whoever changes them.
+-- The shards that have their schema, and by which definitions it was made. Its lock is that of whoever changes them.
 CREATE TABLE IF NOT EXISTS queuestats_node.shards (
   shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL,
   -- The very table that has the triggers and was counted. One of this name that came later is another one.
@@ -29,10 +31,10 @@ CREATE TABLE IF NOT EXISTS queuestats_node.shards (
 CREATE OR REPLACE FUNCTION queuestats_node.table_of(of_shard bigint) RETURNS oid
 LANGUAGE sql STABLE AS $$ SELECT to_regclass('public.messages_' || of_shard)::oid $$;
 
--- version: of the parts.
+-- version: of the definitions.
 CREATE OR REPLACE FUNCTION queuestats_node.version() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(body, '' ORDER BY number)) FROM queuestats_node.parts
+  SELECT md5(string_agg(body, '' ORDER BY number)) FROM queuestats_node.definitions
 $$;
 
 -- placed: the shards of messages that are on this node, as its own catalog has it.
@@ -126,10 +128,10 @@ BEGIN
   -- One whose writers have a long transaction open holds up no other.
   WHERE version IS DISTINCT FROM (SELECT queuestats_node.version()) ORDER BY random() LIMIT 1;
   IF of_shard IS NOT NULL THEN
-    SELECT array_agg(parts.body ORDER BY number) FILTER (WHERE is_new OR is_repeatable), queuestats_node.version()
-    INTO bodies, newest FROM queuestats_node.parts;
+    SELECT array_agg(definitions.body ORDER BY number) FILTER (WHERE is_new OR is_repeatable), queuestats_node.version()
+    INTO bodies, newest FROM queuestats_node.definitions;
     FOREACH body IN ARRAY bodies LOOP
-      EXECUTE replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard);
+      EXECUTE replace(body, '{shard}', cast(of_shard AS text));
     END LOOP;
     INSERT INTO queuestats_node.shards (shard, version, relation)
     VALUES (of_shard, newest, queuestats_node.table_of(of_shard))
@@ -179,7 +181,7 @@ BEGIN
                             found.new, found.proc, found.retry, found.total
         FROM (
 %s
-        ) AS found;$branch$, shard, replace(reader.body, 'queuestats_0', 'queuestats_' || shard)), '' ORDER BY shard),
+        ) AS found;$branch$, shard, replace(reader.body, '{shard}', cast(shard AS text))), '' ORDER BY shard),
       ' WHEN 0 THEN NULL;') INTO branches
     FROM queuestats_node.shards WHERE is_counted;
     SELECT string_agg(format('of_%s %s', name, type), ', ' ORDER BY number),
@@ -287,7 +289,7 @@ BEGIN
   PERFORM queuestats_node.require_here(of_shards, must_be_counted);
   FOREACH of_shard IN ARRAY of_shards LOOP
     RETURN QUERY EXECUTE 'SELECT to_jsonb(found) FROM ('
-      || replace(replace(body, 'queuestats_0', 'queuestats_' || of_shard), 'messages_0', 'messages_' || of_shard)
+      || replace(body, '{shard}', cast(of_shard AS text))
       || ') AS found' USING parameters;
   END LOOP;
 END
@@ -329,7 +331,7 @@ BEGIN
 END
 $$;
 
--- uncounted: how many shards that are here are not counted yet, or not by the newest parts.
+-- uncounted: how many shards that are here are not counted yet, or not by the newest definitions.
 CREATE OR REPLACE FUNCTION queuestats_node.uncounted() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)

@@ -1,10 +1,10 @@
 -- store: stores the texts that the shards of a node are made of, and those that are run on them
--- Arrays of rows, each an array of the columns of queuestats_node.parts, readers and statements.
--- parameters: parts jsonb, readers jsonb, statements jsonb
-WITH /* citus/store.sql */ parts AS (
-  INSERT INTO queuestats_node.parts (number, body, is_repeatable)
-  SELECT cast(part ->> 0 AS integer), part ->> 1, cast(part ->> 2 AS boolean)
-  FROM jsonb_array_elements(cast(:parts AS jsonb)) AS part
+-- Arrays of rows, each an array of the columns of queuestats_node.definitions, readers and statements.
+-- parameters: definitions jsonb, readers jsonb, statements jsonb
+WITH /* citus/store.sql */ definitions AS (
+  INSERT INTO queuestats_node.definitions (number, body, is_repeatable)
+  SELECT cast(definition ->> 0 AS integer), definition ->> 1, cast(definition ->> 2 AS boolean)
+  FROM jsonb_array_elements(cast(:definitions AS jsonb)) AS definition
 ),
 
 readers AS (

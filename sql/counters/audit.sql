@@ -1,21 +1,22 @@
 -- unread_counts: rows that make answers wrong now or later. Counters of an epoch that no watermark names: readers add
 -- them once the sender reaches that epoch. Deltas below a watermark: no fold takes them, and readers skip them, at the
 -- latest from the sender's next watermark on. Only a change by hand leaves such rows. NULL: of all senders.
-CREATE OR REPLACE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE (
-  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".unread_counts(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint
 ) LANGUAGE sql STABLE AS $$
   SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
-  FROM queuestats.counters
+  FROM "{schema}".counters
   WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch <> 0
-    AND (sender_id, epoch) NOT IN (SELECT watermarks.sender_id, watermarks.epoch FROM queuestats.watermarks)
+    AND (sender_id, epoch) NOT IN (SELECT watermarks.sender_id, watermarks.epoch FROM "{schema}".watermarks)
   UNION ALL
   SELECT deltas.sender_id, 'account_campaign_isp', account_id, campaign_id, isp,
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold)
-  FROM queuestats.deltas
+         "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
+         "{schema}".counter_sum(retry), "{schema}".counter_sum(hold)
+  FROM "{schema}".deltas
   WHERE (of_sender IS NULL OR deltas.sender_id = of_sender) AND EXISTS (
-    SELECT FROM queuestats.trusted_watermarks AS trusted
+    SELECT FROM "{schema}".trusted_watermarks AS trusted
     WHERE trusted.sender_id IN (0, deltas.sender_id) AND xid < watermark AND xid <> ALL (running)
   )
   GROUP BY deltas.sender_id, account_id, campaign_id, isp
@@ -24,11 +25,11 @@ $$;
 -- audit: every difference between the tables of counts and a recount, in one snapshot: of one sender, or of all (NULL).
 -- It adds up what readers add up, and unread_counts, which must be empty. No row: the counts are exact, now and after
 -- any fold. `counted_other`: messages of a status that no answer has.
--- Before it, in the same transaction: LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE. A TRUNCATE that
+-- Before it, in the same transaction: LOCK TABLE "{schema}".queued_messages IN ACCESS SHARE MODE. A TRUNCATE that
 -- commits between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
-CREATE OR REPLACE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
-  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
+CREATE OR REPLACE FUNCTION "{schema}".audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
+  sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
 ) LANGUAGE plpgsql STABLE
@@ -38,28 +39,28 @@ BEGIN
   RETURN QUERY
   SELECT * FROM (
     SELECT sender_id, grouping_set, account_id, campaign_id, isp,
-           queuestats.counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
-           queuestats.counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
-           queuestats.counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
-           queuestats.counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
-           queuestats.counter_sum(other) AS counted_other,
-           queuestats.counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
-           queuestats.counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
-           queuestats.counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
-           queuestats.counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold,
+           "{schema}".counter_sum(new) FILTER (WHERE is_recount) AS counted_new,
+           "{schema}".counter_sum(proc) FILTER (WHERE is_recount) AS counted_proc,
+           "{schema}".counter_sum(retry) FILTER (WHERE is_recount) AS counted_retry,
+           "{schema}".counter_sum(hold) FILTER (WHERE is_recount) AS counted_hold,
+           "{schema}".counter_sum(other) AS counted_other,
+           "{schema}".counter_sum(new) FILTER (WHERE NOT is_recount) AS kept_new,
+           "{schema}".counter_sum(proc) FILTER (WHERE NOT is_recount) AS kept_proc,
+           "{schema}".counter_sum(retry) FILTER (WHERE NOT is_recount) AS kept_retry,
+           "{schema}".counter_sum(hold) FILTER (WHERE NOT is_recount) AS kept_hold,
            0::bigint AS kept_other
     FROM (
-      SELECT *, true AS is_recount FROM queuestats.recount(of_sender)
+      SELECT *, true AS is_recount FROM "{schema}".recount(of_sender)
       UNION ALL
-      SELECT *, 0, false FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => true)
+      SELECT *, 0, false FROM "{schema}".deltas_by_grouping_set(of_sender, is_from_watermark => true)
       UNION ALL
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
-      FROM queuestats.counters
+      FROM "{schema}".counters
       WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
       UNION ALL
       -- Readers count epoch 0 twice if a watermark names it, and so does this branch: read.sql.
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
-      FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
+      FROM "{schema}".counters JOIN "{schema}".watermarks USING (sender_id, epoch)
       WHERE of_sender IS NULL OR sender_id = of_sender
     ) AS part
     GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
@@ -68,18 +69,18 @@ BEGIN
     <> (kept_new, kept_proc, kept_retry, kept_hold, kept_other)
   UNION ALL
   SELECT sender_id, grouping_set, account_id, campaign_id, isp, 0, 0, 0, 0, 0, new, proc, retry, hold, 0
-  FROM queuestats.unread_counts(of_sender)
+  FROM "{schema}".unread_counts(of_sender)
   WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   UNION ALL
   -- What the largest senders are found by, beside the counters that it repeats.
   SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
          ranked.new, ranked.proc, ranked.retry, ranked.hold, 0
   FROM (
-    SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+    SELECT sender_id, new, proc, retry, hold FROM "{schema}".counters
     WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender)
   ) AS counter
     FULL JOIN (
-      SELECT sender_id, new, proc, retry, hold FROM queuestats.sender_totals
+      SELECT sender_id, new, proc, retry, hold FROM "{schema}".sender_totals
       WHERE of_sender IS NULL OR sender_id = of_sender
     ) AS ranked USING (sender_id)
   WHERE (coalesce(counter.new, 0), coalesce(counter.proc, 0), coalesce(counter.retry, 0), coalesce(counter.hold, 0))

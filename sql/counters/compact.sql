@@ -4,7 +4,8 @@
 -- Whole epochs, the oldest first, while they fit into max_counters. One that is too large by itself is moved in parts,
 -- and stays the current one until it is empty: folds go on adding to it.
 -- The settings are those of fold.
-CREATE OR REPLACE FUNCTION queuestats.compact(
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".compact(
   max_counters integer DEFAULT 40000, compact_after interval DEFAULT interval '10 s'
 ) RETURNS TABLE (compacted integer, is_more boolean)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -15,7 +16,7 @@ DECLARE
   moving tid[];
   finished bigint[];
 BEGIN
-  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
+  IF NOT "{schema}".take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   PERFORM set_config('synchronous_commit', 'off', true);
@@ -30,10 +31,10 @@ BEGIN
            dense_rank() OVER (ORDER BY compacted_at, sender_id) = 1 AS is_oldest
     FROM (
       SELECT watermarks.sender_id, compacted_at, held.id
-      FROM queuestats.watermarks CROSS JOIN LATERAL (
-        SELECT ctid AS id FROM queuestats.counters
+      FROM "{schema}".watermarks CROSS JOIN LATERAL (
+        SELECT ctid AS id FROM "{schema}".counters
         WHERE counters.sender_id = watermarks.sender_id AND counters.epoch = watermarks.epoch
-          AND counters.grouping_set = ANY (enum_range(NULL::queuestats.grouping_set)) AND counters.account_id >= 0
+          AND counters.grouping_set = ANY (enum_range(NULL::"{schema}".grouping_set)) AND counters.account_id >= 0
       ) AS held
       WHERE compacted_at < now() - compact_after
       ORDER BY compacted_at, sender_id LIMIT max_counters + 1
@@ -48,21 +49,21 @@ BEGIN
   -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster
   -- would be believed as soon as this transaction has written it.
   WITH moved AS (
-    DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
+    DELETE FROM "{schema}".counters WHERE ctid = ANY (moving) RETURNING *
   ), begun AS (
-    UPDATE queuestats.watermarks AS known
+    UPDATE "{schema}".watermarks AS known
     SET epoch = known.epoch + 1, compacted_at = now(),
         watermark = trusted.watermark, running = trusted.running, written_by = pg_current_xact_id()
-    FROM queuestats.trusted_watermarks AS trusted
+    FROM "{schema}".trusted_watermarks AS trusted
     WHERE known.sender_id = ANY (finished) AND trusted.sender_id = known.sender_id
   ), ranked AS (
-    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    INSERT INTO "{schema}".sender_totals AS kept (sender_id, new, proc, retry, hold)
     SELECT sender_id, new, proc, retry, hold FROM moved WHERE grouping_set = 'total'
     ON CONFLICT (sender_id) DO UPDATE SET
       new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
       retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
-  MERGE INTO queuestats.counters AS kept
+  MERGE INTO "{schema}".counters AS kept
   USING moved AS change
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id AND kept.grouping_set = change.grouping_set AND kept.epoch = 0
@@ -81,4 +82,4 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION queuestats.compact(integer, interval) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".compact(integer, interval) FROM PUBLIC;

@@ -18,7 +18,8 @@
 --
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
-CREATE OR REPLACE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
 RETURNS TABLE (folded integer, is_more boolean)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1
 SET search_path = pg_catalog, pg_temp
@@ -33,15 +34,15 @@ DECLARE
   new_watermark xid8;
   new_running xid8[];
 BEGIN
-  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
+  IF NOT "{schema}".take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
-  PERFORM queuestats.follow_partitions();
+  PERFORM "{schema}".follow_partitions();
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
-  FROM queuestats.trusted_watermarks WHERE sender_id = 0;
+  FROM "{schema}".trusted_watermarks WHERE sender_id = 0;
 
   -- Only a fold deletes deltas, so these rows are still there for the next statement.
   SELECT array_agg(ctid), count(*), max(xid), pg_snapshot_xmax(pg_current_snapshot()),
@@ -49,12 +50,12 @@ BEGIN
   INTO pending, folded, last_taken, new_watermark, new_running
   FROM (
     SELECT seen.* FROM unnest(old_running) AS running (id) CROSS JOIN LATERAL (
-      SELECT ctid, xid FROM queuestats.deltas
+      SELECT ctid, xid FROM "{schema}".deltas
       WHERE xid = running.id AND xid >= '0' -- always true: the predicate of the fold's own index
       LIMIT max_deltas
     ) AS seen
     UNION ALL
-    (SELECT ctid, xid FROM queuestats.deltas
+    (SELECT ctid, xid FROM "{schema}".deltas
      WHERE xid >= old_watermark AND xid >= '0' ORDER BY xid LIMIT max_deltas)
     ORDER BY xid LIMIT max_deltas
   ) AS delta;
@@ -74,38 +75,38 @@ BEGIN
 
   -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
   WITH gone AS (
-    DELETE FROM queuestats.deltas WHERE ctid = ANY (pending) RETURNING *
+    DELETE FROM "{schema}".deltas WHERE ctid = ANY (pending) RETURNING *
   ), marked AS (
-    INSERT INTO queuestats.watermarks (sender_id, watermark, running, epoch, written_by)
+    INSERT INTO "{schema}".watermarks (sender_id, watermark, running, epoch, written_by)
     SELECT coalesce(sender_id, 0), new_watermark, new_running, 1, pg_current_xact_id()
     FROM gone GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
     ON CONFLICT (sender_id) DO UPDATE SET
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
-           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
-           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
+           "{schema}".counter_sum(new) AS new, "{schema}".counter_sum(proc) AS proc,
+           "{schema}".counter_sum(retry) AS retry, "{schema}".counter_sum(hold) AS hold
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
   ), by_grouping_set AS (
-    SELECT sender_id, queuestats.grouping_set_of(
+    SELECT sender_id, "{schema}".grouping_set_of(
              GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0
            ) AS grouping_set,
            coalesce(account_id, 0) AS account_id, coalesce(campaign_id, 0) AS campaign_id, coalesce(isp, '') AS isp,
-           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
-           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
+           "{schema}".counter_sum(new) AS new, "{schema}".counter_sum(proc) AS proc,
+           "{schema}".counter_sum(retry) AS retry, "{schema}".counter_sum(hold) AS hold
     FROM by_key GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
   ), change AS MATERIALIZED (
     SELECT by_grouping_set.*, coalesce(watermarks.epoch, 0) AS epoch
-    FROM by_grouping_set LEFT JOIN queuestats.watermarks USING (sender_id)
+    FROM by_grouping_set LEFT JOIN "{schema}".watermarks USING (sender_id)
     WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   ), ranked AS (
-    INSERT INTO queuestats.sender_totals AS kept (sender_id, new, proc, retry, hold)
+    INSERT INTO "{schema}".sender_totals AS kept (sender_id, new, proc, retry, hold)
     SELECT sender_id, new, proc, retry, hold FROM change WHERE grouping_set = 'total' AND epoch = 0
     ON CONFLICT (sender_id) DO UPDATE SET
       new = kept.new + excluded.new, proc = kept.proc + excluded.proc,
       retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
-  MERGE INTO queuestats.counters AS kept
+  MERGE INTO "{schema}".counters AS kept
   USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
@@ -125,7 +126,7 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION queuestats.fold(integer, double precision) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".fold(integer, double precision) FROM PUBLIC;
 
 -- Functions of the previous release, whose fold called them.
-DROP FUNCTION IF EXISTS queuestats.remember_parts(boolean), queuestats.partitions();
+DROP FUNCTION IF EXISTS "{schema}".remember_parts(boolean), "{schema}".partitions();

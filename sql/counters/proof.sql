@@ -7,17 +7,18 @@
 -- the counters compares them, in its own snapshot.
 -- No trace is left of a partition that is attached and detached again between two calls of follow_partitions, and of a
 -- TRUNCATE in the transaction that created the partition.
+-- places: schema
 
 -- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
 -- is_leaving: DETACH PARTITION … CONCURRENTLY is not over. The partition's messages are in no query any more, but
 -- transactions that began before it still write there, and the triggers count that.
-CREATE OR REPLACE FUNCTION queuestats.partition_versions() RETURNS TABLE (
+CREATE OR REPLACE FUNCTION "{schema}".partition_versions() RETURNS TABLE (
   partition oid, parent oid, version bigint, is_leaving boolean
 )
 LANGUAGE sql STABLE AS $$
   WITH RECURSIVE tree AS (
     SELECT inhrelid AS partition, inhparent AS parent, xmin AS attached_by, inhdetachpending AS is_leaving
-    FROM pg_inherits WHERE inhparent = queuestats.messages_table()
+    FROM pg_inherits WHERE inhparent = "{schema}".messages_table()
     UNION ALL
     SELECT child.inhrelid, child.inhparent, child.xmin, child.inhdetachpending
     FROM tree INNER JOIN pg_inherits AS child ON child.inhparent = tree.partition
@@ -27,7 +28,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- counting_triggers: the triggers that count, on the counted table and its partitions.
-CREATE OR REPLACE FUNCTION queuestats.counting_triggers() RETURNS TABLE (
+CREATE OR REPLACE FUNCTION "{schema}".counting_triggers() RETURNS TABLE (
   relation oid, function name, is_on boolean, is_always boolean, version bigint
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -35,9 +36,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
          hash_record_extended(ROW(trigger.oid, trigger.xmin), 0)
   FROM pg_trigger AS trigger INNER JOIN pg_proc AS called ON called.oid = trigger.tgfoid
   WHERE tgrelid = ANY (ARRAY(
-      SELECT queuestats.messages_table()::oid UNION ALL SELECT partition FROM queuestats.partition_versions()
+      SELECT "{schema}".messages_table()::oid UNION ALL SELECT partition FROM "{schema}".partition_versions()
     ))
-    AND called.pronamespace = 'queuestats'::regnamespace
+    AND called.pronamespace = '"{schema}"'::regnamespace
     AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
 $$;
 
@@ -45,44 +46,44 @@ $$;
 -- the table or a partition. is_partial: one on the table is not enabled ALWAYS, so it does not count what a session
 -- writes with session_replication_role = replica.
 -- If messages itself is partitioned, its triggers are on the partitions.
-CREATE OR REPLACE FUNCTION queuestats.trigger_state() RETURNS TABLE (
+CREATE OR REPLACE FUNCTION "{schema}".trigger_state() RETURNS TABLE (
   is_missing boolean, is_off boolean, is_partial boolean
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM "{schema}".adopted)) AND 4 > (
            count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
            + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
          ),
          coalesce(bool_or(NOT is_on), false),
          coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
-  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
-  WHERE pg_class.oid = queuestats.messages_table()
+  FROM pg_class LEFT JOIN "{schema}".counting_triggers() ON true
+  WHERE pg_class.oid = "{schema}".messages_table()
 $$;
 
 -- are_partitions_kept: whether the partitions and all triggers have these versions, and no partition is leaving.
-CREATE OR REPLACE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT NOT bool_or(is_leaving) AND array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
     SELECT count(*) FROM pg_trigger
-    WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
+    WHERE tgrelid = ANY ("{schema}".messages_table()::oid || array_agg(partition))
       AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
   )
-  FROM queuestats.partition_versions()
+  FROM "{schema}".partition_versions()
 $$;
 
 -- is_proven: whether the counters include all messages.
 -- STABLE, so that it reads the catalog in the snapshot of the statement that calls it. One query, because every answer
 -- waits for it.
-CREATE OR REPLACE FUNCTION queuestats.is_proven() RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  messages CONSTANT oid := queuestats.messages_table();
+  messages CONSTANT oid := "{schema}".messages_table();
 BEGIN
   RETURN EXISTS (
-    SELECT FROM queuestats.baseline
+    SELECT FROM "{schema}".baseline
     WHERE stands AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = messages) AND CASE
         WHEN triggers = '{}' THEN false
-        WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
+        WHEN partitions <> '{}' THEN "{schema}".are_partitions_kept(triggers, partitions)
         ELSE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
           SELECT count(*) FROM pg_trigger
           WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
@@ -95,25 +96,25 @@ $$;
 -- why_uncounted: why the counters can't be trusted; no row where they can.
 -- can_be_counted: all triggers exist and are enabled, so rebuild repairs the counters. is_waiting: until then, answers
 -- come from the messages themselves.
-CREATE OR REPLACE FUNCTION queuestats.why_uncounted() RETURNS TABLE (
+CREATE OR REPLACE FUNCTION "{schema}".why_uncounted() RETURNS TABLE (
   reason text, can_be_counted boolean, is_waiting boolean
 )
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-  IF queuestats.is_proven() THEN
+  IF "{schema}".is_proven() THEN
     RETURN;
   END IF;
-  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM queuestats.trigger_state();
-  SELECT string_agg(uncountable, '; ') INTO reason FROM queuestats.uncountable_messages() AS uncountable;
+  SELECT NOT is_missing AND NOT is_off INTO can_be_counted FROM "{schema}".trigger_state();
+  SELECT string_agg(uncountable, '; ') INTO reason FROM "{schema}".uncountable_messages() AS uncountable;
   IF reason IS NOT NULL THEN
     RETURN QUERY SELECT reason, false, false;
-  ELSIF EXISTS (SELECT FROM queuestats.partition_versions() WHERE is_leaving) THEN
+  ELSIF EXISTS (SELECT FROM "{schema}".partition_versions() WHERE is_leaving) THEN
     RETURN QUERY SELECT 'a partition is being detached concurrently', false, true;
-  ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
+  ELSIF NOT EXISTS (SELECT FROM "{schema}".baseline) THEN
     RETURN QUERY SELECT
       'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;
-  ELSIF (SELECT partitions FROM queuestats.baseline)
-    <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
+  ELSIF (SELECT partitions FROM "{schema}".baseline)
+    <> ARRAY(SELECT version FROM "{schema}".partition_versions() ORDER BY version) THEN
     RETURN QUERY SELECT 'partitions were attached, detached, dropped or rewritten', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
@@ -124,15 +125,15 @@ $$;
 
 -- require_counted: true if the counters can be read. Otherwise an error: the caller reads the messages instead (QS425),
 -- or answers 503 (QS503). A standby lags behind, so it is always QS503.
-CREATE OR REPLACE FUNCTION queuestats.require_counted() RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".require_counted() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   uncounted record;
 BEGIN
   IF pg_is_in_recovery() THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the database is a standby';
-  ELSIF NOT queuestats.is_proven() THEN
-    SELECT * INTO uncounted FROM queuestats.why_uncounted();
+  ELSIF NOT "{schema}".is_proven() THEN
+    SELECT * INTO uncounted FROM "{schema}".why_uncounted();
     RAISE EXCEPTION USING
       ERRCODE = CASE WHEN uncounted.is_waiting THEN 'QS425' ELSE 'QS503' END,
       MESSAGE = 'the queue is not counted', DETAIL = uncounted.reason,
@@ -144,25 +145,25 @@ $$;
 
 -- remember_proof: stores the current versions in baseline. rebuild calls it before it counts, so that a change during
 -- the count is detected afterwards.
-CREATE OR REPLACE FUNCTION queuestats.remember_proof() RETURNS void
+CREATE OR REPLACE FUNCTION "{schema}".remember_proof() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE queuestats.baseline SET
-    triggers = ARRAY(SELECT version FROM queuestats.counting_triggers()),
-    partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+  UPDATE "{schema}".baseline SET
+    triggers = ARRAY(SELECT version FROM "{schema}".counting_triggers()),
+    partitions = ARRAY(SELECT version FROM "{schema}".partition_versions() ORDER BY version)
 $$;
 
 -- forget_unproven: deletes the baseline if the counters are not proven. It runs in the transaction that replaces the
 -- triggers: afterwards nothing else shows that one of them was disabled. A baseline of the previous release has no
 -- proof: it stays if all triggers are enabled and it lists exactly the current partitions.
-CREATE OR REPLACE FUNCTION queuestats.forget_unproven() RETURNS void
+CREATE OR REPLACE FUNCTION "{schema}".forget_unproven() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  DELETE FROM queuestats.baseline
+  DELETE FROM "{schema}".baseline
   WHERE NOT CASE
-    WHEN triggers <> '{}' THEN queuestats.is_proven()
-    ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
+    WHEN triggers <> '{}' THEN "{schema}".is_proven()
+    ELSE (SELECT NOT is_missing AND NOT is_off FROM "{schema}".trigger_state())
       AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
         SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
-        FROM queuestats.partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
+        FROM "{schema}".partition_versions() INNER JOIN pg_inherits ON inhrelid = partition
         ORDER BY part
       )
   END
@@ -170,7 +171,7 @@ $$;
 
 -- was_created_as_one: whether a partition was one from the first on: CREATE TABLE … PARTITION OF writes both rows of
 -- the catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least.
-CREATE OR REPLACE FUNCTION queuestats.was_created_as_one(of_partition oid) RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".was_created_as_one(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
     SELECT FROM pg_inherits AS inherited INNER JOIN pg_attribute AS created ON created.attrelid = inherited.inhrelid
@@ -181,14 +182,14 @@ $$;
 
 -- were_triggers_kept: whether each counting trigger of a partition came with it, and was not switched since: its row is
 -- not younger than those of its dependencies.
-CREATE OR REPLACE FUNCTION queuestats.were_triggers_kept(of_partition oid) RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".were_triggers_kept(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT NOT EXISTS (
     SELECT FROM pg_trigger AS trigger
       INNER JOIN pg_proc AS called ON called.oid = tgfoid
       INNER JOIN pg_inherits AS inherited ON inhrelid = tgrelid
       INNER JOIN pg_depend AS made ON made.classid = 'pg_trigger'::regclass AND made.objid = trigger.oid
-    WHERE tgrelid = of_partition AND called.pronamespace = 'queuestats'::regnamespace
+    WHERE tgrelid = of_partition AND called.pronamespace = '"{schema}"'::regnamespace
       AND (trigger.xmin <> inherited.xmin OR trigger.xmin <> made.xmin
         OR CAST(CAST(trigger.cmin AS text) AS bigint) > CAST(CAST(made.cmin AS text) AS bigint))
   )
@@ -197,10 +198,10 @@ $$;
 -- came_empty: whether all that a partition holds was counted. is_grown: it, and each partition that it belongs to, was
 -- created as a partition, or is known. One that was attached has never held a row while its first file has no page and
 -- no vacuum has looked at it. Another file than the first one may be that of a TRUNCATE.
-CREATE OR REPLACE FUNCTION queuestats.came_empty(of_partition oid, is_grown boolean) RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".came_empty(of_partition oid, is_grown boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT relkind = 'p' OR relfilenode = oid AND (
-      is_grown AND queuestats.were_triggers_kept(oid)
+      is_grown AND "{schema}".were_triggers_kept(oid)
       OR reltuples < 0 AND coalesce(pg_relation_size(oid), 1) = 0
     )
   FROM pg_class WHERE oid = of_partition
@@ -210,68 +211,68 @@ $$;
 -- is gone, it removes the baseline and returns false: recount_if_needed counts all messages anew. A fold calls it, and
 -- so does a reader that meets an unknown partition. A baseline of the previous release has no proof yet; attach.sql
 -- checks it. One statement reads the catalog, so that only versions that were examined are stored.
-CREATE OR REPLACE FUNCTION queuestats.follow_partitions() RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".follow_partitions() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  known CONSTANT bigint[] := (SELECT partitions FROM queuestats.baseline WHERE triggers <> '{}');
+  known CONSTANT bigint[] := (SELECT partitions FROM "{schema}".baseline WHERE triggers <> '{}');
   seen bigint[];
   seen_triggers bigint[];
   can_follow boolean;
 BEGIN
-  IF known = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
-    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = queuestats.messages_table()) THEN
+  IF known = ARRAY(SELECT version FROM "{schema}".partition_versions() ORDER BY version)
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = "{schema}".messages_table()) THEN
     RETURN true;
-  ELSIF known IS NULL OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
+  ELSIF known IS NULL OR NOT "{schema}".take_fold_lock(is_waiting => false) THEN
     RETURN false;
   END IF;
   WITH RECURSIVE now_there AS MATERIALIZED (
     SELECT partition, parent, version, is_leaving, version = ANY (known) AS is_known
-    FROM queuestats.partition_versions()
+    FROM "{schema}".partition_versions()
   ), tree AS (
-    SELECT partition, is_known OR queuestats.was_created_as_one(partition) AS is_grown
-    FROM now_there WHERE parent = queuestats.messages_table()
+    SELECT partition, is_known OR "{schema}".was_created_as_one(partition) AS is_grown
+    FROM now_there WHERE parent = "{schema}".messages_table()
     UNION ALL
-    SELECT child.partition, child.is_known OR tree.is_grown AND queuestats.was_created_as_one(child.partition)
+    SELECT child.partition, child.is_known OR tree.is_grown AND "{schema}".was_created_as_one(child.partition)
     FROM tree INNER JOIN now_there AS child ON child.parent = tree.partition
   )
   SELECT array_agg(version ORDER BY version),
          ARRAY(
-           SELECT counting.version FROM queuestats.counting_triggers() AS counting
+           SELECT counting.version FROM "{schema}".counting_triggers() AS counting
            WHERE relation IN (SELECT partition FROM now_there WHERE NOT is_known)
          ),
          count(*) FILTER (WHERE is_known) = cardinality(known)
-           AND bool_and(is_known OR NOT is_leaving AND queuestats.came_empty(partition, is_grown))
-           AND NOT EXISTS (SELECT FROM queuestats.uncountable_messages())
+           AND bool_and(is_known OR NOT is_leaving AND "{schema}".came_empty(partition, is_grown))
+           AND NOT EXISTS (SELECT FROM "{schema}".uncountable_messages())
   INTO seen, seen_triggers, can_follow
   FROM now_there INNER JOIN tree USING (partition);
   IF can_follow THEN
-    UPDATE queuestats.baseline SET triggers = triggers || seen_triggers, partitions = seen;
+    UPDATE "{schema}".baseline SET triggers = triggers || seen_triggers, partitions = seen;
     RETURN true;
   END IF;
-  DELETE FROM queuestats.baseline;
+  DELETE FROM "{schema}".baseline;
   RETURN false;
 END
 $$;
 
 -- recount_if_needed: counts all messages anew if the counters are not proven and a count repairs that. Returns whether
 -- it counted; false also while another count or a fold runs. Any process of the service may call it at any time.
-CREATE OR REPLACE FUNCTION queuestats.recount_if_needed() RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".recount_if_needed() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
+  IF NOT EXISTS (SELECT FROM "{schema}".why_uncounted() WHERE can_be_counted) THEN
     RETURN false;
   END IF;
   -- The same order of locks as in rebuild.
-  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
-  IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
+  LOCK TABLE "{schema}".queued_messages IN ACCESS SHARE MODE;
+  IF NOT "{schema}".take_fold_lock(is_waiting => false) OR "{schema}".is_proven() THEN
     RETURN false;
   END IF;
-  PERFORM queuestats.rebuild();
+  PERFORM "{schema}".rebuild();
   RETURN true;
 END
 $$;
 
-DROP FUNCTION IF EXISTS queuestats.changed_parts(), queuestats.has_lost_triggers();
+DROP FUNCTION IF EXISTS "{schema}".changed_parts(), "{schema}".has_lost_triggers();
 
-REVOKE EXECUTE ON FUNCTION queuestats.remember_proof(), queuestats.forget_unproven() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.follow_partitions(), queuestats.recount_if_needed() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".remember_proof(), "{schema}".forget_unproven() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".follow_partitions(), "{schema}".recount_if_needed() FROM PUBLIC;

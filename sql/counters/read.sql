@@ -3,38 +3,39 @@
 -- whatever the filters are, so one prepared plan is right for all callers. Deltas are few, and are filtered as they are
 -- read.
 -- Plain STABLE SQL functions: the planner puts their text in place of the call.
+-- places: schema
 
 -- Epoch 0, and the epoch that a hot sender is folded into. The caller adds account_id >= 0 or isp >= '': both are
 -- always true, and each is the predicate of one of the two indexes, and so chooses it.
 -- Two branches, because with epoch = ANY (…) PostgreSQL 15 and 16 may leave the epoch out of the index condition.
-CREATE OR REPLACE FUNCTION queuestats.current_counters(of_sender bigint, of_grouping_set queuestats.grouping_set)
-RETURNS SETOF queuestats.counters LANGUAGE sql STABLE AS $$
-  SELECT * FROM queuestats.counters
+CREATE OR REPLACE FUNCTION "{schema}".current_counters(of_sender bigint, of_grouping_set "{schema}".grouping_set)
+RETURNS SETOF "{schema}".counters LANGUAGE sql STABLE AS $$
+  SELECT * FROM "{schema}".counters
   WHERE sender_id = of_sender AND grouping_set = of_grouping_set AND epoch = 0
   UNION ALL
-  SELECT * FROM queuestats.counters
+  SELECT * FROM "{schema}".counters
   WHERE sender_id = of_sender AND grouping_set = of_grouping_set
-    AND epoch = (SELECT epoch FROM queuestats.watermarks WHERE sender_id = of_sender)
+    AND epoch = (SELECT epoch FROM "{schema}".watermarks WHERE sender_id = of_sender)
 $$;
 
 -- A sender's deltas that are not folded yet: from the watermark on, and below it those of the few transactions that
 -- were running when it was set. What an old snapshot or an open transaction keeps from being vacuumed is not visited.
 -- A filter that is NULL lets every delta through.
 -- OFFSET 0 keeps the planner from another join than a look-up by sender and transaction for each of the few.
-CREATE OR REPLACE FUNCTION queuestats.pending_deltas(
+CREATE OR REPLACE FUNCTION "{schema}".pending_deltas(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text
-) RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS $$
-  SELECT * FROM queuestats.deltas
+) RETURNS SETOF "{schema}".deltas LANGUAGE sql STABLE AS $$
+  SELECT * FROM "{schema}".deltas
   WHERE sender_id = of_sender
-    AND xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = of_sender), '0')
+    AND xid >= coalesce((SELECT watermark FROM "{schema}".trusted_watermarks WHERE sender_id = of_sender), '0')
     AND (of_account IS NULL OR account_id = of_account)
     AND (of_campaign IS NULL OR campaign_id = of_campaign)
     AND (of_isp IS NULL OR isp = of_isp)
   UNION ALL
   SELECT late.*
-  FROM unnest((SELECT running FROM queuestats.trusted_watermarks WHERE sender_id = of_sender)) AS running (id)
+  FROM unnest((SELECT running FROM "{schema}".trusted_watermarks WHERE sender_id = of_sender)) AS running (id)
     CROSS JOIN LATERAL (
-      SELECT * FROM queuestats.deltas
+      SELECT * FROM "{schema}".deltas
       WHERE sender_id = of_sender AND xid = running.id
         AND (of_account IS NULL OR account_id = of_account)
         AND (of_campaign IS NULL OR campaign_id = of_campaign)

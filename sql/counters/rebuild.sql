@@ -3,56 +3,57 @@
 -- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
 -- the old counters until the commit.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
-CREATE OR REPLACE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL) RETURNS void
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan
 SET row_security = off AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
-  PERFORM queuestats.take_fold_lock(is_waiting => true);
+  LOCK TABLE "{schema}".queued_messages IN ACCESS SHARE MODE;
+  PERFORM "{schema}".take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
-    INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    INSERT INTO "{schema}".baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
     -- Before the count: what changes from here on is another version.
-    PERFORM queuestats.remember_proof();
+    PERFORM "{schema}".remember_proof();
     -- After it: what is switched off by now is off in those versions, or is another one.
-    IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
+    IF EXISTS (SELECT FROM "{schema}".trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
-        MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
+        MESSAGE = format('a trigger that counts %s is missing or switched off', "{schema}".messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
   END IF;
 
-  DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
-  UPDATE queuestats.watermarks
+  DELETE FROM "{schema}".counters WHERE of_sender IS NULL OR sender_id = of_sender;
+  UPDATE "{schema}".watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
 
-  INSERT INTO queuestats.counters
+  INSERT INTO "{schema}".counters
     (sender_id, grouping_set, epoch, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, grouping_set, 0, account_id, campaign_id, isp,
          counted.new, counted.proc, counted.retry, counted.hold
   FROM (
     SELECT sender_id, grouping_set, account_id, campaign_id, isp,
-           queuestats.counter_sum(part.new) AS new, queuestats.counter_sum(part.proc) AS proc,
-           queuestats.counter_sum(part.retry) AS retry, queuestats.counter_sum(part.hold) AS hold
+           "{schema}".counter_sum(part.new) AS new, "{schema}".counter_sum(part.proc) AS proc,
+           "{schema}".counter_sum(part.retry) AS retry, "{schema}".counter_sum(part.hold) AS hold
     FROM (
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
-      FROM queuestats.recount(of_sender)
+      FROM "{schema}".recount(of_sender)
       UNION ALL
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, -new, -proc, -retry, -hold
-      FROM queuestats.deltas_by_grouping_set(of_sender, is_from_watermark => false)
+      FROM "{schema}".deltas_by_grouping_set(of_sender, is_from_watermark => false)
     ) AS part
     GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
   ) AS counted
   WHERE counted.new <> 0 OR counted.proc <> 0 OR counted.retry <> 0 OR counted.hold <> 0;
 
-  DELETE FROM queuestats.sender_totals WHERE of_sender IS NULL OR sender_id = of_sender;
-  INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
-  SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
+  DELETE FROM "{schema}".sender_totals WHERE of_sender IS NULL OR sender_id = of_sender;
+  INSERT INTO "{schema}".sender_totals (sender_id, new, proc, retry, hold)
+  SELECT sender_id, new, proc, retry, hold FROM "{schema}".counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION queuestats.rebuild(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".rebuild(bigint) FROM PUBLIC;

@@ -2,21 +2,22 @@
 -- `other`: messages of a status that is none of the four; nothing counts these.
 -- A plain function, put into its callers' text: they plan it for their very sender, and set row_security = off, so that
 -- a policy that hides messages from the owner is an error and no smaller count.
-CREATE OR REPLACE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE (
-  sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text,
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint
 ) LANGUAGE sql STABLE AS $$
-  SELECT sender_id, queuestats.grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
+  SELECT sender_id, "{schema}".grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
          coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
-         queuestats.counter_sum(new), queuestats.counter_sum(proc),
-         queuestats.counter_sum(retry), queuestats.counter_sum(hold),
-         queuestats.counter_sum(total - new - proc - retry - hold)
+         "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
+         "{schema}".counter_sum(retry), "{schema}".counter_sum(hold),
+         "{schema}".counter_sum(total - new - proc - retry - hold)
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            count(*) FILTER (WHERE status = 'new') AS new, count(*) FILTER (WHERE status = 'proc') AS proc,
            count(*) FILTER (WHERE status = 'retry') AS retry, count(*) FILTER (WHERE status = 'hold') AS hold,
            count(*) AS total
-    FROM queuestats.queued_messages
+    FROM "{schema}".queued_messages
     WHERE of_sender IS NULL OR sender_id = of_sender
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS by_key

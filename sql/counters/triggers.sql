@@ -6,69 +6,75 @@
 -- The other settings keep the writer's own out of the plan, which lives as long as its session: grouped in a hash
 -- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
 -- huge one.
+--
+-- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at
+-- holds.
+-- places: schema, messages_oid, new_rows, old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
 -- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
-CREATE OR REPLACE FUNCTION queuestats.require_part_of_messages(of_table oid) RETURNS void
+CREATE OR REPLACE FUNCTION "{schema}".require_part_of_messages(of_table oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_partition_root(of_table) IS DISTINCT FROM 'public.messages'::regclass THEN
+  IF pg_partition_root(of_table) IS DISTINCT FROM "{messages_oid}" THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
   END IF;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION queuestats.record_insert() RETURNS trigger
+CREATE OR REPLACE FUNCTION "{schema}".record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID <> "{messages_oid}" THEN
+    PERFORM "{schema}".require_part_of_messages(TG_RELID);
   END IF;
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
          count(*) FILTER (WHERE status = 'retry'),
          count(*) FILTER (WHERE status = 'hold')
-  FROM new_rows
+  FROM "{new_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
-  PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
-  IF FOUND THEN
-    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  IF "{has_holds}" THEN
+    PERFORM FROM "{schema}".holds WHERE sender_id IN (SELECT sender_id FROM "{new_rows}") LIMIT 1;
+    IF FOUND THEN
+      PERFORM "{schema}".hold_arrived(ARRAY(SELECT id FROM "{new_rows}" WHERE status IN ('new', 'retry')));
+    END IF;
   END IF;
   RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION queuestats.record_delete() RETURNS trigger
+CREATE OR REPLACE FUNCTION "{schema}".record_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID <> "{messages_oid}" THEN
+    PERFORM "{schema}".require_part_of_messages(TG_RELID);
   END IF;
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          -count(*) FILTER (WHERE status = 'new'),
          -count(*) FILTER (WHERE status = 'proc'),
          -count(*) FILTER (WHERE status = 'retry'),
          -count(*) FILTER (WHERE status = 'hold')
-  FROM old_rows
+  FROM "{old_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
   RETURN NULL;
 END
 $$;
 
 -- An update is what left and what came; keys on which both cancel out leave no delta.
-CREATE OR REPLACE FUNCTION queuestats.record_update() RETURNS trigger
+CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID <> "{messages_oid}" THEN
+    PERFORM "{schema}".require_part_of_messages(TG_RELID);
   END IF;
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT delta.*
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
@@ -77,17 +83,19 @@ BEGIN
            sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
            sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM "{new_rows}"
       UNION ALL
-      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM "{old_rows}"
     ) AS message
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
-  PERFORM FROM queuestats.holds
-  WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
-  IF FOUND THEN
-    PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+  IF "{has_holds}" THEN
+    PERFORM FROM "{schema}".holds
+    WHERE sender_id IN (SELECT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) LIMIT 1;
+    IF FOUND THEN
+      PERFORM "{schema}".hold_arrived(ARRAY(SELECT id FROM "{new_rows}" WHERE status IN ('new', 'retry')));
+    END IF;
   END IF;
   RETURN NULL;
 END
@@ -101,28 +109,28 @@ $$;
 -- row in fold_lock lets clear_counts do it, with a TRUNCATE, at the very end of the transaction: so the lock on the
 -- counters that readers wait for is held for moments.
 -- The watermarks stay. That no delta is left below them is as true as before.
-CREATE OR REPLACE FUNCTION queuestats.record_truncate() RETURNS trigger
+CREATE OR REPLACE FUNCTION "{schema}".record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- A TRUNCATE of a partition would take all counts with it.
-  IF TG_RELID <> 'public.messages'::regclass THEN
+  IF TG_RELID <> "{messages_oid}" THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
-  LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
+  LOCK TABLE "{schema}".fold_lock IN EXCLUSIVE MODE;
   BEGIN
-    DELETE FROM queuestats.counters;
-    DELETE FROM queuestats.deltas;
+    DELETE FROM "{schema}".counters;
+    DELETE FROM "{schema}".deltas;
   EXCEPTION WHEN serialization_failure THEN
     -- Somebody has folded since the snapshot.
-    DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
+    DELETE FROM "{schema}".deltas WHERE xid = pg_current_xact_id();
   END;
   BEGIN
-    DELETE FROM queuestats.sender_totals;
+    DELETE FROM "{schema}".sender_totals;
   EXCEPTION WHEN serialization_failure THEN
     NULL; -- For the same reason; clear_counts does it.
   END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
-    INSERT INTO queuestats.fold_lock DEFAULT VALUES;
+    INSERT INTO "{schema}".fold_lock DEFAULT VALUES;
   END IF;
   RETURN NULL;
 END
@@ -131,16 +139,16 @@ $$;
 -- clear_counts: empties the counters and the deltas, except those that this transaction has written since its TRUNCATE.
 -- New readers wait behind a TRUNCATE that waits. lock_timeout bounds that: a reader that stays idle in its transaction
 -- makes this an error, and the transaction with the TRUNCATE is rolled back.
-CREATE OR REPLACE FUNCTION queuestats.clear_counts() RETURNS trigger
+CREATE OR REPLACE FUNCTION "{schema}".clear_counts() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
-  own queuestats.deltas[] := ARRAY(
-    SELECT deltas FROM queuestats.deltas WHERE xid = pg_current_xact_id()
+  own "{schema}".deltas[] := ARRAY(
+    SELECT deltas FROM "{schema}".deltas WHERE xid = pg_current_xact_id()
   );
 BEGIN
-  DELETE FROM queuestats.fold_lock;
-  TRUNCATE queuestats.counters, queuestats.sender_totals, queuestats.deltas;
-  INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
+  DELETE FROM "{schema}".fold_lock;
+  TRUNCATE "{schema}".counters, "{schema}".sender_totals, "{schema}".deltas;
+  INSERT INTO "{schema}".deltas SELECT * FROM unnest(own);
   RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN
   RAISE lock_not_available USING
@@ -149,12 +157,12 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
-DROP TRIGGER IF EXISTS truncated ON queuestats.fold_lock;
-CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON queuestats.fold_lock DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW EXECUTE FUNCTION queuestats.clear_counts();
-ALTER TABLE queuestats.fold_lock ENABLE ALWAYS TRIGGER truncated;
+DROP TRIGGER IF EXISTS truncated ON "{schema}".fold_lock;
+CREATE CONSTRAINT TRIGGER truncated AFTER INSERT ON "{schema}".fold_lock DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION "{schema}".clear_counts();
+ALTER TABLE "{schema}".fold_lock ENABLE ALWAYS TRIGGER truncated;
 
-REVOKE EXECUTE ON FUNCTION queuestats.record_insert(), queuestats.record_update() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.record_delete(), queuestats.record_truncate() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION queuestats.require_part_of_messages(oid) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".record_insert(), "{schema}".record_update() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".record_delete(), "{schema}".record_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".clear_counts() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".require_part_of_messages(oid) FROM PUBLIC;

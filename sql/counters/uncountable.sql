@@ -1,14 +1,15 @@
 -- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row where they can.
 -- There the counts would be wrong without anybody's noticing, so the service answers nothing.
-CREATE OR REPLACE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".uncountable_messages() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  messages CONSTANT regclass := queuestats.messages_table();
+  messages CONSTANT regclass := "{schema}".messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT 'there is no table messages';
-  ELSIF to_regclass('queuestats.queued_messages') IS NULL THEN
+  ELSIF to_regclass('"{schema}".queued_messages') IS NULL THEN
     RETURN NEXT format('a column of %s that the counts need was dropped, and what counts with it', messages);
   ELSIF kind NOT IN ('r', 'p') THEN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
@@ -17,15 +18,15 @@ BEGIN
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
-  FROM queuestats.trigger_state()
-  WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
+  FROM "{schema}".trigger_state()
+  WHERE is_missing AND EXISTS (SELECT FROM "{schema}".baseline) AND NOT "{schema}".is_distributed();
 
   RETURN QUERY
   SELECT format('the partition %s of %s lacks the triggers that count', part.relid, messages)
   FROM pg_partition_tree(messages) AS part
   WHERE part.isleaf AND part.relid <> messages AND 3 > (
     SELECT count(DISTINCT function) + 3 * count(*) FILTER (WHERE function = 'record_row')
-    FROM queuestats.counting_triggers()
+    FROM "{schema}".counting_triggers()
     WHERE relation = part.relid AND is_on
   );
 
@@ -45,7 +46,7 @@ BEGIN
   FROM pg_inherits
   WHERE inhrelid = messages;
 
-  IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
+  IF "{schema}".is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
@@ -53,14 +54,14 @@ $$;
 
 -- is_distributed: whether Citus has distributed messages. It keeps its tables in pg_catalog.pg_dist_partition: read by
 -- EXECUTE, because elsewhere there is none.
-CREATE OR REPLACE FUNCTION queuestats.is_distributed() RETURNS boolean
+CREATE OR REPLACE FUNCTION "{schema}".is_distributed() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   found boolean := false;
 BEGIN
   IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
     EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
-    INTO found USING queuestats.messages_table();
+    INTO found USING "{schema}".messages_table();
   END IF;
   RETURN found;
 END

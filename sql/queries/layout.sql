@@ -1,28 +1,53 @@
 -- layout: what stands where `migrate` is to build: our tables, those of a former version, or somebody else's
--- `other_schema`: where messages stands, if that is another schema than the one given. Always one row.
+-- `refusal`: why `migrate` leaves the database alone, NULL where it does not. Always one row.
 -- parameters: messages_schema text
 SELECT /* queries/layout.sql */
-  NOT EXISTS (
-    SELECT FROM pg_class
-    WHERE relnamespace = to_regnamespace(quote_ident(cast(:messages_schema AS text)))
-      AND relname = 'messages' AND relkind NOT IN ('r', 'p')
-  ) AS messages_is_a_table,
-  to_regclass('public.believed_horizons') IS NOT NULL AS is_former,
-  to_regclass('queuestats.alembic_version') IS NOT NULL
-  AND to_regclass('queuestats.messages') IS NOT NULL AS is_adoption_begun,
-  to_regclass('queuestats.alembic_version') IS NULL
-  AND EXISTS (
-    SELECT FROM pg_class AS relation
-      INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
-    WHERE namespace.nspname = 'queuestats'
-  ) AS is_foreign,
-  (
-    SELECT cast(base.relnamespace::regnamespace AS text)
-    FROM pg_depend AS used
-      INNER JOIN
-        pg_rewrite AS rule
-        ON rule.oid = used.objid AND rule.ev_class = to_regclass('queuestats.queued_messages')
-      INNER JOIN pg_class AS base ON base.oid = used.refobjid AND base.relname = 'messages'
-    WHERE base.relnamespace <> coalesce(to_regnamespace(quote_ident(cast(:messages_schema AS text))), 0)
-    LIMIT 1
-  ) AS other_schema
+  is_foreign,
+  CASE
+    WHEN NOT messages_is_a_table
+      THEN
+        'The queue can''t be counted: messages is a view or a foreign table, and what is written behind it is not.'
+    WHEN is_former
+      THEN
+        'This database has the layout of a version before 0.2.0, in the schema public, and was left alone: bring its'
+        ' messages into a new database (pg_dump --data-only --table=messages) that this version migrated.'
+    WHEN is_adoption_begun AND cast(:messages_schema AS text) <> 'queuestats'
+      THEN
+        'An adoption of this database was cut short: run `queuestats adopt --attach` again, or `adopt --detach`.'
+    WHEN other_schema IS NOT NULL
+      THEN format(
+          'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in %s.',
+          cast(:messages_schema AS text), other_schema
+        )
+    WHEN is_foreign
+      THEN
+        'The schema queuestats of this database holds something else, and was left alone: rename it, or choose another'
+        ' database.'
+  END AS refusal
+FROM (
+  SELECT
+    NOT EXISTS (
+      SELECT FROM pg_class
+      WHERE relnamespace = to_regnamespace(quote_ident(cast(:messages_schema AS text)))
+        AND relname = 'messages' AND relkind NOT IN ('r', 'p')
+    ) AS messages_is_a_table,
+    to_regclass('public.believed_horizons') IS NOT NULL AS is_former,
+    to_regclass('queuestats.alembic_version') IS NOT NULL
+    AND to_regclass('queuestats.messages') IS NOT NULL AS is_adoption_begun,
+    to_regclass('queuestats.alembic_version') IS NULL
+    AND EXISTS (
+      SELECT FROM pg_class AS relation
+        INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+      WHERE namespace.nspname = 'queuestats'
+    ) AS is_foreign,
+    (
+      SELECT cast(base.relnamespace::regnamespace AS text)
+      FROM pg_depend AS used
+        INNER JOIN
+          pg_rewrite AS rule
+          ON rule.oid = used.objid AND rule.ev_class = to_regclass('queuestats.queued_messages')
+        INNER JOIN pg_class AS base ON base.oid = used.refobjid AND base.relname = 'messages'
+      WHERE base.relnamespace <> coalesce(to_regnamespace(quote_ident(cast(:messages_schema AS text))), 0)
+      LIMIT 1
+    ) AS other_schema
+) AS layout

@@ -2,14 +2,15 @@
 -- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken, or the oldest open
 -- transaction began to write; what was deleted since then cannot be vacuumed. `pending_deltas` is counted no further
 -- than `most_deltas`, and without those of transactions that were running when the watermark was set.
+-- places: schema
 -- parameters: most_deltas bigint
 SELECT /* queries/watch.sql */
   (
     SELECT count(*)
     FROM (
       SELECT
-      FROM queuestats.deltas
-      WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
+      FROM "{schema}".deltas
+      WHERE xid >= coalesce((SELECT watermark FROM "{schema}".trusted_watermarks WHERE sender_id = 0), '0')
         AND xid >= '0'
       LIMIT cast(:most_deltas AS bigint)
     ) AS pending

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from service.counters.doctor import CHECKS
-from service.schema.migrate import revisions
+from service.schema.revisions import revisions
 from tests.cli.programs import ROOT, Run, environment, program, queuestats, run_on_terminal, sentence
 from tests.conftest import TestDatabase
 

@@ -7,8 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.adoption.attach import attach, try_out
-from service.adoption.mapping import QueueMapping
+from service.adoption.attach import attach
+from service.adoption.trial import try_out
 from service.counters.doctor import examine
 from service.counters.verify import find_differences, verify_database
 from service.db import Database, connect, load_statement
@@ -17,6 +17,7 @@ from service.model import Dimension, Measure, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, fetch_report
 from service.queue.top import fetch_top
 from service.schema import migrate
+from service.schema.mapping import QueueMapping
 from tests.conftest import TestDatabase, open_pool
 from tests.oracle import Message, insert
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from service.adoption.attach import attach, try_out
-from service.adoption.mapping import QueueMapping
+from service.adoption.attach import attach
+from service.adoption.trial import try_out
 from service.counters.verify import find_differences
 from service.db import connect
+from service.schema.mapping import QueueMapping
 from tests.conftest import TestDatabase
 
 # Compares without case: 'A' = 'a'. Only ICU has such collations; the wheel's servers are built without it.

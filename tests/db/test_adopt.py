@@ -13,8 +13,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.adoption.attach import detach, statements, try_out
-from service.adoption.mapping import QueueMapping, check
+from service.adoption.attach import detach, statements
+from service.adoption.check import check
+from service.adoption.trial import try_out
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.counters.doctor import examine
@@ -23,6 +24,8 @@ from service.embedded import binaries
 from service.errors import CommandError, ServiceError, Unavailable
 from service.model import Action, ControlRequest, Grouping, StatsQuery
 from service.queue.stats import fetch_report
+from service.schema.files import SqlFile
+from service.schema.mapping import QueueMapping
 from service.schema.migrate import migrate
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
@@ -470,16 +473,16 @@ async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
 ) -> None:
     await admin.execute(OUTBOX)
     before = dump(empty_database.owner_url)
-    put_into_place = migrations_module._put_into_place
+    run_file = migrations_module._run_file
 
-    async def cut_short(connection: Any, table: Any, parts: Any) -> None:
-        if parts[-1] == file:
+    async def cut_short(connection: Any, sql_file: SqlFile) -> None:
+        if sql_file.name == file:
             raise CommandError("cut short")
-        await put_into_place(connection, table, parts)
+        await run_file(connection, sql_file)
 
     for _ in range(2):
         with monkeypatch.context() as patched:
-            patched.setattr(migrations_module, "_put_into_place", cut_short)
+            patched.setattr(migrations_module, "_run_file", cut_short)
             with pytest.raises(CommandError, match="cut short"):
                 await adopt(empty_database, OUTBOX_MAPPING)
         if file != "attach.sql":
@@ -548,7 +551,7 @@ async def test_every_statement_can_be_printed_and_run_by_hand(empty_database: Te
         }
     )
     adopted, trial = await try_out(empty_database.owner_url, mapping)
-    script = statements(adopted, trial.parts)
+    script = statements(adopted, trial.index)
     # As the head of sql/roles.sql says.
     script = "SET queuestats.service_role = 'queuestats_service'; SET queuestats.service_password = '';" + script
     assert run_script(script, empty_database.owner_url) == ""
@@ -662,4 +665,35 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
     async with service:
         report = await fetch_report(service, StatsQuery(number, grouping=Grouping.ISP))
     assert [(row.isp, row.total) for row in report.rows] == [("all", 3)]
+    assert await differences(empty_database) == []
+
+
+@pytest.mark.parametrize("is_partitioned", [False, True])
+async def test_a_table_may_use_our_own_names_for_its_columns_and_values(
+    empty_database: TestDatabase, admin: Any, is_partitioned: bool
+) -> None:
+    """Words of our files that once were replaced in the text of a mapping."""
+    await admin.execute(
+        "CREATE TABLE outbox (id bigint PRIMARY KEY, sender bigint, queuestats text, new_rows text, schema text,"
+        ' "{schema}" text DEFAULT \'"{messages}" :id public.messages\')'
+        + " PARTITION BY HASH (id)" * is_partitioned
+        + "; CREATE TABLE part PARTITION OF outbox FOR VALUES WITH (MODULUS 1, REMAINDER 0)" * is_partitioned
+    )
+    written = "(id, sender, queuestats, new_rows, schema) SELECT n, 119, 'queuestats', 'FROM new_rows', 'queued'"
+    await admin.execute(f"INSERT INTO outbox {written} FROM generate_series(1, 30) n")
+    mapping = QueueMapping(
+        table="outbox",
+        sender="sender",
+        isp="queuestats || '|' || new_rows || '|' || \"{schema}\"",
+        status="case schema when 'queued' then 'new' when 'public.messages' then 'hold' end",
+        where="queuestats = 'queuestats' and new_rows = 'FROM new_rows'",
+        status_column="schema",
+        stored={"new": "queued", "hold": "public.messages"},
+    )
+    await adopt(empty_database, mapping)
+    await admin.execute(f"INSERT INTO outbox {written} FROM generate_series(31, 40) n")
+    service = open_pool(empty_database.service_url)
+    async with service:
+        (row,) = (await fetch_report(service, StatsQuery(119, grouping=Grouping.ISP))).rows
+    assert (row.isp, row.new) == ('queuestats|FROM new_rows|"{messages}" :id public.messages', 40)
     assert await differences(empty_database) == []

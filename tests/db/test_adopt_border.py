@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from service.adoption.mapping import QueueMapping
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.counters.doctor import examine
@@ -13,6 +12,7 @@ from service.db import connect
 from service.errors import BadRequest, CommandError
 from service.model import Action, ControlRequest, Grouping, StatsQuery
 from service.queue.stats import fetch_report
+from service.schema.mapping import QueueMapping
 from service.schema.migrate import migrate
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences, make_nocase

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from service.adoption.mapping import QueueMapping
 from service.model import Grouping, StatsQuery
 from service.queue.stats import fetch_report
+from service.schema.mapping import QueueMapping
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences, make_nocase
 from tests.db.lookup3 import key_id

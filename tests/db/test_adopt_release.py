@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from service.adoption.mapping import QueueMapping
 from service.control.actor import of_token
 from service.control.jobs import Control
 from service.model import Action, ControlRequest, StatsQuery
+from service.schema.mapping import QueueMapping
 from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
 

@@ -16,7 +16,8 @@ from service.db import connect
 from service.errors import CommandError
 from service.schema import migrate
 from service.schema.locks import LOCK_TIMEOUT_SECONDS, MIGRATION_LOCK, changing_schema
-from service.schema.migrate import alembic_config, pending_changes, revisions, with_alembic
+from service.schema.migrate import pending_changes
+from service.schema.revisions import alembic_config, revisions, with_alembic
 from service.schema.tables import metadata
 from tests.catalog import objects_of, tables_of
 from tests.conftest import TestDatabase

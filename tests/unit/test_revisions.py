@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from service.resources import migrations_path
-from service.schema.migrate import revisions
+from service.schema.revisions import revisions
 
 FILES = sorted((migrations_path() / "versions").glob("*.py"))
 

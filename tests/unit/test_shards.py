@@ -4,9 +4,8 @@ import subprocess
 import sys
 
 PROGRAM = """
-from service.cluster.distribute import definitions_of_shard
-from service.schema.files import CountedTable
-print(definitions_of_shard(CountedTable("public", shard=0, schema="queuestats_0")))
+from service.cluster.distribute import shard_definitions
+print(shard_definitions())
 """
 
 

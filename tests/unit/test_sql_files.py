@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 from service.db import load_statement
+from service.db.statements import PLACES
 from service.queue.explain import intended_indexes
 from service.resources import sql_path
-from service.schema.files import CountedTable
+from service.schema.files import own_table, shard_table
 
 MAP = sql_path("README.md").read_text("utf-8")
 FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))
@@ -18,6 +19,10 @@ GENERATED = "schema.sql"
 MOST_CHARACTERS = 120
 
 
+# A value for every place: what is tested is not what stands there.
+SAMPLE = {place: f"the_{place}" for place in PLACES}
+
+
 def test_every_file_stands_in_the_map_and_nothing_else() -> None:
     assert sorted(set(re.findall(r"`((?:\w+/)*\w+\.sql)`", MAP)) - {f"sql/{name}" for name in FILES}) == FILES
 
@@ -26,7 +31,7 @@ def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
         parameters, *others = ROWS[name].split(" | ")
-        asked = load_statement(name.removesuffix(".sql"))
+        asked = load_statement(name.removesuffix(".sql"), SAMPLE)
         indexes = ", ".join(f"`{each}`" for each in intended_indexes(asked.text))
         if parameters != (", ".join(f"`{each} {type_}`" for each, type_ in asked.types.items()) or "none"):
             wrong.append((name, parameters))
@@ -38,7 +43,7 @@ def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
 def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
-        asked = load_statement(name.removesuffix(".sql"))
+        asked = load_statement(name.removesuffix(".sql"), SAMPLE)
         text = asked.text
         for parameter, type_ in asked.types.items():
             text = re.sub(rf"cast\(:{parameter} AS {re.escape(type_)}\)", "", text, flags=re.IGNORECASE)
@@ -48,9 +53,13 @@ def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> No
 
 
 def test_only_a_shard_s_triggers_look_for_no_hold() -> None:
-    own, shard = CountedTable("public"), CountedTable("public", shard=0, schema="queuestats_0")
-    assert own.render(("counters", "triggers.sql")).count("FROM queuestats.holds") == 2
-    assert "queuestats_0.holds" not in shard.render(("counters", "triggers.sql"))
+    own, shard = own_table(), shard_table("queuestats_0", "public.messages_0")
+    assert (
+        re.findall(r"IF (\w+) THEN\n    PERFORM FROM queuestats\.holds", own.render("counters/triggers"))
+        == ["true"] * 2
+    )
+    looks = re.findall(r"IF (\w+) THEN\n    PERFORM FROM queuestats_0\.holds", shard.render("counters/triggers"))
+    assert looks == ["false"] * 2
 
 
 def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
@@ -59,5 +68,19 @@ def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
         for name in FILES
         if name != GENERATED
         for line in Path(sql_path(name)).read_text("utf-8").splitlines()
-        if len(line) > MOST_CHARACTERS and not line.startswith("-- parameters: ")
+        if len(line) > MOST_CHARACTERS and not line.startswith(("-- parameters: ", "-- places: "))
     ] == []
+
+
+def test_the_map_lists_every_place() -> None:
+    table = MAP[MAP.index("| place |") : MAP.index("## What requests are answered with")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|([^|]*)\|", table)))) == sorted(PLACES)
+
+
+def test_the_words_for_an_operator_are_the_same_in_a_shard() -> None:
+    """The schema of a shard is no part of the name of the command."""
+    own, shard = own_table(), shard_table("queuestats_102008", "public.messages_102008")
+    for path in shard.paths:
+        assert "queuestats_102008 " not in shard.render(path)
+        sentences = re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", own.render(path))
+        assert re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", shard.render(path)) == sentences

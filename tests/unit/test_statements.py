@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from service.db.statements import BadStatement, load_statement, parse_statement
+from service.db.statements import (
+    PLACES,
+    BadStatement,
+    Statement,
+    fill,
+    load_statement,
+    parse_statement,
+    replace_parameters,
+)
 from service.resources import sql_path
 
 FOLDERS_OF_STATEMENTS = ("queries", "tokens", "scan", "seed")
@@ -20,6 +28,14 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(sql_path()).with_suffix(""))
 
 
+# A value for every place: what is tested is not what stands there.
+SAMPLE = {place: f"the_{place}" for place in PLACES}
+
+
+def load(path: Path) -> Statement:
+    return load_statement(name_of(path), SAMPLE)
+
+
 def refusal(source: str, name: str = "queries/open") -> str:
     with pytest.raises(BadStatement) as caught:
         parse_statement(name, source)
@@ -28,16 +44,17 @@ def refusal(source: str, name: str = "queries/open") -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_every_file_loads(path: Path) -> None:
-    loaded = load_statement(name_of(path))
+    loaded = load(path)
     assert set(loaded.order) == loaded.types.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_what_runs_is_the_file_apart_from_the_parameters(path: Path) -> None:
-    loaded = load_statement(name_of(path))
+def test_what_runs_is_the_file_apart_from_the_places_and_the_parameters(path: Path) -> None:
+    loaded = load(path)
     numbers = {name: f"${number}" for number, name in enumerate(loaded.order, 1)}
 
-    assert loaded.text == path.read_text("utf-8")
+    source = re.sub(r"(?m)^-- places: .*\n", "", path.read_text("utf-8"))
+    assert loaded.text == re.sub(r'"\{(\w+)\}"', lambda found: SAMPLE[found[1]], source)
     assert loaded.sql == re.sub(r"\(:(\w+) ", lambda found: f"({numbers[found[1]]} ", loaded.text)
 
 
@@ -99,3 +116,46 @@ def test_a_value_too_many_or_too_few_is_named(given: dict[str, object]) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(BadStatement, match=r"sql/queries/nothing\.sql"):
         load_statement("queries/nothing")
+
+
+PLACED = """-- notes: about "{schema}".notes, and '{}', and '{a,b}'
+-- places: schema, messages
+CREATE FUNCTION "{schema}".f() RETURNS text LANGUAGE sql AS $$
+  SELECT '"{messages}" needs queuestats migrate' -- of "{schema}"
+$$;
+"""
+
+
+def test_places_are_filled_wherever_they_stand_and_what_is_filled_in_is_not_searched() -> None:
+    filled = fill("notes", PLACED, {"schema": "ours", "messages": '"{schema}" :name $1 \\1 queuestats'})
+    assert (
+        filled
+        == """-- notes: about ours.notes, and '{}', and '{a,b}'
+CREATE FUNCTION ours.f() RETURNS text LANGUAGE sql AS $$
+  SELECT '"{schema}" :name $1 \\1 queuestats needs queuestats migrate' -- of ours
+$$;
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "places", "named"),
+    [
+        pytest.param('SELECT "{schema}"\n', {"schema": "x"}, "schema", id="undeclared"),
+        pytest.param("-- places: schema\nSELECT 1\n", {"schema": "x"}, "schema", id="unused"),
+        pytest.param('-- places: shcema\nSELECT "{shcema}"\n', {}, "shcema", id="unknown"),
+        pytest.param("SELECT 1\n", {"shcema": "x"}, "shcema", id="a value for an unknown one"),
+        pytest.param('-- places: schema\nSELECT "{schema}"\n', {}, "without a value: schema", id="no value"),
+    ],
+)
+def test_a_place_that_is_unknown_unused_or_without_a_value_is_refused_with_its_name(
+    source: str, places: dict[str, str], named: str
+) -> None:
+    with pytest.raises(BadStatement, match=rf"sql/queries/open\.sql .*{named}"):
+        fill("queries/open", source, places)
+
+
+def test_a_value_in_place_of_a_parameter_is_not_searched_for_parameters() -> None:
+    text = "SELECT cast(:a AS text), cast(:b AS text), '100%', x::int\n"
+    replaced = replace_parameters(text, {"a": "':b 5%'", "b": "NULL"})
+    assert replaced == "SELECT cast(':b 5%' AS text), cast(NULL AS text), '100%', x::int\n"

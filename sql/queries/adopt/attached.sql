@@ -1,5 +1,7 @@
 -- attached: the table that is counted in this database, our triggers and indexes on it, and whether it was adopted
 -- It is known by its triggers; where these are gone, by the mapping. `queue` is NULL where nothing is counted.
+-- `drop_triggers`, `drop_name_triggers`: the statements that drop all of them, and those that keep names; NULL where
+-- there are none.
 -- `is_begun`: an adoption was cut short before its mapping was written down. `is_gone`: the table was dropped.
 -- parameters: none
 WITH /* queries/adopt/attached.sql */ called AS (
@@ -21,17 +23,34 @@ counted AS (
 )
 
 SELECT
-  cast(cast(counted.queue AS regclass) AS text) AS queue,
-  ARRAY(SELECT quote_ident(called.name) FROM called) AS triggers,
-  ARRAY(
-    SELECT format('%I.%I', namespace.nspname, class.relname)
+  relation.name AS queue,
+  (SELECT string_agg(format('DROP TRIGGER %I ON %s', called.name, relation.name), '; ') FROM called) AS drop_triggers,
+  (
+    SELECT string_agg(format('DROP TRIGGER %I ON %s', called.name, relation.name), '; ')
+    FROM called
+    WHERE starts_with(called.name, 'messages_named')
+  ) AS drop_name_triggers,
+  (
+    SELECT
+      format(
+        'DROP INDEX %s%I.%I', CASE WHEN relation.is_partitioned THEN '' ELSE 'CONCURRENTLY ' END,
+        namespace.nspname, class.relname
+      )
     FROM pg_index AS index
       INNER JOIN pg_class AS class ON class.oid = index.indexrelid
       INNER JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
     WHERE index.indrelid = counted.queue AND class.relname = 'queuestats_message_id'
-  ) AS indexes,
-  (SELECT relation.relkind = 'p' FROM pg_class AS relation WHERE relation.oid = counted.queue) AS is_partitioned,
+  ) AS drop_index,
+  relation.is_partitioned,
   EXISTS(SELECT FROM queuestats.adopted) AS is_adopted,
   to_regclass('queuestats.messages') IS NOT NULL AS is_begun,
   to_regproc('queuestats.messages_table') IS NULL AS is_gone
 FROM counted
+  LEFT JOIN (
+    SELECT
+      pg_class.oid,
+      pg_class.relkind = 'p' AS is_partitioned,
+      format('%I.%I', nspname, relname) AS name
+    FROM pg_class
+      INNER JOIN pg_namespace ON pg_namespace.oid = relnamespace
+  ) AS relation ON relation.oid = counted.queue

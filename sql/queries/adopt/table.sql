@@ -1,108 +1,127 @@
 -- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
--- `columns`: those that can be written; `changed_column`: one that an UPDATE may set, no key if there is another.
--- `search_path`: the one that the mapping is read by. `key`: the columns of its primary key, in order.
--- `every_collation`: NULL for a column with the collation of its type. `virtual`: the numbers of virtual generated
--- columns. `taken`: triggers of our names that are not ours. `foreign_part`: a partition elsewhere.
--- parameters: table_name text
-SELECT /* queries/adopt/table.sql */
-  relation.oid,
-  cast(relation.oid::regclass AS text) AS name,
-  format('%I.%I', namespace.nspname, relation.relname) AS qualified_name,
-  cast(relation.relkind AS text) AS kind,
-  cast(relation.relpersistence AS text) AS persistence,
-  (SELECT string_agg(quote_ident(path.name), ', ') FROM unnest(current_schemas(false)) AS path (name)) AS search_path,
-  coalesce((
-    SELECT sum(part.reltuples)
-    FROM pg_partition_tree(relation.oid) AS tree
-      INNER JOIN pg_class AS part ON part.oid = tree.relid
-    WHERE tree.isleaf
-  ), relation.reltuples) AS estimated_rows,
-  (
-    SELECT min(cast(part.oid::regclass AS text))
-    FROM pg_partition_tree(relation.oid) AS tree
-      INNER JOIN pg_class AS part ON part.oid = tree.relid
-    WHERE part.relkind = 'f' AND part.oid <> relation.oid
-  ) AS foreign_part,
-  cast(inherited.inhparent::regclass AS text) AS parent,
-  EXISTS(
-    SELECT
-    FROM pg_inherits
-      INNER JOIN pg_class AS child ON child.oid = inhrelid
-    WHERE inhparent = relation.oid AND NOT child.relispartition
-  ) AS has_children,
-  has_table_privilege(relation.oid, 'SELECT') AS may_select,
-  has_table_privilege(relation.oid, 'TRIGGER') AS may_trigger,
-  has_table_privilege(relation.oid, 'UPDATE') AND has_table_privilege(relation.oid, 'DELETE') AS may_change,
-  pg_has_role(relation.relowner, 'USAGE') AS is_owner,
-  has_database_privilege(current_database(), 'CREATE') AS may_create,
-  coalesce((SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user), false) AS may_create_roles,
-  ARRAY(
-    SELECT cast(attname AS text)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-    ORDER BY attnum
-  ) AS columns,
-  (
-    SELECT quote_ident(attname)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
-    ORDER BY
-      EXISTS (SELECT FROM pg_index WHERE indrelid = relation.oid AND indisprimary AND attnum = ANY(indkey)), attnum
-    LIMIT 1
-  ) AS changed_column,
-  ARRAY(
-    SELECT cast(attname AS text)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum
-  ) AS every_column,
-  ARRAY(
-    SELECT cast(attnum AS integer)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum
-  ) AS numbers,
-  ARRAY(
-    SELECT format_type(atttypid, NULL)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum
-  ) AS every_type,
-  ARRAY(
-    SELECT CASE WHEN attcollation <> typcollation THEN format('%I.%I', nspname, collname) END
-    FROM pg_attribute
-      INNER JOIN pg_type ON pg_type.oid = atttypid
-      LEFT JOIN pg_collation ON pg_collation.oid = attcollation
-      LEFT JOIN pg_namespace ON pg_namespace.oid = collnamespace
-    WHERE attrelid = relation.oid AND attnum > 0 AND NOT attisdropped
-    ORDER BY attnum
-  ) AS every_collation,
-  ARRAY(
-    SELECT cast(attnum AS integer)
-    FROM pg_attribute
-    WHERE attrelid = relation.oid AND attnum > 0 AND attgenerated = 'v'
-    ORDER BY attnum
-  ) AS virtual,
-  ARRAY(
-    SELECT cast(attname AS text)
-    FROM pg_index
-      CROSS JOIN LATERAL unnest(indkey) WITH ORDINALITY AS part (number, position)
-      INNER JOIN pg_attribute ON attrelid = indrelid AND attnum = part.number
-    WHERE indrelid = relation.oid AND indisprimary
-    ORDER BY part.position
-  ) AS key,
-  ARRAY(
-    SELECT cast(tgname AS text)
-    FROM pg_trigger
-      INNER JOIN pg_proc ON pg_proc.oid = tgfoid
-    WHERE tgrelid = relation.oid
-      AND tgname IN (
-        'messages_inserted', 'messages_updated', 'messages_deleted', 'messages_truncated', 'messages_changed',
-        'messages_named', 'messages_named_insert', 'messages_named_update'
+-- `refusal`: why the table can't be counted by the role of this session, NULL where it can. `is_holdable`: hold and
+-- release will write to it. `search_path`: the one that the mapping is read by. `changed_column`: one that an UPDATE
+-- may set, no key if there is another. `key`: the columns of the primary key, in order. Names of columns are quoted.
+-- parameters: table_name text, is_holdable boolean
+WITH /* queries/adopt/table.sql */ candidate AS (
+  SELECT
+    relation.oid, relation.relkind, relation.relpersistence, relation.relowner, relation.reltuples,
+    cast(relation.oid::regclass AS text) AS name,
+    format('%I.%I', namespace.nspname, relation.relname) AS qualified_name,
+    cast(inherited.inhparent::regclass AS text) AS parent
+  FROM pg_class AS relation
+    INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+    LEFT JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
+  WHERE relation.oid = to_regclass(cast(:table_name AS text))
+),
+
+leaf AS (
+  SELECT part.oid, part.relkind, part.reltuples
+  FROM candidate
+    CROSS JOIN LATERAL pg_partition_tree(candidate.oid) AS tree
+    INNER JOIN pg_class AS part ON part.oid = tree.relid
+  WHERE tree.isleaf
+),
+
+attribute AS (
+  SELECT
+    attnum, attidentity, attgenerated,
+    quote_ident(attname) AS quoted,
+    array_position(indkey, attnum) AS position
+  FROM candidate
+    INNER JOIN pg_attribute ON attrelid = candidate.oid AND attnum > 0 AND NOT attisdropped
+    LEFT JOIN pg_index ON indrelid = attrelid AND indisprimary
+),
+
+lacking AS (
+  SELECT string_agg(wanted.name, ' and ' ORDER BY wanted.position) AS names
+  FROM candidate
+    CROSS JOIN LATERAL (
+      VALUES
+      (1, 'CREATE on the database', has_database_privilege(current_database(), 'CREATE')),
+      (2, 'SELECT on it', has_table_privilege(candidate.oid, 'SELECT')),
+      (3, 'TRIGGER on it', has_table_privilege(candidate.oid, 'TRIGGER')),
+      -- A hold also acts on what writers bring, with the rights of this role.
+      (
+        4, 'UPDATE and DELETE on it', NOT cast(:is_holdable AS boolean)
+        OR has_table_privilege(candidate.oid, 'UPDATE') AND has_table_privilege(candidate.oid, 'DELETE')
+      ),
+      (
+        5, 'to be its owner (for the index of hold and release)', NOT cast(:is_holdable AS boolean)
+        OR pg_has_role(candidate.relowner, 'USAGE')
       )
-      AND pronamespace IS DISTINCT FROM to_regnamespace('queuestats')
-  ) AS taken
-FROM pg_class AS relation
-  INNER JOIN pg_namespace AS namespace ON namespace.oid = relation.relnamespace
-  LEFT JOIN pg_inherits AS inherited ON inherited.inhrelid = relation.oid
-WHERE relation.oid = to_regclass(cast(:table_name AS text))
+    ) AS wanted (position, name, is_there)
+  WHERE NOT wanted.is_there
+),
+
+taken AS (
+  -- Triggers that have our names and are not ours.
+  SELECT min(cast(tgname AS text)) AS name
+  FROM candidate
+    INNER JOIN pg_trigger ON tgrelid = candidate.oid
+    INNER JOIN pg_proc ON pg_proc.oid = tgfoid
+  WHERE tgname IN (
+      'messages_inserted', 'messages_updated', 'messages_deleted', 'messages_truncated', 'messages_changed',
+      'messages_named', 'messages_named_insert', 'messages_named_update'
+    )
+    AND pronamespace IS DISTINCT FROM to_regnamespace('queuestats')
+),
+
+refused AS (
+  SELECT
+    CASE
+      WHEN relpersistence = 't' THEN format('%s is a temporary table: only its own session sees it.', name)
+      WHEN relkind NOT IN ('r', 'p')
+        THEN format(
+            '%s is %s: what is written behind it would not be counted.', name,
+            CASE relkind
+              WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' ELSE 'no table'
+            END
+          )
+      WHEN parent IS NOT NULL THEN format('%s is a part of %s: adopt %2$s as a whole.', name, parent)
+      WHEN EXISTS (
+          SELECT FROM pg_inherits
+            INNER JOIN pg_class AS child ON child.oid = inhrelid
+          WHERE inhparent = candidate.oid AND NOT child.relispartition
+        )
+        THEN format('Other tables inherit from %s: what is written to them would not be counted.', name)
+      WHEN EXISTS (SELECT FROM leaf WHERE leaf.relkind = 'f' AND leaf.oid <> candidate.oid)
+        THEN format(
+            '%s, a part of %s, is a foreign table: it would not be counted.',
+            (
+              SELECT min(cast(leaf.oid::regclass AS text)) FROM leaf
+              WHERE leaf.relkind = 'f'
+            ), name
+          )
+      WHEN starts_with(qualified_name, 'queuestats.')
+        THEN format('%s is in the schema queuestats, which is for what counts it: move it to another one.', name)
+      WHEN (SELECT taken.name FROM taken) IS NOT NULL
+        THEN format(
+            '%s has a trigger %s already, a name that adopt needs: rename it.', name, (SELECT taken.name FROM taken)
+          )
+      WHEN (SELECT names FROM lacking) IS NOT NULL
+        THEN format(
+            'To adopt %s, the role of QUEUESTATS_ADMIN_DATABASE_URL needs %s.', name, (SELECT names FROM lacking)
+          )
+    END AS refusal
+  FROM candidate
+)
+
+SELECT
+  candidate.name,
+  candidate.qualified_name,
+  candidate.relkind = 'p' AS is_partitioned,
+  (SELECT string_agg(quote_ident(path.name), ', ') FROM unnest(current_schemas(false)) AS path (name)) AS search_path,
+  coalesce((SELECT sum(leaf.reltuples) FROM leaf), candidate.reltuples) AS estimated_rows,
+  coalesce((SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user), false) AS may_create_roles,
+  refused.refusal,
+  (SELECT string_agg(quoted, ', ' ORDER BY attnum) FROM attribute WHERE attgenerated = '') AS writable_columns,
+  coalesce((
+    SELECT quoted FROM attribute
+    WHERE attgenerated = '' AND attidentity <> 'a'
+    ORDER BY position IS NOT NULL, attnum
+    LIMIT 1
+  ), '') AS changed_column,
+  ARRAY(SELECT quoted FROM attribute WHERE position IS NOT NULL ORDER BY position) AS key
+FROM candidate
+  CROSS JOIN refused

@@ -2,6 +2,7 @@
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- A filter that is NULL lets every message through.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint[], campaign_id bigint[], isp text[]
 SELECT /* queries/from_counters/account.sql */
   query.position,
@@ -22,25 +23,25 @@ FROM
   CROSS JOIN LATERAL (
     SELECT
       account_id,
-      queuestats.counter_sum(new) AS new,
-      queuestats.counter_sum(proc) AS proc,
-      queuestats.counter_sum(retry) AS retry,
-      queuestats.counter_sum(hold) AS hold
+      "{schema}".counter_sum(new) AS new,
+      "{schema}".counter_sum(proc) AS proc,
+      "{schema}".counter_sum(retry) AS retry,
+      "{schema}".counter_sum(hold) AS hold
     FROM (
       SELECT account_id, new, proc, retry, hold
-      FROM queuestats.current_counters(
-          query.sender_id, queuestats.grouping_set_of(true, query.campaign_id IS NOT NULL, query.isp IS NOT NULL)
+      FROM "{schema}".current_counters(
+          query.sender_id, "{schema}".grouping_set_of(true, query.campaign_id IS NOT NULL, query.isp IS NOT NULL)
         )
       WHERE isp >= ''
         AND campaign_id = coalesce(query.campaign_id, 0)
         AND isp = coalesce(query.isp, '')
       UNION ALL
       SELECT account_id, new, proc, retry, hold
-      FROM queuestats.pending_deltas(query.sender_id, NULL, query.campaign_id, query.isp)
+      FROM "{schema}".pending_deltas(query.sender_id, NULL, query.campaign_id, query.isp)
       ORDER BY account_id
     ) AS part
     GROUP BY account_id
-    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+    HAVING "{schema}".counter_sum(new + proc + retry + hold) <> 0
   ) AS found
-WHERE queuestats.require_counted()
+WHERE "{schema}".require_counted()
 ORDER BY query.position, found.account_id

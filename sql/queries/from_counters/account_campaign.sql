@@ -1,6 +1,7 @@
 -- account_campaign: a queue by account and campaign, in ascending order
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint[]
 SELECT /* queries/from_counters/account_campaign.sql */
   query.position,
@@ -20,23 +21,23 @@ FROM
     SELECT
       account_id,
       campaign_id,
-      queuestats.counter_sum(new) AS new,
-      queuestats.counter_sum(proc) AS proc,
-      queuestats.counter_sum(retry) AS retry,
-      queuestats.counter_sum(hold) AS hold
+      "{schema}".counter_sum(new) AS new,
+      "{schema}".counter_sum(proc) AS proc,
+      "{schema}".counter_sum(retry) AS retry,
+      "{schema}".counter_sum(hold) AS hold
     FROM (
       SELECT account_id, campaign_id, new, proc, retry, hold
-      FROM queuestats.current_counters(
+      FROM "{schema}".current_counters(
           query.sender_id, 'account_campaign'
         )
       WHERE account_id >= 0
       UNION ALL
       SELECT account_id, campaign_id, new, proc, retry, hold
-      FROM queuestats.pending_deltas(query.sender_id, NULL, NULL, NULL)
+      FROM "{schema}".pending_deltas(query.sender_id, NULL, NULL, NULL)
       ORDER BY account_id, campaign_id
     ) AS part
     GROUP BY account_id, campaign_id
-    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+    HAVING "{schema}".counter_sum(new + proc + retry + hold) <> 0
   ) AS found
-WHERE queuestats.require_counted()
+WHERE "{schema}".require_counted()
 ORDER BY query.position, found.account_id, found.campaign_id

@@ -2,6 +2,7 @@
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- Apart from account_campaign, because its rows stand in the other index.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint[], isp text[]
 SELECT /* queries/from_counters/account_campaign_of_isp.sql */
   query.position,
@@ -22,24 +23,24 @@ FROM
     SELECT
       account_id,
       campaign_id,
-      queuestats.counter_sum(new) AS new,
-      queuestats.counter_sum(proc) AS proc,
-      queuestats.counter_sum(retry) AS retry,
-      queuestats.counter_sum(hold) AS hold
+      "{schema}".counter_sum(new) AS new,
+      "{schema}".counter_sum(proc) AS proc,
+      "{schema}".counter_sum(retry) AS retry,
+      "{schema}".counter_sum(hold) AS hold
     FROM (
       SELECT account_id, campaign_id, new, proc, retry, hold
-      FROM queuestats.current_counters(
+      FROM "{schema}".current_counters(
           query.sender_id, 'account_campaign_isp'
         )
       WHERE isp >= ''
         AND isp = query.isp
       UNION ALL
       SELECT account_id, campaign_id, new, proc, retry, hold
-      FROM queuestats.pending_deltas(query.sender_id, NULL, NULL, query.isp)
+      FROM "{schema}".pending_deltas(query.sender_id, NULL, NULL, query.isp)
       ORDER BY account_id, campaign_id
     ) AS part
     GROUP BY account_id, campaign_id
-    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+    HAVING "{schema}".counter_sum(new + proc + retry + hold) <> 0
   ) AS found
-WHERE queuestats.require_counted()
+WHERE "{schema}".require_counted()
 ORDER BY query.position, found.account_id, found.campaign_id

@@ -3,6 +3,7 @@
 -- A filter that is NULL lets every message through. With an ISP, all rows by campaign and ISP are read. IS TRUE keeps
 -- the ISP from proving the other index's predicate.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint[], account_id bigint[], isp text[]
 SELECT /* queries/from_counters/campaign.sql */
   query.position,
@@ -23,25 +24,25 @@ FROM
   CROSS JOIN LATERAL (
     SELECT
       campaign_id,
-      queuestats.counter_sum(new) AS new,
-      queuestats.counter_sum(proc) AS proc,
-      queuestats.counter_sum(retry) AS retry,
-      queuestats.counter_sum(hold) AS hold
+      "{schema}".counter_sum(new) AS new,
+      "{schema}".counter_sum(proc) AS proc,
+      "{schema}".counter_sum(retry) AS retry,
+      "{schema}".counter_sum(hold) AS hold
     FROM (
       SELECT campaign_id, new, proc, retry, hold
-      FROM queuestats.current_counters(
-          query.sender_id, queuestats.grouping_set_of(query.account_id IS NOT NULL, true, query.isp IS NOT NULL)
+      FROM "{schema}".current_counters(
+          query.sender_id, "{schema}".grouping_set_of(query.account_id IS NOT NULL, true, query.isp IS NOT NULL)
         )
       WHERE account_id >= 0
         AND account_id = coalesce(query.account_id, 0)
         AND (isp = coalesce(query.isp, '')) IS true
       UNION ALL
       SELECT campaign_id, new, proc, retry, hold
-      FROM queuestats.pending_deltas(query.sender_id, query.account_id, NULL, query.isp)
+      FROM "{schema}".pending_deltas(query.sender_id, query.account_id, NULL, query.isp)
       ORDER BY campaign_id
     ) AS part
     GROUP BY campaign_id
-    HAVING queuestats.counter_sum(new + proc + retry + hold) <> 0
+    HAVING "{schema}".counter_sum(new + proc + retry + hold) <> 0
   ) AS found
-WHERE queuestats.require_counted()
+WHERE "{schema}".require_counted()
 ORDER BY query.position, found.campaign_id

@@ -2,6 +2,7 @@
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
 -- A filter that is NULL lets every message through.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint[], account_id bigint[], campaign_id bigint[], isp text[]
 SELECT /* queries/from_counters/total.sql */
   query.position,
@@ -22,15 +23,15 @@ FROM
   ) WITH ORDINALITY AS query (sender_id, account_id, campaign_id, isp, position)
   CROSS JOIN LATERAL (
     SELECT
-      queuestats.counter_sum(new) AS new,
-      queuestats.counter_sum(proc) AS proc,
-      queuestats.counter_sum(retry) AS retry,
-      queuestats.counter_sum(hold) AS hold
+      "{schema}".counter_sum(new) AS new,
+      "{schema}".counter_sum(proc) AS proc,
+      "{schema}".counter_sum(retry) AS retry,
+      "{schema}".counter_sum(hold) AS hold
     FROM (
       SELECT new, proc, retry, hold
-      FROM queuestats.current_counters(
+      FROM "{schema}".current_counters(
           query.sender_id,
-          queuestats.grouping_set_of(
+          "{schema}".grouping_set_of(
             query.account_id IS NOT NULL, query.campaign_id IS NOT NULL, query.isp IS NOT NULL
           )
         )
@@ -40,8 +41,8 @@ FROM
         AND isp = coalesce(query.isp, '')
       UNION ALL
       SELECT new, proc, retry, hold
-      FROM queuestats.pending_deltas(query.sender_id, query.account_id, query.campaign_id, query.isp)
+      FROM "{schema}".pending_deltas(query.sender_id, query.account_id, query.campaign_id, query.isp)
     ) AS part
   ) AS found
-WHERE queuestats.require_counted()
+WHERE "{schema}".require_counted()
 ORDER BY query.position

@@ -1,6 +1,7 @@
 -- total: the messages of a sender by status, in one row that is there for an empty queue too
 -- A filter that is NULL lets every message through.
 -- indexes: messages_sender_id_status
+-- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text
 SELECT /* queries/from_messages/total.sql */
   cast(0 AS bigint) AS account_id,
@@ -11,7 +12,7 @@ SELECT /* queries/from_messages/total.sql */
   count(*) FILTER (WHERE status = 'proc') AS proc,
   count(*) FILTER (WHERE status = 'retry') AS retry,
   count(*) AS total
-FROM queuestats.queued_messages
+FROM "{queued_messages}"
 WHERE sender_id = cast(:sender_id AS bigint)
   AND (cast(:account_id AS bigint) IS NULL OR account_id = cast(:account_id AS bigint))
   AND (cast(:campaign_id AS bigint) IS NULL OR campaign_id = cast(:campaign_id AS bigint))

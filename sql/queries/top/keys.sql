@@ -2,6 +2,7 @@
 -- The largest first. Its time depends on how many of them the sender has.
 -- largest_by: total, new, proc, retry or hold; grouping_set: account, campaign or isp
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
+-- places: schema
 -- parameters: sender_id bigint, grouping_set text, largest_by text, row_limit bigint
 SELECT /* queries/top/keys.sql */ account_id, campaign_id, hold, isp, new, proc, retry, total
 FROM (
@@ -14,14 +15,14 @@ FROM (
     FROM (
       SELECT
         account_id, campaign_id, isp,
-        queuestats.counter_sum(new) AS new,
-        queuestats.counter_sum(proc) AS proc,
-        queuestats.counter_sum(retry) AS retry,
-        queuestats.counter_sum(hold) AS hold
+        "{schema}".counter_sum(new) AS new,
+        "{schema}".counter_sum(proc) AS proc,
+        "{schema}".counter_sum(retry) AS retry,
+        "{schema}".counter_sum(hold) AS hold
       FROM (
         SELECT account_id, campaign_id, isp, new, proc, retry, hold
-        FROM queuestats.current_counters(
-            cast(:sender_id AS bigint), cast(cast(:grouping_set AS text) AS queuestats.grouping_set)
+        FROM "{schema}".current_counters(
+            cast(:sender_id AS bigint), cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)
           )
         WHERE account_id >= 0
         UNION ALL
@@ -30,12 +31,12 @@ FROM (
           CASE WHEN cast(:grouping_set AS text) = 'campaign' THEN campaign_id ELSE 0 END,
           CASE WHEN cast(:grouping_set AS text) = 'isp' THEN isp ELSE '' END,
           new, proc, retry, hold
-        FROM queuestats.pending_deltas(cast(:sender_id AS bigint), NULL, NULL, NULL)
+        FROM "{schema}".pending_deltas(cast(:sender_id AS bigint), NULL, NULL, NULL)
       ) AS part
       GROUP BY account_id, campaign_id, isp
     ) AS summed
   ) AS counted
 ) AS ranked
-WHERE rank > 0 AND queuestats.require_counted()
+WHERE rank > 0 AND "{schema}".require_counted()
 ORDER BY rank DESC, account_id, campaign_id, isp
 LIMIT cast(:row_limit AS bigint)

@@ -3,32 +3,33 @@
 -- epoch. Each is one look-up, and folds keep them few. All others stand in sender_totals, in order already.
 -- largest_by: total, new, proc, retry or hold. Only the branch of that order is run.
 -- indexes: sender_totals_by_total, counters_by_account, deltas_xid, deltas_sender_id_xid
+-- places: schema
 -- parameters: largest_by text, row_limit bigint
 WITH /* queries/top/senders.sql */ horizon AS MATERIALIZED (
   SELECT
     coalesce(max(watermark), '0') AS watermark,
     coalesce(max(running), '{}') AS running
-  FROM queuestats.trusted_watermarks
+  FROM "{schema}".trusted_watermarks
   WHERE sender_id = 0
 ),
 
 changing AS MATERIALIZED (
   SELECT sender_id
-  FROM queuestats.deltas
+  FROM "{schema}".deltas
   WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
   UNION
   SELECT late.sender_id
   FROM unnest((SELECT running FROM horizon)) AS running (id)
     CROSS JOIN LATERAL (
-      SELECT sender_id FROM queuestats.deltas
+      SELECT sender_id FROM "{schema}".deltas
       WHERE xid = running.id AND xid >= '0'
       OFFSET 0
     ) AS late
   UNION
   SELECT hot.sender_id
-  FROM queuestats.watermarks AS hot
+  FROM "{schema}".watermarks AS hot
   WHERE EXISTS (
-      SELECT FROM queuestats.counters AS counter
+      SELECT FROM "{schema}".counters AS counter
       WHERE counter.sender_id = hot.sender_id
         AND counter.grouping_set = 'total' AND counter.epoch = hot.epoch AND counter.account_id >= 0
     )
@@ -36,7 +37,7 @@ changing AS MATERIALIZED (
 
 kept AS NOT MATERIALIZED (
   SELECT sender_id, hold, new, proc, retry, total
-  FROM queuestats.sender_totals
+  FROM "{schema}".sender_totals
   WHERE NOT EXISTS (SELECT FROM changing WHERE changing.sender_id = sender_totals.sender_id)
 )
 
@@ -51,17 +52,17 @@ FROM (
     FROM changing
       CROSS JOIN LATERAL (
         SELECT
-          queuestats.counter_sum(new) AS new,
-          queuestats.counter_sum(proc) AS proc,
-          queuestats.counter_sum(retry) AS retry,
-          queuestats.counter_sum(hold) AS hold
+          "{schema}".counter_sum(new) AS new,
+          "{schema}".counter_sum(proc) AS proc,
+          "{schema}".counter_sum(retry) AS retry,
+          "{schema}".counter_sum(hold) AS hold
         FROM (
           SELECT new, proc, retry, hold
-          FROM queuestats.current_counters(changing.sender_id, 'total')
+          FROM "{schema}".current_counters(changing.sender_id, 'total')
           WHERE account_id >= 0
           UNION ALL
           SELECT new, proc, retry, hold
-          FROM queuestats.pending_deltas(changing.sender_id, NULL, NULL, NULL)
+          FROM "{schema}".pending_deltas(changing.sender_id, NULL, NULL, NULL)
         ) AS part
       ) AS summed
     UNION ALL
@@ -101,6 +102,6 @@ FROM (
     )
   ) AS candidate
 ) AS ranked
-WHERE rank > 0 AND queuestats.require_counted()
+WHERE rank > 0 AND "{schema}".require_counted()
 ORDER BY rank DESC, sender_id
 LIMIT cast(:row_limit AS bigint)

@@ -1,0 +1,132 @@
+"""A mapping is tried on a copy of some rows of its table, in a transaction that is rolled back."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from service.adoption.attach import index_steps
+from service.adoption.check import check
+from service.db import Connection, InvalidObjectDefinitionError, PostgresError, Record, connect, fetch
+from service.db.statements import load_statement, read_sql
+from service.errors import CommandError
+from service.schema.columns import grouping_set, message_status
+from service.schema.files import Adopted, adopted_table, table_definitions
+from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values
+
+# Statements of so many rows are measured, so often, with and without our triggers by turns.
+BATCHES = {1: 100, 500: 4}
+TURNS = 5
+
+Places = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Trial:
+    """What was measured on a copy of some rows; microseconds by the rows of a statement, without and with triggers.
+
+    `table_rows`: of the table, as the planner believes; -1 where it does not know. `may_create_roles`: whether
+    attaching can make the service's role. `index`: the statements that make the index, rows of `index_steps`.
+    """
+
+    rows: int
+    table_rows: int
+    may_create_roles: bool
+    index: list[Record]
+    attach_seconds: float = 0.0
+    count_seconds: float = 0.0
+    statement_us: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+
+async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial]:
+    """Checks the mapping, and tries everything on a copy of 10,000 rows at most, in a transaction that is rolled back.
+
+    Raises CommandError as `check`, and where the database refuses what is tried.
+    """
+    async with connect(owner_url) as connection:
+        table, adopted = await check(connection, mapping)
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            return adopted, await _try_on_copy(connection, table, adopted, mapping)
+        except InvalidObjectDefinitionError as error:
+            raise CommandError(
+                f"The mapping depends on more than the row: {error.message}."
+                " What a message counts as must not change by itself: no time, no setting, no other table."
+            ) from None
+        finally:
+            await transaction.rollback()
+
+
+async def _try_on_copy(connection: Connection, table: Record, adopted: Adopted, mapping: QueueMapping) -> Trial:
+    copied = msgspec.structs.replace(
+        adopted,
+        queue=f"{TRIAL_SCHEMA}.copy",
+        values=adopted.values | counted_values(adopted.values, TRIAL_SCHEMA),
+    )
+    copy = adopted_table(copied, TRIAL_SCHEMA)
+    places = {
+        **copy.places,
+        "writable_columns": table["writable_columns"],
+        "changed_column": table["changed_column"],
+    }
+    await connection.execute(read_sql("adopt/trial/create", places | {"messages": table["qualified_name"]}))
+    (size,) = await fetch(connection, "adopt/trial/size", places)
+    index = await index_steps(connection, adopted)
+    trial = Trial(size["rows"], int(table["estimated_rows"]), table["may_create_roles"], index)
+    for definition in table_definitions(TRIAL_SCHEMA, [grouping_set, message_status]):
+        await connection.execute(definition)
+    for file in copy.files():
+        began = time.perf_counter()
+        await connection.execute(file.text)
+        trial.attach_seconds = time.perf_counter() - began
+    await connection.execute(read_sql("adopt/trial/only_the_row", places))
+    if trial.rows >= TURNS * 2 * max(BATCHES):
+        for rows in BATCHES:
+            trial.statement_us[rows] = await _measure(connection, places, rows, trial.rows)
+        await fetch(connection, "adopt/trial/enable_triggers", places)
+    await fetch(connection, "adopt/trial/insert", places, first=1, last=trial.rows)
+    await _require_stored(connection, places, mapping)
+    began = time.perf_counter()
+    await fetch(connection, "queries/rebuild", places, sender_id=None)
+    trial.count_seconds = time.perf_counter() - began
+    if await fetch(connection, "queries/differences", places, sender_id=None):
+        raise CommandError("The counts of the copy differ from a recount: this mapping can't be counted.")
+    return trial
+
+
+async def _require_stored(connection: Connection, places: Places, mapping: QueueMapping) -> None:
+    """What hold and release write is allowed, and counts as what it stands for."""
+    (messages,) = await fetch(connection, "adopt/trial/messages", places, status=None)
+    for status, word in mapping.stored.items():
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await fetch(connection, "adopt/trial/store", places, status=status)
+            (found,) = await fetch(connection, "adopt/trial/messages", places, status=status)
+        except PostgresError as error:
+            raise CommandError(f"The mapping's stored.{status}, {word}, can't be written: {error.message}.") from None
+        finally:
+            await transaction.rollback()
+        if found != messages:
+            raise CommandError(
+                f"The mapping's stored.{status} is {word}, but its status does not map {word} back to {status}."
+            )
+
+
+async def _measure(connection: Connection, places: Places, rows: int, most_rows: int) -> tuple[float, float]:
+    """Microseconds of a statement that inserts, updates or deletes so many rows, without and with our triggers."""
+    insert, update, delete = (load_statement(f"adopt/trial/{name}", places) for name in ("insert", "update", "delete"))
+    seconds: dict[str, list[float]] = {"disable": [], "enable": []}
+    for switch in tuple(seconds) * TURNS:
+        await fetch(connection, f"adopt/trial/{switch}_triggers", places)
+        for first in range(1, min(BATCHES[rows] * rows, most_rows) + 1, rows):
+            began = time.perf_counter()
+            inserted = await connection.fetch(insert.sql, *insert.bind({"first": first, "last": first + rows - 1}))
+            updated = await connection.fetch(update.sql, [row["address"] for row in inserted])
+            await connection.fetch(delete.sql, [row["address"] for row in updated])
+            seconds[switch].append((time.perf_counter() - began) / 3)
+    without, counted = (1e6 * statistics.median(measured) for measured in seconds.values())
+    return without, counted

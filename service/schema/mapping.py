@@ -1,0 +1,218 @@
+"""The mapping of a table that exists already: expressions over its columns, and the SQL that is made of them."""
+
+import asyncpg
+import msgspec
+
+from service.db import Connection, fetch
+from service.db.statements import literal, read_sql
+from service.errors import CommandError
+from service.schema.columns import SCHEMA, message_status
+from service.schema.files import Adopted
+
+INTEGERS = {"int2", "int4", "int8"}
+TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
+KEYS = ("sender", "account", "campaign")
+# The types that each expression may have, and these in words.
+ALLOWED = {
+    **dict.fromkeys(KEYS, (INTEGERS | TEXTS, "an integer, text or uuid")),
+    **dict.fromkeys(("isp", "status"), (TEXTS, "text")),
+    "where": ({"bool"}, "true or false"),
+}
+STATUSES = tuple(message_status.enums)
+# Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
+VERSION = 1
+# Exists only in transactions that are rolled back.
+TRIAL_SCHEMA = "queuestats_trial"
+
+
+class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """As its owner writes it: expressions over the columns of `table`, where something is left out its default.
+
+    `where`: the rows that are queued. `key`: what tells rows apart, by default the primary key. `status_column` and
+    `stored`: the column that hold and release write, and what they write there for each status.
+    """
+
+    table: str
+    sender: str
+    status: str
+    account: str = "0"
+    campaign: str = "0"
+    isp: str = "''"
+    where: str = "true"
+    key: str = ""
+    status_column: str = ""
+    stored: dict[str, str] = {}
+
+
+async def find_table(connection: Connection, mapping: QueueMapping) -> asyncpg.Record:
+    """The row of sql/queries/adopt/table.sql. Raises CommandError where there is no such table."""
+    try:
+        rows = await fetch(
+            connection, "queries/adopt/table", table_name=mapping.table, is_holdable=bool(mapping.status_column)
+        )
+    except asyncpg.PostgresError:
+        rows = []
+    if not rows:
+        raise CommandError(f"There is no table {mapping.table} in this database.")
+    return rows[0]
+
+
+async def renew(connection: Connection, former: Adopted) -> Adopted | None:
+    """A mapping of a former version by the rules of this one; None where it is of this one.
+
+    Raises CommandError where it does not fit the table any more.
+    """
+    if former.version == VERSION or not former.source:
+        return None
+    mapping = msgspec.convert(former.source, QueueMapping)
+    await connection.execute(f"SET search_path = {former.search_path}")
+    try:
+        return await derive(connection, await find_table(connection, mapping), mapping)
+    except CommandError as error:
+        raise CommandError(f"{error} The mapping does not fit: run `queuestats adopt --attach` with it.") from None
+    finally:
+        await connection.execute(f"SET search_path = {SCHEMA}")
+
+
+async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
+    """The mapping as SQL. `connection` is in no transaction.
+
+    Raises CommandError with a sentence that names what is wrong with an expression.
+    """
+    types = {name: await _type_of(connection, table, name, getattr(mapping, name)) for name in ALLOWED}
+    for name, (allowed, what) in ALLOWED.items():
+        if types[name] not in allowed:
+            raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be {what}.")
+    own = _own(mapping, types)
+    id_, is_column = await _id(connection, table, mapping)
+    expressions = [*(in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
+    columns, has_collations = await _columns(connection, table, expressions)
+    values = {
+        **own,
+        **counted_values(own, SCHEMA),
+        **await _stored(connection, table, mapping),
+        **columns,
+        "condition": f"({own['own_where']} IS TRUE)",
+        "id": id_,
+    }
+    return Adopted(
+        queue=table["qualified_name"],
+        values=values,
+        names=tuple(f'CAST({own[f"{name}_text"]} AS text) COLLATE "C"' for name in KEYS if types[name] in TEXTS),
+        is_partitioned=table["is_partitioned"],
+        needs_index=not is_column and values["is_holdable"] == "true",
+        search_path=table["search_path"],
+        source=msgspec.to_builtins(mapping),
+        version=VERSION,
+        has_collations=has_collations,
+    )
+
+
+def counted_values(own: dict[str, str], schema: str) -> dict[str, str]:
+    """What a message counts as. `own`: the expressions as `_own` returns them; `schema` has the functions."""
+    keys = {}
+    for name in KEYS:
+        number, text = own[f"{name}_number"], own[f"{name}_text"]
+        keys[name] = f"CAST({number} AS bigint)" if text == "NULL" else f"{schema}.key_id(CAST({text} AS text))"
+    return {
+        "sender": keys["sender"],
+        "account": f"greatest(coalesce({keys['account']}, 0), 0)",
+        "campaign": f"greatest(coalesce({keys['campaign']}, 0), 0)",
+        "isp": f"{schema}.isp_of(CAST({own['own_isp']} AS text))",
+        "status": f"{schema}.status_of(CAST({own['own_status']} AS text))",
+    }
+
+
+def in_parentheses(expression: str) -> str:
+    # A comment at the end of an expression must not take the parenthesis along.
+    return f"({expression}\n)" if "--" in expression else f"({expression})"
+
+
+def _own(mapping: QueueMapping, types: dict[str, str]) -> dict[str, str]:
+    """The expressions as they are written, for sql/adopt/recount.sql."""
+    own = {f"own_{name}": in_parentheses(getattr(mapping, name)) for name in ("isp", "status", "where")}
+    for name in KEYS:
+        kind, other = ("number", "text") if types[name] in INTEGERS else ("text", "number")
+        own |= {f"{name}_{kind}": in_parentheses(getattr(mapping, name)), f"{name}_{other}": "NULL"}
+    return own
+
+
+async def _type_of(connection: Connection, table: asyncpg.Record, name: str, expression: str) -> str:
+    places = {"expression": in_parentheses(expression), "messages": table["qualified_name"]}
+    try:
+        prepared = await connection.prepare(read_sql("adopt/expression", places))
+    except asyncpg.PostgresError as error:
+        raise CommandError(f"The mapping's {name} does not compile: {error.message}.") from None
+    attributes = prepared.get_attributes()
+    if len(attributes) != 1 or prepared.get_parameters():
+        raise CommandError(f"The mapping's {name} must be one expression over the columns of {table['name']}.")
+    return attributes[0].type.name
+
+
+async def _id(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> tuple[str, bool]:
+    """What tells a message apart from all others, as a number; and whether it is a column."""
+    if not mapping.key and not table["key"]:
+        raise CommandError(f"{table['name']} has no primary key: say by --key what tells its rows apart.")
+    columns = table["key"] if not mapping.key else [in_parentheses(mapping.key)]
+    is_integer = [await _type_of(connection, table, "key", column) in INTEGERS for column in columns]
+    if is_integer == [True]:
+        return f"CAST({columns[0]} AS bigint)", not mapping.key
+    return f"hash_record_extended(ROW({', '.join(columns)}), 0)", False
+
+
+async def _columns(
+    connection: Connection, table: asyncpg.Record, expressions: list[str]
+) -> tuple[dict[str, str], bool]:
+    """The table's columns up to the last one that the mapping names, and those that it names; `has_collations`."""
+    listed = ", ".join(f"{expression} AS expression_{number}" for number, expression in enumerate(expressions))
+    places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"], "expressions": listed}
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute(read_sql("adopt/trial/used", places))
+        (used,) = await fetch(
+            connection, "queries/adopt/used", view_name=f"{TRIAL_SCHEMA}.used", table_name=table["qualified_name"]
+        )
+    finally:
+        await transaction.rollback()
+    if used["system_column"]:
+        raise CommandError(f"The mapping names a system column of {table['name']}: a trigger does not see its value.")
+    if used["virtual_column"]:
+        raise CommandError(
+            f"The mapping names {used['virtual_column']}, a generated column that is not stored: a trigger does"
+            " not see its value. Write its expression in its place."
+        )
+    lists = ("columns", "used_columns", "arguments", "named_arguments")
+    return {name: used[name] for name in lists}, used["has_collations"]
+
+
+async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> dict[str, str]:
+    """How hold and release write a status."""
+    stored = mapping.stored
+    if unknown := sorted(stored.keys() - set(STATUSES)):
+        raise CommandError(f"The mapping's stored has {unknown[0]}, which is none of {', '.join(STATUSES)}.")
+    if bool(stored) != bool(mapping.status_column) or (stored and not {"new", "hold"} <= stored.keys()):
+        raise CommandError(
+            "To hold and release, the mapping needs status_column, and stored for new and hold at least."
+        )
+    if not stored:
+        nothing = dict.fromkeys((f"stored_{status}" for status in STATUSES), "NULL")
+        return {"stored_column": "CAST(NULL AS text)", "stored_type": "text", "is_holdable": "false", **nothing}
+    found = await fetch(
+        connection, "queries/adopt/stored", table_name=table["qualified_name"], column_name=mapping.status_column
+    )
+    if not found:
+        raise CommandError(f"{table['name']} has no column {mapping.status_column} that could be written.")
+    values = {**found[0], "is_holdable": "true"}
+    for status in STATUSES:
+        value = f"CAST({literal(stored.get(status, stored['new']))} AS {values['stored_type']})"
+        await _require_value(connection, value, f"stored.{status} is no value of {mapping.status_column}")
+        values[f"stored_{status}"] = value
+    return values
+
+
+async def _require_value(connection: Connection, value: str, fault: str) -> None:
+    try:
+        await connection.fetch(read_sql("adopt/stored_value", {"expression": value}))
+    except asyncpg.PostgresError as error:
+        raise CommandError(f"The mapping's {fault}: {error.message}.") from None

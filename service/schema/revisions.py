@@ -1,0 +1,72 @@
+"""The revisions of `migrations/`, which Alembic runs."""
+
+import io
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError as AlembicError
+from sqlalchemy import Connection as AlembicConnection
+from sqlalchemy import StaticPool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.db import Connection
+from service.errors import CommandError
+from service.resources import migrations_path
+
+
+async def upgrade(connection: Connection) -> None:
+    """Brings the tables to the newest revision. Raises CommandError where the database has an unknown one."""
+    config = alembic_config()
+
+    def work(wrapped: AlembicConnection) -> None:
+        # Found there by migrations/env.py.
+        config.attributes["connection"] = wrapped
+        command.upgrade(config, "head")
+
+    await with_alembic(connection, work)
+
+
+def upgrade_as_sql() -> str:
+    """All revisions as SQL, without a database."""
+    output = io.StringIO()
+    config = alembic_config()
+    config.output_buffer = output
+    command.upgrade(config, "head", sql=True)
+    return output.getvalue()
+
+
+async def with_alembic(connection: Connection, work: Callable[[AlembicConnection], None]) -> None:
+    """Runs Alembic's work on this very connection, which stays open; the driver's errors come as they are."""
+
+    async def this_one(*args: Any, **kwargs: Any) -> Connection:
+        return connection
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=this_one, poolclass=StaticPool)
+    try:
+        async with engine.connect() as wrapped:
+            await wrapped.run_sync(work)
+    except DBAPIError as error:
+        raise (error.orig and error.orig.__cause__) or error from None
+    except AlembicError as error:
+        raise CommandError(
+            f"Alembic can't migrate: {str(error).rstrip('.')}: no release up to this one has such a revision."
+        ) from error
+    finally:
+        await engine.dispose(close=False)
+
+
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    return config
+
+
+@cache
+def revisions() -> tuple[str, ...]:
+    """Every revision that this code knows, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())

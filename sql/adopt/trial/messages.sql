@@ -1,0 +1,6 @@
+-- messages: how many messages of the copy have a status (NULL: any)
+-- places: schema
+-- parameters: status text
+SELECT /* adopt/trial/messages.sql */ count(*) AS messages
+FROM "{schema}".queued_messages
+WHERE cast(:status AS text) IS NULL OR cast(status AS text) = cast(:status AS text)

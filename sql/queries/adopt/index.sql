@@ -1,0 +1,48 @@
+-- index: the statements that make the index by which hold and release look messages up, in the order to run them
+-- In a partitioned table it is built on each partition and attached, so that writers wait for moments only.
+-- `is_online`: it takes no lock that writers wait for, and runs outside a transaction. The first statements drop what a
+-- former mapping, or an attempt that was cut short, has left.
+-- parameters: table_name text, expression text
+WITH /* queries/adopt/index.sql */ relation AS (
+  SELECT
+    tree.level,
+    tree.relid,
+    tree.isleaf AS is_online,
+    CASE WHEN tree.isleaf THEN 'CONCURRENTLY ' ELSE '' END AS online,
+    CASE WHEN tree.isleaf THEN '' ELSE 'ONLY ' END AS scope,
+    format('%I.%I', namespace.nspname, class.relname) AS name,
+    quote_ident(namespace.nspname) AS schema,
+    CASE WHEN tree.level = 0 THEN 'queuestats_message_id' ELSE format('queuestats_message_id_%s', class.oid) END
+      AS index,
+    CASE
+      WHEN tree.level = 1 THEN format('%I.queuestats_message_id', parent_namespace.nspname)
+      WHEN tree.level > 1 THEN format('%I.queuestats_message_id_%s', parent_namespace.nspname, parent.oid)
+    END AS parent_index
+  FROM (
+    SELECT relid, parentrelid, level, isleaf
+    FROM pg_partition_tree(cast(to_regclass(cast(:table_name AS text)) AS regclass))
+    UNION ALL
+    -- The tree of a table that is not partitioned is empty.
+    SELECT to_regclass(cast(:table_name AS text)), NULL, 0, true
+    WHERE NOT EXISTS (SELECT FROM pg_partition_tree(cast(to_regclass(cast(:table_name AS text)) AS regclass)))
+  ) AS tree
+    INNER JOIN pg_class AS class ON class.oid = tree.relid
+    INNER JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+    LEFT JOIN pg_class AS parent ON parent.oid = tree.parentrelid
+    LEFT JOIN pg_namespace AS parent_namespace ON parent_namespace.oid = parent.relnamespace
+)
+
+SELECT step.statement, step.is_online
+FROM relation
+  CROSS JOIN LATERAL (
+    VALUES
+    (1, format('DROP INDEX %sIF EXISTS %s.%s', online, schema, index), is_online),
+    (
+      2, format(
+        'CREATE INDEX %sIF NOT EXISTS %s ON %s%s ((%s))', online, index, scope, name, cast(:expression AS text)
+      ), is_online
+    ),
+    (3, format('ALTER INDEX %s ATTACH PARTITION %s.%s', parent_index, schema, index), false)
+  ) AS step (turn, statement, is_online)
+WHERE step.turn < 3 OR parent_index IS NOT NULL
+ORDER BY relation.level, relation.relid, step.turn

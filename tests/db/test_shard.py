@@ -1,0 +1,26 @@
+"""The text that a node of a Citus cluster keeps for its shards, run for one on a server without Citus."""
+
+from typing import Any
+
+from service.cluster.distribute import SHARD
+from service.schema.columns import grouping_set
+from service.schema.files import newer_columns, table_definitions
+from tests.conftest import TestDatabase
+
+
+async def test_the_text_for_a_shard_makes_a_queue_of_its_own(database: TestDatabase, owner: Any) -> None:
+    await owner.execute("CREATE TABLE messages_7 (LIKE messages INCLUDING ALL); CREATE SCHEMA queuestats_7")
+    once = table_definitions(SHARD.schema, [grouping_set])
+    repeatable = [*newer_columns(SHARD.schema), *(file.text for file in SHARD.files())]
+    for text in (*once, *repeatable, *repeatable):
+        # As settle() of sql/citus/node.sql does.
+        await owner.execute(text.replace("{shard}", "7"))
+    await owner.execute("SELECT queuestats_7.rebuild()")
+    await owner.execute(
+        "INSERT INTO messages_7 (sender_id, recipient) SELECT n % 3 + 1, 'x' FROM generate_series(1, 9) n"
+    )
+    await owner.execute("SELECT queuestats_7.fold()")
+
+    assert await owner.fetchval("SELECT sum(new) FROM queuestats_7.counters WHERE grouping_set = 'total'") == 9
+    assert await owner.fetchval("SELECT count(*) FROM queuestats_7.audit()") == 0
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.counters") == 0
