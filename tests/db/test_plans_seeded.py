@@ -23,9 +23,10 @@ FILTERS = [each for size in range(4) for each in itertools.combinations(KEYS, si
 
 def shapes() -> dict[str, list[tuple[str, ...]]]:
     """The filters that each statement on the counters runs with, besides the sender; the most of them last."""
+    values: dict[str, Any] = {"account_id": 1, "campaign_id": 1, "isp": "x"}
     found: dict[str, set[tuple[str, ...]]] = {}
     for grouping, filters in itertools.product(Grouping, FILTERS):
-        statement, _ = from_counters([StatsQuery(1, grouping=grouping, **dict.fromkeys(filters, 1))])
+        statement, _ = from_counters([StatsQuery(1, grouping=grouping, **{key: values[key] for key in filters})])
         own = tuple(key for key in filters if key in statement.types)
         found.setdefault(statement.name.rpartition("/")[2], set()).add(own)
     return {name: sorted(own, key=lambda filters: (len(filters), filters)) for name, own in found.items()}

@@ -33,7 +33,9 @@ def change_of(mutant: str) -> str:
     """The lines that a mutant replaces and those in their place, without their indent: `- old` and `+ new`."""
     lines = mutmut("show", mutant).splitlines()
     return "\n".join(
-        f"{line[0]} {line[1:].strip()}" for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---") and line
+        f"{line[0]} {line[1:].strip()}"
+        for line in lines
+        if line[:1] in "+-" and line[:3] not in ("+++", "---") and line
     )
 
 

@@ -1,6 +1,7 @@
 """Answers that are no report of a queue: rows of any members, details, explanations; and ids as strings."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,10 @@ def test_a_slice_of_rows_with_names_has_a_hundred_of_them(format: Format) -> Non
 
 
 def test_the_ids_that_may_have_a_name_are_those_of_senders_accounts_and_campaigns() -> None:
-    rows = [{"id": 1, "account_id": 306, "campaign_id": 0}, {"sender_id": 119, "account_id": None}]
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "account_id": 306, "campaign_id": 0},
+        {"sender_id": 119, "account_id": None},
+    ]
     assert list(named_ids(rows, None)) == [306, 119]
     assert list(named_ids(QUEUE.rows, 120)) == [120, 306]
 
