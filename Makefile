@@ -17,7 +17,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check test-browser fuzz coverage test-versions bench load schema lock help clean
+.PHONY: setup demo test check test-browser fuzz coverage test-versions example mutants bench load schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -52,6 +52,12 @@ test-versions: .venv/.dev ## the database tests on every PostgreSQL at hand from
 		QUEUESTATS_TEST_BINARIES=$$server $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/db || failed="$$failed $$server"; \
 	done; [ -z "$$failed" ] || { echo "Failed on:$$failed" >&2; exit 1; }
 
+example: .venv/.dev ## take the steps of CONTRIBUTING's example in a copy, and run the checks and tests there
+	$(BIN)/python -m tests.contributing.campaign
+
+mutants: .venv/.dev ## mutation testing of the modules in [tool.mutmut]; prints the survivors that are not explained
+	$(BIN)/python -m tests.mutants.run
+
 bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (half an hour)
 	$(BIN)/queuestats bench sql
 	$(BIN)/queuestats bench write
@@ -79,7 +85,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 clean: ## remove .venv and everything else that was made here; the demo's data stays
-	rm -rf .venv .cache .hypothesis build dist
+	rm -rf .venv .cache .hypothesis build dist mutants
 	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.runtime: requirements-embedded.lock requirements-build.lock pyproject.toml

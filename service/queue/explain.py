@@ -71,7 +71,7 @@ async def plan_of(
     or BadStatement naming a parameter that is missing or too many.
     """
     values = statement.bind(parameters)
-    options = f"ANALYZE {analyze}, BUFFERS {analyze}"
+    options = f"BUFFERS {analyze}, ANALYZE {analyze}"
 
     async def explained(connection: Connection) -> Plan:
         async with connection.transaction():

@@ -38,6 +38,6 @@ def login(url: str) -> tuple[str, str]:
     return user, password
 
 
-def _pass_on_warning(connection: Any, message: Any) -> None:
+def _pass_on_warning(_: object, message: Any) -> None:
     if message.severity_en == "WARNING":
         logger.warning("%s", message.message)

@@ -399,7 +399,7 @@ async def test_a_node_that_dies_takes_its_senders_along_and_nobody_else_and_come
 async def test_a_new_version_of_a_function_reaches_every_shard(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(90))
     triggers = "is_repeatable AND body LIKE '%record_insert()%'"
-    change = f"UPDATE queuestats_node.parts SET body = body || ' -- newer' WHERE {triggers}"
+    change = f"UPDATE queuestats_node.definitions SET body = body || ' -- newer' WHERE {triggers}"
     for node in (1, 2):
         await distributed.run(change, node)
         assert await distributed.run("SELECT queuestats_node.uncounted()", node) == SHARDS / 2

@@ -42,9 +42,9 @@ def installed(wheel: Path) -> Path:
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--python", python)
-    install = (*pip, "install", "-qq", "--no-compile", "--no-deps")
-    run(*install, "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
-    run(*install, wheel, cwd=home)
+    install = (*pip, "install", "-qq", "--no-compile")
+    run(*install, "--no-deps", "--require-hashes", "-r", ROOT / "requirements-embedded.lock", cwd=home)
+    run(*install, "--no-deps", wheel, cwd=home)
     run(*pip, "check", cwd=home)
     return python.parent
 

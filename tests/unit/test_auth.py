@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import re
+import time
 from typing import Any, cast
 
 import pytest
 
 from service.access.admin import new_secret
-from service.access.cache import MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens
+from service.access.cache import LOOK_UP_PAUSE_SECONDS, MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens
 from service.access.rules import Token, token_hash
 from service.db import Database
 from service.errors import Forbidden, Unauthorized, Unavailable
@@ -209,3 +210,43 @@ async def test_a_failed_look_up_in_the_background_is_nobodys_error(
     await let_others_run()
     assert await tokens.check("right", Scope.STATS) == MINE
     assert caplog.records == []
+
+
+async def test_an_unknown_token_is_refused_in_these_words(tokens: Tokens) -> None:
+    with pytest.raises(Unauthorized) as refusal:
+        await tokens.check("wrong", Scope.STATS)
+    assert refusal.value.text == "API token required: this one is unknown or revoked"
+
+
+async def test_a_token_has_its_senders_and_accounts_in_ascending_order_without_repeats(clock: Clock) -> None:
+    class LimitedTokens:
+        async def fetch(self, statement: Any) -> list[dict[str, Any]]:
+            assert statement.name == "tokens/valid"
+            row = {"name": "mine", "scopes": ["stats"], "hash": token_hash("right")}
+            return [row | {"sender_ids": [120, 119, 120], "account_ids": [307, 306]}]
+
+    tokens = Tokens(cast(Database, LimitedTokens()), clock)
+    assert await tokens.check("right", Scope.STATS) == Token("mine", MINE.scopes, (119, 120), (306, 307))
+
+
+async def test_a_token_created_during_a_slow_look_up_is_found_when_that_has_ended(
+    tokens: Tokens, database: CountingDatabase
+) -> None:
+    database.answering.clear()
+    early = asyncio.create_task(tokens.check("right", Scope.STATS))
+    await let_others_run()
+    database.tokens["new"] = "created meanwhile"
+    late = asyncio.create_task(tokens.check("created meanwhile", Scope.STATS))
+    await asyncio.sleep(3 * LOOK_UP_PAUSE_SECONDS)
+    database.answering.set()
+    assert [(await early).name, (await late).name] == ["mine", "new"]
+
+
+async def test_look_ups_begin_a_pause_apart(database: CountingDatabase) -> None:
+    tokens = Tokens(cast(Database, database))
+    began_at = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await tokens.check("wrong", Scope.STATS)
+    assert database.asked == 3
+    assert time.monotonic() - began_at >= 2 * LOOK_UP_PAUSE_SECONDS

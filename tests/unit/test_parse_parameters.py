@@ -142,7 +142,7 @@ def test_a_group_that_is_left_out_is_the_default(default: Grouping) -> None:
         assert parse_query(envelope, default).grouping is default
 
 
-@pytest.mark.parametrize("group", ["Total", "ISP", "campaign", "account,isp", "account_campaign_", "\u00a0isp", "null"])
+@pytest.mark.parametrize("group", ["Total", "ISP", "sender", "account,isp", "account_campaign_", "\u00a0isp", "null"])
 def test_an_unknown_group_is_an_error_that_names_the_known_ones(group: str) -> None:
     for envelope in both(id="119", group=group):
         with pytest.raises(BadRequest) as caught:

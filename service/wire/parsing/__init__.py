@@ -69,7 +69,9 @@ class Envelope:
         return valid_format(self._early)
 
     def names(self) -> Sequence[str]:
-        """The name of every member; a repeated name as often as it is written. Reads the body once more."""
+        """The name of every member; of a body, a repeated name as often as it is written. Reads it once more."""
+        if not self.body:
+            return list(self.members)
         read_names = read_json_names if self.written_in is Format.JSON else read_xml_names
         return read_names(self.body, self.start)
 

@@ -1,0 +1,129 @@
+"""CONTRIBUTING's example, the group mode `campaign`, carried out on a copy of the repository.
+
+`make example` makes the copy in a temporary folder, takes the steps that CONTRIBUTING names, and runs the checks and
+tests there. A step whose text is gone from its file fails.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".cache", ".hypothesis", "__pycache__")
+# The tests that take their groups from the model, or list them.
+TESTS = [
+    "tests/unit",
+    *(
+        "tests/db/test_queries.py",
+        "tests/db/test_plans.py",
+        "tests/db/test_plans_seeded.py",
+        "tests/db/test_explain.py",
+    ),
+    *(
+        "tests/api/test_stats.py",
+        "tests/api/test_openapi.py",
+        "tests/api/test_explain.py",
+        "tests/api/test_token_limits.py",
+    ),
+    *("tests/counters/test_plans.py", "tests/counters/test_under_load.py", "tests/load/test_load.py"),
+]
+DEFINITION = "sql/queries/from_messages/campaign.sql"
+
+
+class StepFailed(Exception):
+    """A step of the example does not fit the repository."""
+
+
+def take_steps(copy: Path) -> set[str]:
+    """Takes all steps in the copy. Returns the files that were written. Raises StepFailed."""
+    written: set[str] = set()
+
+    def edit(name: str, *replacements: tuple[str, str], source: str | None = None) -> None:
+        text = (copy / (source or name)).read_text("utf-8")
+        for old, new in replacements:
+            if text.count(old) != 1:
+                raise StepFailed(
+                    f"{source or name} must have this text once, and has it {text.count(old)} times: {old}"
+                )
+            text = text.replace(old, new)
+        (copy / name).write_text(text, "utf-8")
+        written.add(name)
+
+    for step in STEPS:
+        step(edit)
+    return written
+
+
+def define(edit: Callable[..., None]) -> None:
+    edit(
+        DEFINITION,
+        ("-- account: ", "-- campaign: "),
+        ("by account and status, one row per account that", "by campaign and status, one row per campaign that"),
+        ("/account.sql */", "/campaign.sql */"),
+        ("  account_id,\n  cast(0 AS bigint) AS campaign_id,", "  cast(0 AS bigint) AS account_id,\n  campaign_id,"),
+        ("GROUP BY account_id\nORDER BY account_id", "GROUP BY campaign_id\nORDER BY campaign_id"),
+        source="sql/queries/from_messages/account.sql",
+    )
+
+
+def extend_model(edit: Callable[..., None]) -> None:
+    account = '    ACCOUNT = "account"\n'
+    campaign = '    CAMPAIGN = "campaign"\n'
+    following = '    ACCOUNT_CAMPAIGN = "account_campaign"\n'
+    edit("service/model.py", (account + following, account + campaign + following))
+
+
+def extend_tests(edit: Callable[..., None]) -> None:
+    edit(
+        "tests/unit/test_parse_parameters.py",
+        ("group must be total, account, account_campaign", "group must be total, account, campaign, account_campaign"),
+    )
+    edit(
+        "tests/db/test_queries.py",
+        (
+            "        (StatsQuery(119, 306, 4591, ",
+            "        (\n            StatsQuery(119, grouping=Grouping.CAMPAIGN),\n"
+            "            [row(0, 0, new=1, retry=1), row(0, 4591, new=2, proc=1, hold=1), row(0, 4592, retry=1)],\n"
+            "        ),\n        (StatsQuery(119, 306, 4591, ",
+        ),
+    )
+
+
+def document(edit: Callable[..., None]) -> None:
+    before = "| `queries/from_messages/isp.sql` |"
+    purpose = "the messages of a sender by campaign and status, one row per campaign that has any"
+    parameters = "`sender_id bigint`, `account_id bigint`, `campaign_id bigint`, `isp text`"
+    figures = "| `messages_sender_id_status` | not measured | not measured |"
+    row = f"| `{DEFINITION.removeprefix('sql/')}` | {purpose} | {parameters} {figures}\n"
+    edit("sql/README.md", (before, row + before))
+    edit("README.md", ("| `total` | `total`, `account`, ", "| `total` | `total`, `account`, `campaign`, "))
+    edit("docs/architecture.md", ("stands for: `total`, `account`, ", "stands for: `total`, `account`, `campaign`, "))
+    edit("CHANGELOG.md", ("## [Unreleased]\n", "## [Unreleased]\n\n- The group mode `campaign`.\n"))
+
+
+STEPS = [define, extend_model, extend_tests, document]
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix="queuestats-example-") as folder:
+        copy = Path(folder) / "queuestats"
+        # With their times, so that make takes the environment for up to date.
+        shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
+        shutil.rmtree(copy / "mutants", ignore_errors=True)
+        (copy / ".venv").symlink_to(ROOT / ".venv")
+        print("Changed:", *sorted(take_steps(copy)), sep="\n  ", flush=True)
+        # The environment has an editable install of the original: this goes before it.
+        environment = os.environ | {"PYTHONPATH": str(copy)}
+        pytest = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *(sys.argv[1:] or TESTS)]
+        return max(
+            subprocess.run(command, cwd=copy, env=environment, check=False).returncode
+            for command in (["make", "check"], pytest)
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""What a limited token may see, and how an address that sends wrong tokens is slowed down."""
+
+import asyncio
+import sys
+from typing import Any
+
+import pytest
+
+from service.access.rules import Token
+from service.access.throttle import FailedTokens
+from service.errors import Forbidden
+from service.model import Dimension, Measure, StatsQuery, TopQuery
+
+SCOPES = frozenset({"stats"})
+UNLIMITED = Token("all", SCOPES)
+OF_SENDERS = Token("senders", SCOPES, sender_ids=(119, 120))
+OF_ACCOUNTS = Token("accounts", SCOPES, sender_ids=(119,), account_ids=(306, 307))
+
+
+def test_a_token_without_limits_leaves_every_query_as_it_is() -> None:
+    for query in (StatsQuery(1), StatsQuery(1, 2, 3, "Gmail")):
+        assert UNLIMITED.limit(query) is query
+    top = TopQuery(Dimension.SENDER, Measure.TOTAL, 10)
+    assert UNLIMITED.limit_top(top) == top
+    assert UNLIMITED.sees(None)
+    assert UNLIMITED.sees(306)
+
+
+@pytest.mark.parametrize("token", [OF_SENDERS, OF_ACCOUNTS])
+def test_a_token_limited_to_senders_is_refused_for_any_other(token: Token) -> None:
+    token.require_sender(119)
+    for refused in (lambda: token.limit(StatsQuery(121)), lambda: token.require_sender(121)):
+        with pytest.raises(Forbidden) as refusal:
+            refused()
+        assert refusal.value.text == "No access: this token is limited to other senders"
+
+
+def test_a_token_limited_to_senders_sees_all_their_accounts() -> None:
+    for query in (StatsQuery(119), StatsQuery(120, 306)):
+        assert OF_SENDERS.limit(query) is query
+    assert OF_SENDERS.sees(None)
+
+
+def test_a_query_for_all_accounts_becomes_one_for_the_accounts_of_the_token() -> None:
+    query = StatsQuery(119, campaign_id=7, isp="Gmail")
+    assert OF_ACCOUNTS.limit(query) == StatsQuery(119, campaign_id=7, isp="Gmail", account_ids=(306, 307))
+
+
+def test_a_token_limited_to_accounts_is_refused_for_any_other() -> None:
+    query = StatsQuery(119, 306)
+    assert OF_ACCOUNTS.limit(query) is query
+    with pytest.raises(Forbidden) as refusal:
+        OF_ACCOUNTS.limit(StatsQuery(119, 308))
+    assert refusal.value.text == "No access: this token is limited to other accounts"
+    assert [OF_ACCOUNTS.sees(account_id) for account_id in (306, 308, None)] == [True, False, False]
+
+
+def test_the_largest_senders_are_those_of_the_token() -> None:
+    top = TopQuery(Dimension.SENDER, Measure.TOTAL, 10)
+    assert OF_SENDERS.limit_top(top) == TopQuery(Dimension.SENDER, Measure.TOTAL, 10, sender_ids=(119, 120))
+
+
+def test_the_largest_within_a_sender_need_a_token_that_sees_the_whole_sender() -> None:
+    within = TopQuery(Dimension.ISP, Measure.TOTAL, 10, sender_id=119)
+    assert OF_SENDERS.limit_top(within) is within
+    with pytest.raises(Forbidden) as refusal:
+        OF_SENDERS.limit_top(TopQuery(Dimension.ISP, Measure.TOTAL, 10, sender_id=121))
+    assert refusal.value.text == "No access: this token is limited to other senders"
+    with pytest.raises(Forbidden) as refusal:
+        OF_ACCOUNTS.limit_top(within)
+    assert refusal.value.text == "No access: this token is limited to accounts"
+
+
+class Refusals:
+    """The refusals of one process, with limits that a test can reach: a delay lasts until the test ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self._failed_tokens = FailedTokens()
+        self.delayed: list[asyncio.Task[None]] = []
+        self.set(FREE_FAILURES=2, FAILURE_WINDOW_SECONDS=3600.0, FAILURE_DELAY_SECONDS=3600.0)
+
+    def set(self, **limits: Any) -> None:
+        for name, value in limits.items():
+            self._monkeypatch.setattr(sys.modules[FailedTokens.__module__], name, value)
+
+    async def is_delayed(self, address: str = "192.0.2.1") -> bool:
+        task = asyncio.create_task(self._failed_tokens.slow_down(address))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        if not task.done():
+            self.delayed.append(task)
+        return not task.done()
+
+    async def end(self) -> None:
+        """Ends the refusals that wait."""
+        for task in self.delayed:
+            task.cancel()
+        await asyncio.gather(*self.delayed, return_exceptions=True)
+        self.delayed.clear()
+
+
+@pytest.fixture
+async def refusals(monkeypatch: pytest.MonkeyPatch) -> Any:
+    refusals = Refusals(monkeypatch)
+    yield refusals
+    await refusals.end()
+
+
+async def test_the_first_wrong_tokens_of_an_address_are_refused_at_once_and_all_others_later(
+    refusals: Refusals,
+) -> None:
+    assert [await refusals.is_delayed() for _ in range(4)] == [False, False, True, True]
+    assert not await refusals.is_delayed("192.0.2.2"), "another address is counted apart"
+
+
+async def test_no_more_refusals_wait_than_the_limit_and_beyond_it_they_come_at_once(refusals: Refusals) -> None:
+    refusals.set(FREE_FAILURES=0, DELAYED_AT_ONCE=3)
+    for _ in range(2):
+        assert [await refusals.is_delayed() for _ in range(5)] == [True, True, True, False, False]
+        await refusals.end()
+
+
+async def test_a_delayed_refusal_comes_after_its_delay(refusals: Refusals) -> None:
+    refusals.set(FREE_FAILURES=0, FAILURE_DELAY_SECONDS=0.05)
+    assert await refusals.is_delayed()
+    (delayed,) = refusals.delayed
+    await delayed
+
+
+async def test_wrong_tokens_are_counted_anew_when_the_window_is_over(refusals: Refusals) -> None:
+    assert [await refusals.is_delayed() for _ in range(3)] == [False, False, True]
+    refusals.set(FAILURE_WINDOW_SECONDS=0.0)
+    await asyncio.sleep(0.001)
+    assert not await refusals.is_delayed()
+    refusals.set(FAILURE_WINDOW_SECONDS=3600.0)
+    assert [await refusals.is_delayed() for _ in range(2)] == [False, True]
+
+
+async def test_all_addresses_are_counted_anew_when_there_are_too_many(refusals: Refusals) -> None:
+    refusals.set(FREE_FAILURES=1, ADDRESSES_KEPT=2)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        assert not await refusals.is_delayed(address)
+    assert await refusals.is_delayed("192.0.2.1"), "as many addresses as may be kept are kept"
+    assert not await refusals.is_delayed("192.0.2.3")
+    assert not await refusals.is_delayed("192.0.2.1")
+
+
+async def test_the_log_has_the_address_of_a_wrong_token(refusals: Refusals, caplog: pytest.LogCaptureFixture) -> None:
+    await refusals.is_delayed("192.0.2.7")
+    assert [record.getMessage() for record in caplog.records] == ["wrong token address=192.0.2.7"]
