@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from service.cli.top import View, sparkline
-from service.db.statements import literal
+from service.db.statements import literal, read_sql
 from service.model import Dimension, Measure, TopQuery, TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
@@ -132,7 +132,8 @@ def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
     assert "cost=" in told
     assert "actual" not in told
     assert {"statement", "sql", "parameters", "plan"} <= set(shown)
-    assert (ROOT / shown["statement"]).read_text() == shown["sql"]
+    name = shown["statement"].removeprefix("sql/").removesuffix(".sql")
+    assert read_sql(name) == shown["sql"]
     assert shown["plan"][0]["Plan"]
 
 
