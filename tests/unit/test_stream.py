@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.access.cache import Tokens
-from service.errors import Forbidden, ServiceError, Unauthorized, Unavailable
+from service.errors import Forbidden, ServiceError, TimedOut, Unauthorized, Unavailable
 from service.http.events import encode_event
 from service.model import Presentation, Scope, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Outcome
@@ -287,11 +287,13 @@ async def test_while_the_database_is_away_one_event_has_the_error_and_the_report
         error = await anext(events)
         assert fields_of(error)["event"] == "error"
         assert data_of(error) == {"error": 503, "error_text": "Service unavailable"}
-        following = asyncio.create_task(total(events))
+        following = asyncio.ensure_future(anext(events))
         await service.queue.wait_for_reads()
         assert not following.done()
+        service.queue.error = TimedOut()
+        assert data_of(await following)["error"] == 504, "another error is another event"
         service.queue.error = None
-        assert await following == 0
+        assert await total(events) == 0
 
 
 async def test_a_fault_is_an_internal_error_that_the_log_has(
@@ -327,6 +329,8 @@ async def test_a_token_that_cannot_be_checked_ends_no_stream(watched: Service) -
         await watched.secrets.has_raised.wait()
         watched.queue.total = 1
         assert await total(events) == 1
+        watched.secrets.errors["secret"] = Unauthorized()
+        assert data_of(await anext(events))["error"] == 401, "the next check ends it"
 
 
 async def test_a_service_that_drains_ends_all_streams_without_an_error(watched: Service) -> None:
