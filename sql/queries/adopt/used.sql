@@ -1,12 +1,7 @@
 -- used: which columns of a table a view reads, as the lists that stand in the places of sql/adopt/
 -- `columns`: up to the last one that is read. `arguments` have the types of the columns; `named_arguments` give them
-<<<<<<< HEAD
 -- the collations and names.
 -- `system_column`, `virtual_column`: one that is read although a trigger does not see its value.
-=======
--- the collations and names. `system_column`, `virtual_column`: one that is read although a trigger does
--- not see its value.
->>>>>>> sql
 -- `has_collations`: the view, or a column that it reads, has another collation than the database.
 -- parameters: view_name text, table_name text
 WITH /* queries/adopt/used.sql */ depended AS (
