@@ -27,7 +27,7 @@ def statements(adopted: Adopted, index: list[Record]) -> str:
         table.render("adopt/forget_mapping"),
         *(f"-- sql/{file.path}.sql\n{file.text}" for file in files),
         _filled("queries/adopt/remember_mapping", mapping=msgspec.json.encode(adopted).decode()),
-        *(_filled("queries/remember_file", name=file.name, hash=file.hash) for file in files),
+        *(_filled("migrate/remember_file", name=file.name, hash=file.hash) for file in files),
         *([_filled("queries/adopt/remember_names")] if adopted.names else []),
         _filled("queries/rebuild", sender_id=None),
         f"SET search_path = {adopted.search_path};",
@@ -82,7 +82,7 @@ async def detach(owner_url: str, progress: Callable[[str], None]) -> str:
             async def drop_triggers() -> None:
                 await connection.execute(found["drop_triggers"])
                 # From here on the counts are stale.
-                await fetch(connection, "queries/forget_baseline")
+                await fetch(connection, "migrate/forget_baseline")
 
             await trying_for_lock(drop_triggers, connection)
             progress(f"Triggers of {queue}.")

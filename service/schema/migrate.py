@@ -148,19 +148,19 @@ async def _put_into_place(
 
 async def _run_file(connection: Connection, file: SqlFile) -> None:
     await connection.execute(file.text)
-    await fetch(connection, "queries/remember_file", name=file.name, hash=file.hash)
+    await fetch(connection, "migrate/remember_file", name=file.name, hash=file.hash)
 
 
 async def _count_where_needed(connection: Connection, table: MessagesTable, progress: Progress) -> None:
     """Counts all messages unless the counts are proven. A distributed table is counted on its nodes."""
-    triggers = await fetch(connection, "queries/triggers")
+    triggers = await fetch(connection, "migrate/triggers")
     if not triggers:
         return
     if triggers[0]["are_incomplete"]:
         await _put_into_place(connection, table, table.files(), progress)
-    await fetch(connection, "queries/forget_unproven")
+    await fetch(connection, "migrate/forget_unproven")
     await require_countable(connection)
-    if (await fetch(connection, "queries/has_baseline"))[0]["has_baseline"]:
+    if (await fetch(connection, "migrate/has_baseline"))[0]["has_baseline"]:
         return
     if table.adopted and table.adopted.names:
         # Before the counts stand: keys that have one number are refused.
@@ -194,7 +194,7 @@ async def _begin_mapping(
             # Until it is over: a statement that counts by the former mapping must not end after a recount by this one.
             await connection.execute(table.render("adopt/lock"))
         if not is_counted:
-            await fetch(connection, "queries/forget_baseline")
+            await fetch(connection, "migrate/forget_baseline")
         written = {name: mapping.values[name] for name in ("stored_column", "stored_type")}
         await fetch(connection, "queries/adopt/forget_stored", **written)
         await connection.execute(table.render("adopt/forget_mapping"))

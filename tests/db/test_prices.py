@@ -23,6 +23,9 @@ AS_SCANS = (
     "queries/differences",
     "queries/disposable",
     "queries/rebuild",
+    # Utility statements, which have no plan.
+    "queries/lock_messages",
+    "queries/primary",
 )
 
 

@@ -50,6 +50,8 @@ VALUES: dict[str, tuple[Any, str]] = {
 }
 
 
+# VACUUM runs outside a transaction.
+NOT_ROLLED_BACK = ("bench/vacuum",)
 # They call what only an adopted table has, or destroy.
 ADOPTED = ("queries/adopt/remember_names", "queries/adopt/drop_schema")
 
@@ -58,7 +60,9 @@ def is_runnable(path: Path) -> bool:
     """On one machine, for our own table, and without an extension that may be missing."""
     text = path.read_text("utf-8")
     is_for_another = (
-        "citus" in path.parts or "adopt" in path.relative_to(sql_path()).parts[:1] or name_of(path) in ADOPTED
+        "citus" in path.parts
+        or "adopt" in path.relative_to(sql_path()).parts[:1]
+        or name_of(path) in (*ADOPTED, *NOT_ROLLED_BACK)
     )
     return (
         not is_for_another

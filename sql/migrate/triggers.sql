@@ -1,5 +1,5 @@
 -- triggers: whether triggers that count are missing or disabled; no row where the shards of messages have them
 -- parameters: none
-SELECT /* queries/triggers.sql */ is_missing OR is_off OR is_partial AS are_incomplete
+SELECT /* migrate/triggers.sql */ is_missing OR is_off OR is_partial AS are_incomplete
 FROM queuestats.trigger_state()
 WHERE NOT queuestats.is_distributed()

@@ -1,5 +1,5 @@
 -- remember_file: a file of sql/ is in place: its name, and a hash of its text
 -- parameters: name text, hash text
-INSERT /* queries/remember_file.sql */ INTO queuestats.repeatable_migrations (name, hash)
+INSERT /* migrate/remember_file.sql */ INTO queuestats.repeatable_migrations (name, hash)
 VALUES (cast(:name AS text), cast(:hash AS text))
 ON CONFLICT (name) DO UPDATE SET hash = excluded.hash, applied_at = excluded.applied_at

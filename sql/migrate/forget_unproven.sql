@@ -1,3 +1,3 @@
 -- forget_unproven: deletes the baseline if the counters may lack messages
 -- parameters: none
-SELECT /* queries/forget_unproven.sql */ queuestats.forget_unproven()
+SELECT /* migrate/forget_unproven.sql */ queuestats.forget_unproven()

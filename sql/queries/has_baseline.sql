@@ -1,3 +1,0 @@
--- has_baseline: whether all messages were counted
--- parameters: none
-SELECT /* queries/has_baseline.sql */ EXISTS(SELECT FROM queuestats.baseline) AS has_baseline
