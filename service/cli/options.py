@@ -1,6 +1,7 @@
-"""Options that several commands have, and the database that they name."""
+"""What commands have in common: an example, options, and the database that they name."""
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,16 @@ DATABASE_SETTINGS = ("database_url", "admin_database_url", "messages_schema", "d
 def in_order(*options: Decorator) -> Decorator:
     """Several options as one decorator; `--help` lists them in this order."""
     return lambda function: functools.reduce(lambda command, option: option(command), reversed(options), function)
+
+
+def command(example: str, group: Any = click, **attributes: Any) -> Decorator:
+    """As `click.command`, or as that of a group; the help is the docstring, and below it the example."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        text = f"{inspect.getdoc(function)}\n\n\b\nExample: queuestats {example}"
+        return group.command(help=text, **attributes)(function)
+
+    return decorate
 
 
 def option_once(*names: str, **attributes: Any) -> Decorator:
