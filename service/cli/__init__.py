@@ -17,7 +17,10 @@ COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
-MODULE_OF = dict.fromkeys(("hold", "release", "purge"), "control")
+MODULE_OF = {
+    **dict.fromkeys(("hold", "release", "purge"), "control"),
+    **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),
+}
 
 
 class Commands(click.Group):
