@@ -18,7 +18,7 @@ COMMANDS = (
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
 MODULE_OF = {
-    **dict.fromkeys(("hold", "release", "purge"), "control"),
+    **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control"),
     **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),
 }
 
