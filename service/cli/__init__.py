@@ -19,6 +19,7 @@ COMMANDS = (
 )
 MODULE_OF = {
     **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control"),
+    **dict.fromkeys(("verify", "fold", "doctor"), "counters"),
     **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),
 }
 
