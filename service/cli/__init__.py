@@ -18,6 +18,7 @@ COMMANDS = (
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
 MODULE_OF = {
+    "explain": "stats",
     **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control"),
     **dict.fromkeys(("verify", "fold", "doctor"), "counters"),
     **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),

@@ -77,16 +77,6 @@ def query_options(option: Callable[..., Decorator], isp: Text, **more: Decorator
     return _as_argument("query", lambda given: StatsQuery(**given | {"isp": given["isp"] or None}), options | more)
 
 
-def filter_options(option: Callable[..., Decorator], isp: Text) -> Decorator:
-    """The options that select messages of a sender, named as the fields of a StatsQuery, each made by `option`."""
-    return in_order(
-        option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
-        option("--account", "account_id", type=ID, help="only this account's messages"),
-        option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
-        option("--isp", type=isp, help="only this ISP's messages, exact name"),
-    )
-
-
 def json_option(result: str = "a list of objects") -> Decorator:
     return click.option("--json", "as_json", is_flag=True, help=f"print {result} as JSON")
 
