@@ -61,7 +61,7 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
 
 @dataclass
 class View:
-    """What is shown, and what keys of the keyboard change; `columns` are those before the measures."""
+    """What is shown; keys change it. `columns` stand before the measures."""
 
     query: TopQuery
     columns: Sequence[str]
