@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
 
+KEYS: Final = ("account_id", "campaign_id", "isp")
+"""Columns by which messages are counted; each is a filter too."""
 MAX_REASON_CHARACTERS: Final = 200
 SUCCESS: Final = "Successful operation"
 """The text of a response without an error."""
@@ -34,18 +37,10 @@ class Grouping(StrEnum):
     ACCOUNT_CAMPAIGN = "account_campaign"
     ISP = "isp"
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """The columns that distinguish its rows, in the order of the rows."""
-        return _KEYS_OF[self]
-
-
-KEYS: Final = ("account_id", "campaign_id", "isp")
-"""Columns by which messages are counted; each is a filter too."""
-
-_KEYS_OF = {
-    grouping: tuple(key for key in KEYS if key.removesuffix("_id") in grouping.split("_")) for grouping in Grouping
-}
+        return tuple(key for key in KEYS if key.removesuffix("_id") in self.split("_"))
 
 
 class Dimension(StrEnum):

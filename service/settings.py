@@ -24,8 +24,11 @@ ON_OFF = {"on": True, "off": False}
 # An address may list several hosts: names or bracketed addresses, with or without ports.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
 _ADDRESS = "a postgresql://… address"
-_SCHEMA = "a name of up to 63 lowercase letters, digits and underscores, and not queuestats"
+_NAME = "a name of up to 63 lowercase letters, digits and underscores, and not queuestats"
 DatabaseUrl = Annotated[str, Meta(pattern=rf"\Apostgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?#]|\Z)")]
+SchemaName = Annotated[str, Meta(pattern=r"\A(?!queuestats\Z)[a-z_][a-z0-9_]{0,62}\Z", title=_NAME)]
+TimeLimit = Annotated[int, Meta(ge=10, le=600_000)]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def _default_data_dir() -> Path:
@@ -40,11 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the database, as the service's role"] = None
     admin_database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the same database, as its owner"] = None
-    messages_schema: Annotated[
-        str,
-        Meta(pattern=r"\A(?!queuestats\Z)[a-z_][a-z0-9_]{0,62}\Z", title=_SCHEMA),
-        "the schema of the table messages; `migrate` builds there",
-    ] = "public"
+    messages_schema: Annotated[SchemaName, "the schema of the table messages; `migrate` builds there"] = "public"
     data_dir: Annotated[Path, "where the embedded database lives"] = msgspec.field(default_factory=_default_data_dir)
     host: Annotated[str, "address to listen on; one that others reach needs TLS, here or in front"] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), "port to listen on; 0 takes a free one"] = 8080
@@ -70,17 +69,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=10_000), "most queries in one statement; 1 to see what sharing statements gains"
     ] = 200
     waiting_requests: Annotated[
-        int,
-        Meta(ge=1, le=1_000_000),
-        "requests that may wait for the database; more where that many clients ask at once",
+        int, Meta(ge=1, le=10**6), "requests that may wait for the database; more where that many clients ask at once"
     ] = 2000
     request_time_limit_ms: Annotated[
-        int,
-        Meta(ge=10, le=600_000),
-        "longest time for a request: its body, waiting and the database; below the clients' own limit",
+        TimeLimit, "longest time for a request: its body, waiting and the database; below the clients' own limit"
     ] = 10_000
     connect_timeout_ms: Annotated[
-        int, Meta(ge=10, le=600_000), "longest wait for a database connection; more where the database is far away"
+        TimeLimit, "longest wait for a database connection; more where the database is far away"
     ] = 2000
     slow_statement_ms: Annotated[
         int, Meta(ge=0, le=600_000), "a statement that takes so long is logged; less to find what is slow"
@@ -94,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "longest wait for the next request on a connection; longer than a proxy in front keeps it",
     ] = 75_000
     send_timeout_ms: Annotated[
-        int, Meta(ge=10, le=600_000), "longest wait for a client that does not read its response; more over slow lines"
+        TimeLimit, "longest wait for a client that does not read its response; more over slow lines"
     ] = 30_000
     unsent_limit_bytes: Annotated[
         int,
@@ -108,9 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         default=False, name="traces"
     )
     log_format: Annotated[Literal["text", "json"], "`json` where a machine collects the lines"] = "text"
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], "least level that is logged; `debug` has a line for each request"
-    ] = "info"
+    log_level: Annotated[LogLevel, "least level that is logged; `debug` has a line for each request"] = "info"
 
     @property
     def owner_url(self) -> str | None:
@@ -134,12 +127,8 @@ def load_settings(
     Raises CommandError naming an unknown QUEUESTATS_* variable, or the variable and what it must be; WrongUsage where
     an option is wrong.
     """
-    environment = os.environ if environ is None else environ
-    given = {
-        name: text
-        for name, text in {**_dotenv(dotenv_path or Path(".env")), **environment}.items()
-        if name.startswith(PREFIX)
-    }
+    variables = {**_dotenv(dotenv_path or Path(".env")), **(os.environ if environ is None else environ)}
+    given = {name: text for name, text in variables.items() if name.startswith(PREFIX)}
     known = {variable(field.encode_name) for field in FIELDS}
     for name in sorted(given.keys() - known - FOR_TESTS_ONLY):
         raise CommandError(f"{name} is not a setting; the README lists them.")

@@ -1,4 +1,4 @@
-"""The commands: one small file each, no logic."""
+"""The commands: options, a call, and what is printed; no logic."""
 
 import importlib
 import logging
@@ -11,13 +11,18 @@ from service.cli.interrupts import unwind_on_signals
 from service.errors import BadRequest, CommandError, Conflict, ServiceError
 from service.telemetry.origin import command as command_in_use
 
-# The module of a command bears its name, or stands in IN_MODULE. It is imported when the command is called, so that
+# The module of a command bears its name, or stands in MODULE_OF. It is imported when the command is called, so that
 # `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
     *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
 )
-IN_MODULE = dict.fromkeys(("hold", "release", "purge"), "control")
+MODULE_OF = {
+    "explain": "stats",
+    **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control"),
+    **dict.fromkeys(("verify", "fold", "doctor"), "counters"),
+    **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),
+}
 
 
 class Commands(click.Group):
@@ -29,20 +34,23 @@ class Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"service.cli.{IN_MODULE.get(name, name)}"), name)
+        command: click.Command = getattr(importlib.import_module(f"service.cli.{MODULE_OF.get(name, name)}"), name)
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        exit_code = 1
         try:
             return super().main(*args, **kwargs)
         except CommandError as error:
-            _fail(str(error), error.exit_code)
+            sentence, exit_code = str(error), error.exit_code
         except ServiceError as error:
-            _fail(_with_cause(error))
+            sentence = _with_cause(error)
         except OSError as error:
             # A full disk below our output, say: Python must not try to write the rest at its end.
             sys.stdout = None
-            _fail(f"{error.filename or 'The output'}: {error.strerror or error}.")
+            sentence = f"{error.filename or 'The output'}: {error.strerror or error}."
+        click.echo(f"Error: {sentence}", err=True)
+        sys.exit(exit_code)
 
     def invoke(self, context: click.Context) -> Any:
         unwind_on_signals()
@@ -62,11 +70,6 @@ def _with_cause(error: ServiceError) -> str:
     if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
         return f"{error.text}."
     return in_words(cause)
-
-
-def _fail(sentence: str, exit_code: int = 1) -> None:
-    click.echo(f"Error: {sentence}", err=True)
-    sys.exit(exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -4,15 +4,25 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
-from service.cli.options import filter_options, in_order, json_option, on_database, open_pool, option_once
-from service.cli.output import print_table, progress
+from service.cli.options import (
+    command,
+    in_order,
+    json_option,
+    names_option,
+    on_database,
+    open_pool,
+    option_once,
+    query_options,
+)
+from service.cli.output import add_names, print_table, progress
 from service.cli.types import ID, Duration, Text
 from service.control.actor import of_command
+from service.errors import CommandError
 from service.model import MAX_REASON_CHARACTERS, Action, ControlRequest, StatsQuery
 from service.settings import Settings
 
@@ -20,74 +30,76 @@ if TYPE_CHECKING:
     from service.control.jobs import Control, Job
 
 DONE = {Action.HOLD: "held", Action.RELEASE: "released", Action.PURGE: "removed"}
+HOLD_COLUMNS = (
+    *("id", "sender_id", "account_id", "campaign_id", "isp", "messages", "reason"),
+    *("created_by_kind", "created_by", "created_at", "expires_at"),
+)
+JOB_COLUMNS = (
+    *("id", "action", "sender_id", "account_id", "campaign_id", "isp", "state", "matched", "changed"),
+    *("requested_by_kind", "requested_by", "created_at", "finished_at"),
+)
+AUDIT_COLUMNS = (
+    *("at", "action", "subject", "sender_id", "account_id", "campaign_id", "isp", "messages", "actor_kind"),
+    *("actor_name", "request_id", "reason", "hold_id", "job_id"),
+)
+REASON = Text(MAX_REASON_CHARACTERS, is_filled=True)
 REQUEST_OPTIONS = in_order(
-    filter_options(option_once, isp=Text(is_filled=True)),
+    query_options(option_once, isp=Text(is_filled=True)),
     option_once("--at-most", type=click.IntRange(0, 2**63 - 1), help="change nothing if more messages match"),
     click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
     json_option(),
 )
+sender_option = click.option("--sender", type=ID, help="only this sender's")
 
 
-@click.command()
+@command('hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h')
 @REQUEST_OPTIONS
-@option_once(
-    "--reason", type=Text(MAX_REASON_CHARACTERS, is_filled=True), help="why, for those who find the messages on hold"
-)
+@option_once("--reason", type=REASON, help="why, for those who find the messages on hold")
 @option_once("--expires-in", type=Duration(365), help="when it ends by itself: 12h, 30m  [default: never]")
 @on_database
-async def hold(settings: Settings, is_dry_run: bool, as_json: bool, **of_request: Any) -> None:
-    """Stop new messages and retries, and what arrives until the release.
+async def hold(
+    settings: Settings,
+    query: StatsQuery,
+    reason: str | None,
+    expires_in: timedelta | None,
+    at_most: int | None,
+    **output: bool,
+) -> None:
+    """Stop new messages and retries, and what arrives until the release."""
+    seconds = int(expires_in.total_seconds()) if expires_in else 0
+    await _carry_out(settings, ControlRequest(Action.HOLD, query, reason or "", seconds, at_most), **output)
 
-    \b
-    Example: queuestats hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h
-    """
-    await _carry_out(settings, _request(Action.HOLD, **of_request), is_dry_run, as_json)
 
-
-@click.command()
+@command("release --sender 119 --isp Gmail")
 @REQUEST_OPTIONS
 @option_once("--hold", "hold_id", type=ID, help="end only this hold, in place of a filter; see queuestats holds")
 @on_database
-async def release(settings: Settings, is_dry_run: bool, as_json: bool, **of_request: Any) -> None:
-    """End the holds with this filter or a narrower one, or one hold; each message gets its former status back.
-
-    \b
-    Example: queuestats release --sender 119 --isp Gmail
-    """
-    request = _request(Action.RELEASE, **of_request)
-    if request.hold_id is not None and request.query != StatsQuery(request.query.sender_id):
+async def release(
+    settings: Settings, query: StatsQuery, hold_id: int | None, at_most: int | None, **output: bool
+) -> None:
+    """End the holds with this filter or a narrower one, or one hold; each message gets its former status back."""
+    if hold_id is not None and query != StatsQuery(query.sender_id):
         raise click.UsageError("--hold can't be combined with --account, --campaign and --isp: it has its own filter.")
-    await _carry_out(settings, request, is_dry_run, as_json)
+    await _carry_out(settings, ControlRequest(Action.RELEASE, query, at_most=at_most, hold_id=hold_id), **output)
 
 
-@click.command()
+@command("purge --sender 119 --campaign 4591 --dry-run")
 @REQUEST_OPTIONS
 @click.option("--yes", "is_confirmed", is_flag=True, help="do not ask; required for a whole queue without a terminal")
 @on_database
-async def purge(settings: Settings, is_dry_run: bool, as_json: bool, is_confirmed: bool, **of_request: Any) -> None:
-    """Remove messages of every status. At a terminal it asks first, and removes nothing if more messages match by then.
+async def purge(
+    settings: Settings, query: StatsQuery, at_most: int | None, is_confirmed: bool, is_dry_run: bool, as_json: bool
+) -> None:
+    """Remove messages of every status.
 
-    \b
-    Example: queuestats purge --sender 119 --campaign 4591 --dry-run
+    At a terminal it asks first, and removes nothing if more messages match by then.
     """
-    request = _request(Action.PURGE, **of_request)
-    is_whole = request.query == StatsQuery(request.query.sender_id)
-    is_asking = not (is_dry_run or is_confirmed)
-    if is_asking and is_whole and not sys.stdin.isatty():
+    is_unconfirmed = not (is_dry_run or is_confirmed)
+    is_terminal = sys.stdin.isatty()
+    if is_unconfirmed and not is_terminal and query == StatsQuery(query.sender_id):
         raise click.UsageError("The whole queue of a sender is removed with --yes only.")
-    await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_asking and sys.stdin.isatty())
-
-
-def _request(
-    action: Action,
-    at_most: int | None,
-    reason: str | None = None,
-    expires_in: timedelta | None = None,
-    hold_id: int | None = None,
-    **of_query: Any,
-) -> ControlRequest:
-    seconds = int(expires_in.total_seconds()) if expires_in else 0
-    return ControlRequest(action, StatsQuery(**of_query), reason or "", seconds, at_most, hold_id)
+    request = ControlRequest(Action.PURGE, query, at_most=at_most)
+    await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_unconfirmed and is_terminal)
 
 
 async def _carry_out(
@@ -143,3 +155,45 @@ async def open_control(settings: Settings) -> AsyncIterator["Control"]:
         open_pool(replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)) as writing,
     ):
         yield Control(writing, reading, settings.control_messages)
+
+
+@command("holds --sender 119")
+@sender_option
+@names_option
+@json_option()
+@on_database
+async def holds(settings: Settings, sender: int | None, has_names: bool, as_json: bool) -> None:
+    """List the active holds, each with the number of messages that it holds now."""
+    async with open_control(settings) as control, open_pool(settings) as database:
+        found = await control.holds(sender)
+        columns, rows = await add_names(database, HOLD_COLUMNS, found) if has_names else (HOLD_COLUMNS, found)
+    print_table(columns, rows, as_json)
+
+
+@command("jobs --cancel 12")
+@click.option("--cancel", "cancelled", type=ID, help="end this job; what it has changed stays")
+@names_option
+@json_option()
+@on_database
+async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_json: bool) -> None:
+    """List the latest jobs, or end one."""
+    async with open_control(settings) as control, open_pool(settings) as database:
+        if cancelled is not None:
+            if not await control.cancel(cancelled, of_command()):
+                raise CommandError(f"There is no open job {cancelled}.")
+            click.echo(f"Job {cancelled} is cancelled.")
+            return
+        found = await control.jobs()
+        columns, rows = await add_names(database, JOB_COLUMNS, found) if has_names else (JOB_COLUMNS, found)
+    print_table(columns, rows, as_json)
+
+
+@command("audit --sender 119")
+@sender_option
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="how many entries")
+@json_option()
+@on_database
+async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
+    """List the audit log, the latest entries first: holds, releases, purges, and changes of tokens."""
+    async with open_control(settings) as control:
+        print_table(AUDIT_COLUMNS, await control.audit(sender, limit), as_json)

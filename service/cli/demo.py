@@ -5,8 +5,8 @@ from msgspec.structs import replace
 
 from service.cli.interrupts import run, until_stopped
 from service.cli.options import open_database, open_pool, owner_url, service_url, settings_options
-from service.cli.seed import seed_with_progress
 from service.cli.serve import run_server
+from service.cli.workbench import seed_with_progress
 from service.model import Scope, StatsQuery
 from service.settings import Settings, variable
 

@@ -1,10 +1,10 @@
 import click
 
-from service.cli.options import on_database, owner_url
+from service.cli.options import command, on_database, owner_url
 from service.settings import Settings
 
 
-@click.command()
+@command("migrate --check || queuestats migrate")
 @click.option("--check", is_flag=True, help="change nothing; the exit code says whether there is something to do")
 @click.option("--distribute", is_flag=True, help="on a Citus coordinator: distribute messages over the nodes")
 @click.option("--shards", type=click.IntRange(1, 10_000), default=32, help="with --distribute: how many")
@@ -13,9 +13,6 @@ async def migrate(settings: Settings, check: bool, distribute: bool, shards: int
     """Bring the database to the newest schema, and give the service's role its rights.
 
     Where Citus has distributed messages, every node and shard too.
-
-    \b
-    Example: queuestats migrate --check || queuestats migrate
     """
     from service.cluster.distribute import bring_up_nodes
     from service.cluster.distribute import distribute as distribute_messages

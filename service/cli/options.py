@@ -1,8 +1,9 @@
-"""Options that several commands have, and the database that they name."""
+"""What commands have in common: an example, options, and the database that they name."""
 
 import functools
+import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from service.cli.interrupts import hold_off_signals, run
 from service.cli.types import ID, Text
 from service.errors import CommandError
+from service.model import StatsQuery
 from service.settings import Settings, load_settings, meaning, variable
 
 if TYPE_CHECKING:
@@ -27,25 +29,52 @@ def in_order(*options: Decorator) -> Decorator:
     return lambda function: functools.reduce(lambda command, option: option(command), reversed(options), function)
 
 
-def option_once(*names: str, **attributes: Any) -> Decorator:
-    """An option that is refused if it is repeated. Click itself takes the last value and drops the others."""
+def command(example: str, group: Any = click, **attributes: Any) -> Decorator:
+    """As `click.command`, or as that of a group; the help is the docstring, and below it the example."""
 
-    def only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
-        if len(given) > 1:
-            raise click.BadParameter("it must be given once.", ctx, param)
-        return given[0] if given else None
+    def decorate(function: Callable[..., Any]) -> Any:
+        text = f"{inspect.getdoc(function)}\n\n\b\nExample: queuestats {example}"
+        return group.command(help=text, **attributes)(function)
 
-    return click.option(*names, multiple=True, callback=only, **attributes)
+    return decorate
 
 
-def filter_options(option: Callable[..., Decorator], isp: Text) -> Decorator:
-    """The options that select messages of a sender, named as the fields of a StatsQuery, each made by `option`."""
-    return in_order(
-        option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
-        option("--account", "account_id", type=ID, help="only this account's messages"),
-        option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
-        option("--isp", type=isp, help="only this ISP's messages, exact name"),
-    )
+def _only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) -> Any:
+    if len(given) > 1:
+        raise click.BadParameter("it must be given once.", ctx, param)
+    return given[0] if given else None
+
+
+# Click itself takes the last value of an option that is repeated, and drops the others.
+option_once = functools.partial(click.option, multiple=True, callback=_only)
+
+
+def _as_argument(name: str, make: Callable[[dict[str, Any]], Any], options: Mapping[str, Decorator]) -> Decorator:
+    """Gives a command these options, and as the argument `name` what `make` returns for their values by name."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**given: Any) -> Any:
+            made = make({option: given.pop(option) for option in options})
+            return function(**{name: made}, **given)
+
+        return in_order(*options.values())(command)
+
+    return decorate
+
+
+def query_options(option: Callable[..., Decorator], isp: Text, **more: Decorator) -> Decorator:
+    """The options that select messages, made by `option`, and `more` fields of a StatsQuery, as the argument `query`.
+
+    An empty ISP is no filter.
+    """
+    options = {
+        "sender_id": option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
+        "account_id": option("--account", "account_id", type=ID, help="only this account's messages"),
+        "campaign_id": option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
+        "isp": option("--isp", type=isp, help="only this ISP's messages, exact name"),
+    }
+    return _as_argument("query", lambda given: StatsQuery(**given | {"isp": given["isp"] or None}), options | more)
 
 
 def json_option(result: str = "a list of objects") -> Decorator:
@@ -58,21 +87,12 @@ names_option = click.option(
 
 
 def settings_options(*names: str) -> Decorator:
-    """Gives a command an option for each of these settings, and `settings` as an argument."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def command(*args: Any, **kwargs: Any) -> Any:
-            overrides = {name: kwargs.pop(name) for name in names}
-            return function(*args, settings=load_settings(overrides), **kwargs)
-
-        return in_order(*map(_settings_option, names))(command)
-
-    return decorate
-
-
-def _settings_option(name: str) -> Decorator:
-    return click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
+    """An option for each of these settings, and `settings` as an argument."""
+    options = {
+        name: click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
+        for name in names
+    }
+    return _as_argument("settings", load_settings, options)
 
 
 def on_database(function: Callable[..., Any]) -> Callable[..., Any]:

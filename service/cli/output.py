@@ -1,6 +1,6 @@
 """What commands print: rows for a person or for a machine, and the progress of long work."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,51 +16,43 @@ if TYPE_CHECKING:
 # Wider than any table: where the output is no terminal, no line is folded.
 UNLIMITED_WIDTH = 10_000
 
-
-def values(columns: Iterable[str], rows: Iterable[Any]) -> list[list[Any]]:
-    """The values of these columns in each row, which is a mapping or an object with such attributes."""
-    return [
-        [row[column] if hasattr(row, "__getitem__") else getattr(row, column) for column in columns] for row in rows
-    ]
+Rows = Sequence[Mapping[str, Any]]
 
 
 async def add_names(
     database: "Database", columns: Sequence[str], rows: Sequence[Any], sender_id: int | None = None
-) -> tuple[Sequence[str], Sequence[Any]]:
+) -> tuple[Sequence[str], Rows]:
     """The columns and the rows with the names of their ids; `sender_id` is the sender of rows that have no such id."""
     from service.queue.names import name_rows
 
     return (*columns, "account_name", "campaign_name", "sender_name"), await name_rows(database, rows, sender_id)
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Any], as_json: bool = False) -> None:
-    """Prints these columns of the rows as a table, numbers to the right; as JSON a list of objects, times in ISO 8601.
-
-    A row is a mapping, or an object with such attributes.
-    """
-    columns = list(columns)
+def print_table(columns: Iterable[str], rows: Rows, as_json: bool) -> None:
+    """These columns of the rows as a table, or as JSON: a list of objects, times in ISO 8601."""
     if as_json:
-        click.echo(msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in values(columns, rows)]))
+        click.echo(msgspec.json.encode([{column: row[column] for column in columns} for row in rows]))
         return
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
-    console.print(table_of(columns, values(columns, rows)))
+    console.print(table_of(columns, rows))
 
 
-def table_of(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> "Table":
+def table_of(columns: Iterable[str], rows: Rows) -> "Table":
+    """Numbers stand to the right."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
-    for number, column in enumerate(columns):
-        is_numeric = rows and all(isinstance(row[number], int) for row in rows)
+    for column in columns:
+        is_numeric = rows and all(isinstance(row[column], int) for row in rows)
         # A number that does not fit goes on in the next line: with its end cut off it would be another number.
         table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(value)) for value in row))
+        table.add_row(*(Text(printable(row[column])) for column in columns))
     return table
 
 

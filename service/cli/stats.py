@@ -1,29 +1,28 @@
 import asyncio
 import csv
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from msgspec.structs import asdict
 
-from service.cli.options import filter_options, in_order, json_option, names_option, on_database, open_pool
-from service.cli.output import add_names, print_table, printable, table_of, values
-from service.cli.types import FiniteRange, Text
+from service.cli.options import command, in_order, json_option, names_option, on_database, open_pool, query_options
+from service.cli.output import Rows, add_names, print_table, printable, table_of
+from service.cli.types import FiniteRange, Member, Text
 from service.errors import ServiceError
-from service.model import Grouping, StatsQuery
+from service.model import Explanation, Grouping, StatsQuery
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.db import Database
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
+GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="what a row stands for")
 QUERY_OPTIONS = in_order(
-    filter_options(click.option, isp=Text()),
-    click.option(
-        "--group", "grouping", type=click.Choice([*map(str, Grouping)]), default="total", help="what a row stands for"
-    ),
+    query_options(click.option, isp=Text(), grouping=GROUP),
     click.option(
         "--from-messages",
         "is_from_messages",
@@ -33,7 +32,7 @@ QUERY_OPTIONS = in_order(
 )
 
 
-@click.command()
+@command("stats --sender 119 --group isp --watch")
 @QUERY_OPTIONS
 @json_option("a list of rows")
 @click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a head")
@@ -49,48 +48,39 @@ QUERY_OPTIONS = in_order(
 @on_database
 async def stats(
     settings: Settings,
+    query: StatsQuery,
     is_from_messages: bool,
     as_json: bool,
     as_csv: bool,
     watch_seconds: float | None,
     has_names: bool,
-    **of_query: Any,
 ) -> None:
-    """Show what is in a sender's queue, as a table.
-
-    \b
-    Example: queuestats stats --sender 119 --group isp --watch
-    """
+    """Show what is in a sender's queue, as a table."""
     from service.queue.stats import fetch_report
 
-    async def read() -> tuple[Sequence[str], Sequence[Any]]:
-        rows = (await fetch_report(database, query, is_from_messages=is_from_messages)).rows
-        return await add_names(database, COLUMNS, rows, query.sender_id) if has_names else (COLUMNS, rows)
+    async def read() -> tuple[Sequence[str], Rows]:
+        found = (await fetch_report(database, query, is_from_messages=is_from_messages)).rows
+        if has_names:
+            return await add_names(database, COLUMNS, found, query.sender_id)
+        return COLUMNS, list(map(asdict, found))
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")
-    query = query_of(**of_query)
     async with open_pool(settings) as database:
         if watch_seconds is not None:
             await _watch(read, watch_seconds)
             return
         columns, rows = await read()
-        has_messages = any(total for (total,) in values(["total"], rows))
-        similar = await _similar_isps(database, query) if query.isp and not has_messages else []
-    for name in similar:
-        click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
+        if query.isp and not any(row["total"] for row in rows):
+            for name in await _similar_isps(database, query.sender_id, query.isp):
+                click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
     if as_csv:
-        csv.writer(sys.stdout).writerows([columns, *values(columns, rows)])
+        csv.writer(sys.stdout).writerows([columns, *([row[column] for column in columns] for row in rows)])
     else:
         print_table(columns, rows, as_json)
 
 
-def query_of(isp: str | None, grouping: str, **ids: int | None) -> StatsQuery:
-    """The query that QUERY_OPTIONS gave."""
-    return msgspec.convert({**ids, "isp": isp or None, "grouping": grouping}, StatsQuery)
-
-
-async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Sequence[Any]]]], seconds: float) -> None:
+async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seconds: float) -> None:
     """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. Goes on after an outage."""
     from rich.console import Console
     from rich.live import Live
@@ -99,8 +89,7 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Sequence[Any]
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                columns, rows = await read()
-                shown: Any = table_of(columns, values(columns, rows))
+                shown: Any = table_of(*await read())
             except ServiceError as error:
                 shown = f"{error.text}."
             if console.is_terminal:
@@ -111,9 +100,59 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Sequence[Any]
     click.echo("Stopped.", err=True)
 
 
-async def _similar_isps(database: "Database", query: StatsQuery) -> list[str]:
-    """The sender's ISPs that differ from the query's by case alone."""
+async def _similar_isps(database: "Database", sender_id: int, isp: str) -> list[str]:
+    """The sender's ISPs that differ from this one by case alone."""
     from service.queue.stats import fetch_report
 
-    names = [row.isp for row in (await fetch_report(database, StatsQuery(query.sender_id, grouping=Grouping.ISP))).rows]
-    return [name for name in names if name.casefold() == str(query.isp).casefold() and name != query.isp]
+    names = [row.isp for row in (await fetch_report(database, StatsQuery(sender_id, grouping=Grouping.ISP))).rows]
+    return [name for name in names if name.casefold() == isp.casefold() and name != isp]
+
+
+@command("explain --sender 119 --group isp --analyze")
+@QUERY_OPTIONS
+@click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
+@click.option("--batched", is_flag=True, help="for two queries that wait together: this one, and the next sender's")
+@json_option("{statement, sql, parameters, plan, warnings}")
+@on_database
+async def explain(
+    settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
+) -> None:
+    """Show whether a query runs as intended, the very SQL that the service runs for it, and its plan.
+
+    The service's role and settings apply. A look-up's plan is the one for all values, which a prepared statement comes
+    to; a scan is planned for its values.
+    """
+    from service.queue.explain import explain as explain_query
+    from service.queue.explain import with_values
+
+    async with open_pool(settings) as database:
+        scan = await explain_query(database, query, analyze=False, is_from_messages=True)
+        explained = await explain_query(
+            database, query, analyze=analyze, is_batched=batched, is_from_messages=is_from_messages
+        )
+    if as_json:
+        names = ("statement", "sql", "parameters", "warnings")
+        shown = {name: getattr(explained, name) for name in names} | {"plan": [explained.tree]}
+        click.echo(msgspec.json.encode(shown))
+        return
+    click.echo(_verdict(explained, scan.tree["Plan"]))
+    for warning in explained.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    click.echo(f"\n{with_values(explained.sql, explained.parameters)}\n" + "\n".join(explained.lines))
+
+
+def _verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
+    """Whether the plan is the intended one, its cost, and the cost of reading the messages."""
+    from service.queue.explain import nodes_of
+
+    top = explained.tree["Plan"]
+    if "Actual Rows" in top:
+        pages = top.get("Shared Hit Blocks", 0) + top.get("Shared Read Blocks", 0)
+        cost = f"{top['Actual Rows']:,.0f} rows, {pages:,} pages, {explained.tree['Execution Time']:.2f} ms"
+    else:
+        cost = f"about {top['Plan Rows']:,} rows, cost {top['Total Cost']:,.0f}; --analyze measures"
+    read = max(node["Plan Rows"] for node in nodes_of(scan))
+    return (
+        f"{'Not as intended' if explained.warnings else 'As intended'}: {explained.statement}, {cost}.\n"
+        f"A scan of the messages would read about {read:,.0f} of them, cost {scan['Total Cost']:,.0f}."
+    )

@@ -3,8 +3,7 @@ import os
 import sys
 import termios
 import tty
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from service.cli.options import json_option, names_option, on_database, open_pool
-from service.cli.output import print_table, table_of, values
-from service.cli.types import ID, FiniteRange
+from service.cli.options import command, json_option, names_option, on_database, open_pool
+from service.cli.output import print_table, table_of
+from service.cli.types import ID, FiniteRange, Member
 from service.errors import ServiceError
 from service.model import Dimension, Measure, TopQuery, TopReport
 from service.settings import Settings
@@ -30,21 +29,17 @@ SPARKLINE_POINTS = 30
 HISTORY_SECONDS = 300
 
 
-@click.command()
-@click.option("--by", type=click.Choice([*map(str, Dimension)]), default="sender", help="what a row stands for")
-@click.option("--order", type=click.Choice([*map(str, Measure)]), default="total", help="what the largest have most of")
+@command("top --by campaign --sender 119 --order retry")
+@click.option("--by", type=Member(Dimension), default="sender", help="what a row stands for")
+@click.option("--order", type=Member(Measure), default="total", help="what the largest have most of")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
-@click.option("--sender", type=ID, help="whose accounts, campaigns or ISPs")
+@click.option("--sender", "sender_id", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
 @json_option("a list of rows")
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
-    """Show who has the most messages, live; on no terminal, one table.
-
-    \b
-    Example: queuestats top --by campaign --sender 119 --order retry
-    """
+    """Show who has the most messages, live; on no terminal, one table."""
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
 
@@ -52,39 +47,31 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
         report = await fetch_top(database, query)
         return TopReport(await name_rows(database, report.rows)) if has_names else report
 
-    view = View(_query(**of_query), has_names)
+    query = TopQuery(**of_query)
+    if (query.by is Dimension.SENDER) != (query.sender_id is None):
+        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    names = [f"{query.by}_name"] if has_names and query.by is not Dimension.ISP else []
+    view = View(query, [query.by.column, *names])
     async with open_pool(settings) as database:
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            print_table(view.columns, (await read(view.query)).rows, as_json)
+            print_table([*view.columns, *MEASURES], (await read(query)).rows, as_json)
         else:
             await _live(view, read, seconds)
 
 
-def _query(by: str, order: str, limit: int, sender: int | None) -> TopQuery:
-    if (by == Dimension.SENDER) != (sender is None):
-        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
-    return TopQuery(Dimension(by), Measure(order), limit, sender)
-
-
 @dataclass
 class View:
-    """What is shown; keys change it."""
+    """What is shown; keys change it. `columns` stand before the measures."""
 
     query: TopQuery
-    has_names: bool = False
+    columns: Sequence[str]
     filter: str = ""
     is_filtering: bool = False
     is_paused: bool = False
     is_over: bool = False
     error: str = ""
     report: TopReport = field(default_factory=lambda: TopReport([]))
-    history: dict[Any, deque[int]] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> list[str]:
-        """The dimension, its name where there are names, and the measures."""
-        names = [f"{self.query.by}_name"] if self.has_names and self.query.by is not Dimension.ISP else []
-        return [self.query.by.column, *names, *MEASURES]
+    history: dict[Any, list[int]] = field(default_factory=dict)
 
     def press(self, key: str) -> None:
         if self.is_filtering:
@@ -103,33 +90,29 @@ class View:
         self.report, self.error = report, ""
         points = max(2, round(HISTORY_SECONDS / seconds))
         counts = {row[self.query.by.column]: int(row[self.query.order]) for row in report.rows}
-        self.history = {key: deque([*self.history.get(key, ()), count], points) for key, count in counts.items()}
-
-    def _matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether the key or its name contains the filter's text."""
-        texts = (row[column] for column in self.columns[: -len(MEASURES)])
-        return self.filter.casefold() in " ".join(str(text) for text in texts if text is not None).casefold()
+        self.history = {key: [*self.history.get(key, ()), count][-points:] for key, count in counts.items()}
 
     def draw(self) -> "RenderableType":
         from rich.console import Group
         from rich.text import Text
 
-        found = values(self.columns, filter(self._matches, self.report.rows))
-        rows = [[*row, sparkline(self.history.get(row[0], ()))] for row in found]
+        by, text = self.query.by.column, self.filter.casefold()
+        rows = [
+            {**row, "last minutes": sparkline(self.history.get(row[by], ()))}
+            for row in self.report.rows
+            if text in " ".join(str(row[name]) for name in self.columns if row[name] is not None).casefold()
+        ]
         state = [f"by {self.query.order}", "paused" if self.is_paused else "", self.error]
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
-        table = table_of([*self.columns, "last minutes"], rows)
+        table = table_of([*self.columns, *MEASURES, "last minutes"], rows)
         return Group(Text("   ".join(filter(None, state))), table, Text(HELP, style="dim"))
 
 
-def sparkline(points: Iterable[int]) -> str:
+def sparkline(points: Sequence[int]) -> str:
     """The points as bars, from the lowest of them to the highest."""
-    points = list(points)
-    if not points:
-        return ""
-    drawn = points[:: -(-len(points) // SPARKLINE_POINTS)]
-    low, high = min(drawn), max(drawn)
+    drawn = points[:: max(1, -(-len(points) // SPARKLINE_POINTS))]
+    low, high = min(drawn, default=0), max(drawn, default=0)
     return "".join(BARS[1 + (point - low) * 7 // max(1, high - low)] for point in drawn)
 
 

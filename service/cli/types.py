@@ -3,12 +3,14 @@
 import math
 import re
 from datetime import timedelta
-from typing import Any, ClassVar
+from enum import StrEnum
+from typing import Any
 
 import click
 
 # Of senders, accounts and campaigns.
 ID = click.IntRange(1, 2**63 - 1)
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class FiniteRange(click.FloatRange):
@@ -21,18 +23,24 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Member(click.Choice[StrEnum]):
+    """A member of an enumeration, by its value; click's own takes its name."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        return str(choice)
+
+
 class Duration(click.ParamType[timedelta]):
     """A time as `90d`, `12h`, `30m` or `45s`; up to ten years, or to `most_days`."""
 
     name = "duration"
-    _units: ClassVar = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
     def __init__(self, most_days: int = 3650) -> None:
         self._most_days = most_days
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         found = re.fullmatch("([0-9]{1,9})([smhd])", value)
-        duration = timedelta(**{self._units[found[2]]: int(found[1])}) if found else timedelta()
+        duration = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else timedelta()
         if not timedelta() < duration <= timedelta(days=self._most_days):
             self.fail(f"{value!r} is not a time such as 90d, 12h, 30m or 45s, up to {self._most_days}d.", param, ctx)
         return duration

@@ -244,7 +244,7 @@ def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: 
 
 
 def test_keys_change_what_is_shown() -> None:
-    view = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119))
+    view = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119), ["isp"])
     view.show(
         TopReport([{"isp": "Gmail", **dict.fromkeys(Measure, 1)}, {"isp": "Yahoo", **dict.fromkeys(Measure, 0)}]), 1
     )

@@ -1,0 +1,86 @@
+from dataclasses import asdict
+
+import click
+
+from service.cli.options import command, json_option, on_database, open_pool, owner_url, service_url
+from service.cli.output import print_table
+from service.cli.types import ID
+from service.settings import Settings
+
+DIFFERENCE_COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")
+# A person reads no more; --json lists all.
+MOST_LINES = 50
+FINDING_COLUMNS = ("severity", "check", "finding", "advice")
+
+
+@command("verify --sender 119")
+@click.option("--sender", type=ID, help="only this sender  [default: all]")
+@click.option(
+    "--repair", "is_repairing", is_flag=True, help="count each sender that differs anew, online, as the owner"
+)
+@json_option("the list of differences")
+@on_database
+async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
+    """Recount the messages and compare with what the service would answer, in one snapshot.
+
+    It may run at any moment, under full load. The exit code is 1 where anything differs and was not repaired.
+    """
+    from service.counters.verify import keep_result, verify_database
+    from service.db import connect
+
+    url = owner_url(settings) if is_repairing else service_url(settings)
+    async with connect(url, prepared_statements=settings.has_prepared_statements, is_direct=False) as connection:
+        differences, left = await verify_database(connection, url, sender, is_repairing=is_repairing)
+        if sender is None:
+            await keep_result(connection, len(left))
+    if differences or as_json:
+        shown = differences if as_json else differences[:MOST_LINES]
+        print_table(DIFFERENCE_COLUMNS, list(map(asdict, shown)), as_json)
+    if not as_json:
+        click.echo(f"{len(differences):,} differences." if differences else "No difference.")
+    if differences and not left:
+        senders = {difference.sender_id for difference in differences}
+        click.echo(f"Repaired: {len(senders):,} senders were counted anew.", err=True)
+    return 1 if left else 0
+
+
+@command("doctor --json")
+@json_option("a list of {severity, check, finding, advice}")
+@on_database
+async def doctor(settings: Settings, as_json: bool) -> int:
+    """Look at a live database and say what a DBA should mend.
+
+    Each check is a row of the table: ok, note, warning or error. With --json only what was found.
+    Exit code 0: nothing, or only notes; 3: a warning; 4: an error, something is broken.
+    """
+    from service.counters.doctor import examine
+    from service.db import connect
+    from service.schema.roles import login
+
+    url = owner_url(settings)
+    role, _ = login(settings.database_url or url)
+    checks: list[str] = []
+    async with connect(url) as connection:
+        findings = await examine(connection, role, checks.append, url)
+    rows = [{**asdict(found), "severity": found.severity.name.lower()} for found in findings]
+    if not as_json:
+        passed = set(checks) - {found.check for found in findings}
+        rows += [dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "check": check} for check in passed]
+        rows.sort(key=lambda row: checks.index(row["check"]))
+    print_table(FINDING_COLUMNS, rows, as_json)
+    if not findings and not as_json:
+        click.echo("Nothing to mend.")
+    return max((found.severity for found in findings), default=0)
+
+
+@command("fold")
+@on_database
+async def fold(settings: Settings) -> None:
+    """Move all pending deltas into the counters, by hand. While the service runs it does so by itself."""
+    from service.cluster import find_topology
+    from service.counters.folding import Folder
+
+    async with open_pool(settings) as database:
+        nodes = await (await find_topology(database)).nodes()
+        folded = sum([await Folder(node).fold_all() for node in nodes])
+    click.echo(f"{folded:,} deltas folded.")

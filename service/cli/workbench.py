@@ -1,0 +1,150 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from service.cli.interrupts import ENDING, run
+from service.cli.options import command, in_order, json_option, on_database, owner_url, settings_options
+from service.cli.output import print_table, progress
+from service.cli.types import FiniteRange
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.db import Connection
+    from service.workbench.seed import SeedPlan
+
+Measure = Callable[..., Coroutine[Any, Any, dict[str, Any]]]
+
+MESSAGES = click.IntRange(1, 10**9)
+SENDERS = click.IntRange(1, 10**6)
+SEED = click.IntRange(0, 2**31 - 1)
+BENCH_OPTIONS = in_order(
+    click.option("--seed", type=SEED, default=1, help="of the data set"),
+    json_option("the environment and all results"),
+    settings_options("database_url", "admin_database_url"),
+)
+rounds_option = partial(click.option, "--rounds", type=click.IntRange(1, 100), help="of each variant in turn")
+
+
+@command("seed --messages 100000 --seed 7")
+@click.option("--messages", type=MESSAGES, default=1_000_000, help="how many in all")
+@click.option("--senders", type=SENDERS, help="how many senders share them  [default: 1000, fewer in a small set]")
+@click.option("--seed", "seed_number", type=SEED, default=1, help="same seed, same rows")
+@click.option(
+    "--profile",
+    type=click.Choice(["platform", "single", "uniform"]),
+    default="platform",
+    help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
+)
+@click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
+@on_database
+async def seed(
+    settings: Settings, messages: int, senders: int | None, seed_number: int, profile: str, replace: bool
+) -> None:
+    """Fill a disposable database with a deterministic, realistic queue.
+
+    A database is disposable when its owner has said so:
+    queuestats psql -c "COMMENT ON DATABASE name IS 'queuestats: disposable'"
+    """
+    from service.db import connect
+    from service.workbench.seed import Profile, SeedPlan, default_senders
+
+    kind = Profile(profile)
+    plan = SeedPlan(messages, default_senders(messages, kind) if senders is None else senders, seed_number, kind)
+    async with connect(owner_url(settings)) as connection:
+        await seed_with_progress(connection, plan, replace=replace)
+
+
+async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, replace: bool = False) -> None:
+    """As `service.workbench.seed.seed`, with its progress and the time that it took."""
+    from service.workbench.seed import seed as fill
+
+    with progress("Seeding", plan.messages) as advance:
+        seconds = await fill(connection, plan, advance, replace=replace)
+    rate = plan.messages / max(seconds, 0.001)
+    click.echo(f"Seeded {plan.messages:,} messages of {plan.senders:,} senders in {seconds:.1f} s ({rate:,.0f}/s).")
+
+
+@command("simulate --rate 1000 --seconds 30")
+@click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued a second")
+@click.option(
+    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="for how long; Ctrl-C ends it earlier"
+)
+@click.option("--batch", "batch_messages", type=click.IntRange(1, 10_000), default=100, help="messages a statement")
+@click.option("--connections", type=click.IntRange(1, 100), default=2, help="agents at once")
+@click.option("--senders", type=SENDERS, default=1000, help="whose messages come; the first has most")
+@json_option("what was done")
+@on_database
+async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
+    """Play a mail transfer agent: enqueue, take, retry and finish messages, THOSE THAT ARE THERE TOO.
+
+    Only on a database that is marked disposable, as queuestats seed --help says.
+    """
+    from service.workbench.simulate import SimulationPlan, Totals
+    from service.workbench.simulate import simulate as play
+
+    plan, totals, stop = SimulationPlan(**of_plan), Totals(), asyncio.Event()
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    took_seconds = await play(owner_url(settings), plan, totals, stop)
+    done = {**asdict(totals), "rate": round(totals.enqueued / took_seconds, 1)}
+    print_table(done, [done], as_json)
+
+
+@click.group()
+def bench() -> None:
+    """Measure the database: what an answer takes, and what counting costs the writers.
+
+    Both run on a scratch PostgreSQL of their own, in /var/tmp or TMPDIR, unless an address is given. That database must
+    be marked disposable, and LOSES ITS MESSAGES.
+
+    \b
+    Example: queuestats bench sql --sizes 10000,1000000
+    """
+
+
+def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tuple[int, ...]:
+    return tuple(MESSAGES(size, parameter, context) for size in text.split(","))
+
+
+@command("bench sql --sizes 10000,1000000 --json > sql.json", bench)
+@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="messages in each queue")
+@rounds_option(default=3)
+@BENCH_OPTIONS
+def sql(settings: Settings, as_json: bool, **options: Any) -> None:
+    """How long an answer takes by the length of the queue: counters, scan and other candidates.
+
+    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes, one of 100,000,000 ten times as much.
+    """
+    from service.workbench.bench.sql import measure_sql
+
+    _measure(measure_sql, settings, as_json, options)
+
+
+@command("bench write --rounds 3", bench)
+@rounds_option(default=7)
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="of a run of pgbench")
+@click.option("--messages", type=MESSAGES, default=100_000, help="in the queue meanwhile")
+@click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
+@BENCH_OPTIONS
+def write(settings: Settings, as_json: bool, **options: Any) -> None:
+    """How many messages a second pgbench writes with the counters' triggers and without.
+
+    Other writes to the same disk change the results.
+    """
+    from service.workbench.bench.write import measure_write
+
+    _measure(measure_write, settings, as_json, options)
+
+
+def _measure(measure: Measure, settings: Settings, as_json: bool, options: dict[str, Any]) -> None:
+    from service.workbench.bench.report import markdown
+    from service.workbench.bench.scratch import open_scratch
+
+    with open_scratch(settings) as scratch:
+        report = run(measure(scratch, lambda line: click.echo(line, err=True), **options))
+    click.echo(msgspec.json.format(msgspec.json.encode(report)) if as_json else markdown(report), nl=as_json)
