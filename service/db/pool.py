@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Final, Self, TypeVar
 
@@ -38,7 +38,8 @@ AS_A_SCAN = (
     " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
 WRITING = "SET TRANSACTION READ WRITE"
-WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
+# For a pool that no request waits for alone.
+WRITING_WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
 
 # The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
 SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
@@ -96,31 +97,18 @@ class Database:
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
 
-    async def fetch(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """All rows of one statement, from one snapshot."""
-        return await self._fetch(statement, parameters)
-
-    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
-        return await self._fetch(statement, parameters, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}")
-
-    async def fetch_writing(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
-        return await self._fetch(statement, parameters, WRITING)
-
-    async def fetch_long(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch_writing`, without a limit of time: for a pool that no request waits for alone."""
-        return await self._fetch(statement, parameters, WITHOUT_LIMIT)
-
-    async def _fetch(
-        self, statement: Statement, parameters: Mapping[str, Any], begin_with: str = ""
-    ) -> list[asyncpg.Record]:
+    async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[asyncpg.Record]:
+        """All rows of one statement, from one snapshot; `begin_with` as in `run`, WRITING for example."""
         values = statement.bind(parameters)
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(statement.sql, *values, timeout=self._time_limit)
 
         return await self.run(statement.name, work, begin_with)
+
+    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
+        """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
+        return await self.fetch(statement, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}", **parameters)
 
     async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str = "") -> Result:
         """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
