@@ -16,8 +16,7 @@ from service.db.statements import Statement, load_statement
 from service.errors import TimedOut, Unavailable
 from service.settings import Settings
 from service.telemetry.metrics import CONNECTIONS, STATEMENT_SECONDS
-from service.telemetry.origin import application_name, name_requests
-from service.telemetry.traces import statement_span
+from service.telemetry.origin import application_name, name_requests, statement_span
 
 logger = logging.getLogger(__name__)
 
