@@ -59,6 +59,7 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     Raises CommandError if the server could not start.
     """
     from service.http.server.processes import Server, Workers, raise_descriptor_limit, server_config
+    from service.http.server.sockets import duplicates
     from service.settings import as_environment
     from service.telemetry.logs import announce, configure_logging
 
@@ -68,15 +69,15 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     raise_descriptor_limit()
     # A worker is a new process, which reads the settings from its environment.
     os.environ.update(as_environment(settings))
-    config = server_config(settings, APPLICATION, factory=True)
+    config, sockets = server_config(settings, APPLICATION, factory=True), duplicates(listener)
     if settings.workers == 1:
         server = Server(config)
         # uvicorn raises the signal once more at its end; by then it must interrupt nothing.
         on_signals(server.handle_exit)
-        server.run(sockets=[listener])
+        server.run(sockets=sockets)
         has_started = server.started
     else:
-        workers = Workers(config, sockets=[listener])
+        workers = Workers(config, sockets=sockets)
         # The workers keep their metrics there, so that each of them can report the sums.
         with tempfile.TemporaryDirectory(prefix="queuestats-metrics-") as os.environ["PROMETHEUS_MULTIPROC_DIR"]:
             workers.run()

@@ -18,7 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from service.http.server.protocol import HttpProtocol
-from service.http.server.sockets import BACKLOG, duplicates
+from service.http.server.sockets import BACKLOG
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,6 @@ class Server(uvicorn.Server):
     """
 
     _deadline: float | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup([duplicate for listener in sockets or () for duplicate in duplicates(listener)])
 
     async def on_tick(self, counter: int) -> bool:
         if counter % DESCRIPTOR_CHECK_TICKS == 0:
