@@ -69,10 +69,9 @@ def in_words(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     """Without the DETAIL and HINT lines that the driver appends; the system's words for the system's errors."""
-    number = getattr(error, "errno", None)
-    place = re.search(r"\('?[^()]*\)", str(error))
-    if isinstance(error, OSError) and number is not None:
-        return os.strerror(number) + (f" {place[0]}" if place else "")
+    if isinstance(error, OSError) and error.errno is not None:
+        place = re.search(r"\('?[^()]*\)", str(error))
+        return os.strerror(error.errno) + (f" {place[0]}" if place else "")
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 

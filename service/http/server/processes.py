@@ -131,19 +131,17 @@ class Workers(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replaces workers that died or hang; one that could not start ends all of them."""
-        if self.should_exit.is_set():
-            return
         for index, worker in enumerate(self.processes):
-            if worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+            if self.should_exit.is_set() or worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
                 continue
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
                 logger.error("worker could not start process=%d", worker.pid)
                 self.should_exit.set()
-                return
-            logger.error("worker died process=%d", worker.pid)
-            self.processes[index] = self.start_worker()
+            else:
+                logger.error("worker died process=%d", worker.pid)
+                self.processes[index] = self.start_worker()
 
     def restart_all(self) -> None:
         """Replaces the workers one after the other; the old one ends when the new one is ready."""
