@@ -24,13 +24,10 @@ Result = TypeVar("Result")
 
 # After a connection could not be made in time, requests are refused at once for this long instead of queueing up.
 COOL_DOWN_SECONDS = 1.0
-
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
 GRACE_SECONDS = 1.0
-
 # Roles and databases may have other defaults.
 ISOLATION: Final = "read_committed"
-
 # Settings of a transaction. The service's role has those of a scan the other way round, for look-ups (sql/roles.sql).
 AS_A_SCAN = (
     "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan;"
@@ -60,8 +57,6 @@ class Database:
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
-        self._slow = settings.slow_statement_ms / 1000
-        self._is_one_transaction = not settings.has_prepared_statements
         self._refuse_until = 0.0
         self._in_use = CONNECTIONS.labels(purpose)
         self._pool = asyncpg.create_pool(
@@ -135,7 +130,7 @@ class Database:
         async with self.connection() as connection:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
-            is_transaction = begin_with or self._is_one_transaction
+            is_transaction = begin_with or not self._settings.has_prepared_statements
             try:
                 # Never a savepoint within it: what a fold writes under one is not believed (watermarks.sql).
                 async with connection.transaction(isolation=ISOLATION) if is_transaction else nullcontext():
@@ -154,7 +149,7 @@ class Database:
     def _note_time(self, name: str, backend: int, seconds: float) -> None:
         """Observes the time; logs a slow statement with its file and process, which the server's log has too."""
         STATEMENT_SECONDS.labels(name).observe(seconds)
-        if seconds >= self._slow:
+        if seconds * 1000 >= self._settings.slow_statement_ms:
             line = "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s"
             logger.warning(line, name, seconds * 1000, backend, name_requests())
 
@@ -193,7 +188,4 @@ def _cut(connection: Connection) -> None:
 
 
 async def _keep(connection: Connection) -> None:
-    """Nothing is ever set on a pooled connection outside a transaction, so there is nothing to reset.
-
-    The driver's own reset would cost a round trip after every statement.
-    """
+    """Outside a transaction nothing is set on a pooled connection. The driver's own reset would cost a round trip."""

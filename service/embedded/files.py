@@ -32,10 +32,7 @@ def socket_folder(inside: Path) -> Path:
 
 
 def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a new folder in a private one and renames it, so that `folder` is never half full.
-
-    Removes what a killed attempt left behind. The caller holds the lock that makes it the only one.
-    """
+    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others."""
     for leftover in folder.parent.glob(f"{folder.name}.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.new-", dir=folder.parent) as private:

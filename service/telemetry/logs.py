@@ -40,8 +40,7 @@ def configure_logging(level: str, log_format: str = "text") -> None:
 
 def announce(text: str) -> None:
     """A line for the person who started the program, whatever the level; it does not block either."""
-    record = logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "is_plain": True})
-    logging.getLogger().handle(record)
+    logging.getLogger().handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "is_plain": True}))
 
 
 class DroppingHandler(QueueHandler):

@@ -60,10 +60,7 @@ def server_config(settings: Settings, app: Any, **options: Any) -> uvicorn.Confi
 
 
 class Server(uvicorn.Server):
-    """Serves one process. A signal begins a drain; open requests end within `timeout_graceful_shutdown` of the signal.
-
-    The application's lifespan state has its `OpenRequests`.
-    """
+    """One process. A signal begins a drain; open requests end within `timeout_graceful_shutdown` of the signal."""
 
     _deadline: float | None = None
 
@@ -93,7 +90,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _drain(self, deadline: float) -> None:
-        """Accepts no connection, and lets each response close its own, until no more requests arrive.
+        """Waits until no more requests arrive. No connection is accepted any more, and each response closes its own.
 
         uvicorn's shutdown closes idle connections at once, and loses the requests that are on their way on them.
         """

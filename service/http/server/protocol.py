@@ -1,7 +1,4 @@
-"""uvicorn's HTTP protocol, with two differences: declined upgrades, and one write for a response's head and body.
-
-uvicorn's `http` option takes any protocol class.
-"""
+"""uvicorn's HTTP protocol, with two differences: declined upgrades, and one write for a response's head and body."""
 
 import asyncio
 from typing import Any
@@ -14,10 +11,9 @@ LARGE_WRITE_BYTES = 16_384
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection.
+    """One connection, for uvicorn's option `http`. Requests are answered as if they had no header `Upgrade`.
 
-    An offer to upgrade (`Upgrade: h2c`, `websocket`) is declined, as RFC 9110, section 7.8 permits: the request is
-    answered as if its header `Upgrade` were not there.
+    RFC 9110, section 7.8 permits to decline an offer (`Upgrade: h2c`, `websocket`) in this way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
