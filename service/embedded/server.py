@@ -56,7 +56,7 @@ class EmbeddedServer:
             try:
                 with self._alone():
                     self._use = files.open_lock(self._beside("users.lock"))
-                    files.try_lock(self._use, shared=True)  # held files.exclusively only under the start lock
+                    files.try_lock(self._use, shared=True)  # held exclusively only under the start lock
                     self._bring_up()
                     self._bootstrap()
             except BaseException:
@@ -148,11 +148,9 @@ class EmbeddedServer:
         }
         # pg_ctl hands them to a shell.
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
-        with (
-            files.open_lock(self._beside("server.lock")) as lock,
-            self._beside("log").open("a+", errors="replace") as log,
-        ):
-            self._beside("log").chmod(0o600)
+        log_path = self._beside("log")
+        with files.open_lock(self._beside("server.lock")) as lock, log_path.open("a+", errors="replace") as log:
+            log_path.chmod(0o600)
             files.try_lock(lock)
             begin = log.seek(0, os.SEEK_END)
             start = ("start", "-s", "-w", "-t", str(START_SECONDS), "-o", options)
