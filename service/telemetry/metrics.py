@@ -58,6 +58,14 @@ GAUGES = {
 }
 
 
+def refuse_negative(sender_id: int) -> Unavailable:
+    """The error in place of an answer with a count below zero, which only drift can leave; the log has the repair."""
+    NEGATIVE_ANSWERS.inc()
+    advice = f"queuestats verify --sender {sender_id} --repair"
+    logger.error("a count is below zero sender=%s advice=%r", sender_id, advice)
+    return Unavailable(": the counts of the queue are wrong")
+
+
 def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:
     """The exposition. `measured` has the GAUGES, `largest` the rows of a TopReport by sender."""
     own, of_database = REGISTRY, CollectorRegistry()
@@ -76,14 +84,6 @@ def _forget_dead(folder: Path) -> None:
             os.kill(pid, 0)
         except ProcessLookupError:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
-
-
-def refuse_negative(sender_id: int) -> Unavailable:
-    """The error in place of an answer with a count below zero, which only drift can leave; the log has the repair."""
-    NEGATIVE_ANSWERS.inc()
-    advice = f"queuestats verify --sender {sender_id} --repair"
-    logger.error("a count is below zero sender=%s advice=%r", sender_id, advice)
-    return Unavailable(": the counts of the queue are wrong")
 
 
 class _OfDatabase(Collector):

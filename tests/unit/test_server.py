@@ -28,7 +28,7 @@ OVERRIDES = {
     ],
 }
 # What is ours alone.
-ADDED = {"start_worker", "has_started", "head_without_offer"}
+ADDED = {"start_worker", "started", "head_without_offer"}
 
 
 def parameters(method: Any) -> list[str]:

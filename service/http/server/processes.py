@@ -160,7 +160,7 @@ class Workers(Multiprocess):
         super().terminate_all()
 
     @property
-    def has_started(self) -> bool:
+    def started(self) -> bool:
         return all(worker.exitcode != STARTUP_FAILURE for worker in self.processes)
 
 
