@@ -31,7 +31,7 @@ from service.queue.stats import Statistics
 from service.queue.top import open_top
 from service.settings import Settings, load_settings
 from service.telemetry.logs import configure_logging
-from service.telemetry.traces import configure_traces
+from service.telemetry.origin import configure_traces
 
 CONTROL_CONNECTIONS = 2
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from service.embedded.accounts import server_account
+from service.embedded.accounts import give_away, server_account
 from service.embedded.binaries import reachable_binaries
-from service.embedded.files import give_away
 
 # A test server may forget everything at a power cut.
 FORGETFUL = {

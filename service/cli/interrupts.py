@@ -6,12 +6,12 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from traceback import walk_stack
 from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
-Handler = Callable[[int, FrameType | None], object]
 Result = TypeVar("Result")
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -33,7 +33,7 @@ def hold_off_signals() -> None:
     on_signals(lambda number, frame: None)
 
 
-def on_signals(handler: Handler) -> None:
+def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Sets the handler of every signal that ends a command."""
     for number in HANDLED:
         signal.signal(number, handler)
@@ -84,17 +84,9 @@ def until_stopped() -> Iterator[None]:
 def _unwind(number: int, frame: FrameType | None) -> None:
     """Raises KeyboardInterrupt, a little later where Python would drop it."""
     hold_off_signals()
-    if _drops_exceptions(frame):
-        signal.signal(signal.SIGALRM, _unwind)
-        signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-        return
+    for caller, _ in walk_stack(frame):
+        if caller.f_code.co_name == "__del__" or caller.f_globals.get("__name__") in DROPPING:
+            signal.signal(signal.SIGALRM, _unwind)
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+            return
     raise KeyboardInterrupt
-
-
-def _drops_exceptions(frame: FrameType | None) -> bool:
-    """Whether a destructor, an import or a weak reference is at work in the frame or in one of its callers."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in DROPPING:
-            return True
-        frame = frame.f_back
-    return False

@@ -54,11 +54,9 @@ async def _is_empty(url: str) -> bool:
 
 
 def run_server(settings: Settings, listener: socket.socket, announcement: str = "") -> None:
-    """Serves until a signal; open requests get `shutdown_timeout_ms` to finish.
-
-    Raises CommandError if the server could not start.
-    """
+    """Serves until a signal. Raises CommandError if the server could not start."""
     from service.http.server.processes import Server, Workers, raise_descriptor_limit, server_config
+    from service.http.server.sockets import duplicates
     from service.settings import as_environment
     from service.telemetry.logs import announce, configure_logging
 
@@ -68,18 +66,17 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     raise_descriptor_limit()
     # A worker is a new process, which reads the settings from its environment.
     os.environ.update(as_environment(settings))
-    config = server_config(settings, APPLICATION, factory=True)
+    config, sockets = server_config(settings, APPLICATION, factory=True), duplicates(listener)
+    server: Server | Workers
     if settings.workers == 1:
         server = Server(config)
         # uvicorn raises the signal once more at its end; by then it must interrupt nothing.
         on_signals(server.handle_exit)
-        server.run(sockets=[listener])
-        has_started = server.started
+        server.run(sockets)
     else:
-        workers = Workers(config, sockets=[listener])
+        server = Workers(config, sockets)
         # The workers keep their metrics there, so that each of them can report the sums.
         with tempfile.TemporaryDirectory(prefix="queuestats-metrics-") as os.environ["PROMETHEUS_MULTIPROC_DIR"]:
-            workers.run()
-        has_started = workers.has_started
-    if not has_started:
+            server.run()
+    if not server.started:
         raise CommandError("The server could not start; the log says why.")

@@ -16,7 +16,7 @@ import msgspec
 
 from service.cluster.statements import filters_of, top_statement
 from service.cluster.topology import Node, rows_by_query
-from service.db import Database, Statement, load_statement
+from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import StatsQuery, StatsRow, TopQuery
 
@@ -45,7 +45,7 @@ class ShardNode(Node):
     folder = "queries/citus"
 
     async def count(self) -> bool:
-        ((done,),) = await self.database.fetch_long(self.statement("settle"))
+        ((done,),) = await self.database.fetch(self.statement("settle"), WRITING_WITHOUT_LIMIT)
         if done:
             logger.info("cluster: %s", done)
         return done is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.cluster.statements import filters_of, from_counters, from_messages, top_statement
 from service.cluster.topology import Node, rows_by_query
-from service.db import Database, load_statement
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, load_statement
 from service.errors import ServiceError, Uncounted
 from service.model import StatsQuery, StatsRow, TopQuery
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 class Machine(Node):
     async def count(self) -> bool:
-        ((is_done,),) = await self.database.fetch_long(self.statement("recount"))
+        ((is_done,),) = await self.database.fetch(self.statement("recount"), WRITING_WITHOUT_LIMIT)
         if is_done:
             logger.warning("every message was counted anew")
         return bool(is_done)
@@ -38,7 +38,7 @@ class OneMachine:
             rows = await self._database.fetch(statement, **parameters)
         except Uncounted:
             # A partition that has just been created is counted from now on.
-            (followed,) = await self._database.fetch_writing(load_statement("queries/follow_partitions"))
+            (followed,) = await self._database.fetch(load_statement("queries/follow_partitions"), WRITING)
             if not followed["is_counted"]:
                 raise
             rows = await self._database.fetch(statement, **parameters)

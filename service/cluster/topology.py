@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
 from service.model import StatsQuery, StatsRow, TopQuery
-from service.telemetry import negative
+from service.telemetry.metrics import refuse_negative
 
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
@@ -77,7 +77,7 @@ async def rows_by_query(
         row = StatsRow(*values)
         found[position - 1].append(row)
         if row.is_negative and position not in errors:
-            errors[position] = negative.refuse(queries[position - 1].sender_id)
+            errors[position] = refuse_negative(queries[position - 1].sender_id)
         if number % SLICE_ROWS == 0:
             await asyncio.sleep(0)
     return [errors.get(position, own) for position, own in enumerate(found, 1)] if errors else list(found)

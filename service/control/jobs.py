@@ -16,7 +16,7 @@ from service.access.rules import Token
 from service.cluster import find_topology
 from service.cluster.statements import FILTERS, filters_of
 from service.control.actor import Actor
-from service.db import Database, load_statement
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, load_statement
 from service.errors import BadRequest, Forbidden, ServiceError
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import fetch_report
@@ -93,8 +93,9 @@ class Control:
 
     async def begin(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
         """The hold is active, or ended, when it returns. Raises Conflict where more than `at_most` messages match."""
-        ((job_id, hold_id),) = await self._database.fetch_long(
+        ((job_id, hold_id),) = await self._database.fetch(
             load_statement("queries/control/start"),
+            WRITING_WITHOUT_LIMIT,
             **filters_of(request.query),
             action=request.action,
             reason=request.reason,
@@ -147,8 +148,8 @@ class Control:
     async def cancel(self, job_id: int, actor: Actor) -> bool:
         """False where it has ended before."""
         statement = load_statement("queries/control/cancel")
-        ((is_cancelled,),) = await self._database.fetch_writing(
-            statement, job_id=job_id, actor_kind=actor.kind, actor_name=actor.name
+        ((is_cancelled,),) = await self._database.fetch(
+            statement, WRITING, job_id=job_id, actor_kind=actor.kind, actor_name=actor.name
         )
         return bool(is_cancelled)
 
@@ -175,7 +176,7 @@ def require_control(token: Token, request: ControlRequest) -> None:
 
 async def _step(database: Database, job_id: int | None) -> Any:
     """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step."""
-    rows = await database.fetch_long(load_statement("queries/control/step"), job_id=job_id)
+    rows = await database.fetch(load_statement("queries/control/step"), WRITING_WITHOUT_LIMIT, job_id=job_id)
     if not rows:
         return None
     row = rows[0]
@@ -188,7 +189,7 @@ async def work_forever(database: Database) -> None:
     while True:
         is_idle = True
         try:
-            await database.fetch_writing(load_statement("queries/control/expire"))
+            await database.fetch(load_statement("queries/control/expire"), WRITING)
             row = await _step(database, None)
             is_idle = row is None or row["is_waiting"]
         except ServiceError:

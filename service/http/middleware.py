@@ -20,8 +20,7 @@ from service.http.requests import QueueRequest, Service
 from service.http.responses import respond_error
 from service.telemetry.logs import format_frames
 from service.telemetry.metrics import REQUEST_SECONDS, REQUESTS
-from service.telemetry.origin import Origin, origins
-from service.telemetry.traces import begin_request, end_request
+from service.telemetry.origin import Origin, begin_request, end_request, origins
 
 logger = logging.getLogger(__name__)
 

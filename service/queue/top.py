@@ -10,7 +10,7 @@ from service.model import Measure, StatsQuery, TopQuery, TopReport
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.stats import CounterReader
 from service.settings import Settings
-from service.telemetry import negative
+from service.telemetry.metrics import refuse_negative
 
 _COUNTS = sorted(Measure)
 
@@ -33,7 +33,7 @@ async def fetch_top(database: Database, query: TopQuery) -> TopReport:
     rows = await (await find_topology(database)).top(query)
     for row in rows:
         if min(row[count] for count in _COUNTS) < 0:
-            raise negative.refuse(query.sender_id or row["sender_id"])
+            raise refuse_negative(query.sender_id or row["sender_id"])
     columns = sorted([query.by.column, *_COUNTS])
     return TopReport([{column: row[column] for column in columns} for row in rows])
 

@@ -32,15 +32,15 @@ def configure_logging(level: str, log_format: str = "text") -> None:
     atexit.register(writer.flush)
     logging.basicConfig(level=level.upper(), handlers=[DroppingHandler(lines, writer)], force=True)
     # The application logs what it raises, in one line; the server would add a traceback.
-    logging.getLogger("uvicorn.error").addFilter(_is_not_the_applications)
+    faults = ("Exception in ASGI application", "ASGI callable returned without")
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not str(record.msg).startswith(faults))
     # Alembic logs every plug-in that it loads.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def announce(text: str) -> None:
     """A line for the person who started the program, whatever the level; it does not block either."""
-    record = logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "is_plain": True})
-    logging.getLogger().handle(record)
+    logging.getLogger().handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "is_plain": True}))
 
 
 class DroppingHandler(QueueHandler):
@@ -50,10 +50,11 @@ class DroppingHandler(QueueHandler):
         super().__init__(lines)
         self._writer = writer
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        record.msg, record.args = _one_line(record), None
-        record.exc_info = record.exc_text = record.stack_info = None
-        return record
+    def format(self, record: logging.LogRecord) -> str:
+        """One line without a traceback: that of a driver whose connection was cut adds nothing to its first line."""
+        message = " ".join(record.getMessage().split("\n"))
+        error = record.exc_info[1] if record.exc_info else None
+        return f"{message} error={type(error).__module__}.{type(error).__qualname__}" if error else message
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
@@ -87,9 +88,8 @@ class Writer(QueueListener):
     def handle(self, record: logging.LogRecord) -> None:
         if self.dropped:
             count, self.dropped = self.dropped, 0
-            self._write(
-                logging.LogRecord(__name__, logging.WARNING, "", 0, "log lines dropped count=%d", (count,), None)
-            )
+            dropped = f"log lines dropped count={count}"
+            self._write(logging.LogRecord(__name__, logging.WARNING, "", 0, dropped, None, None))
         key = record.name, record.levelno, record.getMessage()
         if key in self._repeated:
             again_at, count, _ = self._repeated[key]
@@ -128,14 +128,3 @@ def format_frames(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     path = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     return f"{type(error).__module__}.{type(error).__qualname__} at {path}"
-
-
-def _one_line(record: logging.LogRecord) -> str:
-    """The message without a traceback: that of a driver whose connection was cut adds nothing to its first line."""
-    message = " ".join(record.getMessage().split("\n"))
-    error = record.exc_info[1] if record.exc_info else None
-    return f"{message} error={type(error).__module__}.{type(error).__qualname__}" if error else message
-
-
-def _is_not_the_applications(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(("Exception in ASGI application", "ASGI callable returned without"))

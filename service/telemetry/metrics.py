@@ -4,6 +4,7 @@ With several workers, `prometheus_client` keeps its values in files below PROMET
 before the workers start.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import REGISTRY, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+
+from service.errors import Unavailable
+
+logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -51,6 +56,14 @@ GAUGES = {
     "held_messages": "Messages on hold that active holds match.",
     "open_jobs": "Holds, releases and purges that are being carried out.",
 }
+
+
+def refuse_negative(sender_id: int) -> Unavailable:
+    """The error in place of an answer with a count below zero, which only drift can leave; the log has the repair."""
+    NEGATIVE_ANSWERS.inc()
+    advice = f"queuestats verify --sender {sender_id} --repair"
+    logger.error("a count is below zero sender=%s advice=%r", sender_id, advice)
+    return Unavailable(": the counts of the queue are wrong")
 
 
 def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:

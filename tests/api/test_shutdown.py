@@ -4,14 +4,15 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 from sse_starlette.sse import AppStatus
 
 from service.app import create_app
 from service.http.server.processes import DRAIN_CHECK_SECONDS, DRAIN_CHECKS, Server, server_config
-from service.http.server.sockets import address, listen
+from service.http.server.sockets import address, duplicates, listen
 from service.settings import Settings
 from tests.api.wire import address_of, head_of
 from tests.conftest import PATIENCE_SECONDS
@@ -45,7 +46,7 @@ async def ending(settings: Settings) -> AsyncIterator[Ending]:
     with listen(settings) as listener:
         url = address(listener, settings)
         server = Server(server_config(settings, create_app(settings)))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving = asyncio.create_task(server.serve(sockets=duplicates(listener)))
         while not server.started:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
         reader, writer = await asyncio.open_connection(*address_of(url))

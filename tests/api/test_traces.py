@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from service.errors import CommandError
 from service.model import Format
-from service.telemetry import traces
+from service.telemetry import origin
 from service.telemetry.origin import Origin, origins
 from tests.api.wire import STATS, body_of
 
@@ -23,9 +23,9 @@ def exporter() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    traces.use(provider.get_tracer("tests"))
+    origin.use(provider.get_tracer("tests"))
     yield exporter
-    traces.use(None)
+    origin.use(None)
 
 
 async def test_a_statement_is_linked_with_every_request_that_it_answers(
@@ -56,12 +56,12 @@ async def test_requests_with_one_id_are_linked_one_by_one(
 
 
 def test_the_end_of_one_request_leaves_the_link_of_another_with_its_id(exporter: InMemorySpanExporter) -> None:
-    one, other = traces.begin_request("7f3a"), traces.begin_request("7f3a")
-    traces.end_request(one, "stats", 200)
+    one, other = origin.begin_request("7f3a"), origin.begin_request("7f3a")
+    origin.end_request(one, "stats", 200)
 
     def run_statement() -> None:
         origins.set((Origin("7f3a", other),))
-        with traces.statement_span("queries/x"):
+        with origin.statement_span("queries/x"):
             pass
 
     copy_context().run(run_statement)
@@ -71,11 +71,11 @@ def test_the_end_of_one_request_leaves_the_link_of_another_with_its_id(exporter:
 
 
 async def test_they_are_off_by_default(client: httpx.AsyncClient, token: str) -> None:
-    assert traces.begin_request("x") is None
+    assert origin.begin_request("x") is None
     assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))).status_code == 200
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(CommandError, match=r"queuestats\[otel\]"):
-        traces.configure_traces()
+        origin.configure_traces()

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from service.app import create_app
 from service.http.server.processes import Server, server_config
-from service.http.server.sockets import address, listen
+from service.http.server.sockets import address, duplicates, listen
 from service.model import Format
 from service.settings import Settings
 from tests.cli.programs import PATIENCE_SECONDS, Program, running
@@ -42,7 +42,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     """The application's address while it is served as in production, in the test's own event loop."""
     with listen(replace(settings, port=0)) as listener:
         server = Server(server_config(settings, create_app(settings)))
-        serve = asyncio.create_task(server.serve(sockets=[listener]))
+        serve = asyncio.create_task(server.serve(sockets=duplicates(listener)))
         while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
             await asyncio.sleep(0.002)
         try:

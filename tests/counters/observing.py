@@ -20,7 +20,7 @@ class OneConnection:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    async def fetch(self, asked: Statement, **parameters: Any) -> Any:
+    async def fetch(self, asked: Statement, begin_with: str = "", /, **parameters: Any) -> Any:
         # A refusal leaves a transaction as it was.
         is_in_transaction = self._connection.is_in_transaction()
         if is_in_transaction:
@@ -32,7 +32,7 @@ class OneConnection:
                 await self._connection.execute("ROLLBACK TO asked")
             raise translated(error) from error
 
-    fetch_scan = fetch_writing = fetch
+    fetch_scan = fetch
 
 
 def on(connection: Any) -> Database:

@@ -11,7 +11,7 @@ from service.adoption.attach import attach
 from service.adoption.trial import try_out
 from service.counters.doctor import examine
 from service.counters.verify import find_differences, verify_database
-from service.db import Database, connect, load_statement
+from service.db import WRITING_WITHOUT_LIMIT, Database, connect, load_statement
 from service.errors import CommandError, Unavailable, Uncounted
 from service.model import Dimension, Measure, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, fetch_report
@@ -51,7 +51,7 @@ async def total_by_counters(service: Database, sender_id: int = 119) -> int:
 
 async def recount(service: Database) -> bool:
     """What each process of the service does once a second."""
-    ((is_done,),) = await service.fetch_long(load_statement("queries/recount"))
+    ((is_done,),) = await service.fetch(load_statement("queries/recount"), WRITING_WITHOUT_LIMIT)
     return bool(is_done)
 
 

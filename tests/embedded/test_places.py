@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import service
-from service.embedded import binaries, files
+from service.embedded import accounts, binaries
 from service.embedded.accounts import UNUSED_IDS, Account, server_account
 from service.errors import CommandError
 from tests.embedded.using import (
@@ -170,13 +170,13 @@ def test_while_a_cluster_is_made_its_files_are_out_of_reach_of_other_processes(
 ) -> None:
     nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
     looks: list[int] = []
-    give_away = files.give_away
+    give_away = accounts.give_away
 
     def look(folder: Path, *arguments: Any) -> None:
         looks.append(nobody.run(["ls", folder]).returncode)
         give_away(folder, *arguments)
 
-    monkeypatch.setattr("service.embedded.cluster.give_away", look)
+    monkeypatch.setattr("service.embedded.server.give_away", look)
     with quick(data_dir):
         pass
     assert looks == [2]

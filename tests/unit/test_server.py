@@ -15,7 +15,7 @@ from service.http.server.processes import Server, Worker, Workers
 from service.http.server.protocol import GatheringTransport, HttpProtocol, RestartingParser
 
 OVERRIDES = {
-    (Server, uvicorn.Server): ["startup", "on_tick", "handle_exit", "shutdown"],
+    (Server, uvicorn.Server): ["on_tick", "handle_exit", "shutdown"],
     (Worker, Process): ["server"],
     (Workers, Multiprocess): [
         *("init_processes", "handle_ttin", "keep_subprocess_alive", "restart_all", "terminate_all"),
@@ -23,11 +23,12 @@ OVERRIDES = {
     (HttpProtocol, HttpToolsProtocol): ["connection_made", "on_headers_complete", "on_message_complete"],
     (RestartingParser, httptools.HttpRequestParser): ["feed_data"],
     (GatheringTransport, asyncio.Transport): [
-        *("write", "close", "is_closing", "pause_reading", "resume_reading", "get_extra_info"),
+        "write",
+        "close",
     ],
 }
 # What is ours alone.
-ADDED = {"start_worker", "has_started", "head_without_offer"}
+ADDED = {"start_worker", "started", "head_without_offer"}
 
 
 def parameters(method: Any) -> list[str]:

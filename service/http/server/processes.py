@@ -18,7 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from service.http.server.protocol import HttpProtocol
-from service.http.server.sockets import BACKLOG, duplicates
+from service.http.server.sockets import BACKLOG
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,15 +60,9 @@ def server_config(settings: Settings, app: Any, **options: Any) -> uvicorn.Confi
 
 
 class Server(uvicorn.Server):
-    """Serves one process. A signal begins a drain; open requests end within `timeout_graceful_shutdown` of the signal.
-
-    The application's lifespan state has its `OpenRequests`.
-    """
+    """One process. A signal begins a drain; open requests end within `timeout_graceful_shutdown` of the signal."""
 
     _deadline: float | None = None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup([duplicate for listener in sockets or () for duplicate in duplicates(listener)])
 
     async def on_tick(self, counter: int) -> bool:
         if counter % DESCRIPTOR_CHECK_TICKS == 0:
@@ -96,7 +90,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _drain(self, deadline: float) -> None:
-        """Accepts no connection, and lets each response close its own, until no more requests arrive.
+        """Waits until no more requests arrive. No connection is accepted any more, and each response closes its own.
 
         uvicorn's shutdown closes idle connections at once, and loses the requests that are on their way on them.
         """
@@ -134,19 +128,17 @@ class Workers(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replaces workers that died or hang; one that could not start ends all of them."""
-        if self.should_exit.is_set():
-            return
         for index, worker in enumerate(self.processes):
-            if worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
+            if self.should_exit.is_set() or worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
                 continue
             worker.kill()
             worker.join()
             if worker.exitcode == STARTUP_FAILURE:
                 logger.error("worker could not start process=%d", worker.pid)
                 self.should_exit.set()
-                return
-            logger.error("worker died process=%d", worker.pid)
-            self.processes[index] = self.start_worker()
+            else:
+                logger.error("worker died process=%d", worker.pid)
+                self.processes[index] = self.start_worker()
 
     def restart_all(self) -> None:
         """Replaces the workers one after the other; the old one ends when the new one is ready."""
@@ -168,7 +160,7 @@ class Workers(Multiprocess):
         super().terminate_all()
 
     @property
-    def has_started(self) -> bool:
+    def started(self) -> bool:
         return all(worker.exitcode != STARTUP_FAILURE for worker in self.processes)
 
 

@@ -1,7 +1,4 @@
-"""uvicorn's HTTP protocol, with two differences: declined upgrades, and one write for a response's head and body.
-
-uvicorn's `http` option takes any protocol class.
-"""
+"""uvicorn's HTTP protocol, with two differences: declined upgrades, and one write for a response's head and body."""
 
 import asyncio
 from typing import Any
@@ -14,10 +11,9 @@ LARGE_WRITE_BYTES = 16_384
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection.
+    """One connection, for uvicorn's option `http`. Requests are answered as if they had no header `Upgrade`.
 
-    An offer to upgrade (`Upgrade: h2c`, `websocket`) is declined, as RFC 9110, section 7.8 permits: the request is
-    answered as if its header `Upgrade` were not there.
+    RFC 9110, section 7.8 permits to decline an offer (`Upgrade: h2c`, `websocket`) in this way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -25,7 +21,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = RestartingParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        super().connection_made(GatheringTransport(transport))
+        super().connection_made(GatheringTransport(transport))  # type: ignore[arg-type] # has what uvicorn calls
 
     def on_headers_complete(self) -> None:
         # The parser reads the head of an offer twice. On the first pass it treats the connection as upgraded.
@@ -77,7 +73,7 @@ class RestartingParser(httptools.HttpRequestParser):
             super().feed_data(head)
 
 
-class GatheringTransport(asyncio.Transport):
+class GatheringTransport:
     """Writes once what is written in a turn of the event loop.
 
     uvicorn writes head and body one after the other: two system calls and two packets, and the client wakes up twice, a
@@ -85,10 +81,12 @@ class GatheringTransport(asyncio.Transport):
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__()
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._gathered: list[bytes] = []
+        # The rest of what uvicorn calls.
+        self.is_closing, self.get_extra_info = transport.is_closing, transport.get_extra_info
+        self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._gathered:
@@ -106,15 +104,3 @@ class GatheringTransport(asyncio.Transport):
     def close(self) -> None:
         self._flush()
         self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._transport.get_extra_info(name, default)
