@@ -142,7 +142,7 @@ _URL = (TOKEN, FORMAT)
 _READING = (*_URL, IDS, NAMES)
 _FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
 _CONTROL = (*_URL, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
-_OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
+OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "stats": (*_READING, *_FILTER, GROUP),
     "stream": (*_READING, *_FILTER, GROUP, INTERVAL_MS),
     "top": (*_READING, ID, BY, ORDER, LIMIT),
@@ -159,7 +159,7 @@ def _names(parameters: Sequence[Parameter]) -> tuple[str, ...]:
     return tuple(parameter.name for parameter in parameters)
 
 
-ACCEPTED: Final = {endpoint: _names(parameters) for endpoint, parameters in _OF_ENDPOINTS.items()}
+ACCEPTED: Final = {endpoint: _names(parameters) for endpoint, parameters in OF_ENDPOINTS.items()}
 """By endpoint: the parameters in the body of a POST, or in the URL of a GET."""
 URL_PARAMETERS: Final = _names(_URL)
 """The parameters that the URL of a POST may have."""
