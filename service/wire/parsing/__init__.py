@@ -5,7 +5,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
@@ -24,66 +24,48 @@ from service.model import (
 from service.wire.parsing import parameters
 from service.wire.parsing.json_body import read_json, read_json_names
 from service.wire.parsing.parameters import Members
-from service.wire.parsing.refusals import foreign, refuse_doubled, refuse_empty, refuse_misplaced
+from service.wire.parsing.refusals import foreign, refuse_ambiguous, refuse_empty
 from service.wire.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 
 
+@dataclass(repr=False, slots=True)
 class Envelope:
-    """A body that could be read; whether its parameters are right is not known yet.
+    """A body, or the parameters of a URL, that could be read; whether the parameters are right is not known yet.
 
     `early` are the members that the token and the format of an error are taken from. They are all members, unless
     `is_early` says that the body holds more, which costs so much that it is read for a valid token only.
     """
 
-    __slots__ = ("_early", "_is_early", "body", "start", "written_in")
-
-    def __init__(
-        self, written_in: Format, early: Members, body: bytes = b"", start: int = 0, *, is_early: bool = False
-    ) -> None:
-        self.written_in = written_in
-        self.body = body
-        self.start = start
-        self._early = early
-        self._is_early = is_early
+    written_in: Format
+    early: Members
+    body: bytes = b""
+    start: int = 0
+    is_early: bool = False
 
     @property
     def members(self) -> Members:
         """Every member by its name, unknown ones too: see `read_json` and `read_xml`. BadRequest as these."""
-        if self._is_early:
-            self._early, self._is_early = read_xml(self.body, self.start), False
-        return self._early
+        if self.is_early:
+            self.early, self.is_early = read_xml(self.body, self.start), False
+        return self.early
 
     def token(self) -> str | None:
-        """The body's token, trimmed; None if there is none. Raises BadRequest if it is no string."""
-        return parse_token(self._early)
+        """The token, trimmed; None if there is none. Raises BadRequest if it is no string."""
+        return parameters.TOKEN.read(self.early).strip(parameters.BLANKS) or None
 
     def format(self) -> Format | None:
-        """The body's `format`; None if it is left out. Raises BadRequest if it is wrong."""
+        """None if it is left out. Raises BadRequest if it is wrong."""
         return parameters.FORMAT.read(self.members)
 
     def valid_format(self) -> Format | None:
         """As `format`, for the format of an error: None if it is wrong."""
-        return valid_format(self._early)
-
-    def names(self) -> Sequence[str]:
-        """The name of every member; a repeated name as often as it is written. Reads the body once more."""
-        read_names = read_json_names if self.written_in is Format.JSON else read_xml_names
-        return read_names(self.body, self.start)
-
-
-def parse_token(members: Members) -> str | None:
-    return parameters.TOKEN.read(members).strip(parameters.BLANKS) or None
-
-
-def valid_format(members: Members) -> Format | None:
-    """The `format`, unless it is wrong or left out."""
-    try:
-        return parameters.FORMAT.read(members)
-    except BadRequest:
-        return None
+        try:
+            return parameters.FORMAT.read(self.early)
+        except BadRequest:
+            return None
 
 
 def sniff(body: bytes) -> Format | None:
@@ -93,7 +75,6 @@ def sniff(body: bytes) -> Format | None:
 
 
 def _start(body: bytes) -> int:
-    """Where the document begins: behind blanks and byte-order marks."""
     if body[:1] in _FORMATS:
         return 0
     lead = _LEAD.match(body)
@@ -111,18 +92,18 @@ def parse_envelope(body: bytes) -> Envelope:
     if written_in is None:
         raise foreign(body)
     if written_in is Format.JSON:
-        return Envelope(Format.JSON, read_json(body, start), body, start)
+        return Envelope(written_in, read_json(body, start), body, start)
     if is_costly(body):
         early = read_xml(body[: start + EARLY_BYTES], start, is_whole=False)
-        return Envelope(Format.XML, early, body, start, is_early=True)
-    return Envelope(Format.XML, read_xml(body, start), body, start)
+        return Envelope(written_in, early, body, start, is_early=True)
+    return Envelope(written_in, read_xml(body, start), body, start)
 
 
-def url_envelope(query_string: str) -> Envelope:
-    """The parameters of a GET; of a repeated one the last. The token is none of them: URLs are kept in logs."""
-    members = {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
-    members.pop("token", None)
-    return Envelope(Format.JSON, members)
+def parse_url(query_string: str) -> Envelope:
+    """The parameters of a URL; of a repeated one the last."""
+    return Envelope(
+        Format.JSON, {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
+    )
 
 
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
@@ -164,9 +145,9 @@ def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
 
     A filter has a value or is left out. 0 and "", which reports print as keys of rows, are refused.
     """
-    names, members = envelope.names(), envelope.members
-    refuse_doubled(names)
-    refuse_misplaced(names, members)
+    members = envelope.members
+    read_names = read_json_names if envelope.written_in is Format.JSON else read_xml_names
+    refuse_ambiguous(read_names(envelope.body, envelope.start), members)
     refuse_empty(members.items())
     query = StatsQuery(
         parameters.ID.read(members),

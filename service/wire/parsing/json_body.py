@@ -16,7 +16,7 @@ import msgspec
 
 from service.errors import BadRequest
 from service.wire.parsing.parameters import MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
-from service.wire.parsing.refusals import too_deep, too_many_members
+from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 # Within so many bytes no object has more than MAX_MEMBERS members: one takes 5 bytes at least.
 _MAX_PLAIN_BYTES = 1024
@@ -55,11 +55,15 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
 
 def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
     """As `read_json`, for a body that need not be plain. Raises BadRequest."""
-    if not document.isascii():
-        _check_utf_8(document, start)
+    try:
+        document.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
     # A body with so few colons has no more members, and one with so few brackets cannot be too deep.
     if document.count(b":") > MAX_MEMBERS:
-        _check_member_count(document)
+        # Errors of syntax are reported below.
+        with suppress(RecursionError, msgspec.DecodeError):
+            _names(document)
     members = _read_members(document, start)
     if document.count(b"[") + document.count(b"{") > MAX_DEPTH:
         _check_depth(document)
@@ -75,13 +79,6 @@ def read_json_names(body: bytes, start: int) -> list[str]:
         return _names(_without_lone_surrogates(document))
 
 
-def _check_utf_8(document: bytes, start: int) -> None:
-    try:
-        document.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
-
-
 def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
     try:
         return _decode(document)
@@ -90,7 +87,7 @@ def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
     try:
         return _decode(document)
     except RecursionError:
-        raise too_deep() from None
+        raise BadRequest(TOO_DEEP) from None
     except msgspec.DecodeError as error:
         # In msgspec's words, which hold nothing of the body.
         found = _MALFORMED.fullmatch(str(error))
@@ -115,7 +112,7 @@ def _check_depth(document: bytes) -> None:
     closing = int.from_bytes(brackets.translate(_CLOSING), "little")
     depths = ((closing - opening) // 255).to_bytes(len(brackets), "little")
     if depths.translate(None, _ALLOWED_DEPTHS):
-        raise too_deep()
+        raise BadRequest(TOO_DEEP)
 
 
 def _without_strings(document: bytes) -> bytes:
@@ -126,12 +123,6 @@ def _without_strings(document: bytes) -> bytes:
     return b"".join(brackets.split(b'"')[::2])
 
 
-def _check_member_count(document: bytes) -> None:
-    # `read_json` reports errors of syntax.
-    with suppress(RecursionError, msgspec.DecodeError):
-        _names(document)
-
-
 def _names(document: bytes) -> list[str]:
     """The names, as often as they are written. Stops at the first name beyond the limit: thousands cost nothing."""
     names: list[str] = []
@@ -139,7 +130,7 @@ def _names(document: bytes) -> list[str]:
     def note(_: type, name: str) -> _Name:
         names.append(name)
         if len(names) > MAX_MEMBERS:
-            raise too_many_members()
+            raise BadRequest(TOO_MANY_MEMBERS)
         return _Name()
 
     msgspec.json.decode(document, type=dict[_Name, msgspec.Raw], dec_hook=note)

@@ -17,6 +17,8 @@ from service.wire.parsing.parameters import ACCEPTED, BLANKS, MAX_DEPTH, MAX_MEM
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
+TOO_DEEP: Final = f"the body must nest {MAX_DEPTH} levels at most, and close each of them"
+TOO_MANY_MEMBERS: Final = f"the body must have {MAX_MEMBERS} members at most"
 _READABLE: Final = "a JSON object, or an XML document with the root <xml>"
 _CODINGS: Final = ("gzip", "deflate", "br", "zstd", "compress")
 _FOREIGN: Final = (
@@ -41,14 +43,6 @@ def compressed(coding: str) -> BadRequest:
     known = coding.removeprefix("x-")
     name = known if known in _CODINGS else "an unknown coding"
     return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {_READABLE}, uncompressed")
-
-
-def too_deep() -> BadRequest:
-    return BadRequest(f"the body must nest {MAX_DEPTH} levels at most, and close each of them")
-
-
-def too_many_members() -> BadRequest:
-    return BadRequest(f"the body must have {MAX_MEMBERS} members at most")
 
 
 def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
@@ -77,15 +71,11 @@ def refuse_in_url(endpoint: str, names: Iterable[str]) -> None:
             raise BadRequest(f"{_quotable(name)} is not accepted in the URL, which takes token and format{advice}")
 
 
-def refuse_doubled(names: Iterable[str]) -> None:
-    """Raises BadRequest for the first name that is given twice."""
+def refuse_ambiguous(names: Sequence[str], members: Container[str]) -> None:
+    """Raises BadRequest for the first name that is given twice, or is not a member but an attribute of `<xml>`."""
     for name, count in Counter(names).items():
         if count > 1:
             raise BadRequest(f"{_quotable(name)} must be given once, and is given {count} times")
-
-
-def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
-    """Raises BadRequest for the first name that is not a member but an attribute of `<xml>`."""
     for name in names:
         if name not in members:
             raise BadRequest(f"{_quotable(name)} must not be an attribute: a parameter is an element of <xml>")

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 from service.errors import BadRequest
 from service.wire.parsing.parameters import BLANKS, MAX_DEPTH, MAX_MEMBERS, NOT_TEXT
-from service.wire.parsing.refusals import too_deep, too_many_members
+from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 EARLY_BYTES: Final = 2048
 # Names of UTF-8, and of its subset US-ASCII.
@@ -93,7 +93,7 @@ class _Reader:
         if self._depth == 2:
             self.names.append(name)
             if len(self.names) > MAX_MEMBERS:
-                raise too_many_members()
+                raise BadRequest(TOO_MANY_MEMBERS)
             self._texts.clear()
             self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
             self.attributes += [name for name in _unprefixed(attributes) if name != "type"]
@@ -102,7 +102,7 @@ class _Reader:
                 raise BadRequest("the XML body must have the root <xml>, in no namespace")
             self.attributes += _unprefixed(attributes)
         elif self._depth > MAX_DEPTH:
-            raise too_deep()
+            raise BadRequest(TOO_DEEP)
         else:
             self._is_text = False
 
