@@ -146,18 +146,16 @@ def _account(request: QueueRequest, status: int, seconds: float) -> None:
     _requests(endpoint, group, request.format_label, status).inc()
     _request_seconds(endpoint).observe(seconds)
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug(
-            "request id=%s to=%s token=%r status=%s duration_ms=%.1f",
-            *(request.id, endpoint, request.token_name, status, seconds * 1000),
-            extra={
-                "request_id": request.id,
-                "endpoint": endpoint,
-                "token_name": request.token_name,
-                "status": status,
-                "duration_ms": round(seconds * 1000, 1),
-                "query": request.query and request.query.in_numbers(),
-            },
-        )
+        fields = {
+            "request_id": request.id,
+            "endpoint": endpoint,
+            "token_name": request.token_name,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+            "query": request.query and request.query.in_numbers(),
+        }
+        line = "request id=%(request_id)s to=%(endpoint)s token=%(token_name)r status=%(status)s"
+        logger.debug(f"{line} duration_ms=%(duration_ms).1f", fields, extra=fields)
 
 
 def _client_id(request: QueueRequest) -> str | None:
