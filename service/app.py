@@ -10,19 +10,18 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from service.access.cache import Tokens
-from service.access.throttle import FailedTokens
 from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
 from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.http import endpoints
-from service.http.events import encode_event
 from service.http.large_responses import Unsent
 from service.http.middleware import Endpoint, RequestMiddleware
 from service.http.open_requests import OpenRequests
 from service.http.openapi import QUEUE
 from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
 from service.http.requests import Service
+from service.http.responses import encode_event
 from service.model import Action
 from service.queue.live import Streams
 from service.queue.names import Names
@@ -40,8 +39,7 @@ ROUTES = [
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
-    Route(f"{QUEUE}/holds", Endpoint(endpoints.holds), methods=["POST"]),
-    Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs), methods=["POST"]),
+    *(Route(f"{QUEUE}/{name}", Endpoint(endpoints.listing, name), methods=["POST"]) for name in endpoints.LISTS),
     Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
@@ -72,7 +70,6 @@ def create_app(settings: Settings) -> Starlette:
         Streams(statistics, key_names, tokens, lambda: open_requests.is_draining, encode_event),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
-        FailedTokens(),
         databases["explain"],
         Readiness(databases["ready"]),
         Unsent(settings.unsent_limit_bytes, settings.send_timeout_ms),

@@ -10,11 +10,10 @@ from starlette.requests import Request
 
 from service.access.cache import Tokens
 from service.access.rules import Token
-from service.access.throttle import FailedTokens
 from service.control.jobs import Control
 from service.counters.readiness import Readiness
 from service.db import Database
-from service.errors import BadRequest, ServiceError, Unauthorized
+from service.errors import BadRequest, ServiceError
 from service.http.large_responses import Unsent
 from service.http.open_requests import OpenRequests
 from service.model import Format, Scope, StatsQuery
@@ -41,7 +40,6 @@ class Service:
     streams: Streams
     control: Control
     tokens: Tokens
-    failed_tokens: FailedTokens
     for_explain: Database
     readiness: Readiness
     unsent: Unsent
@@ -125,14 +123,11 @@ class QueueRequest(Request):
 
     async def authorize(self, scope: Scope) -> Token:
         """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
-        self._require_host()
-        secret = self.secret()
-        try:
-            token = await self.service.tokens.check(secret, scope)
-        except Unauthorized:
-            if secret is not None and self.client is not None:
-                await self.service.failed_tokens.slow_down(self.client.host)
-            raise
+        hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
+        if len(hosts) != 1 and self.scope["http_version"] != "1.0":
+            raise BadRequest("the request must have one Host header")
+        client = self.scope.get("client")
+        token = await self.service.tokens.check(self.secret(), scope, client[0] if client else None)
         self.token_name = token.name
         return token
 
@@ -190,8 +185,3 @@ class QueueRequest(Request):
     def header(self, name: bytes) -> str:
         """Not `headers`: that decodes them all for each look-up, 4 us of a request."""
         return self._headers_by_name.get(name, b"").decode("latin-1")
-
-    def _require_host(self) -> None:
-        hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
-        if len(hosts) != 1 and self.scope["http_version"] != "1.0":
-            raise BadRequest("the request must have one Host header")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.throttle import FREE_FAILURES, FailedTokens
+from service.access.cache import FREE_FAILURES, FailedTokens
 from service.http.large_responses import Unsent
 from service.model import Format
 from service.settings import Settings
@@ -208,7 +208,7 @@ async def test_wrong_tokens_are_logged_and_slowed_by_address_and_lock_nobody_out
 
     failures = FailedTokens()
     with monkeypatch.context() as patched:
-        patched.setattr("service.access.throttle.asyncio.sleep", sleep)
+        patched.setattr("service.access.cache.asyncio.sleep", sleep)
         for _ in range(FREE_FAILURES + 1):
             await failures.slow_down("192.0.2.1")
         await failures.slow_down("192.0.2.2")
