@@ -1,10 +1,8 @@
 """A JSON body's members.
 
-Most bodies are plain: a short object of strings and of whole numbers from 1, which msgspec decodes at once, in 1 us.
-
-Of any other body msgspec checks the whole and builds no object for what a member holds (`msgspec.Raw`): 64 KiB of
-nested arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling, so that 119, 119.0 and 1e2
-stay different.
+Most bodies are plain: a short object of strings and of whole numbers from 1, which msgspec decodes in 1 us. Of any
+other body msgspec checks the whole and builds no object for what a member holds (`msgspec.Raw`): 64 KiB of nested
+arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling: 119, 119.0 and 1e2 differ.
 """
 
 import re
@@ -38,11 +36,7 @@ _ALLOWED_DEPTHS = bytes(range(MAX_DEPTH + 1))
 
 
 def read_json(body: bytes, start: int) -> Mapping[str, object]:
-    """The members of the object that begins at `start`; of a repeated one the last.
-
-    A parameter's value is a `str`, an `int`, a `Number`, None, or `NOT_TEXT` for anything else. What is no parameter
-    may be anything.
-    """
+    """The members of the object that begins at `start`; of a repeated one the last. Values: see `parameters`."""
     document = body[start:] if start else body
     # Neither surrogates nor control characters can be in such a body.
     if len(document) <= _MAX_PLAIN_BYTES and document.isascii() and b"\\" not in document:
@@ -72,20 +66,14 @@ def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
 
 def read_json_names(body: bytes, start: int) -> list[str]:
     """The names in a body that `read_json` accepts, as often as they are written."""
-    document = body[start:]
-    try:
-        return _names(document)
-    except msgspec.DecodeError:
-        return _names(_without_lone_surrogates(document))
+    return _names(_without_lone_surrogates(body[start:]))
 
 
 def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
-    try:
+    with suppress(RecursionError, msgspec.DecodeError):
         return _decode(document)
-    except (RecursionError, msgspec.DecodeError):
-        document = _without_lone_surrogates(document)
     try:
-        return _decode(document)
+        return _decode(_without_lone_surrogates(document))
     except RecursionError:
         raise BadRequest(TOO_DEEP) from None
     except msgspec.DecodeError as error:
@@ -102,11 +90,9 @@ def _without_lone_surrogates(document: bytes) -> bytes:
 
 
 def _check_depth(document: bytes) -> None:
-    """For a document whose syntax is right.
-
-    The brackets are the digits of a number in base 256, +1 for an opening and -1 for a closing one. Divided by 1 - 256,
-    each digit becomes the sum of those before it: the depth at its bracket. A loop over 64 KiB would take 2 ms.
-    """
+    """For a document whose syntax is right. A loop over 64 KiB would take 2 ms."""
+    # The brackets are the digits of a number in base 256, +1 for an opening and -1 for a closing one. Divided by
+    # 1 - 256, a digit becomes the sum of those before it: the depth at its bracket.
     brackets = _without_strings(document)
     opening = int.from_bytes(brackets.translate(_OPENING), "little")
     closing = int.from_bytes(brackets.translate(_CLOSING), "little")

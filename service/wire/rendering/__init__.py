@@ -4,20 +4,45 @@ Members stand in alphabetical order in both formats. What a format cannot hold i
 in JSON, in XML most control characters too.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from service.errors import ServiceError
-from service.model import SUCCESS, Explanation, Format, Ids, StatsReport, TopReport
-from service.wire.rendering import as_json, as_xml
+from service.model import SUCCESS, Explanation, Format, Ids, StatsReport, StatsRow, TopReport
+from service.wire.rendering import as_xml
 from service.wire.rendering.rows import IDS, Rows, Shape
 
 MEDIA_TYPES: Final = {format: f"application/{format}; charset=utf-8" for format in Format}
 _SLICE_ROWS: Final = 500
 _SHAPED_SLICE_ROWS: Final = 100
 _SUCCESS: Final = {"error": 0, "error_text": SUCCESS}
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_encode = msgspec.json.Encoder().encode
+
+
+def _write_json(content: object) -> bytes:
+    try:
+        return _encode(content)
+    except UnicodeEncodeError:
+        return _encode(_encodable(content))
+
+
+def _write_json_rows(rows: Rows) -> bytes:
+    """The rows with commas between."""
+    return _write_json(rows)[1:-1]
+
+
+def _encodable(content: Any) -> Any:
+    if isinstance(content, list | tuple):
+        return [_encodable(item) for item in content]
+    if isinstance(content, StatsRow):
+        return _encodable(msgspec.structs.asdict(content))
+    if isinstance(content, Mapping):
+        return {name: _encodable(value) for name, value in content.items()}
+    return _SURROGATE.sub("\ufffd", content) if isinstance(content, str) else content
 
 
 class _Writer(NamedTuple):
@@ -32,7 +57,7 @@ class _Writer(NamedTuple):
 
 _WRITERS: Final = {
     Format.JSON: _Writer(
-        as_json.write, as_json.write_rows, b'{"data":[', b",", b"]," + as_json.write(_SUCCESS).removeprefix(b"{")
+        _write_json, _write_json_rows, b'{"data":[', b",", b"]," + _write_json(_SUCCESS).removeprefix(b"{")
     ),
     Format.XML: _Writer(as_xml.write, as_xml.write_rows, b"<xml>", b"", as_xml.write(_SUCCESS).removeprefix(b"<xml>")),
 }
