@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from service.access.cache import FREE_FAILURES, FailedTokens
-from service.http.large_responses import Unsent
+from service.errors import Unavailable
+from service.http.large_responses import Unsent, render_large
 from service.model import Format
 from service.settings import Settings
 from tests.api.wire import (
@@ -170,6 +171,13 @@ async def test_a_client_that_does_not_read_its_report_is_let_go(
                 while not held or held[0].held_bytes:  # noqa: ASYNC110 - it can only be asked
                     await asyncio.sleep(0.02)
     assert "fault" not in caplog.text
+
+
+async def test_a_report_that_is_refused_half_way_holds_nothing() -> None:
+    unsent = Unsent(limit_bytes=10, send_timeout_ms=1000)
+    with pytest.raises(Unavailable):
+        await render_large(iter([b"123456", b"123456"]), is_gzip=False, unsent=unsent)
+    assert unsent.held_bytes == 0
 
 
 async def test_plans_and_probes_take_nothing_from_the_pool_of_stats(
