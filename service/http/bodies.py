@@ -28,10 +28,7 @@ class BodyReader:
         self.is_whole = False
 
     async def read_within_limits(self, declared_bytes: int, open_requests: OpenRequests) -> ServiceError | None:
-        """Reads the body. Returns the reason if it was not read to its end.
-
-        That is not an error yet: an unknown path comes first, say. Raises ClientDisconnect.
-        """
+        """Returns the reason if it was not read to its end: an unknown path comes first. Raises ClientDisconnect."""
         if declared_bytes > MAX_BODY_BYTES:
             # Reading sends 100 Continue to a client that waits for it. JDK 17's hangs where another status comes first.
             with suppress(TimeoutError):

@@ -106,8 +106,7 @@ class RequestMiddleware:
 class Endpoint:
     """For a route: hands over the QueueRequest, and answers every failure of the endpoint, the deadline too.
 
-    An ASGI application, which a route takes as well as a function. For a function Starlette makes a second Request, and
-    a second net for exceptions: 12 us of a request.
+    For a function in its place Starlette makes a second Request, and a second net for exceptions: 12 us of a request.
     """
 
     def __init__(self, handle: Callable[[QueueRequest], Awaitable[Response]], name: str = "") -> None:
@@ -130,11 +129,10 @@ def _failure(request: QueueRequest, error: BaseException) -> ServiceError:
     if isinstance(error, asyncio.CancelledError):
         # Otherwise the service ends, and its time for open requests is up.
         return TimedOut() if request.service.open_requests.has_expired() else Unavailable()
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        # Files have no such header: they are only read.
-        return MethodNotAllowed(", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", "))))
     if isinstance(error, HTTPException):
-        return UnknownMethod()
+        # Files have no such header: they are only read.
+        allowed = (error.headers or {}).get("Allow", "GET, HEAD").split(", ")
+        return MethodNotAllowed(", ".join(sorted(allowed))) if error.status_code == 405 else UnknownMethod()
     logger.error("fault request=%s to=%s error=%s", request.id, request.endpoint, format_frames(error))
     return InternalError(f", request {request.id}")
 
@@ -159,10 +157,7 @@ def _account(request: QueueRequest, status: int, seconds: float) -> None:
 
 
 def _client_id(request: QueueRequest) -> str | None:
-    """The client's own request id, so that both sides' logs can be laid side by side.
-
-    None where it is no plain word, or a token that was put there.
-    """
+    """The client's own request id; None where it is no plain word, or a token that was put there."""
     # Of a repeated one the first counts.
     first: bytes = next((value for name, value in request.scope["headers"] if name == b"x-request-id"), b"")
     given = first.decode("latin-1")
@@ -176,10 +171,7 @@ def _client_id(request: QueueRequest) -> str | None:
 
 
 def _normalize(scope: Scope) -> str:
-    """The path with single slashes and none at its end, as the routes have it: clients write it either way.
-
-    Never a redirect. An encoded slash is part of a name, and no route has one.
-    """
+    """The path with single slashes and none at its end, as the routes have it. No route has an encoded slash."""
     raw = scope.get("raw_path") or b""
     path: str = raw.decode("latin-1") if b"%" in raw and b"%2f" in raw.lower() else scope["path"]
     return (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"

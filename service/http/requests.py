@@ -49,8 +49,7 @@ class Service:
 class QueueRequest(Request):
     """One object for a whole request, from the middleware, which reads the body, to the log line.
 
-    `content` is as much of the body as was read; `refusal` says why it was no more. Of a repeated header the last one
-    counts.
+    `content` is as much of the body as was read; `refusal` says why it was no more.
     """
 
     def __init__(
@@ -132,10 +131,7 @@ class QueueRequest(Request):
         return token
 
     def secret(self) -> str | None:
-        """The header's token, else the body's or the URL's of a POST; that of other URLs is in logs.
-
-        Raises BadRequest where it is not a string.
-        """
+        """The header's token, else the body's or the URL's of a POST. Raises BadRequest where that is no string."""
         envelope = self.envelope
         scheme, _, credentials = self.header(b"authorization").strip().partition(" ")
         in_header = credentials.strip() if scheme.lower() == "bearer" else ""
@@ -183,5 +179,5 @@ class QueueRequest(Request):
         return "*" in tags or entity_tag.removeprefix("W/") in tags
 
     def header(self, name: bytes) -> str:
-        """Not `headers`: that decodes them all for each look-up, 4 us of a request."""
+        """Of a repeated one the last. Not `headers`: that decodes them all for each look-up, 4 us of a request."""
         return self._headers_by_name.get(name, b"").decode("latin-1")

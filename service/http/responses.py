@@ -44,7 +44,7 @@ async def respond_report(
     report = outcome.result
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {"Cache-Control": "no-store", "Server-Timing": timing}
+    headers = {**NO_STORE, "Server-Timing": timing}
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
     if isinstance(report, StatsReport) and len(report.rows) > most_rows:
         return await _respond_large(request, report, shape, headers)

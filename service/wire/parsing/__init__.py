@@ -1,8 +1,4 @@
-"""Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`.
-
-`json_body` and `xml_body` read the two formats into the same members, `parameters` says what each parameter accepts,
-`refusals` says what is wrong with a body or a name.
-"""
+"""Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`."""
 
 import re
 from dataclasses import dataclass
@@ -33,10 +29,10 @@ _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 
 @dataclass(repr=False, slots=True)
 class Envelope:
-    """A body, or the parameters of a URL, that could be read; whether the parameters are right is not known yet.
+    """The parameters of a body or a URL, not checked yet.
 
-    `early` are the members that the token and the format of an error are taken from. They are all members, unless
-    `is_early` says that the body holds more, which costs so much that it is read for a valid token only.
+    `early` are the members that the token and the format of an error are taken from: all, unless `is_early` says that
+    the body holds more, which costs so much that it is read for a valid token only.
     """
 
     written_in: Format
@@ -107,10 +103,7 @@ def parse_url(query_string: str) -> Envelope:
 
 
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
-    """The query about a queue. A filter that is 0, "" or left out becomes None.
-
-    BadRequest names the first wrong parameter, in the order of the fields.
-    """
+    """A filter that is 0, "" or left out becomes None. BadRequest names the first wrong parameter."""
     members = envelope.members
     return StatsQuery(
         parameters.ID.read(members),
@@ -126,25 +119,18 @@ def parse_top(envelope: Envelope) -> TopQuery:
     members = envelope.members
     by = parameters.BY.read(members) or Dimension.SENDER
     order = parameters.ORDER.read(members) or Measure.TOTAL
-    return TopQuery(
-        by, order, parameters.LIMIT.read(members), None if by is Dimension.SENDER else parameters.ID.read(members)
-    )
+    limit = parameters.LIMIT.read(members)
+    return TopQuery(by, order, limit, None if by is Dimension.SENDER else parameters.ID.read(members))
 
 
 def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
-    """How the rows of a reading call are written. XML has no numbers, so `ids` affects only JSON.
-
-    BadRequest as `parse_query`.
-    """
+    """How rows are written. XML has no numbers, so `ids` affects only JSON. BadRequest as `parse_query`."""
     ids = parameters.IDS.read(envelope.members) or Ids.NUMBER
     return Presentation(ids if format is Format.JSON else Ids.NUMBER, parameters.NAMES.read(envelope.members))
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
-    """The action and its messages. BadRequest as `parse_query`, and for a parameter that is not accepted.
-
-    A filter has a value or is left out. 0 and "", which reports print as keys of rows, are refused.
-    """
+    """A filter has a value or is left out: 0 and "", which reports print as keys, are refused with BadRequest."""
     members = envelope.members
     read_names = read_json_names if envelope.written_in is Format.JSON else read_xml_names
     refuse_ambiguous(read_names(envelope.body, envelope.start), members)

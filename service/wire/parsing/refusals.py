@@ -1,8 +1,7 @@
-"""Refusals of whole bodies and of parameter names.
+"""Refusals of whole bodies, nothing of which is echoed, and of parameter names.
 
 `stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it. Calls with effects also
-refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message. Nothing of
-a body that is no JSON and no XML is echoed: it may hold a token.
+refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message.
 """
 
 import re
@@ -40,15 +39,13 @@ def foreign(body: bytes) -> BadRequest:
 
 def compressed(coding: str) -> BadRequest:
     """The error for a body that could not be read and has this `Content-Encoding`, given in lower case."""
-    known = coding.removeprefix("x-")
-    name = known if known in _CODINGS else "an unknown coding"
+    name = coding.removeprefix("x-") if coding.removeprefix("x-") in _CODINGS else "an unknown coding"
     return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {_READABLE}, uncompressed")
 
 
 def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
     """The names that are not accepted, fit for a header: the first few that are short and plain."""
-    unknown = [name for name in names if name not in accepted and _PLAIN_NAME.fullmatch(name)]
-    return unknown[:_MOST_UNKNOWN_NAMES]
+    return [name for name in names if name not in accepted and _PLAIN_NAME.fullmatch(name)][:_MOST_UNKNOWN_NAMES]
 
 
 def refuse_unknown(endpoint: str, names: Iterable[str]) -> None:
