@@ -54,11 +54,11 @@ class RequestMiddleware:
         body = BodyReader(receive)
         task = self._open_requests.begin()
         try:
-            headers = dict(scope["headers"])
+            request = QueueRequest(scope, receive, self._service)
             # The HTTP parser has refused what is not a number.
-            declared_bytes = int(headers.get(b"content-length", b"0"))
-            refusal = await body.read_within_limits(declared_bytes, self._open_requests)
-            request = QueueRequest(scope, receive, self._service, headers, bytes(body.content), refusal)
+            declared_bytes = int(request.header(b"content-length") or 0)
+            request.refusal = await body.read_within_limits(declared_bytes, self._open_requests)
+            request.content = bytes(body.content)
             send = send if body.is_whole else body.lingering(send)
             await self._answer(request, self._noting(request, task, send))
         except ClientDisconnect:

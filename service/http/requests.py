@@ -47,34 +47,25 @@ class Service:
 
 
 class QueueRequest(Request):
-    """One object for a whole request, from the middleware, which reads the body, to the log line.
+    """One object for a whole request, from the middleware, which reads the body, to the log line."""
 
-    `content` is as much of the body as was read; `refusal` says why it was no more.
-    """
+    id = ""
+    # As much of the body as was read, and why it was no more.
+    content = b""
+    refusal: ServiceError | None = None
+    # Of the response: `open` finds the format, the status is 0 until it begins.
+    format = Format.JSON
+    status = 0
+    # For the log and the metrics alone.
+    token_name = ""
+    query: StatsQuery | None = None
+    format_label = ""
+    error_code = 0
 
-    def __init__(
-        self,
-        scope: types.Scope,
-        receive: types.Receive,
-        service: Service,
-        headers: dict[bytes, bytes],
-        content: bytes,
-        refusal: ServiceError | None,
-    ) -> None:
+    def __init__(self, scope: types.Scope, receive: types.Receive, service: Service) -> None:
         super().__init__(scope, receive)
         self.service = service
-        self.content = content
-        self.id = ""
-        # Of the response: `open` finds the format, the status is 0 until it begins.
-        self.format = Format.JSON
-        self.status = 0
-        # For the log and the metrics alone.
-        self.token_name = ""
-        self.query: StatsQuery | None = None
-        self.format_label = ""
-        self.error_code = 0
-        self._headers_by_name = headers
-        self._refusal = refusal
+        self._headers_by_name: dict[bytes, bytes] = dict(scope["headers"])
 
     @property
     def endpoint(self) -> str:
@@ -85,8 +76,8 @@ class QueueRequest(Request):
     @cached_property
     def envelope(self) -> Envelope:
         """The parameters of the body, or of the URL of a GET. Raises the body's refusal, or BadRequest."""
-        if self._refusal is not None:
-            raise self._refusal
+        if self.refusal is not None:
+            raise self.refusal
         if self.method in ("GET", "HEAD"):
             return self.in_url
         try:

@@ -66,15 +66,14 @@ class Envelope:
 
 def sniff(body: bytes) -> Format | None:
     """The format by the first byte after blanks and byte-order marks; None for any other byte."""
-    start = _start(body)
-    return _FORMATS.get(body[start : start + 1])
+    return _recognize(body)[1]
 
 
-def _start(body: bytes) -> int:
-    if body[:1] in _FORMATS:
-        return 0
-    lead = _LEAD.match(body)
-    return lead.end() if lead else 0
+def _recognize(body: bytes) -> tuple[int, Format | None]:
+    """Where the document begins, and its format."""
+    lead = None if body[:1] in _FORMATS else _LEAD.match(body)
+    start = lead.end() if lead else 0
+    return start, _FORMATS.get(body[start : start + 1])
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -83,8 +82,7 @@ def parse_envelope(body: bytes) -> Envelope:
     It takes about 1 ms at most, whatever the body holds (tests/load/worst_bodies.py). Of XML with very much markup only
     the first `EARLY_BYTES` are read here, where its token has to stand then.
     """
-    start = _start(body)
-    written_in = _FORMATS.get(body[start : start + 1])
+    start, written_in = _recognize(body)
     if written_in is None:
         raise foreign(body)
     if written_in is Format.JSON:
