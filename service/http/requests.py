@@ -1,7 +1,6 @@
 """A request of the API: what came with it, what it means, and what the log records of it."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 from urllib.parse import parse_qs
 
@@ -61,6 +60,7 @@ class QueueRequest(Request):
     query: StatsQuery | None = None
     format_label = ""
     error_code = 0
+    _envelope: Envelope | None = None
 
     def __init__(self, scope: types.Scope, receive: types.Receive, service: Service) -> None:
         super().__init__(scope, receive)
@@ -73,13 +73,17 @@ class QueueRequest(Request):
         name: str = getattr(self.scope.get("endpoint"), "name", "unknown")
         return name
 
-    @cached_property
+    @property
     def envelope(self) -> Envelope:
         """The parameters of the body, or of the URL of a GET. Raises the body's refusal, or BadRequest."""
-        if self.refusal is not None:
-            raise self.refusal
-        if self.method in ("GET", "HEAD"):
-            return self.in_url
+        # Not `cached_property`: before Python 3.12 it takes a lock.
+        if self._envelope is None:
+            if self.refusal is not None:
+                raise self.refusal
+            self._envelope = self.in_url if self.method in ("GET", "HEAD") else self._parse_body()
+        return self._envelope
+
+    def _parse_body(self) -> Envelope:
         try:
             return parse_envelope(self.content)
         except BadRequest:
@@ -91,7 +95,7 @@ class QueueRequest(Request):
     @property
     def in_url(self) -> Envelope:
         """Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
-        return parse_url(self._query_string) if self._query_string else _NOTHING
+        return parse_url(self._query_string) if self.scope["query_string"] else _NOTHING
 
     @property
     def _query_string(self) -> str:
