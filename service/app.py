@@ -2,28 +2,26 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
-from starlette.types import Lifespan
 
 from service.access.cache import Tokens
-from service.access.throttle import FailedTokens
 from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
 from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.http import endpoints
-from service.http.events import encode_event
 from service.http.large_responses import Unsent
 from service.http.middleware import Endpoint, RequestMiddleware
 from service.http.open_requests import OpenRequests
 from service.http.openapi import QUEUE
 from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
 from service.http.requests import Service
+from service.http.responses import encode_event
 from service.model import Action
 from service.queue.live import Streams
 from service.queue.names import Names
@@ -41,8 +39,7 @@ ROUTES = [
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
-    Route(f"{QUEUE}/holds", Endpoint(endpoints.holds), methods=["POST"]),
-    Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs), methods=["POST"]),
+    *(Route(f"{QUEUE}/{name}", Endpoint(endpoints.listing, name), methods=["POST"]) for name in endpoints.LISTS),
     Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
@@ -55,15 +52,16 @@ ROUTES = [
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The ASGI application. It opens without its database, and closes its connections at the end."""
+    """It opens without its database, and closes its connections at the end."""
     # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
     names = ("serve", "tokens", "fold", "count", "explain", "ready", "control", "jobs")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
-    app = Starlette(routes=ROUTES, lifespan=_lifespan(databases, open_requests))
+    app = Starlette(routes=ROUTES, lifespan=_lifespan)
     app.router.redirect_slashes = False
     statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
     key_names = Names(databases["serve"], settings)
+    app.state.databases = databases
     app.state.service = service = Service(
         settings,
         statistics,
@@ -72,7 +70,6 @@ def create_app(settings: Settings) -> Starlette:
         Streams(statistics, key_names, tokens, lambda: open_requests.is_draining, encode_event),
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
-        FailedTokens(),
         databases["explain"],
         Readiness(databases["ready"]),
         Unsent(settings.unsent_limit_bytes, settings.send_timeout_ms),
@@ -92,25 +89,27 @@ def _database(settings: Settings, purpose: str) -> Database:
     return Database(settings, url, pool_size=size, purpose=purpose)
 
 
-def _lifespan(databases: Mapping[str, Database], open_requests: OpenRequests) -> Lifespan[Starlette]:
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
-        async with AsyncExitStack() as stack:
-            for each in databases.values():
-                await stack.enter_async_context(each)
-            streams: Streams = app.state.service.streams
-            background = (work_forever(databases["jobs"]), count_forever(databases["count"]))
-            forever = (fold_forever(databases["fold"]), *background, streams.watch())
-            tasks = [asyncio.create_task(each) for each in forever]
-            try:
-                # The server's part of the shutdown: service/http/server/processes.py.
-                yield {"open_requests": open_requests}
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
-
-    return lifespan
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
+    service: Service = app.state.service
+    databases: dict[str, Database] = app.state.databases
+    async with AsyncExitStack() as stack:
+        for database in databases.values():
+            await stack.enter_async_context(database)
+        forever = (
+            fold_forever(databases["fold"]),
+            work_forever(databases["jobs"]),
+            count_forever(databases["count"]),
+            service.streams.watch(),
+        )
+        tasks = [asyncio.create_task(work) for work in forever]
+        try:
+            # The server's part of the shutdown: service/http/server/processes.py.
+            yield {"open_requests": service.open_requests}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
 
 def create_app_from_environment() -> Starlette:

@@ -31,17 +31,16 @@ async def create_token(
     expires_in: timedelta | None = None,
     replace: bool = False,
 ) -> str:
-    """The secret of a new token, which is stored nowhere.
+    """The secret of a new token, which is stored nowhere; without ids it is not limited, without a time it stays valid.
 
-    Without ids it is not limited to any, without a time it never expires.
     Raises CommandError where the name is no name, or in force already and not to be replaced.
     """
     if not _is_name(name):
         raise CommandError(f"A token's name has 1 to {MAX_NAME_CHARACTERS} printable characters.")
     secret = new_secret()
     limits = {"sender_ids": list(sender_ids) or None, "account_ids": list(account_ids) or None}
-    stored = {"name": name, "hash": token_hash(secret), "scopes": list(scopes), "expires_in": expires_in, **limits}
-    if not await _change(owner_url, "tokens/create", **stored, replace=replace):
+    rights = {"scopes": list(scopes), "expires_in": expires_in, "replace": replace, **limits}
+    if not await _change(owner_url, "tokens/create", name=name, hash=token_hash(secret), **rights):
         raise CommandError(f"There is a token named {name} already; revoke it first.")
     return secret
 

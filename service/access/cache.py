@@ -1,4 +1,4 @@
-"""Tokens are checked in memory.
+"""Tokens are checked in memory; addresses that try tokens are slowed down.
 
 A process keeps the hashes of all active tokens, as of a moment that is never more than `MAX_AGE_SECONDS` ago: a revoked
 token is refused everywhere within a second. A token that is not among them is looked up in the database once more,
@@ -7,7 +7,9 @@ the same few queries a second, however many are tried.
 """
 
 import asyncio
+import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from service.access.rules import Token, token_hash
@@ -15,11 +17,20 @@ from service.db import Database, load_statement
 from service.errors import Unauthorized
 from service.model import Scope
 
+logger = logging.getLogger(__name__)
+
 MAX_AGE_SECONDS = 0.8
 # Under steady load the next look-up starts at this age, in the background.
 REFRESH_AGE_SECONDS = 0.4
 # Look-ups begin at least this far apart.
 LOOK_UP_PAUSE_SECONDS = 0.02
+# An address that sends so many wrong tokens within a minute waits for each further refusal.
+FREE_FAILURES = 100
+FAILURE_WINDOW_SECONDS = 60.0
+FAILURE_DELAY_SECONDS = 0.5
+ADDRESSES_KEPT = 10_000
+# Refusals that wait at once; beyond that they come undelayed, as each one that waits takes memory.
+DELAYED_AT_ONCE = 1000
 
 
 class Tokens:
@@ -34,9 +45,10 @@ class Tokens:
         self._began_at = -float("inf")
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
+        self._failed = FailedTokens()
 
-    async def check(self, secret: str | None, scope: Scope) -> Token:
-        """Raises Unauthorized for no valid token, Forbidden for one without the scope.
+    async def check(self, secret: str | None, scope: Scope, address: str | None = None) -> Token:
+        """Raises Unauthorized, after a while where the address has sent many wrong tokens; Forbidden without the scope.
 
         Raises Unavailable or TimedOut if the database does not answer.
         """
@@ -50,6 +62,8 @@ class Tokens:
             self._start()
         token = self._tokens.get(key)
         if token is None:
+            if address is not None:
+                await self._failed.slow_down(address)
             raise Unauthorized(": this one is unknown or revoked")
         token.require_scope(scope)
         return token
@@ -92,3 +106,27 @@ class Tokens:
 
 def _ascending(ids: Sequence[int] | None) -> tuple[int, ...] | None:
     return None if ids is None else tuple(sorted(set(ids)))
+
+
+class FailedTokens:
+    """The wrong tokens of the last minute, by address. A valid token never waits."""
+
+    def __init__(self) -> None:
+        self._since = -float("inf")
+        self._failures: Counter[str] = Counter()
+        self._delayed = 0
+
+    async def slow_down(self, address: str) -> None:
+        """Counts a wrong token of this address, and waits if there were many."""
+        if time.monotonic() - self._since > FAILURE_WINDOW_SECONDS or len(self._failures) > ADDRESSES_KEPT:
+            self._since = time.monotonic()
+            self._failures.clear()
+        self._failures[address] += 1
+        logger.warning("wrong token address=%s", address)
+        if self._failures[address] <= FREE_FAILURES or self._delayed >= DELAYED_AT_ONCE:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(FAILURE_DELAY_SECONDS)
+        finally:
+            self._delayed -= 1

@@ -16,6 +16,7 @@ FIRST_BYTE_SECONDS = 0.25
 # After a response that came before the end of the body, so much of the rest is still taken off the wire.
 LINGER_BYTES = 16 << 20
 LINGER_SECONDS = 1.0
+_LIMIT = f": a body holds at most {MAX_BODY_BYTES} bytes"
 
 
 class BodyReader:
@@ -27,23 +28,21 @@ class BodyReader:
         self.is_whole = False
 
     async def read_within_limits(self, declared_bytes: int, open_requests: OpenRequests) -> ServiceError | None:
-        """Reads the body. Returns the reason if it was not read to its end.
-
-        That is not an error yet: an unknown path comes first, say. Raises ClientDisconnect.
-        """
+        """Returns the reason if it was not read to its end: an unknown path comes first. Raises ClientDisconnect."""
         if declared_bytes > MAX_BODY_BYTES:
             # Reading sends 100 Continue to a client that waits for it. JDK 17's hangs where another status comes first.
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_BYTE_SECONDS):
-                    await self._read_format()
-            return _too_large()
+                    while not self.is_whole and sniff(bytes(self.content[:MAX_BODY_BYTES])) is None:
+                        await self._read(len(self.content))
+            return TooLarge(_LIMIT)
         try:
             await self._read(MAX_BODY_BYTES)
         except asyncio.CancelledError:
             if not open_requests.has_expired():
                 return Unavailable()
             return LateBody(f"the body must arrive within {open_requests.time_limit_ms} ms")
-        return _too_large() if len(self.content) > MAX_BODY_BYTES else None
+        return TooLarge(_LIMIT) if len(self.content) > MAX_BODY_BYTES else None
 
     async def _read(self, most_bytes: int) -> None:
         """Until the body is whole, or holds more than `most_bytes`. Raises ClientDisconnect."""
@@ -53,10 +52,6 @@ class BodyReader:
                 raise ClientDisconnect()
             self.content += message.get("body", b"")
             self.is_whole = not message.get("more_body", False)
-
-    async def _read_format(self) -> None:
-        while not self.is_whole and sniff(bytes(self.content[:MAX_BODY_BYTES])) is None:
-            await self._read(len(self.content))
 
     def lingering(self, send: Send) -> Send:
         """Ends the connection after the response, and reads on for a while before that.
@@ -77,7 +72,3 @@ class BodyReader:
                 await send({"type": "http.response.body"})
 
         return send_and_linger
-
-
-def _too_large() -> TooLarge:
-    return TooLarge(f": a body holds at most {MAX_BODY_BYTES} bytes")

@@ -1,6 +1,6 @@
 """The endpoints. `stats` shows the whole request flow: open, parse, limit, read, render."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,10 +10,9 @@ from starlette.responses import Response
 from service.control.actor import of_token
 from service.control.jobs import Control, require_control
 from service.errors import Forbidden, ServiceError
-from service.http.events import event_response
 from service.http.openapi import openapi_document
 from service.http.requests import QueueRequest
-from service.http.responses import NO_STORE, respond, respond_report
+from service.http.responses import NO_STORE, respond, respond_events, respond_report
 from service.model import Action, Dimension, Format, Measure, Scope, TopQuery
 from service.queue.explain import explain as explain_query
 from service.queue.live import Followed
@@ -24,6 +23,7 @@ from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTER
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
+LISTS = {"holds": (Scope.STATS, Control.holds), "jobs": (Scope.CONTROL, Control.jobs)}
 
 
 async def stats(request: QueueRequest) -> Response:
@@ -62,7 +62,7 @@ async def stream(request: QueueRequest) -> Response:
     first = await service.streams.read(followed)
     last_event_id = request.headers.get("last-event-id", "")
     events = service.streams.follow(followed, request.secret() or "", interval_ms, first, last_event_id)
-    return event_response(events, service.settings.shutdown_timeout_ms / 1000)
+    return respond_events(request, events)
 
 
 async def control(request: QueueRequest) -> Response:
@@ -82,20 +82,10 @@ async def control(request: QueueRequest) -> Response:
     return respond(render_details(job.details if has_details else None, request.format), request)
 
 
-async def holds(request: QueueRequest) -> Response:
-    """The active holds of a sender, each with the number of messages that it holds now."""
-    return await _list(request, Scope.STATS, Control.holds)
-
-
-async def jobs(request: QueueRequest) -> Response:
-    """The latest holds, releases and purges of a sender, with their progress."""
-    return await _list(request, Scope.CONTROL, Control.jobs)
-
-
-async def _list(
-    request: QueueRequest, scope: Scope, read: Callable[[Control, int], Awaitable[list[dict[str, Any]]]]
-) -> Response:
+async def listing(request: QueueRequest) -> Response:
+    """The active holds of a sender, or its latest holds, releases and purges, as its path says."""
     service = request.service
+    scope, read = LISTS[request.endpoint]
     token = await request.open(scope)
     sender_id = ID.read(request.envelope.members)
     presentation = parse_presentation(request.envelope, request.format)

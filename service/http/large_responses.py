@@ -66,15 +66,18 @@ async def render_large(pieces: Iterator[bytes], is_gzip: bool, unsent: Unsent) -
     digest = hashlib.blake2b(digest_size=TAG_BYTES)
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     slices: list[bytes] = []
+
+    def hold(piece: bytes) -> None:
+        unsent.hold(len(piece))
+        slices.append(piece)
+
     try:
         for piece in pieces:
             digest.update(piece)
-            slices.append(packer.compress(piece) if packer else piece)
-            unsent.hold(len(slices[-1]))
+            hold(packer.compress(piece) if packer else piece)
             await asyncio.sleep(0)
         if packer:
-            slices.append(packer.flush())
-            unsent.hold(len(slices[-1]))
+            hold(packer.flush())
     except BaseException:
         unsent.held_bytes -= sum(map(len, slices))
         raise

@@ -53,11 +53,11 @@ class RequestMiddleware:
         body = BodyReader(receive)
         task = self._open_requests.begin()
         try:
-            headers = dict(scope["headers"])
+            request = QueueRequest(scope, receive, self._service)
             # The HTTP parser has refused what is not a number.
-            declared_bytes = int(headers.get(b"content-length", b"0"))
-            refusal = await body.read_within_limits(declared_bytes, self._open_requests)
-            request = QueueRequest(scope, receive, self._service, headers, bytes(body.content), refusal)
+            declared_bytes = int(request.header(b"content-length") or 0)
+            request.refusal = await body.read_within_limits(declared_bytes, self._open_requests)
+            request.content = bytes(body.content)
             send = send if body.is_whole else body.lingering(send)
             await self._answer(request, self._noting(request, task, send))
         except ClientDisconnect:
@@ -105,8 +105,7 @@ class RequestMiddleware:
 class Endpoint:
     """For a route: hands over the QueueRequest, and answers every failure of the endpoint, the deadline too.
 
-    An ASGI application, which a route takes as well as a function. For a function Starlette makes a second Request, and
-    a second net for exceptions: 12 us of a request.
+    For a function in its place Starlette makes a second Request, and a second net for exceptions: 12 us of a request.
     """
 
     def __init__(self, handle: Callable[[QueueRequest], Awaitable[Response]], name: str = "") -> None:
@@ -129,11 +128,10 @@ def _failure(request: QueueRequest, error: BaseException) -> ServiceError:
     if isinstance(error, asyncio.CancelledError):
         # Otherwise the service ends, and its time for open requests is up.
         return TimedOut() if request.service.open_requests.has_expired() else Unavailable()
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        # Files have no such header: they are only read.
-        return MethodNotAllowed(", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", "))))
     if isinstance(error, HTTPException):
-        return UnknownMethod()
+        # Files have no such header: they are only read.
+        allowed = (error.headers or {}).get("Allow", "GET, HEAD").split(", ")
+        return MethodNotAllowed(", ".join(sorted(allowed))) if error.status_code == 405 else UnknownMethod()
     logger.error("fault request=%s to=%s error=%s", request.id, request.endpoint, format_frames(error))
     return InternalError(f", request {request.id}")
 
@@ -145,25 +143,20 @@ def _account(request: QueueRequest, status: int, seconds: float) -> None:
     _requests(endpoint, group, request.format_label, status).inc()
     _request_seconds(endpoint).observe(seconds)
     if logger.isEnabledFor(logging.DEBUG):
-        logger.debug(
-            "request id=%s to=%s token=%r status=%s duration_ms=%.1f",
-            *(request.id, endpoint, request.token_name, status, seconds * 1000),
-            extra={
-                "request_id": request.id,
-                "endpoint": endpoint,
-                "token_name": request.token_name,
-                "status": status,
-                "duration_ms": round(seconds * 1000, 1),
-                "query": request.query and request.query.in_numbers(),
-            },
-        )
+        fields = {
+            "request_id": request.id,
+            "endpoint": endpoint,
+            "token_name": request.token_name,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 1),
+            "query": request.query and request.query.in_numbers(),
+        }
+        line = "request id=%(request_id)s to=%(endpoint)s token=%(token_name)r status=%(status)s"
+        logger.debug(f"{line} duration_ms=%(duration_ms).1f", fields, extra=fields)
 
 
 def _client_id(request: QueueRequest) -> str | None:
-    """The client's own request id, so that both sides' logs can be laid side by side.
-
-    None where it is no plain word, or a token that was put there.
-    """
+    """The client's own request id; None where it is no plain word, or a token that was put there."""
     # Of a repeated one the first counts.
     first: bytes = next((value for name, value in request.scope["headers"] if name == b"x-request-id"), b"")
     given = first.decode("latin-1")
@@ -177,10 +170,7 @@ def _client_id(request: QueueRequest) -> str | None:
 
 
 def _normalize(scope: Scope) -> str:
-    """The path with single slashes and none at its end, as the routes have it: clients write it either way.
-
-    Never a redirect. An encoded slash is part of a name, and no route has one.
-    """
+    """The path with single slashes and none at its end, as the routes have it. No route has an encoded slash."""
     raw = scope.get("raw_path") or b""
     path: str = raw.decode("latin-1") if b"%" in raw and b"%2f" in raw.lower() else scope["path"]
     return (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"

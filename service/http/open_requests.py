@@ -12,8 +12,8 @@ class OpenRequests:
     """
 
     def __init__(self, time_limit_ms: int) -> None:
+        # Set by the server when the process ends: responses close their connections, streams end.
         self.is_draining = False
-        """Set by the server when the process ends: each response closes its connection, streams end."""
         self.time_limit_ms = time_limit_ms
         self._limit_seconds = time_limit_ms / 1000
         self._deadlines: dict[asyncio.Task[Any], float] = {}
@@ -22,7 +22,8 @@ class OpenRequests:
 
     def begin(self) -> asyncio.Task[Any]:
         """Sets the deadline of the current task, which is cancelled then. Returns the task for `end`."""
-        task = _current()
+        task = asyncio.current_task()
+        assert task is not None
         self._deadlines[task] = time.monotonic() + self._limit_seconds
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._limit_seconds, self._expire)
@@ -34,8 +35,8 @@ class OpenRequests:
 
     def has_expired(self) -> bool:
         """After a CancelledError: whether the deadline was the cause. True only once."""
-        task = _current()
-        if task not in self._expired:
+        task = asyncio.current_task()
+        if task is None or task not in self._expired:
             return False
         self._expired.discard(task)
         task.uncancel()
@@ -52,9 +53,3 @@ class OpenRequests:
             self._expired.add(task)
             task.add_done_callback(self._expired.discard)
             task.cancel()
-
-
-def _current() -> asyncio.Task[Any]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task

@@ -1,6 +1,7 @@
 """A request of the API: what came with it, what it means, and what the log records of it."""
 
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qs
 
 from starlette import types
@@ -8,11 +9,10 @@ from starlette.requests import Request
 
 from service.access.cache import Tokens
 from service.access.rules import Token
-from service.access.throttle import FailedTokens
 from service.control.jobs import Control
 from service.counters.readiness import Readiness
 from service.db import Database
-from service.errors import BadRequest, ServiceError, Unauthorized
+from service.errors import BadRequest, ServiceError
 from service.http.large_responses import Unsent
 from service.http.open_requests import OpenRequests
 from service.model import Format, Scope, StatsQuery
@@ -21,9 +21,11 @@ from service.queue.names import Names
 from service.queue.stats import Statistics
 from service.queue.top import Top
 from service.settings import Settings
-from service.wire.parsing import Envelope, parse_envelope, parse_token, sniff, url_envelope, valid_format
-from service.wire.parsing.parameters import ACCEPTED, FORMAT, URL_PARAMETERS
+from service.wire.parsing import Envelope, parse_envelope, parse_url, sniff
+from service.wire.parsing.parameters import ACCEPTED, URL_PARAMETERS
 from service.wire.parsing.refusals import compressed, refuse_empty, refuse_in_url, refuse_unknown, unknown_names
+
+_NOTHING: Final = Envelope(Format.JSON, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,6 @@ class Service:
     streams: Streams
     control: Control
     tokens: Tokens
-    failed_tokens: FailedTokens
     for_explain: Database
     readiness: Readiness
     unsent: Unsent
@@ -45,37 +46,26 @@ class Service:
 
 
 class QueueRequest(Request):
-    """One object for a whole request, from the middleware, which reads the body, to the log line.
+    """One object for a whole request, from the middleware, which reads the body, to the log line."""
 
-    `content` is as much of the body as was read; `refusal` says why it was no more. Of a repeated header the last one
-    counts.
-    """
+    id = ""
+    # As much of the body as was read, and why it was no more.
+    content = b""
+    refusal: ServiceError | None = None
+    # Of the response: `open` finds the format, the status is 0 until it begins.
+    format = Format.JSON
+    status = 0
+    # For the log and the metrics alone.
+    token_name = ""
+    query: StatsQuery | None = None
+    format_label = ""
+    error_code = 0
+    _envelope: Envelope | None = None
 
-    def __init__(
-        self,
-        scope: types.Scope,
-        receive: types.Receive,
-        service: Service,
-        headers: dict[bytes, bytes],
-        content: bytes,
-        refusal: ServiceError | None,
-    ) -> None:
+    def __init__(self, scope: types.Scope, receive: types.Receive, service: Service) -> None:
         super().__init__(scope, receive)
         self.service = service
-        self.content = content
-        self.id = ""
-        self.format = Format.JSON
-        """Of the response; `open` finds it."""
-        self.status = 0
-        """Of the response; 0 until it begins."""
-        # For the log and the metrics alone.
-        self.token_name = ""
-        self.query: StatsQuery | None = None
-        self.format_label = ""
-        self.error_code = 0
-        self._headers_by_name = headers
-        self._refusal = refusal
-        self._envelope: Envelope | None = None
+        self._headers_by_name: dict[bytes, bytes] = dict(scope["headers"])
 
     @property
     def endpoint(self) -> str:
@@ -86,12 +76,31 @@ class QueueRequest(Request):
     @property
     def envelope(self) -> Envelope:
         """The parameters of the body, or of the URL of a GET. Raises the body's refusal, or BadRequest."""
-        if self._refusal is not None:
-            raise self._refusal
+        # Not `cached_property`: before Python 3.12 it takes a lock.
         if self._envelope is None:
-            is_in_url = self.method in ("GET", "HEAD")
-            self._envelope = url_envelope(self._query_string) if is_in_url else self._parse_body()
+            if self.refusal is not None:
+                raise self.refusal
+            self._envelope = self.in_url if self.method in ("GET", "HEAD") else self._parse_body()
         return self._envelope
+
+    def _parse_body(self) -> Envelope:
+        try:
+            return parse_envelope(self.content)
+        except BadRequest:
+            coding = self.header(b"content-encoding").strip().lower()
+            if coding in ("", "identity"):
+                raise
+            raise compressed(coding) from None
+
+    @property
+    def in_url(self) -> Envelope:
+        """Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
+        return parse_url(self._query_string) if self.scope["query_string"] else _NOTHING
+
+    @property
+    def _query_string(self) -> str:
+        query_string: bytes = self.scope["query_string"]
+        return query_string.decode("latin-1")
 
     async def open(self, scope: Scope) -> Token:
         """What most endpoints begin with: host, body, token, names of parameters and format, in this order.
@@ -102,29 +111,28 @@ class QueueRequest(Request):
         if self.endpoint != "stats":
             self.refuse_unknown()
         envelope = self.envelope
-        self.format = envelope.format() or FORMAT.read(self._last_in_url()) or envelope.written_in
+        self.format = envelope.format() or self.in_url.format() or envelope.written_in
         self.format_label = self.format.value
         return token
 
     async def authorize(self, scope: Scope) -> Token:
         """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
-        self._require_host()
-        secret = self.secret()
-        try:
-            token = await self.service.tokens.check(secret, scope)
-        except Unauthorized:
-            if secret is not None and self.client is not None:
-                await self.service.failed_tokens.slow_down(self.client.host)
-            raise
+        hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
+        if len(hosts) != 1 and self.scope["http_version"] != "1.0":
+            raise BadRequest("the request must have one Host header")
+        client = self.scope.get("client")
+        token = await self.service.tokens.check(self.secret(), scope, client[0] if client else None)
         self.token_name = token.name
         return token
 
     def secret(self) -> str | None:
-        """The header's token, else the body's, else the URL's. Raises BadRequest where the body's is not a string."""
+        """The header's token, else the body's or the URL's of a POST. Raises BadRequest where that is no string."""
         envelope = self.envelope
         scheme, _, credentials = self.header(b"authorization").strip().partition(" ")
         in_header = credentials.strip() if scheme.lower() == "bearer" else ""
-        return in_header or envelope.token() or (parse_token(self._last_in_url()) if self.method == "POST" else None)
+        if in_header or self.method != "POST":
+            return in_header or None
+        return envelope.token() or self.in_url.token()
 
     def error_format(self) -> Format:
         """The first valid one of the body's `format`, the URL's, the body's first byte, the content type, JSON."""
@@ -134,22 +142,23 @@ class QueueRequest(Request):
             in_body = None
         declared = self.header(b"content-type").partition(";")[0].strip().lower()
         by_type = Format.XML if declared.endswith(("/xml", "+xml")) else Format.JSON
-        return in_body or valid_format(self._last_in_url()) or sniff(self.content) or by_type
+        return in_body or self.in_url.valid_format() or sniff(self.content) or by_type
 
     def ignored_names(self) -> list[str]:
         """The names in the body and in the URL of a POST that the endpoint does not take, fit for a header."""
-        in_url = unknown_names(self._url_parameters(), URL_PARAMETERS)
-        return unknown_names(self.envelope.members, ACCEPTED[self.endpoint]) + in_url
+        in_body = unknown_names(self.envelope.members, ACCEPTED[self.endpoint])
+        return in_body + unknown_names(self.in_url.members, URL_PARAMETERS)
 
     def refuse_unknown(self) -> None:
         """Raises BadRequest for a parameter that the endpoint does not take."""
         if self.method == "POST":
-            refuse_in_url(self.endpoint, self._url_parameters())
+            refuse_in_url(self.endpoint, self.in_url.members)
         refuse_unknown(self.endpoint, self.envelope.members)
 
     def refuse_empty_in_url(self) -> None:
         """Raises BadRequest for a parameter of the URL without a value."""
-        refuse_empty((name, value) for name, values in self._url_parameters().items() for value in values)
+        by_name = parse_qs(self._query_string, keep_blank_values=True)
+        refuse_empty((name, value) for name, values in by_name.items() for value in values)
 
     def accepts_gzip(self) -> bool:
         for coding in self.header(b"accept-encoding").lower().split(","):
@@ -165,31 +174,5 @@ class QueueRequest(Request):
         return "*" in tags or entity_tag.removeprefix("W/") in tags
 
     def header(self, name: bytes) -> str:
-        """Not `headers`: that decodes them all for each look-up, 4 us of a request."""
+        """Of a repeated one the last. Not `headers`: that decodes them all for each look-up, 4 us of a request."""
         return self._headers_by_name.get(name, b"").decode("latin-1")
-
-    def _require_host(self) -> None:
-        hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
-        if len(hosts) != 1 and self.scope["http_version"] != "1.0":
-            raise BadRequest("the request must have one Host header")
-
-    def _parse_body(self) -> Envelope:
-        try:
-            return parse_envelope(self.content)
-        except BadRequest:
-            coding = self.header(b"content-encoding").strip().lower()
-            if coding in ("", "identity"):
-                raise
-            raise compressed(coding) from None
-
-    @property
-    def _query_string(self) -> str:
-        query_string: bytes = self.scope["query_string"]
-        return query_string.decode("latin-1")
-
-    def _url_parameters(self) -> dict[str, list[str]]:
-        """Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
-        return parse_qs(self._query_string, keep_blank_values=True) if self.scope["query_string"] else {}
-
-    def _last_in_url(self) -> dict[str, str]:
-        return {name: values[-1] for name, values in self._url_parameters().items()}

@@ -1,9 +1,11 @@
-"""Responses: a report (304 if the client has it already, compressed if that saves a packet), rows, an error."""
+"""Responses: a report (304 if the client has it already, compressed if that saves a packet), rows, events, an error."""
 
 import gzip
 import hashlib
 import logging
+from collections.abc import AsyncIterator
 
+from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from service.errors import ServiceError
@@ -23,6 +25,10 @@ SMALL_REPORT_ROWS = 1000
 SMALL_SHAPED_REPORT_ROWS = 200
 # Less fits into one packet anyway.
 WORTH_GZIP_BYTES = 1400
+# A proxy that compresses a stream holds its events back until a block is full.
+NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
+# Proxies close a connection that is silent for a minute, or half of one.
+HEARTBEAT_SECONDS = 15
 _GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
 
 
@@ -38,7 +44,7 @@ async def respond_report(
     report = outcome.result
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {"Cache-Control": "no-store", "Server-Timing": timing}
+    headers = {**NO_STORE, "Server-Timing": timing}
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
     if isinstance(report, StatsReport) and len(report.rows) > most_rows:
         return await _respond_large(request, report, shape, headers)
@@ -62,6 +68,19 @@ async def _respond_large(
         unsent.held_bytes -= sum(map(len, slices))
         return Response(status_code=304, headers=headers)
     return LargeResponse(slices, unsent, headers | (_GZIP if is_gzip else {}), MEDIA_TYPES[request.format])
+
+
+def encode_event(name: str, data: bytes, id_: str | None = None) -> bytes:
+    """A Server-Sent Event as it goes over the wire. `data` is UTF-8."""
+    return ServerSentEvent(data.decode(), event=name, id=id_).encode()
+
+
+def respond_events(request: QueueRequest, events: AsyncIterator[bytes]) -> Response:
+    """A stream that ends with its events. When the server stops, they may go on until its time limit."""
+    grace_seconds = request.service.settings.shutdown_timeout_ms / 1000
+    return EventSourceResponse(
+        events, headers=NO_TRANSFORM, ping=HEARTBEAT_SECONDS, shutdown_grace_period=grace_seconds
+    )
 
 
 def respond_error(request: QueueRequest, error: ServiceError) -> Response:

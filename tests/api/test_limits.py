@@ -10,8 +10,9 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.throttle import FREE_FAILURES, FailedTokens
-from service.http.large_responses import Unsent
+from service.access.cache import FREE_FAILURES, FailedTokens
+from service.errors import Unavailable
+from service.http.large_responses import Unsent, render_large
 from service.model import Format
 from service.settings import Settings
 from tests.api.wire import (
@@ -174,6 +175,13 @@ async def test_a_client_that_does_not_read_its_report_is_let_go(
     assert "fault" not in caplog.text
 
 
+async def test_a_report_that_is_refused_half_way_holds_nothing() -> None:
+    unsent = Unsent(limit_bytes=10, send_timeout_ms=1000)
+    with pytest.raises(Unavailable):
+        await render_large(iter([b"123456", b"123456"]), is_gzip=False, unsent=unsent)
+    assert unsent.held_bytes == 0
+
+
 async def test_plans_and_probes_take_nothing_from_the_pool_of_stats(
     settings: Settings, database: TestDatabase, owner: Any, token: str
 ) -> None:
@@ -210,7 +218,7 @@ async def test_wrong_tokens_are_logged_and_slowed_by_address_and_lock_nobody_out
 
     failures = FailedTokens()
     with monkeypatch.context() as patched:
-        patched.setattr("service.access.throttle.asyncio.sleep", sleep)
+        patched.setattr("service.access.cache.asyncio.sleep", sleep)
         for _ in range(FREE_FAILURES + 1):
             await failures.slow_down("192.0.2.1")
         await failures.slow_down("192.0.2.2")

@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
-from service.wire.parsing import Envelope, parse_envelope, parse_query, parse_token, valid_format
+from service.wire.parsing import Envelope, parse_envelope, parse_query
 from service.wire.parsing.parameters import ANALYZE, FORMAT
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -27,6 +27,11 @@ def in_json(**members: str) -> Envelope:
 def in_xml(**members: str) -> Envelope:
     children = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in members.items())
     return parse_envelope(f"<xml>{children}</xml>".encode())
+
+
+def in_members(**members: str | None) -> Envelope:
+    """As a URL has them."""
+    return Envelope(Format.JSON, members)
 
 
 def both(**members: str) -> list[Envelope]:
@@ -154,7 +159,8 @@ def test_an_unknown_group_is_an_error_that_names_the_known_ones(group: str) -> N
 def test_a_format_is_trimmed(format: Format) -> None:
     for envelope in both(format=f"\n {format}\t"):
         assert envelope.format() is envelope.valid_format() is format
-    assert FORMAT.read({"format": f" {format} "}) is valid_format({"format": f" {format} "}) is format
+    in_url = in_members(format=f" {format} ")
+    assert FORMAT.read(in_url.members) is in_url.valid_format() is format
 
 
 @pytest.mark.parametrize("format", ["JSON", "Xml", "yaml", "application/json", "json xml", "null"])
@@ -166,7 +172,7 @@ def test_a_wrong_format_is_an_error_that_names_both(format: str) -> None:
         assert envelope.valid_format() is None
     with pytest.raises(BadRequest):
         FORMAT.read({"format": format})
-    assert valid_format({"format": format}) is None
+    assert in_members(format=format).valid_format() is None
 
 
 def test_an_empty_format_in_the_url_is_left_out() -> None:
@@ -202,8 +208,8 @@ def test_a_pair_of_surrogates_is_a_character() -> None:
 def test_a_token_is_trimmed() -> None:
     for envelope in both(token="\t abc def \r\n"):
         assert envelope.token() == "abc def"
-    assert parse_token({"token": " abc "}) == "abc"
-    assert [parse_token({"token": value}) for value in ("", " ", None)] == [None] * 3
+    assert in_members(token=" abc ").token() == "abc"
+    assert [in_members(token=value).token() for value in ("", " ", None)] == [None] * 3
 
 
 def test_analyze_is_0_or_1() -> None:

@@ -14,7 +14,7 @@ from service.wire.parsing import (
     parse_presentation,
     parse_query,
     parse_top,
-    url_envelope,
+    parse_url,
 )
 from service.wire.parsing.parameters import ID, INTERVAL_MS
 from service.wire.parsing.refusals import compressed
@@ -88,18 +88,17 @@ def test_a_sender_is_a_whole_number_from_1() -> None:
         assert refusal(parse_sender, **members) == f"id must be a whole number from 1 to {MAX_INT}"
 
 
-def test_a_url_has_the_parameters_of_a_body_but_no_token() -> None:
-    envelope = url_envelope("id=119&isp=a%26b+c&group=isp&account_id=&format=xml&token=secret")
+def test_a_url_has_the_parameters_of_a_body() -> None:
+    envelope = parse_url("id=119&isp=a%26b+c&group=isp&account_id=&format=xml")
     assert parse_query(envelope, Grouping.TOTAL) == StatsQuery(119, isp="a&b c", grouping=Grouping.ISP)
-    assert (envelope.format(), envelope.written_in, envelope.token()) == (Format.XML, Format.JSON, None)
+    assert (envelope.format(), envelope.written_in) == (Format.XML, Format.JSON)
     assert envelope.members["account_id"] == ""
-    assert "token" not in envelope.members
-    assert sorted(envelope.names()) == ["account_id", "format", "group", "id", "isp"]
+    assert sorted(envelope.members) == ["account_id", "format", "group", "id", "isp"]
 
 
 def test_of_a_repeated_parameter_of_a_url_the_last_counts() -> None:
-    assert parse_sender(url_envelope("id=1&id=2&id=3")) == 3
-    assert url_envelope("").members == {}
+    assert parse_sender(parse_url("id=1&id=2&id=3")) == 3
+    assert parse_url("").members == {}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from service.access.cache import Tokens
 from service.errors import Forbidden, ServiceError, TimedOut, Unauthorized, Unavailable
-from service.http.events import encode_event
+from service.http.responses import encode_event
 from service.model import Presentation, Scope, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Outcome
 from service.queue.live import Event, Followed, Streams

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from service.access.cache import FailedTokens
 from service.access.rules import Token
-from service.access.throttle import FailedTokens
 from service.errors import Forbidden
 from service.model import Dimension, Measure, StatsQuery, TopQuery
 

@@ -1,11 +1,7 @@
-"""Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`.
-
-`json_body` and `xml_body` read the two formats into the same members, `parameters` says what each parameter accepts,
-`refusals` says what is wrong with a body or a name.
-"""
+"""Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`."""
 
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
@@ -24,82 +20,60 @@ from service.model import (
 from service.wire.parsing import parameters
 from service.wire.parsing.json_body import read_json, read_json_names
 from service.wire.parsing.parameters import Members
-from service.wire.parsing.refusals import foreign, refuse_doubled, refuse_empty, refuse_misplaced
+from service.wire.parsing.refusals import foreign, refuse_ambiguous, refuse_empty
 from service.wire.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 
 
+@dataclass(repr=False, slots=True)
 class Envelope:
-    """A body that could be read; whether its parameters are right is not known yet.
+    """The parameters of a body or a URL, not checked yet.
 
-    `early` are the members that the token and the format of an error are taken from. They are all members, unless
-    `is_early` says that the body holds more, which costs so much that it is read for a valid token only.
+    `early` are the members that the token and the format of an error are taken from: all, unless `is_early` says that
+    the body holds more, which costs so much that it is read for a valid token only.
     """
 
-    __slots__ = ("_early", "_is_early", "body", "start", "written_in")
-
-    def __init__(
-        self, written_in: Format, early: Members, body: bytes = b"", start: int = 0, *, is_early: bool = False
-    ) -> None:
-        self.written_in = written_in
-        self.body = body
-        self.start = start
-        self._early = early
-        self._is_early = is_early
+    written_in: Format
+    early: Members
+    body: bytes = b""
+    start: int = 0
+    is_early: bool = False
 
     @property
     def members(self) -> Members:
         """Every member by its name, unknown ones too: see `read_json` and `read_xml`. BadRequest as these."""
-        if self._is_early:
-            self._early, self._is_early = read_xml(self.body, self.start), False
-        return self._early
+        if self.is_early:
+            self.early, self.is_early = read_xml(self.body, self.start), False
+        return self.early
 
     def token(self) -> str | None:
-        """The body's token, trimmed; None if there is none. Raises BadRequest if it is no string."""
-        return parse_token(self._early)
+        """The token, trimmed; None if there is none. Raises BadRequest if it is no string."""
+        return parameters.TOKEN.read(self.early).strip(parameters.BLANKS) or None
 
     def format(self) -> Format | None:
-        """The body's `format`; None if it is left out. Raises BadRequest if it is wrong."""
+        """None if it is left out. Raises BadRequest if it is wrong."""
         return parameters.FORMAT.read(self.members)
 
     def valid_format(self) -> Format | None:
         """As `format`, for the format of an error: None if it is wrong."""
-        return valid_format(self._early)
-
-    def names(self) -> Sequence[str]:
-        """The name of every member; of a body, a repeated name as often as it is written. Reads it once more."""
-        if not self.body:
-            return list(self.members)
-        read_names = read_json_names if self.written_in is Format.JSON else read_xml_names
-        return read_names(self.body, self.start)
-
-
-def parse_token(members: Members) -> str | None:
-    return parameters.TOKEN.read(members).strip(parameters.BLANKS) or None
-
-
-def valid_format(members: Members) -> Format | None:
-    """The `format`, unless it is wrong or left out."""
-    try:
-        return parameters.FORMAT.read(members)
-    except BadRequest:
-        return None
+        try:
+            return parameters.FORMAT.read(self.early)
+        except BadRequest:
+            return None
 
 
 def sniff(body: bytes) -> Format | None:
     """The format by the first byte after blanks and byte-order marks; None for any other byte."""
-    start = _start(body)
-    return _FORMATS.get(body[start : start + 1])
+    return _recognize(body)[1]
 
 
-def _start(body: bytes) -> int:
-    """Where the document begins: behind blanks and byte-order marks."""
-    if body[:1] in _FORMATS:
-        return 0
-    lead = _LEAD.match(body)
-    return lead.end() if lead else 0
+def _recognize(body: bytes) -> tuple[int, Format | None]:
+    """Where the document begins, and its format."""
+    lead = None if body[:1] in _FORMATS else _LEAD.match(body)
+    start = lead.end() if lead else 0
+    return start, _FORMATS.get(body[start : start + 1])
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -108,30 +82,26 @@ def parse_envelope(body: bytes) -> Envelope:
     It takes about 1 ms at most, whatever the body holds (tests/load/worst_bodies.py). Of XML with very much markup only
     the first `EARLY_BYTES` are read here, where its token has to stand then.
     """
-    start = _start(body)
-    written_in = _FORMATS.get(body[start : start + 1])
+    start, written_in = _recognize(body)
     if written_in is None:
         raise foreign(body)
     if written_in is Format.JSON:
-        return Envelope(Format.JSON, read_json(body, start), body, start)
+        return Envelope(written_in, read_json(body, start), body, start)
     if is_costly(body):
         early = read_xml(body[: start + EARLY_BYTES], start, is_whole=False)
-        return Envelope(Format.XML, early, body, start, is_early=True)
-    return Envelope(Format.XML, read_xml(body, start), body, start)
+        return Envelope(written_in, early, body, start, is_early=True)
+    return Envelope(written_in, read_xml(body, start), body, start)
 
 
-def url_envelope(query_string: str) -> Envelope:
-    """The parameters of a GET; of a repeated one the last. The token is none of them: URLs are kept in logs."""
-    members = {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
-    members.pop("token", None)
-    return Envelope(Format.JSON, members)
+def parse_url(query_string: str) -> Envelope:
+    """The parameters of a URL; of a repeated one the last."""
+    return Envelope(
+        Format.JSON, {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
+    )
 
 
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
-    """The query about a queue. A filter that is 0, "" or left out becomes None.
-
-    BadRequest names the first wrong parameter, in the order of the fields.
-    """
+    """A filter that is 0, "" or left out becomes None. BadRequest names the first wrong parameter."""
     members = envelope.members
     return StatsQuery(
         parameters.ID.read(members),
@@ -147,28 +117,21 @@ def parse_top(envelope: Envelope) -> TopQuery:
     members = envelope.members
     by = parameters.BY.read(members) or Dimension.SENDER
     order = parameters.ORDER.read(members) or Measure.TOTAL
-    return TopQuery(
-        by, order, parameters.LIMIT.read(members), None if by is Dimension.SENDER else parameters.ID.read(members)
-    )
+    limit = parameters.LIMIT.read(members)
+    return TopQuery(by, order, limit, None if by is Dimension.SENDER else parameters.ID.read(members))
 
 
 def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
-    """How the rows of a reading call are written. XML has no numbers, so `ids` affects only JSON.
-
-    BadRequest as `parse_query`.
-    """
+    """How rows are written. XML has no numbers, so `ids` affects only JSON. BadRequest as `parse_query`."""
     ids = parameters.IDS.read(envelope.members) or Ids.NUMBER
     return Presentation(ids if format is Format.JSON else Ids.NUMBER, parameters.NAMES.read(envelope.members))
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
-    """The action and its messages. BadRequest as `parse_query`, and for a parameter that is not accepted.
-
-    A filter has a value or is left out. 0 and "", which reports print as keys of rows, are refused.
-    """
-    names, members = envelope.names(), envelope.members
-    refuse_doubled(names)
-    refuse_misplaced(names, members)
+    """A filter has a value or is left out: 0 and "", which reports print as keys, are refused with BadRequest."""
+    members = envelope.members
+    read_names = read_json_names if envelope.written_in is Format.JSON else read_xml_names
+    refuse_ambiguous(read_names(envelope.body, envelope.start), members)
     refuse_empty(members.items())
     query = StatsQuery(
         parameters.ID.read(members),

@@ -1,10 +1,8 @@
 """A JSON body's members.
 
-Most bodies are plain: a short object of strings and of whole numbers from 1, which msgspec decodes at once, in 1 us.
-
-Of any other body msgspec checks the whole and builds no object for what a member holds (`msgspec.Raw`): 64 KiB of
-nested arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling, so that 119, 119.0 and 1e2
-stay different.
+Most bodies are plain: a short object of strings and of whole numbers from 1, which msgspec decodes in 1 us. Of any
+other body msgspec checks the whole and builds no object for what a member holds (`msgspec.Raw`): 64 KiB of nested
+arrays take 0.2 ms, the standard library's decoder 3. A parameter keeps its spelling: 119, 119.0 and 1e2 differ.
 """
 
 import re
@@ -16,7 +14,7 @@ import msgspec
 
 from service.errors import BadRequest
 from service.wire.parsing.parameters import MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
-from service.wire.parsing.refusals import too_deep, too_many_members
+from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 # Within so many bytes no object has more than MAX_MEMBERS members: one takes 5 bytes at least.
 _MAX_PLAIN_BYTES = 1024
@@ -38,11 +36,7 @@ _ALLOWED_DEPTHS = bytes(range(MAX_DEPTH + 1))
 
 
 def read_json(body: bytes, start: int) -> Mapping[str, object]:
-    """The members of the object that begins at `start`; of a repeated one the last.
-
-    A parameter's value is a `str`, an `int`, a `Number`, None, or `NOT_TEXT` for anything else. What is no parameter
-    may be anything.
-    """
+    """The members of the object that begins at `start`; of a repeated one the last. Values: see `parameters`."""
     document = body[start:] if start else body
     # Neither surrogates nor control characters can be in such a body.
     if len(document) <= _MAX_PLAIN_BYTES and document.isascii() and b"\\" not in document:
@@ -55,11 +49,15 @@ def read_json(body: bytes, start: int) -> Mapping[str, object]:
 
 def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
     """As `read_json`, for a body that need not be plain. Raises BadRequest."""
-    if not document.isascii():
-        _check_utf_8(document, start)
+    try:
+        document.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
     # A body with so few colons has no more members, and one with so few brackets cannot be too deep.
     if document.count(b":") > MAX_MEMBERS:
-        _check_member_count(document)
+        # Errors of syntax are reported below.
+        with suppress(RecursionError, msgspec.DecodeError):
+            _names(document)
     members = _read_members(document, start)
     if document.count(b"[") + document.count(b"{") > MAX_DEPTH:
         _check_depth(document)
@@ -68,29 +66,16 @@ def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
 
 def read_json_names(body: bytes, start: int) -> list[str]:
     """The names in a body that `read_json` accepts, as often as they are written."""
-    document = body[start:]
-    try:
-        return _names(document)
-    except msgspec.DecodeError:
-        return _names(_without_lone_surrogates(document))
-
-
-def _check_utf_8(document: bytes, start: int) -> None:
-    try:
-        document.decode()
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the body must be UTF-8, and is not after byte {start + error.start}") from None
+    return _names(_without_lone_surrogates(body[start:]))
 
 
 def _read_members(document: bytes, start: int) -> dict[str, msgspec.Raw]:
-    try:
+    with suppress(RecursionError, msgspec.DecodeError):
         return _decode(document)
-    except (RecursionError, msgspec.DecodeError):
-        document = _without_lone_surrogates(document)
     try:
-        return _decode(document)
+        return _decode(_without_lone_surrogates(document))
     except RecursionError:
-        raise too_deep() from None
+        raise BadRequest(TOO_DEEP) from None
     except msgspec.DecodeError as error:
         # In msgspec's words, which hold nothing of the body.
         found = _MALFORMED.fullmatch(str(error))
@@ -105,17 +90,15 @@ def _without_lone_surrogates(document: bytes) -> bytes:
 
 
 def _check_depth(document: bytes) -> None:
-    """For a document whose syntax is right.
-
-    The brackets are the digits of a number in base 256, +1 for an opening and -1 for a closing one. Divided by 1 - 256,
-    each digit becomes the sum of those before it: the depth at its bracket. A loop over 64 KiB would take 2 ms.
-    """
+    """For a document whose syntax is right. A loop over 64 KiB would take 2 ms."""
+    # The brackets are the digits of a number in base 256, +1 for an opening and -1 for a closing one. Divided by
+    # 1 - 256, a digit becomes the sum of those before it: the depth at its bracket.
     brackets = _without_strings(document)
     opening = int.from_bytes(brackets.translate(_OPENING), "little")
     closing = int.from_bytes(brackets.translate(_CLOSING), "little")
     depths = ((closing - opening) // 255).to_bytes(len(brackets), "little")
     if depths.translate(None, _ALLOWED_DEPTHS):
-        raise too_deep()
+        raise BadRequest(TOO_DEEP)
 
 
 def _without_strings(document: bytes) -> bytes:
@@ -126,12 +109,6 @@ def _without_strings(document: bytes) -> bytes:
     return b"".join(brackets.split(b'"')[::2])
 
 
-def _check_member_count(document: bytes) -> None:
-    # `read_json` reports errors of syntax.
-    with suppress(RecursionError, msgspec.DecodeError):
-        _names(document)
-
-
 def _names(document: bytes) -> list[str]:
     """The names, as often as they are written. Stops at the first name beyond the limit: thousands cost nothing."""
     names: list[str] = []
@@ -139,7 +116,7 @@ def _names(document: bytes) -> list[str]:
     def note(_: type, name: str) -> _Name:
         names.append(name)
         if len(names) > MAX_MEMBERS:
-            raise too_many_members()
+            raise BadRequest(TOO_MANY_MEMBERS)
         return _Name()
 
     msgspec.json.decode(document, type=dict[_Name, msgspec.Raw], dec_hook=note)

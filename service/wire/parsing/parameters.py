@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from service.errors import BadRequest
 from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, Ids, Measure
@@ -135,14 +134,11 @@ REASON: Final = Text("reason", MAX_REASON_CHARACTERS)
 EXPIRES_IN: Final = WholeNumber("expires_in", most=31_536_000)
 HOLD_ID: Final = WholeNumber("hold_id", least=1)
 
-Parameter = (
-    WholeNumber | Flag | Text | Choice[Format] | Choice[Ids] | Choice[Grouping] | Choice[Dimension] | Choice[Measure]
-)
-_URL = (TOKEN, FORMAT)
-_READING = (*_URL, IDS, NAMES)
+Parameter = WholeNumber | Flag | Text | Choice[Any]
+_READING = (TOKEN, FORMAT, IDS, NAMES)
 _FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
-_CONTROL = (*_URL, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
-_OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
+_CONTROL = (TOKEN, FORMAT, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
+OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "stats": (*_READING, *_FILTER, GROUP),
     "stream": (*_READING, *_FILTER, GROUP, INTERVAL_MS),
     "top": (*_READING, ID, BY, ORDER, LIMIT),
@@ -153,14 +149,8 @@ _OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "release": (*_CONTROL, HOLD_ID),
     "purge": _CONTROL,
 }
-
-
-def _names(parameters: Sequence[Parameter]) -> tuple[str, ...]:
-    return tuple(parameter.name for parameter in parameters)
-
-
-ACCEPTED: Final = {endpoint: _names(parameters) for endpoint, parameters in _OF_ENDPOINTS.items()}
-"""By endpoint: the parameters in the body of a POST, or in the URL of a GET."""
-URL_PARAMETERS: Final = _names(_URL)
-"""The parameters that the URL of a POST may have."""
-PARAMETERS: Final = frozenset(chain.from_iterable(ACCEPTED.values()))
+# By endpoint: the names in the body of a POST, or in the URL of a GET.
+ACCEPTED: Final = {endpoint: tuple(taken.name for taken in parameters) for endpoint, parameters in OF_ENDPOINTS.items()}
+# The names in the URL of a POST.
+URL_PARAMETERS: Final = (TOKEN.name, FORMAT.name)
+PARAMETERS: Final = frozenset().union(*ACCEPTED.values())

@@ -1,8 +1,7 @@
-"""Refusals of whole bodies and of parameter names.
+"""Refusals of whole bodies, nothing of which is echoed, and of parameter names.
 
 `stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it. Calls with effects also
-refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message. Nothing of
-a body that is no JSON and no XML is echoed: it may hold a token.
+refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message.
 """
 
 import re
@@ -17,6 +16,8 @@ from service.wire.parsing.parameters import ACCEPTED, BLANKS, MAX_DEPTH, MAX_MEM
 # What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
+TOO_DEEP: Final = f"the body must nest {MAX_DEPTH} levels at most, and close each of them"
+TOO_MANY_MEMBERS: Final = f"the body must have {MAX_MEMBERS} members at most"
 _READABLE: Final = "a JSON object, or an XML document with the root <xml>"
 _CODINGS: Final = ("gzip", "deflate", "br", "zstd", "compress")
 _FOREIGN: Final = (
@@ -38,23 +39,13 @@ def foreign(body: bytes) -> BadRequest:
 
 def compressed(coding: str) -> BadRequest:
     """The error for a body that could not be read and has this `Content-Encoding`, given in lower case."""
-    known = coding.removeprefix("x-")
-    name = known if known in _CODINGS else "an unknown coding"
+    name = coding.removeprefix("x-") if coding.removeprefix("x-") in _CODINGS else "an unknown coding"
     return BadRequest(f"the body is compressed (Content-Encoding: {name}); it must be {_READABLE}, uncompressed")
-
-
-def too_deep() -> BadRequest:
-    return BadRequest(f"the body must nest {MAX_DEPTH} levels at most, and close each of them")
-
-
-def too_many_members() -> BadRequest:
-    return BadRequest(f"the body must have {MAX_MEMBERS} members at most")
 
 
 def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
     """The names that are not accepted, fit for a header: the first few that are short and plain."""
-    unknown = [name for name in names if name not in accepted and _PLAIN_NAME.fullmatch(name)]
-    return unknown[:_MOST_UNKNOWN_NAMES]
+    return [name for name in names if name not in accepted and _PLAIN_NAME.fullmatch(name)][:_MOST_UNKNOWN_NAMES]
 
 
 def refuse_unknown(endpoint: str, names: Iterable[str]) -> None:
@@ -77,15 +68,11 @@ def refuse_in_url(endpoint: str, names: Iterable[str]) -> None:
             raise BadRequest(f"{_quotable(name)} is not accepted in the URL, which takes token and format{advice}")
 
 
-def refuse_doubled(names: Iterable[str]) -> None:
-    """Raises BadRequest for the first name that is given twice."""
+def refuse_ambiguous(names: Sequence[str], members: Container[str]) -> None:
+    """Raises BadRequest for the first name that is given twice, or is not a member but an attribute of `<xml>`."""
     for name, count in Counter(names).items():
         if count > 1:
             raise BadRequest(f"{_quotable(name)} must be given once, and is given {count} times")
-
-
-def refuse_misplaced(names: Iterable[str], members: Container[str]) -> None:
-    """Raises BadRequest for the first name that is not a member but an attribute of `<xml>`."""
     for name in names:
         if name not in members:
             raise BadRequest(f"{_quotable(name)} must not be an attribute: a parameter is an element of <xml>")

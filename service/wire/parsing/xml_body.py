@@ -1,8 +1,7 @@
 """An XML body's members.
 
-Expat, and not lxml: libxml2 keeps every element name that a process has ever seen, so bodies full
-of invented names would fill the memory (50 bytes a name, with a new parser each time too). Expat
-opens no file and no connection, and a DOCTYPE is refused before any entity is expanded.
+Expat, and not lxml: libxml2 keeps every element name that a process has ever seen, so bodies of invented names would
+fill the memory. Expat opens no file and no connection, and a DOCTYPE is refused before any entity is expanded.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from xml.parsers import expat
 
 from service.errors import BadRequest
 from service.wire.parsing.parameters import BLANKS, MAX_DEPTH, MAX_MEMBERS, NOT_TEXT
-from service.wire.parsing.refusals import too_deep, too_many_members
+from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 EARLY_BYTES: Final = 2048
 # Names of UTF-8, and of its subset US-ASCII.
@@ -35,10 +34,10 @@ def is_costly(body: bytes) -> bool:
 def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, object]:
     """The child elements of `<xml>`, whose document begins at `start`; of a repeated one the last.
 
-    A value is the element's whole text, across comments, CDATA and processing instructions, or
-    `NOT_TEXT`. Names are taken as written, so a prefixed one is no parameter.
+    A value is the element's whole text, across comments, CDATA and processing instructions, or `NOT_TEXT`. Names are
+    taken as written, so a prefixed one is no parameter.
     """
-    return _read(body, start, is_whole=is_whole).members
+    return _Reader(body, start, is_whole=is_whole).members
 
 
 def read_xml_names(body: bytes, start: int) -> list[str]:
@@ -47,23 +46,10 @@ def read_xml_names(body: bytes, start: int) -> list[str]:
     Before them the attributes of `<xml>` and of these elements: some serializers write a member so. Raises BadRequest
     for text between the elements: it may be a parameter that was escaped.
     """
-    reader = _read(body, start, is_whole=True)
+    reader = _Reader(body, start, is_whole=True)
     if reader.has_text_between:
         raise BadRequest("<xml> must hold elements alone, and holds text between them")
     return reader.attributes + reader.names
-
-
-def _read(body: bytes, start: int, *, is_whole: bool) -> "_Reader":
-    # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is given; no XML in UTF-8 has a zero byte.
-    if b"\0" in body:
-        raise _broken(body.index(b"\0"))
-    parser = expat.ParserCreate("utf-8")
-    reader = _Reader(parser)
-    try:
-        parser.Parse(body[start:], is_whole)
-    except expat.ExpatError:
-        raise _broken(start + max(parser.ErrorByteIndex, 0)) from None
-    return reader
 
 
 def _broken(good_bytes: int) -> BadRequest:
@@ -73,7 +59,10 @@ def _broken(good_bytes: int) -> BadRequest:
 class _Reader:
     """Collects the root's children while the parser reports what it meets."""
 
-    def __init__(self, parser: expat.XMLParserType) -> None:
+    def __init__(self, body: bytes, start: int, *, is_whole: bool) -> None:
+        # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is given; no XML in UTF-8 has a zero byte.
+        if b"\0" in body:
+            raise _broken(body.index(b"\0"))
         self.members: dict[str, object] = {}
         self.names: list[str] = []
         self.attributes: list[str] = []
@@ -81,19 +70,24 @@ class _Reader:
         self._depth = 0
         self._is_text = True
         self._texts: list[str] = []
+        parser = expat.ParserCreate("utf-8")
         parser.buffer_text = True
         parser.XmlDeclHandler = _check_declaration
         parser.StartDoctypeDeclHandler = _refuse_doctype
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
+        try:
+            parser.Parse(body[start:], is_whole)
+        except expat.ExpatError:
+            raise _broken(start + max(parser.ErrorByteIndex, 0)) from None
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
         if self._depth == 2:
             self.names.append(name)
             if len(self.names) > MAX_MEMBERS:
-                raise too_many_members()
+                raise BadRequest(TOO_MANY_MEMBERS)
             self._texts.clear()
             self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
             self.attributes += [name for name in _unprefixed(attributes) if name != "type"]
@@ -102,7 +96,7 @@ class _Reader:
                 raise BadRequest("the XML body must have the root <xml>, in no namespace")
             self.attributes += _unprefixed(attributes)
         elif self._depth > MAX_DEPTH:
-            raise too_deep()
+            raise BadRequest(TOO_DEEP)
         else:
             self._is_text = False
 

@@ -15,10 +15,7 @@ NAMES_OF: Final = {"account_id": "account_name", "campaign_id": "campaign_name",
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How rows differ from the documented ones.
-
-    `names`: the texts of ids, for rows with names. `sender_id`: the sender of rows that have no such member.
-    """
+    """`names` has the texts of ids, for rows with names; `sender_id` is the sender of rows without such a member."""
 
     ids: Ids = Ids.NUMBER
     names: Mapping[int, str] | None = None
@@ -29,16 +26,16 @@ class Shape:
         return [self._apply(_members(row)) for row in rows]
 
     def _apply(self, members: dict[str, Any]) -> dict[str, Any]:
-        added = {} if self.names is None else self._names_of(members, self.names)
+        added: dict[str, str | None] = {}
+        if self.names is not None:
+            added = {name: self.names.get(members[id_]) for id_, name in NAMES_OF.items() if id_ in members}
+            if self.sender_id is not None:
+                added["sender_name"] = self.names.get(self.sender_id)
         if self.ids is Ids.STRING:
             for name in IDS:
                 if members.get(name) is not None:
                     members[name] = str(members[name])
         return members | added
-
-    def _names_of(self, members: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str | None]:
-        found = {name: names.get(members[id_]) for id_, name in NAMES_OF.items() if id_ in members}
-        return found if self.sender_id is None else found | {"sender_name": names.get(self.sender_id)}
 
 
 def named_ids(rows: Rows, sender_id: int | None) -> Iterator[int]:
