@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from service.cluster.statements import filters_of, top_statement
-from service.cluster.topology import Node, rows_by_query
+from service.cluster.statements import filters_of, statement_name, top_statement
+from service.cluster.topology import Node, Topology, rows_by_query
 from service.db import Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import StatsQuery, StatsRow, TopQuery
@@ -51,27 +51,27 @@ class ShardNode(Node):
         return done is not None
 
 
-class Citus:
-    """The Topology of a distributed queue. It remembers where senders are."""
+class Citus(Topology):
+    """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
 
     # A node may be away: the others answer.
     probed_senders = ()
 
-    def __init__(self, coordinator: Database) -> None:
-        self._coordinator = coordinator
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._places: dict[int, _Place] = {}
         self._addresses: list[tuple[str, int]] = []
 
     async def nodes(self) -> Sequence[Node]:
-        rows = await self._coordinator.fetch(load_statement("queries/citus/nodes"))
+        rows = await self._database.fetch(load_statement("queries/citus/nodes"))
         addresses = [(row["host"], row["port"]) for row in rows]
         if addresses != self._addresses:
             self._addresses = addresses
             self._places.clear()
-        return [ShardNode(await self._coordinator.at(*address)) for address in addresses]
+        return [ShardNode(await self._database.at(*address)) for address in addresses]
 
-    async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
-        statement = _reader(name)
+    async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
+        statement = _reader(statement_name(queries[0]))
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
@@ -158,7 +158,7 @@ class Citus:
         self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
     ) -> Sequence[T | ServiceError]:
         try:
-            return await run(await self._coordinator.at(*node), shards)
+            return await run(await self._database.at(*node), shards)
         except ServiceError as error:
             # The next query may find them on another node.
             for position in shards:
@@ -170,7 +170,7 @@ class Citus:
             self._places.clear()
         unknown = [id_ for id_ in dict.fromkeys(sender_ids) if id_ not in self._places]
         if unknown:
-            rows = await self._coordinator.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
+            rows = await self._database.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
             self._places.update((row["sender_id"], _Place(row["shard"], row["host"], row["port"])) for row in rows)
         return {id_: self._places[id_] for id_ in sender_ids if id_ in self._places}
 

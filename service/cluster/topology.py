@@ -1,14 +1,18 @@
-"""What use cases ask of a queue, wherever its counters are: on one machine, or on the nodes of a cluster."""
+"""A queue on one machine, whose database has the messages and the counters. A cluster differs as citus.py says."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+from service.cluster.statements import filters_of, from_counters, from_messages, top_statement
 from service.db import Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
 from service.model import StatsQuery, StatsRow, TopQuery
 from service.telemetry import negative
+
+logger = logging.getLogger(__name__)
 
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
@@ -16,7 +20,7 @@ SLICE_ROWS = 1000
 
 @dataclass(frozen=True)
 class Node:
-    """A server that keeps counters: the one machine, or a node of a cluster."""
+    """A server that keeps counters: the one machine, or, as a subclass, a node of a cluster."""
 
     folder: ClassVar[str] = "queries"
 
@@ -28,44 +32,72 @@ class Node:
 
     async def count(self) -> bool:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
-        raise NotImplementedError
+        ((is_done,),) = await self.database.fetch_long(self.statement("recount"))
+        if is_done:
+            logger.warning("every message was counted anew")
+        return bool(is_done)
 
 
-class Topology(Protocol):
-    """A queue on one machine, or on a cluster. Its methods raise Unavailable or TimedOut."""
+class Topology:
+    """What use cases ask of a queue on one machine; `Citus` is that of a cluster.
 
-    @property
-    def probed_senders(self) -> Sequence[int]:
-        """Senders whose totals must be answered where the service is ready."""
+    Its methods raise Unavailable or TimedOut.
+    """
+
+    probed_senders: Sequence[int] = (1,)
+    """Senders whose totals must be answered where the service is ready."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def nodes(self) -> Sequence[Node]:
         """The nodes that keep counters, as they are now, whether they are up or not."""
+        return [Node(self._database)]
 
-    async def read(self, name: str, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
+    async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         """The rows of queries of one statement name, by the counters, or why there are none.
 
         `Uncounted`, raised for all of them or in place of the rows of one, where `scan` has the answer.
         """
+        statement, parameters = from_counters(queries)
+        try:
+            rows = await self._database.fetch(statement, **parameters)
+        except Uncounted:
+            # A partition that has just been created is counted from now on.
+            (followed,) = await self._database.fetch_writing(load_statement("queries/follow_partitions"))
+            if not followed["is_counted"]:
+                raise
+            rows = await self._database.fetch(statement, **parameters)
+        return await rows_by_query(rows, queries)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
         """The rows of a query from the messages themselves."""
+        statement, parameters = from_messages(query)
+        return [StatsRow(*row) for row in await self._database.fetch_scan(statement, **parameters)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """The rows of a query without `sender_ids`, the largest first: the columns of sql/queries/top/."""
+        statement, parameters = top_statement("queries/top/", query)
+        return await self._database.fetch(statement, **parameters)
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
+        (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
+        return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
     async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
         """How many messages a release would change. None where the queue can have no holds."""
+        statement = load_statement("queries/control/releasable")
+        ((messages,),) = await self._database.fetch_scan(statement, **filters_of(query), hold_id=hold_id)
+        return int(messages)
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""
+        (state,) = await self._database.fetch(load_statement("queries/baseline"))
+        return bool(state["is_counted"])
 
 
-async def rows_by_query(
-    rows: Iterable[Iterable[Any]], queries: Sequence[StatsQuery]
-) -> list[list[StatsRow] | ServiceError]:
+async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
     """The rows of a statement of `queries/from_counters/` for each query: its own rows, or the error in their place."""
     found: list[list[StatsRow]] = [[] for _ in queries]
     errors: dict[int, ServiceError] = {}
@@ -80,4 +112,4 @@ async def rows_by_query(
             errors[position] = negative.refuse(queries[position - 1].sender_id)
         if number % SLICE_ROWS == 0:
             await asyncio.sleep(0)
-    return [errors.get(position, own) for position, own in enumerate(found, 1)] if errors else list(found)
+    return [errors.get(position, own) for position, own in enumerate(found, 1)]

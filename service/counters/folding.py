@@ -11,8 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
-from service.cluster import find_topology
-from service.cluster.topology import Node
+from service.cluster import Node, find_topology
 from service.db import Database
 from service.errors import CommandError, ServiceError, TimedOut
 from service.telemetry.metrics import FOLDED_AT

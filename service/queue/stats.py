@@ -1,5 +1,6 @@
 """The use case: a query about a queue, and its report. Requests that wait together share one statement."""
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -7,7 +8,7 @@ from itertools import chain
 
 import msgspec
 
-from service.cluster import LiveTopology
+from service.cluster import Topology, find_topology
 from service.cluster.statements import statement_name, sub_queries
 from service.cluster.topology import SLICE_ROWS
 from service.db import Database
@@ -17,12 +18,17 @@ from service.queue.coalescer import Coalescer, Limits, Outcome
 from service.settings import Settings
 from service.telemetry.metrics import BATCH_QUERIES
 
+# The counters of one machine are dropped when its queue is distributed: until the next check nothing is answered.
+RECHECK_SECONDS = 10.0
+
 
 class CounterReader:
     """Runs queries, many of the same kind in one statement."""
 
     def __init__(self, database: Database) -> None:
-        self._topology = LiveTopology(database)
+        self._database = database
+        self._topology: Topology | None = None
+        self._checked_at = 0.0
 
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         """The reports in the order of `queries`, which has no repeats; each from one snapshot taken after the call.
@@ -44,14 +50,23 @@ class CounterReader:
         ]
 
     async def _read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
-        topology = await self._topology.current()
+        topology = await self._current()
         by_name: dict[str, list[StatsQuery]] = {}
         for query in queries:
             by_name.setdefault(statement_name(query), []).append(query)
         reports: dict[StatsQuery, StatsReport | ServiceError] = {}
-        for name, alike in by_name.items():
-            reports.update(zip(alike, map(_report, alike, await topology.read(name, alike)), strict=True))
+        for alike in by_name.values():
+            reports.update(zip(alike, map(_report, alike, await topology.read(alike)), strict=True))
         return [reports[query] for query in queries]
+
+    async def _current(self) -> Topology:
+        """As of at most `RECHECK_SECONDS` ago."""
+        if self._topology is None or time.monotonic() - self._checked_at > RECHECK_SECONDS:
+            self._topology = await find_topology(self._database, self._topology)
+            # Where they have changed, it forgets where senders are.
+            await self._topology.nodes()
+            self._checked_at = time.monotonic()
+        return self._topology
 
     async def scan(self, query: StatsQuery) -> StatsReport:
         """The report of one query, added up from the messages themselves, in time that grows with the queue.
@@ -60,7 +75,7 @@ class CounterReader:
         """
         if query.account_ids is not None:
             raise Unavailable(": the queue is being counted")
-        return StatsReport(await (await self._topology.current()).scan(query))
+        return StatsReport(await (await self._current()).scan(query))
 
     async def scan_all(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
         return [await self.scan(query) for query in queries]

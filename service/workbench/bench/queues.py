@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from service.cluster.one_machine import Machine
+from service.cluster import Node
 from service.counters.folding import Folder
 from service.db import Database, fetch, load_statement
 from service.settings import Settings
@@ -58,4 +58,4 @@ async def states(connection: Any, settings: Settings, longest: int) -> AsyncIter
 
 async def _fold_all(settings: Settings) -> None:
     async with Database(settings, settings.owner_url or "", pool_size=1) as database:
-        await Folder(Machine(database)).fold_all()
+        await Folder(Node(database)).fold_all()
