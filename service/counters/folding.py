@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from service.cluster import Node, find_topology
@@ -43,7 +44,7 @@ async def fold_forever(database: Database) -> None:
 
     Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
     """
-    await _work_on_nodes(database, _fold_node, _warn_of_slowdown)
+    await _work_on_nodes(database, lambda node: _repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
 
 
 async def count_forever(database: Database) -> None:
@@ -52,7 +53,7 @@ async def count_forever(database: Database) -> None:
 
     A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
     """
-    await _work_on_nodes(database, _count_node)
+    await _work_on_nodes(database, lambda node: _repeat("counting", partial(_count, node)))
 
 
 async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
@@ -61,45 +62,32 @@ async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[
 
     async def follow_nodes() -> float:
         nodes = await (await find_topology(database)).nodes()
-        for node in nodes:
-            if node not in tasks:
-                tasks[node] = [asyncio.create_task(work(node)) for work in works]
+        for node in set(nodes) - tasks.keys():
+            tasks[node] = [group.create_task(work(node)) for work in works]
         for node in tasks.keys() - set(nodes):
             for task in tasks.pop(node):
                 task.cancel()
         return NODES_CHECK_SECONDS
 
-    try:
+    async with asyncio.TaskGroup() as group:
         await _repeat("looking for nodes", follow_nodes)
-    finally:
-        running = [task for of_node in tasks.values() for task in of_node]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
     """Does the work again and again, with the pause in seconds that it returns; a failure does not end it."""
     while True:
+        pause = ERROR_PAUSE_SECONDS
         try:
             pause = await work()
         except ServiceError:
-            pause = ERROR_PAUSE_SECONDS
+            pass
         except Exception as error:  # noqa: BLE001 the next time it may succeed
             logger.error("%s failed error=%s", name, type(error).__name__)
-            pause = ERROR_PAUSE_SECONDS
         await asyncio.sleep(pause)
 
 
-async def _fold_node(node: Node) -> None:
-    await _repeat("fold", Folder(node).take_turn)
-
-
-async def _count_node(node: Node) -> None:
-    async def count() -> float:
-        return 0 if await node.count() else COUNT_PAUSE_SECONDS
-
-    await _repeat("counting", count)
+async def _count(node: Node) -> float:
+    return 0 if await node.count() else COUNT_PAUSE_SECONDS
 
 
 class Folder:
@@ -115,7 +103,7 @@ class Folder:
         """A fold, and a compact where it is time for one. Returns the pause in seconds until the next turn."""
         done = await self.fold()
         folded, is_more = done or (0, False)
-        if done is not None and not is_more:
+        if done and not is_more:
             FOLDED_AT.set_to_current_time()
         # After a fold, never twice in a row: to move a large epoch may take many turns.
         if time.monotonic() >= self._next_compact_at and not await self.compact():
@@ -140,13 +128,13 @@ class Folder:
     async def fold_all(self) -> int:
         """Until nothing is pending: how many deltas that were. Raises as `fold` does, and CommandError where another
         fold is at work."""
-        total, is_more = 0, True
-        while is_more:
-            done = await self.fold()
-            if done is None:
-                raise CommandError("Another fold is at work.")
-            total, is_more = total + done[0], done[1]
-        return total
+        total = 0
+        while done := await self.fold():
+            folded, is_more = done
+            total += folded
+            if not is_more:
+                return total
+        raise CommandError("Another fold is at work.")
 
     async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
@@ -175,10 +163,7 @@ async def _warn_of_slowdown(node: Node) -> None:
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:
-            logger.warning(
-                "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s",
-                seen["oldest_snapshot_holder"],
-                seen["oldest_snapshot_transactions"],
-            )
+            line = "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s"
+            logger.warning(line, seen["oldest_snapshot_holder"], seen["oldest_snapshot_transactions"])
         if seen["pending_deltas"] >= PILED_UP_DELTAS:
             logger.warning("deltas pile up faster than they are folded pending_at_least=%s", PILED_UP_DELTAS)
