@@ -7,7 +7,7 @@ report comes from a snapshot that was taken after its request arrived.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -46,12 +46,11 @@ class _Entry(Generic[Result]):
 
     def resolve(self, result: Result | Exception) -> None:
         for waiter in self.waiters:
-            if waiter.done():
-                continue
-            if isinstance(result, Exception):
-                waiter.set_exception(result)
-            else:
-                waiter.set_result(result)
+            if not waiter.done():
+                if isinstance(result, Exception):
+                    waiter.set_exception(result)
+                else:
+                    waiter.set_result(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +112,15 @@ class Coalescer(Generic[Query, Result]):
         try:
             result = await waiter
         except asyncio.CancelledError:
-            self._withdraw(query, entry, waiter)
+            if self._waiting.get(query) is entry:
+                del entry.waiters[waiter]
+                self._waiters -= 1
+                if not entry.waiters:
+                    del self._waiting[query]
             raise
         finally:
             WAITING.dec()
         return Outcome(result, max(0.0, entry.left_at - arrived_at), time.perf_counter() - entry.left_at)
-
-    def _withdraw(self, query: Query, entry: _Entry[Result], waiter: asyncio.Future[Result]) -> None:
-        if self._waiting.get(query) is not entry:
-            return
-        del entry.waiters[waiter]
-        self._waiters -= 1
-        if not entry.waiters:
-            del self._waiting[query]
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the next turn of the loop, so that all requests of this turn come along.
@@ -186,9 +181,9 @@ class Coalescer(Generic[Query, Result]):
         origins.set(tuple(chain.from_iterable(requests)))
         try:
             results = await self._fetch(list(batch))
-            for entry, result in zip(batch.values(), results, strict=True):
+            for (query, entry), result in zip(batch.items(), results, strict=True):
                 entry.resolve(result)
-            self._remember_large(batch, results)
+                self._remember(query, not isinstance(result, ServiceError) and self._is_large(result))
         except Exception as error:  # noqa: BLE001 a fault of one query must not become a fault of all
             # Repeated one by one after an outage, they would take as many times the time.
             if isinstance(error, Unavailable | TimedOut) or len(batch) == 1:
@@ -198,13 +193,12 @@ class Coalescer(Generic[Query, Result]):
                 # Any of them may be the cause, so each runs again, alone.
                 await asyncio.gather(*(self._run({query: entry}) for query, entry in batch.items()))
 
-    def _remember_large(self, queries: Iterable[Query], results: Sequence[Result | ServiceError]) -> None:
-        for query, result in zip(queries, results, strict=True):
-            self._large.pop(query, None)
-            if not isinstance(result, ServiceError) and self._is_large(result):
-                self._large[query] = None
-        while len(self._large) > LARGE_QUERIES_KEPT:
-            del self._large[next(iter(self._large))]
+    def _remember(self, query: Query, is_large: bool) -> None:
+        self._large.pop(query, None)
+        if is_large:
+            self._large[query] = None
+            if len(self._large) > LARGE_QUERIES_KEPT:
+                del self._large[next(iter(self._large))]
 
     def _expire(self) -> None:
         """Refuses those who have waited too long; runs again when the time of the next one is up."""
