@@ -5,7 +5,6 @@ own. A crash takes back one step.
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,14 +15,12 @@ from service.access.rules import Token
 from service.cluster import find_topology
 from service.cluster.statements import FILTERS, filters_of
 from service.control.actor import Actor
+from service.counters.folding import repeat
 from service.db import Database, load_statement
-from service.errors import BadRequest, Forbidden, ServiceError
+from service.errors import BadRequest, Forbidden
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import fetch_report
-from service.telemetry.logs import format_frames
 from service.telemetry.metrics import CHANGED
-
-logger = logging.getLogger(__name__)
 
 # While there is nothing to do: the longest that an expired hold stays active, or the job of a dead process rests.
 IDLE_SECONDS = 1.0
@@ -46,7 +43,6 @@ class Job:
     hold_id: int | None
     state: str = "waiting"
     changed: int = 0
-    is_waiting: bool = False
 
     @property
     def details(self) -> dict[str, int]:
@@ -82,8 +78,7 @@ class Control:
         """
         if request.action is Action.RELEASE:
             topology = await find_topology(self._reading)
-            messages = await topology.releasable(request.query, request.hold_id)
-            if messages is not None:
+            if (messages := await topology.releasable(request.query, request.hold_id)) is not None:
                 return {"hold": messages}
         return await self._counted(request)
 
@@ -121,10 +116,9 @@ class Control:
         is_waiting = row is None or row["is_waiting"]
         if row is None:
             (row,) = await self._fetch("jobs", job_id=job.id, sender_id=None)
-        job = Job(job.id, job.hold_id, row["state"], row["changed"], is_waiting)
-        if job.is_waiting and job.state not in COMPLETE:
+        if is_waiting and row["state"] not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
-        return job
+        return Job(job.id, job.hold_id, row["state"], row["changed"])
 
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
         """The active ones, each with `messages`: how many its filter finds on hold now."""
@@ -134,8 +128,7 @@ class Control:
 
     async def measure(self) -> dict[str, int | None]:
         """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
-        topology = await find_topology(self._reading)
-        watched = await topology.watch(MOST_DELTAS)
+        watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         holds = await self.holds(None)
         return {**watched, **measured, "holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
@@ -176,23 +169,17 @@ def require_control(token: Token, request: ControlRequest) -> None:
 async def _step(database: Database, job_id: int | None) -> Any:
     """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step."""
     rows = await database.fetch_long(load_statement("queries/control/step"), job_id=job_id)
-    if not rows:
-        return None
-    row = rows[0]
-    CHANGED.labels(row["action"]).inc(row["newly_changed"])
-    return row
+    for row in rows:
+        CHANGED.labels(row["action"]).inc(row["newly_changed"])
+    return rows[0] if rows else None
 
 
 async def work_forever(database: Database) -> None:
     """Takes open jobs further and releases expired holds, until it is cancelled."""
-    while True:
-        is_idle = True
-        try:
-            await database.fetch_writing(load_statement("queries/control/expire"))
-            row = await _step(database, None)
-            is_idle = row is None or row["is_waiting"]
-        except ServiceError:
-            pass
-        except Exception as error:  # noqa: BLE001 the next turn may succeed
-            logger.error("job failed error=%s", format_frames(error))
-        await asyncio.sleep(IDLE_SECONDS if is_idle else 0)
+
+    async def work() -> float:
+        await database.fetch_writing(load_statement("queries/control/expire"))
+        row = await _step(database, None)
+        return IDLE_SECONDS if row is None or row["is_waiting"] else 0
+
+    await repeat("job", work, IDLE_SECONDS)

@@ -15,6 +15,7 @@ from typing import Any
 from service.cluster import Node, find_topology
 from service.db import Database
 from service.errors import CommandError, ServiceError, TimedOut
+from service.telemetry.logs import format_frames
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ async def fold_forever(database: Database) -> None:
 
     Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
     """
-    await _work_on_nodes(database, lambda node: _repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
+    await _work_on_nodes(database, lambda node: repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
 
 
 async def count_forever(database: Database) -> None:
@@ -53,7 +54,7 @@ async def count_forever(database: Database) -> None:
 
     A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
     """
-    await _work_on_nodes(database, lambda node: _repeat("counting", partial(_count, node)))
+    await _work_on_nodes(database, lambda node: repeat("counting", partial(_count, node)))
 
 
 async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
@@ -70,19 +71,21 @@ async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[
         return NODES_CHECK_SECONDS
 
     async with asyncio.TaskGroup() as group:
-        await _repeat("looking for nodes", follow_nodes)
+        await repeat("looking for nodes", follow_nodes)
 
 
-async def _repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
+async def repeat(
+    name: str, work: Callable[[], Awaitable[float]], error_pause_seconds: float = ERROR_PAUSE_SECONDS
+) -> None:
     """Does the work again and again, with the pause in seconds that it returns; a failure does not end it."""
     while True:
-        pause = ERROR_PAUSE_SECONDS
+        pause = error_pause_seconds
         try:
             pause = await work()
         except ServiceError:
             pass
         except Exception as error:  # noqa: BLE001 the next time it may succeed
-            logger.error("%s failed error=%s", name, type(error).__name__)
+            logger.error("%s failed error=%s", name, format_frames(error))
         await asyncio.sleep(pause)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from service.adoption.attach import detach, statements, try_out
 from service.adoption.mapping import QueueMapping, check
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control
 from service.counters.doctor import examine
 from service.db import connect
@@ -28,7 +28,7 @@ from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
 
 migrations_module = sys.modules[migrate.__module__]
-ACTOR = of_token("test")
+ACTOR = Actor("token", "test")
 QUEUES = Path(__file__).parent / "queues"
 SERVICE = "queuestats_service"
 
