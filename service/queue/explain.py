@@ -127,7 +127,14 @@ def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_sca
         found += [f"The index {index} is not used." for index in intended if index not in {*used, *lacking}]
     if tree.get("JIT", {}).get("Functions"):
         found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
-    return found + (list(_misjudged(nodes)) if is_scan else [])
+    if is_scan:
+        found += [
+            f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
+            " ANALYZE messages."
+            for node in nodes
+            if off_by(node) > SANE_FACTOR
+        ]
+    return found
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -150,12 +157,3 @@ def _is_wrong(node: Mapping[str, Any], around: Surroundings, workers: int) -> bo
     # What a node says of itself is for each worker.
     times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
     return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * around.messages)
-
-
-def _misjudged(nodes: list[Mapping[str, Any]]) -> Iterator[str]:
-    for node in nodes:
-        if off_by(node) > SANE_FACTOR:
-            yield (
-                f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
-                " ANALYZE messages."
-            )

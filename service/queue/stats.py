@@ -13,7 +13,7 @@ from service.cluster.statements import statement_name, sub_queries
 from service.cluster.topology import SLICE_ROWS
 from service.db import Database
 from service.errors import ServiceError, Unavailable, Uncounted
-from service.model import StatsQuery, StatsReport, StatsRow
+from service.model import Measure, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Coalescer, Limits, Outcome
 from service.settings import Settings
 from service.telemetry.metrics import BATCH_QUERIES
@@ -38,26 +38,15 @@ class CounterReader:
         or TimedOut.
         """
         BATCH_QUERIES.observe(len(queries))
-        limited = {query: sub_queries(query) for query in queries if query.account_ids is not None}
-        if not limited:
-            return await self._read(queries)
-        # A sub-query may be one of the other queries too.
-        wanted = list(dict.fromkeys(chain.from_iterable(limited.get(query, (query,)) for query in queries)))
-        reports = dict(zip(wanted, await self._read(wanted), strict=True))
-        return [
-            _sum(reports[sub_query] for sub_query in limited[query]) if query in limited else reports[query]
-            for query in queries
-        ]
-
-    async def _read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         topology = await self._current()
-        by_name: dict[str, list[StatsQuery]] = {}
-        for query in queries:
-            by_name.setdefault(statement_name(query), []).append(query)
+        by_name: dict[str, dict[StatsQuery, None]] = {}
+        for sub_query in chain.from_iterable(map(sub_queries, queries)):
+            # It may be one of the other queries too.
+            by_name.setdefault(statement_name(sub_query), {})[sub_query] = None
         reports: dict[StatsQuery, StatsReport | ServiceError] = {}
-        for alike in by_name.values():
+        for alike in map(list, by_name.values()):
             reports.update(zip(alike, map(_report, alike, await topology.read(alike)), strict=True))
-        return [reports[query] for query in queries]
+        return [reports.get(query) or _sum(reports[sub_query] for sub_query in sub_queries(query)) for query in queries]
 
     async def _current(self) -> Topology:
         """As of at most `RECHECK_SECONDS` ago."""
@@ -68,17 +57,15 @@ class CounterReader:
             self._checked_at = time.monotonic()
         return self._topology
 
-    async def scan(self, query: StatsQuery) -> StatsReport:
-        """The report of one query, added up from the messages themselves, in time that grows with the queue.
+    async def scan(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
+        """As `read`, one by one from the messages themselves, in time that grows with the queue.
 
         Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
         """
-        if query.account_ids is not None:
+        if any(query.account_ids is not None for query in queries):
             raise Unavailable(": the queue is being counted")
-        return StatsReport(await (await self._current()).scan(query))
-
-    async def scan_all(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
-        return [await self.scan(query) for query in queries]
+        topology = await self._current()
+        return [StatsReport(await topology.scan(query)) for query in queries]
 
 
 class Statistics:
@@ -98,7 +85,7 @@ class Statistics:
         )
         # A scan takes as long as it takes, and leaves a connection to those who need none.
         scans = replace(limits, batches=settings.pool_size - 1, queries=1)
-        self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan_all, scans)
+        self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan, scans)
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
@@ -122,23 +109,7 @@ async def fetch_report(database: Database, query: StatsQuery, *, is_from_message
             if isinstance(report, ServiceError):
                 raise report
             return report
-    return await reader.scan(query)
-
-
-def _sum(reports: Iterable[StatsReport | ServiceError]) -> StatsReport | ServiceError:
-    rows: dict[tuple[int, int, bytes], StatsRow] = {}
-    for report in reports:
-        if isinstance(report, ServiceError):
-            return report
-        for row in report.rows:
-            key = (row.account_id, row.campaign_id, row.isp.encode())
-            rows[key] = _add(row, rows[key]) if key in rows else row
-    return StatsReport([rows[key] for key in sorted(rows)])
-
-
-def _add(one: StatsRow, other: StatsRow) -> StatsRow:
-    counts = ("new", "proc", "retry", "hold", "total")
-    return msgspec.structs.replace(one, **{name: getattr(one, name) + getattr(other, name) for name in counts})
+    return (await reader.scan([query]))[0]
 
 
 def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> StatsReport | ServiceError:
@@ -150,3 +121,18 @@ def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> Stats
         return StatsReport(rows)
     # Only `total` has a row for an empty queue.
     return StatsReport([msgspec.structs.replace(row, **fixed) for row in rows if row.total])
+
+
+def _sum(reports: Iterable[StatsReport | ServiceError]) -> StatsReport | ServiceError:
+    sums: dict[tuple[int, int, bytes], StatsRow] = {}
+    for report in reports:
+        if isinstance(report, ServiceError):
+            return report
+        for row in report.rows:
+            key = (row.account_id, row.campaign_id, row.isp.encode())
+            sums[key] = _add(row, sums[key]) if key in sums else row
+    return StatsReport([sums[key] for key in sorted(sums)])
+
+
+def _add(one: StatsRow, other: StatsRow) -> StatsRow:
+    return msgspec.structs.replace(one, **{name: getattr(one, name) + getattr(other, name) for name in Measure})

@@ -108,7 +108,7 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
     async with open_pool(f"{pair.address()}&target_session_attrs=any") as service:
         for question in (
             CounterReader(service).read([query]),
-            CounterReader(service).scan(query),
+            CounterReader(service).scan([query]),
             fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
         ):
             with pytest.raises(Unavailable, match="the database is a standby"):
