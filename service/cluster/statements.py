@@ -50,7 +50,7 @@ def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:
 
 def top_statement(prefix: str, query: TopQuery) -> tuple[Statement, dict[str, Any]]:
     """The statement for the largest senders, or the largest keys of one sender, and its parameters."""
-    parameters: dict[str, Any] = {"largest_by": query.order, "row_limit": query.limit}
+    parameters = {"largest_by": query.order, "row_limit": query.limit}
     if query.by is Dimension.SENDER:
         return load_statement(f"{prefix}senders"), parameters
-    return load_statement(f"{prefix}keys"), parameters | {"sender_id": query.sender_id, "grouping_set": query.by}
+    return load_statement(f"{prefix}keys"), {**parameters, "sender_id": query.sender_id, "grouping_set": query.by}

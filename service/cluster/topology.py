@@ -39,10 +39,7 @@ class Node:
 
 
 class Topology:
-    """What use cases ask of a queue on one machine; `Citus` is that of a cluster.
-
-    Its methods raise Unavailable or TimedOut.
-    """
+    """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
 
     probed_senders: Sequence[int] = (1,)
     """Senders whose totals must be answered where the service is ready."""

@@ -1,7 +1,6 @@
 """The use case: hold, release and purge. The database keeps the holds and the jobs; any process takes a job further.
 
-A job is begun by one statement, and then done step by step (sql/control/change.sql), each step a transaction of its
-own. A crash takes back one step.
+A job is begun by one statement, and done in steps (sql/control/change.sql), each a transaction of its own.
 """
 
 import asyncio
@@ -59,10 +58,7 @@ class Control:
         self._most_messages = most_messages
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
-        """The release of a hold with the hold's own filter; any other request as it is.
-
-        Raises BadRequest where the sender has no such hold.
-        """
+        """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""
         if request.hold_id is None:
             return request
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
@@ -96,7 +92,7 @@ class Control:
             actor_kind=actor.kind,
             actor_name=actor.name,
             request_id=request_id,
-            expires_in=timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None,
+            expires_in=timedelta(seconds=request.expires_in_seconds) or None,
             at_most=request.at_most,
             hold_id=request.hold_id,
         )

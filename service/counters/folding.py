@@ -41,18 +41,13 @@ PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database) -> None:
-    """Folds, and compacts in between, until it is cancelled. Waits for a database that is out of reach.
-
-    Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
-    """
+    """Folds, and compacts in between, until it is cancelled: a node of a cluster that is away stops no other."""
     await _work_on_nodes(database, lambda node: repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
 
 
 async def count_forever(database: Database) -> None:
-    """Counts anew what the counters do not hold, until it is cancelled: all messages, where partitions came or went or
-    a trigger was switched off; of a distributed queue the shards that have come to a node by a move.
-
-    A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
+    """Counts what the counters do not hold, until it is cancelled: all messages, where partitions came or went or a
+    trigger was switched off; shards that have come to a node. `database` has a long limit of time, as a count needs it.
     """
     await _work_on_nodes(database, lambda node: repeat("counting", partial(_count, node)))
 
@@ -115,10 +110,10 @@ class Folder:
         return self._pause_seconds
 
     async def fold(self) -> tuple[int, bool] | None:
-        """One fold: how many deltas went into the counters, and whether there is more to do.
+        """How many deltas went into the counters, and whether there is more to do; None while another fold is at work.
 
-        None while another is at work. One that took too long is undone, and the next one does half as much.
-        Raises Unavailable, or TimedOut where that is as little as can be.
+        One that took too long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where that
+        is as little as can be.
         """
         return await self._run_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
@@ -129,8 +124,7 @@ class Folder:
         return done is not None and done[1]
 
     async def fold_all(self) -> int:
-        """Until nothing is pending: how many deltas that were. Raises as `fold` does, and CommandError where another
-        fold is at work."""
+        """How many deltas were pending. Raises as `fold`, and CommandError where another fold is at work."""
         total = 0
         while done := await self.fold():
             folded, is_more = done

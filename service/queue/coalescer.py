@@ -1,8 +1,7 @@
-"""Requests that wait together become one statement: the more there are, the less each of them costs.
+"""Requests that wait together become one statement.
 
-A query waits only while as many batches are in flight as may be, never for a clock: a lone one goes out in the same
-turn of the event loop. A batch in flight is never joined, since its snapshot may be older than the request; so every
-report comes from a snapshot that was taken after its request arrived.
+A query waits only while as many batches are in flight as may be, never for a clock. A batch in flight is never joined,
+since its snapshot may be older than the request.
 """
 
 import asyncio
@@ -64,12 +63,10 @@ class Limits:
 
 
 class Coalescer(Generic[Query, Result]):
-    """Puts queries together for `fetch`, which returns their results in order, or an error in place of one, or raises
-    for all of them.
+    """`fetch` returns the results of a batch in order, or an error in place of one, or raises for all of them.
 
-    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight: what arrives meanwhile
-    waits for the next one, so the busier a kind is, the larger are its batches. A query whose last result `is_large`
-    goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
+    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight. A query whose last result
+    `is_large` goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
     """
 
     def __init__(
@@ -79,10 +76,7 @@ class Coalescer(Generic[Query, Result]):
         is_large: Callable[[Result], bool] = lambda result: False,
         kind: Callable[[Query], Hashable] = lambda query: None,
     ) -> None:
-        self._fetch = fetch
-        self._limits = limits
-        self._is_large = is_large
-        self._kind = kind
+        self._fetch, self._limits, self._is_large, self._kind = fetch, limits, is_large, kind
         self._kinds_in_flight: set[Hashable] = set()
         self._waiting: dict[Query, _Entry[Result]] = {}
         self._in_flight: set[Query] = set()
@@ -93,10 +87,10 @@ class Coalescer(Generic[Query, Result]):
         self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self, query: Query) -> Outcome[Result]:
-        """The result, from a batch that begins after this call.
+        """The result, from a batch that begins after this call. Raises as `fetch` does.
 
-        Raises Unavailable at once where too many wait, or after the longest wait; else whatever the query itself
-        raises. A call that is cancelled takes its query back, unless others wait for it or it is in flight.
+        Raises Unavailable at once where too many wait, or after the longest wait. A call that is cancelled takes its
+        query back, unless others wait for it or it is in flight.
         """
         if self._waiters >= self._limits.waiters:
             raise Unavailable(": too many requests are waiting")
@@ -116,7 +110,7 @@ class Coalescer(Generic[Query, Result]):
                 del entry.waiters[waiter]
                 self._waiters -= 1
                 if not entry.waiters:
-                    del self._waiting[query]
+                    self._leave(query)
             raise
         finally:
             WAITING.dec()
@@ -154,17 +148,13 @@ class Coalescer(Generic[Query, Result]):
         chosen: list[Query] = []
         chosen_kind: Hashable = None
         for query, entry in self._waiting.items():
-            if query in self._in_flight:
+            if query in self._in_flight or (chosen and (query in self._large or entry.kind != chosen_kind)):
                 continue
             if query in self._large:
-                if not chosen:
-                    return [query], None
-                continue
-            is_running = entry.kind is not None and entry.kind in self._kinds_in_flight
-            if is_running or (chosen and entry.kind != chosen_kind):
-                continue
-            chosen.append(query)
-            chosen_kind = entry.kind
+                return [query], None
+            if entry.kind is None or entry.kind not in self._kinds_in_flight:
+                chosen.append(query)
+                chosen_kind = entry.kind
             if len(chosen) == self._limits.queries:
                 break
         return chosen, chosen_kind

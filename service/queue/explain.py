@@ -44,9 +44,8 @@ class Surroundings:
 async def explain(
     database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
 ) -> Explanation:
-    """Explains under the role and the settings of the service; with `analyze` the statement really runs.
+    """With `analyze` the statement really runs; with `is_batched` it is planned together with the next sender's query.
 
-    With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
     Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
     queries = list(sub_queries(query))

@@ -1,7 +1,7 @@
 """The use case: a report whenever it has changed.
 
-All subscribers of the same query share a channel, and so one statement a tick. A channel keeps its newest event alone,
-and a subscriber takes it when its connection is ready for one: slow readers skip events and hold up no other.
+All subscribers of a query share a channel, and so one statement a tick. A channel keeps its newest event alone: slow
+readers skip events, and hold up no other.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 # A revoked token ends its streams within a second: its check may rest on a look-up that is half a second old.
 REVOCATION_CHECK_SECONDS = 0.2
-
 
 # The name of an event, its data in UTF-8 and its id, as they go over the wire.
 Encode: TypeAlias = Callable[[str, bytes, str | None], bytes]
@@ -174,7 +173,7 @@ class _Channel:
         self._publish(first)
 
     def leave(self, subscriber: _Subscriber) -> bool:
-        """Whether it was the last subscriber."""
+        """Whether the channel is over, since it was the last subscriber."""
         self._subscribers.discard(subscriber)
         if not self._subscribers:
             self._ticking.cancel()
@@ -187,10 +186,8 @@ class _Channel:
 
     def _publish(self, event: Event) -> None:
         """A report that comes from an older snapshot than the newest one is left out."""
-        if event.began_at < self.newest.began_at:
-            return
-        is_new = event.id != self.newest.id
-        self.newest = event
-        if is_new:
-            for subscriber in self._subscribers:
-                subscriber.wake.set()
+        if event.began_at >= self.newest.began_at:
+            former, self.newest = self.newest, event
+            if event.id != former.id:
+                for subscriber in self._subscribers:
+                    subscriber.wake.set()

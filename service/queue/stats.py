@@ -76,16 +76,11 @@ class Statistics:
         # A query that has waited for half of its time would hardly be answered in the other half.
         limits = Limits(1, settings.batch_queries, settings.waiting_requests, settings.request_time_limit_ms / 2000)
         # One connection of the pool is for totals, so that listings, however long, never hold up a total.
-        self._totals: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.read, limits)
-        self._listings: Coalescer[StatsQuery, StatsReport] = Coalescer(
-            reader.read,
-            replace(limits, batches=settings.pool_size - 1),
-            is_large=lambda report: len(report.rows) > SLICE_ROWS,
-            kind=statement_name,
-        )
+        self._totals = Coalescer(reader.read, limits)
+        limits = replace(limits, batches=settings.pool_size - 1)
+        self._listings = Coalescer(reader.read, limits, is_large=_is_large, kind=statement_name)
         # A scan takes as long as it takes, and leaves a connection to those who need none.
-        scans = replace(limits, batches=settings.pool_size - 1, queries=1)
-        self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan, scans)
+        self._scans = Coalescer(reader.scan, replace(limits, queries=1))
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
@@ -110,6 +105,10 @@ async def fetch_report(database: Database, query: StatsQuery, *, is_from_message
                 raise report
             return report
     return (await reader.scan([query]))[0]
+
+
+def _is_large(report: StatsReport) -> bool:
+    return len(report.rows) > SLICE_ROWS
 
 
 def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> StatsReport | ServiceError:
