@@ -53,9 +53,7 @@ class Control:
     """Begins jobs and takes them further; one for each process."""
 
     def __init__(self, database: Database, reading: Database, most_messages: int) -> None:
-        self._database = database
-        self._reading = reading
-        self._most_messages = most_messages
+        self._database, self._reading, self._most_messages = database, reading, most_messages
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
         """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Generic, TypeVar
 
 import msgspec
@@ -166,9 +165,8 @@ class Coalescer(Generic[Query, Result]):
         return entry
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
-        # A batch is a task of its own: it works for all who wait for it, not for the request that started it.
-        requests = (request for entry in batch.values() for request in entry.waiters.values())
-        origins.set(tuple(chain.from_iterable(requests)))
+        # Of all who wait for the batch, not of the request that started it.
+        origins.set(tuple(origin for entry in batch.values() for of_one in entry.waiters.values() for origin in of_one))
         try:
             results = await self._fetch(list(batch))
             for (query, entry), result in zip(batch.items(), results, strict=True):

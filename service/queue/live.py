@@ -59,11 +59,6 @@ class _Subscriber:
     last_event: Event | None = None
     is_over: bool = False
 
-    async def wait(self, seconds: float | None) -> None:
-        self.wake.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), seconds)
-
 
 class Streams:
     """The open streams of a process."""
@@ -125,7 +120,9 @@ class Streams:
                 event = channel.newest
                 wait_seconds = due_at - time.monotonic() if event.id != sent_id else None
                 if wait_seconds is None or wait_seconds > 0:
-                    await subscriber.wait(wait_seconds)
+                    subscriber.wake.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(subscriber.wake.wait(), wait_seconds)
                     continue
                 yield event.content
                 sent_id, due_at = event.id, time.monotonic() + subscriber.interval_seconds
