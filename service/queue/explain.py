@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,6 @@ class Plan:
     tree: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a plan is judged by: the indexes that can be used, and how many messages there are (-1: unknown)."""
-
-    indexes: Collection[str]
-    messages: int
-
-
 async def explain(
     database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
 ) -> Explanation:
@@ -56,8 +48,7 @@ async def explain(
     statement, parameters = from_messages(query) if is_scan else from_counters(queries)
     plan = await plan_of(database, statement, parameters, analyze=analyze, is_scan=is_scan)
     (tables,) = await database.fetch_scan(load_statement("explain/tables"))
-    around = Surroundings(tables["indexes"], tables["messages"])
-    found = warnings(statement.text, plan.tree, around, is_scan=is_scan)
+    found = warnings(statement.text, plan.tree, dict(tables), is_scan=is_scan)
     return Explanation(f"sql/{statement.name}.sql", statement.text, parameters, plan.lines, plan.tree, found)
 
 
@@ -108,19 +99,19 @@ def intended_indexes(text: str) -> tuple[str, ...]:
     return tuple(found[1].split(", ")) if found else ()
 
 
-def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_scan: bool) -> list[str]:
+def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, is_scan: bool) -> list[str]:
     """One sentence for each way in which the plan is not the one intended; none where all is well.
 
-    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan. With ANALYZE estimates are judged too,
-    but only a scan's: the plan of a look-up is made for all senders, large and small alike.
+    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan, `tables` the row of
+    sql/explain/tables.sql. Estimates are judged of an analyzed scan alone: a look-up is planned for all senders.
     """
     nodes = list(nodes_of(tree["Plan"]))
     intended = intended_indexes(text)
-    lacking = [index for index in intended if index not in around.indexes]
+    lacking = [index for index in intended if index not in tables["indexes"]]
     found = [f"The index {index} is missing or invalid: see queuestats doctor." for index in lacking]
     whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]
     workers = max(node.get("Workers Planned", 0) for node in nodes)
-    found += [f"{node['Relation Name']} is read as a whole." for node in whole if _is_wrong(node, around, workers)]
+    found += [f"{node['Relation Name']} is read as a whole." for node in whole if _is_wrong(node, tables, workers)]
     if not whole:
         used = {node.get("Index Name") for node in nodes}
         found += [f"The index {index} is not used." for index in intended if index not in {*used, *lacking}]
@@ -149,10 +140,10 @@ def off_by(node: Mapping[str, Any]) -> float:
     return 1.0 if rows < ROWS_THAT_MATTER else float(max(rows / expected, expected / rows))
 
 
-def _is_wrong(node: Mapping[str, Any], around: Surroundings, workers: int) -> bool:
+def _is_wrong(node: Mapping[str, Any], tables: Mapping[str, Any], workers: int) -> bool:
     """Whether a table should not be read as a whole: `messages` may be, for a sender who has a good part of it."""
     if node["Relation Name"] != "messages":
         return node["Relation Name"] in COUNTS
     # What a node says of itself is for each worker.
     times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
-    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * around.messages)
+    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * tables["messages"])

@@ -11,7 +11,7 @@ import pytest
 from service.cluster.statements import from_counters, statement_name
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
-from service.queue.explain import Plan, Surroundings, nodes_of, plan_of, warnings
+from service.queue.explain import Plan, nodes_of, plan_of, warnings
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
 
@@ -76,8 +76,9 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
 
 async def judge(database: Database, name: str, plan: Plan) -> list[str]:
     (tables,) = await database.fetch(load_statement("explain/tables"))
-    around = Surroundings(tables["indexes"], tables["messages"])
-    return warnings(load_statement(name).text, plan.tree, around, is_scan=name.startswith("queries/from_messages/"))
+    return warnings(
+        load_statement(name).text, plan.tree, dict(tables), is_scan=name.startswith("queries/from_messages/")
+    )
 
 
 def pages(plan: Plan) -> int:
