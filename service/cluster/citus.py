@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from service.cluster.statements import filters_of, statement_name, top_statement
-from service.cluster.topology import Node, Topology, rows_by_query
+from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
 from service.db import Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import StatsQuery, StatsRow, TopQuery

@@ -12,7 +12,7 @@ import msgspec
 
 from service.access.rules import Token
 from service.cluster import find_topology
-from service.cluster.statements import FILTERS, filters_of
+from service.cluster.topology import FILTERS, filters_of
 from service.control.actor import Actor
 from service.counters.folding import repeat
 from service.db import Database, load_statement

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.cluster.commands import CountedNode, counted_nodes
-from service.cluster.statements import from_counters, from_messages
+from service.cluster.topology import from_counters, from_messages
 from service.control.actor import of_command
 from service.db import Connection, fetch
 from service.errors import CommandError

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from service.cluster import find_topology
-from service.cluster.statements import from_counters, from_messages, sub_queries
+from service.cluster.topology import from_counters, from_messages, sub_queries
 from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
 from service.db.statements import literal
 from service.model import Explanation, StatsQuery

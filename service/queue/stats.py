@@ -9,8 +9,7 @@ from itertools import chain
 import msgspec
 
 from service.cluster import Topology, find_topology
-from service.cluster.statements import statement_name, sub_queries
-from service.cluster.topology import SLICE_ROWS
+from service.cluster.topology import SLICE_ROWS, statement_name, sub_queries
 from service.db import Database
 from service.errors import ServiceError, Unavailable, Uncounted
 from service.model import Measure, StatsQuery, StatsReport, StatsRow

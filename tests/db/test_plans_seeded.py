@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cluster.statements import from_counters, statement_name
+from service.cluster.topology import from_counters, statement_name
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery
 from service.queue.explain import Plan, nodes_of, plan_of, warnings
