@@ -138,6 +138,8 @@ class Citus(Topology):
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
         for _ in range(ATTEMPTS):
             left = [position for position, result in found.items() if isinstance(result, Moved)]
+            if not left:
+                break
             await self._locate([sender_ids[position] for position in left])
             by_node: dict[tuple[str, int], dict[int, int]] = {}
             for position in left:
