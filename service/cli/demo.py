@@ -54,7 +54,7 @@ def _for_a_demo(settings: Settings) -> Settings:
 async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
     """Fills the queue and creates a token. Returns the token's secret and a sender that has messages."""
     from service.access.admin import create_token
-    from service.cluster.one_machine import Machine
+    from service.cluster import Node
     from service.counters.folding import Folder
     from service.db import connect, fetch
     from service.queue.stats import fetch_report
@@ -72,7 +72,7 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
             await seed_with_progress(connection, SeedPlan(messages, default_senders(messages, Profile.PLATFORM)))
     async with open_pool(settings) as database:
         # Otherwise the first requests would compete with the fold of the whole queue.
-        await Folder(Machine(database)).fold_all()
+        await Folder(Node(database)).fold_all()
         example = await fetch_report(database, StatsQuery(EXAMPLE_SENDER))
     secret = await create_token(owner_url(settings), "demo", list(Scope), replace=True)
     return secret, EXAMPLE_SENDER if example.rows[0].total else FIRST_SENDER

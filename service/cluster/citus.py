@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from service.cluster.statements import filters_of, top_statement
-from service.cluster.topology import Node, rows_by_query
+from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import StatsQuery, StatsRow, TopQuery
@@ -35,8 +34,7 @@ class _Place(NamedTuple):
     """The shard of a sender, and the node that has it."""
 
     shard: int
-    host: str
-    port: int
+    node: tuple[str, int]
 
 
 class ShardNode(Node):
@@ -51,27 +49,27 @@ class ShardNode(Node):
         return done is not None
 
 
-class Citus:
-    """The Topology of a distributed queue. It remembers where senders are."""
+class Citus(Topology):
+    """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
 
     # A node may be away: the others answer.
     probed_senders = ()
 
-    def __init__(self, coordinator: Database) -> None:
-        self._coordinator = coordinator
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._places: dict[int, _Place] = {}
         self._addresses: list[tuple[str, int]] = []
 
     async def nodes(self) -> Sequence[Node]:
-        rows = await self._coordinator.fetch(load_statement("queries/citus/nodes"))
+        rows = await self._database.fetch(load_statement("queries/citus/nodes"))
         addresses = [(row["host"], row["port"]) for row in rows]
         if addresses != self._addresses:
             self._addresses = addresses
             self._places.clear()
-        return [ShardNode(await self._coordinator.at(*address)) for address in addresses]
+        return [ShardNode(await self._database.at(*address)) for address in addresses]
 
-    async def read(self, name: str, queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
-        statement = _reader(name)
+    async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
+        statement = _reader(statement_name(queries[0]))
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
@@ -94,9 +92,8 @@ class Citus:
             nodes = await self.nodes()
             of_nodes = await asyncio.gather(*(node.database.fetch(statement, **parameters) for node in nodes))
             records = list(chain.from_iterable(of_nodes))
-        rows: list[dict[str, Any]] = [msgspec.json.decode(record["found"]) for record in records]
-        rows.sort(key=lambda row: (-row[query.order], row[query.by.column]))
-        return rows[: query.limit]
+        rows = [msgspec.json.decode(record["found"]) for record in records]
+        return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         statement = load_statement("queries/citus/watch")
@@ -118,8 +115,10 @@ class Citus:
         return None
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
-        place = (await self._locate([sender_id])).get(sender_id)
-        where = f"{place.host}:{place.port}, schema queuestats_{place.shard}" if place else "no node has it now"
+        await self._locate([sender_id])
+        where = "no node has it now"
+        if place := self._places.get(sender_id):
+            where = f"{place.node[0]}:{place.node[1]}, schema queuestats_{place.shard}"
         raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
 
     async def _fetch_at(self, statement: Statement, parameters: Mapping[str, Any], *, is_scan: bool = False) -> Any:
@@ -136,43 +135,43 @@ class Citus:
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
         nowhere = Unavailable(": its shard is on no node now")
-        found: list[T | ServiceError] = [nowhere] * len(sender_ids)
-        left: Sequence[int] = range(len(sender_ids))
+        found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
         for _ in range(ATTEMPTS):
-            places = await self._locate([sender_ids[position] for position in left])
+            left = [position for position, result in found.items() if isinstance(result, Moved)]
+            if not left:
+                break
+            await self._locate([sender_ids[position] for position in left])
             by_node: dict[tuple[str, int], dict[int, int]] = {}
             for position in left:
                 # A shard without a primary node has no place.
-                if place := places.get(sender_ids[position]):
-                    by_node.setdefault((place.host, place.port), {})[position] = place.shard
+                if place := self._places.get(sender_ids[position]):
+                    by_node.setdefault(place.node, {})[position] = place.shard
+                else:
+                    found[position] = nowhere
             runs = (self._at_node(node, sender_ids, shards, run) for node, shards in by_node.items())
             for shards, results in zip(by_node.values(), await asyncio.gather(*runs), strict=True):
-                for position, result in zip(shards, results, strict=True):
-                    found[position] = result
-            left = [position for position in left if isinstance(found[position], Moved)]
-            if not left:
-                return found
-        return [nowhere if isinstance(result, Moved) else result for result in found]
+                found.update(zip(shards, results, strict=True))
+        return [nowhere if isinstance(result, Moved) else result for result in found.values()]
 
     async def _at_node(
         self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
     ) -> Sequence[T | ServiceError]:
         try:
-            return await run(await self._coordinator.at(*node), shards)
+            return await run(await self._database.at(*node), shards)
         except ServiceError as error:
             # The next query may find them on another node.
             for position in shards:
                 self._places.pop(sender_ids[position], None)
             return [error] * len(shards)
 
-    async def _locate(self, sender_ids: Sequence[int]) -> dict[int, _Place]:
+    async def _locate(self, sender_ids: Sequence[int]) -> None:
+        """Looks up the places of senders that are not known."""
         if len(self._places) > PLACES_KEPT:
             self._places.clear()
         unknown = [id_ for id_ in dict.fromkeys(sender_ids) if id_ not in self._places]
         if unknown:
-            rows = await self._coordinator.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
-            self._places.update((row["sender_id"], _Place(row["shard"], row["host"], row["port"])) for row in rows)
-        return {id_: self._places[id_] for id_ in sender_ids if id_ in self._places}
+            rows = await self._database.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
+            self._places.update((row["sender_id"], _Place(row["shard"], (row["host"], row["port"]))) for row in rows)
 
 
 @cache

@@ -17,11 +17,8 @@ class CountedNode:
 
     url: str = ""
     name: str = ""
-
-    @property
-    def folder(self) -> str:
-        """Of the statements differences and rebuild."""
-        return "queries/citus" if self.url else "queries"
+    # Of the statements differences and rebuild.
+    folder: str = "queries"
 
     def connect(self, connection: Connection) -> AbstractAsyncContextManager[Connection]:
         """A connection to the node. `connection` is the one that the command has."""
@@ -55,9 +52,9 @@ class CountedNode:
 
     def checks(self, names: Sequence[str]) -> dict[str, str]:
         """The statement of each check of `doctor`, by the name of the check. `names` are those for one machine."""
-        return (
-            {f"node {self.name}": "queries/citus/uncounted"} if self.url else {name: f"doctor/{name}" for name in names}
-        )
+        if self.url:
+            return {f"node {self.name}": "queries/citus/uncounted"}
+        return {name: f"doctor/{name}" for name in names}
 
 
 async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
@@ -66,7 +63,7 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     if not state["is_distributed"]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/nodes")
-    return [CountedNode(at_host(url, host, port), f"{host}:{port}") for host, port in nodes]
+    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port in nodes]
 
 
 async def require_one_machine(connection: Connection, advice: str) -> None:

@@ -36,10 +36,9 @@ _STATEMENTS = {
 
 
 async def distribute(owner_url: str, shard_count: int, progress: Callable[[str], None]) -> None:
-    """Distributes `messages` by sender over the nodes of a Citus cluster. Writers wait until that is over.
+    """Distributes `messages` by sender over the nodes of a Citus cluster, from its coordinator. Writers wait meanwhile.
 
-    `owner_url` is that of the coordinator, whose database `migrate` has brought up. Raises CommandError where there is
-    no Citus, or the table is not in the schema public.
+    Raises CommandError where there is no Citus, or the table is not in the schema public.
     """
     async with changing_schema(owner_url) as connection:
         (state,) = await fetch(connection, "queries/citus/state")

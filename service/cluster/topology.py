@@ -1,22 +1,28 @@
-"""What use cases ask of a queue, wherever its counters are: on one machine, or on the nodes of a cluster."""
+"""A queue on one machine, whose database has the messages and the counters. A cluster differs as citus.py says."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from service.db import Database, Statement, load_statement
+import msgspec
+
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
-from service.model import StatsQuery, StatsRow, TopQuery
+from service.model import Dimension, Grouping, StatsQuery, StatsRow, TopQuery
 from service.telemetry.metrics import refuse_negative
+
+logger = logging.getLogger(__name__)
 
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
+FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 
 
 @dataclass(frozen=True)
 class Node:
-    """A server that keeps counters: the one machine, or a node of a cluster."""
+    """A server that keeps counters: the one machine, or, as a subclass, a node of a cluster."""
 
     folder: ClassVar[str] = "queries"
 
@@ -28,44 +34,69 @@ class Node:
 
     async def count(self) -> bool:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
-        raise NotImplementedError
+        ((is_done,),) = await self.database.fetch(self.statement("recount"), WRITING_WITHOUT_LIMIT)
+        if is_done:
+            logger.warning("every message was counted anew")
+        return bool(is_done)
 
 
-class Topology(Protocol):
-    """A queue on one machine, or on a cluster. Its methods raise Unavailable or TimedOut."""
+class Topology:
+    """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
 
-    @property
-    def probed_senders(self) -> Sequence[int]:
-        """Senders whose totals must be answered where the service is ready."""
+    probed_senders: Sequence[int] = (1,)
+    """Senders whose totals must be answered where the service is ready."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def nodes(self) -> Sequence[Node]:
         """The nodes that keep counters, as they are now, whether they are up or not."""
+        return [Node(self._database)]
 
-    async def read(self, name: str, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
+    async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         """The rows of queries of one statement name, by the counters, or why there are none.
 
         `Uncounted`, raised for all of them or in place of the rows of one, where `scan` has the answer.
         """
+        statement, parameters = from_counters(queries)
+        try:
+            rows = await self._database.fetch(statement, **parameters)
+        except Uncounted:
+            # A partition that has just been created is counted from now on.
+            (followed,) = await self._database.fetch(load_statement("queries/follow_partitions"), WRITING)
+            if not followed["is_counted"]:
+                raise
+            rows = await self._database.fetch(statement, **parameters)
+        return await rows_by_query(rows, queries)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
         """The rows of a query from the messages themselves."""
+        statement, parameters = from_messages(query)
+        return [StatsRow(*row) for row in await self._database.fetch_scan(statement, **parameters)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """The rows of a query without `sender_ids`, the largest first: the columns of sql/queries/top/."""
+        statement, parameters = top_statement("queries/top/", query)
+        return await self._database.fetch(statement, **parameters)
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
+        (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
+        return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
     async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
         """How many messages a release would change. None where the queue can have no holds."""
+        statement = load_statement("queries/control/releasable")
+        ((messages,),) = await self._database.fetch_scan(statement, **filters_of(query), hold_id=hold_id)
+        return int(messages)
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""
+        (state,) = await self._database.fetch(load_statement("queries/baseline"))
+        return bool(state["is_counted"])
 
 
-async def rows_by_query(
-    rows: Iterable[Iterable[Any]], queries: Sequence[StatsQuery]
-) -> list[list[StatsRow] | ServiceError]:
+async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
     """The rows of a statement of `queries/from_counters/` for each query: its own rows, or the error in their place."""
     found: list[list[StatsRow]] = [[] for _ in queries]
     errors: dict[int, ServiceError] = {}
@@ -80,4 +111,49 @@ async def rows_by_query(
             errors[position] = refuse_negative(queries[position - 1].sender_id)
         if number % SLICE_ROWS == 0:
             await asyncio.sleep(0)
-    return [errors.get(position, own) for position, own in enumerate(found, 1)] if errors else list(found)
+    return [errors.get(position, own) for position, own in enumerate(found, 1)]
+
+
+def statement_name(query: StatsQuery) -> str:
+    """The file of `queries/from_counters/` that answers a query.
+
+    It lists the keys of the grouping. A key that a filter fixes needs no listing: where all are fixed, one sum is left.
+    """
+    if query.grouping is Grouping.TOTAL:
+        return "total"
+    listed = [key for key in query.grouping.keys if getattr(query, key) is None]
+    name = "_".join(key.removesuffix("_id") for key in listed) or "total"
+    return "account_campaign_of_isp" if name == "account_campaign" and query.isp is not None else name
+
+
+def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, Any]]:
+    """The statement on the counters for queries of one statement name, and its parameters, an array each."""
+    statement = load_statement(f"queries/from_counters/{statement_name(queries[0])}")
+    return statement, {name: [getattr(query, name) for query in queries] for name in statement.types}
+
+
+def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
+    """The statement on the messages themselves that defines the answer, and its parameters."""
+    return load_statement(f"queries/from_messages/{query.grouping}"), filters_of(query)
+
+
+def filters_of(query: StatsQuery) -> dict[str, Any]:
+    return {name: getattr(query, name) for name in FILTERS}
+
+
+def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:
+    """The queries that its report is the sum of: itself, or one for each account that a limited token may see.
+
+    All have the same statement, and so one snapshot.
+    """
+    if query.account_ids is None:
+        return (query,)
+    return tuple(msgspec.structs.replace(query, account_id=id_, account_ids=None) for id_ in query.account_ids)
+
+
+def top_statement(prefix: str, query: TopQuery) -> tuple[Statement, dict[str, Any]]:
+    """The statement for the largest senders, or the largest keys of one sender, and its parameters."""
+    parameters = {"largest_by": query.order, "row_limit": query.limit}
+    if query.by is Dimension.SENDER:
+        return load_statement(f"{prefix}senders"), parameters
+    return load_statement(f"{prefix}keys"), {**parameters, "sender_id": query.sender_id, "grouping_set": query.by}

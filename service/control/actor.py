@@ -14,10 +14,6 @@ class Actor:
     name: str
 
 
-def of_token(name: str) -> Actor:
-    return Actor("token", name)
-
-
 def of_command() -> Actor:
     """The operating system's user id, with its name for reading: "1000 (alice)". No environment variable chooses it."""
     user_id = os.getuid()

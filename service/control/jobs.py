@@ -1,11 +1,9 @@
 """The use case: hold, release and purge. The database keeps the holds and the jobs; any process takes a job further.
 
-A job is begun by one statement, and then done step by step (sql/control/change.sql), each step a transaction of its
-own. A crash takes back one step.
+A job is begun by one statement, and done in steps (sql/control/change.sql), each a transaction of its own.
 """
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,16 +12,14 @@ import msgspec
 
 from service.access.rules import Token
 from service.cluster import find_topology
-from service.cluster.statements import FILTERS, filters_of
+from service.cluster.topology import FILTERS, filters_of
 from service.control.actor import Actor
+from service.counters.folding import repeat
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, load_statement
-from service.errors import BadRequest, Forbidden, ServiceError
+from service.errors import BadRequest, Forbidden
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import fetch_report
-from service.telemetry.logs import format_frames
 from service.telemetry.metrics import CHANGED
-
-logger = logging.getLogger(__name__)
 
 # While there is nothing to do: the longest that an expired hold stays active, or the job of a dead process rests.
 IDLE_SECONDS = 1.0
@@ -46,7 +42,6 @@ class Job:
     hold_id: int | None
     state: str = "waiting"
     changed: int = 0
-    is_waiting: bool = False
 
     @property
     def details(self) -> dict[str, int]:
@@ -58,15 +53,10 @@ class Control:
     """Begins jobs and takes them further; one for each process."""
 
     def __init__(self, database: Database, reading: Database, most_messages: int) -> None:
-        self._database = database
-        self._reading = reading
-        self._most_messages = most_messages
+        self._database, self._reading, self._most_messages = database, reading, most_messages
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
-        """The release of a hold with the hold's own filter; any other request as it is.
-
-        Raises BadRequest where the sender has no such hold.
-        """
+        """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""
         if request.hold_id is None:
             return request
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
@@ -82,8 +72,7 @@ class Control:
         """
         if request.action is Action.RELEASE:
             topology = await find_topology(self._reading)
-            messages = await topology.releasable(request.query, request.hold_id)
-            if messages is not None:
+            if (messages := await topology.releasable(request.query, request.hold_id)) is not None:
                 return {"hold": messages}
         return await self._counted(request)
 
@@ -102,7 +91,7 @@ class Control:
             actor_kind=actor.kind,
             actor_name=actor.name,
             request_id=request_id,
-            expires_in=timedelta(seconds=request.expires_in_seconds) if request.expires_in_seconds else None,
+            expires_in=timedelta(seconds=request.expires_in_seconds) or None,
             at_most=request.at_most,
             hold_id=request.hold_id,
         )
@@ -122,10 +111,9 @@ class Control:
         is_waiting = row is None or row["is_waiting"]
         if row is None:
             (row,) = await self._fetch("jobs", job_id=job.id, sender_id=None)
-        job = Job(job.id, job.hold_id, row["state"], row["changed"], is_waiting)
-        if job.is_waiting and job.state not in COMPLETE:
+        if is_waiting and row["state"] not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
-        return job
+        return Job(job.id, job.hold_id, row["state"], row["changed"])
 
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
         """The active ones, each with `messages`: how many its filter finds on hold now."""
@@ -135,8 +123,7 @@ class Control:
 
     async def measure(self) -> dict[str, int | None]:
         """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
-        topology = await find_topology(self._reading)
-        watched = await topology.watch(MOST_DELTAS)
+        watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         holds = await self.holds(None)
         return {**watched, **measured, "holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
@@ -177,23 +164,17 @@ def require_control(token: Token, request: ControlRequest) -> None:
 async def _step(database: Database, job_id: int | None) -> Any:
     """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step."""
     rows = await database.fetch(load_statement("queries/control/step"), WRITING_WITHOUT_LIMIT, job_id=job_id)
-    if not rows:
-        return None
-    row = rows[0]
-    CHANGED.labels(row["action"]).inc(row["newly_changed"])
-    return row
+    for row in rows:
+        CHANGED.labels(row["action"]).inc(row["newly_changed"])
+    return rows[0] if rows else None
 
 
 async def work_forever(database: Database) -> None:
     """Takes open jobs further and releases expired holds, until it is cancelled."""
-    while True:
-        is_idle = True
-        try:
-            await database.fetch(load_statement("queries/control/expire"), WRITING)
-            row = await _step(database, None)
-            is_idle = row is None or row["is_waiting"]
-        except ServiceError:
-            pass
-        except Exception as error:  # noqa: BLE001 the next turn may succeed
-            logger.error("job failed error=%s", format_frames(error))
-        await asyncio.sleep(IDLE_SECONDS if is_idle else 0)
+
+    async def work() -> float:
+        await database.fetch(load_statement("queries/control/expire"), WRITING)
+        row = await _step(database, None)
+        return IDLE_SECONDS if row is None or row["is_waiting"] else 0
+
+    await repeat("job", work, IDLE_SECONDS)

@@ -41,9 +41,8 @@ async def examine(
 ) -> list[Finding]:
     """Every finding, in the order of the checks; none where all is well. `connection` is the owner's.
 
-    `progress` is called with the name of each check before it is made. Only a sample of the messages is read: drift is
-    found by `verify` in every case. Of a distributed queue the one check of a node at `owner_url` is whether it answers
-    and has counted its shards.
+    `progress` is called with the name of a check before it is made. Only a sample of the messages is read: drift is
+    found by `verify` in every case. Of a node of a cluster one check is made: whether it answers and is counted.
     """
     progress("schema")
     changes = await pending_changes(connection)
@@ -69,8 +68,5 @@ async def examine(
 
 
 async def _run(connection: Connection, check: str, statement: str, service_role: str) -> list[Finding]:
-    parameters = dict.fromkeys(load_statement(statement).types, service_role)
-    return [
-        Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"])
-        for row in await fetch(connection, statement, **parameters)
-    ]
+    rows = await fetch(connection, statement, **dict.fromkeys(load_statement(statement).types, service_role))
+    return [Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"]) for row in rows]

@@ -9,12 +9,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from service.cluster import find_topology
-from service.cluster.topology import Node
+from service.cluster import Node, find_topology
 from service.db import WRITING, Database
 from service.errors import CommandError, ServiceError, TimedOut
+from service.telemetry.logs import format_frames
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
@@ -40,20 +41,15 @@ PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database) -> None:
-    """Folds, and compacts in between, until it is cancelled. Waits for a database that is out of reach.
-
-    Of a distributed queue each node is folded on its own, over a connection to it: one that is away stops no other.
-    """
-    await _work_on_nodes(database, _fold_node, _warn_of_slowdown)
+    """Folds, and compacts in between, until it is cancelled: a node of a cluster that is away stops no other."""
+    await _work_on_nodes(database, lambda node: repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
 
 
 async def count_forever(database: Database) -> None:
-    """Counts anew what the counters do not hold, until it is cancelled: all messages, where partitions came or went or
-    a trigger was switched off; of a distributed queue the shards that have come to a node by a move.
-
-    A count takes as long as it takes, so `database` has a long limit of time, and no fold waits for its connection.
+    """Counts what the counters do not hold, until it is cancelled: all messages, where partitions came or went or a
+    trigger was switched off; shards that have come to a node. `database` has a long limit of time, as a count needs it.
     """
-    await _work_on_nodes(database, _count_node)
+    await _work_on_nodes(database, lambda node: repeat("counting", partial(_count, node)))
 
 
 async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
@@ -62,45 +58,34 @@ async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[
 
     async def follow_nodes() -> float:
         nodes = await (await find_topology(database)).nodes()
-        for node in nodes:
-            if node not in tasks:
-                tasks[node] = [asyncio.create_task(work(node)) for work in works]
+        for node in set(nodes) - tasks.keys():
+            tasks[node] = [group.create_task(work(node)) for work in works]
         for node in tasks.keys() - set(nodes):
             for task in tasks.pop(node):
                 task.cancel()
         return NODES_CHECK_SECONDS
 
-    try:
-        await _repeat("looking for nodes", follow_nodes)
-    finally:
-        running = [task for of_node in tasks.values() for task in of_node]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    async with asyncio.TaskGroup() as group:
+        await repeat("looking for nodes", follow_nodes)
 
 
-async def _repeat(name: str, work: Callable[[], Awaitable[float]]) -> None:
+async def repeat(
+    name: str, work: Callable[[], Awaitable[float]], error_pause_seconds: float = ERROR_PAUSE_SECONDS
+) -> None:
     """Does the work again and again, with the pause in seconds that it returns; a failure does not end it."""
     while True:
+        pause = error_pause_seconds
         try:
             pause = await work()
         except ServiceError:
-            pause = ERROR_PAUSE_SECONDS
+            pass
         except Exception as error:  # noqa: BLE001 the next time it may succeed
-            logger.error("%s failed error=%s", name, type(error).__name__)
-            pause = ERROR_PAUSE_SECONDS
+            logger.error("%s failed error=%s", name, format_frames(error))
         await asyncio.sleep(pause)
 
 
-async def _fold_node(node: Node) -> None:
-    await _repeat("fold", Folder(node).take_turn)
-
-
-async def _count_node(node: Node) -> None:
-    async def count() -> float:
-        return 0 if await node.count() else COUNT_PAUSE_SECONDS
-
-    await _repeat("counting", count)
+async def _count(node: Node) -> float:
+    return 0 if await node.count() else COUNT_PAUSE_SECONDS
 
 
 class Folder:
@@ -116,7 +101,7 @@ class Folder:
         """A fold, and a compact where it is time for one. Returns the pause in seconds until the next turn."""
         done = await self.fold()
         folded, is_more = done or (0, False)
-        if done is not None and not is_more:
+        if done and not is_more:
             FOLDED_AT.set_to_current_time()
         # After a fold, never twice in a row: to move a large epoch may take many turns.
         if time.monotonic() >= self._next_compact_at and not await self.compact():
@@ -125,10 +110,10 @@ class Folder:
         return self._pause_seconds
 
     async def fold(self) -> tuple[int, bool] | None:
-        """One fold: how many deltas went into the counters, and whether there is more to do.
+        """How many deltas went into the counters, and whether there is more to do; None while another fold is at work.
 
-        None while another is at work. One that took too long is undone, and the next one does half as much.
-        Raises Unavailable, or TimedOut where that is as little as can be.
+        One that took too long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where that
+        is as little as can be.
         """
         return await self._run_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
@@ -139,15 +124,14 @@ class Folder:
         return done is not None and done[1]
 
     async def fold_all(self) -> int:
-        """Until nothing is pending: how many deltas that were. Raises as `fold` does, and CommandError where another
-        fold is at work."""
-        total, is_more = 0, True
-        while is_more:
-            done = await self.fold()
-            if done is None:
-                raise CommandError("Another fold is at work.")
-            total, is_more = total + done[0], done[1]
-        return total
+        """How many deltas were pending. Raises as `fold`, and CommandError where another fold is at work."""
+        total = 0
+        while done := await self.fold():
+            folded, is_more = done
+            total += folded
+            if not is_more:
+                return total
+        raise CommandError("Another fold is at work.")
 
     async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
         try:
@@ -176,10 +160,7 @@ async def _warn_of_slowdown(node: Node) -> None:
         except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:
-            logger.warning(
-                "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s",
-                seen["oldest_snapshot_holder"],
-                seen["oldest_snapshot_transactions"],
-            )
+            line = "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s"
+            logger.warning(line, seen["oldest_snapshot_holder"], seen["oldest_snapshot_transactions"])
         if seen["pending_deltas"] >= PILED_UP_DELTAS:
             logger.warning("deltas pile up faster than they are folded pending_at_least=%s", PILED_UP_DELTAS)

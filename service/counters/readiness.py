@@ -21,10 +21,7 @@ class Readiness:
         self._look_up: asyncio.Task[list[str]] | None = None
 
     async def pending(self) -> list[str]:
-        """What the schema lacks for this code, in words; empty where the service can answer.
-
-        Raises Unavailable or TimedOut, also where it lacks a right.
-        """
+        """What the schema lacks for this code, in words. Raises Unavailable or TimedOut, also for want of a right."""
         is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
         if self._look_up is None or (is_old and self._look_up.done()):
             self._began_at = time.monotonic()
@@ -37,7 +34,6 @@ class Readiness:
         pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
         pending = pending or await self._database.run("doctor/rights", missing_rights)
         if not pending:
-            topology = await find_topology(self._database)
-            for sender_id in topology.probed_senders:
+            for sender_id in (await find_topology(self._database)).probed_senders:
                 await fetch_report(self._database, StatsQuery(sender_id))
         return pending

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.cluster.commands import CountedNode, counted_nodes
-from service.cluster.statements import from_counters, from_messages
+from service.cluster.topology import from_counters, from_messages
 from service.control.actor import of_command
 from service.db import Connection, fetch
 from service.errors import CommandError
@@ -64,18 +64,16 @@ async def find_differences(
 ) -> list[Difference]:
     """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
 
-    The recount has every counter. Beside it the answers of `comparable_senders` are compared with the file of
-    sql/queries/from_messages/ that defines them. `connection` may read, and is in no transaction. Raises CommandError
-    where the table can't be counted at all.
+    Beside the counters, the answers of `comparable_senders` are compared with the files of sql/queries/from_messages/
+    that define them. `connection` is in no transaction. Raises CommandError where the table can't be counted at all.
     """
     async with node.comparing(connection):
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
         # From here on one sender at a time, by index.
         await connection.execute("SET LOCAL enable_seqscan = off")
-        known = set(_senders_of(found))
+        known = _senders_of(found)
         for id_ in await node.comparable_senders(connection, sender_id):
-            # A sender whose counters differ is in the list already.
             if id_ not in known:
                 found += await _compare_answers(connection, id_)
     return found
@@ -119,12 +117,11 @@ async def keep_result(connection: Connection, differences: int) -> None:
     """For the metrics, in the audit log; not on a standby, which can't be written to."""
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return
+    actor = of_command()
+    found = {"actor_kind": actor.kind, "actor_name": actor.name, "differences": differences}
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        actor = of_command()
-        await fetch(
-            connection, "queries/verified", actor_kind=actor.kind, actor_name=actor.name, differences=differences
-        )
+        await fetch(connection, "queries/verified", **found)
 
 
 def _by_status(row: Any) -> list[Difference]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control, require_control
 from service.errors import Forbidden, ServiceError
 from service.http.openapi import openapi_document
@@ -78,7 +78,7 @@ async def control(request: QueueRequest) -> Response:
     require_control(token, command)
     if is_dry_run:
         return respond(render_details(await service.control.matching(command), request.format), request)
-    job = await service.control.carry_out(command, of_token(token.name), request.id)
+    job = await service.control.carry_out(command, Actor("token", token.name), request.id)
     return respond(render_details(job.details if has_details else None, request.format), request)
 
 

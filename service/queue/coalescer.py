@@ -1,16 +1,14 @@
-"""Requests that wait together become one statement: the more there are, the less each of them costs.
+"""Requests that wait together become one statement.
 
-A query waits only while as many batches are in flight as may be, never for a clock: a lone one goes out in the same
-turn of the event loop. A batch in flight is never joined, since its snapshot may be older than the request; so every
-report comes from a snapshot that was taken after its request arrived.
+A query waits only while as many batches are in flight as may be, never for a clock. A batch in flight is never joined,
+since its snapshot may be older than the request.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from typing import Generic, TypeVar
 
 import msgspec
@@ -46,12 +44,11 @@ class _Entry(Generic[Result]):
 
     def resolve(self, result: Result | Exception) -> None:
         for waiter in self.waiters:
-            if waiter.done():
-                continue
-            if isinstance(result, Exception):
-                waiter.set_exception(result)
-            else:
-                waiter.set_result(result)
+            if not waiter.done():
+                if isinstance(result, Exception):
+                    waiter.set_exception(result)
+                else:
+                    waiter.set_result(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +62,10 @@ class Limits:
 
 
 class Coalescer(Generic[Query, Result]):
-    """Puts queries together for `fetch`, which returns their results in order, or an error in place of one, or raises
-    for all of them.
+    """`fetch` returns the results of a batch in order, or an error in place of one, or raises for all of them.
 
-    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight: what arrives meanwhile
-    waits for the next one, so the busier a kind is, the larger are its batches. A query whose last result `is_large`
-    goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
+    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight. A query whose last result
+    `is_large` goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
     """
 
     def __init__(
@@ -80,10 +75,7 @@ class Coalescer(Generic[Query, Result]):
         is_large: Callable[[Result], bool] = lambda result: False,
         kind: Callable[[Query], Hashable] = lambda query: None,
     ) -> None:
-        self._fetch = fetch
-        self._limits = limits
-        self._is_large = is_large
-        self._kind = kind
+        self._fetch, self._limits, self._is_large, self._kind = fetch, limits, is_large, kind
         self._kinds_in_flight: set[Hashable] = set()
         self._waiting: dict[Query, _Entry[Result]] = {}
         self._in_flight: set[Query] = set()
@@ -94,10 +86,10 @@ class Coalescer(Generic[Query, Result]):
         self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self, query: Query) -> Outcome[Result]:
-        """The result, from a batch that begins after this call.
+        """The result, from a batch that begins after this call. Raises as `fetch` does.
 
-        Raises Unavailable at once where too many wait, or after the longest wait; else whatever the query itself
-        raises. A call that is cancelled takes its query back, unless others wait for it or it is in flight.
+        Raises Unavailable at once where too many wait, or after the longest wait. A call that is cancelled takes its
+        query back, unless others wait for it or it is in flight.
         """
         if self._waiters >= self._limits.waiters:
             raise Unavailable(": too many requests are waiting")
@@ -113,19 +105,15 @@ class Coalescer(Generic[Query, Result]):
         try:
             result = await waiter
         except asyncio.CancelledError:
-            self._withdraw(query, entry, waiter)
+            if self._waiting.get(query) is entry:
+                del entry.waiters[waiter]
+                self._waiters -= 1
+                if not entry.waiters:
+                    self._leave(query)
             raise
         finally:
             WAITING.dec()
         return Outcome(result, max(0.0, entry.left_at - arrived_at), time.perf_counter() - entry.left_at)
-
-    def _withdraw(self, query: Query, entry: _Entry[Result], waiter: asyncio.Future[Result]) -> None:
-        if self._waiting.get(query) is not entry:
-            return
-        del entry.waiters[waiter]
-        self._waiters -= 1
-        if not entry.waiters:
-            del self._waiting[query]
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the next turn of the loop, so that all requests of this turn come along.
@@ -159,17 +147,13 @@ class Coalescer(Generic[Query, Result]):
         chosen: list[Query] = []
         chosen_kind: Hashable = None
         for query, entry in self._waiting.items():
-            if query in self._in_flight:
+            if query in self._in_flight or (chosen and (query in self._large or entry.kind != chosen_kind)):
                 continue
             if query in self._large:
-                if not chosen:
-                    return [query], None
-                continue
-            is_running = entry.kind is not None and entry.kind in self._kinds_in_flight
-            if is_running or (chosen and entry.kind != chosen_kind):
-                continue
-            chosen.append(query)
-            chosen_kind = entry.kind
+                return [query], None
+            if entry.kind is None or entry.kind not in self._kinds_in_flight:
+                chosen.append(query)
+                chosen_kind = entry.kind
             if len(chosen) == self._limits.queries:
                 break
         return chosen, chosen_kind
@@ -181,14 +165,13 @@ class Coalescer(Generic[Query, Result]):
         return entry
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
-        # A batch is a task of its own: it works for all who wait for it, not for the request that started it.
-        requests = (request for entry in batch.values() for request in entry.waiters.values())
-        origins.set(tuple(chain.from_iterable(requests)))
+        # Of all who wait for the batch, not of the request that started it.
+        origins.set(tuple(origin for entry in batch.values() for of_one in entry.waiters.values() for origin in of_one))
         try:
             results = await self._fetch(list(batch))
-            for entry, result in zip(batch.values(), results, strict=True):
+            for (query, entry), result in zip(batch.items(), results, strict=True):
                 entry.resolve(result)
-            self._remember_large(batch, results)
+                self._remember(query, not isinstance(result, ServiceError) and self._is_large(result))
         except Exception as error:  # noqa: BLE001 a fault of one query must not become a fault of all
             # Repeated one by one after an outage, they would take as many times the time.
             if isinstance(error, Unavailable | TimedOut) or len(batch) == 1:
@@ -198,13 +181,12 @@ class Coalescer(Generic[Query, Result]):
                 # Any of them may be the cause, so each runs again, alone.
                 await asyncio.gather(*(self._run({query: entry}) for query, entry in batch.items()))
 
-    def _remember_large(self, queries: Iterable[Query], results: Sequence[Result | ServiceError]) -> None:
-        for query, result in zip(queries, results, strict=True):
-            self._large.pop(query, None)
-            if not isinstance(result, ServiceError) and self._is_large(result):
-                self._large[query] = None
-        while len(self._large) > LARGE_QUERIES_KEPT:
-            del self._large[next(iter(self._large))]
+    def _remember(self, query: Query, is_large: bool) -> None:
+        self._large.pop(query, None)
+        if is_large:
+            self._large[query] = None
+            if len(self._large) > LARGE_QUERIES_KEPT:
+                del self._large[next(iter(self._large))]
 
     def _expire(self) -> None:
         """Refuses those who have waited too long; runs again when the time of the next one is up."""

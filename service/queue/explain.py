@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from service.cluster import find_topology
-from service.cluster.statements import from_counters, from_messages, sub_queries
+from service.cluster.topology import from_counters, from_messages, sub_queries
 from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
 from service.db.statements import literal, replace_parameters
 from service.model import Explanation, StatsQuery
@@ -33,20 +33,11 @@ class Plan:
     tree: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a plan is judged by: the indexes that can be used, and how many messages there are (-1: unknown)."""
-
-    indexes: Collection[str]
-    messages: int
-
-
 async def explain(
     database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
 ) -> Explanation:
-    """Explains under the role and the settings of the service; with `analyze` the statement really runs.
+    """With `analyze` the statement really runs; with `is_batched` it is planned together with the next sender's query.
 
-    With `is_batched` it is planned for two queries that wait together: this one, and the next sender's.
     Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
     queries = list(sub_queries(query))
@@ -57,8 +48,7 @@ async def explain(
     statement, parameters = from_messages(query) if is_scan else from_counters(queries)
     plan = await plan_of(database, statement, parameters, analyze=analyze, is_scan=is_scan)
     (tables,) = await database.fetch_scan(load_statement("explain/tables"))
-    around = Surroundings(tables["indexes"], tables["messages"])
-    found = warnings(statement.text, plan.tree, around, is_scan=is_scan)
+    found = warnings(statement.text, plan.tree, dict(tables), is_scan=is_scan)
     return Explanation(f"sql/{statement.name}.sql", statement.text, parameters, plan.lines, plan.tree, found)
 
 
@@ -108,25 +98,32 @@ def intended_indexes(text: str) -> tuple[str, ...]:
     return tuple(found[1].split(", ")) if found else ()
 
 
-def warnings(text: str, tree: Mapping[str, Any], around: Surroundings, *, is_scan: bool) -> list[str]:
+def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, is_scan: bool) -> list[str]:
     """One sentence for each way in which the plan is not the one intended; none where all is well.
 
-    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan. With ANALYZE estimates are judged too,
-    but only a scan's: the plan of a look-up is made for all senders, large and small alike.
+    `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan, `tables` the row of
+    sql/explain/tables.sql. Estimates are judged of an analyzed scan alone: a look-up is planned for all senders.
     """
     nodes = list(nodes_of(tree["Plan"]))
     intended = intended_indexes(text)
-    lacking = [index for index in intended if index not in around.indexes]
+    lacking = [index for index in intended if index not in tables["indexes"]]
     found = [f"The index {index} is missing or invalid: see queuestats doctor." for index in lacking]
     whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]
     workers = max(node.get("Workers Planned", 0) for node in nodes)
-    found += [f"{node['Relation Name']} is read as a whole." for node in whole if _is_wrong(node, around, workers)]
+    found += [f"{node['Relation Name']} is read as a whole." for node in whole if _is_wrong(node, tables, workers)]
     if not whole:
         used = {node.get("Index Name") for node in nodes}
         found += [f"The index {index} is not used." for index in intended if index not in {*used, *lacking}]
     if tree.get("JIT", {}).get("Functions"):
         found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
-    return found + (list(_misjudged(nodes)) if is_scan else [])
+    if is_scan:
+        found += [
+            f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
+            " ANALYZE messages."
+            for node in nodes
+            if off_by(node) > SANE_FACTOR
+        ]
+    return found
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -142,19 +139,10 @@ def off_by(node: Mapping[str, Any]) -> float:
     return 1.0 if rows < ROWS_THAT_MATTER else float(max(rows / expected, expected / rows))
 
 
-def _is_wrong(node: Mapping[str, Any], around: Surroundings, workers: int) -> bool:
+def _is_wrong(node: Mapping[str, Any], tables: Mapping[str, Any], workers: int) -> bool:
     """Whether a table should not be read as a whole: `messages` may be, for a sender who has a good part of it."""
     if node["Relation Name"] != "messages":
         return node["Relation Name"] in COUNTS
     # What a node says of itself is for each worker.
     times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
-    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * around.messages)
-
-
-def _misjudged(nodes: list[Mapping[str, Any]]) -> Iterator[str]:
-    for node in nodes:
-        if off_by(node) > SANE_FACTOR:
-            yield (
-                f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
-                " ANALYZE messages."
-            )
+    return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * tables["messages"])

@@ -1,7 +1,7 @@
 """The use case: a report whenever it has changed.
 
-All subscribers of the same query share a channel, and so one statement a tick. A channel keeps its newest event alone,
-and a subscriber takes it when its connection is ready for one: slow readers skip events and hold up no other.
+All subscribers of a query share a channel, and so one statement a tick. A channel keeps its newest event alone: slow
+readers skip events, and hold up no other.
 """
 
 import asyncio
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 # A revoked token ends its streams within a second: its check may rest on a look-up that is half a second old.
 REVOCATION_CHECK_SECONDS = 0.2
 
-
 # The name of an event, its data in UTF-8 and its id, as they go over the wire.
 Encode: TypeAlias = Callable[[str, bytes, str | None], bytes]
 
@@ -59,11 +58,6 @@ class _Subscriber:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     last_event: Event | None = None
     is_over: bool = False
-
-    async def wait(self, seconds: float | None) -> None:
-        self.wake.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), seconds)
 
 
 class Streams:
@@ -126,7 +120,9 @@ class Streams:
                 event = channel.newest
                 wait_seconds = due_at - time.monotonic() if event.id != sent_id else None
                 if wait_seconds is None or wait_seconds > 0:
-                    await subscriber.wait(wait_seconds)
+                    subscriber.wake.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(subscriber.wake.wait(), wait_seconds)
                     continue
                 yield event.content
                 sent_id, due_at = event.id, time.monotonic() + subscriber.interval_seconds
@@ -174,7 +170,7 @@ class _Channel:
         self._publish(first)
 
     def leave(self, subscriber: _Subscriber) -> bool:
-        """Whether it was the last subscriber."""
+        """Whether the channel is over, since it was the last subscriber."""
         self._subscribers.discard(subscriber)
         if not self._subscribers:
             self._ticking.cancel()
@@ -187,10 +183,8 @@ class _Channel:
 
     def _publish(self, event: Event) -> None:
         """A report that comes from an older snapshot than the newest one is left out."""
-        if event.began_at < self.newest.began_at:
-            return
-        is_new = event.id != self.newest.id
-        self.newest = event
-        if is_new:
-            for subscriber in self._subscribers:
-                subscriber.wake.set()
+        if event.began_at >= self.newest.began_at:
+            former, self.newest = self.newest, event
+            if event.id != former.id:
+                for subscriber in self._subscribers:
+                    subscriber.wake.set()

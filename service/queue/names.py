@@ -19,11 +19,9 @@ class Names:
         self._coalescer: Coalescer[frozenset[int], Mapping[int, str]] = Coalescer(self._read, limits)
 
     async def shape(self, presentation: Presentation, rows: Rows, sender_id: int | None = None) -> Shape | None:
-        """How to write these rows; None for the documented ones, without a look-up.
+        """How to write these rows, of `sender_id` where they name no sender; None for the documented ones.
 
-        `sender_id` is the sender of rows that have no such member. The names come from one statement with a snapshot of
-        its own, after the one of the rows: a name that was recorded in between is found. A recorded name never changes.
-        Raises Unavailable or TimedOut.
+        The names are from a later snapshot than the rows; a recorded name never changes. Raises Unavailable, TimedOut.
         """
         if presentation == Presentation():
             return None

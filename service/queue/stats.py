@@ -1,5 +1,6 @@
 """The use case: a query about a queue, and its report. Requests that wait together share one statement."""
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -7,22 +8,26 @@ from itertools import chain
 
 import msgspec
 
-from service.cluster import LiveTopology
-from service.cluster.statements import statement_name, sub_queries
-from service.cluster.topology import SLICE_ROWS
+from service.cluster import Topology, find_topology
+from service.cluster.topology import SLICE_ROWS, statement_name, sub_queries
 from service.db import Database
 from service.errors import ServiceError, Unavailable, Uncounted
-from service.model import StatsQuery, StatsReport, StatsRow
+from service.model import Measure, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Coalescer, Limits, Outcome
 from service.settings import Settings
 from service.telemetry.metrics import BATCH_QUERIES
+
+# The counters of one machine are dropped when its queue is distributed: until the next check nothing is answered.
+RECHECK_SECONDS = 10.0
 
 
 class CounterReader:
     """Runs queries, many of the same kind in one statement."""
 
     def __init__(self, database: Database) -> None:
-        self._topology = LiveTopology(database)
+        self._database = database
+        self._topology: Topology | None = None
+        self._checked_at = 0.0
 
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         """The reports in the order of `queries`, which has no repeats; each from one snapshot taken after the call.
@@ -32,38 +37,34 @@ class CounterReader:
         or TimedOut.
         """
         BATCH_QUERIES.observe(len(queries))
-        limited = {query: sub_queries(query) for query in queries if query.account_ids is not None}
-        if not limited:
-            return await self._read(queries)
-        # A sub-query may be one of the other queries too.
-        wanted = list(dict.fromkeys(chain.from_iterable(limited.get(query, (query,)) for query in queries)))
-        reports = dict(zip(wanted, await self._read(wanted), strict=True))
-        return [
-            _sum(reports[sub_query] for sub_query in limited[query]) if query in limited else reports[query]
-            for query in queries
-        ]
-
-    async def _read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
-        topology = await self._topology.current()
-        by_name: dict[str, list[StatsQuery]] = {}
-        for query in queries:
-            by_name.setdefault(statement_name(query), []).append(query)
+        topology = await self._current()
+        by_name: dict[str, dict[StatsQuery, None]] = {}
+        for sub_query in chain.from_iterable(map(sub_queries, queries)):
+            # It may be one of the other queries too.
+            by_name.setdefault(statement_name(sub_query), {})[sub_query] = None
         reports: dict[StatsQuery, StatsReport | ServiceError] = {}
-        for name, alike in by_name.items():
-            reports.update(zip(alike, map(_report, alike, await topology.read(name, alike)), strict=True))
-        return [reports[query] for query in queries]
+        for alike in map(list, by_name.values()):
+            reports.update(zip(alike, map(_report, alike, await topology.read(alike)), strict=True))
+        return [reports.get(query) or _sum(reports[sub_query] for sub_query in sub_queries(query)) for query in queries]
 
-    async def scan(self, query: StatsQuery) -> StatsReport:
-        """The report of one query, added up from the messages themselves, in time that grows with the queue.
+    async def _current(self) -> Topology:
+        """As of at most `RECHECK_SECONDS` ago."""
+        if self._topology is None or time.monotonic() - self._checked_at > RECHECK_SECONDS:
+            self._topology = await find_topology(self._database, self._topology)
+            # Where they have changed, it forgets where senders are.
+            await self._topology.nodes()
+            self._checked_at = time.monotonic()
+        return self._topology
+
+    async def scan(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
+        """As `read`, one by one from the messages themselves, in time that grows with the queue.
 
         Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
         """
-        if query.account_ids is not None:
+        if any(query.account_ids is not None for query in queries):
             raise Unavailable(": the queue is being counted")
-        return StatsReport(await (await self._topology.current()).scan(query))
-
-    async def scan_all(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
-        return [await self.scan(query) for query in queries]
+        topology = await self._current()
+        return [StatsReport(await topology.scan(query)) for query in queries]
 
 
 class Statistics:
@@ -74,16 +75,11 @@ class Statistics:
         # A query that has waited for half of its time would hardly be answered in the other half.
         limits = Limits(1, settings.batch_queries, settings.waiting_requests, settings.request_time_limit_ms / 2000)
         # One connection of the pool is for totals, so that listings, however long, never hold up a total.
-        self._totals: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.read, limits)
-        self._listings: Coalescer[StatsQuery, StatsReport] = Coalescer(
-            reader.read,
-            replace(limits, batches=settings.pool_size - 1),
-            is_large=lambda report: len(report.rows) > SLICE_ROWS,
-            kind=statement_name,
-        )
+        self._totals = Coalescer(reader.read, limits)
+        limits = replace(limits, batches=settings.pool_size - 1)
+        self._listings = Coalescer(reader.read, limits, is_large=_is_large, kind=statement_name)
         # A scan takes as long as it takes, and leaves a connection to those who need none.
-        scans = replace(limits, batches=settings.pool_size - 1, queries=1)
-        self._scans: Coalescer[StatsQuery, StatsReport] = Coalescer(reader.scan_all, scans)
+        self._scans = Coalescer(reader.scan, replace(limits, queries=1))
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
@@ -107,23 +103,11 @@ async def fetch_report(database: Database, query: StatsQuery, *, is_from_message
             if isinstance(report, ServiceError):
                 raise report
             return report
-    return await reader.scan(query)
+    return (await reader.scan([query]))[0]
 
 
-def _sum(reports: Iterable[StatsReport | ServiceError]) -> StatsReport | ServiceError:
-    rows: dict[tuple[int, int, bytes], StatsRow] = {}
-    for report in reports:
-        if isinstance(report, ServiceError):
-            return report
-        for row in report.rows:
-            key = (row.account_id, row.campaign_id, row.isp.encode())
-            rows[key] = _add(row, rows[key]) if key in rows else row
-    return StatsReport([rows[key] for key in sorted(rows)])
-
-
-def _add(one: StatsRow, other: StatsRow) -> StatsRow:
-    counts = ("new", "proc", "retry", "hold", "total")
-    return msgspec.structs.replace(one, **{name: getattr(one, name) + getattr(other, name) for name in counts})
+def _is_large(report: StatsReport) -> bool:
+    return len(report.rows) > SLICE_ROWS
 
 
 def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> StatsReport | ServiceError:
@@ -135,3 +119,18 @@ def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> Stats
         return StatsReport(rows)
     # Only `total` has a row for an empty queue.
     return StatsReport([msgspec.structs.replace(row, **fixed) for row in rows if row.total])
+
+
+def _sum(reports: Iterable[StatsReport | ServiceError]) -> StatsReport | ServiceError:
+    sums: dict[tuple[int, int, bytes], StatsRow] = {}
+    for report in reports:
+        if isinstance(report, ServiceError):
+            return report
+        for row in report.rows:
+            key = (row.account_id, row.campaign_id, row.isp.encode())
+            sums[key] = _add(row, sums[key]) if key in sums else row
+    return StatsReport([sums[key] for key in sorted(sums)])
+
+
+def _add(one: StatsRow, other: StatsRow) -> StatsRow:
+    return msgspec.structs.replace(one, **{name: getattr(one, name) + getattr(other, name) for name in Measure})

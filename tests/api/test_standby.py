@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from service.access.admin import create_token
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control
 from service.errors import Unavailable
 from service.model import Action, ControlRequest, Dimension, Measure, Scope, StatsQuery, TopQuery
@@ -103,12 +103,12 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
     query = StatsQuery(119)
 
     def begin(control: Control) -> Any:
-        return control.begin(ControlRequest(Action.HOLD, query), of_token("test"), "")
+        return control.begin(ControlRequest(Action.HOLD, query), Actor("token", "test"), "")
 
     async with open_pool(f"{pair.address()}&target_session_attrs=any") as service:
         for question in (
             CounterReader(service).read([query]),
-            CounterReader(service).scan(query),
+            CounterReader(service).scan([query]),
             fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
         ):
             with pytest.raises(Unavailable, match="the database is a standby"):

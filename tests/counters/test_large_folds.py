@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.cluster.one_machine import Machine
+from service.cluster import Node
 from service.counters.folding import LEAST_MAX_DELTAS, MAX_DELTAS, Folder
 from service.errors import TimedOut
 from tests.conftest import TestDatabase, open_pool
@@ -74,7 +74,7 @@ async def test_a_fold_that_takes_too_long_is_tried_with_less_and_gains_again(
     blocker = await connect()
     await blocker.execute(INSERT, 1, 500)
     async with open_pool(database.service_url, request_time_limit_ms=1000) as service:
-        folder = Folder(Machine(service))
+        folder = Folder(Node(service))
         async with blocker.transaction():
             await blocker.execute(BLOCKED)
             assert await folder.fold() == (0, True)

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.cluster.one_machine import Machine
+from service.cluster import Node
 from service.counters.folding import Folder
 from service.counters.verify import find_differences, repair
 from service.db import Database
@@ -35,12 +35,12 @@ async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on
     await owner.execute(f"ALTER DATABASE {database.name} SET {setting} = '{value}'")
     async with open_pool(database.service_url, has_prepared_statements=has_prepared_statements) as service:
         assert (await fetch_report(service, StatsQuery(1))).rows[0].new == 10
-        folder = Folder(Machine(service))
+        folder = Folder(Node(service))
         assert await folder.fold_all() == 1
         assert (await fetch_report(service, StatsQuery(1))).rows[0].new == 10
         assert await row_count(owner, "queuestats.deltas") == 0
     async with open_pool(database.owner_url) as by_the_owner:
-        assert not await Folder(Machine(by_the_owner)).compact()
+        assert not await Folder(Node(by_the_owner)).compact()
 
 
 @pytest.mark.parametrize(("setting", "value"), DEFAULTS)
@@ -69,8 +69,8 @@ async def test_by_hand_a_fold_beside_another_one_is_an_error_and_no_success(
     async with other.transaction():
         await fold(other)
         with pytest.raises(CommandError, match="Another fold is at work"):
-            await Folder(Machine(service)).fold_all()
-    assert await Folder(Machine(service)).fold_all() == 0
+            await Folder(Node(service)).fold_all()
+    assert await Folder(Node(service)).fold_all() == 0
 
 
 async def test_the_service_cannot_hold_up_the_folds_with_a_lock(database: TestDatabase) -> None:

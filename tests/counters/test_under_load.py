@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.cluster.statements import statement_name
+from service.cluster.topology import statement_name
 from service.model import Grouping, StatsQuery, StatsRow
 from tests.counters.conftest import Connect
 from tests.counters.load import SENDERS, WRITERS, fold_until, write_until

@@ -16,7 +16,7 @@ import pytest
 from service.adoption.attach import detach, statements
 from service.adoption.check import check
 from service.adoption.trial import try_out
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control
 from service.counters.doctor import examine
 from service.db import connect
@@ -31,7 +31,7 @@ from tests.conftest import TestDatabase, open_pool
 from tests.db.adoption import adopt, differences
 
 migrations_module = sys.modules[migrate.__module__]
-ACTOR = of_token("test")
+ACTOR = Actor("token", "test")
 QUEUES = Path(__file__).parent / "queues"
 SERVICE = "queuestats_service"
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control
 from service.counters.doctor import examine
 from service.counters.verify import verify_database
@@ -25,7 +25,7 @@ OUTBOX = (
 MAPPING = QueueMapping(table="outbox", sender="tenant", account="customer", campaign="campaign", status="state")
 BY_NUMBER = QueueMapping(table="outbox", sender="number", status="state")
 
-ACTOR = of_token("test")
+ACTOR = Actor("token", "test")
 
 
 async def test_a_row_without_a_sender_is_in_no_count_and_is_not_purged(

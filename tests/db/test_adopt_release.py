@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.control.actor import of_token
+from service.control.actor import Actor
 from service.control.jobs import Control
 from service.model import Action, ControlRequest, StatsQuery
 from service.schema.mapping import QueueMapping
@@ -14,7 +14,7 @@ from tests.db.adoption import adopt, differences
 
 STORED = {"new": "available", "retry": "retryable", "hold": "paused"}
 
-ACTOR = of_token("test")
+ACTOR = Actor("token", "test")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.cluster.statements import from_messages
+from service.cluster.topology import from_messages
 from service.db import Database, Statement
 from service.model import Grouping, StatsQuery
 from tests.conftest import TestDatabase, open_pool

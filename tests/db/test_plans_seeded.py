@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from service.cluster.statements import from_counters
+from service.cluster.topology import from_counters
 from service.db import Database, load_statement
 from service.model import KEYS, Grouping, StatsQuery
-from service.queue.explain import Plan, Surroundings, nodes_of, plan_of, warnings
+from service.queue.explain import Plan, nodes_of, plan_of, warnings
 from service.resources import sql_path
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
@@ -83,8 +83,9 @@ async def parameters(database: Database, sender_id: int, name: str, filters: tup
 
 async def judge(database: Database, name: str, plan: Plan) -> list[str]:
     (tables,) = await database.fetch(load_statement("explain/tables"))
-    around = Surroundings(tables["indexes"], tables["messages"])
-    return warnings(load_statement(name).text, plan.tree, around, is_scan=name.startswith("queries/from_messages/"))
+    return warnings(
+        load_statement(name).text, plan.tree, dict(tables), is_scan=name.startswith("queries/from_messages/")
+    )
 
 
 def pages(plan: Plan) -> int:

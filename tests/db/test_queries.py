@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.cluster.statements import from_counters, from_messages
+from service.cluster.topology import from_counters, from_messages
 from service.db import Database, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
 from service.queue.stats import Statistics, fetch_report

@@ -55,7 +55,7 @@ def failing(*errors: ServiceError) -> Answer:
 
 async def read(cluster: Cluster, *sender_ids: int) -> list[int | str]:
     """The total of each sender, or the name of the error in its place."""
-    results = await Citus(cast(Database, cluster)).read("total", [StatsQuery(id_) for id_ in sender_ids])
+    results = await Citus(cast(Database, cluster)).read([StatsQuery(id_) for id_ in sender_ids])
     return [type(rows).__name__ if isinstance(rows, ServiceError) else rows[0].total for rows in results]
 
 

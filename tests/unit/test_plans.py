@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from service.db import load_statement
-from service.queue.explain import Surroundings, intended_indexes, warnings
+from service.queue.explain import intended_indexes, warnings
 
 INDEX = "messages_sender_id_status"
 SCAN = load_statement("queries/from_messages/total").text
 LOOK_UP = load_statement("queries/from_counters/total").text
-AROUND = Surroundings({INDEX, "counters_by_account", "deltas_sender_id_xid", "watermarks_pkey"}, messages=10_000)
+INDEXES = {INDEX, "counters_by_account", "deltas_sender_id_xid", "watermarks_pkey"}
+TABLES = {"indexes": INDEXES, "messages": 10_000}
 
 
 def node(type_: str, *below: dict[str, Any], rows: int = 1, **more: Any) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def test_a_statement_of_counters_and_a_scan_name_their_indexes() -> None:
 
 
 def test_the_intended_plan_brings_no_warning() -> None:
-    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP)}, AROUND, is_scan=False) == []
-    assert warnings(SCAN, {"Plan": reading("messages", INDEX, rows=9000)}, AROUND, is_scan=True) == []
+    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP)}, TABLES, is_scan=False) == []
+    assert warnings(SCAN, {"Plan": reading("messages", INDEX, rows=9000)}, TABLES, is_scan=True) == []
 
 
 @pytest.mark.parametrize("table", ["counters", "deltas", "watermarks"])
 def test_a_table_of_counts_is_never_read_as_a_whole(table: str) -> None:
     tree = {"Plan": node("Append", reading(table, rows=10_000))}
-    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == [f"{table} is read as a whole."]
+    assert warnings(LOOK_UP, tree, TABLES, is_scan=False) == [f"{table} is read as a whole."]
 
 
 @pytest.mark.parametrize(
@@ -63,21 +64,21 @@ def test_messages_are_read_as_a_whole_for_a_sender_of_one_in_twenty_or_more(
     rows: int, more: dict[str, Any], is_wrong: bool
 ) -> None:
     tree = {"Plan": node("Gather", reading("messages", rows=rows, **more), **{"Workers Planned": 2})}
-    found = [each for each in warnings(SCAN, tree, AROUND, is_scan=True) if "whole" in each]
+    found = [each for each in warnings(SCAN, tree, TABLES, is_scan=True) if "whole" in each]
     assert found == (["messages is read as a whole."] if is_wrong else [])
 
 
 def test_an_index_that_is_missing_or_not_used_is_named() -> None:
     tree = {"Plan": node("Append", *LOOKED_UP[:2], reading("watermarks", "horizons_other"))}
-    without = Surroundings(set(AROUND.indexes) - {"watermarks_pkey"}, AROUND.messages)
-    assert warnings(LOOK_UP, tree, AROUND, is_scan=False) == ["The index watermarks_pkey is not used."]
+    without = {**TABLES, "indexes": INDEXES - {"watermarks_pkey"}}
+    assert warnings(LOOK_UP, tree, TABLES, is_scan=False) == ["The index watermarks_pkey is not used."]
     (sentence,) = warnings(LOOK_UP, tree, without, is_scan=False)
     assert sentence.startswith("The index watermarks_pkey is missing or invalid")
 
 
 def test_compiling_a_plan_is_told() -> None:
     tree = {"Plan": node("Append", *LOOKED_UP), "JIT": {"Functions": 12}}
-    (sentence,) = warnings(LOOK_UP, tree, AROUND, is_scan=False)
+    (sentence,) = warnings(LOOK_UP, tree, TABLES, is_scan=False)
     assert "JIT" in sentence
 
 
@@ -89,8 +90,8 @@ def test_an_estimate_of_a_scan_that_is_off_by_ten_times_is_told_where_rows_matte
     expected: int, came: int, is_told: bool
 ) -> None:
     plan = reading("messages", INDEX, rows=expected, **{"Actual Rows": float(came), "Actual Loops": 1})
-    found = warnings(SCAN, {"Plan": plan}, AROUND, is_scan=True)
+    found = warnings(SCAN, {"Plan": plan}, TABLES, is_scan=True)
     assert found == (
         [f"Index Scan was expected to give {expected} rows and gave {came}: ANALYZE messages."] if is_told else []
     )
-    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP, plan)}, AROUND, is_scan=False) == []
+    assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP, plan)}, TABLES, is_scan=False) == []

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from service.cluster.one_machine import Machine
+from service.cluster import Node
 from service.counters.folding import Folder
 from service.db import Connection, Database, fetch, load_statement
 from service.settings import Settings
@@ -50,4 +50,4 @@ async def states(connection: Connection, settings: Settings, longest: int) -> As
 
 async def _fold_all(settings: Settings) -> None:
     async with Database(settings, settings.owner_url or "", pool_size=1) as database:
-        await Folder(Machine(database)).fold_all()
+        await Folder(Node(database)).fold_all()
