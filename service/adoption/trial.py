@@ -22,15 +22,7 @@ from service.db.statements import load_statement, read_sql
 from service.errors import CommandError
 from service.schema.columns import grouping_set, message_status
 from service.schema.files import Adopted, adopted_table, table_definitions
-from service.schema.mapping import (
-    STATUSES,
-    TRIAL_SCHEMA,
-    QueueMapping,
-    counted_values,
-    derive,
-    find_table,
-    in_parentheses,
-)
+from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values, derive, find_table, in_parentheses
 
 # Statements of so many rows are measured, so often, with and without our triggers by turns.
 BATCHES = {1: 100, 500: 4}
@@ -115,7 +107,7 @@ async def _require_rows(connection: Connection, adopted: Adopted, mapping: Queue
     if rows:
         wrong = ", ".join(f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows)
         raise CommandError(
-            f"The mapping's status maps {wrong}, which is none of {', '.join(STATUSES)}:"
+            f"The mapping's status maps {wrong}, which is none of {', '.join(message_status.enums)}:"
             " map it, or leave these rows out by the mapping's where."
         )
     if not adopted.names:
