@@ -56,10 +56,7 @@ class Statement:
     types: Mapping[str, str]
 
     def bind(self, parameters: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of `$1, $2, …`.
-
-        Raises BadStatement naming a parameter that is missing or that the statement does not have.
-        """
+        """The values in the order of `$1, $2, …`. Raises BadStatement naming a missing or an unknown parameter."""
         if parameters.keys() != self.types.keys():
             wrong = sorted(parameters.keys() ^ self.types.keys())
             takes = ", ".join(self.types) or "no parameter"
@@ -70,8 +67,8 @@ class Statement:
 def fill(name: str, source: str, places: Mapping[str, str]) -> str:
     """The text of `sql/<name>.sql` with its places filled, in one pass: what is filled in is not searched again.
 
-    The line `-- places: …` declares them, and is left out. Raises BadStatement where the text uses other places than
-    it declares, one that is not in PLACES, or one without a value.
+    The line `-- places: …` is left out. Raises BadStatement where the text uses a place that it does not declare, that
+    is not in PLACES, or that has no value, or declares one that it does not use.
     """
     before, _, after = source.partition(DECLARED)
     names, _, rest = after.partition("\n")
@@ -113,10 +110,7 @@ def load_statements() -> None:
 
 
 def parse_statement(name: str, source: str) -> Statement:
-    """Checks the header against the text, whose places are filled.
-
-    Raises BadStatement where the header does not name the file, or the text uses other parameters than it declares.
-    """
+    """The statement of a text whose places are filled. Raises BadStatement where its header does not fit it."""
     header = _HEADER.match(source)
     if header is None or header["name"] != Path(name).name:
         raise BadStatement(f"sql/{name}.sql must begin with `-- {Path(name).name}: …` and have `-- parameters: …`")
