@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ENUM, CreateEnumType
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, ExecutableDDLElement
 
-from service.db.statements import MAPPED, fill, literal
+from service.db.statements import MAPPED, literal, read_sql
 from service.resources import sql_path
 from service.schema.columns import SCHEMA, message_status
 from service.schema.tables import metadata
@@ -85,14 +85,15 @@ class MessagesTable:
 
     def render(self, path: str) -> str:
         """The text of `sql/<path>.sql` as it is run for this table."""
-        return fill(path, _source(path), self.places)
+        return read_sql(path, self.places)
 
     def files(self) -> list[SqlFile]:
         """A changed mapping changes every hash."""
         mapping = msgspec.json.encode(self.adopted, order="sorted") if self.adopted else b""
+        sources = {path: sql_path(f"{path}.sql").read_bytes() for path in self.paths}
         return [
-            SqlFile(path, self.render(path), hashlib.sha256(_source(path).encode() + mapping).hexdigest())
-            for path in self.paths
+            SqlFile(path, self.render(path), hashlib.sha256(source + mapping).hexdigest())
+            for path, source in sources.items()
         ]
 
 
@@ -141,10 +142,6 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "has_holds": "true",
     }
     return MessagesTable(name, schema, own | places)
-
-
-def _source(path: str) -> str:
-    return sql_path(f"{path}.sql").read_text("utf-8")
 
 
 def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
