@@ -1,4 +1,5 @@
-"""A mapping is tried on a copy of some rows of its table, in a transaction that is rolled back."""
+"""Whether a table can be counted by a mapping: the table, the expressions and every row are checked, and a copy of some
+rows is counted in a transaction that is rolled back."""
 
 import statistics
 import time
@@ -8,13 +9,20 @@ from dataclasses import dataclass, field
 import msgspec
 
 from service.adoption.attach import index_steps
-from service.adoption.check import check
-from service.db import Connection, InvalidObjectDefinitionError, PostgresError, Record, connect, fetch
+from service.db import (
+    Connection,
+    InsufficientPrivilegeError,
+    InvalidObjectDefinitionError,
+    PostgresError,
+    Record,
+    connect,
+    fetch,
+)
 from service.db.statements import load_statement, read_sql
 from service.errors import CommandError
 from service.schema.columns import grouping_set, message_status
 from service.schema.files import Adopted, adopted_table, table_definitions
-from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values
+from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values, derive, find_table, in_parentheses
 
 # Statements of so many rows are measured, so often, with and without our triggers by turns.
 BATCHES = {1: 100, 500: 4}
@@ -25,10 +33,9 @@ Places = Mapping[str, str]
 
 @dataclass(slots=True)
 class Trial:
-    """What was measured on a copy of some rows; microseconds by the rows of a statement, without and with triggers.
+    """What was measured on a copy of some rows. `statement_us`: by the rows of a statement, without and with triggers.
 
-    `table_rows`: of the table, as the planner believes; -1 where it does not know. `may_create_roles`: whether
-    attaching can make the service's role. `index`: the statements that make the index, rows of `index_steps`.
+    `table_rows`: of the table, as the planner estimates; -1 where it does not know. `index`: rows of `index_steps`.
     """
 
     rows: int
@@ -41,7 +48,7 @@ class Trial:
 
 
 async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial]:
-    """Checks the mapping, and tries everything on a copy of 10,000 rows at most, in a transaction that is rolled back.
+    """Checks the mapping, and tries everything on a copy of 10,000 rows at most.
 
     Raises CommandError as `check`, and where the database refuses what is tried.
     """
@@ -60,18 +67,63 @@ async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial
             await transaction.rollback()
 
 
+async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, Adopted]:
+    """The table, and the mapping as SQL. Reads the catalog and the whole table; `connection` is in no transaction.
+
+    Raises CommandError with a sentence that names what is wrong with the table or the mapping.
+    """
+    table = await find_table(connection, mapping)
+    (layout,) = await fetch(connection, "queries/layout", messages_schema="queuestats")
+    if layout["is_foreign"]:
+        raise CommandError("The schema queuestats of this database holds something else: rename it first.")
+    if table["refusal"]:
+        raise CommandError(table["refusal"])
+    adopted = await derive(connection, table, mapping)
+    try:
+        # A session look-up: with it, rows that a policy hides are an error.
+        await connection.execute("SET row_security = off")
+        await _require_rows(connection, adopted, mapping)
+    except InsufficientPrivilegeError:
+        raise CommandError(
+            f"Row-level security hides rows of {mapping.table} from the role of QUEUESTATS_ADMIN_DATABASE_URL:"
+            " it must own the table, or have BYPASSRLS."
+        ) from None
+    return table, adopted
+
+
+async def _require_rows(connection: Connection, adopted: Adopted, mapping: QueueMapping) -> None:
+    """Raises CommandError with a sentence that names the rows that do not fit."""
+    places = adopted_table(adopted).places
+    rows = await fetch(connection, "adopt/wrong_rows", places)
+    if without := sum(row["without_sender"] for row in rows):
+        raise CommandError(
+            f"{without:,} rows have a sender that is NULL or not above 0: leave them out by the mapping's where."
+        )
+    # Hold and release look a message up by the key that the mapping gives.
+    if mapping.key and mapping.stored:
+        key = {"key": in_parentheses(mapping.key)}
+        for row in await fetch(connection, "adopt/same_key", {**places, **key}):
+            raise CommandError(f"The mapping's key does not tell rows apart: several have {row['key'] or 'none'}.")
+    if rows:
+        wrong = ", ".join(f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows)
+        raise CommandError(
+            f"The mapping's status maps {wrong}, which is none of {', '.join(message_status.enums)}:"
+            " map it, or leave these rows out by the mapping's where."
+        )
+    if not adopted.names:
+        return
+    for row in await fetch(connection, "adopt/same_number", places):
+        raise CommandError(
+            f"The keys {row['one']} and {row['other']} have the same number, and would be counted as one: change the"
+            " mapping, so that one of them is written in another way."
+        )
+
+
 async def _try_on_copy(connection: Connection, table: Record, adopted: Adopted, mapping: QueueMapping) -> Trial:
-    copied = msgspec.structs.replace(
-        adopted,
-        queue=f"{TRIAL_SCHEMA}.copy",
-        values=adopted.values | counted_values(adopted.values, TRIAL_SCHEMA),
-    )
+    values = adopted.values | counted_values(adopted.values, TRIAL_SCHEMA)
+    copied = msgspec.structs.replace(adopted, queue=f"{TRIAL_SCHEMA}.copy", values=values)
     copy = adopted_table(copied, TRIAL_SCHEMA)
-    places = {
-        **copy.places,
-        "writable_columns": table["writable_columns"],
-        "changed_column": table["changed_column"],
-    }
+    places = {**copy.places, **{name: table[name] for name in ("writable_columns", "changed_column")}}
     await connection.execute(read_sql("adopt/trial/create", places | {"messages": table["qualified_name"]}))
     (size,) = await fetch(connection, "adopt/trial/size", places)
     index = await index_steps(connection, adopted)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from service.cli.options import on_database
+from service.cli.options import in_order, on_database
 from service.errors import CommandError, WrongUsage
 from service.settings import Settings
 
@@ -28,15 +28,9 @@ EXPRESSIONS = {
 }
 
 
-def _mapping_options(function: Any) -> Any:
-    for name, meaning in reversed(EXPRESSIONS.items()):
-        function = click.option("--" + name.replace("_", "-"), name, help=meaning)(function)
-    return function
-
-
 @click.command()
 @click.option("--file", "path", type=click.Path(path_type=Path), help=f"the mapping as a file  [default: {FILE}]")
-@_mapping_options
+@in_order(*(click.option(f"--{name.replace('_', '-')}", help=meaning) for name, meaning in EXPRESSIONS.items()))
 @click.option("--stored", multiple=True, metavar="STATUS=VALUE", help="what that column holds for a status; repeatable")
 @click.option("--attach", "is_attaching", is_flag=True, help="do it; without this option nothing is changed")
 @click.option(

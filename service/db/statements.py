@@ -1,7 +1,4 @@
-"""The SQL of `sql/`: statements with parameters (`:name`), and files with named places (`"{name}"`).
-
-A place is SQL that varies: a schema, a table, an expression. sql/README.md lists the places.
-"""
+"""The SQL of `sql/`: statements with parameters (`:name`), and files with named places (`"{name}"`): sql/README.md."""
 
 import re
 import string
@@ -25,8 +22,7 @@ DECLARED = "-- places: "
 # Below these stands what the service runs while it serves.
 SERVED = ("queries", "tokens")
 
-# The closed list of places; sql/README.md says what stands in each. Of every table of messages, of a mapping, and what
-# adopt alone fills.
+# The closed list of places, SQL that varies: of every table of messages, of a mapping, and what adopt alone fills.
 COMMON = "schema messages messages_literal messages_oid message_status queued_messages new_rows old_rows has_holds"
 MAPPED = (
     "sender account campaign isp status condition id columns used_columns arguments named_arguments is_holdable"
@@ -60,10 +56,7 @@ class Statement:
     types: Mapping[str, str]
 
     def bind(self, parameters: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of `$1, $2, …`.
-
-        Raises BadStatement naming a parameter that is missing or that the statement does not have.
-        """
+        """The values in the order of `$1, $2, …`. Raises BadStatement naming a missing or an unknown parameter."""
         if parameters.keys() != self.types.keys():
             wrong = sorted(parameters.keys() ^ self.types.keys())
             takes = ", ".join(self.types) or "no parameter"
@@ -74,8 +67,8 @@ class Statement:
 def fill(name: str, source: str, places: Mapping[str, str]) -> str:
     """The text of `sql/<name>.sql` with its places filled, in one pass: what is filled in is not searched again.
 
-    The line `-- places: …` declares them, and is left out. Raises BadStatement where the text uses other places than
-    it declares, one that is not in PLACES, or one without a value.
+    The line `-- places: …` is left out. Raises BadStatement where the text uses a place that it does not declare, that
+    is not in PLACES, or that has no value, or declares one that it does not use.
     """
     before, _, after = source.partition(DECLARED)
     names, _, rest = after.partition("\n")
@@ -89,10 +82,7 @@ def fill(name: str, source: str, places: Mapping[str, str]) -> str:
 
 
 def read_sql(name: str, places: Mapping[str, str] = OWN) -> str:
-    """The text of `sql/<name>.sql`, places filled.
-
-    Raises BadStatement where there is no such file, or as `fill`.
-    """
+    """The text of `sql/<name>.sql`, places filled. Raises BadStatement where there is no such file, or as `fill`."""
     path = sql_path(f"{name}.sql")
     if not path.is_file():
         raise BadStatement(f"There is no sql/{name}.sql")
@@ -113,23 +103,23 @@ def _load_own(name: str) -> Statement:
 
 
 def load_statements() -> None:
-    """Every statement that the service runs, so that a broken one stops the start, and no request waits for its file.
-
-    Raises BadStatement.
-    """
-    for path in (path for folder in SERVED for path in sql_path(folder).rglob("*.sql")):
-        load_statement(str(path.relative_to(sql_path()).with_suffix("")))
+    """Loads every statement that the service runs, before requests come. Raises BadStatement."""
+    for folder in SERVED:
+        for path in sql_path(folder).rglob("*.sql"):
+            load_statement(str(path.relative_to(sql_path()).with_suffix("")))
 
 
 def parse_statement(name: str, source: str) -> Statement:
-    """Checks the header against the text, whose places are filled.
-
-    Raises BadStatement where the header does not name the file, or the text uses other parameters than it declares.
-    """
+    """The statement of a text whose places are filled. Raises BadStatement where its header does not fit it."""
     header = _HEADER.match(source)
     if header is None or header["name"] != Path(name).name:
         raise BadStatement(f"sql/{name}.sql must begin with `-- {Path(name).name}: …` and have `-- parameters: …`")
-    types = _declared(name, header["parameters"])
+    types: dict[str, str] = {}
+    for declaration in header["parameters"].split(",") if header["parameters"].strip() != "none" else ():
+        parameter, _, type_ = declaration.strip().partition(" ")
+        if not type_ or parameter in types:
+            raise BadStatement(f"sql/{name}.sql must give each parameter one type, `{parameter} bigint` say")
+        types[parameter] = type_
     # SQLAlchemy finds the names, writes `$1, $2, …` in their place, and changes nothing else.
     compiled = text(source).compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
     order = tuple(compiled.positiontup or ())
@@ -139,18 +129,6 @@ def parse_statement(name: str, source: str) -> Statement:
     return Statement(name, source, str(compiled), order, MappingProxyType(types))
 
 
-def _declared(name: str, parameters: str) -> dict[str, str]:
-    types: dict[str, str] = {}
-    if parameters.strip() == "none":
-        return types
-    for declaration in parameters.split(","):
-        parameter, _, type_ = declaration.strip().partition(" ")
-        if not type_ or parameter in types:
-            raise BadStatement(f"sql/{name}.sql must give each parameter one type, `{parameter} bigint` say")
-        types[parameter] = type_
-    return types
-
-
 def replace_parameters(source: str, values: Mapping[str, str]) -> str:
     """The text of a statement with SQL in place of each `:name`."""
     compiled = text(source).compile(dialect=postgresql.dialect(paramstyle="pyformat"))  # type: ignore[no-untyped-call]
@@ -158,13 +136,12 @@ def replace_parameters(source: str, values: Mapping[str, str]) -> str:
 
 
 def literal(value: Any) -> str:
-    """A value as SQL writes it, whatever the server's settings.
-
-    SQLAlchemy's literals depend on standard_conforming_strings.
-    """
+    """A value as SQL writes it; SQLAlchemy's literals depend on the server's standard_conforming_strings."""
     if isinstance(value, list):
         return f"ARRAY[{', '.join(map(literal, value))}]"
-    if value is None or isinstance(value, int):
-        return "NULL" if value is None else str(value)
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
     quoted = str(value).replace("'", "''").replace("\\", "\\\\")
     return f"E'{quoted}'" if "\\" in quoted else f"'{quoted}'"

@@ -10,38 +10,36 @@ from sqlalchemy.types import UserDefinedType
 # Everything of ours but `messages` and its enumeration lives here.
 SCHEMA = "queuestats"
 
-metadata = sa.MetaData()
+metadata = sa.MetaData(schema=SCHEMA)
 
-message_status = ENUM("new", "proc", "retry", "hold", name="message_status", metadata=metadata)
+message_status = ENUM("new", "proc", "retry", "hold", name="message_status")
 # By which keys a counter is kept: the eight combinations of account, campaign and ISP.
 grouping_set = ENUM(
     *("total", "account", "campaign", "isp"),
     *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
     name="grouping_set",
-    schema=SCHEMA,
     metadata=metadata,
 )
 
 
-class XID8(UserDefinedType[str]):
-    """PostgreSQL's 64-bit transaction id."""
+class SystemType(UserDefinedType[str]):
+    """A type that PostgreSQL has and SQLAlchemy has not: the name of the class in lower case."""
 
     cache_ok = True
 
     def get_col_spec(self, **kw: object) -> str:
-        return "xid8"
+        return type(self).__name__.lower()
 
 
-class TID(UserDefinedType[str]):
+class XID8(SystemType):
+    """A 64-bit transaction id."""
+
+
+class TID(SystemType):
     """The address of a row in its table."""
 
-    cache_ok = True
 
-    def get_col_spec(self, **kw: object) -> str:
-        return "tid"
-
-
-# SQLAlchemy does not know the types; it reads the database's columns for Alembic's comparison.
+# Alembic's comparison reads the columns of the database.
 ischema_names.update({"xid8": XID8, "tid": TID})
 
 

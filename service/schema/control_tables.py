@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from service.schema.columns import SCHEMA, TID, XID8, filter_columns, message_status, metadata
+from service.schema.columns import TID, XID8, filter_columns, message_status, metadata
 
 
 def kind_column(name: str) -> sa.Column[str]:
@@ -23,7 +23,6 @@ holds = sa.Table(
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     kind_column("created_by_kind"),
     sa.Index("holds_sender_id", "sender_id"),
-    schema=SCHEMA,
 )
 
 # What a held message is given back when it is released.
@@ -36,7 +35,6 @@ held_messages = sa.Table(
     # What the table held, an array of one text (sql/control/arrivals.sql); NULL where the release before held it.
     sa.Column("stored_status", sa.Text),
     sa.PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
-    schema=SCHEMA,
 )
 
 # Calls of hold, release and purge that are being carried out, or were: see sql/control/README.md.
@@ -60,7 +58,6 @@ jobs = sa.Table(
     sa.CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
     sa.CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'cancelled')", name="jobs_state"),
     sa.Index("jobs_open", "id", postgresql_where=sa.text("finished_at IS NULL")),
-    schema=SCHEMA,
 )
 
 # The messages that a job has still to change, some thousands a row.
@@ -72,7 +69,6 @@ job_chunks = sa.Table(
     sa.Column("ids", ARRAY(sa.BigInteger), nullable=False),
     sa.Column("addresses", ARRAY(TID), nullable=False),
     sa.PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
-    schema=SCHEMA,
 )
 
 # The service's role inserts and reads; nobody but a superuser and the owner changes it.
@@ -96,5 +92,4 @@ audit_log = sa.Table(
     # The token that was created, rotated or revoked.
     sa.Column("subject", sa.Text),
     sa.Index("audit_log_verify", "id", postgresql_where=sa.text("action = 'verify'::text")),
-    schema=SCHEMA,
 )

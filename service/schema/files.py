@@ -5,7 +5,7 @@ One set of files serves both: sql/adopt/README.md says what differs.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import ENUM, CreateEnumType
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable, ExecutableDDLElement
 
-from service.db.statements import MAPPED, fill, literal
+from service.db.statements import MAPPED, literal, read_sql
 from service.resources import sql_path
 from service.schema.columns import SCHEMA, message_status
 from service.schema.tables import metadata
@@ -29,6 +29,7 @@ FILES = (
     # Last: from here on messages are counted.
     _ATTACH,
 )
+_DIALECT = dialect()  # type: ignore[no-untyped-call]
 # A row of a transition table has the columns of the adopted table: message_of makes a message of it.
 _MAPPED_ROWS = "(SELECT message.* FROM {0} CROSS JOIN LATERAL {1}.message_of(ROW({0}.*)) AS message) AS {0}"
 
@@ -38,7 +39,9 @@ class Adopted(msgspec.Struct, frozen=True):
 
     `queue`: the quoted name of the table. `values`: what stands in the places of sql/adopt/. `names`: its keys that are
     text. `needs_index`: hold and release look messages up by `id`, which is no column. `search_path`: the one that the
-    mapping was written for.
+    mapping was written for. `source`: the mapping as its owner wrote it. `version`: of the rules that make `values` of
+    it; migrate renews a mapping of former ones. `has_collations`: whether a column or an expression has another
+    collation than the database.
     """
 
     queue: str
@@ -48,11 +51,8 @@ class Adopted(msgspec.Struct, frozen=True):
     needs_index: bool = False
     search_path: str = "public"
     source: dict[str, Any] = {}
-    """As its owner wrote it."""
     version: int = 0
-    """Of the rules that make `values` of `source`: migrate renews a mapping of former ones."""
     has_collations: bool = False
-    """Whether a column or an expression of it has another collation than the database's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +85,25 @@ class MessagesTable:
 
     def render(self, path: str) -> str:
         """The text of `sql/<path>.sql` as it is run for this table."""
-        return fill(path, _source(path), self.places)
+        return read_sql(path, self.places)
 
     def files(self) -> list[SqlFile]:
         """A changed mapping changes every hash."""
         mapping = msgspec.json.encode(self.adopted, order="sorted") if self.adopted else b""
+        sources = {path: sql_path(f"{path}.sql").read_bytes() for path in self.paths}
         return [
-            SqlFile(path, self.render(path), hashlib.sha256(_source(path).encode() + mapping).hexdigest())
-            for path in self.paths
+            SqlFile(path, self.render(path), hashlib.sha256(source + mapping).hexdigest())
+            for path, source in sources.items()
         ]
 
 
 def own_table(messages_schema: str = "public") -> MessagesTable:
-    """Our own `messages` in a schema."""
-    name = f"{messages_schema}.messages"
-    places = _places(name, SCHEMA) | {"message_status": f"{messages_schema}.message_status"}
-    return MessagesTable(name, SCHEMA, places)
+    return _table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
 
 
 def shard_table(schema: str, name: str) -> MessagesTable:
     """A shard of `messages`, in the schema of its counters. It has no holds."""
-    places = {"message_status": "public.message_status", "has_holds": "false", "queued_messages": name}
-    return MessagesTable(name, schema, _places(name, schema) | places)
+    return _table(name, schema, message_status="public.message_status", has_holds="false", queued_messages=name)
 
 
 def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
@@ -117,21 +114,23 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
     added = ["adopt/rows"] if rows else []
     if adopted.names:
         added += ["adopt/names", f"adopt/attach_names{rows}"]
-    places = {
-        **_places(adopted.queue, schema),
+    table = _table(
+        adopted.queue,
+        schema,
         **{name: adopted.values[name] for name in MAPPED.split()},
         # The table may be renamed.
-        "messages_oid": f"{schema}.messages_table()",
-        "new_rows": _MAPPED_ROWS.format("new_rows", schema),
-        "old_rows": _MAPPED_ROWS.format("old_rows", schema),
-        "names": ", ".join(adopted.names),
-        "search_path": adopted.search_path,
-    }
-    return MessagesTable(adopted.queue, schema, places, (*first, *added, last), adopted)
+        messages_oid=f"{schema}.messages_table()",
+        new_rows=_MAPPED_ROWS.format("new_rows", schema),
+        old_rows=_MAPPED_ROWS.format("old_rows", schema),
+        names=", ".join(adopted.names),
+        search_path=adopted.search_path,
+    )
+    return replace(table, paths=(*first, *added, last), adopted=adopted)
 
 
-def _places(name: str, schema: str) -> dict[str, str]:
-    return {
+def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
+    """`places`: besides, or in place of, those of our own table."""
+    own = {
         "schema": schema,
         "messages": name,
         "messages_literal": literal(name),
@@ -142,14 +141,11 @@ def _places(name: str, schema: str) -> dict[str, str]:
         "old_rows": "old_rows",
         "has_holds": "true",
     }
-
-
-def _source(path: str) -> str:
-    return sql_path(f"{path}.sql").read_text("utf-8")
+    return MessagesTable(name, schema, own | places)
 
 
 def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
-    """Makes our own tables, and these types, in another schema."""
+    """Statements that make our own tables, and these types, in another schema."""
     elements: list[ExecutableDDLElement] = [CreateEnumType(type_) for type_ in types]
     for table in _own_tables():
         # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
@@ -179,6 +175,4 @@ def _own_tables() -> list[Table]:
 
 def _compile(element: ExecutableDDLElement | CreateColumn, schema: str, types_schema: str) -> str:
     schemas = {SCHEMA: schema, None: types_schema}
-    own_dialect = dialect()  # type: ignore[no-untyped-call]
-    compiled = element.compile(dialect=own_dialect, schema_translate_map=schemas, render_schema_translate=True)
-    return str(compiled)
+    return str(element.compile(dialect=_DIALECT, schema_translate_map=schemas, render_schema_translate=True))

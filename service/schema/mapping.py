@@ -26,7 +26,7 @@ TRIAL_SCHEMA = "queuestats_trial"
 
 
 class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """As its owner writes it: expressions over the columns of `table`, where something is left out its default.
+    """As its owner writes it: expressions over the columns of `table`.
 
     `where`: the rows that are queued. `key`: what tells rows apart, by default the primary key. `status_column` and
     `stored`: the column that hold and release write, and what they write there for each status.
@@ -46,15 +46,12 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 async def find_table(connection: Connection, mapping: QueueMapping) -> asyncpg.Record:
     """The row of sql/queries/adopt/table.sql. Raises CommandError where there is no such table."""
+    values = {"table_name": mapping.table, "is_holdable": bool(mapping.status_column)}
     try:
-        rows = await fetch(
-            connection, "queries/adopt/table", table_name=mapping.table, is_holdable=bool(mapping.status_column)
-        )
-    except asyncpg.PostgresError:
-        rows = []
-    if not rows:
-        raise CommandError(f"There is no table {mapping.table} in this database.")
-    return rows[0]
+        (table,) = await fetch(connection, "queries/adopt/table", **values)
+    except (asyncpg.PostgresError, ValueError):
+        raise CommandError(f"There is no table {mapping.table} in this database.") from None
+    return table
 
 
 async def renew(connection: Connection, former: Adopted) -> Adopted | None:
@@ -75,10 +72,7 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
 
 
 async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
-    """The mapping as SQL. `connection` is in no transaction.
-
-    Raises CommandError with a sentence that names what is wrong with an expression.
-    """
+    """The mapping as SQL. `connection` is in no transaction. Raises CommandError naming what an expression lacks."""
     types = {name: await _type_of(connection, table, name, getattr(mapping, name)) for name in ALLOWED}
     for name, (allowed, what) in ALLOWED.items():
         if types[name] not in allowed:
@@ -86,12 +80,12 @@ async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMa
     own = _own(mapping, types)
     id_, is_column = await _id(connection, table, mapping)
     expressions = [*(in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
-    columns, has_collations = await _columns(connection, table, expressions)
+    used = await _used_columns(connection, table, expressions)
     values = {
         **own,
         **counted_values(own, SCHEMA),
         **await _stored(connection, table, mapping),
-        **columns,
+        **{name: used[name] for name in ("columns", "used_columns", "arguments", "named_arguments")},
         "condition": f"({own['own_where']} IS TRUE)",
         "id": id_,
     }
@@ -104,7 +98,7 @@ async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMa
         search_path=table["search_path"],
         source=msgspec.to_builtins(mapping),
         version=VERSION,
-        has_collations=has_collations,
+        has_collations=used["has_collations"],
     )
 
 
@@ -160,19 +154,16 @@ async def _id(connection: Connection, table: asyncpg.Record, mapping: QueueMappi
     return f"hash_record_extended(ROW({', '.join(columns)}), 0)", False
 
 
-async def _columns(
-    connection: Connection, table: asyncpg.Record, expressions: list[str]
-) -> tuple[dict[str, str], bool]:
-    """The table's columns up to the last one that the mapping names, and those that it names; `has_collations`."""
+async def _used_columns(connection: Connection, table: asyncpg.Record, expressions: list[str]) -> asyncpg.Record:
+    """The row of sql/queries/adopt/used.sql. Raises CommandError where a trigger does not see the value of a column."""
     listed = ", ".join(f"{expression} AS expression_{number}" for number, expression in enumerate(expressions))
     places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"], "expressions": listed}
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute(read_sql("adopt/trial/used", places))
-        (used,) = await fetch(
-            connection, "queries/adopt/used", view_name=f"{TRIAL_SCHEMA}.used", table_name=table["qualified_name"]
-        )
+        names = {"view_name": f"{TRIAL_SCHEMA}.used", "table_name": table["qualified_name"]}
+        (used,) = await fetch(connection, "queries/adopt/used", **names)
     finally:
         await transaction.rollback()
     if used["system_column"]:
@@ -182,8 +173,7 @@ async def _columns(
             f"The mapping names {used['virtual_column']}, a generated column that is not stored: a trigger does"
             " not see its value. Write its expression in its place."
         )
-    lists = ("columns", "used_columns", "arguments", "named_arguments")
-    return {name: used[name] for name in lists}, used["has_collations"]
+    return used
 
 
 async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> dict[str, str]:
@@ -198,21 +188,16 @@ async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueM
     if not stored:
         nothing = dict.fromkeys((f"stored_{status}" for status in STATUSES), "NULL")
         return {"stored_column": "CAST(NULL AS text)", "stored_type": "text", "is_holdable": "false", **nothing}
-    found = await fetch(
-        connection, "queries/adopt/stored", table_name=table["qualified_name"], column_name=mapping.status_column
-    )
-    if not found:
+    names = {"table_name": table["qualified_name"], "column_name": mapping.status_column}
+    if not (found := await fetch(connection, "queries/adopt/stored", **names)):
         raise CommandError(f"{table['name']} has no column {mapping.status_column} that could be written.")
     values = {**found[0], "is_holdable": "true"}
     for status in STATUSES:
         value = f"CAST({literal(stored.get(status, stored['new']))} AS {values['stored_type']})"
-        await _require_value(connection, value, f"stored.{status} is no value of {mapping.status_column}")
+        try:
+            await connection.fetch(read_sql("adopt/stored_value", {"expression": value}))
+        except asyncpg.PostgresError as error:
+            fault = f"stored.{status} is no value of {mapping.status_column}"
+            raise CommandError(f"The mapping's {fault}: {error.message}.") from None
         values[f"stored_{status}"] = value
     return values
-
-
-async def _require_value(connection: Connection, value: str, fault: str) -> None:
-    try:
-        await connection.fetch(read_sql("adopt/stored_value", {"expression": value}))
-    except asyncpg.PostgresError as error:
-        raise CommandError(f"The mapping's {fault}: {error.message}.") from None

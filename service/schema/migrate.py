@@ -27,8 +27,8 @@ async def migrate(
 ) -> None:
     """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
 
-    `progress` is called with a sentence for each step that changed something. The table messages is, or is created, in
-    `messages_schema`; where a table is `adopted`, now or before, there is none.
+    `progress` is called with a sentence for each step that changed something. Without an adopted table, messages is
+    created in `messages_schema`.
     Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
     """
     async with changing_schema(owner_url, messages_schema) as connection:
@@ -36,10 +36,10 @@ async def migrate(
         former = _mapping(state)
         if adopted or former:
             await _refuse_another_queue(connection, adopted)
-            # The first revision creates `messages` there, and sql/adopt/forget_mapping.sql drops it.
+            # The first revision creates messages there, and sql/adopt/forget_mapping.sql drops it.
             await connection.execute(f"SET search_path = {SCHEMA}")
-        else:
-            await _refuse_foreign_layout(connection, messages_schema)
+        elif refusal := (await fetch(connection, "queries/layout", messages_schema=messages_schema))[0]["refusal"]:
+            raise CommandError(refusal)
         await upgrade(connection)
         known = revisions()
         for revision in reversed(known[: known.index(state["revision"]) if state.get("revision") in known else None]):
@@ -114,21 +114,12 @@ def _mapping(state: dict[str, str]) -> Adopted | None:
 async def _refuse_another_queue(connection: Connection, adopted: Adopted | None) -> None:
     """Raises CommandError where another table is counted, or the adopted one is gone."""
     found = await attached(connection)
-    if found is None:
-        return
-    if adopted is None and found["is_gone"]:
+    if found and adopted is None and found["is_gone"]:
         raise CommandError(
             "The adopted table is gone: `queuestats adopt --attach` with another mapping, or `adopt --detach`."
         )
-    if adopted and found["queue"] not in (None, adopted.queue):
+    if found and adopted and found["queue"] not in (None, adopted.queue):
         raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
-
-
-async def _refuse_foreign_layout(connection: Connection, messages_schema: str) -> None:
-    """Raises CommandError where `messages` or our schema is something else, or of a version before 0.2.0."""
-    (layout,) = await fetch(connection, "queries/layout", messages_schema=messages_schema)
-    if layout["refusal"]:
-        raise CommandError(layout["refusal"])
 
 
 async def _put_into_place(
@@ -153,8 +144,7 @@ async def _run_file(connection: Connection, file: SqlFile) -> None:
 
 async def _count_where_needed(connection: Connection, table: MessagesTable, progress: Progress) -> None:
     """Counts all messages unless the counts are proven. A distributed table is counted on its nodes."""
-    triggers = await fetch(connection, "migrate/triggers")
-    if not triggers:
+    if not (triggers := await fetch(connection, "migrate/triggers")):
         return
     if triggers[0]["are_incomplete"]:
         await _put_into_place(connection, table, table.files(), progress)

@@ -21,12 +21,10 @@ from service.resources import migrations_path
 
 async def upgrade(connection: Connection) -> None:
     """Brings the tables to the newest revision. Raises CommandError where the database has an unknown one."""
-    config = alembic_config()
 
     def work(wrapped: AlembicConnection) -> None:
         # Found there by migrations/env.py.
-        config.attributes["connection"] = wrapped
-        command.upgrade(config, "head")
+        command.upgrade(alembic_config(attributes={"connection": wrapped}), "head")
 
     await with_alembic(connection, work)
 
@@ -34,9 +32,7 @@ async def upgrade(connection: Connection) -> None:
 def upgrade_as_sql() -> str:
     """All revisions as SQL, without a database."""
     output = io.StringIO()
-    config = alembic_config()
-    config.output_buffer = output
-    command.upgrade(config, "head", sql=True)
+    command.upgrade(alembic_config(output_buffer=output), "head", sql=True)
     return output.getvalue()
 
 
@@ -60,8 +56,8 @@ async def with_alembic(connection: Connection, work: Callable[[AlembicConnection
         await engine.dispose(close=False)
 
 
-def alembic_config() -> Config:
-    config = Config()
+def alembic_config(**options: Any) -> Config:
+    config = Config(**options)
     config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     return config
 

@@ -33,6 +33,7 @@ messages = sa.Table(
     sa.CheckConstraint("campaign_id >= 0", name="messages_campaign_id_not_negative"),
     sa.CheckConstraint("octet_length(isp) <= 255", name="messages_isp_short"),
     sa.Index("messages_sender_id_status", "sender_id", "status"),
+    schema=sa.BLANK_SCHEMA,
 )
 
 # By how much a statement changed a key's counts, written in the writer's own transaction; see sql/counters/README.md.
@@ -46,7 +47,6 @@ deltas = sa.Table(
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),
     # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
     sa.Index("deltas_xid", "xid", postgresql_where=sa.text("xid >= '0'::xid8")),
-    schema=SCHEMA,
 )
 
 # What the folded deltas add up to, by every grouping set.
@@ -71,7 +71,6 @@ counters = sa.Table(
         unique=True,
         postgresql_where=sa.text("isp >= ''::text"),
     ),
-    schema=SCHEMA,
 )
 
 # The counters of grouping set total and epoch 0 once more, in the order of each count: for the largest senders.
@@ -82,7 +81,6 @@ sender_totals = sa.Table(
     *count_columns(),
     sa.Column("total", sa.BigInteger, sa.Computed("new + proc + retry + hold"), nullable=False),
     sa.PrimaryKeyConstraint("sender_id", name="sender_totals_pkey"),
-    schema=SCHEMA,
 )
 for _count in (*message_status.enums, "total"):
     sa.Index(
@@ -104,11 +102,10 @@ watermarks = sa.Table(
     sa.Column("written_by", XID8, nullable=False),
     sa.Column("compacted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
-    schema=SCHEMA,
 )
 
 # For its lock: see sql/counters/lock.sql; a row in it, for a moment, is a TRUNCATE of messages that is not over yet.
-fold_lock = sa.Table("fold_lock", metadata, sa.Column("never", sa.Boolean), schema=SCHEMA)
+fold_lock = sa.Table("fold_lock", metadata, sa.Column("never", sa.Boolean))
 
 # One row once the counters hold all messages; until then the scan answers.
 baseline = sa.Table(
@@ -123,7 +120,6 @@ baseline = sa.Table(
     sa.Column("partitions", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
     sa.PrimaryKeyConstraint("stands", name="baseline_pkey"),
     sa.CheckConstraint("stands", name="baseline_stands"),
-    schema=SCHEMA,
 )
 
 # One row where a table of somebody else is counted in place of `messages`: see sql/adopt/README.md.
@@ -136,7 +132,6 @@ adopted = sa.Table(
     sa.Column("definition", sa.Text, nullable=False, server_default=sa.text("''::text")),
     sa.PrimaryKeyConstraint("stands", name="adopted_pkey"),
     sa.CheckConstraint("stands", name="adopted_stands"),
-    schema=SCHEMA,
 )
 
 # The text of senders, accounts and campaigns that are counted by a number in its place.
@@ -146,7 +141,6 @@ keys = sa.Table(
     sa.Column("id", sa.BigInteger, autoincrement=False, nullable=False),
     sa.Column("value", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("id", name="keys_pkey"),
-    schema=SCHEMA,
 )
 
 tokens = sa.Table(
@@ -167,7 +161,6 @@ tokens = sa.Table(
     sa.Column("former_until", sa.DateTime(timezone=True)),
     # What the service reads again and again.
     sa.Index("tokens_in_force", "name", postgresql_where=sa.text("revoked_at IS NULL")),
-    schema=SCHEMA,
 )
 
 repeatable_migrations = sa.Table(
@@ -177,5 +170,4 @@ repeatable_migrations = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    schema=SCHEMA,
 )

@@ -14,8 +14,7 @@ import asyncpg
 import pytest
 
 from service.adoption.attach import detach, statements
-from service.adoption.check import check
-from service.adoption.trial import try_out
+from service.adoption.trial import check, try_out
 from service.control.actor import Actor
 from service.control.jobs import Control
 from service.counters.doctor import examine
