@@ -10,8 +10,7 @@ import pytest
 
 from service.db import connect
 from service.errors import CommandError
-from service.workbench.seed import Profile, SeedPlan, seed
-from service.workbench.seed.run import AS_OF
+from service.workbench.seed import AS_OF, Profile, SeedPlan, seed
 from tests.conftest import TestDatabase
 
 COLUMNS = (
