@@ -155,12 +155,16 @@ def bursts(plan: SeedPlan) -> list[Burst]:
     """All bursts in the order of arrival; their sizes add up to the plan's messages."""
     chance = Random(plan.seed)
     campaigns = (number for number in count(1) if number not in EXAMPLE_CAMPAIGNS)
-    found: list[Burst] = []
+    found = list(EXAMPLE_BURSTS if has_example(plan) else ())
     # Campaigns are numbered in the order of arrival: the newest has the highest number.
-    for mailing in sorted(_mailings(plan, chance)):
-        found += _cut(mailing, next(campaigns) if mailing.in_campaign else 0, chance)
-    if has_example(plan):
-        found += EXAMPLE_BURSTS
+    for position, sender_id, account_id, size, burst_size, in_campaign in sorted(_mailings(plan, chance)):
+        campaign_id = next(campaigns) if in_campaign else 0
+        mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if position < upto)
+        # Close together in the order of arrival, but seldom side by side.
+        found += [
+            Burst(position + 0.02 * chance.random(), sender_id, account_id, campaign_id, messages, mix)
+            for messages in _split(size, -(-size // burst_size), chance)
+        ]
     return sorted(found)
 
 
@@ -180,14 +184,6 @@ def _mailings(plan: SeedPlan, chance: Random) -> Iterator[Mailing]:
             at = index if index < len(accounts) else int(len(accounts) * chance.random() * chance.random())
             position, in_campaign = chance.random(), chance.random() >= outside
             yield Mailing(position, sender_id, accounts[at], mailing_size, burst_size, in_campaign)
-
-
-def _cut(mailing: Mailing, campaign_id: int, chance: Random) -> Iterator[Burst]:
-    """A mailing's bursts, close together in the order of arrival but seldom side by side."""
-    mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if mailing.position < upto)
-    for size in _split(mailing.size, -(-mailing.size // mailing.burst_size), chance):
-        position = mailing.position + 0.02 * chance.random()
-        yield Burst(position, mailing.sender_id, mailing.account_id, campaign_id, size, mix)
 
 
 def _split(total: int, number: int, chance: Random) -> Iterator[int]:
