@@ -28,31 +28,19 @@ Chunk = Sequence[tuple[int, Burst]]
 
 
 async def seed(
-    connection: Connection,
-    plan: SeedPlan,
-    progress: Callable[[int], object] = lambda done: None,
-    *,
-    replace: bool = False,
-    chunk_messages: int = CHUNK_MESSAGES,
+    connection: Connection, plan: SeedPlan, progress: Callable[[int], object] = lambda _: None, *, replace: bool = False
 ) -> float:
     """Fills an empty queue in one transaction, or with `replace` a full one; how many seconds it took.
 
-    Other writers wait until then. `progress` gets the number of messages written so far, after each chunk.
-    `connection` is the owner's, in no transaction.
+    `progress` gets the number of messages written so far, after each chunk. `connection` is the owner's, in no
+    transaction. Other writers wait.
 
     Raises CommandError, with nothing changed, where the database is not marked disposable or the queue is not empty.
     """
     began = time.perf_counter()
     async with connection.transaction():
-        await require_disposable(connection)
-        await require_one_machine(connection, "seed it before `queuestats migrate --distribute`")
-        await fetch(connection, "seed/limits")
-        await fetch(connection, "seed/empty" if replace else "seed/lock")
-        if not replace and (await fetch(connection, "seed/occupied"))[0][0]:
-            raise CommandError(
-                "The queue is not empty, so nothing was written; --replace throws its messages away first."
-            )
-        for chunk in chunks(bursts(plan), chunk_messages):
+        await _prepare(connection, replace)
+        for chunk in chunks(bursts(plan), CHUNK_MESSAGES):
             await fetch(connection, "seed/insert_bursts", **parameters(plan, chunk))
             before, last = chunk[-1]
             progress(before + last.size)
@@ -60,6 +48,15 @@ async def seed(
         await fetch(connection, "seed/number_on", last_id=plan.messages)
     await fetch(connection, "seed/analyze")
     return time.perf_counter() - began
+
+
+async def _prepare(connection: Connection, replace: bool) -> None:
+    await require_disposable(connection)
+    await require_one_machine(connection, "seed it before `queuestats migrate --distribute`")
+    await fetch(connection, "seed/limits")
+    await fetch(connection, "seed/empty" if replace else "seed/lock")
+    if not replace and (await fetch(connection, "seed/occupied"))[0][0]:
+        raise CommandError("The queue is not empty, so nothing was written; --replace throws its messages away first.")
 
 
 def chunks(bursts: Sequence[Burst], chunk_messages: int) -> Iterator[Chunk]:
