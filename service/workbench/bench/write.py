@@ -28,17 +28,16 @@ from service.workbench.seed import seed as fill
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A script of sql/bench/, its clients, the messages of one transaction, and the script's variables."""
+    """A script of sql/bench/, its clients, and the messages of one transaction."""
 
     name: str
     script: str
     clients: int
     messages: int
-    variables: tuple[str, ...] = ()
 
 
 LOADS = (
-    *(Load(f"whole lifecycles in batches of {n}", "lifecycle", 4, n, (f"batch={n}", "lo=0")) for n in (1, 50, 500)),
+    *(Load(f"whole lifecycles in batches of {messages}", "lifecycle", 4, messages) for messages in (1, 50, 500)),
     Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2),
 )
 
@@ -115,7 +114,7 @@ async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     process = await asyncio.create_subprocess_exec(
         shutil.which("pgbench") or str(binaries(18) / "pgbench"),
         *("--no-vacuum", "--protocol=prepared", "--jobs=2", f"--client={load.clients}", f"--time={seconds}"),
-        *(f"--define={variable}" for variable in load.variables),
+        *(f"--define=batch={load.messages}", "--define=lo=0"),
         *(f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare),
         env={**os.environ, **secret},
         stdout=asyncio.subprocess.PIPE,

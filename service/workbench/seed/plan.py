@@ -84,7 +84,7 @@ class Burst(NamedTuple):
 
 
 class Mailing(NamedTuple):
-    """What a sender sent through one account in one go: a campaign, or mail outside any."""
+    """What a sender sent through one account at once: a campaign, or mail outside any."""
 
     position: float
     sender_id: int
