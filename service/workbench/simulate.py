@@ -70,10 +70,8 @@ class Agent:
     """
 
     def __init__(self, plan: SimulationPlan, number: int, totals: Totals, stop: asyncio.Event) -> None:
-        self._plan = plan
+        self._plan, self._totals, self._stop = plan, totals, stop
         self._chance = Random(1000 + number)
-        self._totals = totals
-        self._stop = stop
         self._round_at = time.monotonic()
         self._sender_id = 1
         self._finishing: list[int] = []
@@ -81,6 +79,7 @@ class Agent:
 
     async def run(self, database_url: str) -> None:
         """Replaces a lost connection, however long that takes. Raises CommandError where a statement is refused."""
+        interval = self._plan.batch_messages * self._plan.connections / self._plan.rate
         while not self._stop.is_set():
             is_connected = False
             try:
@@ -88,19 +87,14 @@ class Agent:
                     is_connected = True
                     while not self._stop.is_set():
                         await self._run_round(connection)
-                        await self._wait_for_next_round()
+                        # A late agent begins at once, and does not make up for missed rounds.
+                        self._round_at = max(self._round_at + interval, time.monotonic())
+                        await self._wait(self._round_at - time.monotonic())
             except Exception as error:
                 if is_connected and not is_disconnect(error.__cause__ or error):
                     raise
                 self._totals.reconnects += 1
                 await self._wait(RECONNECT_SECONDS)
-
-    async def _wait_for_next_round(self) -> None:
-        """A late agent begins at once, and does not make up for missed rounds."""
-        now = time.monotonic()
-        interval = self._plan.batch_messages * self._plan.connections / self._plan.rate
-        self._round_at = max(self._round_at + interval, now)
-        await self._wait(self._round_at - now)
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -108,22 +102,11 @@ class Agent:
 
     async def _run_round(self, connection: Connection) -> None:
         """Each statement is a transaction of its own."""
+        plan, chance, totals = self._plan, self._chance, self._totals
+        number = plan.batch_messages
         await self._end_delivery(connection)
         # Evenly on a logarithmic scale: sender 1 has as much as senders 2 and 3 together.
-        self._sender_id = int((self._plan.senders + 1) ** self._chance.random())
-        await self._enqueue(connection)
-        number = self._plan.batch_messages
-        # All agents add to the same totals: never across an await, during which another may add.
-        taken = await self._take(connection, "new", number)
-        self._totals.taken += taken
-        # Of these too a share fails again; so many make up for the share that did not leave.
-        if again := round(number * RETRY_SHARE / (1 - RETRY_SHARE)):
-            retaken = await self._take(connection, "retry", again)
-            self._totals.retaken += retaken
-        await self._end_delivery(connection)
-
-    async def _enqueue(self, connection: Connection) -> None:
-        chance, number = self._chance, self._plan.batch_messages
+        self._sender_id = int((plan.senders + 1) ** chance.random())
         await fetch(
             connection,
             "simulate/enqueue",
@@ -132,7 +115,15 @@ class Agent:
             isps=[chance.choice(ISPS) for _ in range(number)],
             recipients=[f"{chance.getrandbits(40):x}@example.com" for _ in range(number)],
         )
-        self._totals.enqueued += number
+        totals.enqueued += number
+        # All agents add to the same totals: never across an await, during which another may add.
+        taken = await self._take(connection, "new", number)
+        totals.taken += taken
+        # Of these too a share fails again; so many make up for the share that did not leave.
+        if again := round(number * RETRY_SHARE / (1 - RETRY_SHARE)):
+            retaken = await self._take(connection, "retry", again)
+            totals.retaken += retaken
+        await self._end_delivery(connection)
 
     async def _take(self, connection: Connection, status: str, number: int) -> int:
         sender_id = self._sender_id

@@ -10,8 +10,7 @@ import pytest
 
 from service.db import connect
 from service.errors import CommandError
-from service.workbench.seed import Profile, SeedPlan, seed
-from service.workbench.seed.run import AS_OF
+from service.workbench.seed import AS_OF, Profile, SeedPlan, seed
 from tests.conftest import TestDatabase
 
 COLUMNS = (
@@ -19,6 +18,7 @@ COLUMNS = (
     " extract(epoch FROM created_at)::text AS created_at, extract(epoch FROM next_attempt_at)::text AS next_attempt_at"
 )
 SMALL = SeedPlan(3000, 20)
+CHUNK_MESSAGES = "service.workbench.seed.CHUNK_MESSAGES"
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_the_rows_are_the_same_on_every_version_of_postgresql(disposable: 
 
 
 async def test_neither_chunks_nor_settings_nor_an_earlier_use_change_the_rows(
-    disposable: Any, database: TestDatabase
+    disposable: Any, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(disposable, SMALL)
     expected = await rows(disposable)
@@ -54,7 +54,8 @@ async def test_neither_chunks_nor_settings_nor_an_earlier_use_change_the_rows(
         "enable_nestloop": "off",
     }
     connection = await asyncpg.connect(database.owner_url, server_settings=odd)
-    await fill(connection, SMALL, replace=True, chunk_messages=100)
+    monkeypatch.setattr(CHUNK_MESSAGES, 100)
+    await fill(connection, SMALL, replace=True)
     await connection.close()
     assert await rows(disposable) == expected
 
@@ -144,9 +145,10 @@ async def test_recipients_are_in_reserved_domains_only(disposable: Any) -> None:
     assert len(set(recipients)) > 0.999 * len(recipients)
 
 
-async def test_progress_moves_by_chunks_and_ends_at_the_plan(disposable: Any) -> None:
+async def test_progress_moves_by_chunks_and_ends_at_the_plan(disposable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    await seed(disposable, SMALL, told.append, chunk_messages=500)
+    monkeypatch.setattr(CHUNK_MESSAGES, 500)
+    await seed(disposable, SMALL, told.append)
     assert told == sorted(set(told))
     assert len(told) >= 4
     assert told[-1] == 3000
@@ -169,7 +171,9 @@ async def test_a_queue_with_messages_is_refused_and_kept(disposable: Any) -> Non
 
 
 @pytest.mark.parametrize("replace", [False, True])
-async def test_an_interrupted_run_leaves_the_queue_as_it_was(disposable: Any, replace: bool) -> None:
+async def test_an_interrupted_run_leaves_the_queue_as_it_was(
+    disposable: Any, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
     if replace:
         await fill(disposable, SeedPlan(50, 5, seed=9))
     before = await rows(disposable)
@@ -177,8 +181,9 @@ async def test_an_interrupted_run_leaves_the_queue_as_it_was(disposable: Any, re
     def interrupt(done: int) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(CHUNK_MESSAGES, 500)
     with pytest.raises(KeyboardInterrupt):
-        await seed(disposable, SMALL, interrupt, replace=replace, chunk_messages=500)
+        await seed(disposable, SMALL, interrupt, replace=replace)
     assert await rows(disposable) == before
 
 

@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import WrongUsage
-from service.workbench.seed import Profile, SeedPlan, default_senders
-from service.workbench.seed.plan import has_example, sender_sizes
-from service.workbench.seed.run import chunks, parameters
-from service.workbench.seed.traffic import bursts
+from service.workbench.seed import Profile, SeedPlan, chunks, default_senders, parameters
+from service.workbench.seed.plan import bursts, has_example, sender_sizes
 
 PLANS = st.tuples(st.integers(1, 60_000), st.integers(1, 400), st.sampled_from(Profile), st.integers(0, 2**31 - 1)).map(
     lambda drawn: SeedPlan(drawn[0], 1 if drawn[2] is Profile.SINGLE else min(drawn[0], drawn[1]), drawn[3], drawn[2])

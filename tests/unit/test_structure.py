@@ -48,7 +48,7 @@ STATEMENT_FOLDERS = ("access", "adoption", "cluster", "control", "counters", "db
 SEVERAL_NODES = re.compile(r"citus|distribut|shard", re.IGNORECASE)
 # Modules besides service/cluster that name several nodes.
 NAME_NODES = {
-    "service/workbench/seed/run.py": "the option --distribute in an error",
+    "service/workbench/seed/__init__.py": "the option --distribute in an error",
     "service/cli/migrate.py": "the option --distribute, which asks service/cluster",
     "service/db/pool.py": "a setting of each connection, which a server without Citus ignores",
     "service/embedded/binaries.py": "the distribution of a Python package",

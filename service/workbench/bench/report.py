@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import median
@@ -11,6 +11,9 @@ from typing import Any
 
 from service.db import Connection, fetch
 from service.resources import sql_path
+
+# Prints one line.
+Progress = Callable[[str], None]
 
 
 async def read_environment(connection: Connection, **data_set: Any) -> dict[str, Any]:

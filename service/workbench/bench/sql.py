@@ -3,30 +3,33 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from statistics import median
 from typing import Any, NamedTuple
 
-from service.db import Connection, Statement, connect, load_statement
+from service.cluster import Node
+from service.counters.folding import Folder
+from service.db import AS_A_SCAN, Connection, Database, Statement, connect, fetch, load_statement
 from service.errors import CommandError
 from service.model import Grouping
 from service.resources import sql_path
 from service.settings import Settings
-from service.workbench.bench.queues import fill, states
-from service.workbench.bench.report import median_ratio, read_environment
-from service.workbench.bench.scratch import created, run_files
+from service.workbench.bench.report import Progress, median_ratio, read_environment
+from service.workbench.bench.scratch import created, run_files, vacuum
+from service.workbench.seed import Profile, SeedPlan, seed
 
 COUNTERS, SCAN = "queries/from_counters", "queries/from_messages"
+CHURNED_SLICES = range(0, 100, 10)
+PENDING_DELTAS = 1000
 # A fast statement is repeated, a slow one is not.
 REPEATS = 50
 SLOW_MS = 50.0
 # Settings of the session: look-ups are planned as in the service's role (sql/roles.sql), scans as in its scans.
-PLANNED_FOR_LOOK_UPS = "SET LOCAL plan_cache_mode = force_generic_plan"
-PLANNED_FOR_SCANS = "SET LOCAL plan_cache_mode = force_custom_plan"
 ONLY_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+AS_A_LOOK_UP = f"SET LOCAL plan_cache_mode = force_generic_plan; {ONLY_BY_INDEX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +64,20 @@ WITH_INDEXES = tuple(variant for variant in VARIANTS if variant.has_indexes)
 
 
 class Sample(NamedTuple):
-    """One answer in one round: the rows of its report, its median times, and the pages that it visits."""
+    """One answer in one round: the number of its rows, its median times, and the pages that it visits."""
 
-    state: str
-    messages: int
-    group: Grouping
-    variant: str
     rows: int
     client_ms: float
     server_ms: float
     pages: int
 
 
+# The samples of all rounds by state, messages, grouping and variant.
+Samples = dict[tuple[str, int, Grouping, str], list[Sample]]
+
+
 async def measure_sql(
-    settings: Settings, progress: Callable[[str], None], *, sizes: Sequence[int], rounds: int, seed: int
+    settings: Settings, progress: Progress, *, sizes: Sequence[int], rounds: int, seed: int
 ) -> dict[str, Any]:
     """`sizes` are those of the queues in messages. A fast statement is executed 50 times in each round.
 
@@ -82,31 +85,64 @@ async def measure_sql(
 
     Raises CommandError where a variant answers otherwise than the counters.
     """
-    samples: list[Sample] = []
-    async with connect(settings.owner_url or "") as connection:
+    samples: Samples = defaultdict(list)
+    url = settings.owner_url or ""
+    async with connect(url) as connection, Database(settings, url, pool_size=1) as database:
         progress(f"Seeding {max(sizes):,} messages")
-        queues = await fill(connection, sizes, seed)
+        queues = await _fill(connection, sizes, seed)
         environment = await read_environment(connection, seed=seed, rounds=rounds, messages=list(queues.values()))
         async with created(connection, "bench/no_autovacuum", *(variant.folder for variant in WITH_INDEXES)):
-            async for state in states(connection, settings, queues[1]):
+            async for state in _states(connection, Folder(Node(database)), queues[1]):
                 for number in range(rounds):
                     progress(f"{state.capitalize()}: round {number + 1} of {rounds}")
-                    samples += [sample async for sample in _round(connection, state, queues)]
+                    await _run_round(connection, state, queues, samples)
     return {"benchmark": "queuestats bench sql", "environment": environment, "results": _results(samples)}
 
 
-async def _round(connection: Connection, state: str, queues: Mapping[int, int]) -> AsyncIterator[Sample]:
-    """One sample of each variant's statements about each queue."""
+async def _fill(connection: Connection, sizes: Sequence[int], seed_number: int) -> dict[int, int]:
+    """The messages of each sender, the longest queue first. Messages that were in the table before are lost.
+
+    The longest is a data set of the profile `single`. A shorter one is a sample of it: every n-th message, with another
+    sender, so that their reports have the same rows.
+    """
+    longest, *shorter = sorted(set(sizes), reverse=True)
+    await seed(connection, SeedPlan(longest, 1, seed_number, Profile.SINGLE), replace=True)
+    steps = {sender_id: longest // size for sender_id, size in enumerate(shorter, 2)}
+    for sender_id, step in steps.items():
+        await fetch(connection, "bench/sample", from_sender_id=1, sender_id=sender_id, step=step)
+    return {1: longest} | {sender_id: longest // step for sender_id, step in steps.items()}
+
+
+async def _states(connection: Connection, folder: Folder, longest: int) -> AsyncIterator[str]:
+    """Brings the table into one state after the other, and gives its name. Sender 1 has the `longest` queue.
+
+    Churned: a tenth of the messages has changed status since the vacuum. Pending: deltas of sender 1.
+    """
+    await folder.fold_all()
+    await vacuum(connection)
+    yield "fresh"
+    for number in CHURNED_SLICES:
+        await fetch(connection, "bench/churn", slice=number)
+    await folder.fold_all()
+    yield "churned"
+    step = max(1, longest // PENDING_DELTAS)
+    ids = [(1 + number * step % longest,) for number in range(PENDING_DELTAS)]
+    await connection.executemany(load_statement("bench/toggle").sql, ids)
+    yield "1,000 deltas pending"
+
+
+async def _run_round(connection: Connection, state: str, queues: Mapping[int, int], samples: Samples) -> None:
+    """Adds one sample of each variant's statements about each queue."""
     answers: dict[tuple[int, Grouping], list[Any]] = {}
     for variant, (sender_id, messages) in product(VARIANTS, queues.items()):
         async with _alone(connection, variant):
             for grouping in Grouping:
                 if (statement := variant.statement(grouping)) is None:
                     continue
-                rows, client_ms, server_ms, pages = await _measure(connection, statement, sender_id)
+                rows, sample = await _measure(connection, statement, sender_id)
                 if answers.setdefault((sender_id, grouping), rows) != rows:
                     raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
-                yield Sample(state, messages, grouping, variant.name, len(rows), client_ms, server_ms, pages)
+                samples[state, messages, grouping, variant.name].append(sample)
 
 
 @asynccontextmanager
@@ -118,53 +154,46 @@ async def _alone(connection: Connection, variant: Variant) -> AsyncIterator[None
     transaction = connection.transaction()
     await transaction.start()
     try:
-        is_scan = variant.base == SCAN
-        await connection.execute(PLANNED_FOR_SCANS if is_scan else PLANNED_FOR_LOOK_UPS)
-        if variant.has_indexes or not is_scan:
-            await connection.execute(ONLY_BY_INDEX)
-        if is_scan:
+        if variant.base == SCAN:
             await run_files(connection, "drop", (other.folder for other in WITH_INDEXES if other is not variant))
+        await connection.execute(AS_A_SCAN if variant.base == SCAN else AS_A_LOOK_UP)
+        if variant.has_indexes:
+            await connection.execute(ONLY_BY_INDEX)
         yield
     finally:
         await transaction.rollback()
 
 
-async def _measure(
-    connection: Connection, statement: Statement, sender_id: int
-) -> tuple[list[tuple[Any, ...]], float, float, int]:
-    """The rows, the median times of the client and the server in milliseconds, and the pages of one statement."""
-    query = {name: sender_id if name == "sender_id" else None for name in statement.types}
+async def _measure(connection: Connection, statement: Statement, sender_id: int) -> tuple[list[Any], Sample]:
     is_batch = statement.name.startswith(COUNTERS)
+    query = {name: sender_id if name == "sender_id" else None for name in statement.types}
     values = statement.bind({name: [value] for name, value in query.items()} if is_batch else query)
     prepared = await connection.prepare(statement.sql)
     explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {statement.sql}")
     # A batch has a column more, the position of the query.
     rows = [tuple(row)[is_batch:] for row in await prepared.fetch(*values)]
     client_ms: list[float] = []
-    server_ms: list[float] = []
-    pages = 0
+    plans: list[dict[str, Any]] = []
     while not client_ms or (len(client_ms) < REPEATS and client_ms[0] < SLOW_MS):
         started_at = time.perf_counter()
         await prepared.fetch(*values)
         client_ms.append(1000 * (time.perf_counter() - started_at))
-        [explained] = json.loads(await explain.fetchval(*values))
-        server_ms.append(explained["Execution Time"])
-        pages = explained["Plan"]["Shared Hit Blocks"] + explained["Plan"]["Shared Read Blocks"]
-    return rows, median(client_ms), median(server_ms), pages
+        plans += json.loads(await explain.fetchval(*values))
+    server_ms = median(plan["Execution Time"] for plan in plans)
+    pages = plans[-1]["Plan"]["Shared Hit Blocks"] + plans[-1]["Plan"]["Shared Read Blocks"]
+    return rows, Sample(len(rows), median(client_ms), server_ms, pages)
 
 
-def _results(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _results(samples: Samples) -> list[dict[str, Any]]:
     """The medians of all rounds; the ratio is to the counters' time."""
-    rounds: dict[tuple[str, int, Grouping, str], list[Sample]] = defaultdict(list)
-    for sample in samples:
-        rounds[sample.state, sample.messages, sample.group, sample.variant].append(sample)
-    client_ms = {key: [sample.client_ms for sample in found] for key, found in rounds.items()}
+    client_ms = {key: [sample.client_ms for sample in found] for key, found in samples.items()}
     return [
         {
+            **dict(zip(("state", "messages", "group", "variant"), key, strict=True)),
             **found[-1]._asdict(),
             "client_ms": median(client_ms[key]),
             "server_ms": median(sample.server_ms for sample in found),
             "times_counters": median_ratio(client_ms[key], client_ms[*key[:3], VARIANTS[0].name]),
         }
-        for key, found in rounds.items()
+        for key, found in samples.items()
     ]

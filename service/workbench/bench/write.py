@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import product
 from statistics import median
@@ -21,7 +19,7 @@ from service.errors import CommandError
 from service.resources import sql_path
 from service.schema import migrate
 from service.settings import Settings
-from service.workbench.bench.report import median_ratio, read_environment
+from service.workbench.bench.report import Progress, median_ratio, read_environment
 from service.workbench.bench.scratch import created, vacuum
 from service.workbench.bench.sql import WITH_INDEXES
 from service.workbench.seed import Profile, SeedPlan, default_senders
@@ -30,17 +28,16 @@ from service.workbench.seed import seed as fill
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A script of sql/bench/, its clients, the messages of one transaction, and the script's variables."""
+    """A script of sql/bench/, its clients, and the messages of one transaction."""
 
     name: str
     script: str
     clients: int
     messages: int
-    variables: tuple[str, ...] = ()
 
 
 LOADS = (
-    *(Load(f"whole lifecycles in batches of {n}", "lifecycle", 4, n, (f"batch={n}", "lo=0")) for n in (1, 50, 500)),
+    *(Load(f"whole lifecycles in batches of {messages}", "lifecycle", 4, messages) for messages in (1, 50, 500)),
     Load("inserts on 4 hot keys, two a transaction", "hot_keys", 16, 2),
 )
 
@@ -61,14 +58,7 @@ CANDIDATES = tuple(Variant(index.folder, ("bench/not_counted", index.folder)) fo
 
 
 async def measure_write(
-    settings: Settings,
-    progress: Callable[[str], None],
-    *,
-    rounds: int,
-    seconds: int,
-    messages: int,
-    seed: int,
-    has_candidates: bool,
+    settings: Settings, progress: Progress, *, rounds: int, seconds: int, messages: int, seed: int, has_candidates: bool
 ) -> dict[str, Any]:
     """pgbench runs for so many seconds in each round, beside a queue of so many messages.
 
@@ -88,8 +78,8 @@ async def measure_write(
                 progress(f"Round {number + 1} of {rounds}: {load.name}")
                 # The order changes from round to round: the machine may become slower or faster meanwhile.
                 for variant in variants if number % 2 == 0 else reversed(variants):
-                    async with _set_up(connection, settings, variant, messages):
-                        rates[load.name, variant.name].append(await run_pgbench(url, load, seconds))
+                    rate = await _measure(connection, settings, variant, load, seconds, messages)
+                    rates[load.name, variant.name].append(rate)
             if differences := await find_differences(connection, None):
                 raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
         finally:
@@ -98,29 +88,24 @@ async def measure_write(
     return {"benchmark": "queuestats bench write", "environment": environment, "results": _results(rates)}
 
 
-@asynccontextmanager
-async def _set_up(connection: Connection, settings: Settings, variant: Variant, messages: int) -> AsyncIterator[None]:
-    """At the end the table is as before: what pgbench wrote is deleted under the same variant."""
+async def _measure(
+    connection: Connection, settings: Settings, variant: Variant, load: Load, seconds: int, messages: int
+) -> float:
+    """As `run_pgbench`. It folds as the service does, in its role, and deletes what pgbench wrote under the variant."""
+    url = settings.owner_url or ""
     await vacuum(connection)
-    async with created(connection, *variant.folders):
+    async with (
+        created(connection, *variant.folders),
+        Database(settings, settings.database_url or url, pool_size=settings.pool_size) as database,
+    ):
+        folding = [asyncio.create_task(fold_forever(database))] if variant.is_folded else []
         try:
-            async with _folding(settings) if variant.is_folded else nullcontext():
-                yield
+            return await run_pgbench(url, load, seconds)
         finally:
+            for task in folding:
+                task.cancel()
+            await asyncio.gather(*folding, return_exceptions=True)
             await fetch(connection, "bench/sweep", standing_messages=messages)
-
-
-@asynccontextmanager
-async def _folding(settings: Settings) -> AsyncIterator[None]:
-    """Folds as the service does, in its role."""
-    url = settings.database_url or settings.owner_url or ""
-    async with Database(settings, url, pool_size=settings.pool_size) as database:
-        task = asyncio.create_task(fold_forever(database))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
 
 
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
@@ -129,21 +114,21 @@ async def run_pgbench(url: str, load: Load, seconds: int) -> float:
     process = await asyncio.create_subprocess_exec(
         shutil.which("pgbench") or str(binaries(18) / "pgbench"),
         *("--no-vacuum", "--protocol=prepared", "--jobs=2", f"--client={load.clients}", f"--time={seconds}"),
-        *(f"--define={variable}" for variable in load.variables),
+        *(f"--define=batch={load.messages}", "--define=lo=0"),
         *(f"--file={sql_path('bench', f'{load.script}.pgbench')}", bare),
         env={**os.environ, **secret},
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        output, errors = (written.decode() for written in await process.communicate())
+        output = (await process.communicate())[0].decode()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
     rate = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
     if process.returncode != 0 or rate is None or "failed transactions: 0 " not in output:
-        raise CommandError(f"pgbench failed: {([*errors.splitlines(), *output.splitlines()] or ['no output'])[-1]}")
+        raise CommandError(f"pgbench failed: {(output.splitlines() or ['no output'])[-1]}")
     return float(rate[1]) * load.messages
 
 
