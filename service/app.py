@@ -16,8 +16,8 @@ from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.http import endpoints
 from service.http.large_responses import Unsent
+from service.http.limits import OpenRequests
 from service.http.middleware import Endpoint, RequestMiddleware
-from service.http.open_requests import OpenRequests
 from service.http.openapi import QUEUE
 from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_page, page
 from service.http.requests import Service

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError, MethodNotAllowed, ServiceError, TimedOut, Unavailable, UnknownMethod
-from service.http.bodies import BodyReader
+from service.http.limits import BodyReader
 from service.http.requests import QueueRequest, Service
 from service.http.responses import respond_error
 from service.telemetry.logs import format_frames

@@ -14,7 +14,7 @@ from service.counters.readiness import Readiness
 from service.db import Database
 from service.errors import BadRequest, ServiceError
 from service.http.large_responses import Unsent
-from service.http.open_requests import OpenRequests
+from service.http.limits import OpenRequests
 from service.model import Format, Scope, StatsQuery
 from service.queue.live import Streams
 from service.queue.names import Names

@@ -251,7 +251,7 @@ async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_answer(
     client_of_nowhere: httpx.AsyncClient, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a busy machine the client may send for longer than the service lingers.
-    monkeypatch.setattr("service.http.bodies.LINGER_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("service.http.limits.LINGER_SECONDS", PATIENCE_SECONDS)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b'{"a":"' if format is Format.JSON else b"<xml>"
