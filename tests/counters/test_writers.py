@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from service.model import Grouping, StatsQuery
-from service.resources import sql_path
+from service.schema.files import own_table
 from tests.conftest import TestDatabase
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count, scanned
@@ -156,7 +156,7 @@ async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(conne
         " PARTITION BY HASH (sender_id);"
         " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
     )
-    await connection.execute(sql_path("counters", "queued_messages.sql").read_text())
+    await connection.execute(own_table().render("counters/queued_messages"))
     for event, trigger in ATTACHED.items():
         await connection.execute(f"CREATE TRIGGER count_{event} {trigger.format(table='part')}")
     await connection.execute("SELECT queuestats.rebuild()")

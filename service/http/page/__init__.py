@@ -6,6 +6,7 @@ It speaks to the same endpoints as every client. Its token stays in the memory o
 from pathlib import Path
 from typing import Final
 
+from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -16,7 +17,7 @@ from service.model import Action, Dimension
 FOLDER: Final = Path(__file__).parent
 STATIC_PATH: Final = "/page"
 STATIC: Final = StaticFiles(directory=FOLDER / "static")
-_TEMPLATES: Final = Jinja2Templates(FOLDER)
+_TEMPLATES: Final = Jinja2Templates(env=Environment(loader=FileSystemLoader(FOLDER), autoescape=True))
 # Swagger UI, of which the readable page of the HTTP interface is made.
 SWAGGER_PATH: Final = "/swagger"
 SWAGGER: Final = StaticFiles(packages=[("swagger_ui", "static")])
