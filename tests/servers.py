@@ -1,6 +1,7 @@
 """Which PostgreSQL the tests run on: a named one, else a container, else one of the programs at hand. Never a mock."""
 
 import gc
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -85,6 +86,8 @@ def run_folder() -> Iterator[Path]:
     At the end no process works in it and it is gone, also after Ctrl-C, when pytest-xdist kills what it started.
     """
     use_memory()
+    # Stays outside: multiprocessing removes its own folder at the exit, after this one.
+    multiprocessing.util.get_temp_dir()
     former, folder = tempfile.gettempdir(), Path(tempfile.mkdtemp(prefix="queuestats-"))
     folder.chmod(0o755)  # the server's user passes through
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
