@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS queuestats_node.readers (
 -- text. `name`: folder and file.
 CREATE TABLE IF NOT EXISTS queuestats_node.statements (name text PRIMARY KEY, body text NOT NULL);
 
--- The shards that have their schema, and by which definitions it was made. Its lock is that of whoever changes them.
+-- The shards that have their schema, and by which definitions it was made. What changes them locks it.
 CREATE TABLE IF NOT EXISTS queuestats_node.shards (
   shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL,
   -- The very table that has the triggers and was counted. One of this name that came later is another one.
