@@ -169,7 +169,8 @@ class Coalescer(Generic[Query, Result]):
         origins.set(tuple(origin for entry in batch.values() for of_one in entry.waiters.values() for origin in of_one))
         try:
             results = await self._fetch(list(batch))
-            for (query, entry), result in zip(batch.items(), results, strict=True):
+            # A list, so that a missing result is found before the first one is handed out.
+            for (query, entry), result in list(zip(batch.items(), results, strict=True)):
                 entry.resolve(result)
                 self._remember(query, not isinstance(result, ServiceError) and self._is_large(result))
         except Exception as error:  # noqa: BLE001 a fault of one query must not become a fault of all

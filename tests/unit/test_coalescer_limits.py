@@ -157,6 +157,15 @@ async def test_a_batch_without_results_is_an_error_of_its_queries() -> None:
     assert [type(result) for result in results] == [ValueError] * 2
 
 
+@pytest.mark.parametrize("surplus", [[], ["more", "more"]], ids=["too few", "too many"])
+async def test_no_result_of_a_batch_is_handed_out_unless_there_is_one_for_each_query(surplus: list[str]) -> None:
+    async def return_too_few_or_too_many(queries: Sequence[str]) -> list[str]:
+        return list(queries) if len(queries) == 1 else [*(f"of {query}" for query in queries[1:]), *surplus]
+
+    results = await asyncio.gather(*run(coalescer_of(return_too_few_or_too_many), *"abc"))
+    assert [outcome.result for outcome in results] == ["a", "b", "c"], "each query ran again, alone"
+
+
 async def test_a_batch_works_for_the_requests_of_all_its_waiters(batches: Batches) -> None:
     shared = coalescer_of(batches)
 
