@@ -5,7 +5,7 @@ Precedence: an option of the command, the environment, the `.env` file of the wo
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote
@@ -154,11 +154,17 @@ def _dotenv(path: Path) -> dict[str, str | None]:
 def _convert(field: msgspec.structs.FieldInfo, text: str, name: str, error: type[CommandError]) -> Any:
     """The value of a setting. Raises `error` with the name and what the value must be, never the value: it may be a
     secret."""
-    value = ON_OFF.get(text.strip()) if field.type.__origin__ is bool else text.strip()
+    reads: dict[type, Callable[[str], Any]] = {bool: ON_OFF.get, int: _whole_number}
     try:
-        return msgspec.convert(value, field.type, strict=False, dec_hook=lambda kind, path: kind(path))
+        value = reads.get(field.type.__origin__, str)(text.strip())
+        return msgspec.convert(value, field.type, dec_hook=lambda kind, path: kind(path))
     except msgspec.ValidationError:
         raise error(f"{name} must be {_wanted(field)}.") from None
+
+
+def _whole_number(text: str) -> int | None:
+    # Python refuses to read thousands of digits, in words of its own.
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _wanted(field: msgspec.structs.FieldInfo) -> str:

@@ -22,6 +22,8 @@ IMAGE = "postgres:18"
 ROOM_BYTES = 8 << 30
 # How long a process that is left behind may take to end.
 END_SECONDS = 10
+# What ends a run: Ctrl-C, `timeout` or a CI's job, the end of a session.
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ def run_folder() -> Iterator[Path]:
     """The folder of all temporary files of this process and its children; in memory if that has room.
 
     At the end no process works in it and it is gone, also after Ctrl-C, when pytest-xdist kills what it started.
+    SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored (nohup).
     """
+    handlers = {number: signal.getsignal(number) for number in ENDINGS}
+    for number, handler in handlers.items():
+        if handler is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     use_memory()
     # Stays outside: multiprocessing removes its own folder at the exit, after this one.
     multiprocessing.util.get_temp_dir()
@@ -94,11 +101,13 @@ def run_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C leaves nothing behind either
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)  # a second one leaves nothing behind either
         end_processes_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
         os.environ["TMPDIR"] = tempfile.tempdir = former
-        signal.signal(signal.SIGINT, interrupted)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def end_processes_of(folder: Path) -> None:

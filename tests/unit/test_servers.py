@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import PATIENCE_SECONDS
 from tests.engine import NO_IMAGE, PORT, engine
-from tests.servers import ChosenServer, choose_server, end_processes_of, processes_of
+from tests.servers import ENDINGS, ChosenServer, choose_server, end_processes_of, processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +27,15 @@ import os
 from tests.servers import choose_server, docker_container
 with choose_server({}, docker_container) as server:
     print(server.words, server.url, sep="\\n")
+"""
+
+# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind.
+LEAVE = """
+import subprocess, time
+from tests.servers import run_folder
+with run_folder():
+    subprocess.run("sleep 600 & echo $TMPDIR", shell=True)
+    time.sleep(600)
 """
 
 
@@ -119,6 +128,24 @@ def test_a_run_that_is_ended_by_ctrl_c_leaves_no_process_and_no_folder() -> None
         finally:
             run.kill()
             run.wait()
+            end_processes_of(folder)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_each_signal_that_ends_a_run_leaves_no_process_and_no_folder(ending: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVE], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as run:
+        assert run.stdout is not None
+        folder = Path(run.stdout.readline().strip())
+        try:
+            assert processes_of(folder)
+            run.send_signal(ending)
+            run.wait(PATIENCE_SECONDS)
+            assert not folder.exists()
+            assert processes_of(folder) == []
+        finally:
+            run.kill()
             end_processes_of(folder)
 
 

@@ -84,6 +84,10 @@ def test_the_tests_own_variables_are_known(tmp_path: Path) -> None:
         ("QUEUESTATS_PORT", "65536"),
         ("QUEUESTATS_PORT", "-1"),
         ("QUEUESTATS_PORT", "8_0"),
+        ("QUEUESTATS_PORT", "1e3"),
+        ("QUEUESTATS_PORT", "80.0"),
+        ("QUEUESTATS_PORT", "+80"),
+        ("QUEUESTATS_PORT", "null"),
         ("QUEUESTATS_PORT", "٨٠"),
         ("QUEUESTATS_PORT", "9" * 5000),
         ("QUEUESTATS_WORKERS", "0"),
@@ -113,6 +117,10 @@ def test_a_wrong_value_is_refused_with_the_variable_and_what_it_wants_but_never_
     assert any(f"must be {start}" in message for start in wanted)
     assert text not in message
     assert SECRET not in message
+
+
+def test_a_whole_number_may_have_leading_zeros(tmp_path: Path) -> None:
+    assert load(tmp_path, environ={"QUEUESTATS_PORT": "007"}).port == 7
 
 
 def test_the_schema_of_messages_is_never_our_own(tmp_path: Path) -> None:
