@@ -250,3 +250,22 @@ async def test_look_ups_begin_a_pause_apart(database: CountingDatabase) -> None:
             await tokens.check("wrong", Scope.STATS)
     assert database.asked == 3
     assert time.monotonic() - began_at >= 2 * LOOK_UP_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("addresses", "delays"), [(["192.0.2.1"] * 3, 2), (["192.0.2.1", "192.0.2.2"], 0), ([None] * 3, 0)]
+)
+async def test_wrong_tokens_are_delayed_by_the_address_that_sends_them(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch, addresses: list[str | None], delays: int
+) -> None:
+    monkeypatch.setattr("service.access.cache.FREE_FAILURES", 1)
+    monkeypatch.setattr("service.access.cache.FAILURE_DELAY_SECONDS", 3600.0)
+    checks = [asyncio.create_task(tokens.check("wrong", Scope.STATS, address)) for address in addresses]
+    await let_others_run()
+    await let_others_run()
+    delayed = [check for check in checks if not check.done()]
+    assert len(delayed) == delays
+    for check in delayed:
+        check.cancel()
+    results = await asyncio.gather(*checks, return_exceptions=True)
+    assert [type(result) for result in results].count(Unauthorized) == len(checks) - delays

@@ -43,6 +43,13 @@ def test_every_parameter_finds_its_place(action: Action) -> None:
 
 
 @pytest.mark.parametrize(
+    "body", ['\ufeff\n{"id":119}', "\ufeff <xml><id>119</id></xml>", '<xml xmlns=""><id>119</id></xml>']
+)
+def test_a_byte_order_mark_and_an_empty_namespace_are_no_parameters(body: str) -> None:
+    assert parse_control(parse_envelope(body.encode()), Action.PURGE) == ControlRequest(Action.PURGE, StatsQuery(119))
+
+
+@pytest.mark.parametrize(
     ("action", "name", "meant"),
     [
         (Action.PURGE, "dryrun", "dry_run"),

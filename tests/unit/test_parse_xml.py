@@ -8,6 +8,7 @@ from service.errors import BadRequest
 from service.model import Format, Grouping, StatsQuery
 from service.wire.parsing import parse_envelope, parse_query
 from service.wire.parsing.parameters import MAX_DEPTH, MAX_MEMBERS
+from service.wire.parsing.xml_body import is_costly
 
 
 def isp_in(body: str) -> str | None:
@@ -55,7 +56,7 @@ def test_what_is_no_utf_8_is_an_error_whatever_is_declared(encoding: str) -> Non
     "encoding", ["UTF-16", "ISO-8859-1", "windows-1251", "UTF-7", "UTF-8859", "ISO646-US", "ASCII8", "nonsense"]
 )
 def test_any_other_declared_encoding_is_an_error(encoding: str) -> None:
-    with pytest.raises(BadRequest, match="must declare UTF-8"):
+    with pytest.raises(BadRequest, match=r"\Athe XML body must declare UTF-8, US-ASCII, or no encoding\Z"):
         query_in(f'<?xml version="1.0" encoding="{encoding}"?><xml><id>119</id></xml>')
 
 
@@ -148,7 +149,7 @@ def test_the_same_holds_for_the_token_and_the_format(name: str) -> None:
     ],
 )
 def test_a_root_other_than_xml_in_no_namespace_is_an_error(body: str) -> None:
-    with pytest.raises(BadRequest, match="must have the root <xml>, in no namespace"):
+    with pytest.raises(BadRequest, match=r"\Athe XML body must have the root <xml>, in no namespace\Z"):
         query_in(body)
 
 
@@ -216,6 +217,14 @@ def test_what_is_not_one_xml_document_in_utf_8_is_an_error(body: bytes) -> None:
         parse_envelope(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "good_bytes"), [(b"<", 0), (b"  <xml></id>", 9), (b"<xml>\0\0</xml>", 5), (b" <xml>\xff</xml>", 6)]
+)
+def test_the_error_names_the_byte_up_to_which_a_body_is_right(body: bytes, good_bytes: int) -> None:
+    with pytest.raises(BadRequest, match=rf"and is not after byte {good_bytes}\Z"):
+        parse_envelope(body)
+
+
 def test_32_levels_are_read_and_33_are_not() -> None:
     assert "a" in parse_envelope(nested(MAX_DEPTH)).members
     with pytest.raises(BadRequest, match="32 levels"):
@@ -258,7 +267,32 @@ def test_a_mistake_in_a_body_with_very_much_markup_is_told_after_its_token() -> 
 
 def test_a_token_behind_very_much_markup_is_not_looked_for() -> None:
     children = "<extra>" + "<b/>" * 5000 + "</extra>"
-    assert parse_envelope(f"<xml>{children}<token>abc</token></xml>".encode()).token() is None
+    for body in (f"<xml>{children}<token>abc</token></xml>", f"<xml>{children}<token>abc</token>{children}</xml>"):
+        envelope = parse_envelope(body.encode())
+        assert (envelope.token(), envelope.written_in) == (None, Format.XML)
+
+
+def test_blanks_may_stand_before_the_declaration_of_a_body_with_very_much_markup() -> None:
+    children = "<extra>" + "<b/>" * 5000 + "</extra>"
+    envelope = parse_envelope(f"\n<?xml version='1.0'?><xml><id>119</id>{children}</xml>".encode())
+    assert envelope.is_early
+    assert parse_query(envelope, Grouping.TOTAL) == StatsQuery(sender_id=119)
+
+
+@pytest.mark.parametrize(
+    ("cheap", "more"),
+    [
+        (b"<" * 640, b"<"),
+        (b"<" * 320 + b"=" * 320, b"="),
+        *((b"<" * 640 + character * 24, character) for character in (b"&", b"\n", b"\r")),
+        (b"<" * 639 + b"&" * 25 + b"\n" * 8 + b"\r" * 16, b"&"),
+    ],
+)
+def test_markup_costs_little_up_to_640_elements_and_attributes_an_entity_or_line_being_a_25th(
+    cheap: bytes, more: bytes
+) -> None:
+    assert not is_costly(cheap)
+    assert is_costly(cheap + more)
 
 
 @pytest.mark.parametrize("text", ["é" * 30_000, "a" * 64_000, "&amp;" * 10_000, "<![CDATA[a]]>" * 300])

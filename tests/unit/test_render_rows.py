@@ -1,5 +1,6 @@
 """Answers that are no report of a queue: rows of any members, details, explanations; and ids as strings."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,6 +105,12 @@ def test_an_explanation_is_written_with_its_plan_as_a_tree_and_as_text() -> None
         b"</parameters><plan>Top\n  Scan</plan><sql>SELECT 1;</sql><statement>queries/x</statement>"
         b"<warnings><warning>w1</warning><warning>w2</warning></warnings></data>" + XML_END
     )
+
+
+def test_the_warnings_of_an_explanation_may_be_empty() -> None:
+    explanation = replace(EXPLANATION, warnings=[])
+    assert b'"warnings":[]}' in render_explanation(explanation, Format.JSON)
+    assert b"<warnings/></data>" in render_explanation(explanation, Format.XML)
 
 
 def test_an_explanation_with_ids_as_strings_has_only_its_ids_so() -> None:

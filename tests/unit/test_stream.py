@@ -31,6 +31,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.total = 0
+        self.queries: set[StatsQuery] = set()
         self.age_seconds = 0.0
         self.error: Exception | None = None
         self.reads = 0
@@ -38,6 +39,7 @@ class Queue:
         self.in_flight = self.most_in_flight = 0
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
+        self.queries.add(query)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         await asyncio.sleep(0)
@@ -57,10 +59,10 @@ class Queue:
 
 
 class NamedSender:
-    """The names of senders alone, for who asks for names."""
+    """The names of senders alone, for who asks for names of rows."""
 
     async def shape(self, presentation: Presentation, rows: Any, sender_id: int | None = None) -> Shape | None:
-        return Shape(names={119: "Acme"}, sender_id=sender_id) if presentation.has_names else None
+        return Shape(names={119: "Acme"}, sender_id=sender_id) if presentation.has_names and rows else None
 
 
 class Secrets:
@@ -170,6 +172,7 @@ async def test_a_report_has_the_same_id_whenever_it_is_read(service: Service) ->
     assert first.id == second.id == fields_of(first.content)["id"]
     assert third.id != first.id
     assert len(third.id) == 32
+    assert service.queue.queries == {FOLLOWED.query}
 
 
 async def test_a_report_with_names_has_the_name_of_the_sender(service: Service) -> None:
@@ -305,7 +308,7 @@ async def test_a_fault_is_an_internal_error_that_the_log_has(
         assert data_of(await anext(events)) == {"error": 500, "error_text": "Internal error"}
         service.queue.error = None
         assert await total(events) == 0
-    assert "fault to=stream error=builtins.ZeroDivisionError at " in caplog.text
+    assert caplog.messages[0].startswith("fault to=stream error=builtins.ZeroDivisionError at ")
 
 
 @pytest.mark.parametrize("error", [Unauthorized(": revoked"), Forbidden("no scope")])
@@ -331,6 +334,15 @@ async def test_a_token_that_cannot_be_checked_ends_no_stream(watched: Service) -
         assert await total(events) == 1
         watched.secrets.errors["secret"] = Unauthorized()
         assert data_of(await anext(events))["error"] == 401, "the next check ends it"
+
+
+async def test_the_token_of_a_stream_that_has_ended_is_not_checked_any_more(watched: Service) -> None:
+    async with watched.follow(secret="mine") as mine, watched.follow(secret="other") as other:
+        assert [await total(mine), await total(other)] == [0, 0]
+        await cast(Any, mine).aclose()
+        watched.secrets.errors |= {"mine": Unauthorized(), "other": Unauthorized()}
+        assert await anext(other, None)
+    assert watched.secrets.checked <= {("other", Scope.STATS)}
 
 
 async def test_a_service_that_drains_ends_all_streams_without_an_error(watched: Service) -> None:

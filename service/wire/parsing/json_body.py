@@ -37,7 +37,7 @@ _ALLOWED_DEPTHS = bytes(range(MAX_DEPTH + 1))
 
 def read_json(body: bytes, start: int) -> Mapping[str, object]:
     """The members of the object that begins at `start`; of a repeated one the last. Values: see `parameters`."""
-    document = body[start:] if start else body
+    document = body[start:]
     # Neither surrogates nor control characters can be in such a body.
     if len(document) <= _MAX_PLAIN_BYTES and document.isascii() and b"\\" not in document:
         try:
