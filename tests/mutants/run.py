@@ -1,8 +1,8 @@
 """Mutation testing: changes the code in small ways, and reports the changes that no test notices.
 
 `make mutants` runs mutmut as [tool.mutmut] of pyproject.toml describes, and compares what survived with survivors.toml.
-The exit code is 1 for a survivor that is not explained there, and where less than `LEAST_KILLED` of a part is killed: of
-an entry of `only_mutate`.
+The exit code is 1 for a survivor that is not explained there, and where less than `LEAST_KILLED` of a part is killed. A
+part is an entry of `only_mutate`.
 """
 
 import subprocess
