@@ -635,7 +635,7 @@ CREATE FUNCTION queuestats.forget_unproven() RETURNS void
     AS $$
   DELETE FROM queuestats.baseline
   WHERE NOT CASE
-    WHEN triggers <> '{}' THEN queuestats.is_proven()
+    WHEN triggers <> '{}' THEN queuestats.is_proven() AND NOT (SELECT is_missing FROM queuestats.trigger_state())
     ELSE (SELECT NOT is_missing AND NOT is_off FROM queuestats.trigger_state())
       AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
         SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part
@@ -1276,7 +1276,7 @@ CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM queuestats.adopted)) AND 4 > (
+  SELECT 4 > (
            count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
            + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
          ),

@@ -45,12 +45,13 @@ $$;
 -- trigger_state: one row. is_missing: a counting trigger is missing on the counted table. is_off: one is disabled, on
 -- the table or a partition. is_partial: one on the table is not enabled ALWAYS, so it does not count what a session
 -- writes with session_replication_role = replica.
--- If messages itself is partitioned, its triggers are on the partitions.
+-- If messages itself is partitioned, it needs triggers as each partition does: a statement that names messages fires
+-- those of messages alone, and one that names a partition those of the partition.
 CREATE OR REPLACE FUNCTION "{schema}".trigger_state() RETURNS TABLE (
   is_missing boolean, is_off boolean, is_partial boolean
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT (min(relkind) = 'r' OR EXISTS (SELECT FROM "{schema}".adopted)) AND 4 > (
+  SELECT 4 > (
            count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
            + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
          ),
@@ -153,13 +154,13 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- forget_unproven: deletes the baseline if the counters are not proven. It runs in the transaction that replaces the
--- triggers: afterwards nothing else shows that one of them was disabled. A baseline of the previous release has no
--- proof: it stays if all triggers are enabled and it lists exactly the current partitions.
+-- triggers: afterwards nothing else shows that one of them was disabled or missing. A baseline of the previous release
+-- has no proof: it stays if all triggers are enabled and it lists exactly the current partitions.
 CREATE OR REPLACE FUNCTION "{schema}".forget_unproven() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   DELETE FROM "{schema}".baseline
   WHERE NOT CASE
-    WHEN triggers <> '{}' THEN "{schema}".is_proven()
+    WHEN triggers <> '{}' THEN "{schema}".is_proven() AND NOT (SELECT is_missing FROM "{schema}".trigger_state())
     ELSE (SELECT NOT is_missing AND NOT is_off FROM "{schema}".trigger_state())
       AND ARRAY(SELECT part FROM unnest(parts) AS part ORDER BY part) = ARRAY(
         SELECT CAST(hashtext(format('%s:%s', inhrelid, pg_inherits.xmin)) & 4294967295 AS oid) AS part

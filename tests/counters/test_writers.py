@@ -159,6 +159,7 @@ async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(conne
     await connection.execute(own_table().render("counters/queued_messages"))
     for event, trigger in ATTACHED.items():
         await connection.execute(f"CREATE TRIGGER count_{event} {trigger.format(table='part')}")
+    await connection.execute(own_table().render("counters/attach"))
     await connection.execute("SELECT queuestats.rebuild()")
     await connection.execute(
         f"INSERT INTO part ({COLUMNS}, id) VALUES (1, 0, 0, '', 'new', 'x', 1), (1, 0, 0, '', 'new', 'x', 2)"

@@ -23,7 +23,7 @@ HARMS = {
     + "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;"
     + f" CREATE FOREIGN TABLE messages ({COLUMNS}) SERVER elsewhere",
     "a partition without triggers": MOVE_AWAY
-    + f"CREATE TABLE messages ({COLUMNS}) PARTITION BY HASH (sender_id);"
+    + "CREATE TABLE messages (LIKE kept INCLUDING ALL) PARTITION BY HASH (sender_id);"
     + " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     "a child that inherits": "CREATE TABLE child () INHERITS (messages)",
     "a parent to inherit from": "CREATE TABLE parent (LIKE messages); ALTER TABLE messages INHERIT parent",
@@ -56,7 +56,10 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
         assert "messages" in {each.check for each in await examine(connection, SERVICE)}
 
 
-async def test_partitions_with_triggers_of_their_own_are_counted(database: TestDatabase, owner: Any) -> None:
+async def test_a_partitioned_table_with_triggers_on_its_partitions_alone_is_counted_once_it_has_its_own(
+    database: TestDatabase, owner: Any
+) -> None:
+    """A statement that names the table fires no statement trigger of a partition."""
     await owner.execute(HARMS["a partition without triggers"])
     new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
     for event, tables in (("insert", new), ("update", f"{old} {new}"), ("delete", old)):
@@ -64,7 +67,22 @@ async def test_partitions_with_triggers_of_their_own_are_counted(database: TestD
             f"CREATE TRIGGER counts_{event} AFTER {event} ON part REFERENCING {tables}"
             f" FOR EACH STATEMENT EXECUTE FUNCTION queuestats.record_{event}()"
         )
-    assert await owner.fetch("SELECT queuestats.uncountable_messages()") == []
+    service = open_pool(database.service_url)
+    async with service:
+        with pytest.raises(Unavailable):
+            await fetch_report(service, StatsQuery(1))
+        await migrate(database.owner_url, database.service_url)
+        assert await owner.fetch("SELECT queuestats.uncountable_messages()") == []
+        for table in ("messages", "part"):
+            await owner.execute(
+                f"INSERT INTO {table} (sender_id, status, recipient) VALUES (1, 'new', 'x'), (1, 'retry', 'x')"
+            )
+        await owner.execute("UPDATE messages SET status = 'hold' WHERE status = 'retry'")
+        await owner.execute("DELETE FROM part WHERE status = 'new'")
+        (row,) = (await fetch_report(service, StatsQuery(1))).rows
+        assert (row.hold, row.total) == (2, 2)
+    async with connect(database.owner_url) as connection:
+        assert await find_differences(connection, None) == []
 
 
 async def test_the_service_reads_the_answer_with_no_right_on_the_table(database: TestDatabase) -> None:
