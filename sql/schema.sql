@@ -388,6 +388,12 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.counted() RETURNS TABLE(are_readable boolean)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT holds AND NOT pg_catalog.pg_is_in_recovery() OR queuestats.require_counted() FROM queuestats.proof()
+$$;
+
 CREATE FUNCTION queuestats.counting_triggers() RETURNS TABLE(relation oid, function name, is_on boolean, is_always boolean, version bigint)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -763,24 +769,10 @@ CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
     AS $$ SELECT true $$;
 
 CREATE FUNCTION queuestats.is_proven() RETURNS boolean
-    LANGUAGE plpgsql STABLE
+    LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-DECLARE
-  messages CONSTANT oid := queuestats.messages_table();
-BEGIN
-  RETURN EXISTS (
-    SELECT FROM queuestats.baseline
-    WHERE stands AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = messages) AND CASE
-        WHEN triggers = '{}' THEN false
-        WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
-        ELSE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
-          SELECT count(*) FROM pg_trigger
-          WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-        )
-      END
-  );
-END
+  SELECT holds FROM queuestats.proof()
 $$;
 
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
@@ -840,6 +832,22 @@ CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, o
         AND (of_isp IS NULL OR isp = of_isp)
       OFFSET 0
     ) AS late
+$$;
+
+CREATE FUNCTION queuestats.proof() RETURNS TABLE(holds boolean)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT EXISTS (
+    SELECT FROM queuestats.baseline CROSS JOIN queuestats.messages_table() AS counted (messages)
+    WHERE stands AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = messages) AND CASE
+        WHEN triggers = '{}' THEN false
+        WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
+        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
+          SELECT count(*) FROM pg_catalog.pg_trigger
+          WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
+        )
+      END
+  )
 $$;
 
 CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void

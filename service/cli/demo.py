@@ -4,7 +4,7 @@ import click
 from msgspec.structs import replace
 
 from service.cli.interrupts import run, until_stopped
-from service.cli.options import open_database, open_pool, owner_url, service_url, settings_options
+from service.cli.options import command, open_database, open_pool, owner_url, service_url, settings_options
 from service.cli.serve import run_server
 from service.cli.workbench import seed_with_progress
 from service.model import Scope, StatsQuery
@@ -16,17 +16,13 @@ EXAMPLE_SENDER, FIRST_SENDER = 119, 1
 SHUTDOWN_TIMEOUT_MS = 1000
 
 
-@click.command()
+@command("demo --port 8080 --messages 100000")
 @settings_options("host", "port", "data_dir")
 @click.option(
     "--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue"
 )
 def demo(settings: Settings, messages: int) -> None:
-    """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM.
-
-    \b
-    Example: queuestats demo --port 8080 --messages 100000
-    """
+    """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM."""
     from service.http.server.sockets import address, listen
 
     # The port comes first: if it is taken, nothing has been changed.

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import click
 
-from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, service_url, settings_options
+from service.cli.options import DATABASE_SETTINGS, command, open_database, owner_url, service_url, settings_options
 from service.errors import CommandError
 from service.settings import Settings
 from service.telemetry.origin import application_name
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+@command(
+    "psql -c 'SELECT count(*) FROM messages'",
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
+)
 @settings_options(*DATABASE_SETTINGS)
 @click.option("--as-service", is_flag=True, help="connect as the service's role instead of the owner")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -23,9 +26,6 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
 
     The database's address is put before them, so -h, -p, -U and -d are better left out. A file of sql/ takes the
     parameters that its header names: -v sender_id=119 -f sql/… Its named places are filled as for our own table.
-
-    \b
-    Example: queuestats psql -c 'SELECT count(*) FROM messages'
     """
     from service.db.address import for_programs
 

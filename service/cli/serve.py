@@ -7,7 +7,7 @@ import click
 from msgspec.structs import replace
 
 from service.cli.interrupts import on_signals, run, until_stopped
-from service.cli.options import DATABASE_SETTINGS, open_database, owner_url, service_url, settings_options
+from service.cli.options import DATABASE_SETTINGS, command, open_database, owner_url, service_url, settings_options
 from service.errors import CommandError
 from service.settings import Settings, dump_settings
 
@@ -19,15 +19,11 @@ NEXT_STEPS = """This database is empty. Next, in another terminal:
   queuestats stats --sender 119"""
 
 
-@click.command()
+@command("serve --port 8080 --workers 2")
 @settings_options("host", "port", "workers", *DATABASE_SETTINGS)
 @click.option("--dump-config", is_flag=True, help="print the settings in force, secrets masked, and end")
 def serve(settings: Settings, dump_config: bool) -> None:
-    """Serve over HTTP until Ctrl-C or SIGTERM.
-
-    \b
-    Example: queuestats serve --port 8080 --workers 2
-    """
+    """Serve over HTTP until Ctrl-C or SIGTERM."""
     if dump_config:
         click.echo(dump_settings(settings))
         return

@@ -72,26 +72,28 @@ LANGUAGE sql STABLE AS $$
   FROM "{schema}".partition_versions()
 $$;
 
--- is_proven: whether the counters include all messages.
--- STABLE, so that it reads the catalog in the snapshot of the statement that calls it. One query, because every answer
--- waits for it.
-CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  messages CONSTANT oid := "{schema}".messages_table();
-BEGIN
-  RETURN EXISTS (
-    SELECT FROM "{schema}".baseline
-    WHERE stands AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = messages) AND CASE
+-- proof: one row, whether the counters include all messages.
+-- A plain STABLE function, so that the planner puts its text in place of the call: it reads the catalog in the snapshot
+-- of the statement that calls it, without the cost of another statement.
+CREATE OR REPLACE FUNCTION "{schema}".proof() RETURNS TABLE (holds boolean)
+LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT FROM "{schema}".baseline CROSS JOIN "{schema}".messages_table() AS counted (messages)
+    WHERE stands AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = messages) AND CASE
         WHEN triggers = '{}' THEN false
         WHEN partitions <> '{}' THEN "{schema}".are_partitions_kept(triggers, partitions)
-        ELSE NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
-          SELECT count(*) FROM pg_trigger
+        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
+          SELECT count(*) FROM pg_catalog.pg_trigger
           WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
         )
       END
-  );
-END
+  )
+$$;
+
+-- is_proven: the same as a value, with a search_path of its own.
+CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT holds FROM "{schema}".proof()
 $$;
 
 -- why_uncounted: why the counters can't be trusted; no row where they can.
@@ -142,6 +144,13 @@ BEGIN
   END IF;
   RETURN true;
 END
+$$;
+
+-- counted: one row with true if the counters can be read; otherwise the error of require_counted. Inlined like proof:
+-- require_counted runs only where the proof does not hold. Every statement that answers from the counters has it.
+CREATE OR REPLACE FUNCTION "{schema}".counted() RETURNS TABLE (are_readable boolean)
+LANGUAGE sql STABLE AS $$
+  SELECT holds AND NOT pg_catalog.pg_is_in_recovery() OR "{schema}".require_counted() FROM "{schema}".proof()
 $$;
 
 -- remember_proof: stores the current versions in baseline. rebuild calls it before it counts, so that a change during

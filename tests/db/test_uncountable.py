@@ -73,9 +73,10 @@ async def test_a_partitioned_table_with_triggers_on_its_partitions_alone_is_coun
             await fetch_report(service, StatsQuery(1))
         await migrate(database.owner_url, database.service_url)
         assert await owner.fetch("SELECT queuestats.uncountable_messages()") == []
-        for table in ("messages", "part"):
+        for table, ids in (("messages", (1, 2)), ("part", (3, 4))):
             await owner.execute(
-                f"INSERT INTO {table} (sender_id, status, recipient) VALUES (1, 'new', 'x'), (1, 'retry', 'x')"
+                f"INSERT INTO {table} (id, sender_id, status, recipient)"
+                f" VALUES ({ids[0]}, 1, 'new', 'x'), ({ids[1]}, 1, 'retry', 'x')"
             )
         await owner.execute("UPDATE messages SET status = 'hold' WHERE status = 'retry'")
         await owner.execute("DELETE FROM part WHERE status = 'new'")

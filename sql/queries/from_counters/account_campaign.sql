@@ -39,5 +39,5 @@ FROM
     GROUP BY account_id, campaign_id
     HAVING "{schema}".counter_sum(new + proc + retry + hold) <> 0
   ) AS found
-WHERE "{schema}".require_counted()
+WHERE (SELECT are_readable FROM "{schema}".counted())
 ORDER BY query.position, found.account_id, found.campaign_id

@@ -44,5 +44,5 @@ FROM
       FROM "{schema}".pending_deltas(query.sender_id, query.account_id, query.campaign_id, query.isp)
     ) AS part
   ) AS found
-WHERE "{schema}".require_counted()
+WHERE (SELECT are_readable FROM "{schema}".counted())
 ORDER BY query.position

@@ -37,6 +37,6 @@ FROM (
     ) AS summed
   ) AS counted
 ) AS ranked
-WHERE rank > 0 AND "{schema}".require_counted()
+WHERE rank > 0 AND (SELECT are_readable FROM "{schema}".counted())
 ORDER BY rank DESC, account_id, campaign_id, isp
 LIMIT cast(:row_limit AS bigint)

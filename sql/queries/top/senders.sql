@@ -102,6 +102,6 @@ FROM (
     )
   ) AS candidate
 ) AS ranked
-WHERE rank > 0 AND "{schema}".require_counted()
+WHERE rank > 0 AND (SELECT are_readable FROM "{schema}".counted())
 ORDER BY rank DESC, sender_id
 LIMIT cast(:row_limit AS bigint)
