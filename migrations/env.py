@@ -55,7 +55,7 @@ def run(connection: Connection | None) -> None:
         context.run_migrations()
 
 
-def pass_on_rights(*, ctx: Any, **_: Any) -> None:
+def pass_on_rights(ctx: Any, *_: Any, **__: Any) -> None:
     """In the transaction of each revision: roles that read our tables also read a new one."""
     if not ctx.as_sql:
         ctx.connection.exec_driver_sql(read_sql("migrate/pass_on_rights"))

@@ -22,7 +22,7 @@ class Readiness:
         self._look_up: asyncio.Task[list[str]] | None = None
 
     async def pending(self) -> list[str]:
-        """What keeps this code from serving on the schema, in words. Raises Unavailable or TimedOut, also for want of a right."""
+        """What keeps this code from serving, in words. Raises Unavailable or TimedOut, for want of a right too."""
         is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
         if self._look_up is None or (is_old and self._look_up.done()):
             self._began_at = time.monotonic()
