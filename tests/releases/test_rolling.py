@@ -22,7 +22,7 @@ from tests.conftest import PATIENCE_SECONDS, TestDatabase
 from tests.db.test_migrations import alembic
 from tests.releases.checkouts import Release, release, this_release
 from tests.releases.conftest import secret_of, settings_of
-from tests.releases.traffic import Traffic
+from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ANSWERS = int(os.environ.get("ROLLING_ANSWERS", "600"))
@@ -84,7 +84,7 @@ async def readiness(url: str) -> str:
 
 
 def check(traffic: Traffic) -> None:
-    assert (traffic.wrong, traffic.not_ready) == ([], [])
+    assert (traffic.wrong, traffic.not_ready, traffic.failed_writes) == ([], [], [])
     assert traffic.answers == Counter({200: traffic.answers.total()})
     assert traffic.answers.total() >= ANSWERS
 
