@@ -2,7 +2,7 @@
 -- Version 0.1.0 kept everything in the schema public. The table of messages stays there, with its type. The revisions
 -- have made the schema queuestats. One transaction; fails if an object of others depends on what it drops.
 -- parameters: none
-INSERT INTO queuestats.tokens (name, hash, created_at, revoked_at, scopes)
+INSERT /* migrate/from_0_1_0.sql */ INTO queuestats.tokens (name, hash, created_at, revoked_at, scopes)
 SELECT name, hash, created_at, revoked_at, scopes
 FROM public.tokens;
 

@@ -1,7 +1,7 @@
 -- pass_on_rights: lets the roles that read the table of revisions read the tables that a revision has made
 -- It runs in the transaction of the revision: instances that serve meanwhile lack no right at any moment.
 -- parameters: none
-DO $$
+DO /* migrate/pass_on_rights.sql */ $$
 DECLARE
   right_ record;
 BEGIN
