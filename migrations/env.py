@@ -11,6 +11,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.schema import CreateSchema
 
 from service.cli.options import open_database, owner_url
+from service.db.statements import read_sql
 from service.errors import CommandError
 from service.schema.locks import LOCK_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_MINUTES, changing_schema
 from service.schema.revisions import with_alembic
@@ -45,12 +46,19 @@ def run(connection: Connection | None) -> None:
         compare_type=True,
         compare_server_default=True,
         process_revision_directives=name_by_date,
+        on_version_apply=pass_on_rights,
     )
     with context.begin_transaction():
         if connection is None:
             for statement in (*LIMITS, create_schema):
                 context.execute(statement)
         context.run_migrations()
+
+
+def pass_on_rights(ctx: Any, *_: Any, **__: Any) -> None:
+    """In the transaction of each revision: roles that read our tables also read a new one."""
+    if not ctx.as_sql:
+        ctx.connection.exec_driver_sql(read_sql("migrate/pass_on_rights"))
 
 
 def schema_in_use(connection: Connection) -> str:

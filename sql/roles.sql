@@ -82,7 +82,7 @@ BEGIN
     ' queuestats.deltas, queuestats.watermarks,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
-    ' queuestats.audit_log, queuestats.adopted, queuestats.keys TO %I', service
+    ' queuestats.audit_log, queuestats.adopted, queuestats.keys, queuestats.contract TO %I', service
   );
   IF to_regclass('queuestats.counted_rows') IS NOT NULL THEN
     EXECUTE format('GRANT SELECT ON queuestats.counted_rows TO %I', service);

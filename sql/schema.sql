@@ -1483,6 +1483,13 @@ CREATE TABLE queuestats.baseline (
     CONSTRAINT baseline_stands CHECK (stands)
 );
 
+CREATE TABLE queuestats.contract (
+    stands boolean NOT NULL,
+    number integer NOT NULL,
+    oldest integer NOT NULL,
+    CONSTRAINT contract_stands CHECK (stands)
+);
+
 CREATE TABLE queuestats.fold_lock (
     never boolean
 );
@@ -1591,6 +1598,9 @@ ALTER TABLE ONLY queuestats.audit_log
 
 ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
+
+ALTER TABLE ONLY queuestats.contract
+    ADD CONSTRAINT contract_pkey PRIMARY KEY (stands);
 
 ALTER TABLE ONLY queuestats.held_messages
     ADD CONSTRAINT held_messages_pkey PRIMARY KEY (sender_id, id);
@@ -1754,6 +1764,8 @@ GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
 

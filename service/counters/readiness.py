@@ -7,7 +7,8 @@ from service.cluster import find_topology
 from service.db import Database
 from service.model import StatsQuery
 from service.queue.stats import fetch_report
-from service.schema.migrate import missing_rights, pending_changes
+from service.schema.contract import contract_mismatch
+from service.schema.migrate import missing_rights
 
 REMEMBERED_SECONDS = 1.0
 
@@ -21,7 +22,7 @@ class Readiness:
         self._look_up: asyncio.Task[list[str]] | None = None
 
     async def pending(self) -> list[str]:
-        """What the schema lacks for this code, in words. Raises Unavailable or TimedOut, also for want of a right."""
+        """What keeps this code from serving, in words. Raises Unavailable or TimedOut, for want of a right too."""
         is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
         if self._look_up is None or (is_old and self._look_up.done()):
             self._began_at = time.monotonic()
@@ -31,7 +32,7 @@ class Readiness:
         return await asyncio.shield(self._look_up)
 
     async def _read(self) -> list[str]:
-        pending: list[str] = await self._database.run("queries/applied_migrations", pending_changes)
+        pending: list[str] = await self._database.run("queries/contract", contract_mismatch)
         pending = pending or await self._database.run("doctor/rights", missing_rights)
         if not pending:
             for sender_id in (await find_topology(self._database)).probed_senders:

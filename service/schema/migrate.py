@@ -7,7 +7,9 @@ import asyncpg
 import msgspec
 
 from service.db import Connection, fetch
+from service.db.statements import read_sql
 from service.errors import CommandError
+from service.schema.contract import narrow_contract, write_contract
 from service.schema.files import Adopted, MessagesTable, SqlFile, adopted_table, own_table
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.mapping import renew
@@ -34,16 +36,22 @@ async def migrate(
     async with changing_schema(owner_url, messages_schema) as connection:
         state = await _state(connection)
         former = _mapping(state)
+        is_first_version = False
         if adopted or former:
             await _refuse_another_queue(connection, adopted)
             # The first revision creates messages there, and sql/adopt/forget_mapping.sql drops it.
             await connection.execute(f"SET search_path = {SCHEMA}")
-        elif refusal := (await fetch(connection, "queries/layout", messages_schema=messages_schema))[0]["refusal"]:
-            raise CommandError(refusal)
-        await upgrade(connection)
+        else:
+            is_first_version = await _prepare_layout(connection, messages_schema)
         known = revisions()
+        if state.get("revision") in known:
+            await narrow_contract(connection)
+        await upgrade(connection)
         for revision in reversed(known[: known.index(state["revision"]) if state.get("revision") in known else None]):
             progress(f"Revision {revision}.")
+        if is_first_version:
+            await trying_for_lock(partial(connection.execute, read_sql("migrate/from_0_1_0")), connection)
+            progress("The tokens of 0.1.0 were moved, and its counters dropped.")
         begun = adopted or (former and await renew(connection, former))
         mapping = begun or former
         table = adopted_table(mapping) if mapping else own_table(messages_schema)
@@ -59,6 +67,18 @@ async def migrate(
         if service_url:
             await grant(connection, service_url)
             progress(f"Rights of the role {login(service_url)[0]}.")
+        await write_contract(connection)
+
+
+async def _prepare_layout(connection: Connection, messages_schema: str) -> bool:
+    """Whether version 0.1.0 made what stands there. Raises CommandError where it has to be left alone."""
+    (layout,) = await fetch(connection, "queries/layout", messages_schema=messages_schema)
+    if layout["refusal"]:
+        raise CommandError(layout["refusal"])
+    if layout["is_former"]:
+        # The first revision creates messages there, and sql/migrate/from_0_1_0.sql drops it.
+        await connection.execute(f"SET search_path = {SCHEMA}")
+    return bool(layout["is_former"])
 
 
 async def attached(connection: Connection) -> asyncpg.Record | None:

@@ -143,6 +143,18 @@ keys = sa.Table(
     sa.PrimaryKeyConstraint("id", name="keys_pkey"),
 )
 
+# One row: which services the functions serve; see service/schema/contract.py.
+contract = sa.Table(
+    "contract",
+    metadata,
+    # No defaults: `newer_columns` looks for columns with one in every shard, and a shard has no such table.
+    sa.Column("stands", sa.Boolean, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("oldest", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("stands", name="contract_pkey"),
+    sa.CheckConstraint("stands", name="contract_stands"),
+)
+
 tokens = sa.Table(
     "tokens",
     metadata,

@@ -1,17 +1,24 @@
 -- layout: what stands where `migrate` is to build: our tables, those of a former version, or somebody else's
+-- `is_former`: whether version 0.1.0 made them, which `migrate` moves.
 -- `refusal`: why `migrate` leaves the database alone, NULL where it does not. Always one row.
 -- parameters: messages_schema text
 SELECT /* queries/layout.sql */
   is_foreign,
+  is_former,
   CASE
     WHEN NOT messages_is_a_table
       THEN
         'The queue can''t be counted: messages is a view or a foreign table, and what is written behind it is not.'
-    WHEN is_former
+    WHEN is_former AND cast(:messages_schema AS text) <> 'public'
+      THEN format(
+          'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in public.',
+          cast(:messages_schema AS text)
+        )
+    WHEN has_part_of_former AND NOT is_former
       THEN
-        'This database has the layout of a version before 0.2.0, in the schema public, and was left alone: bring its'
-        ' messages into a new database (pg_dump --data-only --table=messages) that this version migrated.'
-    WHEN is_adoption_begun AND cast(:messages_schema AS text) <> 'queuestats'
+        'The schema public holds a part of what version 0.1.0 makes, and was left alone: run `queuestats migrate` of'
+        ' 0.1.0 to its end, and then this one.'
+    WHEN is_adoption_begun AND NOT is_former AND cast(:messages_schema AS text) <> 'queuestats'
       THEN
         'An adoption of this database was cut short: run `queuestats adopt --attach` again, or `adopt --detach`.'
     WHEN other_schema IS NOT NULL
@@ -31,7 +38,16 @@ FROM (
       WHERE relnamespace = to_regnamespace(quote_ident(cast(:messages_schema AS text)))
         AND relname = 'messages' AND relkind NOT IN ('r', 'p')
     ) AS messages_is_a_table,
-    to_regclass('public.believed_horizons') IS NOT NULL AS is_former,
+    to_regclass('public.believed_horizons') IS NOT NULL AS has_part_of_former,
+    (
+      SELECT count(*) = 4
+      FROM pg_trigger AS kept
+        INNER JOIN pg_attribute AS scopes ON scopes.attrelid = to_regclass('public.tokens')
+      WHERE scopes.attname = 'scopes'
+        AND kept.tgrelid = to_regclass('public.messages')
+        AND kept.tgname IN ('messages_inserted', 'messages_updated', 'messages_deleted', 'messages_truncated')
+        AND to_regclass('public.believed_horizons') IS NOT NULL
+    ) AS is_former,
     to_regclass('queuestats.alembic_version') IS NOT NULL
     AND to_regclass('queuestats.messages') IS NOT NULL AS is_adoption_begun,
     to_regclass('queuestats.alembic_version') IS NULL

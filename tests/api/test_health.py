@@ -3,9 +3,11 @@
 from typing import Any
 
 import httpx
+import pytest
 from msgspec.structs import replace
 
 from service.model import Format
+from service.schema.contract import CONTRACT
 from service.settings import Settings
 from tests.api.wire import check_error, client_of, serving
 from tests.conftest import TestDatabase
@@ -29,11 +31,41 @@ async def test_ready_with_a_migrated_database_and_needs_no_token(client: httpx.A
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
 
-async def test_not_ready_names_what_the_schema_lacks(client: httpx.AsyncClient, owner: Any) -> None:
-    await owner.execute("DELETE FROM queuestats.alembic_version")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            f"number = {CONTRACT - 1}",
+            f"contract {CONTRACT}: the database has {CONTRACT - 1}; run `queuestats migrate` of this version",
+        ),
+        (
+            f"number = {CONTRACT + 2}, oldest = {CONTRACT + 1}",
+            f"a newer version: the database serves contracts from {CONTRACT + 1} on, and this one has {CONTRACT}",
+        ),
+    ],
+)
+async def test_not_ready_where_the_contracts_do_not_fit(
+    client: httpx.AsyncClient, owner: Any, change: str, words: str
+) -> None:
+    await owner.execute(f"UPDATE queuestats.contract SET {change}")
     response = await client.get("/readyz")
-    assert (response.status_code, response.json()) == (503, {"status": "not ready", "pending": ["revision"]})
+    assert (response.status_code, response.json()) == (503, {"status": "not ready", "pending": [words]})
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        f"UPDATE queuestats.contract SET number = {CONTRACT + 1}",
+        "UPDATE queuestats.repeatable_migrations SET hash = 'of another release'",
+        "UPDATE queuestats.alembic_version SET version_num = '29991231_01'",
+    ],
+)
+async def test_ready_on_the_functions_of_another_release_that_serve_this_one(
+    client: httpx.AsyncClient, owner: Any, change: str
+) -> None:
+    await owner.execute(change)
+    assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_not_ready_without_any_schema(empty_database: TestDatabase, settings: Settings) -> None:

@@ -1,0 +1,48 @@
+-- from_0_1_0: moves the tokens of a database of 0.1.0, and drops what counted there
+-- Version 0.1.0 kept everything in the schema public. The table of messages stays there, with its type. The revisions
+-- have made the schema queuestats. One transaction; fails if an object of others depends on what it drops.
+-- parameters: none
+INSERT /* migrate/from_0_1_0.sql */ INTO queuestats.tokens (name, hash, created_at, revoked_at, scopes)
+SELECT name, hash, created_at, revoked_at, scopes
+FROM public.tokens;
+
+DROP TRIGGER messages_inserted ON public.messages;
+DROP TRIGGER messages_updated ON public.messages;
+DROP TRIGGER messages_deleted ON public.messages;
+DROP TRIGGER messages_truncated ON public.messages;
+DROP FUNCTION
+public.messages_inserted(), public.messages_updated(), public.messages_deleted(), public.messages_truncated(),
+public.fold(integer, double precision, interval), public.rebuild(bigint), public.audit(bigint),
+public.recount(bigint), public.pending(bigint, boolean), public.kept(bigint, smallint),
+public.unfolded(bigint, bigint, bigint, text), public.grouping_of(boolean, boolean, boolean),
+public.folder_lock(), public.take_folder_lock(boolean), public.read_total(bigint, bigint, bigint, text),
+public.read_accounts(bigint, bigint, text), public.read_isps(bigint, bigint, bigint),
+public.read_campaigns(bigint, bigint, text), public.read_account_campaigns(bigint),
+public.read_account_campaigns_of_isp(bigint, text);
+DROP AGGREGATE public.counter_sum(bigint);
+
+-- The service's role reads a view without the recipient now.
+DO $$
+DECLARE
+  reader regrole;
+BEGIN
+  FOR reader IN
+    SELECT granted.grantee
+    FROM pg_class AS relation CROSS JOIN LATERAL aclexplode(relation.relacl) AS granted
+    WHERE relation.oid = cast('public.installed' AS regclass) AND granted.grantee NOT IN (0, relation.relowner)
+  LOOP
+    EXECUTE format('REVOKE SELECT ON public.messages FROM %s', reader);
+  END LOOP;
+END
+$$;
+
+DROP VIEW public.believed_horizons;
+DROP TABLE
+public.counters, public.deltas, public.horizons, public.baseline, public.tokens, public.installed,
+public.alembic_version;
+
+-- The first revision made a second, empty table of messages beside our own tables, and a second type.
+ALTER TABLE queuestats.held_messages
+ALTER former_status TYPE public.message_status USING cast(cast(former_status AS text) AS public.message_status);
+DROP TABLE queuestats.messages;
+DROP TYPE queuestats.message_status;

@@ -1,0 +1,22 @@
+-- pass_on_rights: lets the roles that read the table of revisions read the tables that a revision has made
+-- It runs in the transaction of the revision: instances that serve meanwhile lack no right at any moment.
+-- parameters: none
+DO /* migrate/pass_on_rights.sql */ $$
+DECLARE
+  right_ record;
+BEGIN
+  FOR right_ IN
+    SELECT made.oid::regclass AS made, granted.grantee::regrole AS reader
+    FROM pg_class AS revisions
+      CROSS JOIN LATERAL aclexplode(revisions.relacl) AS granted
+      INNER JOIN pg_class AS made ON made.relnamespace = revisions.relnamespace AND made.relkind = 'r'
+    WHERE revisions.oid = to_regclass('queuestats.alembic_version')
+      AND granted.privilege_type = 'SELECT'
+      AND granted.grantee NOT IN (0, revisions.relowner)
+      AND made.relname <> 'fold_lock'
+      AND NOT has_table_privilege(granted.grantee, made.oid, 'SELECT')
+  LOOP
+    EXECUTE format('GRANT SELECT ON %s TO %s', right_.made, right_.reader);
+  END LOOP;
+END
+$$;

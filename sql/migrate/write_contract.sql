@@ -1,0 +1,5 @@
+-- write_contract: the functions are in place: their contract, and the oldest one that they serve
+-- parameters: number integer, oldest integer
+INSERT /* migrate/write_contract.sql */ INTO queuestats.contract (stands, number, oldest)
+VALUES (true, cast(:number AS integer), cast(:oldest AS integer))
+ON CONFLICT (stands) DO UPDATE SET number = excluded.number, oldest = excluded.oldest

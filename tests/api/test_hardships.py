@@ -1,0 +1,153 @@
+"""A failover, a frozen server and a full disk while requests come in: no answer is wrong, and none is a fault.
+
+HARDSHIP_ANSWERS=10000 sets how many answers each test checks.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from service.access.admin import create_token
+from service.db import connect
+from service.schema import migrate
+from service.settings import PREFIX
+from tests.api.wire import serve_process
+from tests.clusters import Cluster, binaries, running
+from tests.counters.crashing import DURABLE
+from tests.servers import scratch_folder
+from tests.traffic import Traffic
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+ANSWERS = int(os.environ.get("HARDSHIP_ANSWERS", "600"))
+FROZEN_SECONDS = 3
+DISK_BYTES = 128 << 20
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def address(user: str, *servers: Cluster) -> str:
+    hosts = ",".join(str(each.folder) for each in servers)
+    return f"postgresql://{user}@/postgres?host={hosts}&target_session_attrs=primary"
+
+
+async def traffic_on(stack: ExitStack, *servers: Cluster, **settings: str) -> Traffic:
+    """On a migrated queue that two instances serve; the first server is the primary."""
+    owner = address("postgres", servers[0])
+    await migrate(owner, address("queuestats_service", servers[0]))
+    token = await create_token(owner, "tests")
+    settings[f"{PREFIX}DATABASE_URL"] = address("queuestats_service", *servers)
+    served = [await asyncio.to_thread(stack.enter_context, serve_process(settings)) for _ in range(2)]
+    return Traffic(address("postgres", *servers), token, *(each.url for each in served))
+
+
+async def finish(traffic: Traffic) -> None:
+    """Until all is well again, and as many answers were checked as the test wants."""
+    before = traffic.answers[200]
+    while traffic.answers[200] < before + 100:
+        await traffic.until_answers(20)
+    await traffic.until_answers(max(0, ANSWERS - traffic.answers.total()))
+
+
+def check(traffic: Traffic) -> None:
+    assert traffic.wrong == []
+    assert set(traffic.answers) <= {200, 503, 504}, traffic.answers
+
+
+def processes_of(postmaster: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    return [postmaster, *(pid for pid, parent in pairs if parent == postmaster)]
+
+
+async def test_a_standby_is_promoted(stack: ExitStack) -> None:
+    folder = stack.enter_context(scratch_folder())
+    programs = binaries(folder)
+    primary, standby = (Cluster(programs, folder / name) for name in ("primary", "standby"))
+    primary.initialise()
+    stack.enter_context(running(primary, DURABLE))
+    standby.run("pg_basebackup", "-h", primary.folder, "-U", "postgres", "-D", standby.folder, "-R", "-c", "fast")
+    (standby.folder / ".s.PGSQL.5432.lock").unlink()
+    stack.enter_context(running(standby, DURABLE))
+    async with connect(address("postgres", primary)) as owner:
+        # What was committed is on the standby too.
+        await owner.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await owner.execute("SELECT pg_reload_conf()")
+    traffic = await traffic_on(stack, primary, standby)
+    async with traffic:
+        await traffic.until_answers(ANSWERS // 3)
+        await asyncio.to_thread(primary.stop)
+        await traffic.until_answers(50)
+        await asyncio.to_thread(standby.run, "pg_ctl", "-D", standby.folder, "-w", "promote")
+        await finish(traffic)
+    primary.start()
+    check(traffic)
+
+
+async def test_the_server_is_frozen_for_seconds(stack: ExitStack) -> None:
+    folder = stack.enter_context(scratch_folder())
+    server = Cluster(binaries(folder), folder / "data")
+    server.initialise()
+    stack.enter_context(running(server))
+    traffic = await traffic_on(stack, server, **{f"{PREFIX}REQUEST_TIME_LIMIT_MS": "1000"})
+    async with traffic:
+        await traffic.until_answers(ANSWERS // 3)
+        frozen = processes_of(int((server.folder / "postmaster.pid").read_text().split()[0]))
+        try:
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(FROZEN_SECONDS)
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        await finish(traffic)
+    check(traffic)
+    assert traffic.answers[504] > 0
+    assert traffic.failed_writes == []
+
+
+def fill(path: Path) -> None:
+    """Writes to the file until its file system is full."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+@pytest.fixture
+def small_disk(stack: ExitStack) -> Path:
+    folder = stack.enter_context(scratch_folder())
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can't be mounted here")
+    stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], check=True))
+    disk.chmod(0o755)
+    return disk
+
+
+async def test_the_disk_is_full(stack: ExitStack, small_disk: Path) -> None:
+    server = Cluster(binaries(small_disk.parent), small_disk / "data")
+    server.initialise()
+    stack.enter_context(running(server, {**DURABLE, "max_wal_size": "'32MB'"}))
+    traffic = await traffic_on(stack, server)
+    async with traffic:
+        await traffic.until_answers(ANSWERS // 3)
+        ballast = small_disk / "ballast"
+        await asyncio.to_thread(fill, ballast)
+        await traffic.until_answers(ANSWERS // 3)
+        while not traffic.failed_writes:
+            await traffic.until_answers(20)
+        await traffic.until_answers(20)
+        ballast.unlink()
+        await finish(traffic)
+    check(traffic)
