@@ -87,11 +87,20 @@ class InternalError(ServiceError):
     begins = "Internal error"
 
 
+# The detail of Unavailable where a standby answers.
+STANDBY = ": the database is a standby"
+
+
 class Unavailable(ServiceError):
     code = 503
     begins = "Service unavailable"
     is_refusal = True
     headers = MappingProxyType({"Retry-After": "1"})
+
+    def __init__(self, detail: str = "", said: str = "") -> None:
+        """`said`: what the database said, in words for its DBA; the log and /readyz have it, clients do not."""
+        super().__init__(detail)
+        self.detail, self.said = detail, said
 
 
 class Moved(Unavailable):

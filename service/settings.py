@@ -23,9 +23,9 @@ FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES"}
 ON_OFF = {"on": True, "off": False}
 # An address may list several hosts: names or bracketed addresses, with or without ports.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
-_ADDRESS = "a postgresql://… address"
+_ADDRESS = "a postgresql://… address; in its user and password, write %40 for @, %23 for #, %2F for /, %3F for ?"
 _NAME = "a name of up to 63 lowercase letters, digits and underscores, and not queuestats"
-DatabaseUrl = Annotated[str, Meta(pattern=rf"\Apostgres(ql)?://([^/?#]*@)?{_HOST}(,{_HOST})*([/?#]|\Z)")]
+DatabaseUrl = Annotated[str, Meta(pattern=rf"\Apostgres(ql)?://([^@/?#]*@)?{_HOST}(,{_HOST})*([/?][^@#]*)?\Z")]
 SchemaName = Annotated[str, Meta(pattern=r"\A(?!queuestats\Z)[a-z_][a-z0-9_]{0,62}\Z", title=_NAME)]
 TimeLimit = Annotated[int, Meta(ge=10, le=600_000)]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -33,6 +33,10 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 def _default_data_dir() -> Path:
     return Path("/var/lib/queuestats") if os.geteuid() == 0 else Path(platformdirs.user_data_dir("queuestats"))
+
+
+# Of a process, beside those that reports are read on: service/app.py.
+OTHER_CONNECTIONS = 8
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     control_messages: Annotated[
         int, Meta(ge=0, le=10**9), "a hold, release or purge of more messages is answered at once with its job"
     ] = 100_000
+    retention_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500),
+        "finished jobs and the audit log are kept for so many days, 30 at least; 0 keeps them for ever",
+    ] = 400
     batch_queries: Annotated[
         int, Meta(ge=1, le=10_000), "most queries in one statement; 1 to see what sharing statements gains"
     ] = 200
@@ -77,6 +86,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_ms: Annotated[
         TimeLimit, "longest wait for a database connection; more where the database is far away"
     ] = 2000
+    proof_percent: Annotated[
+        int, Meta(ge=0, le=50), "share of the time that one database session recounts senders at random; 0: never"
+    ] = 1
     slow_statement_ms: Annotated[
         int, Meta(ge=0, le=600_000), "a statement that takes so long is logged; less to find what is slow"
     ] = 500
@@ -104,6 +116,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     log_format: Annotated[Literal["text", "json"], "`json` where a machine collects the lines"] = "text"
     log_level: Annotated[LogLevel, "least level that is logged; `debug` has a line for each request"] = "info"
+
+    @property
+    def connections(self) -> int:
+        """How many database connections the service opens at most."""
+        return self.workers * (self.pool_size + OTHER_CONNECTIONS)
 
     @property
     def owner_url(self) -> str | None:
@@ -157,7 +174,8 @@ def _convert(field: msgspec.structs.FieldInfo, text: str, name: str, error: type
     reads: dict[type, Callable[[str], Any]] = {bool: ON_OFF.get, int: _whole_number}
     try:
         value = reads.get(field.type.__origin__, str)(text.strip())
-        return msgspec.convert(value, field.type, dec_hook=lambda kind, path: kind(path))
+        is_strict = field.type.__origin__ is not float
+        return msgspec.convert(value, field.type, strict=is_strict, dec_hook=lambda kind, path: kind(path))
     except msgspec.ValidationError:
         raise error(f"{name} must be {_wanted(field)}.") from None
 
@@ -170,7 +188,7 @@ def _whole_number(text: str) -> int | None:
 def _wanted(field: msgspec.structs.FieldInfo) -> str:
     kind, (meta, *_) = field.type.__origin__, field.type.__metadata__
     if isinstance(meta, Meta):
-        return meta.title or f"a whole number from {meta.ge} to {meta.le}"
+        return meta.title or f"a {'' if kind is float else 'whole '}number from {meta.ge} to {meta.le}"
     return "one of " + ", ".join(ON_OFF if kind is bool else kind if kind is Grouping else get_args(kind))
 
 

@@ -1,4 +1,4 @@
-"""A PgBouncer in transaction mode before a server of the tests, where one is installed."""
+"""A PgBouncer before a server of the tests, where one is installed."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ START_SECONDS = 120
 class Pooler:
     """Takes connections on a socket in `folder`, as every user; keeps two to the server, at `address`."""
 
-    def __init__(self, folder: Path, address: Any) -> None:
+    def __init__(self, folder: Path, address: Any, pool_mode: str) -> None:
         account = server_account()
         host, port = address if isinstance(address, tuple) else (Path(address).parent, Path(address).suffix[1:])
         self.folder = folder
@@ -29,7 +29,7 @@ class Pooler:
         self._config.write_text(
             f"[databases]\n* = host={host} port={port}\n"
             f"[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = {PORT}\nauth_type = trust\n"
-            f"auth_file = {folder / 'users'}\npool_mode = transaction\ndefault_pool_size = 2\n"
+            f"auth_file = {folder / 'users'}\npool_mode = {pool_mode}\ndefault_pool_size = 2\n"
         )
         (folder / "users").write_text('"queuestats_service" "service"\n')
         os.chown(folder, account.uid, account.gid)
@@ -54,9 +54,9 @@ class Pooler:
 
 
 @contextmanager
-def pooler_to(address: Any) -> Iterator[Pooler]:
+def pooler_to(address: Any, pool_mode: str = "transaction") -> Iterator[Pooler]:
     with scratch_folder() as folder:
-        pooler = Pooler(folder, address)
+        pooler = Pooler(folder, address, pool_mode)
         pooler.start()
         try:
             yield pooler

@@ -114,8 +114,12 @@ def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Settings]:
-    """The settings with both addresses in them; the embedded server runs meanwhile where none was given."""
+    """The settings with both addresses in them; the embedded server runs meanwhile where none was given.
+
+    Raises CommandError where an address asks for what the driver can't do.
+    """
     if settings.owner_url is not None:
+        _check_addresses(settings)
         yield settings
         return
     from service.embedded import EmbeddedServer
@@ -125,6 +129,15 @@ def open_database(settings: Settings) -> Iterator[Settings]:
             yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
         finally:
             hold_off_signals()
+
+
+def _check_addresses(settings: Settings) -> None:
+    from service.db.address import check_address
+
+    for name in ("database_url", "admin_database_url"):
+        url = getattr(settings, name)
+        if url and (ignored := check_address(url, variable(name))):
+            click.echo(f"{variable(name)}: ignored: {', '.join(ignored)} (docs/deployment.md).", err=True)
 
 
 def open_pool(settings: Settings) -> "Database":

@@ -1,7 +1,13 @@
 """The database: a pool, named statements, and the driver's errors turned into ours."""
 
 # What other folders know of the driver.
-from asyncpg import InsufficientPrivilegeError, InvalidObjectDefinitionError, PostgresError, Record
+from asyncpg import (
+    InsufficientPrivilegeError,
+    InvalidObjectDefinitionError,
+    PostgresError,
+    ReadOnlySQLTransactionError,
+    Record,
+)
 
 from service.db.connect import Connection, connect, fetch, require_disposable
 from service.db.errors import in_words, is_disconnect
@@ -10,4 +16,5 @@ from service.db.statements import Statement, load_statement, load_statements
 
 __all__ = ["AS_A_SCAN", "WRITING", "WRITING_WITHOUT_LIMIT", "Connection", "Database", "Statement", "connect", "fetch"]
 __all__ += ["in_words", "is_disconnect", "load_statement", "load_statements", "require_disposable"]
-__all__ += ["InsufficientPrivilegeError", "InvalidObjectDefinitionError", "PostgresError", "Record"]
+__all__ += ["InsufficientPrivilegeError", "InvalidObjectDefinitionError", "PostgresError"]
+__all__ += ["ReadOnlySQLTransactionError", "Record"]

@@ -1,12 +1,88 @@
-"""A database's address, as the driver and other programs take it.
+"""A database's address, as the driver and other programs take it; docs/deployment.md has the table of parameters.
 
-Parsed with urllib: SQLAlchemy's `make_url` refuses several hosts with ports, takes two bracketed ones for one, and cuts
-a password at an `@`, all of which the driver and libpq accept. See docs/design/libraries.md.
+Parsed with urllib: SQLAlchemy's `make_url` refuses several hosts with ports and takes two bracketed ones for one; the
+driver and libpq accept both. See docs/design/libraries.md.
 """
 
 import os
+import ssl
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+from service.errors import CommandError
+
+# Parameters of libpq that the driver has too.
+_HONOURED = (
+    "dbname gsslib host krbsrvname options passfile password port ssl_max_protocol_version ssl_min_protocol_version"
+    " sslcert sslcrl sslkey sslmode sslnegotiation sslpassword sslrootcert target_session_attrs user"
+)
+HONOURED = frozenset(_HONOURED.split())
+# Parameters whose listed values ask for what the driver does anyway; any other value is refused, as it would weaken
+# a connection silently.
+FIXED = MappingProxyType(
+    {
+        "channel_binding": ("disable", "prefer"),
+        "gssdelegation": ("0",),
+        "gssencmode": ("disable", "prefer"),
+        "hostaddr": (),
+        "max_protocol_version": ("3.0", "3.2", "latest"),
+        "min_protocol_version": ("3.0",),
+        "oauth_client_id": (),
+        "oauth_client_secret": (),
+        "oauth_issuer": (),
+        "oauth_scope": (),
+        "replication": ("false", "off", "no", "0"),
+        "require_auth": (),
+        "requirepeer": (),
+        "scram_client_key": (),
+        "scram_server_key": (),
+        "service": (),
+        "sslcertmode": ("allow",),
+        "sslcrldir": (),
+        "sslsni": ("1",),
+    }
+)
+# Parameters that change no answer.
+_IGNORED = (
+    "application_name client_encoding connect_timeout fallback_application_name keepalives keepalives_count"
+    " keepalives_idle keepalives_interval load_balance_hosts sslcompression sslkeylogfile tcp_user_timeout"
+)
+IGNORED = frozenset(_IGNORED.split())
+
+
+def check_address(url: str, variable: str) -> list[str]:
+    """The parameters that are ignored. Raises CommandError with one sentence where the address can't be honoured."""
+    malformed = f"{variable} has a malformed port or query: a port is a number from 1 to 65535."
+    try:
+        # Some versions of Python refuse a bracketed address that is not the first.
+        address = urlsplit(url)
+        query = dict(parse_qsl(address.query, strict_parsing=bool(address.query)))
+        ports = [urlsplit(f"//{host}").port for host in address.netloc.rpartition("@")[2].split(",")]
+        ports += [int(port) for port in query.get("port", "1").split(",")]
+    except ValueError:
+        raise CommandError(malformed) from None
+    if not all(port is None or 0 < port < 1 << 16 for port in ports):
+        raise CommandError(malformed)
+    for name, value in query.items():
+        if name not in HONOURED | IGNORED | FIXED.keys():
+            advice = "a setting of the server is written options=-c%20name%3Dvalue"
+            raise CommandError(f"{variable} has the parameter {name}, which libpq does not have; {advice}.")
+        if name in FIXED and value not in FIXED[name]:
+            advice = f"takes {' or '.join(FIXED[name])} alone" if FIXED[name] else "can't honour; remove it"
+            raise CommandError(f"{variable} has the parameter {name}, which the service {advice} (docs/deployment.md).")
+    return sorted(IGNORED & query.keys())
+
+
+def for_driver(url: str) -> dict[str, Any]:
+    """The driver's arguments: the address with the parameters that it has, and trust in the system's certificates."""
+    address = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(address.query) if name not in IGNORED | FIXED.keys()]
+    if ("sslrootcert", "system") not in query:
+        return {"dsn": _with_query(address, query)}
+    # As in libpq, it implies verify-full.
+    query = [(name, value) for name, value in query if name not in ("sslrootcert", "sslmode")]
+    return {"dsn": _with_query(address, query), "ssl": ssl.create_default_context()}
 
 
 def with_search_path(url: str, schema: str) -> str:
@@ -25,9 +101,10 @@ def for_programs(url: str) -> tuple[str, dict[str, str]]:
         login, _, host = address.netloc.rpartition("@")
         address = address._replace(netloc=f"{login.partition(':')[0]}@{host}")
         url = address.geturl()
-    if schema := dict(parse_qsl(address.query)).get("search_path"):
-        environment["PGOPTIONS"] = f"-c search_path={schema}"
-        url = _with_query(address, [(name, value) for name, value in parse_qsl(address.query) if name != "search_path"])
+    query = dict(parse_qsl(address.query))
+    if schema := query.pop("search_path", None):
+        environment["PGOPTIONS"] = f"{query.pop('options', '')} -c search_path={schema}".strip()
+        url = _with_query(address, list(query.items()))
     return url, environment
 
 
@@ -48,5 +125,6 @@ def at_host(url: str, host: str, port: int) -> str:
 
 def _with_query(address: SplitResult, query: list[tuple[str, str]]) -> str:
     # urllib itself drops the `//` of an empty host, without which libpq takes the address for something else.
-    after_host = SplitResult("", "", address.path, urlencode(query), address.fragment).geturl()
+    # libpq decodes no `+`.
+    after_host = SplitResult("", "", address.path, urlencode(query, quote_via=quote), address.fragment).geturl()
     return f"{address.scheme}://{address.netloc}{after_host}"

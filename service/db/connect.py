@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from service.db.address import of_primary
-from service.db.errors import in_words
+from service.db.address import for_driver, of_primary
+from service.db.errors import MALFORMED, in_words
 from service.db.statements import load_statement
 from service.errors import CommandError
 from service.telemetry.origin import application_name
@@ -34,7 +34,7 @@ async def connect(
     """
     try:
         connection = await asyncpg.connect(
-            database_url,
+            **for_driver(database_url),
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings={"application_name": application_name(), **(AS_EXPECTED if is_direct else {})},
             statement_cache_size=STATEMENTS_KEPT[prepared_statements],
@@ -43,9 +43,9 @@ async def connect(
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(in_words(error)) from error
-    except ValueError:
-        # The driver quotes the text that it could not read, which may be a piece of the password.
-        raise CommandError("The database can't be reached: its address is malformed.") from None
+    except (ValueError, OverflowError):
+        # The latter: a port of PGPORT.
+        raise CommandError(MALFORMED) from None
     try:
         yield connection
     except (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError) as error:

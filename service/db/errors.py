@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable, Uncounted
+from service.errors import STANDBY, BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable, Uncounted
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +17,25 @@ _OUT_OF_TIME = ("57014", "55P03")
 # 53 resources, 57P shutdown, 58 system, 3F and 42… a schema that is not migrated.
 _OUT_OF_REACH = ("08", "28", "3D", "3F", "40", "53", "57P", "58", "42P01", "42703", "42883", "42501")
 
+# A prepared statement that another server process has, or this one from another client: a pooler in transaction mode.
+UNPREPARED = ("26000", "42P05")
+
+# The driver quotes the text that it could not read, which may be a piece of the password.
+MALFORMED = "The database can't be reached: its address is malformed."
+
 # A standby, or a primary that was told to refuse writes.
 READ_ONLY = "25006"
+
+# The texts of the database and UTF-8: a byte that is none of the encoding, a character that the other one lacks.
+_NOT_IN_ENCODING, _LACKING = "22021", "22P05"
+
+
+def _lacking(said: str) -> ServiceError:
+    """In every language, the server names last the encoding that lacks the character."""
+    if "UTF8" in said[-6:]:
+        return Unavailable(": a text of the database has a character that UTF-8 lacks")
+    return BadRequest("a text has a character that the encoding of the database lacks")
+
 
 # Raised by our own functions, in words for the client; the detail is for the log.
 _OURS: dict[str, Callable[[str], ServiceError]] = {
@@ -27,14 +44,16 @@ _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS409": lambda said: Moved(f": {said}"),
     "QS425": lambda said: Uncounted(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),
+    _NOT_IN_ENCODING: lambda _: Unavailable(": a text of the database is not in the encoding of the database"),
+    _LACKING: _lacking,
     READ_ONLY: lambda _: Unavailable(": the database can't be written to"),
 }
 
 # What to do, by the beginning of the SQLSTATE; {} is what the server said.
 _ADVICE = {
     ("28",): (
-        "The database refuses the login: {}; correct the user or the password in its address, or run"
-        " `queuestats migrate`, which makes the role."
+        "The database refuses the login: {}; correct the user or the password in its address, renew the role's VALID"
+        " UNTIL, or run `queuestats migrate`, which makes the role."
     ),
     ("3D",): "There is no such database: {}; create it, or correct the address.",
     ("42501",): (
@@ -47,19 +66,43 @@ _ADVICE = {
         "The database holds something of this name that `queuestats migrate` has not made: {}; rename it first."
     ),
     _OUT_OF_TIME: "The database took longer than the limit: {}; try again when it is less busy.",
-    ("53300",): "The database has no connection left: {}; raise max_connections, or end some.",
+    ("53300",): (
+        "The database has no connection left: {}; raise max_connections or the CONNECTION LIMIT of the role or the"
+        " database, or end some."
+    ),
+    UNPREPARED: (
+        "The pooler in front of the database keeps no prepared statements: {}; set QUEUESTATS_PREPARED_STATEMENTS=off,"
+        " or max_prepared_statements of PgBouncer 1.21 or later."
+    ),
     (READ_ONLY,): "The database can't be written to: {}; it may be a standby: take the address of the primary.",
 }
 
 
 def in_words(error: BaseException) -> str:
-    """One sentence for a person at the terminal: what the database said, and what to do about it."""
+    """One sentence for a person at the terminal, not for a client: what the database said, and what to do about it."""
+    if isinstance(error, ServiceError):
+        return _ours_in_words(error)
     state, said = getattr(error, "sqlstate", None) or "", _first_line(error)
     for states, advice in _ADVICE.items():
         if state.startswith(states):
             return advice.format(said)
-    if isinstance(error, asyncpg.PostgresError):
+    # The driver's own class for a lost connection is among the server's.
+    if isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError):
         return f"The database refuses: {said}."
+    return _out_of_reach(error, said)
+
+
+def _ours_in_words(error: ServiceError) -> str:
+    if isinstance(error, Unavailable) and error.said:
+        return error.said
+    cause = error.__cause__
+    # BadRequest and Conflict have a text of ours, also where the database raised them: sql/control/start.sql.
+    if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
+        return f"{error.text}."
+    return in_words(cause)
+
+
+def _out_of_reach(error: BaseException, said: str) -> str:
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "The database is a standby: take the address of the primary."
     if isinstance(error, TimeoutError):
@@ -89,6 +132,8 @@ def is_disconnect(error: BaseException) -> bool:
 def translated(error: Exception) -> Exception:
     """The error that the client gets, or the error itself where it is a fault of ours; an outage is logged."""
     known, state = error, getattr(error, "sqlstate", None) or ""
+    if isinstance(error, ServiceError):
+        return error
     if state in _OURS:
         known = _OURS[state](_first_line(error))
         if not isinstance(known, Uncounted):
@@ -96,10 +141,11 @@ def translated(error: Exception) -> Exception:
         return known
     if isinstance(error, TimeoutError) or state in _OUT_OF_TIME:
         return TimedOut()
+    said = in_words(error)
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-        known = Unavailable(": the database is a standby")
-    elif state.startswith(_OUT_OF_REACH) or is_disconnect(error):
-        known = Unavailable()
+        known = Unavailable(STANDBY, said)
+    elif state.startswith((*_OUT_OF_REACH, *UNPREPARED)) or is_disconnect(error):
+        known = Unavailable(said=said)
     if isinstance(known, Unavailable):
-        logger.warning("database out of reach error=%s sqlstate=%s", type(error).__name__, state)
+        logger.warning("%s error=%s sqlstate=%s", said, type(error).__name__, state)
     return known

@@ -5,15 +5,18 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-from service.db.address import at_host, of_primary
+from service.db.address import at_host, for_driver, of_primary
 from service.db.connect import STATEMENTS_KEPT, Connection
-from service.db.errors import is_disconnect, translated
+from service.db.errors import in_words, is_disconnect, translated
+from service.db.pooler import keeps_prepared_statements
+from service.db.reconnecting import reconnecting_to
 from service.db.statements import Statement, load_statement
-from service.errors import TimedOut, Unavailable
+from service.errors import STANDBY, TimedOut, Unavailable
 from service.settings import Settings
 from service.telemetry.metrics import CONNECTIONS, STATEMENT_SECONDS
 from service.telemetry.origin import application_name, name_requests, statement_span
@@ -22,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# After a connection could not be made in time, requests are refused at once for this long instead of queueing up.
-COOL_DOWN_SECONDS = 1.0
 # A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
 GRACE_SECONDS = 1.0
 # Roles and databases may have other defaults.
@@ -53,17 +54,20 @@ class Database:
     def __init__(
         self, settings: Settings, url: str, *, pool_size: int, purpose: str = "", **server_settings: str
     ) -> None:
-        self._settings, self._url, self._size, self._purpose = settings, url, pool_size, purpose
+        self._settings, self._url, self._purpose = settings, url, purpose
+        # The most connections.
+        self.size = pool_size
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
-        self._refuse_until = 0.0
+        self._reconnecting = reconnecting_to(url)
         self._in_use = CONNECTIONS.labels(purpose)
         self._pool = asyncpg.create_pool(
-            url,
+            **for_driver(url),
             min_size=0,
             max_size=pool_size,
             timeout=self._connect_timeout,
+            connect=self._connect,
             reset=_keep,
             server_settings={"application_name": application_name(purpose), **server_settings},
             statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
@@ -87,9 +91,13 @@ class Database:
         """The same on another node of a cluster: a pool that ends with this one."""
         if (host, port) not in self._nodes:
             url = at_host(self._url, host, port)
-            node = Database(self._settings, url, pool_size=self._size, purpose=self._purpose, **SHOW_SHARDS)
+            node = Database(self._settings, url, pool_size=self.size, purpose=self._purpose, **SHOW_SHARDS)
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
+
+    async def keeps_prepared_statements(self) -> bool:
+        """Whether those that it prepares are kept, if it does. Raises CommandError where it can't be tried."""
+        return not self._settings.has_prepared_statements or await keeps_prepared_statements(self._url)
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of one statement, from one snapshot; `begin_with` as in `run`, WRITING for example."""
@@ -153,18 +161,20 @@ class Database:
             line = "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s"
             logger.warning(line, name, seconds * 1000, backend, name_requests())
 
+    async def _connect(self, *arguments: Any, **named: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        """For the pool, which has no connection at hand. Raises Unavailable at once while the database is away."""
+        connect = partial(asyncpg.connect, *arguments, **named)
+        return await self._reconnecting.connect(connect, self._connect_timeout)
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A pooled connection. Raises Unavailable where none can be had in time."""
-        if time.monotonic() < self._refuse_until:
-            raise Unavailable()
         try:
             connection = await self._pool.acquire(timeout=self._connect_timeout)
         except TimeoutError as error:
             if self._pool.get_size() == self._pool.get_max_size():
                 raise Unavailable(": every database connection is busy") from error
-            self._refuse_until = time.monotonic() + COOL_DOWN_SECONDS
-            raise Unavailable() from error
+            raise Unavailable(said=in_words(error)) from error
         self._in_use.inc()
         try:
             yield connection
@@ -178,7 +188,7 @@ async def _begin(connection: Connection, settings: str) -> None:
         await connection.execute(settings)
     except asyncpg.FeatureNotSupportedError as error:
         # A standby refuses READ WRITE.
-        raise Unavailable(": the database is a standby") from error
+        raise Unavailable(STANDBY) from error
 
 
 def _cut(connection: Connection) -> None:

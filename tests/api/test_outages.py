@@ -1,10 +1,11 @@
 """A database that is not there yet, goes away, comes back, or hangs; and what the log tells of all that."""
 
 import asyncio
+import os
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,18 +13,22 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.access.admin import create_token
+from service.access.admin import create_token, revoke_token
+from service.db import connect, load_statement
 from service.embedded import EmbeddedServer
-from service.model import Format
+from service.errors import Unavailable
+from service.model import Format, Scope
 from service.schema import migrate
 from service.settings import PREFIX, Settings
+from service.telemetry.metrics import GAUGES
 from tests.api.wire import STATS, body_of, check_error, client_of, serve_process, serving
 from tests.clusters import FORGETFUL
-from tests.conftest import TestDatabase
-from tests.servers import scratch_folder
+from tests.conftest import TestDatabase, open_pool
+from tests.servers import processes_below, scratch_folder
 
 ASKERS = 8
 SOON_SECONDS = 120
+OF_DATABASE = (*(f"queuestats_{name} " for name in GAUGES), "queuestats_messages{", "queuestats_condition{")
 
 
 @pytest.fixture
@@ -58,6 +63,14 @@ async def check_out_of_reach(client: httpx.AsyncClient, token: str) -> None:
     assert (await client.get("/healthz")).status_code == 200
 
 
+async def wait_until_answered(client: httpx.AsyncClient, token: str) -> None:
+    """Not only ready, which is remembered for a second: the delay before the next connection may not be over."""
+    await wait_until_ready(client)
+    async with asyncio.timeout(SOON_SECONDS):
+        while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(0.05)
+
+
 async def wait_until_ready(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(SOON_SECONDS):
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - another process
@@ -75,15 +88,13 @@ async def test_serving_starts_without_its_database_and_recovers_whenever_it_come
             own_server.start()
             await migrate(own_server.owner_url, own_server.service_url)
             token = await create_token(own_server.owner_url, "tests")
-            await wait_until_ready(client)
-            assert codes(await answers(client, token)) == {200}
+            await wait_until_answered(client, token)
 
             for _ in range(2):
                 own_server.stop()
-                # Nothing was asked meanwhile: every pooled connection is dead, and nobody knows yet.
+                # Every pooled connection is dead; the folding may have found out meanwhile.
                 own_server.start()
-                assert codes(await answers(client, token)) == {200}
-                assert codes(await answers(client, token)) == {200}
+                await wait_until_answered(client, token)
 
             own_server.stop()
             await check_out_of_reach(client, token)
@@ -91,7 +102,72 @@ async def test_serving_starts_without_its_database_and_recovers_whenever_it_come
             await asyncio.sleep(1)
             await check_out_of_reach(client, token)
             own_server.start()
-            assert codes(await answers(client, token)) == {200}
+            await wait_until_answered(client, token)
+    assert "Traceback" not in served.log
+    assert "fault" not in served.log
+
+
+@asynccontextmanager
+async def stopped(server: EmbeddedServer) -> AsyncIterator[None]:
+    server.stop()
+    yield
+    server.start()
+
+
+@asynccontextmanager
+async def frozen(server: EmbeddedServer) -> AsyncIterator[None]:
+    async with connect(server.superuser_url) as superuser:
+        process_file = await superuser.fetchval("SELECT pg_read_file('postmaster.pid')")
+    processes = processes_below(int(process_file.split()[0]))
+    try:
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def scrape(client: httpx.AsyncClient, token: str) -> tuple[int, str]:
+    response = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
+    return response.status_code, response.text
+
+
+async def wait_for_scrape(client: httpx.AsyncClient, token: str, expected: str) -> None:
+    async with asyncio.timeout(SOON_SECONDS):
+        while f"\n{expected}\n" not in (await scrape(client, token))[1]:  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outage", [stopped, frozen])
+async def test_a_scrape_is_answered_without_the_database_with_what_the_process_knows(
+    own_server: EmbeddedServer, outage: Callable[[EmbeddedServer], AbstractAsyncContextManager[None]]
+) -> None:
+    own_server.start()
+    await migrate(own_server.owner_url, own_server.service_url)
+    scraper = await create_token(own_server.owner_url, "prometheus", [Scope.METRICS])
+    other = await create_token(own_server.owner_url, "tests")
+    with serve_process({f"{PREFIX}DATABASE_URL": own_server.service_url}) as served:
+        async with client_of(served.url) as client:
+            await wait_for_scrape(client, scraper, "queuestats_database_up 1.0")
+            async with outage(own_server):
+                await asyncio.sleep(1)
+                status, text = await scrape(client, scraper)
+                assert (status, "\nqueuestats_database_up 0.0\n" in text) == (200, True)
+                assert 'queuestats_requests_total{endpoint="metrics"' in text
+                # What could not be read is left out.
+                assert [line for line in text.splitlines() if line.startswith(OF_DATABASE)] == []
+                assert (await scrape(client, other))[0] == 403
+                # It may have been created since the last look-up.
+                assert (await scrape(client, "never-seen"))[0] in (503, 504)
+                # Nothing else is answered by what was known of tokens.
+                assert codes(await answers(client, other)) <= {503, 504}
+            await wait_for_scrape(client, scraper, "queuestats_database_up 1.0")
+            assert (await scrape(client, "never-seen"))[0] == 401
+            await revoke_token(own_server.owner_url, "prometheus")
+            await asyncio.sleep(1)
+            assert (await scrape(client, scraper))[0] == 401
     assert "Traceback" not in served.log
     assert "fault" not in served.log
 
@@ -106,6 +182,26 @@ async def test_an_outage_is_told_in_a_few_lines_however_many_ask() -> None:
     assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in told)
     # A line is written anew every ten seconds, and there are few different ones.
     assert len(told) < 40
+
+
+async def test_all_pools_of_a_process_together_make_few_attempts_to_connect() -> None:
+    attempts = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal attempts
+        attempts += 1
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    url = f"postgresql://nobody@127.0.0.1:{server.sockets[0].getsockname()[1]}/none?sslmode=disable"
+    async with server, AsyncExitStack() as stack:
+        pools = [await stack.enter_async_context(open_pool(url)) for _ in range(8)]
+        for _ in range(50):
+            for pool in pools:
+                with pytest.raises(Unavailable) as refusal:
+                    await pool.fetch(load_statement("tokens/valid"))
+                assert refusal.value.said.startswith("The database can't be reached: ")
+    assert 0 < attempts < 100
 
 
 class Line:
@@ -155,18 +251,13 @@ async def test_a_server_that_hangs_is_504_in_time_then_503_at_once_and_recovers(
     async with line_to(owner._addr) as (line, port):
         url = f"postgresql://{parts.username}:service@127.0.0.1:{port}{parts.path}?sslmode=disable"
         async with serving(replace(limits, database_url=url)) as served, client_of(served) as client:
-            async with asyncio.timeout(SOON_SECONDS):
-                while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
-                    await asyncio.sleep(0.05)
+            await wait_until_answered(client, token)
             line.is_open.clear()
             assert codes(await answers(client, token)) <= {503, 504}
             assert codes(await answers(client, token)) <= {503, 504}
 
             line.is_open.set()
-            await wait_until_ready(client)
-            async with asyncio.timeout(SOON_SECONDS):
-                while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
-                    await asyncio.sleep(0.05)
+            await wait_until_answered(client, token)
 
 
 @pytest.mark.slow

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from service.access.admin import create_token, revoke_token
 from service.db import connect
+from service.db.pooler import keeps_prepared_statements
 from service.model import Format, Grouping, StatsQuery
-from service.settings import Settings, as_environment
-from tests.api.wire import ROOT, STATS, body_of, check_error, client_of, serving
+from service.settings import PREFIX, Settings, as_environment
+from tests.api.wire import ROOT, STATS, body_of, check_error, client_of, serve_process, serving
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 from tests.oracle import STATUSES, Message, expected_rows, insert
 from tests.pooler import PROGRAM, Pooler, pooler_to
@@ -89,7 +90,7 @@ async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_se
         assert (await ask(client, token, StatsQuery(1))).status_code == 401
 
         verified = await asyncio.to_thread(run, pooled, "verify")
-        assert (verified.returncode, verified.stdout) == (0, "No difference.\n")
+        assert (verified.returncode, verified.stdout, verified.stderr) == (0, "No difference.\n", "")
         assert await settings_behind(pooled) == {("15s", "off", 0)}
 
 
@@ -133,10 +134,62 @@ async def test_a_restart_of_the_pooler_costs_nothing_but_its_own_time(
         pooler.stop()
         check_error(await ask(client, token, StatsQuery(1)), 503, Format.JSON)
         pooler.start()
-        responses = await asyncio.gather(*(ask(client, token, StatsQuery(n)) for n in range(1, 20)))
-        assert {response.status_code for response in responses} == {200}
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await ask(client, token, StatsQuery(1))).status_code != 200:  # noqa: ASYNC110 - it can only be asked
+                await asyncio.sleep(0.05)
         # Between two questions, unseen.
         pooler.stop()
         pooler.start()
         responses = await asyncio.gather(*(ask(client, token, StatsQuery(n)) for n in range(1, 20)))
         assert {response.status_code for response in responses} == {200}
+
+
+def keeps_names_apart() -> bool:
+    """Whether this PgBouncer has prepared statements in transaction mode: since 1.21, and by default since 1.22."""
+    assert PROGRAM is not None
+    version = subprocess.run([PROGRAM, "-V"], capture_output=True, encoding="utf-8", check=True).stdout.split()[1]
+    return tuple(map(int, version.split(".")[:2])) >= (1, 22)
+
+
+async def test_prepared_statements_that_the_pooler_does_not_keep_are_seen_at_the_start(
+    database: TestDatabase, pooler: Pooler
+) -> None:
+    with serve_process({f"{PREFIX}DATABASE_URL": pooler.url(database.name)}) as served:
+        async with client_of(served.url) as client:
+            response = await client.get("/readyz")
+            while response.status_code == 503 and "pending" not in response.json():
+                response = await client.get("/readyz")
+    if keeps_names_apart():
+        assert response.status_code == 200
+    else:
+        said = (
+            "the pooler in front of the database keeps no prepared statements: set QUEUESTATS_PREPARED_STATEMENTS=off"
+        )
+        assert response.status_code == 503
+        assert response.json()["pending"][0].startswith(said)
+        assert f"not ready pending={said}" in served.log
+
+
+async def test_prepared_statements_in_session_mode_are_no_fault(
+    settings: Settings, database: TestDatabase, owner: Any
+) -> None:
+    with pooler_to(owner._addr, "session") as pooler:
+        # Each of its two connections to the server belongs to one client.
+        for _ in range(3):
+            assert await keeps_prepared_statements(pooler.url(database.name))
+    assert await keeps_prepared_statements(database.service_url)
+
+
+async def test_a_statement_that_the_pooler_has_lost_is_503_in_words(
+    pooled: Settings, owner: Any, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if keeps_names_apart():
+        pytest.skip("this PgBouncer keeps prepared statements")
+    async with serving(replace(pooled, has_prepared_statements=True)) as url, client_of(url) as client:
+        codes = {(await ask(client, token, StatsQuery(number))).status_code for number in range(1, 20)}
+        codes |= {
+            response.status_code
+            for response in await asyncio.gather(*(ask(client, token, StatsQuery(number)) for number in range(1, 60)))
+        }
+    assert codes <= {200, 503}
+    assert "fault request=" not in caplog.text

@@ -1,6 +1,7 @@
 """Commands that must fail: one sentence, exit code 1 (2 for wrong usage), never a traceback."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,20 @@ def test_a_missing_right_is_one_sentence_that_says_who_grants_it(database: TestD
     said = sentence(queuestats("token", "list", QUEUESTATS_DATABASE_URL=database.service_url))
     assert said.startswith("The database's role lacks a right: permission denied for table tokens")
     assert "queuestats migrate" in said
+
+
+def test_every_command_names_the_object_that_a_right_is_missing_for(database: TestDatabase) -> None:
+    statement = "REVOKE ALL ON ALL TABLES IN SCHEMA queuestats FROM queuestats_service, PUBLIC"
+    queuestats("psql", "-c", statement, QUEUESTATS_DATABASE_URL=database.owner_url)
+    sender = ("--sender", "1")
+    commands = (
+        *(("stats", *sender), ("explain", *sender), ("hold", *sender), ("release", *sender), ("top",), ("verify",)),
+        *(("fold",), ("doctor",), ("migrate", "--check"), ("holds",), ("jobs",), ("audit",), ("token", "list")),
+    )
+    for command in commands:
+        said = sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=database.service_url))
+        named = re.match(r"The database's role lacks a right: permission denied for (table|view) \w+; ", said)
+        assert named, (command, said)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +209,28 @@ def test_wrong_usage_says_what_would_be_right(command: tuple[str, ...], said: st
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]], ids=" ".join)
 def test_a_malformed_address_is_one_sentence_without_its_password(command: tuple[str, ...], address: str) -> None:
     assert "hunter2" not in sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=address))
+
+
+@pytest.mark.parametrize("variable", ["QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"])
+@pytest.mark.parametrize("address", ["h:99999/db", "h/db?channel_binding=require", "h/db?sslaccept=strict", "h@h/db"])
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]], ids=" ".join)
+def test_what_no_address_can_have_is_refused_at_the_start(
+    command: tuple[str, ...], address: str, variable: str
+) -> None:
+    addresses = {"QUEUESTATS_DATABASE_URL": "postgresql://h/db", variable: f"postgresql://u:hunter2@{address}"}
+    said = sentence(queuestats(*command, **addresses))
+    assert variable in said
+    assert "hunter2" not in said
+
+
+def test_an_address_as_providers_print_it_connects(database: TestDatabase) -> None:
+    provided = "channel_binding=prefer&connect_timeout=3&keepalives_idle=30&gssencmode=disable&application_name=x"
+    mark = "&" if "?" in database.service_url else "?"
+    ended = queuestats("stats", "--sender", "1", QUEUESTATS_DATABASE_URL=f"{database.service_url}{mark}{provided}")
+    assert (ended.returncode, ended.stderr) == (
+        0,
+        "QUEUESTATS_DATABASE_URL: ignored: application_name, connect_timeout, keepalives_idle (docs/deployment.md).\n",
+    )
 
 
 @pytest.mark.parametrize("command", ["demo", "migrate", "stats"])

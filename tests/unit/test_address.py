@@ -1,11 +1,27 @@
 """Addresses of databases: several hosts, brackets, sockets, and passwords with signs of any kind."""
 
+import ctypes
+import ssl
+from pathlib import Path
+
 import pytest
 
-from service.db.address import at_host, for_programs, of_primary, with_search_path
+from service.db.address import (
+    FIXED,
+    HONOURED,
+    IGNORED,
+    at_host,
+    check_address,
+    for_driver,
+    for_programs,
+    of_primary,
+    with_search_path,
+)
+from service.embedded import binaries
+from service.errors import CommandError
 
 SEVERAL = "postgresql://me:p%40ss@a:5432,b:5433/db"
-BRACKETS = "postgresql://me:p@ss:word@[::1]:5432/db"
+BRACKETS = "postgresql://me:p%40ss:word@[::1]:5432/db"
 SOCKET = "postgresql://me@/db?host=/run/postgresql&port=5432"
 
 
@@ -39,7 +55,7 @@ def test_an_address_without_a_host_stays_one() -> None:
     ("url", "node"),
     [
         (SEVERAL, "postgresql://me:p%40ss@[::2]:6432/db"),
-        (BRACKETS, "postgresql://me:p@ss:word@[::2]:6432/db"),
+        (BRACKETS, "postgresql://me:p%40ss:word@[::2]:6432/db"),
         (SOCKET, "postgresql://me@[::2]:6432/db"),
         ("postgresql:///db", "postgresql://[::2]:6432/db"),
     ],
@@ -53,3 +69,84 @@ def test_the_primary_of_several_is_chosen_unless_something_else_is(monkeypatch: 
     assert of_primary(f"{SEVERAL}?target_session_attrs=any") == {}
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
     assert of_primary(SEVERAL) == {}
+
+
+class LibpqOption(ctypes.Structure):
+    """PQconninfoOption of libpq-fe.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_char_p) for name in ("keyword", "envvar", "compiled", "val", "label", "dispchar")),
+        ("dispsize", ctypes.c_int),
+    ]
+
+
+def libpq_parameters() -> list[str]:
+    """The parameters of PostgreSQL 18's libpq, as the library itself lists them."""
+    libpq = ctypes.CDLL(str(binaries(18).parent / "lib" / "libpq.so.5"))
+    libpq.PQconndefaults.restype = ctypes.POINTER(LibpqOption)
+    found: list[str] = []
+    for option in libpq.PQconndefaults():
+        if option.keyword is None:
+            return found
+        found.append(option.keyword.decode())
+    raise AssertionError
+
+
+def test_every_parameter_of_libpq_is_in_the_table_and_in_the_document_once() -> None:
+    names = sorted(libpq_parameters())
+    assert sorted([*HONOURED, *FIXED, *IGNORED]) == names
+    document = (Path(__file__).resolve().parents[2] / "docs/deployment.md").read_text()
+    section = document.partition("**Parameters of the address.**")[2].partition("\n**")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    assert sorted("".join(cells).replace("`", "").replace(",", " ").split()) == names
+
+
+@pytest.mark.parametrize(
+    ("query", "ignored"),
+    [
+        ("channel_binding=prefer&sslmode=require", []),
+        ("gssencmode=disable&replication=false&sslsni=1&sslcertmode=allow", []),
+        ("connect_timeout=3&keepalives_idle=30&sslmode=require", ["connect_timeout", "keepalives_idle"]),
+        ("options=-c%20jit%3Doff", []),
+    ],
+)
+def test_what_the_driver_lacks_does_not_reach_the_server(query: str, ignored: list[str]) -> None:
+    url = f"postgresql://me@host/db?{query}"
+    assert check_address(url, "X") == ignored
+    passed = for_driver(url)["dsn"].partition("?")[2]
+    assert {pair.partition("=")[0] for pair in passed.split("&") if pair} <= HONOURED
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("host/db?channel_binding=require", r"^X has the parameter channel_binding, which .* takes disable or prefer"),
+        ("host/db?require_auth=password", r"^X has the parameter require_auth, which the service can't honour; remove"),
+        ("host/db?scram_client_key=hunter2", r"^X has the parameter scram_client_key, which the service can't honour"),
+        ("host/db?pgbouncer=true", r"^X has the parameter pgbouncer, which libpq does not have"),
+        ("host/db?sslmode", r"^X has a malformed port or query"),
+        ("host:99999/db", r"^X has a malformed port or query: a port is a number from 1 to 65535\.$"),
+        ("host:0/db", r"^X has a malformed port"),
+        ("a:1,[::1]:65536/db", r"^X has a malformed port"),
+        ("/db?host=a,b&port=1,x", r"^X has a malformed port"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_in_a_sentence(address: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said) as refusal:
+        check_address(f"postgresql://me:hunter2@{address}", "X")
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_systems_certificates_are_verified_with_the_hosts_name() -> None:
+    arguments = for_driver("postgresql://host/db?sslrootcert=system&sslmode=require")
+    assert arguments["dsn"] == "postgresql://host/db"
+    assert arguments["ssl"].verify_mode is ssl.CERT_REQUIRED
+    assert arguments["ssl"].check_hostname
+
+
+def test_a_programs_options_stand_beside_the_schema() -> None:
+    url, environment = for_programs(
+        with_search_path("postgresql://host/db?options=-c%20jit%3Doff&sslmode=disable", "mail")
+    )
+    assert url == "postgresql://host/db?sslmode=disable"
+    assert environment["PGOPTIONS"] == "-c jit=off -c search_path=mail"

@@ -153,11 +153,19 @@ def test_a_wrong_option_is_named_as_an_option(tmp_path: Path) -> None:
         "postgresql://me@/db?host=/run/postgresql&port=5432",
         "postgresql:///db",
         "postgresql://me:p%40ss@a:5432,b:5433/db?target_session_attrs=read-write&sslmode=require",
-        "postgresql://me:p@ss:word@[::1]:5432/db",
+        "postgresql://me:p%40ss:word@[::1]:5432/db",
     ],
 )
 def test_an_address_that_the_driver_understands_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": f" {url}\n"}).database_url == url
+
+
+@pytest.mark.parametrize("user", ["u:1@2", "u:1#2", "u:1/2", "u:1?2", "u@t:1"])
+def test_an_address_with_a_bare_sign_is_refused_with_what_to_encode(tmp_path: Path, user: str) -> None:
+    said = r"^QUEUESTATS_DATABASE_URL must be .*%40 for @, %23 for #, %2F for /, %3F for \?\.$"
+    with pytest.raises(CommandError, match=said) as refusal:
+        load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": f"postgresql://{user}@host/db"})
+    assert user not in str(refusal.value)
 
 
 def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
