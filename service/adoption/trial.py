@@ -14,6 +14,7 @@ from service.db import (
     InsufficientPrivilegeError,
     InvalidObjectDefinitionError,
     PostgresError,
+    ReadOnlySQLTransactionError,
     Record,
     connect,
     fetch,
@@ -23,6 +24,7 @@ from service.errors import CommandError
 from service.schema.columns import grouping_set, message_status
 from service.schema.files import Adopted, adopted_table, table_definitions
 from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values, derive, find_table, in_parentheses
+from service.schema.migrate import require_encoding
 
 # Statements of so many rows are measured, so often, with and without our triggers by turns.
 BATCHES = {1: 100, 500: 4}
@@ -72,6 +74,7 @@ async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, 
 
     Raises CommandError with a sentence that names what is wrong with the table or the mapping.
     """
+    await require_encoding(connection)
     table = await find_table(connection, mapping)
     (layout,) = await fetch(connection, "queries/layout", messages_schema="queuestats")
     if layout["is_foreign"]:
@@ -82,7 +85,11 @@ async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, 
     try:
         # A session look-up: with it, rows that a policy hides are an error.
         await connection.execute("SET row_security = off")
-        await _require_rows(connection, adopted, mapping)
+        # A rollback does not take back what nextval() writes; here it is refused.
+        async with connection.transaction(readonly=True):
+            await _require_rows(connection, adopted, mapping)
+    except ReadOnlySQLTransactionError as error:
+        raise CommandError(f"The mapping writes to the database: {error.message}.") from None
     except InsufficientPrivilegeError:
         raise CommandError(
             f"Row-level security hides rows of {mapping.table} from the role of QUEUESTATS_ADMIN_DATABASE_URL:"

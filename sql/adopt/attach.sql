@@ -1,5 +1,4 @@
--- The triggers on an adopted table, in place of counters/attach.sql. Their WHEN is always true. It names is_mapped, so
--- that PostgreSQL drops the triggers with a column that the mapping needs: sql/adopt/README.md.
+-- The triggers on an adopted table, in place of counters/attach.sql.
 -- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger. In a DO block,
 -- because LOCK TABLE alone is an error outside a transaction.
 -- places: messages, schema
@@ -7,23 +6,22 @@ DO $$ BEGIN LOCK TABLE "{messages}" IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT "{schema}".forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_inserted AFTER INSERT ON "{messages}"
-REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_insert();
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_insert();
 
 CREATE OR REPLACE TRIGGER messages_updated AFTER UPDATE ON "{messages}"
-REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_update();
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_update();
 
 CREATE OR REPLACE TRIGGER messages_deleted AFTER DELETE ON "{messages}"
-REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT
-WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_delete();
+REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_delete();
 
 CREATE OR REPLACE TRIGGER messages_truncated AFTER TRUNCATE ON "{messages}"
-FOR EACH STATEMENT WHEN ("{schema}".is_mapped(NULL) IS NULL)
-EXECUTE FUNCTION "{schema}".record_truncate();
+FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_truncate();
 
 ALTER TABLE "{messages}"
 ENABLE ALWAYS TRIGGER messages_inserted, ENABLE ALWAYS TRIGGER messages_updated,
 ENABLE ALWAYS TRIGGER messages_deleted, ENABLE ALWAYS TRIGGER messages_truncated;
 
 SELECT "{schema}".remember_proof();
+
+-- Of former releases, whose triggers named it.
+DROP FUNCTION IF EXISTS "{schema}".is_mapped(integer);

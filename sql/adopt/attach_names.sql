@@ -1,9 +1,7 @@
 -- The triggers that keep the names of keys, on an adopted table.
 -- places: messages, schema
 CREATE OR REPLACE TRIGGER messages_named_insert AFTER INSERT ON "{messages}"
-REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_names();
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_names();
 
 CREATE OR REPLACE TRIGGER messages_named_update AFTER UPDATE ON "{messages}"
-REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT
-WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_names();
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_names();

@@ -6,12 +6,14 @@ DO $$ BEGIN LOCK TABLE "{messages}" IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT "{schema}".forget_unproven();
 
 CREATE OR REPLACE TRIGGER messages_changed AFTER INSERT OR UPDATE OR DELETE ON "{messages}"
-FOR EACH ROW WHEN ("{schema}".is_mapped(NULL) IS NULL) EXECUTE FUNCTION "{schema}".record_row();
+FOR EACH ROW EXECUTE FUNCTION "{schema}".record_row();
 
 CREATE OR REPLACE TRIGGER messages_truncated AFTER TRUNCATE ON "{messages}"
-FOR EACH STATEMENT WHEN ("{schema}".is_mapped(NULL) IS NULL)
-EXECUTE FUNCTION "{schema}".record_truncate();
+FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_truncate();
 
 ALTER TABLE "{messages}" ENABLE ALWAYS TRIGGER messages_changed, ENABLE ALWAYS TRIGGER messages_truncated;
 
 SELECT "{schema}".remember_proof();
+
+-- Of former releases, whose triggers named it.
+DROP FUNCTION IF EXISTS "{schema}".is_mapped(integer);

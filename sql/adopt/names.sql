@@ -4,42 +4,22 @@
 -- message of that key. Counting does not need the names.
 -- If another text has the same number already, the second text gets a row with the negative number as its id. Both
 -- texts are counted as one key; doctor and a metric report it.
--- As mapped_columns and message_of (queued_messages.sql).
--- places: schema, arguments, names, named_arguments, condition, messages, columns, used_columns, search_path
-SET search_path = "{search_path}", pg_temp;
-
-CREATE OR REPLACE FUNCTION "{schema}".named_columns("{arguments}") RETURNS SETOF text
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-  SELECT named.word
-  FROM (
-    SELECT unnest(cast(ARRAY["{names}"] AS text[])) AS word
-    FROM (SELECT "{named_arguments}") AS message
-    WHERE "{condition}"
-  ) AS named
-  WHERE named.word IS NOT NULL;
-END;
-
-CREATE OR REPLACE FUNCTION "{schema}".names_of(of_row "{messages}") RETURNS SETOF text
-LANGUAGE sql STABLE PARALLEL SAFE AS $names_of$
-  SELECT named.word FROM (SELECT (of_row).*) AS message ("{columns}")
-    CROSS JOIN LATERAL "{schema}".named_columns("{used_columns}") AS named (word)
-$names_of$;
-
+-- places: schema, messages_oid, names, named_new_rows, named_new_row, try_new_rows, try_new_row, condition, messages
 CREATE OR REPLACE FUNCTION "{schema}".record_names() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $queuestats$
+#variable_conflict use_column
 DECLARE
   unknown text[];
 BEGIN
-  IF TG_RELID <> "{schema}".messages_table() THEN
-    PERFORM "{schema}".require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
   IF TG_LEVEL = 'ROW' THEN
-    unknown := ARRAY(SELECT named.word FROM "{schema}".names_of(NEW) AS named (word));
+    "{try_new_row}"
+    unknown := ARRAY(SELECT named.word FROM "{named_new_row}" AS named WHERE named.word IS NOT NULL);
   ELSE
-    unknown := ARRAY(
-      SELECT DISTINCT named.word FROM new_rows CROSS JOIN LATERAL "{schema}".names_of(ROW(new_rows.*)) AS named (word)
-    );
+    "{try_new_rows}"
+    unknown := ARRAY(SELECT DISTINCT named.word FROM "{named_new_rows}" AS named WHERE named.word IS NOT NULL);
   END IF;
   unknown := ARRAY(
     SELECT word FROM unnest(unknown) AS word
@@ -59,7 +39,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$;
+$queuestats$;
 
 -- remember_names: adds the names of all messages in the table. An error if two names have the same number.
 CREATE OR REPLACE FUNCTION "{schema}".remember_names() RETURNS void
@@ -71,8 +51,11 @@ BEGIN
   PERFORM pg_advisory_xact_lock('"{schema}".keys'::regclass::bigint);
   DELETE FROM "{schema}".keys WHERE id < 0;
   WITH named AS MATERIALIZED (
-    SELECT DISTINCT "{schema}".key_id(named.word) AS id, named.word FROM "{messages}" AS queued_row
-      CROSS JOIN LATERAL "{schema}".names_of(ROW(queued_row.*)) AS named (word)
+    SELECT DISTINCT "{schema}".key_id(named.word) AS id, named.word
+    FROM (
+      SELECT unnest(CAST(ARRAY["{names}"] AS text[])) AS word FROM "{messages}" AS queuestats_row WHERE "{condition}"
+    ) AS named
+    WHERE named.word IS NOT NULL
   ), added AS (
     INSERT INTO "{schema}".keys (id, value) SELECT id, word FROM named ON CONFLICT (id) DO NOTHING
   )
@@ -87,5 +70,3 @@ END
 $remember_names$;
 
 REVOKE EXECUTE ON FUNCTION "{schema}".record_names(), "{schema}".remember_names() FROM PUBLIC;
-
-SET search_path = "{schema}";

@@ -1,13 +1,13 @@
--- queued_messages, message_of: what an adopted table counts as. In place of counters/queued_messages.sql.
--- The places hold the table and the expressions of its mapping. An expression is read by the search_path of its owner.
--- Left out are rows that the condition leaves out, and those without a sender or a status: no writer fails for them.
+-- What an adopted table counts as. In place of counters/queued_messages.sql.
+-- Nothing here depends on the table, its columns or its types: bodies of functions are text, and no view reads the
+-- table. So its owner drops, restores and alters it as before. The expressions of the mapping have qualified names, as
+-- PostgreSQL writes them, so they do not depend on a search_path.
 --
 -- status_of, isp_of and key_id convert the results of the mapping's expressions to counted values. An expression uses
 -- the collations of the owner's columns; its result is compared byte by byte (COLLATE "C"). NULL means the same
 -- everywhere: a row without a sender or a status is left out, a NULL account or campaign is 0, a NULL ISP is ''. An
 -- empty text is a key like any other.
--- places: schema, message_status, sender, account, campaign, isp, status, id, stored_column, messages, condition, columns, arguments, named_arguments, used_columns, messages_literal, stored_type, stored_new, stored_proc, stored_retry, stored_hold, is_holdable, search_path
-SET search_path = "{search_path}", pg_temp;
+-- places: schema, message_status, queued, messages, messages_literal, try_columns, stored_new, stored_proc, stored_retry, stored_hold, is_holdable, column_names
 
 -- status_of: one of the four, or NULL.
 CREATE OR REPLACE FUNCTION "{schema}".status_of(word text) RETURNS "{message_status}"
@@ -32,79 +32,88 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN word IS NOT NULL THEN greatest(hashtextextended(word COLLATE "C", 0) & 9223372036854775807, 1) END
 $$;
 
-CREATE OR REPLACE VIEW "{schema}".queued_messages AS
-SELECT
-  "{sender}" AS sender_id, "{account}" AS account_id, "{campaign}" AS campaign_id, "{isp}" COLLATE "C" AS isp,
-  "{status}" AS status, "{id}" AS id, ctid AS address, "{stored_column}" AS stored_status
-FROM "{messages}"
-WHERE "{condition}" AND "{sender}" > 0 AND "{status}" IS NOT NULL;
+-- messages_relation: the table itself, for statements that look it up in the catalog; no row if there is none. The
+-- service's role may lack USAGE on the table's schema, so to_regclass would be an error.
+CREATE OR REPLACE FUNCTION "{schema}".messages_relation() RETURNS TABLE (messages oid)
+LANGUAGE sql STABLE PARALLEL SAFE AS $queuestats$
+  SELECT relation.oid
+  FROM pg_catalog.pg_class AS relation
+    INNER JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relation.relnamespace
+  WHERE nspname = (parse_ident("{messages_literal}"))[1] AND relname = (parse_ident("{messages_literal}"))[2]
+$queuestats$;
 
--- adopted_columns: the columns that message_of knows by their place. PostgreSQL refuses to drop one of them.
-CREATE OR REPLACE VIEW "{schema}".adopted_columns AS
-SELECT "{columns}" FROM "{messages}";
-
--- mapped_columns: the mapping, of the columns that it names. Its text is parsed once, so it does not depend on a later
--- search_path. The argument of a function has the default collation of its type: COLLATE gives it the column's.
-CREATE OR REPLACE FUNCTION "{schema}".mapped_columns("{arguments}") RETURNS TABLE (
-  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status "{message_status}", id bigint
-)
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-  SELECT "{sender}", "{account}", "{campaign}", "{isp}" COLLATE "C", "{status}", "{id}"
-  FROM (SELECT "{named_arguments}") AS message
-  WHERE "{condition}" AND "{sender}" > 0 AND "{status}" IS NOT NULL;
-END;
-
--- message_of: what a row counts as; no row where it is left out. It knows columns by their place, so they may be
--- renamed. Its text is a string: PostgreSQL refuses ALTER TABLE … ADD … DEFAULT where a stored expression has the
--- row type of the table.
-CREATE OR REPLACE FUNCTION "{schema}".message_of(of_row "{messages}") RETURNS TABLE (
-  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status "{message_status}", id bigint
-)
-LANGUAGE sql STABLE PARALLEL SAFE AS $message_of$
-  SELECT mapped.* FROM (SELECT (of_row).*) AS message ("{columns}")
-    CROSS JOIN LATERAL "{schema}".mapped_columns("{used_columns}") AS mapped
-$message_of$;
-
--- is_mapped: never runs, because its argument is NULL. The triggers name it, so a column that is dropped with CASCADE
--- takes the triggers along, and no writer meets a trigger without its mapping.
-CREATE OR REPLACE FUNCTION "{schema}".is_mapped(nothing integer) RETURNS boolean
-LANGUAGE sql IMMUTABLE STRICT
-BEGIN ATOMIC
-  SELECT EXISTS(SELECT FROM "{schema}".adopted_columns);
-END;
-
+-- messages_table: the same as a value; NULL if there is none.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-  SELECT cast("{messages_literal}" AS regclass);
-END;
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT messages::regclass FROM "{schema}".messages_relation() $$;
 
--- stored_status: what the table holds for a status.
-CREATE OR REPLACE FUNCTION "{schema}".stored_status(of_status "{message_status}") RETURNS "{stored_type}"
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
+-- mapped_messages: the messages of these senders (NULL: of all). It runs with the rights of its owner, because the
+-- service's role reads no column of the table. The settings make stored_status the same in every session.
+CREATE OR REPLACE FUNCTION "{schema}".mapped_messages(of_senders bigint[]) RETURNS TABLE (
+  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status "{message_status}", id bigint,
+  address tid, stored_status text
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 AS $queuestats$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT message.* FROM "{queued}" AS message
+  WHERE mapped_messages.of_senders IS NULL OR message.sender_id = ANY (mapped_messages.of_senders);
+END
+$queuestats$;
+
+-- queued_messages: all messages. A statement that filters by sender reads messages_of.
+CREATE OR REPLACE VIEW "{schema}".queued_messages AS
+SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, id, address, stored_status
+FROM "{schema}".mapped_messages(NULL);
+
+-- messages_of: the messages of these senders.
+CREATE OR REPLACE FUNCTION "{schema}".messages_of(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
+LANGUAGE sql STABLE AS $$
+  SELECT sender_id, account_id, campaign_id, isp COLLATE "C", status, id, address, stored_status
+  FROM "{schema}".mapped_messages(of_senders)
+$$;
+
+-- scanned_messages: the same. See counters/queued_messages.sql.
+CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
+LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".messages_of(of_senders) $$;
+
+-- unfit_mapping: why the mapping can't be evaluated: what it names was dropped, renamed, or has another type. NULL if
+-- it can be evaluated. LIMIT 0: the statement is prepared, and reads no row.
+CREATE OR REPLACE FUNCTION "{schema}".unfit_mapping() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $queuestats$
+#variable_conflict use_column
+BEGIN
+  PERFORM "{try_columns}" FROM "{messages}" AS queuestats_row LIMIT 0;
+  PERFORM message.* FROM "{queued}" AS message LIMIT 0;
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RETURN SQLERRM;
+END
+$queuestats$;
+
+-- stored_status: what the table holds for a status, as text.
+CREATE OR REPLACE FUNCTION "{schema}".stored_status(of_status "{message_status}") RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $queuestats$
   SELECT CASE of_status
     WHEN 'new' THEN "{stored_new}" WHEN 'proc' THEN "{stored_proc}"
     WHEN 'retry' THEN "{stored_retry}" WHEN 'hold' THEN "{stored_hold}"
-  END;
-END;
-
--- stored_value: the value that stored_text has kept of a held message (control/arrivals.sql), in the column's type.
-CREATE OR REPLACE FUNCTION "{schema}".stored_value(kept text) RETURNS "{stored_type}"
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-  SELECT cast((cast(kept AS text[]))[1] AS "{stored_type}");
-END;
+  END
+$queuestats$;
 
 -- is_holdable: whether the mapping says how hold and release write a status.
 CREATE OR REPLACE FUNCTION "{schema}".is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT "{is_holdable}" $$;
 
--- mapping_definition: the view as PostgreSQL shows it now: with other names once a column was renamed.
-CREATE OR REPLACE FUNCTION "{schema}".mapping_definition() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT pg_get_viewdef('"{schema}".queued_messages'::regclass)
-$$;
+-- column_versions: the versions of the columns that the mapping names, for the proof (counters/proof.sql).
+CREATE OR REPLACE FUNCTION "{schema}".column_versions() RETURNS SETOF bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $queuestats$
+  SELECT pg_catalog.hash_record_extended(ROW(attrelid, attnum, attname, attribute.xmin), 0)
+  FROM "{schema}".messages_relation() INNER JOIN pg_catalog.pg_attribute AS attribute ON attrelid = messages
+  WHERE attname = ANY (CAST("{column_names}" AS name[]))
+$queuestats$;
 
-SET search_path = "{schema}";
+-- mapping_definition: for services of the previous release.
+CREATE OR REPLACE FUNCTION "{schema}".mapping_definition() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT '' $$;
+
+REVOKE EXECUTE ON FUNCTION "{schema}".mapped_messages(bigint[]), "{schema}".unfit_mapping() FROM PUBLIC;

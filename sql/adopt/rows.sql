@@ -1,28 +1,31 @@
 -- record_row: what record_insert, record_update and record_delete do, for one row: for a partitioned table. PostgreSQL
 -- gives a new partition the row triggers of its table by itself, and no statement trigger.
--- places: schema
+-- places: schema, messages_oid, new_row, old_row, try_new_row, try_old_row
 CREATE OR REPLACE FUNCTION "{schema}".record_row() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $queuestats$
+#variable_conflict use_column
 DECLARE
   arrived bigint[];
 BEGIN
-  IF TG_RELID <> "{schema}".messages_table() THEN
-    PERFORM "{schema}".require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
   IF TG_OP <> 'INSERT' THEN
+    "{try_old_row}"
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
     SELECT sender_id, account_id, campaign_id, isp,
            -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
-    FROM "{schema}".message_of(OLD);
+    FROM "{old_row}";
   END IF;
   IF TG_OP <> 'DELETE' THEN
+    "{try_new_row}"
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
     SELECT sender_id, account_id, campaign_id, isp,
            (status = 'new')::int, (status = 'proc')::int, (status = 'retry')::int, (status = 'hold')::int
-    FROM "{schema}".message_of(NEW);
+    FROM "{new_row}";
     arrived := ARRAY(
-      SELECT id FROM "{schema}".message_of(NEW) AS message
-      WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = message.sender_id)
+      SELECT id FROM "{new_row}"
+      WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = new_row.sender_id)
     );
     IF cardinality(arrived) > 0 THEN
       PERFORM "{schema}".hold_arrived(arrived);
@@ -30,6 +33,6 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$;
+$queuestats$;
 
 REVOKE EXECUTE ON FUNCTION "{schema}".record_row() FROM PUBLIC;

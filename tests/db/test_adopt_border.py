@@ -6,7 +6,7 @@ import pytest
 
 from service.control.actor import Actor
 from service.control.jobs import Control
-from service.counters.doctor import examine
+from service.counters.health import examine
 from service.counters.verify import verify_database
 from service.db import connect
 from service.errors import BadRequest, CommandError
@@ -66,7 +66,7 @@ async def test_what_an_expression_gives_is_compared_by_its_bytes(empty_database:
     assert await differences(empty_database) == []
 
 
-@pytest.mark.parametrize("function", ["key_id", "status_of", "mapped_columns"])
+@pytest.mark.parametrize("function", ["key_id", "status_of", "record_insert"])
 async def test_verify_finds_an_error_of_what_the_triggers_call(
     empty_database: TestDatabase, admin: Any, function: str
 ) -> None:
@@ -77,7 +77,7 @@ async def test_verify_finds_an_error_of_what_the_triggers_call(
     wrong = {
         "key_id": ("hashtextextended(word", "hashtextextended(word || 'x'"),
         "status_of": ("WHEN 'proc'", "WHEN 'PROC'"),
-        "mapped_columns": ("key_id(message.customer)", "key_id(message.tenant)"),
+        "record_insert": ("CAST((customer) AS text)", "CAST((tenant) AS text)"),
     }[function]
     assert wrong[0] in definition
     await admin.execute(definition.replace(*wrong))
@@ -137,7 +137,7 @@ async def test_two_texts_with_one_number_fail_no_writer_and_are_shown(empty_data
     number = key_id(one)
     assert dict(await admin.fetch("SELECT id, value FROM queuestats.keys")) == {number: one, -number: other}
     async with connect(empty_database.owner_url) as connection:
-        assert [each.check for each in await examine(connection, "queuestats_service") if each.check == "keys"]
+        assert [each.condition for each in await examine(connection, "queuestats_service") if each.condition == "keys"]
     async with open_pool(empty_database.service_url, pool_size=2) as service:
         control = Control(service, service, 1000)
         assert (await control.measure())["colliding_keys"] == 1
