@@ -17,6 +17,7 @@ from service.cli.options import (
     on_database,
     open_pool,
     option_once,
+    owner_url,
     query_options,
 )
 from service.cli.output import add_names, print_table, progress
@@ -197,3 +198,23 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
     """List the audit log, the latest entries first: holds, releases, purges, and changes of tokens."""
     async with open_control(settings) as control:
         print_table(AUDIT_COLUMNS, await control.audit(sender, limit), as_json)
+
+
+@command("prune --older-than 90d --dry-run")
+@click.option("--older-than", type=Duration(), required=True, help="what ended longer ago: 90d, 12h, 30m or 45s")
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be deleted")
+@json_option()
+@on_database
+async def prune(settings: Settings, older_than: timedelta, is_dry_run: bool, as_json: bool) -> None:
+    """Delete finished jobs and entries of the audit log, as the owner, and show how many rows of which table.
+
+    Open jobs, what belongs to an active hold, and the newest result of verify are kept. The service does the same by
+    itself: QUEUESTATS_RETENTION_DAYS.
+    """
+    from service.control.retention import count_prunable
+    from service.control.retention import prune as delete
+    from service.db import connect
+
+    async with connect(owner_url(settings)) as connection:
+        deleted = await (count_prunable if is_dry_run else delete)(connection, older_than)
+    print_table(deleted, [deleted], as_json)

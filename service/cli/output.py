@@ -1,5 +1,8 @@
 """What commands print: rows for a person or for a machine, and the progress of long work."""
 
+import csv
+import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -7,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+
+from service.telemetry.text import escape
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +36,7 @@ async def add_names(
 def print_table(columns: Iterable[str], rows: Rows, as_json: bool) -> None:
     """These columns of the rows as a table, or as JSON: a list of objects, times in ISO 8601."""
     if as_json:
-        click.echo(msgspec.json.encode([{column: row[column] for column in columns} for row in rows]))
+        print_json([{column: row[column] for column in columns} for row in rows])
         return
     from rich.console import Console
 
@@ -39,6 +44,31 @@ def print_table(columns: Iterable[str], rows: Rows, as_json: bool) -> None:
     if not console.is_terminal:
         console = Console(width=UNLIMITED_WIDTH)
     console.print(table_of(columns, rows))
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Prints lines that may quote the database: no character of theirs controls the terminal."""
+    click.echo("\n".join(map(escape, text.split("\n"))), err=err)
+
+
+def print_json(value: Any) -> None:
+    """One line, times in ISO 8601; what `escape` escapes is escaped as JSON does it."""
+    text = msgspec.json.encode(value).decode()
+    click.echo("".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text))
+
+
+def print_csv(columns: Sequence[str], rows: Rows) -> None:
+    """With a head. A text that a spreadsheet would take for a formula gets a `'` in front."""
+    lines = [[_cell(row[column]) for column in columns] for row in rows]
+    csv.writer(sys.stdout).writerows([columns, *lines])
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    # https://owasp.org/www-community/attacks/CSV_Injection
+    quoted = f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return escape(quoted) if sys.stdout.isatty() else quoted
 
 
 def table_of(columns: Iterable[str], rows: Rows) -> "Table":
@@ -62,8 +92,7 @@ def printable(value: Any) -> str:
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
     if isinstance(value, list):
         return ", ".join(map(printable, value))
-    text = "" if value is None else str(value)
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "" if value is None else escape(str(value))
 
 
 @contextmanager

@@ -1,20 +1,18 @@
 import asyncio
-import csv
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 from msgspec.structs import asdict
 
 from service.cli.options import command, in_order, json_option, names_option, on_database, open_pool, query_options
-from service.cli.output import Rows, add_names, print_table, printable, table_of
+from service.cli.output import Rows, add_names, echo, print_csv, print_json, print_table, table_of
 from service.cli.types import FiniteRange, Member, Text
 from service.errors import ServiceError
 from service.model import Explanation, Grouping, StatsQuery
 from service.settings import Settings
+from service.telemetry.text import escape
 
 if TYPE_CHECKING:
     from service.db import Database
@@ -35,7 +33,12 @@ QUERY_OPTIONS = in_order(
 @command("stats --sender 119 --group isp --watch")
 @QUERY_OPTIONS
 @json_option("a list of rows")
-@click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a head")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="print the rows as CSV, with a head; a text that begins with = + - @, a tab or CR gets a ' in front",
+)
 @click.option(
     "--watch",
     "watch_seconds",
@@ -73,9 +76,9 @@ async def stats(
         columns, rows = await read()
         if query.isp and not any(row["total"] for row in rows):
             for name in await _similar_isps(database, query.sender_id, query.isp):
-                click.echo(f"There is no ISP {printable(query.isp)} here, but {printable(name)}.", err=True)
+                echo(f"There is no ISP {query.isp} here, but {name}.", err=True)
     if as_csv:
-        csv.writer(sys.stdout).writerows([columns, *([row[column] for column in columns] for row in rows)])
+        print_csv(columns, rows)
     else:
         print_table(columns, rows, as_json)
 
@@ -91,7 +94,7 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seco
             try:
                 shown: Any = table_of(*await read())
             except ServiceError as error:
-                shown = f"{error.text}."
+                shown = escape(f"{error.text}.")
             if console.is_terminal:
                 live.update(shown, refresh=True)
             else:
@@ -133,12 +136,12 @@ async def explain(
     if as_json:
         names = ("statement", "sql", "parameters", "warnings")
         shown = {name: getattr(explained, name) for name in names} | {"plan": [explained.tree]}
-        click.echo(msgspec.json.encode(shown))
+        print_json(shown)
         return
-    click.echo(_verdict(explained, scan.tree["Plan"]))
+    echo(_verdict(explained, scan.tree["Plan"]))
     for warning in explained.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    click.echo(f"\n{with_values(explained.sql, explained.parameters)}\n" + "\n".join(explained.lines))
+        echo(f"Warning: {warning}", err=True)
+    echo(f"\n{with_values(explained.sql, explained.parameters)}\n" + "\n".join(explained.lines))
 
 
 def _verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:

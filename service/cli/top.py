@@ -17,6 +17,7 @@ from service.cli.types import ID, FiniteRange, Member
 from service.errors import ServiceError
 from service.model import Dimension, Measure, TopQuery, TopReport
 from service.settings import Settings
+from service.telemetry.text import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -106,7 +107,7 @@ class View:
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
         table = table_of([*self.columns, *MEASURES, "last minutes"], rows)
-        return Group(Text("   ".join(filter(None, state))), table, Text(HELP, style="dim"))
+        return Group(Text(escape("   ".join(filter(None, state)))), table, Text(HELP, style="dim"))
 
 
 def sparkline(points: Sequence[int]) -> str:

@@ -4,6 +4,7 @@ A job is begun by one statement, and done in steps (sql/control/change.sql), eac
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,9 +15,9 @@ from service.access.rules import Token
 from service.cluster import find_topology
 from service.cluster.topology import FILTERS, filters_of
 from service.control.actor import Actor
-from service.counters.folding import repeat
+from service.counters.background import Notes, repeat
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, load_statement
-from service.errors import BadRequest, Forbidden
+from service.errors import BadRequest, Forbidden, ServiceError
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import fetch_report
 from service.telemetry.metrics import CHANGED
@@ -125,8 +126,12 @@ class Control:
         """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
         watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
-        holds = await self.holds(None)
-        return {**watched, **measured, "holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
+        held: dict[str, int | None] = {"holds": None, "held_messages": None}
+        # They are counted as `stats` counts; the rest is there while that is refused.
+        with suppress(ServiceError):
+            holds = await self.holds(None)
+            held = {"holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
+        return {**watched, **measured, **held}
 
     async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
         """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
@@ -177,4 +182,4 @@ async def work_forever(database: Database) -> None:
         row = await _step(database, None)
         return IDLE_SECONDS if row is None or row["is_waiting"] else 0
 
-    await repeat("job", work, IDLE_SECONDS)
+    await repeat("jobs", work, IDLE_SECONDS, Notes(database, "jobs"))

@@ -1,4 +1,5 @@
-"""Log lines: one event each, `key=value`, on standard error; never a token, never a parameter's value.
+"""Log lines: one event each, `key=value`, on standard error; never a token, never a parameter's value, and no character
+that controls a terminal.
 
 Writing blocks on a pipe that is full and not read, so the standard library's QueueListener writes on a thread of its
 own. A full queue drops lines and counts them. A warning that repeats is written once, and then with its repetitions.
@@ -14,6 +15,8 @@ import traceback
 from logging.handlers import QueueHandler, QueueListener
 
 from pythonjsonlogger.json import JsonFormatter
+
+from service.telemetry.text import escape
 
 LINES_WAITING = 10_000
 REPEAT_SECONDS = 10.0
@@ -52,7 +55,7 @@ class DroppingHandler(QueueHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line without a traceback: that of a driver whose connection was cut adds nothing to its first line."""
-        message = " ".join(record.getMessage().split("\n"))
+        message = escape(" ".join(record.getMessage().split("\n")))
         error = record.exc_info[1] if record.exc_info else None
         return f"{message} error={type(error).__module__}.{type(error).__qualname__}" if error else message
 

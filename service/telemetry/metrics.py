@@ -43,6 +43,8 @@ FOLDED_AT = Gauge(
 NEGATIVE_ANSWERS = Counter(
     "queuestats_negative_answers", "Answers that were not sent because a count in them was below zero."
 )
+PROVED_SENDERS = Counter("queuestats_proved_senders", "Senders that were recounted in the background.")
+DRIFT_FOUND = Counter("queuestats_drifting_senders", "Senders whose counts differed from a recount in the background.")
 CHANGED = Counter("queuestats_changed_messages", "Messages held, released and purged.", ["action"])
 
 # What the database is asked for at a scrape.
@@ -50,7 +52,9 @@ GAUGES = {
     "pending_deltas": "Deltas that are not folded yet.",
     "silent_nodes": "Nodes of a cluster that do not answer.",
     "oldest_snapshot_transactions": "Transactions begun since the oldest snapshot that is still open.",
-    "drift": "Differences that the last verify of all senders found.",
+    "drift": "Wrong counts that were found and are not repaired yet.",
+    "verified_at": "When the background last recounted senders, in Unix time.",
+    "fully_verified_at": "When verify last compared all senders, in Unix time.",
     "colliding_keys": "Texts of keys that are counted by the number of another text.",
     "holds": "Active holds.",
     "held_messages": "Messages on hold that active holds match.",
@@ -66,14 +70,14 @@ def refuse_negative(sender_id: int) -> Unavailable:
     return Unavailable(": the counts of the queue are wrong")
 
 
-def render(measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> bytes:
-    """The exposition. `measured` has the GAUGES, `largest` the rows of a TopReport by sender."""
+def render(read: "OfDatabase") -> bytes:
+    """The exposition."""
     own, of_database = REGISTRY, CollectorRegistry()
     if DIRECTORY in os.environ:
         _forget_dead(Path(os.environ[DIRECTORY]))
         own = CollectorRegistry()
         MultiProcessCollector(own)  # type: ignore[no-untyped-call]
-    of_database.register(_OfDatabase(measured, largest))
+    of_database.register(read)
     return generate_latest(own) + generate_latest(of_database)
 
 
@@ -86,18 +90,40 @@ def _forget_dead(folder: Path) -> None:
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-class _OfDatabase(Collector):
-    def __init__(self, measured: Mapping[str, Any], largest: Iterable[Mapping[str, Any]]) -> None:
-        self._measured, self._largest = measured, largest
+class OfDatabase(Collector):
+    """What was read from the database for a scrape. What could not be read is None, and left out."""
+
+    def __init__(
+        self,
+        measured: Mapping[str, Any] | None = None,
+        largest: Iterable[Mapping[str, Any]] | None = None,
+        conditions: Iterable[tuple[str, str, int]] | None = None,
+        *,
+        is_ready: bool = False,
+    ) -> None:
+        """`measured` has the GAUGES, `largest` the rows of a TopReport by sender.
+
+        `conditions`: the name and the severity of each condition of health, and how often it was found.
+        """
+        self._measured, self._largest, self._conditions, self._is_ready = measured, largest, conditions, is_ready
 
     def collect(self) -> Iterable[Metric]:
+        is_up = self._measured is not None
+        yield GaugeMetricFamily("queuestats_database_up", "Whether the database answered this scrape.", value=is_up)
+        yield GaugeMetricFamily("queuestats_ready", "Whether /readyz of this process is 200.", value=self._is_ready)
         for name, meaning in GAUGES.items():
-            if self._measured[name] is not None:
+            if self._measured and self._measured[name] is not None:
                 yield GaugeMetricFamily(f"queuestats_{name}", meaning, value=self._measured[name])
         depth = GaugeMetricFamily(
             "queuestats_messages", "Messages of the largest senders.", labels=["sender", "status"]
         )
-        for row in self._largest:
+        for row in self._largest or ():
             for status in ("new", "proc", "retry", "hold"):
                 depth.add_metric([str(row["sender_id"]), status], row[status])
         yield depth
+        found = GaugeMetricFamily(
+            "queuestats_condition", "Findings of a condition of health.", labels=["condition", "severity"]
+        )
+        for name, severity, findings in self._conditions or ():
+            found.add_metric([name, severity], findings)
+        yield found

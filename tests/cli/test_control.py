@@ -182,3 +182,16 @@ def test_a_text_that_can_not_be_kept_is_wrong_usage(run: Run, option: tuple[str,
     refused = run("hold", "--sender", "119", *option)
     assert refused.returncode == 2, refused.stderr
     assert "it must" in refused.stderr
+
+
+def test_prune_counts_deletes_and_says_how_many(run: Run) -> None:
+    old = (
+        "INSERT INTO queuestats.audit_log (at, action, sender_id, request_id)"
+        " VALUES (now() - interval '9 days', 'hold', 1, '')"
+    )
+    assert run("psql", "-qc", old).returncode == 0
+    expected = [{"jobs": 0, "job_chunks": 0, "held_messages": 0, "audit_log": 1}]
+    for options in (("--dry-run",), ()):
+        assert msgspec.json.decode(run("prune", "--older-than", "8d", "--json", *options).stdout) == expected
+    assert "audit_log" in run("prune", "--older-than", "8d").stdout
+    assert run("prune").returncode == 2

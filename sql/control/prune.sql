@@ -1,0 +1,78 @@
+-- What is old enough to be deleted, and its deletion in small steps. Kept are open jobs, what belongs to an active
+-- hold, and the newest entry of a verify, which the metrics show.
+-- places: schema
+
+-- prunable_jobs: jobs that ended so long ago, the oldest first.
+CREATE OR REPLACE FUNCTION "{schema}".prunable_jobs(older_than interval) RETURNS SETOF "{schema}".jobs
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM "{schema}".jobs AS job
+  WHERE finished_at < now() - older_than AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE id = job.hold_id)
+  ORDER BY id
+$$;
+
+-- prunable_entries: entries of the audit log that are so old, the oldest first.
+CREATE OR REPLACE FUNCTION "{schema}".prunable_entries(older_than interval) RETURNS SETOF "{schema}".audit_log
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM "{schema}".audit_log AS entry
+  WHERE at < now() - older_than
+    AND id IS DISTINCT FROM (SELECT max(id) FROM "{schema}".audit_log WHERE action = 'verify')
+    AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE id = entry.hold_id)
+    AND NOT EXISTS (SELECT FROM "{schema}".jobs WHERE id = entry.job_id AND finished_at IS NULL)
+  ORDER BY id
+$$;
+
+-- prunable_held_messages: what the senders of these jobs have kept for a release that has nothing left to release: no
+-- hold is active, no job is open, and by the counters no message of the sender is on hold.
+CREATE OR REPLACE FUNCTION "{schema}".prunable_held_messages(of_jobs bigint[]) RETURNS SETOF "{schema}".held_messages
+LANGUAGE sql STABLE AS $$
+  SELECT held.* FROM "{schema}".held_messages AS held
+  WHERE sender_id IN (
+    SELECT sender_id FROM (SELECT DISTINCT sender_id FROM "{schema}".jobs WHERE id = ANY (of_jobs)) AS ended
+    WHERE "{schema}".is_proven()
+      AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = ended.sender_id)
+      AND NOT EXISTS (SELECT FROM "{schema}".jobs WHERE sender_id = ended.sender_id AND finished_at IS NULL)
+      AND 0 = (
+        SELECT coalesce(sum(hold), 0) FROM (
+          SELECT hold FROM "{schema}".current_counters(ended.sender_id, 'total') WHERE account_id >= 0
+          UNION ALL
+          SELECT hold FROM "{schema}".pending_deltas(ended.sender_id, NULL, NULL, NULL)
+        ) AS part
+      )
+  )
+$$;
+
+-- prune: deletes up to so many rows of each table; how many. All zero: nothing is left to delete. No row while another
+-- one is at work. The service may not delete what is younger than 30 days: the audit log also records what it did.
+CREATE OR REPLACE FUNCTION "{schema}".prune(older_than interval, at_most integer DEFAULT 5000) RETURNS TABLE (
+  jobs bigint, job_chunks bigint, held_messages bigint, audit_log bigint
+)
+LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  ended CONSTANT bigint[] := ARRAY(SELECT id FROM "{schema}".prunable_jobs(older_than) LIMIT at_most);
+BEGIN
+  IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+  ELSIF NOT pg_try_advisory_xact_lock('"{schema}".audit_log'::regclass::bigint) THEN
+    RETURN;
+  END IF;
+  DELETE FROM "{schema}".held_messages WHERE (sender_id, id) IN (
+    SELECT sender_id, id FROM "{schema}".prunable_held_messages(ended) LIMIT at_most
+  );
+  GET DIAGNOSTICS held_messages = ROW_COUNT;
+  DELETE FROM "{schema}".job_chunks WHERE (job_id, number) IN (
+    SELECT job_id, number FROM "{schema}".job_chunks WHERE job_id = ANY (ended) LIMIT at_most
+  );
+  GET DIAGNOSTICS job_chunks = ROW_COUNT;
+  -- A job is the last of what belongs to it.
+  DELETE FROM "{schema}".jobs WHERE id = ANY (ended) AND held_messages + job_chunks = 0;
+  GET DIAGNOSTICS jobs = ROW_COUNT;
+  DELETE FROM "{schema}".audit_log WHERE id IN (
+    SELECT id FROM "{schema}".prunable_entries(older_than) LIMIT at_most
+  );
+  GET DIAGNOSTICS audit_log = ROW_COUNT;
+  RETURN NEXT;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION "{schema}".prune(interval, integer) FROM PUBLIC;
