@@ -17,7 +17,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check test-browser fuzz coverage test-versions example mutants bench load schema lock help clean
+.PHONY: setup demo test check test-browser fuzz coverage test-versions example mutants bench load health schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -65,6 +65,9 @@ bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (
 
 load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
 	@exec $(BIN)/python -m tests.load.run $(LOAD)
+
+health: .venv/.dev ## write docs/health.md anew from the list of conditions
+	WRITE_HEALTH=1 $(BIN)/python -m pytest --quiet tests/unit/test_health_document.py
 
 schema: .venv/.dev ## write sql/schema.sql anew from the migrations
 	WRITE_SCHEMA=1 $(BIN)/python -m pytest --quiet tests/db/test_schema.py

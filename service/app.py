@@ -11,6 +11,7 @@ from starlette.routing import Mount, Route
 
 from service.access.cache import Tokens
 from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
+from service.control.retention import prune_forever
 from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness
 from service.db import Database, load_statements
@@ -46,6 +47,7 @@ ROUTES = [
     Route("/docs", Endpoint(api_page), methods=["GET"]),
     Route("/openapi.json", Endpoint(endpoints.openapi), methods=["GET"]),
     Route("/metrics", Endpoint(endpoints.metrics), methods=["GET"]),
+    Route("/conditions", Endpoint(endpoints.conditions), methods=["GET"]),
     Route("/healthz", Endpoint(endpoints.health), methods=["GET"]),
     Route("/readyz", Endpoint(endpoints.ready), methods=["GET"]),
 ]
@@ -71,7 +73,7 @@ def create_app(settings: Settings) -> Starlette:
         Control(databases["control"], databases["serve"], settings.control_messages),
         tokens,
         databases["explain"],
-        Readiness(databases["ready"]),
+        Readiness(databases["ready"], settings.connections),
         Unsent(settings.unsent_limit_bytes, settings.send_timeout_ms),
         open_requests,
     )
@@ -99,8 +101,11 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
         forever = (
             fold_forever(databases["fold"]),
             work_forever(databases["jobs"]),
-            count_forever(databases["count"]),
+            count_forever(databases["count"], service.settings.proof_percent),
+            prune_forever(databases["jobs"], service.settings.retention_days),
             service.streams.watch(),
+            service.tokens.refresh_forever(),
+            service.readiness.log(),
         )
         tasks = [asyncio.create_task(work) for work in forever]
         try:

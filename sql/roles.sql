@@ -82,17 +82,23 @@ BEGIN
     ' queuestats.deltas, queuestats.watermarks,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
-    ' queuestats.audit_log, queuestats.adopted, queuestats.keys, queuestats.contract TO %I', service
+    ' queuestats.audit_log, queuestats.adopted, queuestats.keys, queuestats.drift, queuestats.background_tasks,'
+    ' queuestats.objects, queuestats.contract, queuestats.uncounted_writes TO %I', service
   );
-  IF to_regclass('queuestats.counted_rows') IS NOT NULL THEN
-    EXECUTE format('GRANT SELECT ON queuestats.counted_rows TO %I', service);
+  -- Of an adopted table the service reads no column, but what the mapping makes of a row.
+  IF to_regproc('queuestats.mapped_messages') IS NOT NULL THEN
+    EXECUTE format(
+      'GRANT EXECUTE ON FUNCTION queuestats.mapped_messages, queuestats.recount, queuestats.unfit_mapping TO %I',
+      service
+    );
   END IF;
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
   EXECUTE format(
     'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
     ' queuestats.recount_if_needed, queuestats.start_job, queuestats.step_job, queuestats.expire_holds,'
-    ' queuestats.cancel_job TO %I', service
+    ' queuestats.cancel_job, queuestats.prune, queuestats.note_task, queuestats.prove_sample,'
+    ' queuestats.record_drift TO %I', service
   );
 END
 $$;

@@ -28,7 +28,7 @@ CREATE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions big
     SELECT count(*) FROM pg_trigger
     WHERE tgrelid = ANY (queuestats.messages_table()::oid || array_agg(partition))
       AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-  )
+  ) + (SELECT count(*) FROM queuestats.column_versions() AS kept (version) WHERE kept.version = ANY (triggers))
   FROM queuestats.partition_versions()
 $$;
 
@@ -124,6 +124,30 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.catalog_objects() RETURNS TABLE(kind text, name text, definition text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET quote_all_identifiers TO 'off'
+    AS $$
+  SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text, ''
+  FROM pg_class WHERE relnamespace = 'queuestats'::regnamespace AND relkind IN ('r', 'v')
+  UNION ALL
+  SELECT 'column', format('%s.%s', relname, attname), format_type(atttypid, atttypmod)
+  FROM pg_class INNER JOIN pg_attribute ON attrelid = pg_class.oid
+  WHERE relnamespace = 'queuestats'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+  UNION ALL
+  SELECT 'index', pg_class.relname::text, pg_get_indexdef(pg_class.oid)
+  FROM pg_class INNER JOIN pg_index ON indexrelid = pg_class.oid
+    INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
+  WHERE indexed.relnamespace = 'queuestats'::regnamespace
+    OR indexed.oid = queuestats.messages_table()
+      AND pg_class.relname IN ('messages_pkey', 'messages_sender_id_status')
+  UNION ALL
+  SELECT 'function', pg_proc.oid::regprocedure::text,
+         md5(format('%s %s %s %s', prosrc, prosecdef, proconfig, pg_get_function_result(pg_proc.oid)))
+  FROM pg_proc WHERE pronamespace = 'queuestats'::regnamespace
+$$;
+
 CREATE TABLE queuestats.job_chunks (
     job_id bigint NOT NULL,
     number bigint NOT NULL,
@@ -163,13 +187,19 @@ CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.jo
     SET enable_bitmapscan TO 'off'
     SET enable_nestloop TO 'off'
     SET enable_mergejoin TO 'off'
+    SET "DateStyle" TO 'ISO'
+    SET "IntervalStyle" TO 'postgres'
+    SET extra_float_digits TO '1'
     SET row_security TO 'off'
     AS $$
 #variable_conflict use_column
+<<own>>
 DECLARE
   free_ids bigint[];
   free_addresses tid[];
   free queuestats.held_messages[];
+  released_ids bigint[];
+  released_values text[];
 BEGIN
   changed := 0;
   has_left_some := false;
@@ -182,10 +212,14 @@ BEGIN
   SELECT array_agg(id), array_agg(address),
          array_agg(CAST((sender_id, id, status, stored) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, address, status, queuestats.stored_text(message) AS stored
+    SELECT sender_id, id, address, status, CAST(ARRAY[CAST(message.stored_status AS text)] AS text) AS stored
     FROM queuestats.queued_messages AS message
-    WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(job, message)
-      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(
+        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
+      )
+      AND (job.action <> 'release' OR NOT EXISTS (
+        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
+      ))
     FOR UPDATE OF message SKIP LOCKED
   ) AS free;
 
@@ -193,26 +227,35 @@ BEGIN
     -- Rows of a former hold, whose messages were released by other means.
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
     INSERT INTO queuestats.held_messages SELECT * FROM unnest(free);
-    UPDATE queuestats.queued_messages SET stored_status = queuestats.stored_status('hold')
-    WHERE address = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
+    UPDATE public.messages AS queuestats_row SET
+      status = CAST(queuestats.stored_status('hold') AS public.message_status)
+    WHERE queuestats_row.ctid = ANY (own.free_addresses)
+      AND id IN (SELECT unnest(own.free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
     -- What was put on hold by other means is new again; an expired hold leaves it.
     WITH held AS (
       DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
       RETURNING id, former_status, stored_status
     )
-    UPDATE queuestats.queued_messages AS message
-    SET stored_status = CASE
-      WHEN held.stored_status IS NOT NULL THEN queuestats.stored_value(held.stored_status)
-      ELSE queuestats.stored_status(coalesce(held.former_status, 'new'))
-    END
+    SELECT array_agg(free.id), array_agg(
+        CASE
+          WHEN held.stored_status IS NOT NULL THEN (CAST(held.stored_status AS text[]))[1]
+          ELSE CAST(queuestats.stored_status(coalesce(held.former_status, 'new')) AS text)
+        END
+      )
+    INTO released_ids, released_values
     FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
-    WHERE message.address = ANY (free_addresses) AND message.id = free.id AND message.sender_id = job.sender_id
-      AND (held.id IS NOT NULL OR job.requested_by_kind <> 'expiry');
+    WHERE held.id IS NOT NULL OR job.requested_by_kind <> 'expiry';
+    UPDATE public.messages AS queuestats_row SET status = CAST(released.queuestats_value AS public.message_status)
+    FROM unnest(own.released_ids, own.released_values)
+      AS released (queuestats_id, queuestats_value)
+    WHERE queuestats_row.ctid = ANY (own.free_addresses)
+      AND id = released.queuestats_id AND sender_id = job.sender_id;
   ELSE
     DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
-    DELETE FROM queuestats.queued_messages
-    WHERE address = ANY (free_addresses) AND id IN (SELECT unnest(free_ids)) AND sender_id = job.sender_id;
+    DELETE FROM public.messages AS queuestats_row
+    WHERE queuestats_row.ctid = ANY (own.free_addresses)
+      AND id IN (SELECT unnest(own.free_ids)) AND sender_id = job.sender_id;
   END IF;
   GET DIAGNOSTICS changed = ROW_COUNT;
 
@@ -223,8 +266,12 @@ BEGIN
       job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id),
       array_agg(id), array_agg(address)
     FROM queuestats.queued_messages AS message
-    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(job, message)
-      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(
+        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
+      )
+      AND (job.action <> 'release' OR NOT EXISTS (
+        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
+      ))
     HAVING count(*) > 0;
     has_left_some := FOUND;
   END IF;
@@ -266,8 +313,12 @@ DECLARE
 BEGIN
   WITH matching AS (
     SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
-    FROM queuestats.queued_messages AS message WHERE queuestats.is_for(job, message)
-      AND (job.action <> 'release' OR NOT EXISTS (SELECT FROM queuestats.holds_of(message)))
+    FROM queuestats.queued_messages AS message WHERE queuestats.is_for(
+        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
+      )
+      AND (job.action <> 'release' OR NOT EXISTS (
+        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
+      ))
     LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
   ), written AS (
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
@@ -278,6 +329,10 @@ BEGIN
   RETURN matched;
 END
 $$;
+
+CREATE FUNCTION queuestats.column_versions() RETURNS SETOF bigint
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT CAST(NULL AS bigint) WHERE false $$;
 
 CREATE FUNCTION queuestats.compact(max_counters integer DEFAULT 40000, compact_after interval DEFAULT '00:00:10'::interval) RETURNS TABLE(compacted integer, is_more boolean)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -447,6 +502,35 @@ CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_wate
     AND (NOT is_from_watermark OR watermark IS NULL OR xid >= watermark OR xid = ANY (running))
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
+
+CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role text, name text, value text, time_limit interval)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "IntervalStyle" TO 'postgres'
+    AS $_$
+  SELECT of_role, name, value, CASE WHEN unit = 'ms' THEN
+           CASE WHEN value ~ '^\d+$' THEN format('%s ms', value) ELSE value END::interval
+         END
+  FROM (
+    SELECT DISTINCT ON (pg_settings.name) pg_settings.name, given.value, unit
+    FROM pg_settings CROSS JOIN LATERAL (
+      SELECT substr(setting, length(pg_settings.name) + 2) AS value, setrole <> 0 AS is_of_role,
+             setdatabase <> 0 AS is_of_database
+      FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
+      WHERE starts_with(setting, pg_settings.name || '=')
+        AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = of_role))
+        AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+      UNION ALL
+      -- Those of this session say nothing of the role's.
+      SELECT CASE WHEN source IN ('database', 'user', 'database user', 'client', 'session') THEN boot_val
+                  ELSE reset_val END, false, false
+    ) AS given
+    ORDER BY pg_settings.name, is_of_role DESC, is_of_database DESC
+  ) AS effective
+  WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = of_role AND NOT rolsuper)
+    -- The owner's limits are its own affair.
+    AND of_role <> (SELECT relowner::regrole::text FROM pg_class WHERE oid = 'queuestats.counters'::regclass)
+$_$;
 
 CREATE FUNCTION queuestats.expire_holds() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -669,22 +753,117 @@ $$;
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "DateStyle" TO 'ISO'
+    SET "IntervalStyle" TO 'postgres'
+    SET extra_float_digits TO '1'
     AS $$
+#variable_conflict use_column
+<<own>>
+DECLARE
+  held_ids bigint[];
+  held_senders bigint[];
 BEGIN
   WITH arrived AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, queuestats.stored_text(message)
+    SELECT DISTINCT ON (message.sender_id, message.id)
+      message.sender_id, message.id, message.status, CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
     FROM queuestats.queued_messages AS message
-    WHERE id = ANY (ids) AND status IN ('new', 'retry') AND EXISTS (SELECT FROM queuestats.holds_of(message))
+    WHERE message.id = ANY (hold_arrived.ids) AND message.status IN ('new', 'retry') AND EXISTS (
+      SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
+    )
     ON CONFLICT (sender_id, id) DO UPDATE SET
       former_status = excluded.former_status, stored_status = excluded.stored_status
     RETURNING sender_id, id
   )
-  UPDATE queuestats.queued_messages AS message SET stored_status = queuestats.stored_status('hold') FROM arrived
-  WHERE message.id = arrived.id AND message.sender_id = arrived.sender_id;
+  SELECT array_agg(arrived.id), array_agg(arrived.sender_id) INTO held_ids, held_senders FROM arrived;
+  -- Only the mapping's expressions name columns of the table; whatever these are called, they hide no variable.
+  UPDATE public.messages AS queuestats_row SET
+    status = CAST(queuestats.stored_status('hold') AS public.message_status)
+  FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
+  WHERE id = arrived.queuestats_id AND sender_id = arrived.queuestats_sender;
 END
 $$;
+
+CREATE TABLE queuestats.holds (
+    id bigint NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    reason text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    created_by_kind text DEFAULT 'token'::text NOT NULL
+);
+
+CREATE FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF queuestats.holds
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.holds
+  WHERE sender_id = of_sender
+    AND (account_id IS NULL OR account_id = of_account)
+    AND (campaign_id IS NULL OR campaign_id = of_campaign)
+    AND (isp IS NULL OR isp = of_isp)
+$$;
+
+CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+DECLARE
+  found boolean := false;
+BEGIN
+  IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
+    EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
+    INTO found USING queuestats.messages_table();
+  END IF;
+  RETURN found;
+END
+$_$;
+
+CREATE FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT of_sender = job.sender_id
+    AND (job.account_id IS NULL OR of_account = job.account_id)
+    AND (job.campaign_id IS NULL OR of_campaign = job.campaign_id)
+    AND (job.isp IS NULL OR of_isp = job.isp)
+    AND (job.action = 'purge' OR job.action = 'hold' AND of_status IN ('new', 'retry')
+      OR job.action = 'release' AND of_status = 'hold')
+$$;
+
+CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT true $$;
+
+CREATE FUNCTION queuestats.is_part_of_messages(of_table oid) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF pg_partition_root(of_table) = 'public.messages'::regclass THEN
+    RETURN true;
+  ELSIF NOT EXISTS (SELECT FROM queuestats.adopted) THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
+  END IF;
+  PERFORM queuestats.remember_uncounted() FROM queuestats.baseline
+  WHERE triggers && ARRAY(SELECT hash_record_extended(ROW(oid, xmin), 0) FROM pg_trigger WHERE tgrelid = of_table);
+  RETURN false;
+END
+$$;
+
+CREATE FUNCTION queuestats.is_proven() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT holds FROM queuestats.proof()
+$$;
+
+CREATE FUNCTION queuestats.mapping_definition() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT '' $$;
 
 CREATE TABLE public.messages (
     id bigint NOT NULL,
@@ -704,19 +883,6 @@ CREATE TABLE public.messages (
 );
 ALTER TABLE ONLY public.messages ALTER COLUMN sender_id SET STATISTICS 500;
 
-CREATE TABLE queuestats.holds (
-    id bigint NOT NULL,
-    sender_id bigint NOT NULL,
-    account_id bigint,
-    campaign_id bigint,
-    isp text COLLATE pg_catalog."C",
-    reason text NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    expires_at timestamp with time zone,
-    created_by_kind text DEFAULT 'token'::text NOT NULL
-);
-
 CREATE VIEW queuestats.queued_messages AS
  SELECT sender_id,
     account_id,
@@ -728,60 +894,31 @@ CREATE VIEW queuestats.queued_messages AS
     status AS stored_status
    FROM public.messages;
 
-CREATE FUNCTION queuestats.holds_of(message queuestats.queued_messages) RETURNS SETOF queuestats.holds
+CREATE FUNCTION queuestats.messages_of(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages
     LANGUAGE sql STABLE
-    AS $$
-  SELECT * FROM queuestats.holds
-  WHERE sender_id = message.sender_id
-    AND (account_id IS NULL OR account_id = message.account_id)
-    AND (campaign_id IS NULL OR campaign_id = message.campaign_id)
-    AND (isp IS NULL OR isp = message.isp)
-$$;
+    AS $$ SELECT * FROM queuestats.queued_messages WHERE sender_id = ANY (of_senders) $$;
 
-CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
-DECLARE
-  found boolean := false;
-BEGIN
-  IF to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL THEN
-    EXECUTE 'SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1)'
-    INTO found USING queuestats.messages_table();
-  END IF;
-  RETURN found;
-END
-$_$;
-
-CREATE FUNCTION queuestats.is_for(job queuestats.jobs, message queuestats.queued_messages) RETURNS boolean
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT message.sender_id = job.sender_id
-    AND (job.account_id IS NULL OR message.account_id = job.account_id)
-    AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
-    AND (job.isp IS NULL OR message.isp = job.isp)
-    AND (job.action = 'purge' OR job.action = 'hold' AND message.status IN ('new', 'retry')
-      OR job.action = 'release' AND message.status = 'hold')
-$$;
-
-CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT true $$;
-
-CREATE FUNCTION queuestats.is_proven() RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-  SELECT holds FROM queuestats.proof()
-$$;
-
-CREATE FUNCTION queuestats.mapping_definition() RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT '' $$;
+CREATE FUNCTION queuestats.messages_relation() RETURNS TABLE(messages oid)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT CAST(to_regclass('public.messages') AS oid) $$;
 
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
+CREATE FUNCTION queuestats.note_task(of_task text, of_error text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  INSERT INTO queuestats.background_tasks AS task (name, succeeded_at, failed_at, failing_since, error)
+  VALUES (of_task, CASE WHEN of_error IS NULL THEN now() END, CASE WHEN of_error IS NOT NULL THEN now() END,
+          CASE WHEN of_error IS NOT NULL THEN now() END, of_error)
+  ON CONFLICT (name) DO UPDATE SET
+    succeeded_at = coalesce(excluded.succeeded_at, task.succeeded_at),
+    failed_at = coalesce(excluded.failed_at, task.failed_at),
+    failing_since = CASE WHEN of_error IS NOT NULL THEN coalesce(task.failing_since, now()) END,
+    error = of_error
+$$;
 
 CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, parent oid, version bigint, is_leaving boolean)
     LANGUAGE sql STABLE
@@ -838,16 +975,174 @@ CREATE FUNCTION queuestats.proof() RETURNS TABLE(holds boolean)
     LANGUAGE sql STABLE
     AS $$
   SELECT EXISTS (
-    SELECT FROM queuestats.baseline CROSS JOIN queuestats.messages_table() AS counted (messages)
-    WHERE stands AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = messages) AND CASE
+    SELECT FROM queuestats.baseline CROSS JOIN queuestats.messages_relation()
+    WHERE stands AND doubted_at IS NULL AND NOT EXISTS (SELECT FROM (SELECT WHERE false) AS uncounted_writes)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = messages) AND CASE
         WHEN triggers = '{}' THEN false
         WHEN partitions <> '{}' THEN queuestats.are_partitions_kept(triggers, partitions)
         ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = messages) AND cardinality(triggers) = (
           SELECT count(*) FROM pg_catalog.pg_trigger
           WHERE tgrelid = messages AND hash_record_extended(ROW(oid, xmin), 0) = ANY (triggers)
-        )
+        ) + (SELECT count(*) FROM queuestats.column_versions() AS kept (version) WHERE version = ANY (triggers))
       END
   )
+$$;
+
+CREATE FUNCTION queuestats.prove_sample(share double precision, most integer DEFAULT 10) RETURNS TABLE(senders integer, drifted integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET row_security TO 'off'
+    AS $$
+DECLARE
+  began CONSTANT timestamptz := clock_timestamp();
+  chosen bigint[];
+  drifting bigint[];
+  differing bigint[];
+BEGIN
+  INSERT INTO queuestats.background_tasks (name) VALUES ('proof') ON CONFLICT DO NOTHING;
+  PERFORM FROM queuestats.background_tasks WHERE name = 'proof' AND due_at <= began FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND OR NOT queuestats.is_proven() THEN
+    RETURN;
+  END IF;
+  LOCK TABLE public.messages IN ACCESS SHARE MODE;
+  chosen := ARRAY(
+    SELECT * FROM queuestats.random_senders(most) UNION (SELECT * FROM queuestats.suspect_senders() LIMIT most)
+  );
+  SELECT array_agg(sender_id), array_agg(differences) INTO drifting, differing
+  FROM (
+    SELECT chosen_sender AS sender_id, count(*) AS differences
+    FROM unnest(chosen) AS chosen_sender CROSS JOIN LATERAL queuestats.audit(chosen_sender)
+    GROUP BY chosen_sender
+  ) AS found;
+  PERFORM queuestats.record_drift(drifting, differing);
+  UPDATE queuestats.background_tasks
+  SET succeeded_at = clock_timestamp(), error = NULL, failing_since = NULL,
+      due_at = clock_timestamp() + greatest((clock_timestamp() - began) / share, interval '10 seconds')
+  WHERE name = 'proof';
+  RETURN QUERY SELECT cardinality(chosen), coalesce(cardinality(drifting), 0);
+END
+$$;
+
+CREATE TABLE queuestats.audit_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    action text NOT NULL,
+    sender_id bigint NOT NULL,
+    account_id bigint,
+    campaign_id bigint,
+    isp text COLLATE pg_catalog."C",
+    token_name text DEFAULT ''::text NOT NULL,
+    request_id text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    hold_id bigint,
+    job_id bigint,
+    messages bigint,
+    actor_kind text DEFAULT 'token'::text NOT NULL,
+    actor_name text,
+    subject text
+);
+
+CREATE FUNCTION queuestats.prunable_entries(older_than interval) RETURNS SETOF queuestats.audit_log
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.audit_log AS entry
+  WHERE at < now() - older_than
+    AND id IS DISTINCT FROM (SELECT max(id) FROM queuestats.audit_log WHERE action = 'verify')
+    AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = entry.hold_id)
+    AND NOT EXISTS (SELECT FROM queuestats.jobs WHERE id = entry.job_id AND finished_at IS NULL)
+  ORDER BY id
+$$;
+
+CREATE TABLE queuestats.held_messages (
+    sender_id bigint NOT NULL,
+    id bigint NOT NULL,
+    former_status public.message_status NOT NULL,
+    stored_status text
+);
+
+CREATE FUNCTION queuestats.prunable_held_messages(of_jobs bigint[]) RETURNS SETOF queuestats.held_messages
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT held.* FROM queuestats.held_messages AS held
+  WHERE sender_id IN (
+    SELECT sender_id FROM (SELECT DISTINCT sender_id FROM queuestats.jobs WHERE id = ANY (of_jobs)) AS ended
+    WHERE queuestats.is_proven()
+      AND NOT EXISTS (SELECT FROM queuestats.holds WHERE sender_id = ended.sender_id)
+      AND NOT EXISTS (SELECT FROM queuestats.jobs WHERE sender_id = ended.sender_id AND finished_at IS NULL)
+      AND 0 = (
+        SELECT coalesce(sum(hold), 0) FROM (
+          SELECT hold FROM queuestats.current_counters(ended.sender_id, 'total') WHERE account_id >= 0
+          UNION ALL
+          SELECT hold FROM queuestats.pending_deltas(ended.sender_id, NULL, NULL, NULL)
+        ) AS part
+      )
+  )
+$$;
+
+CREATE FUNCTION queuestats.prunable_jobs(older_than interval) RETURNS SETOF queuestats.jobs
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.jobs AS job
+  WHERE finished_at < now() - older_than AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = job.hold_id)
+  ORDER BY id
+$$;
+
+CREATE FUNCTION queuestats.prune(older_than interval, at_most integer DEFAULT 5000) RETURNS TABLE(jobs bigint, job_chunks bigint, held_messages bigint, audit_log bigint)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  ended CONSTANT bigint[] := ARRAY(SELECT id FROM queuestats.prunable_jobs(older_than) LIMIT at_most);
+BEGIN
+  IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+  ELSIF NOT pg_try_advisory_xact_lock('queuestats.audit_log'::regclass::bigint) THEN
+    RETURN;
+  END IF;
+  DELETE FROM queuestats.held_messages WHERE (sender_id, id) IN (
+    SELECT sender_id, id FROM queuestats.prunable_held_messages(ended) LIMIT at_most
+  );
+  GET DIAGNOSTICS held_messages = ROW_COUNT;
+  DELETE FROM queuestats.job_chunks WHERE (job_id, number) IN (
+    SELECT job_id, number FROM queuestats.job_chunks WHERE job_id = ANY (ended) LIMIT at_most
+  );
+  GET DIAGNOSTICS job_chunks = ROW_COUNT;
+  -- A job is the last of what belongs to it.
+  DELETE FROM queuestats.jobs WHERE id = ANY (ended) AND held_messages + job_chunks = 0;
+  GET DIAGNOSTICS jobs = ROW_COUNT;
+  DELETE FROM queuestats.audit_log WHERE id IN (
+    SELECT id FROM queuestats.prunable_entries(older_than) LIMIT at_most
+  );
+  GET DIAGNOSTICS audit_log = ROW_COUNT;
+  RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION queuestats.random_senders(most integer) RETURNS SETOF bigint
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+  WITH bounds AS (SELECT min(sender_id) AS least, max(sender_id) AS greatest FROM queuestats.sender_totals)
+  SELECT counted.sender_id
+  FROM bounds CROSS JOIN generate_series(1, most / 2) AS number CROSS JOIN LATERAL (
+    SELECT sender_id FROM queuestats.sender_totals
+    WHERE sender_id >= least + CAST(trunc(random() * (greatest - least + 1)) AS bigint) + 0 * number
+    ORDER BY sender_id LIMIT 1
+  ) AS counted
+  UNION
+  SELECT sender_id FROM (
+    SELECT sender_id FROM queuestats.senders_at(ARRAY(
+      SELECT format('(%s,%s)', trunc(random() * pages)::bigint, 1 + trunc(random() * 20)::bigint)::tid
+      FROM generate_series(1, 10 * most) CROSS JOIN (
+        SELECT max(pg_relation_size(relid)) / current_setting('block_size')::bigint AS pages
+        FROM pg_partition_tree(queuestats.messages_table())
+      ) AS size
+    )) AS sender_id
+    LIMIT most - most / 2
+  ) AS picked
 $$;
 
 CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void
@@ -860,11 +1155,15 @@ CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURN
     AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  LOCK TABLE public.messages IN ACCESS SHARE MODE;
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
     INSERT INTO queuestats.baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    IF false THEN
+      -- What the snapshot of this statement sees, the count sees too.
+      DELETE FROM queuestats.uncounted_writes;
+    END IF;
     -- Before the count: what changes from here on is another version.
     PERFORM queuestats.remember_proof();
     -- After it: what is switched off by now is off in those versions, or is another one.
@@ -875,6 +1174,12 @@ BEGIN
     END IF;
   END IF;
 
+  DELETE FROM queuestats.drift WHERE of_sender IS NULL OR sender_id = of_sender;
+  UPDATE queuestats.baseline SET doubted_at = NULL
+  WHERE doubted_at IS NOT NULL AND NOT EXISTS (SELECT FROM queuestats.drift);
+  -- A transaction id that was not given out yet is of another cluster, from a dump: no fold would take the delta.
+  DELETE FROM queuestats.deltas
+  WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
@@ -913,10 +1218,12 @@ CREATE FUNCTION queuestats.record_delete() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM 'public.messages'::regclass AND NOT queuestats.is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          -count(*) FILTER (WHERE status = 'new'),
@@ -929,6 +1236,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.record_drift(of_senders bigint[], of_differences bigint[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO queuestats.drift (sender_id, differences)
+  SELECT * FROM unnest(of_senders, of_differences)
+  ON CONFLICT (sender_id) DO UPDATE SET differences = excluded.differences, found_at = excluded.found_at;
+  IF FOUND THEN
+    UPDATE queuestats.baseline SET doubted_at = now() WHERE doubted_at IS NULL;
+  END IF;
+END
+$$;
+
 CREATE FUNCTION queuestats.record_insert() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -936,10 +1257,12 @@ CREATE FUNCTION queuestats.record_insert() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM 'public.messages'::regclass AND NOT queuestats.is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
@@ -963,8 +1286,10 @@ CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
+  IF TG_RELID IS DISTINCT FROM 'public.messages'::regclass AND NOT queuestats.is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   -- A TRUNCATE of a partition would take all counts with it.
-  IF TG_RELID <> 'public.messages'::regclass THEN
+  ELSIF TG_RELID <> 'public.messages'::regclass THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
@@ -994,10 +1319,12 @@ CREATE FUNCTION queuestats.record_update() RETURNS trigger
     SET enable_sort TO 'off'
     SET jit TO 'off'
     AS $$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> 'public.messages'::regclass THEN
-    PERFORM queuestats.require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM 'public.messages'::regclass AND NOT queuestats.is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  
   INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT delta.*
   FROM (
@@ -1049,16 +1376,27 @@ CREATE FUNCTION queuestats.recount_if_needed() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
+DECLARE
+  drifting CONSTANT bigint := (SELECT min(sender_id) FROM queuestats.drift);
 BEGIN
   IF NOT EXISTS (SELECT FROM queuestats.why_uncounted() WHERE can_be_counted) THEN
     RETURN false;
   END IF;
   -- The same order of locks as in rebuild.
-  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
+  LOCK TABLE public.messages IN ACCESS SHARE MODE;
   IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
     RETURN false;
   END IF;
-  PERFORM queuestats.rebuild();
+  -- A session keeps a plan for NEW and OLD with the types that they had. The statements change nothing but the version
+  -- of the functions: each session compiles them anew.
+  IF to_regproc('queuestats.record_row') IS NOT NULL THEN
+    ALTER FUNCTION queuestats.record_row() SECURITY DEFINER;
+  END IF;
+  IF to_regproc('queuestats.record_names') IS NOT NULL THEN
+    ALTER FUNCTION queuestats.record_names() SECURITY DEFINER;
+  END IF;
+  -- Until no drift is left, the proof itself is not looked at: then all messages are counted if it has failed too.
+  PERFORM queuestats.rebuild(drifting);
   RETURN true;
 END
 $$;
@@ -1068,8 +1406,21 @@ CREATE FUNCTION queuestats.remember_proof() RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   UPDATE queuestats.baseline SET
-    triggers = ARRAY(SELECT version FROM queuestats.counting_triggers()),
+    triggers = ARRAY(
+      SELECT version FROM queuestats.counting_triggers()
+      UNION ALL
+      SELECT version FROM queuestats.column_versions() AS version
+    ),
     partitions = ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version)
+$$;
+
+CREATE FUNCTION queuestats.remember_uncounted() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO queuestats.uncounted_writes (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
+END
 $$;
 
 CREATE FUNCTION queuestats.require_counted() RETURNS boolean
@@ -1091,14 +1442,17 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.require_part_of_messages(of_table oid) RETURNS void
-    LANGUAGE plpgsql
+CREATE FUNCTION queuestats.scanned_messages(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages
+    LANGUAGE sql STABLE
+    AS $$ SELECT * FROM queuestats.queued_messages $$;
+
+CREATE FUNCTION queuestats.senders_at(addresses tid[]) RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-  IF pg_partition_root(of_table) IS DISTINCT FROM 'public.messages'::regclass THEN
-    RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
-  END IF;
+  RETURN QUERY SELECT message.sender_id FROM queuestats.queued_messages AS message WHERE message.address = ANY (addresses);
+  RETURN QUERY SELECT message.sender_id FROM queuestats.queued_messages AS message LIMIT 1000;
 END
 $$;
 
@@ -1243,21 +1597,31 @@ CREATE FUNCTION queuestats.stored_status(of_status public.message_status) RETURN
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT of_status $$;
 
-CREATE FUNCTION queuestats.stored_text(message queuestats.queued_messages) RETURNS text
+CREATE FUNCTION queuestats.suspect_senders() RETURNS SETOF bigint
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    SET "DateStyle" TO 'ISO'
-    SET "IntervalStyle" TO 'postgres'
-    SET extra_float_digits TO '1'
+    SET enable_seqscan TO 'on'
+    SET enable_bitmapscan TO 'on'
     AS $$
-  SELECT CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
+  SELECT sender_id FROM (
+    SELECT sender_id, sum(new + 3 * proc + 5 * retry + 7 * hold) AS weighted
+    FROM queuestats.counters GROUP BY sender_id, grouping_set
+  ) AS kept
+  GROUP BY sender_id HAVING min(weighted) <> max(weighted)
+  UNION
+  SELECT sender_id FROM (
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold FROM queuestats.counters
+    UNION ALL
+    SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold
+    FROM queuestats.deltas_by_grouping_set(NULL, is_from_watermark => false)
+  ) AS part
+  GROUP BY sender_id, grouping_set, account_id, campaign_id, isp
+  HAVING least(sum(new), sum(proc), sum(retry), sum(hold)) < 0
+  UNION
+  SELECT counters.sender_id
+  FROM queuestats.counters LEFT JOIN queuestats.watermarks ON watermarks.sender_id = counters.sender_id
+  WHERE counters.epoch <> 0 AND counters.epoch IS DISTINCT FROM watermarks.epoch
 $$;
-
-CREATE FUNCTION queuestats.stored_value(kept text) RETURNS public.message_status
-    LANGUAGE sql STABLE PARALLEL SAFE
-    BEGIN ATOMIC
- SELECT (((kept)::text[])[1])::public.message_status AS kept;
-END;
 
 CREATE FUNCTION queuestats.take_fold_lock(is_waiting boolean) RETURNS boolean
     LANGUAGE plpgsql
@@ -1303,12 +1667,18 @@ DECLARE
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
 BEGIN
   IF kind IS NULL THEN
-    RETURN NEXT 'there is no table messages';
-  ELSIF to_regclass('queuestats.queued_messages') IS NULL THEN
-    RETURN NEXT format('a column of %s that the counts need was dropped, and what counts with it', messages);
+    RETURN NEXT coalesce(
+      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM queuestats.adopted),
+      'there is no table messages'
+    );
   ELSIF kind NOT IN ('r', 'p') THEN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
   END IF;
+
+  RETURN QUERY
+  SELECT format('the mapping of %s can''t be evaluated: %s', messages, unfit)
+  FROM queuestats.unfit_mapping() AS unfit
+  WHERE kind IS NOT NULL AND unfit IS NOT NULL;
 
   -- Until they were counted the messages themselves are read.
   RETURN QUERY
@@ -1346,6 +1716,10 @@ BEGIN
   END IF;
 END
 $$;
+
+CREATE FUNCTION queuestats.unfit_mapping() RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CAST(NULL AS text) $$;
 
 CREATE FUNCTION queuestats.unread_counts(of_sender bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint)
     LANGUAGE sql STABLE
@@ -1408,9 +1782,16 @@ BEGIN
   ELSIF NOT EXISTS (SELECT FROM queuestats.baseline) THEN
     RETURN QUERY SELECT
       'the messages have not been counted yet, or partitions have changed since', can_be_counted, true;
+  ELSIF EXISTS (SELECT FROM queuestats.baseline WHERE doubted_at IS NOT NULL) THEN
+    RETURN QUERY SELECT 'wrong counts were found', can_be_counted, true;
   ELSIF (SELECT partitions FROM queuestats.baseline)
     <> ARRAY(SELECT version FROM queuestats.partition_versions() ORDER BY version) THEN
     RETURN QUERY SELECT 'partitions were attached, detached, dropped or rewritten', can_be_counted, true;
+  ELSIF EXISTS (SELECT FROM (SELECT WHERE false) AS uncounted_writes) OR EXISTS (
+    SELECT FROM queuestats.baseline CROSS JOIN queuestats.column_versions() AS seen (version)
+    WHERE version <> ALL (triggers)
+  ) THEN
+    RETURN QUERY SELECT 'a column that the mapping names was altered', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
       'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
@@ -1446,25 +1827,6 @@ CREATE TABLE queuestats.alembic_version (
     version_num character varying(32) NOT NULL
 );
 
-CREATE TABLE queuestats.audit_log (
-    id bigint NOT NULL,
-    at timestamp with time zone DEFAULT now() NOT NULL,
-    action text NOT NULL,
-    sender_id bigint NOT NULL,
-    account_id bigint,
-    campaign_id bigint,
-    isp text COLLATE pg_catalog."C",
-    token_name text DEFAULT ''::text NOT NULL,
-    request_id text NOT NULL,
-    reason text DEFAULT ''::text NOT NULL,
-    hold_id bigint,
-    job_id bigint,
-    messages bigint,
-    actor_kind text DEFAULT 'token'::text NOT NULL,
-    actor_name text,
-    subject text
-);
-
 ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queuestats.audit_log_id_seq
     START WITH 1
@@ -1474,12 +1836,22 @@ ALTER TABLE queuestats.audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE queuestats.background_tasks (
+    name text NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    succeeded_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    failing_since timestamp with time zone,
+    error text
+);
+
 CREATE TABLE queuestats.baseline (
     stands boolean DEFAULT true NOT NULL,
     counted_at timestamp with time zone DEFAULT now() NOT NULL,
     parts oid[] DEFAULT '{}'::oid[] NOT NULL,
     triggers bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     partitions bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    doubted_at timestamp with time zone,
     CONSTRAINT baseline_stands CHECK (stands)
 );
 
@@ -1490,16 +1862,17 @@ CREATE TABLE queuestats.contract (
     CONSTRAINT contract_stands CHECK (stands)
 );
 
+CREATE TABLE queuestats.drift (
+    sender_id bigint NOT NULL,
+    differences bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE queuestats.fold_lock (
     never boolean
 );
 
-CREATE TABLE queuestats.held_messages (
-    sender_id bigint NOT NULL,
-    id bigint NOT NULL,
-    former_status public.message_status NOT NULL,
-    stored_status text
-);
+ALTER TABLE ONLY queuestats.fold_lock REPLICA IDENTITY FULL;
 
 ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queuestats.holds_id_seq
@@ -1522,6 +1895,12 @@ ALTER TABLE queuestats.jobs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE queuestats.keys (
     id bigint NOT NULL,
     value text NOT NULL
+);
+
+CREATE TABLE queuestats.objects (
+    kind text NOT NULL,
+    name text NOT NULL,
+    definition text NOT NULL
 );
 
 CREATE TABLE queuestats.repeatable_migrations (
@@ -1584,6 +1963,10 @@ CREATE VIEW queuestats.trusted_watermarks AS
             ((watermarks.xmin = (watermarks.written_by)::xid) AND (watermarks.written_by < pg_snapshot_xmax(pg_current_snapshot()))) AS is_ours
            FROM queuestats.watermarks) known;
 
+CREATE TABLE queuestats.uncounted_writes (
+    xid xid8 NOT NULL
+);
+
 ALTER TABLE ONLY public.messages
     ADD CONSTRAINT messages_pkey PRIMARY KEY (id, sender_id);
 
@@ -1596,11 +1979,17 @@ ALTER TABLE ONLY queuestats.alembic_version
 ALTER TABLE ONLY queuestats.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY queuestats.background_tasks
+    ADD CONSTRAINT background_tasks_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
 
 ALTER TABLE ONLY queuestats.contract
     ADD CONSTRAINT contract_pkey PRIMARY KEY (stands);
+
+ALTER TABLE ONLY queuestats.drift
+    ADD CONSTRAINT drift_pkey PRIMARY KEY (sender_id);
 
 ALTER TABLE ONLY queuestats.held_messages
     ADD CONSTRAINT held_messages_pkey PRIMARY KEY (sender_id, id);
@@ -1617,6 +2006,9 @@ ALTER TABLE ONLY queuestats.jobs
 ALTER TABLE ONLY queuestats.keys
     ADD CONSTRAINT keys_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY queuestats.objects
+    ADD CONSTRAINT objects_pkey PRIMARY KEY (kind, name);
+
 ALTER TABLE ONLY queuestats.repeatable_migrations
     ADD CONSTRAINT repeatable_migrations_pkey PRIMARY KEY (name);
 
@@ -1631,6 +2023,9 @@ ALTER TABLE ONLY queuestats.tokens
 
 ALTER TABLE ONLY queuestats.tokens
     ADD CONSTRAINT tokens_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY queuestats.uncounted_writes
+    ADD CONSTRAINT uncounted_writes_pkey PRIMARY KEY (xid);
 
 ALTER TABLE ONLY queuestats.watermarks
     ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
@@ -1722,17 +2117,35 @@ REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.is_part_of_messages(of_table oid) FROM PUBLIC;
+
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.holds_of(message queuestats.queued_messages) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, message queuestats.queued_messages) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.prove_sample(share double precision, most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.prove_sample(share double precision, most integer) TO queuestats_service;
+
+GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.record_delete() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.record_drift(of_senders bigint[], of_differences bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.record_drift(of_senders bigint[], of_differences bigint[]) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.record_insert() FROM PUBLIC;
 
@@ -1745,7 +2158,9 @@ GRANT ALL ON FUNCTION queuestats.recount_if_needed() TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.remember_proof() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.require_part_of_messages(of_table oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.remember_uncounted() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.senders_at(addresses tid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) TO queuestats_service;
@@ -1753,23 +2168,23 @@ GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_
 REVOKE ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.stored_text(message queuestats.queued_messages) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.adopted TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 
-GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.background_tasks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 
-GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
+GRANT SELECT ON TABLE queuestats.drift TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.keys TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.objects TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.repeatable_migrations TO queuestats_service;
 
@@ -1780,3 +2195,5 @@ GRANT SELECT ON TABLE queuestats.tokens TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.watermarks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.trusted_watermarks TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.uncounted_writes TO queuestats_service;

@@ -133,6 +133,13 @@ def processes_of(folder: Path) -> list[int]:
     return [int(pid) for pid, parent, _ in found if int(parent) != os.getpid()]
 
 
+def processes_below(postmaster: int) -> list[int]:
+    """The process ids of a server."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    return [postmaster, *(pid for pid, parent in pairs if parent == postmaster)]
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder that the server's user reaches, whoever runs the tests; pytest's own are private."""

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from service.access.rules import Token, token_hash
+from service.counters.background import repeat
 from service.db import Database, load_statement
-from service.errors import Unauthorized
+from service.errors import ServiceError, TimedOut, Unauthorized, Unavailable
 from service.model import Scope
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_AGE_SECONDS = 0.8
 # Under steady load the next look-up starts at this age, in the background.
 REFRESH_AGE_SECONDS = 0.4
+# For the requests that are answered in an outage: the least look-ups are so far apart.
+IDLE_REFRESH_SECONDS = 10.0
 # Look-ups begin at least this far apart.
 LOOK_UP_PAUSE_SECONDS = 0.02
 # An address that sends so many wrong tokens within a minute waits for each further refusal.
@@ -67,6 +70,30 @@ class Tokens:
             raise Unauthorized(": this one is unknown or revoked")
         token.require_scope(scope)
         return token
+
+    async def check_in_outage(
+        self, secret: str | None, scope: Scope, address: str | None, outage_after_seconds: float
+    ) -> Token:
+        """As `check`; but while the database does not answer, a token is valid that was so at the last look-up."""
+        try:
+            async with asyncio.timeout(outage_after_seconds):
+                return await self.check(secret, scope, address)
+        except (Unavailable, TimedOut, TimeoutError) as error:
+            token = self._tokens.get(token_hash(secret or ""))
+            if token is None:
+                raise error if isinstance(error, ServiceError) else TimedOut() from error
+        token.require_scope(scope)
+        return token
+
+    async def refresh_forever(self) -> None:
+        """Looks up every few seconds, also where no request does, until it is cancelled."""
+
+        async def refresh() -> float:
+            await self._look_up()
+            return IDLE_REFRESH_SECONDS
+
+        await asyncio.sleep(IDLE_REFRESH_SECONDS)
+        await repeat("tokens", refresh)
 
     async def _look_up(self) -> None:
         """Waits for a look-up that begins after this call. All calls before it begins share it."""

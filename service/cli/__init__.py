@@ -8,18 +8,20 @@ from typing import Any
 import click
 
 from service.cli.interrupts import unwind_on_signals
-from service.errors import BadRequest, CommandError, Conflict, ServiceError
+from service.cli.output import echo
+from service.errors import CommandError, ServiceError
 from service.telemetry.origin import command as command_in_use
 
 # The module of a command bears its name, or stands in MODULE_OF. It is imported when the command is called, so that
 # `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
-    *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "bench", "simulate", "psql", "completion"),
+    *("adopt", "top", "hold", "release", "purge", "holds", "jobs", "audit", "prune"),
+    *("bench", "simulate", "psql", "completion"),
 )
 MODULE_OF = {
     "explain": "stats",
-    **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit"), "control"),
+    **dict.fromkeys(("hold", "release", "purge", "holds", "jobs", "audit", "prune"), "control"),
     **dict.fromkeys(("verify", "fold", "doctor"), "counters"),
     **dict.fromkeys(("seed", "simulate", "bench"), "workbench"),
 }
@@ -44,12 +46,15 @@ class Commands(click.Group):
         except CommandError as error:
             sentence, exit_code = str(error), error.exit_code
         except ServiceError as error:
-            sentence = _with_cause(error)
+            # The import takes a tenth of a second that a command without an error does not spend.
+            from service.db.errors import in_words
+
+            sentence = in_words(error)
         except OSError as error:
             # A full disk below our output, say: Python must not try to write the rest at its end.
             sys.stdout = None
             sentence = f"{error.filename or 'The output'}: {error.strerror or error}."
-        click.echo(f"Error: {sentence}", err=True)
+        echo(f"Error: {sentence}", err=True)
         sys.exit(exit_code)
 
     def invoke(self, context: click.Context) -> Any:
@@ -59,17 +64,6 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
             sys.exit(130)
-
-
-def _with_cause(error: ServiceError) -> str:
-    """The error's text, or what the database said: a person at the terminal may read it, a client may not."""
-    from service.db.errors import in_words
-
-    cause = error.__cause__
-    # BadRequest and Conflict have a text of ours, also where the database raised them: sql/control/start.sql.
-    if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
-        return f"{error.text}."
-    return in_words(cause)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -1,3 +1,4 @@
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,6 +7,7 @@ import click
 import msgspec
 
 from service.cli.options import in_order, on_database
+from service.cli.output import echo
 from service.errors import CommandError, WrongUsage
 from service.settings import Settings
 
@@ -62,19 +64,21 @@ async def adopt(
     url = settings.owner_url
     assert url is not None, "on_database has filled it in"
     if is_detaching:
-        queue = await detach(url, lambda what: click.echo(f"Removed: {what}"))
-        click.echo(f"{queue} is as it was before. The service's role is left: DROP ROLE removes it.")
+        queue = await detach(url, lambda what: echo(f"Removed: {what}"))
+        echo(f"{queue} is as it was before. The service's role is left: DROP ROLE removes it.")
         return
     adopted, trial = await try_out(url, _mapping(path, stored, expressions))
     if shows_sql:
-        click.echo(statements(adopted, trial.index))
+        # A file or a pipe gets the statements as they run.
+        show = echo if sys.stdout.isatty() else click.echo
+        show(statements(adopted, trial.index))
         return
     _report(adopted, trial)
     if not is_attaching:
         click.echo("Nothing was changed: --attach does it, --sql prints every statement.")
         return
-    await attach(url, settings.database_url, adopted, click.echo)
-    click.echo(f"{adopted.queue} is counted. `queuestats verify` compares with a recount.")
+    await attach(url, settings.database_url, adopted, echo)
+    echo(f"{adopted.queue} is counted. `queuestats verify` compares with a recount.")
 
 
 def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, str | None]) -> "QueueMapping":
@@ -132,4 +136,4 @@ def _report(adopted: "Adopted", trial: "Trial") -> None:
         lines.append(f"     The index {INDEX}, built CONCURRENTLY: hold and release look messages up by it.")
         if adopted.is_partitioned:
             lines.append("     (on each partition; on the table itself SHARE, asked for as above.)")
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))

@@ -10,7 +10,7 @@ from service.settings import Settings
 DIFFERENCE_COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")
 # A person reads no more; --json lists all.
 MOST_LINES = 50
-FINDING_COLUMNS = ("severity", "check", "finding", "advice")
+FINDING_COLUMNS = ("severity", "condition", "finding", "meaning", "advice")
 
 
 @command("verify --sender 119")
@@ -31,8 +31,7 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
     url = owner_url(settings) if is_repairing else service_url(settings)
     async with connect(url, prepared_statements=settings.has_prepared_statements, is_direct=False) as connection:
         differences, left = await verify_database(connection, url, sender, is_repairing=is_repairing)
-        if sender is None:
-            await keep_result(connection, len(left))
+        await keep_result(connection, sender, left)
     if differences or as_json:
         shown = differences if as_json else differences[:MOST_LINES]
         print_table(DIFFERENCE_COLUMNS, list(map(asdict, shown)), as_json)
@@ -45,28 +44,25 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
 
 
 @command("doctor --json")
-@json_option("a list of {severity, check, finding, advice}")
+@json_option("a list of {severity, condition, finding, meaning, advice}")
 @on_database
 async def doctor(settings: Settings, as_json: bool) -> int:
-    """Look at a live database and say what a DBA should mend.
+    """Examine all conditions of a live database, and show what a DBA should mend.
 
-    Each check is a row of the table: ok, note, warning or error. With --json only what was found.
-    Exit code 0: nothing, or only notes; 3: a warning; 4: an error, something is broken.
+    Each condition is a row of the table: error, warning, note or ok. With --json only what was found. docs/health.md
+    describes the conditions. Exit code 0: nothing, or only notes; 3: a warning; 4: an error.
     """
-    from service.counters.doctor import examine
+    from service.counters.doctor import diagnose
     from service.db import connect
-    from service.schema.roles import login
 
     url = owner_url(settings)
-    role, _ = login(settings.database_url or url)
-    checks: list[str] = []
+    examined: list[str] = []
     async with connect(url) as connection:
-        findings = await examine(connection, role, checks.append, url)
+        findings = await diagnose(connection, url, settings, examined.append)
     rows = [{**asdict(found), "severity": found.severity.name.lower()} for found in findings]
     if not as_json:
-        passed = set(checks) - {found.check for found in findings}
-        rows += [dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "check": check} for check in passed]
-        rows.sort(key=lambda row: checks.index(row["check"]))
+        passed = [name for name in examined if name not in {found.condition for found in findings}]
+        rows += [dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "condition": name} for name in passed]
     print_table(FINDING_COLUMNS, rows, as_json)
     if not findings and not as_json:
         click.echo("Nothing to mend.")

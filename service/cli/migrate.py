@@ -1,6 +1,7 @@
 import click
 
 from service.cli.options import command, on_database, owner_url
+from service.cli.output import echo
 from service.settings import Settings
 
 
@@ -12,23 +13,27 @@ from service.settings import Settings
 async def migrate(settings: Settings, check: bool, distribute: bool, shards: int) -> int:
     """Bring the database to the newest schema, and give the service's role its rights.
 
-    Where Citus has distributed messages, every node and shard too.
+    Where Citus has distributed messages, every node and shard too. At the end, and with --check, it examines what
+    `queuestats doctor` does in little time; the exit code is 1 where anything is an error.
     """
     from service.cluster.distribute import bring_up_nodes
     from service.cluster.distribute import distribute as distribute_messages
+    from service.counters.doctor import diagnose
+    from service.counters.health import Severity
     from service.db import connect
     from service.schema import migrate as bring_up
-    from service.schema.migrate import missing_rights, pending_changes
-    from service.schema.roles import login
 
     url = owner_url(settings)
     if not check:
-        await bring_up(url, settings.database_url, click.echo, settings.messages_schema)
+        await bring_up(url, settings.database_url, echo, settings.messages_schema)
         if distribute:
-            await distribute_messages(url, shards, click.echo)
-        await bring_up_nodes(url, settings.database_url, click.echo)
+            await distribute_messages(url, shards, echo)
+        await bring_up_nodes(url, settings.database_url, echo)
     async with connect(url) as connection:
-        role, _ = login(settings.database_url or url)
-        missing = await pending_changes(connection) or await missing_rights(connection, role)
-    click.echo(f"To do: {', '.join(missing)}" if missing else "The schema is current.")
-    return 1 if missing else 0
+        findings = await diagnose(connection, url, settings, is_quick=True)
+    errors = [found for found in findings if found.severity is Severity.ERROR]
+    for found in errors:
+        echo(f"{found.condition}: {found.finding.rstrip('.')}. {found.advice}")
+    if not errors:
+        echo("The schema is current.")
+    return 1 if errors else 0

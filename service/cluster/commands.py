@@ -30,12 +30,16 @@ class CountedNode:
 
         Raises CommandError where the table can't be counted at all.
         """
+        # Before the transaction, whose snapshot must not be older than the lock.
+        messages = await fetch(connection, "queries/adopt/messages_name") if not self.url else []
         async with connection.transaction(isolation="read_committed" if self.url else "repeatable_read"):
             await connection.execute("SET LOCAL statement_timeout = 0")
             if not self.url:
                 await connection.execute(AS_A_SCAN)
                 # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
-                await fetch(connection, "queries/lock_messages")
+                for row in messages:
+                    if row["name"]:
+                        await fetch(connection, "migrate/lock_messages", {"messages": row["name"]})
                 await require_countable(connection)
             yield
 
@@ -43,18 +47,16 @@ class CountedNode:
         """The rows of sql/queries/uncounted.sql. Shards that are not counted yet are counted by the service soon."""
         return [] if self.url else await fetch(connection, "queries/uncounted")
 
+    async def findings(self, connection: Connection) -> list[str]:
+        """What there is to mend on a node of a cluster, as words for a person."""
+        return [row["finding"] for row in await fetch(connection, "queries/citus/uncounted")]
+
     async def comparable_senders(self, connection: Connection, sender_id: int | None) -> list[int]:
         """Senders whose answers can be compared with their definitions: `sender_id`, or some taken by chance."""
         # The service answers none from counters that are not trusted.
         if self.url or await self.uncounted(connection):
             return []
         return [sender_id] if sender_id else [row[0] for row in await fetch(connection, "queries/some_senders")]
-
-    def checks(self, names: Sequence[str]) -> dict[str, str]:
-        """The statement of each check of `doctor`, by the name of the check. `names` are those for one machine."""
-        if self.url:
-            return {f"node {self.name}": "queries/citus/uncounted"}
-        return {name: f"doctor/{name}" for name in names}
 
 
 async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:

@@ -1,72 +1,65 @@
-"""Looks at a live database and says in plain words what a DBA should mend; every check is a file of sql/doctor/.
-
-Our own invariants alone: a DBA has other tools for bloat, disk and clock.
-"""
+"""`queuestats doctor`: all conditions of a live database, and of every node of a cluster."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
 
 from service.cluster.commands import counted_nodes
-from service.db import Connection, fetch, load_statement
-from service.errors import CommandError
+from service.counters.health import CHEAP, CONDITIONS, CONTRACT, NODE, PROBE, SCHEMA, Finding, examine
+from service.counters.readiness import probe
+from service.db import Connection, Database, in_words
+from service.errors import CommandError, ServiceError
+from service.schema.contract import contract_mismatch
 from service.schema.migrate import pending_changes
+from service.schema.roles import login
+from service.settings import Settings
 
-CHECKS = (
-    *("version", "messages", "triggers", "baseline", "negative", "keys", "groupings", "epochs"),
-    *("drift", "pending", "old_snapshot", "autovacuum", "indexes", "rights", "role"),
-)
-
-
-class Severity(IntEnum):
-    """How bad a finding is; the worst one is the exit code of `queuestats doctor`."""
-
-    NOTE = 0
-    WARNING = 3
-    ERROR = 4
+Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found, and what a DBA can do about it."""
-
-    check: str
-    severity: Severity
-    finding: str
-    advice: str
-
-
-async def examine(
-    connection: Connection, service_role: str, progress: Callable[[str], None] = lambda check: None, owner_url: str = ""
+async def diagnose(
+    connection: Connection,
+    owner_url: str,
+    settings: Settings,
+    progress: Progress = lambda condition: None,
+    *,
+    is_quick: bool = False,
 ) -> list[Finding]:
-    """Every finding, in the order of the checks; none where all is well. `connection` is the owner's.
+    """Every finding, the errors first; none where all is well. `connection` is the owner's, to `owner_url`.
 
-    `progress` is called with the name of a check before it is made. Only a sample of the messages is read: drift is
-    found by `verify` in every case. Of a node of a cluster one check is made: whether it answers and is counted.
+    Only some messages are read: `verify` finds drift in every case. Of a node of a cluster, this examines whether it
+    answers and is counted. `is_quick` leaves out what is costly. `progress` is called with the name of each
+    condition first.
     """
-    progress("schema")
+    service_url = settings.database_url or owner_url
+    progress(SCHEMA.name)
     changes = await pending_changes(connection)
-    if changes:
-        finding = f"the schema is not this version's; to do: {', '.join(changes)}"
-        return [Finding("schema", Severity.ERROR, finding, "Run queuestats migrate.")]
-    if reasons := await fetch(connection, "queries/uncountable"):
-        advice = "Nothing is answered until that is changed; then run queuestats migrate and verify --repair."
-        return [Finding("messages", Severity.ERROR, row["reason"], advice) for row in reasons]
-    # The catalog says whether the extension is there.
-    has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
-    names = (*CHECKS, "statements") if has_statements else CHECKS
-    findings: list[Finding] = []
+    findings = [SCHEMA.found(f"to do: {', '.join(changes)}")] if changes else []
+    progress(CONTRACT.name)
+    if mismatch := await contract_mismatch(connection):
+        findings.append(CONTRACT.found(mismatch))
+    # The catalog says whether there is anything to examine.
+    if not await connection.fetchval("SELECT to_regclass('queuestats.counters') IS NOT NULL"):
+        return findings
+    progress(PROBE.name)
+    findings += await _try_as_service(settings, service_url)
     for node in await counted_nodes(connection, owner_url):
-        for check, statement in node.checks(names).items():
-            progress(check)
-            try:
-                async with node.connect(connection) as node_connection:
-                    findings += await _run(node_connection, check, statement, service_role)
-            except CommandError as error:
-                findings.append(Finding(check, Severity.ERROR, f"It does not answer: {error}", "Bring the node up."))
-    return findings
+        if not node.url:
+            role = login(service_url)[0]
+            conditions = CHEAP if is_quick else CONDITIONS
+            findings += await examine(connection, role, settings.connections, conditions, progress)
+            continue
+        progress(f"{NODE.name} {node.name}")
+        try:
+            async with node.connect(connection) as at_node:
+                findings += [NODE.found(f"{node.name}: {found}") for found in await node.findings(at_node)]
+        except CommandError as error:
+            findings.append(NODE.found(f"{node.name} does not answer: {error}"))
+    return sorted(findings, key=lambda finding: -finding.severity)
 
 
-async def _run(connection: Connection, check: str, statement: str, service_role: str) -> list[Finding]:
-    rows = await fetch(connection, statement, **dict.fromkeys(load_statement(statement).types, service_role))
-    return [Finding(check, Severity[row["severity"].upper()], row["finding"], row["advice"]) for row in rows]
+async def _try_as_service(settings: Settings, service_url: str) -> list[Finding]:
+    async with Database(settings, service_url, pool_size=1) as database:
+        try:
+            await probe(database)
+        except ServiceError as error:
+            return [PROBE.found(in_words(error))]
+    return []

@@ -7,15 +7,15 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from service.cluster import Node, find_topology
+from service.counters.background import Notes, repeat
 from service.db import WRITING, Database
-from service.errors import CommandError, ServiceError, TimedOut
-from service.telemetry.logs import format_frames
+from service.errors import CommandError, TimedOut
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ COMPACT_AFTER = timedelta(seconds=10)
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
-ERROR_PAUSE_SECONDS = 2.0
 # A node that is new in a cluster is not folded for so long.
 NODES_CHECK_SECONDS = 10.0
 COUNT_PAUSE_SECONDS = 1.0
@@ -42,14 +41,20 @@ PILED_UP_DELTAS = 20_000
 
 async def fold_forever(database: Database) -> None:
     """Folds, and compacts in between, until it is cancelled: a node of a cluster that is away stops no other."""
-    await _work_on_nodes(database, lambda node: repeat("fold", Folder(node).take_turn), _warn_of_slowdown)
+    await _work_on_nodes(
+        database, lambda node: repeat("fold", Folder(node).take_turn, notes=_notes(node, "fold")), _warn_of_slowdown
+    )
 
 
-async def count_forever(database: Database) -> None:
+async def count_forever(database: Database, proof_percent: float = 0) -> None:
     """Counts what the counters do not hold, until it is cancelled: all messages, where partitions came or went or a
-    trigger was switched off; shards that have come to a node. `database` has a long limit of time, as a count needs it.
+    trigger was switched off; senders with drift; shards that have come to a node. In between, it audits a few senders,
+    which takes that share of the time. `database` has a long limit of time, as a count needs it.
     """
-    await _work_on_nodes(database, lambda node: repeat("counting", partial(_count, node)))
+    await _work_on_nodes(
+        database,
+        lambda node: repeat("count", partial(_maintain, node, proof_percent / 100), notes=_notes(node, "count")),
+    )
 
 
 async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
@@ -69,23 +74,16 @@ async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[
         await repeat("looking for nodes", follow_nodes)
 
 
-async def repeat(
-    name: str, work: Callable[[], Awaitable[float]], error_pause_seconds: float = ERROR_PAUSE_SECONDS
-) -> None:
-    """Does the work again and again, with the pause in seconds that it returns; a failure does not end it."""
-    while True:
-        pause = error_pause_seconds
-        try:
-            pause = await work()
-        except ServiceError:
-            pass
-        except Exception as error:  # noqa: BLE001 the next time it may succeed
-            logger.error("%s failed error=%s", name, format_frames(error))
-        await asyncio.sleep(pause)
+def _notes(node: Node, task: str) -> Notes | None:
+    return Notes(node.database, task) if node.keeps_notes else None
 
 
-async def _count(node: Node) -> float:
-    return 0 if await node.count() else COUNT_PAUSE_SECONDS
+async def _maintain(node: Node, share: float) -> float:
+    if await node.count():
+        return 0
+    if share:
+        await node.prove(share)
+    return COUNT_PAUSE_SECONDS
 
 
 class Folder:
@@ -97,11 +95,15 @@ class Folder:
         self._next_compact_at = 0.0
         self.max_deltas = MAX_DELTAS
 
-    async def take_turn(self) -> float:
-        """A fold, and a compact where it is time for one. Returns the pause in seconds until the next turn."""
-        done = await self.fold()
-        folded, is_more = done or (0, False)
-        if done and not is_more:
+    async def take_turn(self) -> float | None:
+        """A fold, and a compact where it is time for one.
+
+        Returns the pause in seconds until the next turn, or None where another fold is at work.
+        """
+        if not (done := await self.fold()):
+            return None
+        folded, is_more = done
+        if not is_more:
             FOLDED_AT.set_to_current_time()
         # After a fold, never twice in a row: to move a large epoch may take many turns.
         if time.monotonic() >= self._next_compact_at and not await self.compact():

@@ -1,40 +1,131 @@
-"""Whether the service can answer: asked as `stats` asks, on a connection of its own, at most once a second."""
+"""Whether the service can answer, and what is wrong with its database, as its own role sees it."""
 
 import asyncio
+import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
 
 from service.cluster import find_topology
-from service.db import Database
-from service.model import StatsQuery
+from service.counters.health import (
+    CHEAP,
+    CONDITIONS,
+    CONTRACT,
+    POOLER,
+    PROBE,
+    SCHEMA,
+    Condition,
+    Finding,
+    examine,
+)
+from service.db import Connection, Database, in_words, load_statement
+from service.errors import STANDBY, CommandError, ServiceError, Unavailable
+from service.model import Grouping, StatsQuery
 from service.queue.stats import fetch_report
 from service.schema.contract import contract_mismatch
-from service.schema.migrate import missing_rights
+from service.schema.migrate import pending_changes
 
-REMEMBERED_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+READINESS_SECONDS = 1.0
+FINDINGS_SECONDS = 10.0
+CHEAP_NAMES = {condition.name for condition in CHEAP}
+(OF_STANDBY,) = (condition for condition in CONDITIONS if condition.name == "standby")
+REFUSALS = tuple(condition for condition in CONDITIONS if condition.is_refusal)
+
+
+class Shared(Generic[Result]):
+    """A look-up that all calls within some seconds share: it costs the database the same however many there are."""
+
+    def __init__(self, look_up: Callable[[], Awaitable[Result]], seconds: float) -> None:
+        self._look_up, self._seconds = look_up, seconds
+        self._began_at = -float("inf")
+        self._task: asyncio.Task[Result] | None = None
+
+    async def get(self) -> Result:
+        is_old = time.monotonic() - self._began_at > self._seconds
+        if self._task is None or (is_old and self._task.done()):
+            self._began_at = time.monotonic()
+            self._task = asyncio.ensure_future(self._look_up())
+            # Its error is for those who wait for it; they may all have left.
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._task)
 
 
 class Readiness:
-    """One for each process. Probes share a look-up, and cost the database the same however many there are."""
+    """One for each process, with a connection of its own. Methods raise Unavailable or TimedOut."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._began_at = -float("inf")
-        self._look_up: asyncio.Task[list[str]] | None = None
+    def __init__(self, database: Database, connections: int) -> None:
+        self._database, self._connections = database, connections
+        self._obstacles = Shared(self._find_obstacles, READINESS_SECONDS)
+        self._findings = Shared(self._find_all, FINDINGS_SECONDS)
+        self._keeps_statements = False
 
-    async def pending(self) -> list[str]:
-        """What keeps this code from serving, in words. Raises Unavailable or TimedOut, for want of a right too."""
-        is_old = time.monotonic() - self._began_at > REMEMBERED_SECONDS
-        if self._look_up is None or (is_old and self._look_up.done()):
-            self._began_at = time.monotonic()
-            self._look_up = asyncio.create_task(self._read())
-            # Its error is for those who wait for it; they may all have left.
-            self._look_up.add_done_callback(lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._look_up)
+    async def obstacles(self) -> list[Finding]:
+        """What keeps the service from answering; nothing where it is ready. At most a second old."""
+        return await self._obstacles.get()
 
-    async def _read(self) -> list[str]:
-        pending: list[str] = await self._database.run("queries/contract", contract_mismatch)
-        pending = pending or await self._database.run("doctor/rights", missing_rights)
-        if not pending:
-            for sender_id in (await find_topology(self._database)).probed_senders:
-                await fetch_report(self._database, StatsQuery(sender_id))
-        return pending
+    async def findings(self) -> list[Finding]:
+        """What is found of all conditions that cost little. At most ten seconds old."""
+        return await self._findings.get()
+
+    async def log(self) -> None:
+        """Writes to the log what keeps the service from answering. The database's errors are in the log anyway."""
+        with suppress(ServiceError):
+            if obstacles := await self.obstacles():
+                logger.warning("not ready pending=%s", "; ".join(obstacle.finding for obstacle in obstacles))
+
+    async def _find_obstacles(self) -> list[Finding]:
+        if not await self._has_statements():
+            said = "the pooler in front of the database keeps no prepared statements"
+            return [POOLER.found(f"{said}: set QUEUESTATS_PREPARED_STATEMENTS=off")]
+        if mismatch := await self._database.run("queries/contract", contract_mismatch):
+            return [CONTRACT.found(mismatch)]
+        try:
+            await probe(self._database)
+        except ServiceError:
+            if not (found := await self._examine(REFUSALS)):
+                raise
+            return found
+        return []
+
+    async def _find_all(self) -> list[Finding]:
+        try:
+            changes = await self._database.run("queries/applied_migrations", pending_changes)
+        except Unavailable as error:
+            if error.detail != STANDBY:
+                raise
+            return [OF_STANDBY.found(in_words(error))]
+        tried = [SCHEMA.found(f"to do: {', '.join(changes)}")] if changes else []
+        try:
+            tried += [found for found in await self.obstacles() if found.condition not in CHEAP_NAMES]
+        except ServiceError as error:
+            tried.append(PROBE.found(in_words(error)))
+        return tried + await self._examine(CHEAP)
+
+    async def _has_statements(self) -> bool:
+        """Whether the pooler in front of the database, if there is one, keeps prepared statements."""
+        # Where the database is out of reach, the queries that follow raise what clients get.
+        with suppress(CommandError):
+            self._keeps_statements = self._keeps_statements or await self._database.keeps_prepared_statements()
+            return self._keeps_statements
+        return True
+
+    async def _examine(self, conditions: Sequence[Condition]) -> list[Finding]:
+        async def work(connection: Connection) -> list[Finding]:
+            role = await connection.fetchval("SELECT current_user")
+            return await examine(connection, role, self._connections, conditions)
+
+        found: list[Finding] = await self._database.run("conditions", work)
+        return found
+
+
+async def probe(database: Database) -> None:
+    """Runs what `stats` runs: the look-up of tokens, and a report by each grouping. Raises Unavailable or TimedOut."""
+    await database.fetch(load_statement("tokens/valid"))
+    for sender_id in (await find_topology(database)).probed_senders:
+        for grouping in Grouping:
+            await fetch_report(database, StatsQuery(sender_id, grouping=grouping))

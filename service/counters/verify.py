@@ -3,12 +3,13 @@
 Then, the repair.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from service.cluster.commands import CountedNode, counted_nodes
-from service.cluster.topology import from_counters, from_messages
+from service.cluster.topology import from_counters
 from service.control.actor import of_command
 from service.db import Connection, fetch
 from service.errors import CommandError
@@ -17,6 +18,8 @@ from service.model import Grouping, StatsQuery, StatsRow
 # "other": a status that the service has no answer for, so none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")
 ONE_MACHINE = CountedNode()
+# Sender, group mode, account, campaign and ISP of a row.
+_Key = tuple[int, str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,41 +67,44 @@ async def find_differences(
 ) -> list[Difference]:
     """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
 
-    Beside the counters, the answers of `comparable_senders` are compared with the files of sql/queries/from_messages/
-    that define them. `connection` is in no transaction. Raises CommandError where the table can't be counted at all.
+    Beside the counters, the answers of `comparable_senders` are compared with what defines them. The messages are read
+    twice: for the counters, and for these senders. `connection` is in no transaction. Raises CommandError where the
+    table can't be counted at all.
     """
     async with node.comparing(connection):
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
-        # From here on one sender at a time, by index.
+        # From here on some senders alone, by index where there is one.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)
-        for id_ in await node.comparable_senders(connection, sender_id):
-            if id_ not in known:
-                found += await _compare_answers(connection, id_)
+        sender_ids = [id_ for id_ in await node.comparable_senders(connection, sender_id) if id_ not in known]
+        found += await _compare_answers(connection, sender_ids)
     return found
 
 
-async def _compare_answers(connection: Connection, sender_id: int) -> list[Difference]:
-    """Where an answer of the service is another one than its definition says."""
-    found = []
+async def _compare_answers(connection: Connection, sender_ids: Sequence[int]) -> list[Difference]:
+    """Where an answer of the service is another one than its definition says, in the order of the senders."""
+    if not sender_ids:
+        return []
+    defined = _by_key(await fetch(connection, "queries/defined_answers", sender_ids=sender_ids))
+    answered: dict[_Key, StatsRow] = {}
     for grouping in Grouping:
-        query = StatsQuery(sender_id, grouping=grouping)
-        statement, values = from_messages(query)
-        defined = _by_key(await fetch(connection, statement.name, **values))
-        statement, values = from_counters([query])
-        answered = _by_key(row[1:] for row in await fetch(connection, statement.name, **values))
-        for key in sorted(defined.keys() | answered.keys()):
-            for status in STATUSES[:-1]:
-                counted, kept = (getattr(rows.get(key), status, 0) for rows in (defined, answered))
-                if counted != kept:
-                    found.append(Difference(sender_id, grouping, *key, status, counted, kept))
+        statement, values = from_counters([StatsQuery(id_, grouping=grouping) for id_ in sender_ids])
+        rows = await fetch(connection, statement.name, **values)
+        answered |= _by_key((sender_ids[row[0] - 1], grouping, *row[1:]) for row in rows)
+    found = []
+    for key in sorted(defined.keys() | answered.keys()):
+        for status in STATUSES[:-1]:
+            counted, kept = (getattr(rows.get(key), status, 0) for rows in (defined, answered))
+            if counted != kept:
+                found.append(Difference(*key, status, counted, kept))
     return found
 
 
-def _by_key(values: Iterable[Iterable[Any]]) -> dict[tuple[int, int, str], StatsRow]:
-    rows = (StatsRow(*row) for row in values)
-    return {(row.account_id, row.campaign_id, row.isp): row for row in rows}
+def _by_key(values: Iterable[Iterable[Any]]) -> dict[_Key, StatsRow]:
+    """Rows of answers, each behind its sender and its group mode."""
+    rows = ((sender_id, grouping, StatsRow(*row)) for sender_id, grouping, *row in values)
+    return {(id_, str(mode), row.account_id, row.campaign_id, row.isp): row for id_, mode, row in rows}
 
 
 def _senders_of(differences: Iterable[Difference]) -> list[int]:
@@ -113,15 +119,22 @@ async def repair(connection: Connection, sender_ids: Sequence[int | None], node:
             await fetch(connection, f"{node.folder}/rebuild", sender_id=sender_id)
 
 
-async def keep_result(connection: Connection, differences: int) -> None:
-    """For the metrics, in the audit log; not on a standby, which can't be written to."""
+async def keep_result(connection: Connection, sender_id: int | None, left: Sequence[Difference]) -> None:
+    """Keeps the differences that are left, so that the service counts their senders anew; not on a standby.
+
+    Of all senders (None), also in the audit log: when, and how many. `connection` is in no transaction.
+    """
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return
-    actor = of_command()
-    found = {"actor_kind": actor.kind, "actor_name": actor.name, "differences": differences}
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        await fetch(connection, "queries/verified", **found)
+        if sender_id is None:
+            actor = of_command()
+            found = {"actor_kind": actor.kind, "actor_name": actor.name, "differences": len(left)}
+            await fetch(connection, "queries/verified", **found)
+        senders = Counter(difference.sender_id for difference in left)
+        kept = {"sender_ids": list(senders), "differences": list(senders.values())}
+        await fetch(connection, "queries/record_drift", **kept)
 
 
 def _by_status(row: Any) -> list[Difference]:

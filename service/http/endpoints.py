@@ -1,19 +1,20 @@
 """The endpoints. `stats` shows the whole request flow: open, parse, limit, read, render."""
 
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+import asyncio
+from dataclasses import asdict
 
 import msgspec
 from starlette.responses import Response
 
+from service.access.rules import Token
 from service.control.actor import Actor
 from service.control.jobs import Control, require_control
-from service.errors import Forbidden, ServiceError
+from service.errors import Forbidden, Unavailable
 from service.http.openapi import openapi_document
 from service.http.requests import QueueRequest
 from service.http.responses import NO_STORE, respond, respond_events, respond_report
-from service.model import Action, Dimension, Format, Measure, Scope, TopQuery
+from service.http.scrape import read_of_database, scrape_seconds
+from service.model import Action, Format, Scope
 from service.queue.explain import explain as explain_query
 from service.queue.live import Followed
 from service.telemetry.metrics import CONTENT_TYPE
@@ -109,17 +110,11 @@ async def explain(request: QueueRequest) -> Response:
 
 async def metrics(request: QueueRequest) -> Response:
     """For Prometheus, with a token of its own scope, because depths show what customers send."""
-    service = request.service
-    token = await request.authorize(Scope.METRICS)
-    if token.sender_ids is not None or token.account_ids is not None:
-        raise Forbidden("metrics are of all senders, and this token is limited")
-    measured = await service.control.measure()
-    rows: Sequence[Any] = ()
-    # The largest senders of only some nodes of a cluster may be others.
-    with suppress(ServiceError):
-        largest = await service.top.run(TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders))
-        rows = largest.result.rows
-    return Response(render_metrics(measured, rows), headers=NO_STORE, media_type=CONTENT_TYPE)
+    seconds = scrape_seconds(request.service.settings.request_time_limit_ms)
+    deadline = asyncio.get_running_loop().time() + seconds
+    _require_unlimited(await request.authorize(Scope.METRICS, outage_after_seconds=seconds))
+    read = await read_of_database(request.service, deadline)
+    return Response(render_metrics(read), headers=NO_STORE, media_type=CONTENT_TYPE)
 
 
 async def openapi(request: QueueRequest) -> Response:
@@ -131,10 +126,28 @@ async def health(request: QueueRequest) -> Response:
     return Response(msgspec.json.encode({"status": "alive"}), headers=NO_STORE, media_type=JSON)
 
 
+async def conditions(request: QueueRequest) -> Response:
+    """What `queuestats doctor` finds in little time, the errors first, for a token that is limited to nothing."""
+    token = await request.authorize(Scope.STATS)
+    _require_unlimited(token)
+    found = sorted(await request.service.readiness.findings(), key=lambda finding: -finding.severity)
+    rows = [asdict(finding) | {"severity": finding.severity.name.lower()} for finding in found]
+    return Response(msgspec.json.encode({"data": rows}), headers=NO_STORE, media_type=JSON)
+
+
 async def ready(request: QueueRequest) -> Response:
     """Ready: a query of `stats` is answered, by a schema that this code was written for."""
-    pending = await request.service.readiness.pending()
-    if pending:
+    try:
+        obstacles = await request.service.readiness.obstacles()
+    except Unavailable as error:
+        raise Unavailable(error.detail or (error.said and f": {error.said}")) from error
+    if obstacles:
+        pending = [obstacle.finding for obstacle in obstacles]
         content = msgspec.json.encode({"status": "not ready", "pending": pending})
         return Response(content, 503, {**NO_STORE, "Retry-After": "1"}, JSON)
     return Response(msgspec.json.encode({"status": "ready"}), headers=NO_STORE, media_type=JSON)
+
+
+def _require_unlimited(token: Token) -> None:
+    if token.sender_ids is not None or token.account_ids is not None:
+        raise Forbidden("this is about all senders, and the token is limited")

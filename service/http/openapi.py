@@ -79,6 +79,7 @@ def openapi_document() -> bytes:
     """The description as JSON."""
     largest = "The senders, or keys of one sender, with the most messages."
     changes = "The report at once, and again after each change."
+    findings = "What `queuestats doctor` finds in little time, for a token that is not limited."
     events = {"description": "Events `report` and `error`.", "content": {"text/event-stream": {"schema": STRING}}}
     alive = {"200": _body("Yes.", "Alive")}
     is_ready = alive | {"503": _body("Not yet.", "Alive")}
@@ -88,6 +89,7 @@ def openapi_document() -> bytes:
     paths |= {
         f"{QUEUE}/top/": {"get": _get("top", largest, top, {"200": _body("Done.", "Rows")} | UNCHANGED)},
         f"{QUEUE}/stream/": {"get": _get("stream", changes, stream, {"200": events})},
+        "/conditions": {"get": _get("conditions", findings, [], {"200": _body("Done.", "Rows")})},
         "/healthz": {"get": _operation("healthz", "For probes.", alive, security=[])},
         "/readyz": {"get": _operation("readyz", "For probes.", is_ready, security=[])},
     }

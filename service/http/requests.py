@@ -115,13 +115,20 @@ class QueueRequest(Request):
         self.format_label = self.format.value
         return token
 
-    async def authorize(self, scope: Scope) -> Token:
-        """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden."""
+    async def authorize(self, scope: Scope, outage_after_seconds: float | None = None) -> Token:
+        """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden.
+
+        With `outage_after_seconds` as `Tokens.check_in_outage`.
+        """
         hosts = [name for name, _ in self.scope["headers"] if name == b"host"]
         if len(hosts) != 1 and self.scope["http_version"] != "1.0":
             raise BadRequest("the request must have one Host header")
         client = self.scope.get("client")
-        token = await self.service.tokens.check(self.secret(), scope, client[0] if client else None)
+        address = client[0] if client else None
+        if outage_after_seconds is None:
+            token = await self.service.tokens.check(self.secret(), scope, address)
+        else:
+            token = await self.service.tokens.check_in_outage(self.secret(), scope, address, outage_after_seconds)
         self.token_name = token.name
         return token
 

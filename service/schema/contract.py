@@ -10,23 +10,23 @@ import asyncpg
 from service.db import Connection, fetch
 
 # What this code needs. Raised when its statements need functions, columns or rights that an older database lacks.
-CONTRACT = 1
+CONTRACT = 2
 # What the functions of this version still serve. Raised when code of an older contract would answer wrongly, or fail.
 OLDEST = 1
 # Of the versions that wrote no number.
 FIRST = 1
 
 
-async def contract_mismatch(connection: Connection) -> list[str]:
+async def contract_mismatch(connection: Connection) -> str:
     """What keeps this code from serving on this database, as words for a person; empty where they go together."""
     if (numbers := await _numbers(connection)) is None:
-        return ["the whole schema"]
+        return "the whole schema is missing"
     number, oldest = numbers
     if number < CONTRACT:
-        return [f"contract {CONTRACT}: the database has {number}; run `queuestats migrate` of this version"]
+        return f"contract {CONTRACT}: the database has {number}; run `queuestats migrate` of this version"
     if oldest > CONTRACT:
-        return [f"a newer version: the database serves contracts from {oldest} on, and this one has {CONTRACT}"]
-    return []
+        return f"a newer version: the database serves contracts from {oldest} on, and this one has {CONTRACT}"
+    return ""
 
 
 async def narrow_contract(connection: Connection) -> None:

@@ -71,7 +71,7 @@ job_chunks = sa.Table(
     sa.PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
 )
 
-# The service's role inserts and reads; nobody but a superuser and the owner changes it.
+# The service's role inserts and reads, and deletes what is old by sql/control/prune.sql. The owner alone changes it.
 audit_log = sa.Table(
     "audit_log",
     metadata,

@@ -19,34 +19,47 @@ from service.resources import sql_path
 from service.schema.columns import SCHEMA, message_status
 from service.schema.tables import metadata
 
-_ATTACH = "counters/attach"
+_ATTACH, _HEALTH = "counters/attach", "counters/health"
 # Files that are put into place after the last revision, in this order, when their text has changed.
 FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
     *(f"counters/{name}" for name in ("triggers", "recount", "read", "proof", "fold", "compact", "deltas")),
-    *("counters/rebuild", "counters/audit"),
-    *(f"control/{name}" for name in ("arrivals", "start", "change", "step")),
+    *("counters/rebuild", "counters/audit", _HEALTH),
+    *(f"control/{name}" for name in ("arrivals", "start", "change", "step", "prune")),
     # Last: from here on messages are counted.
     _ATTACH,
 )
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
-# A row of a transition table has the columns of the adopted table: message_of makes a message of it.
-_MAPPED_ROWS = "(SELECT message.* FROM {0} CROSS JOIN LATERAL {1}.message_of(ROW({0}.*)) AS message) AS {0}"
+# Makes messages of rows: of the adopted table, of a transition table, or of NEW or OLD.
+_MESSAGES = (
+    '(SELECT {sender} AS sender_id, {account} AS account_id, {campaign} AS campaign_id, {isp} COLLATE "C" AS isp,'
+    " {status} AS status, {id} AS id{more} FROM {rows} AS queuestats_row"
+    " WHERE {condition} AND {sender} > 0 AND {status} IS NOT NULL)"
+)
+_NAMES = "(SELECT unnest(CAST(ARRAY[{names}] AS text[])) AS word FROM {rows} AS queuestats_row WHERE {condition})"
+# Ends a trigger whose mapping can't be evaluated any more. The writer goes on, and no answer trusts the counters.
+# The first statement reads a row: of NEW and OLD nothing else shows that a column is gone, once a plan is kept.
+_TRY = (
+    "BEGIN PERFORM {try_columns} FROM {rows} AS queuestats_row LIMIT 1;"
+    " PERFORM message.* FROM {messages_of_rows} AS message LIMIT 0;"
+    " EXCEPTION WHEN OTHERS THEN PERFORM {schema}.remember_uncounted(); RETURN NULL; END;"
+)
 
 
 class Adopted(msgspec.Struct, frozen=True):
     """The mapping of an adopted table as SQL that was checked; stored as JSON in `queuestats.adopted`.
 
     `queue`: the quoted name of the table. `values`: what stands in the places of sql/adopt/. `names`: its keys that are
-    text. `needs_index`: hold and release look messages up by `id`, which is no column. `search_path`: the one that the
-    mapping was written for. `source`: the mapping as its owner wrote it. `version`: of the rules that make `values` of
-    it; migrate renews a mapping of former ones. `has_collations`: whether a column or an expression has another
-    collation than the database.
+    text. `columns`: those that it names, quoted. `needs_index`: hold and release look messages up by `id`, which is no
+    column. `search_path`: the one that the mapping was written for. `source`: the mapping as its owner wrote it.
+    `version`: of the rules that make `values` of it; migrate renews a mapping of former ones. `has_collations`: whether
+    a column or an expression has another collation than the database.
     """
 
     queue: str
     values: dict[str, str]
     names: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     is_partitioned: bool = False
     needs_index: bool = False
     search_path: str = "public"
@@ -103,7 +116,8 @@ def own_table(messages_schema: str = "public") -> MessagesTable:
 
 def shard_table(schema: str, name: str) -> MessagesTable:
     """A shard of `messages`, in the schema of its counters. It has no holds."""
-    return _table(name, schema, message_status="public.message_status", has_holds="false", queued_messages=name)
+    table = _table(name, schema, message_status="public.message_status", has_holds="false", queued_messages=name)
+    return replace(table, paths=tuple(path for path in FILES if path != _HEALTH))
 
 
 def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
@@ -114,18 +128,38 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
     added = ["adopt/rows"] if rows else []
     if adopted.names:
         added += ["adopt/names", f"adopt/attach_names{rows}"]
+    # A mapping of a former version lacks some: migrate renews it before it runs a file.
+    values = {name: adopted.values.get(name, "") for name in MAPPED.split()}
+    names = ", ".join(adopted.names)
     table = _table(
         adopted.queue,
         schema,
-        **{name: adopted.values[name] for name in MAPPED.split()},
-        # The table may be renamed.
-        messages_oid=f"{schema}.messages_table()",
-        new_rows=_MAPPED_ROWS.format("new_rows", schema),
-        old_rows=_MAPPED_ROWS.format("old_rows", schema),
-        names=", ".join(adopted.names),
+        **values,
+        # The table may be dropped and created again.
+        messages_oid=f"to_regclass({literal(adopted.queue)})",
+        is_mapped="true",
+        uncounted_writes=f"{schema}.uncounted_writes",
+        **_mapped_rows(adopted, values | {"schema": schema, "names": names}),
+        names=names,
         search_path=adopted.search_path,
     )
     return replace(table, paths=(*first, *added, last), adopted=adopted)
+
+
+def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
+    """The places that make messages of rows. Of NEW and OLD they read the columns that the mapping names."""
+    stored = values["stored_column"] if values["is_holdable"] == "true" else "NULL"
+    more = f", ctid AS address, CAST({stored} AS text) AS stored_status"
+    places = {"queued": _MESSAGES.format_map({**values, "rows": adopted.queue, "more": more})}
+    for record in ("new", "old"):
+        columns = ", ".join(f"{record}.{column}" for column in adopted.columns)
+        for kind, rows in ((f"{record}_rows", f"{record}_rows"), (f"{record}_row", f"(SELECT {columns})")):
+            filled = {**values, "rows": rows, "more": ""}
+            messages = _MESSAGES.format_map(filled)
+            places[kind] = f"{messages} AS {kind}"
+            places[f"try_{kind}"] = _TRY.format_map({**filled, "messages_of_rows": messages})
+            places[f"named_{kind}"] = _NAMES.format_map(filled)
+    return places
 
 
 def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
@@ -137,9 +171,18 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "messages_oid": f"{literal(name)}::regclass",
         "message_status": f"{schema}.message_status",
         "queued_messages": f"{schema}.queued_messages",
+        "queued": f"{schema}.queued_messages",
         "new_rows": "new_rows",
         "old_rows": "old_rows",
+        "try_new_rows": "",
+        "try_old_rows": "",
+        "is_mapped": "false",
+        "uncounted_writes": "(SELECT WHERE false) AS uncounted_writes",
         "has_holds": "true",
+        "id": "id",
+        "sender": "sender_id",
+        "stored_column": "status",
+        "stored_type": places.get("message_status", f"{schema}.message_status"),
     }
     return MessagesTable(name, schema, own | places)
 
@@ -148,12 +191,26 @@ def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
     """Statements that make our own tables, and these types, in another schema."""
     elements: list[ExecutableDDLElement] = [CreateEnumType(type_) for type_ in types]
     for table in _own_tables():
-        # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
-        indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        elements += [CreateTable(table), *map(CreateIndex, indexes)]
+        elements += _create(table)
     # A type that is not made here stands beside `messages`.
     types_schema = schema if message_status in types else "public"
     return [_compile(element, schema, types_schema) for element in elements]
+
+
+def table_definition(name: str) -> list[str]:
+    """Statements that make one of our own tables; none where there is no table of this name."""
+    return [
+        _compile(element, SCHEMA, "public")
+        for table in _own_tables()
+        if table.name == name
+        for element in _create(table)
+    ]
+
+
+def _create(table: Table) -> list[ExecutableDDLElement]:
+    # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
+    indexes = sorted(table.indexes, key=lambda index: str(index.name))
+    return [CreateTable(table), *map(CreateIndex, indexes)]
 
 
 def newer_columns(schema: str) -> list[str]:

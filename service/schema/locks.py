@@ -59,7 +59,7 @@ async def trying_for_lock(work: Callable[[], Awaitable[object]], connection: Con
                 await connection.execute(f"SET LOCAL lock_timeout = '{ATTACH_LOCK_TIMEOUT_MS}ms'")
                 await work()
             return
-        except asyncpg.LockNotAvailableError:
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(ATTACH_PAUSE_SECONDS)

@@ -20,9 +20,11 @@ ALLOWED = {
 }
 STATUSES = tuple(message_status.enums)
 # Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
-VERSION = 1
+VERSION = 2
 # Exists only in transactions that are rolled back.
 TRIAL_SCHEMA = "queuestats_trial"
+# Of the functions that have the expressions of a mapping in their text.
+FUNCTION_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 
 
 class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -59,8 +61,12 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
 
     Raises CommandError where it does not fit the table any more.
     """
-    if former.version == VERSION or not former.source:
+    if former.version == VERSION:
         return None
+    if not former.source:
+        raise CommandError(
+            "The mapping is of a version that did not store it: run `queuestats adopt --attach` with it."
+        )
     mapping = msgspec.convert(former.source, QueueMapping)
     await connection.execute(f"SET search_path = {former.search_path}")
     try:
@@ -73,26 +79,27 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
 
 async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
     """The mapping as SQL. `connection` is in no transaction. Raises CommandError naming what an expression lacks."""
-    types = {name: await _type_of(connection, table, name, getattr(mapping, name)) for name in ALLOWED}
+    written = {name: getattr(mapping, name) for name in ALLOWED}
+    types = {name: await _type_of(connection, table, name, each) for name, each in written.items()}
     for name, (allowed, what) in ALLOWED.items():
         if types[name] not in allowed:
             raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be {what}.")
-    own = _own(mapping, types)
     id_, is_column = await _id(connection, table, mapping)
-    expressions = [*(in_parentheses(getattr(mapping, name)) for name in ALLOWED), id_]
-    used = await _used_columns(connection, table, expressions)
+    used, qualified = await _compile(connection, table, {**written, "id": id_})
+    own = _own(qualified, types)
     values = {
         **own,
         **counted_values(own, SCHEMA),
         **await _stored(connection, table, mapping),
-        **{name: used[name] for name in ("columns", "used_columns", "arguments", "named_arguments")},
+        **{name: used[name] for name in ("try_columns", "column_names")},
         "condition": f"({own['own_where']} IS TRUE)",
-        "id": id_,
+        "id": qualified["id"],
     }
     return Adopted(
         queue=table["qualified_name"],
         values=values,
         names=tuple(f'CAST({own[f"{name}_text"]} AS text) COLLATE "C"' for name in KEYS if types[name] in TEXTS),
+        columns=tuple(used["columns"]),
         is_partitioned=table["is_partitioned"],
         needs_index=not is_column and values["is_holdable"] == "true",
         search_path=table["search_path"],
@@ -122,12 +129,12 @@ def in_parentheses(expression: str) -> str:
     return f"({expression}\n)" if "--" in expression else f"({expression})"
 
 
-def _own(mapping: QueueMapping, types: dict[str, str]) -> dict[str, str]:
-    """The expressions as they are written, for sql/adopt/recount.sql."""
-    own = {f"own_{name}": in_parentheses(getattr(mapping, name)) for name in ("isp", "status", "where")}
+def _own(expressions: dict[str, str], types: dict[str, str]) -> dict[str, str]:
+    """The expressions as PostgreSQL writes them, for sql/adopt/recount.sql."""
+    own = {f"own_{name}": expressions[name] for name in ("isp", "status", "where")}
     for name in KEYS:
         kind, other = ("number", "text") if types[name] in INTEGERS else ("text", "number")
-        own |= {f"{name}_{kind}": in_parentheses(getattr(mapping, name)), f"{name}_{other}": "NULL"}
+        own |= {f"{name}_{kind}": expressions[name], f"{name}_{other}": "NULL"}
     return own
 
 
@@ -154,18 +161,57 @@ async def _id(connection: Connection, table: asyncpg.Record, mapping: QueueMappi
     return f"hash_record_extended(ROW({', '.join(columns)}), 0)", False
 
 
-async def _used_columns(connection: Connection, table: asyncpg.Record, expressions: list[str]) -> asyncpg.Record:
-    """The row of sql/queries/adopt/used.sql. Raises CommandError where a trigger does not see the value of a column."""
-    listed = ", ".join(f"{expression} AS expression_{number}" for number, expression in enumerate(expressions))
+async def _compile(
+    connection: Connection, table: asyncpg.Record, expressions: dict[str, str]
+) -> tuple[asyncpg.Record, dict[str, str]]:
+    """The row of sql/queries/adopt/used.sql, and the expressions with qualified names.
+
+    Raises CommandError where a trigger does not see the value of a column, or a name can't be qualified.
+    """
+    listed = ", ".join(f"{in_parentheses(each)} AS expression_{name}" for name, each in expressions.items())
     places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"], "expressions": listed}
     transaction = connection.transaction()
     await transaction.start()
     try:
         await connection.execute(read_sql("adopt/trial/used", places))
+        qualified = {name: await _qualify(connection, table, name, each) for name, each in expressions.items()}
+        await connection.execute(FUNCTION_PATH)
         names = {"view_name": f"{TRIAL_SCHEMA}.used", "table_name": table["qualified_name"]}
         (used,) = await fetch(connection, "queries/adopt/used", **names)
+        _require_visible(table, used)
+        return used, qualified
     finally:
         await transaction.rollback()
+
+
+async def _qualify(connection: Connection, table: asyncpg.Record, name: str, expression: str) -> str:
+    """The expression with qualified names. `connection` is in a transaction that has made the schema of the trial."""
+    places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"]}
+    found = []
+    savepoint = connection.transaction()
+    await savepoint.start()
+    try:
+        # As it is written, and as the functions that have it in their text read it.
+        for _ in range(2):
+            file = read_sql("adopt/trial/qualified", {**places, "expression": in_parentheses(expression)})
+            await connection.execute(file)
+            await connection.execute(FUNCTION_PATH)
+            found += await fetch(connection, "queries/adopt/qualified", view_name=f"{TRIAL_SCHEMA}.qualified")
+            expression = (
+                found[0]["definition"].removeprefix(" SELECT").rpartition(" AS queuestats_value\n   FROM ")[0].strip()
+            )
+    finally:
+        await savepoint.rollback()
+    if found[0]["used"] != found[1]["used"]:
+        raise CommandError(
+            f"The mapping's {name} uses an operator that PostgreSQL writes without its schema: write CASE WHEN x = y"
+            " in place of CASE x WHEN y, of NULLIF and of IS DISTINCT FROM, or cast the column to text."
+        )
+    return f"({expression})"
+
+
+def _require_visible(table: asyncpg.Record, used: asyncpg.Record) -> None:
+    """Raises CommandError where a trigger does not see the value of a column."""
     if used["system_column"]:
         raise CommandError(f"The mapping names a system column of {table['name']}: a trigger does not see its value.")
     if used["virtual_column"]:
@@ -173,7 +219,6 @@ async def _used_columns(connection: Connection, table: asyncpg.Record, expressio
             f"The mapping names {used['virtual_column']}, a generated column that is not stored: a trigger does"
             " not see its value. Write its expression in its place."
         )
-    return used
 
 
 async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> dict[str, str]:
@@ -187,15 +232,20 @@ async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueM
         )
     if not stored:
         nothing = dict.fromkeys((f"stored_{status}" for status in STATUSES), "NULL")
-        return {"stored_column": "CAST(NULL AS text)", "stored_type": "text", "is_holdable": "false", **nothing}
+        # No statement writes this column.
+        return {"stored_column": "queuestats_none", "stored_type": "text", "is_holdable": "false", **nothing}
     names = {"table_name": table["qualified_name"], "column_name": mapping.status_column}
-    if not (found := await fetch(connection, "queries/adopt/stored", **names)):
+    async with connection.transaction():
+        await connection.execute(FUNCTION_PATH)
+        found = await fetch(connection, "queries/adopt/stored", **names)
+    if not found:
         raise CommandError(f"{table['name']} has no column {mapping.status_column} that could be written.")
     values = {**found[0], "is_holdable": "true"}
     for status in STATUSES:
-        value = f"CAST({literal(stored.get(status, stored['new']))} AS {values['stored_type']})"
+        value = literal(stored.get(status, stored["new"]))
+        expression = f"CAST({value} AS {values['stored_type']})"
         try:
-            await connection.fetch(read_sql("adopt/stored_value", {"expression": value}))
+            await connection.fetch(read_sql("adopt/stored_value", {"expression": expression}))
         except asyncpg.PostgresError as error:
             fault = f"stored.{status} is no value of {mapping.status_column}"
             raise CommandError(f"The mapping's {fault}: {error.message}.") from None

@@ -13,6 +13,7 @@ from service.schema.contract import narrow_contract, write_contract
 from service.schema.files import Adopted, MessagesTable, SqlFile, adopted_table, own_table
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.mapping import renew
+from service.schema.repair import make_anew
 from service.schema.revisions import revisions, upgrade
 from service.schema.roles import grant, login
 from service.schema.tables import SCHEMA
@@ -31,9 +32,11 @@ async def migrate(
 
     `progress` is called with a sentence for each step that changed something. Without an adopted table, messages is
     created in `messages_schema`.
-    Raises CommandError where the database is out of reach, refuses, or has a revision that this code does not know.
+    Raises CommandError where the database is out of reach, refuses, has a revision that this code does not know, or an
+    encoding that is not converted to UTF-8.
     """
     async with changing_schema(owner_url, messages_schema) as connection:
+        await require_encoding(connection)
         state = await _state(connection)
         former = _mapping(state)
         is_first_version = False
@@ -43,12 +46,7 @@ async def migrate(
             await connection.execute(f"SET search_path = {SCHEMA}")
         else:
             is_first_version = await _prepare_layout(connection, messages_schema)
-        known = revisions()
-        if state.get("revision") in known:
-            await narrow_contract(connection)
-        await upgrade(connection)
-        for revision in reversed(known[: known.index(state["revision"]) if state.get("revision") in known else None]):
-            progress(f"Revision {revision}.")
+        is_new_revision = await _upgrade(connection, state.get("revision"), progress)
         if is_first_version:
             await trying_for_lock(partial(connection.execute, read_sql("migrate/from_0_1_0")), connection)
             progress("The tokens of 0.1.0 were moved, and its counters dropped.")
@@ -56,18 +54,36 @@ async def migrate(
         mapping = begun or former
         table = adopted_table(mapping) if mapping else own_table(messages_schema)
         if begun:
-            # What was counted by a former version of the mapping stands where the rules have not changed it.
-            is_counted = adopted is None and not begun.names and not begun.has_collations
-            await _begin_mapping(connection, table, begun, service_url, is_counted=is_counted)
-            state = await _state(connection)
+            await _begin_mapping(connection, table, begun, service_url, renewed=None if adopted else former)
             progress(f"The mapping of {begun.queue}.")
-        changed = [file for file in table.files() if state.get(file.name) != file.hash]
-        await _put_into_place(connection, table, changed, progress)
+        is_damaged = await make_anew(connection, progress)
+        await _put_into_place(connection, table, await _changed(connection, table, is_damaged=is_damaged), progress)
         await _count_where_needed(connection, table, progress)
+        await fetch(connection, "migrate/remember_objects", is_new_revision=is_new_revision)
         if service_url:
             await grant(connection, service_url)
             progress(f"Rights of the role {login(service_url)[0]}.")
         await write_contract(connection)
+
+
+async def _upgrade(connection: Connection, former: str | None, progress: Progress) -> bool:
+    """Whether there was a revision to apply. `former`: the one of the database."""
+    newer = known = revisions()
+    if former in known:
+        await narrow_contract(connection)
+        newer = known[: known.index(former)]
+    await upgrade(connection)
+    for revision in reversed(newer):
+        progress(f"Revision {revision}.")
+    return bool(newer)
+
+
+async def _changed(connection: Connection, table: MessagesTable, *, is_damaged: bool) -> list[SqlFile]:
+    """The files that are not in place; all of them where functions are damaged, except what attaches triggers."""
+    state = await _state(connection)
+    return [
+        file for file in table.files() if state.get(file.name) != file.hash or (is_damaged and not file.is_attaching)
+    ]
 
 
 async def _prepare_layout(connection: Connection, messages_schema: str) -> bool:
@@ -96,6 +112,15 @@ async def require_countable(connection: Connection) -> None:
         raise CommandError(f"The queue can't be counted: {'; '.join(row['reason'] for row in reasons)}.")
 
 
+async def require_encoding(connection: Connection) -> None:
+    """Raises CommandError where the server does not convert the database's encoding to UTF-8: SQL_ASCII, say."""
+    for row in await fetch(connection, "migrate/encoding"):
+        raise CommandError(
+            f"The encoding of this database is {row['encoding']}, which PostgreSQL does not convert to UTF-8, so its"
+            " texts can't be read: create the database with the encoding UTF8."
+        )
+
+
 async def pending_changes(connection: Connection) -> list[str]:
     """What `migrate` would still do, as words for a person; empty where the schema is current.
 
@@ -111,12 +136,6 @@ async def pending_changes(connection: Connection) -> list[str]:
     table = adopted_table(mapping) if mapping else own_table()
     wanted = {"revision": newest, **{file.name: file.hash for file in table.files()}}
     return [name for name, hash_ in wanted.items() if state.get(name) != hash_]
-
-
-async def missing_rights(connection: Connection, service_role: str | None = None) -> list[str]:
-    """What the service's role (by default the connection's own) needs and does not have, as words for a person."""
-    role = service_role or await connection.fetchval("SELECT current_user")
-    return [row["finding"] for row in await fetch(connection, "doctor/rights", service_role=role)]
 
 
 async def _state(connection: Connection) -> dict[str, str]:
@@ -136,7 +155,7 @@ async def _refuse_another_queue(connection: Connection, adopted: Adopted | None)
     found = await attached(connection)
     if found and adopted is None and found["is_gone"]:
         raise CommandError(
-            "The adopted table is gone: `queuestats adopt --attach` with another mapping, or `adopt --detach`."
+            "The adopted table is gone or renamed: run `queuestats adopt --attach` with its name, or `adopt --detach`."
         )
     if found and adopted and found["queue"] not in (None, adopted.queue):
         raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
@@ -188,12 +207,19 @@ async def _without_time_limit(connection: Connection, name: str, **values: None)
 
 
 async def _begin_mapping(
-    connection: Connection, table: MessagesTable, mapping: Adopted, service_url: str | None, *, is_counted: bool
+    connection: Connection,
+    table: MessagesTable,
+    mapping: Adopted,
+    service_url: str | None,
+    *,
+    renewed: Adopted | None,
 ) -> None:
     """Puts a mapping into place, in one transaction, so that triggers that stand meet one mapping or the other.
 
-    Where it is not counted already, the messages themselves are read until they are counted anew.
+    `renewed`: a former version of the same mapping. What was counted by it stands where the rules have not changed it;
+    otherwise the messages themselves are read until they are counted anew.
     """
+    is_counted = renewed and (renewed.version > 0 or not (mapping.names or mapping.has_collations))
     found = await attached(connection)
     assert found is not None, "the revisions have made the table"
     if found["drop_name_triggers"] and not mapping.names:
@@ -205,8 +231,9 @@ async def _begin_mapping(
             await connection.execute(table.render("adopt/lock"))
         if not is_counted:
             await fetch(connection, "migrate/forget_baseline")
-        written = {name: mapping.values[name] for name in ("stored_column", "stored_type")}
-        await fetch(connection, "queries/adopt/forget_stored", **written)
+        if not renewed:
+            written = {name: mapping.values[name] for name in ("stored_column", "stored_type")}
+            await fetch(connection, "queries/adopt/forget_stored", **written)
         await connection.execute(table.render("adopt/forget_mapping"))
         for file in table.files():
             if not file.is_attaching:

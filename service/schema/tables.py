@@ -118,8 +118,44 @@ baseline = sa.Table(
     # A hash for each trigger that counts and each partition that is counted: sql/counters/proof.sql.
     sa.Column("triggers", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
     sa.Column("partitions", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
+    # Since when counts are known to be wrong: see drift.
+    sa.Column("doubted_at", sa.DateTime(timezone=True)),
     sa.PrimaryKeyConstraint("stands", name="baseline_pkey"),
     sa.CheckConstraint("stands", name="baseline_stands"),
+)
+
+# Senders whose counts a recount has found to be wrong, until they are counted anew.
+drift = sa.Table(
+    "drift",
+    metadata,
+    sa.Column("sender_id", sa.BigInteger, autoincrement=False, nullable=False),
+    sa.Column("differences", sa.BigInteger, nullable=False),
+    sa.Column("found_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.PrimaryKeyConstraint("sender_id", name="drift_pkey"),
+)
+
+# What the service does in the background: fold, jobs, proof.
+background_tasks = sa.Table(
+    "background_tasks",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("due_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("succeeded_at", sa.DateTime(timezone=True)),
+    sa.Column("failed_at", sa.DateTime(timezone=True)),
+    # NULL once it has succeeded again.
+    sa.Column("failing_since", sa.DateTime(timezone=True)),
+    sa.Column("error", sa.Text),
+    sa.PrimaryKeyConstraint("name", name="background_tasks_pkey"),
+)
+
+# What `migrate` has made in this schema: catalog_objects() of sql/counters/health.sql at that time.
+objects = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("kind", "name", name="objects_pkey"),
 )
 
 # One row where a table of somebody else is counted in place of `messages`: see sql/adopt/README.md.
@@ -141,6 +177,14 @@ keys = sa.Table(
     sa.Column("id", sa.BigInteger, autoincrement=False, nullable=False),
     sa.Column("value", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("id", name="keys_pkey"),
+)
+
+# Transactions that wrote to an adopted table while its mapping could not be evaluated. The counts lack what they wrote.
+uncounted_writes = sa.Table(
+    "uncounted_writes",
+    metadata,
+    sa.Column("xid", XID8, nullable=False),
+    sa.PrimaryKeyConstraint("xid", name="uncounted_writes_pkey"),
 )
 
 # One row: which services the functions serve; see service/schema/contract.py.

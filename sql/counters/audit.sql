@@ -1,7 +1,7 @@
 -- unread_counts: rows that make answers wrong now or later. Counters of an epoch that no watermark names: readers add
 -- them once the sender reaches that epoch. Deltas below a watermark: no fold takes them, and readers skip them, at the
 -- latest from the sender's next watermark on. Only a change by hand leaves such rows. NULL: of all senders.
--- places: schema
+-- places: schema, queued
 CREATE OR REPLACE FUNCTION "{schema}".unread_counts(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint
@@ -25,8 +25,8 @@ $$;
 -- audit: every difference between the tables of counts and a recount, in one snapshot: of one sender, or of all (NULL).
 -- It adds up what readers add up, and unread_counts, which must be empty. No row: the counts are exact, now and after
 -- any fold. `counted_other`: messages of a status that no answer has.
--- Before it, in the same transaction: LOCK TABLE "{schema}".queued_messages IN ACCESS SHARE MODE. A TRUNCATE that
--- commits between the snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
+-- Before it, in the same transaction: LOCK TABLE messages IN ACCESS SHARE MODE. A TRUNCATE that commits between the
+-- snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
 CREATE OR REPLACE FUNCTION "{schema}".audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
@@ -88,3 +88,14 @@ BEGIN
   ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
 END
 $$;
+
+-- senders_at: the senders of the messages at these addresses, and of a thousand more. For a look at some messages.
+CREATE OR REPLACE FUNCTION "{schema}".senders_at(addresses tid[]) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $queuestats$
+BEGIN
+  RETURN QUERY SELECT message.sender_id FROM "{queued}" AS message WHERE message.address = ANY (addresses);
+  RETURN QUERY SELECT message.sender_id FROM "{queued}" AS message LIMIT 1000;
+END
+$queuestats$;
+
+REVOKE EXECUTE ON FUNCTION "{schema}".senders_at(tid[]) FROM PUBLIC;

@@ -6,25 +6,39 @@ CREATE OR REPLACE VIEW "{schema}".queued_messages AS
 SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status
 FROM "{messages}";
 
+-- messages_of: the messages of these senders. The planner puts its text in place of the call.
+CREATE OR REPLACE FUNCTION "{schema}".messages_of(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
+LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages WHERE sender_id = ANY (of_senders) $$;
+
+-- scanned_messages: at least the messages of these senders, for a statement that filters by sender itself. The planner
+-- expects far too few rows where it finds the condition twice.
+CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
+LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages $$;
+
 -- messages_table: the table itself, for statements that look it up in the catalog.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass("{messages_literal}")::regclass $$;
+
+-- messages_relation: the same as a row.
+CREATE OR REPLACE FUNCTION "{schema}".messages_relation() RETURNS TABLE (messages oid)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT CAST(to_regclass("{messages_literal}") AS oid) $$;
 
 -- stored_status: what the table holds for a status.
 CREATE OR REPLACE FUNCTION "{schema}".stored_status(of_status "{message_status}") RETURNS "{message_status}"
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
 
--- stored_value: the value that stored_text has kept of a held message (control/arrivals.sql), in the column's type.
-CREATE OR REPLACE FUNCTION "{schema}".stored_value(kept text) RETURNS "{message_status}"
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-  SELECT cast((cast(kept AS text[]))[1] AS "{message_status}");
-END;
-
 -- is_holdable: whether hold and release can write a status.
 CREATE OR REPLACE FUNCTION "{schema}".is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT true $$;
 
--- mapping_definition: of an adopted table what a row counts as; here it is the columns themselves.
+-- unfit_mapping: why the mapping of an adopted table can't be evaluated. Our own table has no mapping.
+CREATE OR REPLACE FUNCTION "{schema}".unfit_mapping() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CAST(NULL AS text) $$;
+
+-- column_versions: the versions of the columns that the mapping of an adopted table names, for the proof.
+CREATE OR REPLACE FUNCTION "{schema}".column_versions() RETURNS SETOF bigint
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT CAST(NULL AS bigint) WHERE false $$;
+
+-- mapping_definition: for services of the previous release.
 CREATE OR REPLACE FUNCTION "{schema}".mapping_definition() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT '' $$;

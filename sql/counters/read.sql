@@ -7,7 +7,7 @@
 
 -- Epoch 0, and the epoch that a hot sender is folded into. The caller adds account_id >= 0 or isp >= '': both are
 -- always true, and each is the predicate of one of the two indexes, and so chooses it.
--- Two branches, because with epoch = ANY (…) PostgreSQL 15 and 16 may leave the epoch out of the index condition.
+-- Two branches, because with epoch = ANY (...) PostgreSQL 15 and 16 may leave the epoch out of the index condition.
 CREATE OR REPLACE FUNCTION "{schema}".current_counters(of_sender bigint, of_grouping_set "{schema}".grouping_set)
 RETURNS SETOF "{schema}".counters LANGUAGE sql STABLE AS $$
   SELECT * FROM "{schema}".counters

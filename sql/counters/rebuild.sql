@@ -3,18 +3,22 @@
 -- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
 -- the old counters until the commit.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
--- places: schema
+-- places: schema, messages, is_mapped
 CREATE OR REPLACE FUNCTION "{schema}".rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan
 SET row_security = off AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE "{schema}".queued_messages IN ACCESS SHARE MODE;
+  LOCK TABLE "{messages}" IN ACCESS SHARE MODE;
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
     INSERT INTO "{schema}".baseline DEFAULT VALUES ON CONFLICT (stands) DO UPDATE SET counted_at = excluded.counted_at;
+    IF "{is_mapped}" THEN
+      -- What the snapshot of this statement sees, the count sees too.
+      DELETE FROM "{schema}".uncounted_writes;
+    END IF;
     -- Before the count: what changes from here on is another version.
     PERFORM "{schema}".remember_proof();
     -- After it: what is switched off by now is off in those versions, or is another one.
@@ -25,6 +29,12 @@ BEGIN
     END IF;
   END IF;
 
+  DELETE FROM "{schema}".drift WHERE of_sender IS NULL OR sender_id = of_sender;
+  UPDATE "{schema}".baseline SET doubted_at = NULL
+  WHERE doubted_at IS NOT NULL AND NOT EXISTS (SELECT FROM "{schema}".drift);
+  -- A transaction id that was not given out yet is of another cluster, from a dump: no fold would take the delta.
+  DELETE FROM "{schema}".deltas
+  WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM "{schema}".counters WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE "{schema}".watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()

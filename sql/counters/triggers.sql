@@ -8,27 +8,46 @@
 -- huge one.
 --
 -- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at
--- holds.
--- places: schema, messages_oid, new_rows, old_rows, has_holds
+-- holds. try_new_rows, try_old_rows: of an adopted table, end the trigger where its mapping can't be evaluated any
+-- more, and call remember_uncounted.
+-- places: schema, messages_oid, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
 -- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
-CREATE OR REPLACE FUNCTION "{schema}".require_part_of_messages(of_table oid) RETURNS void
+-- is_part_of_messages: false for an adopted table that was renamed: its writers go on, and the counters that its
+-- triggers have proven are not trusted any more.
+CREATE OR REPLACE FUNCTION "{schema}".is_part_of_messages(of_table oid) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF pg_partition_root(of_table) IS DISTINCT FROM "{messages_oid}" THEN
+  IF pg_partition_root(of_table) = "{messages_oid}" THEN
+    RETURN true;
+  ELSIF NOT EXISTS (SELECT FROM "{schema}".adopted) THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', of_table::regclass);
   END IF;
+  PERFORM "{schema}".remember_uncounted() FROM "{schema}".baseline
+  WHERE triggers && ARRAY(SELECT hash_record_extended(ROW(oid, xmin), 0) FROM pg_trigger WHERE tgrelid = of_table);
+  RETURN false;
+END
+$$;
+
+-- remember_uncounted: of an adopted table: from the end of this transaction until all messages are counted anew, the
+-- counters are not trusted. A row for each transaction: it waits for no other writer, and fails for none.
+CREATE OR REPLACE FUNCTION "{schema}".remember_uncounted() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO "{schema}".uncounted_writes (xid) VALUES (pg_current_xact_id()) ON CONFLICT DO NOTHING;
 END
 $$;
 
 CREATE OR REPLACE FUNCTION "{schema}".record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> "{messages_oid}" THEN
-    PERFORM "{schema}".require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  "{try_new_rows}"
   INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
@@ -45,15 +64,17 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$;
+$queuestats$;
 
 CREATE OR REPLACE FUNCTION "{schema}".record_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> "{messages_oid}" THEN
-    PERFORM "{schema}".require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  "{try_old_rows}"
   INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT sender_id, account_id, campaign_id, isp,
          -count(*) FILTER (WHERE status = 'new'),
@@ -64,16 +85,18 @@ BEGIN
   GROUP BY sender_id, account_id, campaign_id, isp;
   RETURN NULL;
 END
-$$;
+$queuestats$;
 
 -- An update is what left and what came; keys on which both cancel out leave no delta.
 CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+#variable_conflict use_column
 BEGIN
-  IF TG_RELID <> "{messages_oid}" THEN
-    PERFORM "{schema}".require_part_of_messages(TG_RELID);
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   END IF;
+  "{try_new_rows}"
   INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
   SELECT delta.*
   FROM (
@@ -99,7 +122,7 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-$$;
+$queuestats$;
 
 -- TRUNCATE has no transition table: what is counted goes as a whole. It holds messages for itself, so the deltas of all
 -- others are committed. The fold's lock comes first: a fold under way would put its sums back afterwards.
@@ -112,8 +135,10 @@ $$;
 CREATE OR REPLACE FUNCTION "{schema}".record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+    RETURN NULL;
   -- A TRUNCATE of a partition would take all counts with it.
-  IF TG_RELID <> "{messages_oid}" THEN
+  ELSIF TG_RELID <> "{messages_oid}" THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE "{schema}".fold_lock IN EXCLUSIVE MODE;
@@ -165,4 +190,5 @@ ALTER TABLE "{schema}".fold_lock ENABLE ALWAYS TRIGGER truncated;
 REVOKE EXECUTE ON FUNCTION "{schema}".record_insert(), "{schema}".record_update() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".record_delete(), "{schema}".record_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".clear_counts() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION "{schema}".require_part_of_messages(oid) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".is_part_of_messages(oid), "{schema}".remember_uncounted() FROM PUBLIC;
+DROP FUNCTION IF EXISTS "{schema}".require_part_of_messages(oid);

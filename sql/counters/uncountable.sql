@@ -8,12 +8,18 @@ DECLARE
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
 BEGIN
   IF kind IS NULL THEN
-    RETURN NEXT 'there is no table messages';
-  ELSIF to_regclass('"{schema}".queued_messages') IS NULL THEN
-    RETURN NEXT format('a column of %s that the counts need was dropped, and what counts with it', messages);
+    RETURN NEXT coalesce(
+      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM "{schema}".adopted),
+      'there is no table messages'
+    );
   ELSIF kind NOT IN ('r', 'p') THEN
     RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
   END IF;
+
+  RETURN QUERY
+  SELECT format('the mapping of %s can''t be evaluated: %s', messages, unfit)
+  FROM "{schema}".unfit_mapping() AS unfit
+  WHERE kind IS NOT NULL AND unfit IS NOT NULL;
 
   -- Until they were counted the messages themselves are read.
   RETURN QUERY

@@ -7,7 +7,7 @@ SELECT /* queries/disposable.sql */
   to_regclass('queuestats.repeatable_migrations') IS NOT NULL AS is_migrated,
   EXISTS(
     SELECT FROM pg_proc
-    WHERE proname = 'message_of' AND pronamespace = to_regnamespace('queuestats')
+    WHERE proname IN ('mapped_messages', 'message_of') AND pronamespace = to_regnamespace('queuestats')
   ) AS is_adopted,
   to_regnamespace('queuestats_node') IS NOT NULL AS is_distributed,
   coalesce(shobj_description(oid, 'pg_database') = 'queuestats: disposable', false) AS disposable,

@@ -1,16 +1,28 @@
 -- metrics: what a scrape asks the database for, beside queries/watch.sql
--- drift: what the last verify of all senders found; NULL where there was none.
+-- drift: wrong counts that are not repaired yet, of one machine. verified_at, fully_verified_at: of the last audit in
+-- the background and of the last verify of all senders; NULL where there was none.
 -- colliding_keys: the texts that have the number of another text: see sql/adopt/names.sql.
--- indexes: audit_log_verify, jobs_open, keys_pkey
+-- The condition on drift is always true: the service reads by index.
+-- indexes: audit_log_verify, background_tasks_pkey, drift_pkey, jobs_open, keys_pkey
 -- parameters: none
 SELECT /* queries/metrics.sql */
   (
-    SELECT messages
+    SELECT coalesce(cast(sum(differences) AS bigint), 0)
+    FROM queuestats.drift
+    WHERE sender_id >= -9223372036854775808
+  ) AS drift,
+  (
+    SELECT cast(extract(EPOCH FROM succeeded_at) AS double precision)
+    FROM queuestats.background_tasks
+    WHERE name = 'proof'
+  ) AS verified_at,
+  (
+    SELECT cast(extract(EPOCH FROM at) AS double precision)
     FROM queuestats.audit_log
     WHERE action = 'verify'
     ORDER BY id DESC
     LIMIT 1
-  ) AS drift,
+  ) AS fully_verified_at,
   (
     SELECT count(*)
     FROM queuestats.jobs

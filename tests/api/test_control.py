@@ -472,3 +472,15 @@ async def test_a_large_purge_with_at_most_removes_no_more_than_were_counted(owne
     while not await owner.fetchval("SELECT finished_at IS NOT NULL FROM queuestats.jobs"):
         await owner.fetch("SELECT queuestats.step_job(most_pending => 1000000)")
     assert await owner.fetchval("SELECT count(*) FROM messages") == 700
+
+
+async def test_the_service_deletes_what_is_older_than_its_retention(
+    settings: Settings, owner: Any, queue: None
+) -> None:
+    await owner.execute(
+        "INSERT INTO queuestats.audit_log (at, action, sender_id, request_id)"
+        " SELECT now() - make_interval(days => n), 'hold', 119, '' FROM generate_series(1, 60) AS n"
+    )
+    async with serving(replace(settings, retention_days=50)):
+        while await owner.fetchval("SELECT count(*) FROM queuestats.audit_log") != 49:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)

@@ -55,7 +55,7 @@ async def test_a_fault_in_an_endpoint_leaves_the_connection_open(
     async def fail(*_: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("service.counters.readiness.Readiness.pending", fail)
+    monkeypatch.setattr("service.counters.readiness.Readiness.obstacles", fail)
     response = await client.get("/readyz")
     check_error(response, 500, Format.JSON)
     assert "connection" not in response.headers

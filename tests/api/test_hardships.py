@@ -20,7 +20,7 @@ from service.settings import PREFIX
 from tests.api.wire import serve_process
 from tests.clusters import Cluster, binaries, running
 from tests.counters.crashing import DURABLE
-from tests.servers import scratch_folder
+from tests.servers import processes_below, scratch_folder
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -63,12 +63,6 @@ def check(traffic: Traffic) -> None:
     assert set(traffic.answers) <= {200, 503, 504}, traffic.answers
 
 
-def processes_of(postmaster: int) -> list[int]:
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=True, text=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
-    return [postmaster, *(pid for pid, parent in pairs if parent == postmaster)]
-
-
 async def test_a_standby_is_promoted(stack: ExitStack) -> None:
     folder = stack.enter_context(scratch_folder())
     programs = binaries(folder)
@@ -101,7 +95,7 @@ async def test_the_server_is_frozen_for_seconds(stack: ExitStack) -> None:
     traffic = await traffic_on(stack, server, **{f"{PREFIX}REQUEST_TIME_LIMIT_MS": "1000"})
     async with traffic:
         await traffic.until_answers(ANSWERS // 3)
-        frozen = processes_of(int((server.folder / "postmaster.pid").read_text().split()[0]))
+        frozen = processes_below(int((server.folder / "postmaster.pid").read_text().split()[0]))
         try:
             for pid in frozen:
                 os.kill(pid, signal.SIGSTOP)

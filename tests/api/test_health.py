@@ -1,15 +1,17 @@
 """What a load balancer and an orchestrator ask."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 from msgspec.structs import replace
 
+from service.counters.readiness import READINESS_SECONDS
 from service.model import Format
 from service.schema.contract import CONTRACT
 from service.settings import Settings
-from tests.api.wire import check_error, client_of, serving
+from tests.api.wire import STATS, body_of, check_error, client_of, not_ready, serving
 from tests.conftest import TestDatabase
 
 
@@ -48,7 +50,7 @@ async def test_not_ready_where_the_contracts_do_not_fit(
     client: httpx.AsyncClient, owner: Any, change: str, words: str
 ) -> None:
     await owner.execute(f"UPDATE queuestats.contract SET {change}")
-    response = await client.get("/readyz")
+    response = await not_ready(client)
     assert (response.status_code, response.json()) == (503, {"status": "not ready", "pending": [words]})
     assert response.headers["retry-after"] == "1"
 
@@ -65,14 +67,45 @@ async def test_ready_on_the_functions_of_another_release_that_serve_this_one(
     client: httpx.AsyncClient, owner: Any, change: str
 ) -> None:
     await owner.execute(change)
+    # What was found before is remembered no longer.
+    await asyncio.sleep(READINESS_SECONDS)
     assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_not_ready_without_any_schema(empty_database: TestDatabase, settings: Settings) -> None:
     async with serving(replace(settings, database_url=empty_database.owner_url)) as url, client_of(url) as client:
         response = await client.get("/readyz")
-        assert (response.status_code, response.json()["pending"]) == (503, ["the whole schema"])
+        assert (response.status_code, response.json()["pending"]) == (503, ["the whole schema is missing"])
 
 
 async def test_not_ready_while_the_database_is_out_of_reach(client_of_nowhere: httpx.AsyncClient) -> None:
     check_error(await client_of_nowhere.get("/readyz"), 503, Format.JSON)
+
+
+async def test_a_missing_right_is_named_by_ready_and_by_the_log_and_not_to_clients(
+    client: httpx.AsyncClient, owner: Any, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await owner.execute("REVOKE SELECT ON queuestats.tokens FROM queuestats_service")
+    said = check_error(await client.post(STATS, content=body_of(Format.JSON, token=token, id=1)), 503, Format.JSON)
+    assert said == "Service unavailable"
+    assert "permission denied for table tokens" in caplog.text
+    await owner.execute("REVOKE SELECT ON queuestats.contract FROM queuestats_service")
+    # What was found out is remembered for a second.
+    while "error_text" not in (response := await client.get("/readyz")).json():  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    assert "permission denied for table contract" in check_error(response, 503, Format.JSON)
+
+
+async def test_a_login_that_is_refused_is_said_as_what_it_is(
+    settings: Settings, database: TestDatabase, owner: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = f"role_{database.name}"
+    await owner.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0 PASSWORD 'service'")
+    url = database.service_url.replace("queuestats_service", role)
+    async with serving(replace(settings, database_url=url)) as served, client_of(served) as client:
+        said = check_error(await client.get("/readyz"), 503, Format.JSON)
+    assert (
+        f'no connection left: too many connections for role "{role}"; raise max_connections or the CONNECTION' in said
+    )
+    assert f'too many connections for role "{role}"' in caplog.text
+    await owner.execute(f"DROP ROLE {role}")

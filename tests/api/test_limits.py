@@ -22,6 +22,7 @@ from tests.api.wire import (
     check_error,
     client_of,
     head_of,
+    not_ready,
     read_error,
     send_raw,
     serve_process,
@@ -245,7 +246,7 @@ async def test_a_response_that_is_still_sent_closes_its_connection_while_the_ser
 
 async def test_ready_is_not_said_where_the_role_lacks_a_right(client: httpx.AsyncClient, owner: Any) -> None:
     await owner.execute("REVOKE SELECT ON queuestats.counters FROM queuestats_service")
-    response = await client.get("/readyz")
+    response = await not_ready(client)
     assert response.status_code == 503
     assert response.json()["pending"] == ["the role queuestats_service lacks SELECT on queuestats.counters"]
 
@@ -279,3 +280,10 @@ async def test_connections_that_take_all_file_descriptors_are_logged() -> None:
                 await asyncio.sleep(0.1)
         for each in idle:
             each.close()
+
+
+def test_the_connections_of_all_pools_are_what_the_settings_say(settings: Settings) -> None:
+    from service.app import create_app
+
+    pools = create_app(settings).state.databases.values()
+    assert sum(pool.size for pool in pools) == settings.connections

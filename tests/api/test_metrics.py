@@ -19,7 +19,15 @@ from tests.oracle import Message, insert
 ALL = [
     *("queuestats_requests_total", "queuestats_request_seconds_bucket", "queuestats_refused_total"),
     *("queuestats_batch_queries_bucket", "queuestats_waiting_requests", "queuestats_statement_seconds_bucket"),
-    *("queuestats_connections_in_use", "queuestats_streams", "queuestats_folded_at_seconds", "queuestats_messages"),
+    *(
+        "queuestats_database_up",
+        "queuestats_connections_in_use",
+        "queuestats_streams",
+        "queuestats_folded_at_seconds",
+        "queuestats_messages",
+        "queuestats_condition",
+        "queuestats_ready",
+    ),
     *(f"queuestats_{name}" for name in GAUGES),
 ]
 
@@ -44,15 +52,27 @@ async def test_all_is_there_that_the_documents_name(
 ) -> None:
     await owner.execute(
         "INSERT INTO queuestats.audit_log (action, sender_id, token_name, request_id, messages)"
-        " VALUES ('verify', 0, '', '', 3)"
+        " VALUES ('verify', 0, '', '', 0)"
     )
     await client.post(STATS, content=body_of(Format.JSON, token=token, id=119, group="isp"))
     while not (found := await scrape(client, scraper))["queuestats_folded_at_seconds", ()]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     names = {name for name, _ in found}
-    # These have no sample before there is a message, and a refusal.
-    assert {name for name in ALL if name not in names} <= {"queuestats_messages", "queuestats_refused_total"}
-    assert found["queuestats_drift", ()] == 3
+    # These have no sample before there is a message, a refusal and a recount in the background.
+    assert {name for name in ALL if name not in names} <= {
+        "queuestats_messages",
+        "queuestats_refused_total",
+        "queuestats_verified_at",
+    }
+    assert found["queuestats_drift", ()] == 0
+
+
+async def test_a_process_that_is_not_ready_says_so(client: httpx.AsyncClient, scraper: str, owner: Any) -> None:
+    assert (await scrape(client, scraper))["queuestats_ready", ()] == 1
+    await owner.execute("UPDATE queuestats.contract SET number = 0")
+    # What was found out is remembered for a second.
+    while (await scrape(client, scraper))["queuestats_ready", ()]:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
 async def test_requests_are_counted_by_endpoint_group_format_and_status(
@@ -111,7 +131,7 @@ async def test_a_limited_token_does_not_see_everybody_s_metrics(
 ) -> None:
     limited = await create_token(database.owner_url, "limited", [Scope.METRICS], sender_ids=[119])
     refused = await client.get("/metrics", headers={"Authorization": f"Bearer {limited}"})
-    assert refused.json()["error_text"] == "No access: metrics are of all senders, and this token is limited"
+    assert refused.json()["error_text"] == "No access: this is about all senders, and the token is limited"
 
 
 async def test_without_a_token_of_its_scope_nothing_is_told(client: httpx.AsyncClient, token: str) -> None:

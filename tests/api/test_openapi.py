@@ -47,7 +47,7 @@ async def token(database: TestDatabase, owner: Any) -> str:
 def test_every_endpoint_is_described() -> None:
     described = {path.rstrip("/") for path in json.loads(openapi_document())["paths"]}
     served = {getattr(route, "path", "") for route in ROUTES}
-    served = {path for path in served if path.startswith((QUEUE, "/healthz", "/readyz"))}
+    served = {path for path in served if path.startswith((QUEUE, "/conditions", "/healthz", "/readyz"))}
     assert described == served
 
 

@@ -33,9 +33,14 @@ async def ask(client: httpx.AsyncClient, token: str, request_id: str, **members:
 
 
 def lines_of(log: pytest.LogCaptureFixture, *files: str) -> list[tuple[str, ...]]:
-    """The fields of the lines that tell of these files."""
+    """The fields of the lines about these files."""
     found = (LINE.fullmatch(record.getMessage()) for record in log.records)
     return [each.groups() for each in found if each and each[1] in files]
+
+
+def requested(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Without those of the look-up that a start begins."""
+    return [line for line in lines if line[3]]
 
 
 async def test_the_line_names_the_file_the_milliseconds_the_process_and_the_request(
@@ -44,7 +49,7 @@ async def test_the_line_names_the_file_the_milliseconds_the_process_and_the_requ
     async with logging_from(settings, ALL) as client:
         await ask(client, token, "7f3a")
         processes = await owner.fetch("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-    ((_, _, backend, requests, count),) = lines_of(caplog, "sql/queries/from_counters/total.sql")
+    ((_, _, backend, requests, count),) = requested(lines_of(caplog, "sql/queries/from_counters/total.sql"))
     assert (requests, count) == ("7f3a", "1")
     assert int(backend) in {row["pid"] for row in processes} - {owner.get_server_pid()}
 
@@ -54,7 +59,9 @@ async def test_the_line_of_a_shared_statement_names_the_first_requests_and_how_m
 ) -> None:
     async with logging_from(settings, ALL) as client:
         await asyncio.gather(*(ask(client, token, f"r{number}", id=number + 1) for number in range(REQUESTS)))
-    lines = lines_of(caplog, "sql/queries/from_counters/total.sql", "sql/queries/from_counters/many/total.sql")
+    lines = requested(
+        lines_of(caplog, "sql/queries/from_counters/total.sql", "sql/queries/from_counters/many/total.sql")
+    )
 
     # Each request waits for one round, and only that one is its own.
     assert sum(int(count) for *_, count in lines) == REQUESTS
@@ -71,7 +78,8 @@ async def test_askers_of_one_question_are_all_named(
         # The token is known by then: all come to the same round.
         await ask(client, token, "first")
         await asyncio.gather(*(ask(client, token, f"r{number}") for number in range(3)))
-    named = [requests.split(",") for *_, requests, _ in lines_of(caplog, "sql/queries/from_counters/total.sql")]
+    lines = requested(lines_of(caplog, "sql/queries/from_counters/total.sql"))
+    named = [requests.split(",") for *_, requests, _ in lines]
     assert sorted(each for line in named for each in line) == ["first", "r0", "r1", "r2"]
 
 
@@ -84,7 +92,7 @@ async def test_a_statement_that_ran_into_its_limit_is_told_of_and_quick_ones_are
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             assert (await ask(client, token, "late")).status_code == 504
-    ((_, duration_ms, _, requests, _),) = lines_of(caplog, "sql/queries/from_counters/total.sql")
+    ((_, duration_ms, _, requests, _),) = requested(lines_of(caplog, "sql/queries/from_counters/total.sql"))
     assert float(duration_ms) >= 1000
     assert requests == "late"
 

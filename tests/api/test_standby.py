@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from service.access.admin import create_token
 from service.control.actor import Actor
 from service.control.jobs import Control
+from service.counters.readiness import Readiness
 from service.errors import Unavailable
 from service.model import Action, ControlRequest, Dimension, Measure, Scope, StatsQuery, TopQuery
 from service.queue.stats import CounterReader, fetch_report
@@ -86,6 +87,13 @@ async def test_an_address_of_a_standby_gets_503_that_says_so_and_is_never_ready(
     assert [(each.status_code, each.json()["error_text"]) for each in answers] == [
         (503, "Service unavailable: the database is a standby")
     ] * 4
+
+
+@pytest.mark.parametrize("wanted", ["", "&target_session_attrs=any"])
+async def test_the_condition_of_a_standby_is_found(pair: Pair, wanted: str) -> None:
+    async with open_pool(f"{pair.address()}{wanted}") as service:
+        found = {finding.condition for finding in await Readiness(service, connections=1).findings()}
+    assert "standby" in found
 
 
 async def test_of_two_hosts_the_primary_answers_whichever_comes_first(pair: Pair) -> None:

@@ -59,6 +59,13 @@ async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+async def not_ready(client: httpx.AsyncClient) -> httpx.Response:
+    """The response of /readyz once it is not 200. What was found is remembered for a second."""
+    while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    return response
+
+
 @contextmanager
 def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[Program]:
     """`queuestats serve` on a free port, in a folder of its own."""

@@ -96,7 +96,7 @@ async def test_a_log_out_drops_what_is_under_way_for_the_next_token(
 
 
 async def test_a_token_is_taken_when_it_is_known_to_be_good(page: Page) -> None:
-    async with held_back(page, "**/top/**") as checked:
+    async with held_back(page, "**/conditions") as checked:
         await log_in(page, "wrong")
         await checked.arrived.wait()
         await watch(page)
@@ -109,7 +109,7 @@ async def test_a_token_is_taken_when_it_is_known_to_be_good(page: Page) -> None:
 
 async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, database: TestDatabase) -> None:
     limited = await create_token(database.owner_url, "of sender 7", sender_ids=[7])
-    async with held_back(page, "**/top/?limit=1") as checked:
+    async with held_back(page, "**/conditions") as checked:
         await log_in(page, token)
         await checked.arrived.wait()
         checked.lets_new_ones_pass = True

@@ -120,3 +120,10 @@ async def test_all_of_it_is_small_and_comes_from_here_alone(url: str) -> None:
         assert (await client.post("/page/app.js")).headers["allow"] == "GET, HEAD"
         again = await client.get("/page/app.js", headers={"If-None-Match": parts[3].headers["etag"]})
         assert again.status_code == 304
+
+
+async def test_errors_of_the_database_are_shown(page: Page, token: str, owner: Any) -> None:
+    await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
+    await log_in(page, token)
+    await expect(page.locator("#conditions")).to_contain_text("triggers: a trigger that counts messages is disabled.")
+    assert await findings(page) == []

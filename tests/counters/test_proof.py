@@ -9,7 +9,7 @@ import pytest
 
 from service.adoption.attach import attach
 from service.adoption.trial import try_out
-from service.counters.doctor import examine
+from service.counters.health import examine
 from service.counters.verify import find_differences, verify_database
 from service.db import WRITING_WITHOUT_LIMIT, Database, connect, load_statement
 from service.errors import CommandError, Unavailable, Uncounted
@@ -56,7 +56,7 @@ async def recount(service: Database) -> bool:
 
 
 async def findings(connection: Any) -> set[str]:
-    return {each.check for each in await examine(connection, SERVICE)}
+    return {each.condition for each in await examine(connection, SERVICE)}
 
 
 async def until(connection: Any, rows: str) -> None:
@@ -78,7 +78,7 @@ async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all
     ):
         with pytest.raises(Unavailable, match="not counted"):
             await question
-    assert {"baseline", "triggers"} <= await findings(owner)
+    assert {"untrusted", "triggers"} <= await findings(owner)
     # The service can't switch it on, so it does not count either.
     assert not await recount(service)
 

@@ -12,11 +12,12 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
+from service.counters.health import CONDITIONS, examine
 from service.db import connect
 from service.errors import CommandError
 from service.schema import migrate
 from service.schema.locks import LOCK_TIMEOUT_SECONDS, MIGRATION_LOCK, changing_schema
-from service.schema.migrate import missing_rights, pending_changes
+from service.schema.migrate import pending_changes
 from service.schema.revisions import alembic_config, revisions, with_alembic
 from service.schema.tables import metadata
 from tests.catalog import objects_of, tables_of
@@ -119,8 +120,9 @@ async def test_a_role_that_reads_our_tables_lacks_no_right_between_a_revision_an
     """The release before serves meanwhile, and is not ready where it lacks a right."""
     await go(database.owner_url, "-1")
     await go(database.owner_url, "head")
+    rights = [condition for condition in CONDITIONS if condition.name == "service_rights"]
     async with connect(database.service_url) as connection:
-        assert await missing_rights(connection) == []
+        assert await examine(connection, "queuestats_service", conditions=rights) == []
 
 
 async def test_migrating_twice_changes_nothing(database: TestDatabase) -> None:

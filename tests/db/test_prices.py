@@ -24,7 +24,6 @@ AS_SCANS = (
     "queries/disposable",
     "queries/rebuild",
     # Utility statements, which have no plan.
-    "queries/lock_messages",
     "queries/primary",
 )
 

@@ -18,7 +18,7 @@ from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 # What these tell, of transactions, processes, new ids and dead rows, is another a moment later: no number is compared.
-OF_THE_MOMENT = ("queries/watch", "queries/control/start", "doctor/")
+OF_THE_MOMENT = ("queries/watch", "queries/control/start", "conditions/")
 # These ask for a view or a function of an extension that a server may lack.
 EXTENSIONS = ("pg_stat_statements", "pgstattuple_approx")
 MOMENT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -52,8 +52,8 @@ VALUES: dict[str, tuple[Any, str]] = {
 
 # VACUUM runs outside a transaction.
 NOT_ROLLED_BACK = ("bench/vacuum",)
-# They call what only an adopted table has, or destroy.
-ADOPTED = ("queries/adopt/remember_names", "queries/adopt/drop_schema")
+# They call what only an adopted table or 0.1.0 has, or destroy.
+ADOPTED = ("queries/adopt/remember_names", "queries/adopt/drop_schema", "migrate/from_0_1_0", "migrate/lock_messages")
 
 
 def is_runnable(path: Path) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.cluster.topology import from_counters, from_messages
-from service.db import Database, load_statement
+from service.db import Database, fetch, load_statement
 from service.model import Grouping, StatsQuery, StatsRow
 from service.queue.stats import Statistics, fetch_report
 from service.settings import Settings
@@ -178,3 +178,14 @@ async def test_the_columns_come_as_the_row_has_them_and_counts_are_bigint(owner:
         columns = [each.name for each in attributes if each.name != "position"]
         assert columns == list(StatsRow.__struct_fields__)
         assert {each.type.name for each in attributes} == {"int8", "text"}
+
+
+async def test_the_one_scan_of_verify_answers_as_each_definition_does(owner: Any) -> None:
+    of_accounts = [Message(account_id=id_, isp=isp) for id_ in (0, 7) for isp in ("", "Gmail")]
+    await insert(owner, [*of_accounts, Message(sender_id=7, campaign_id=3, status="hold"), Message(sender_id=8)])
+    found = [tuple(row) for row in await fetch(owner, "queries/defined_answers", sender_ids=[119, 7, 9])]
+    expected = []
+    for sender_id, grouping in itertools.product((119, 7), Grouping):
+        statement, values = from_messages(StatsQuery(sender_id, grouping=grouping))
+        expected += [(sender_id, grouping, *row) for row in await fetch(owner, statement.name, **values)]
+    assert sorted(found) == sorted(expected)

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.counters.doctor import examine
+from service.counters.health import examine
 from service.counters.verify import find_differences
 from service.db import connect
 from service.errors import CommandError, Unavailable
@@ -53,7 +53,7 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
     async with connect(database.owner_url) as connection:
         with pytest.raises(CommandError, match="can't be counted"):
             await find_differences(connection, None)
-        assert "messages" in {each.check for each in await examine(connection, SERVICE)}
+        assert "uncountable" in {each.condition for each in await examine(connection, SERVICE)}
 
 
 async def test_a_partitioned_table_with_triggers_on_its_partitions_alone_is_counted_once_it_has_its_own(

@@ -45,9 +45,9 @@ def release(name: str, folder: Path) -> Release:
     )
     if not found or found.returncode:
         pytest.skip(f"the history of this checkout lacks the release {COMMITS[name][:7]}")
-    archive = folder / f"{name}.tar"
+    archive = folder / f"{name}.zip"
     subprocess.run(["git", "archive", "-o", archive, COMMITS[name], "--", *FOLDERS], cwd=ROOT, check=True)
-    shutil.unpack_archive(archive, folder / name, filter="data")
+    shutil.unpack_archive(archive, folder / name)
     return _in(folder / name)
 
 

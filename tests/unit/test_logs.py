@@ -92,3 +92,8 @@ def test_lines_as_json_have_their_fields_and_one_line_each() -> None:
     (line,) = os.read(reading, 65_536).decode().splitlines()
     found = json.loads(line)
     assert (found["message"], found["levelname"], found["request_id"]) == ("two lines", "DEBUG", "r1")
+
+
+def test_no_line_controls_a_terminal() -> None:
+    [line] = logged("log.warning('%s', 'role \\x1b[2J \\x9b2J \\u202e')")
+    assert line.endswith(r" WARNING x role \x1b[2J \x9b2J \u202e")

@@ -27,6 +27,10 @@ def test_every_file_stands_in_the_map_and_nothing_else() -> None:
     assert sorted(set(re.findall(r"`((?:\w+/)*\w+\.sql)`", MAP)) - {f"sql/{name}" for name in FILES}) == FILES
 
 
+def test_every_file_is_ascii_so_that_a_database_in_any_encoding_takes_it() -> None:
+    assert [name for name in FILES if not sql_path(name).read_text("utf-8").isascii()] == []
+
+
 def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:

@@ -2,7 +2,8 @@
 -- It is known by its triggers; where these are gone, by the mapping. `queue` is NULL where nothing is counted.
 -- `drop_triggers`, `drop_name_triggers`: the statements that drop all of them, and those that keep names; NULL where
 -- there are none.
--- `is_begun`: an adoption was cut short before its mapping was written down. `is_gone`: the table was dropped.
+-- `is_begun`: an adoption was cut short before its mapping was written down. `is_gone`: the table was dropped
+-- or renamed.
 -- parameters: none
 WITH /* queries/adopt/attached.sql */ called AS (
   SELECT trigger.tgrelid AS queue, trigger.tgname AS name
@@ -44,7 +45,10 @@ SELECT
   relation.is_partitioned,
   EXISTS(SELECT FROM queuestats.adopted) AS is_adopted,
   to_regclass('queuestats.messages') IS NOT NULL AS is_begun,
-  to_regproc('queuestats.messages_table') IS NULL AS is_gone
+  EXISTS(
+    SELECT FROM queuestats.adopted
+    WHERE to_regclass(cast(mapping AS jsonb) ->> 'queue') IS NULL
+  ) AS is_gone
 FROM counted
   LEFT JOIN (
     SELECT

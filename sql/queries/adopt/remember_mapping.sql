@@ -1,4 +1,4 @@
--- remember_mapping: stores the mapping of the adopted table, as JSON, beside the view that it defines
+-- remember_mapping: stores the mapping of the adopted table, as JSON
 -- parameters: mapping text
-INSERT /* queries/adopt/remember_mapping.sql */ INTO queuestats.adopted (mapping, definition)
-VALUES (cast(cast(:mapping AS text) AS jsonb), queuestats.mapping_definition())
+INSERT /* queries/adopt/remember_mapping.sql */ INTO queuestats.adopted (mapping)
+VALUES (cast(cast(:mapping AS text) AS jsonb))

@@ -1,6 +1,6 @@
 -- used: which columns of a table a view reads, as the lists that stand in the places of sql/adopt/
--- `columns`: up to the last one that is read. `arguments` have the types of the columns; `named_arguments` give them
--- the collations and names.
+-- `columns` are quoted. `try_columns` is an error where one of them is gone, or has a type that is not converted to its
+-- former one. `column_names` is a literal.
 -- `system_column`, `virtual_column`: one that is read although a trigger does not see its value.
 -- `has_collations`: the view, or a column that it reads, has another collation than the database.
 -- parameters: view_name text, table_name text
@@ -16,32 +16,18 @@ WITH /* queries/adopt/used.sql */ depended AS (
 used AS (
   SELECT
     attnum, attname, attgenerated,
-    format_type(atttypid, NULL) AS type,
-    CASE WHEN attcollation <> typcollation THEN format(' COLLATE %I.%I', nspname, collname) ELSE '' END
-      AS collate_clause,
-    row_number() OVER (ORDER BY attnum) - 1 AS position
+    format_type(atttypid, NULL) AS type
   FROM pg_attribute
-    INNER JOIN pg_type ON pg_type.oid = atttypid
-    LEFT JOIN pg_collation ON pg_collation.oid = attcollation
-    LEFT JOIN pg_namespace ON pg_namespace.oid = collnamespace
   WHERE attrelid = to_regclass(cast(:table_name AS text))
     AND (attrelid, attnum) IN (SELECT relation, number FROM depended)
 )
 
 SELECT
-  (
-    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
-    FROM pg_attribute
-    WHERE attrelid = to_regclass(cast(:table_name AS text)) AND attnum > 0 AND NOT attisdropped
-      AND attnum <= coalesce((SELECT max(attnum) FROM used), (
-        SELECT min(attnum) FROM pg_attribute
-        WHERE attrelid = to_regclass(cast(:table_name AS text)) AND attnum > 0 AND NOT attisdropped
-      ))
-  ) AS columns,
-  coalesce(string_agg(quote_ident(attname), ', ' ORDER BY attnum), '') AS used_columns,
-  coalesce(string_agg(format('of_%s %s', position, type), ', ' ORDER BY attnum), '') AS arguments,
-  coalesce(string_agg(format('of_%s%s AS %I', position, collate_clause, attname), ', ' ORDER BY attnum), '')
-    AS named_arguments,
+  coalesce(array_agg(quote_ident(attname) ORDER BY attnum), '{}') AS columns,
+  coalesce(
+    string_agg(format('coalesce(queuestats_row.%I, CAST(NULL AS %s))', attname, type), ', ' ORDER BY attnum), 'NULL'
+  ) AS try_columns,
+  quote_literal(coalesce(array_agg(attname ORDER BY attnum), '{}')) AS column_names,
   min(cast(attname AS text)) FILTER (WHERE attnum < 0) AS system_column,
   min(cast(attname AS text)) FILTER (WHERE attgenerated = 'v') AS virtual_column,
   EXISTS(

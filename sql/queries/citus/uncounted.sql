@@ -1,8 +1,6 @@
 -- uncounted: on a node of a cluster, what doctor finds: shards that are there and are not counted yet
 -- parameters: none
 SELECT /* queries/citus/uncounted.sql */
-  'warning' AS severity,
-  format('%s of its shards are not counted yet: their messages are read for each answer', shards) AS finding,
-  'Run queuestats migrate; the service does it too.' AS advice
+  format('%s of its shards are not counted yet: their messages are read for each answer', shards) AS finding
 FROM queuestats_node.uncounted() AS shards
 WHERE shards > 0

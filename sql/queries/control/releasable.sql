@@ -3,8 +3,8 @@
 -- indexes: messages_sender_id_status, holds_sender_id
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text, hold_id bigint
 SELECT /* queries/control/releasable.sql */ count(*) AS hold
-FROM queuestats.queued_messages AS message
-WHERE sender_id = cast(:sender_id AS bigint) AND status = 'hold'
+FROM queuestats.messages_of(ARRAY[cast(:sender_id AS bigint)]) AS message
+WHERE status = 'hold'
   AND (cast(:account_id AS bigint) IS NULL OR account_id = cast(:account_id AS bigint))
   AND (cast(:campaign_id AS bigint) IS NULL OR campaign_id = cast(:campaign_id AS bigint))
   AND (cast(:isp AS text) IS NULL OR isp = cast(:isp AS text))

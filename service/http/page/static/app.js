@@ -3,6 +3,7 @@ const API = "api/v1.1/admin/senders/queue/";
 const STATUSES = ["new", "proc", "retry", "hold"];
 const MINUTES = 15;
 const REFRESH_MS = 2000;
+const CONDITIONS_MS = 10000;
 const BACK_MS = 1000;
 
 const $ = (id) => document.getElementById(id);
@@ -15,10 +16,10 @@ let view = new AbortController();
 
 class Refused extends Error {}
 
-async function call(path, signal, { body, secret = token } = {}) {
+async function call(path, signal, { body, secret = token, base = API } = {}) {
   const options = { headers: { Authorization: `Bearer ${secret}` }, signal };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
-  const response = await fetch(API + path, options);
+  const response = await fetch(base + path, options);
   if (response.ok) return response;
   const { error_text } = await response.json().catch(() => ({ error_text: `HTTP ${response.status}` }));
   signal?.throwIfAborted();
@@ -166,6 +167,16 @@ function repeat(work, signal) {
     if (!signal.aborted) setTimeout(step, REFRESH_MS);
   };
   step();
+}
+
+// The errors among the conditions of health. A token that is limited gets 403, and sees none.
+async function watchConditions(signal) {
+  const found = await ask("conditions", signal, { base: "" }).catch(() => ({ data: [] }));
+  if (signal.aborted) return;
+  const errors = found.data.filter(({ severity }) => severity === "error");
+  $("conditions").replaceChildren(...errors.map(({ condition, finding, meaning }) => element("p", `${condition}: ${finding}. ${meaning}`)));
+  $("conditions").hidden = !errors.length;
+  setTimeout(() => signal.aborted || watchConditions(signal), CONDITIONS_MS);
 }
 
 // The largest senders ------------------------------------------------------------------------------------------------
@@ -428,7 +439,7 @@ function route() {
   disarm();
   show("");
   $("state").textContent = "";
-  for (const id of ["log-in", "senders", "sender", "control"]) $(id).hidden = true;
+  for (const id of ["log-in", "senders", "sender", "control", "conditions"]) $(id).hidden = true;
   $("go").hidden = $("log-out").hidden = token === null;
   if (token === null) {
     $("title").textContent = "Log in";
@@ -436,6 +447,7 @@ function route() {
     $("token").focus();
     return;
   }
+  watchConditions(view.signal);
   const found = /^#\/sender\/(\d+)$/.exec(location.hash);
   if (found) showSender(String(BigInt(found[1])), view.signal);
   else showSenders(view.signal);
@@ -454,10 +466,11 @@ $("log-in").addEventListener("submit", async (event) => {
   const signal = loggingIn.begin();
   const secret = $("token").value.trim();
   try {
-    await ask("top/?limit=1", signal, { secret });
+    // Answered while the queue can't be.
+    await ask("conditions", signal, { secret, base: "" });
   } catch (error) {
     if (signal.aborted) return;
-    // A token that is limited to accounts may see no ranking, and its senders all the same.
+    // A token that is limited may see its senders all the same.
     if (error.status !== 403) return show(message(error));
   }
   token = secret;

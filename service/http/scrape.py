@@ -1,0 +1,53 @@
+"""What a scrape of `/metrics` reads from the database: as much as the database answers in time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from service.counters.health import SERVED
+from service.errors import ServiceError
+from service.http.requests import Service
+from service.model import Dimension, Measure, TopQuery
+from service.telemetry.metrics import OfDatabase
+
+Result = TypeVar("Result")
+
+# Prometheus waits for ten seconds by default.
+LONGEST_SECONDS = 4.0
+
+
+def scrape_seconds(request_time_limit_ms: int) -> float:
+    """How long a scrape waits for the database: so long that the response is in time."""
+    return min(LONGEST_SECONDS, request_time_limit_ms / 2000)
+
+
+async def read_of_database(service: Service, deadline: float) -> OfDatabase:
+    """Each part that the database answers before the deadline, in the event loop's time."""
+    largest = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders)
+    measured, obstacles, findings, report = await asyncio.gather(
+        _by(deadline, service.control.measure()),
+        _by(deadline, service.readiness.obstacles()),
+        _by(deadline, service.readiness.findings()),
+        # The largest senders of only some nodes of a cluster may be others.
+        _by(deadline, service.top.run(largest)),
+    )
+    conditions = None
+    found = Counter(finding.condition for finding in findings or ())
+    # In an outage they may be of before it; a standby is found without any query.
+    if findings is not None and (measured is not None or found.keys() == {"standby"}):
+        conditions = [(condition.name, condition.severity.name.lower(), found[condition.name]) for condition in SERVED]
+    return OfDatabase(measured, None if report is None else report.result.rows, conditions, is_ready=obstacles == [])
+
+
+async def _by(deadline: float, reading: Awaitable[Result]) -> Result | None:
+    """The result, or None where there is none in time. The driver ends a cancelled query later than that."""
+    task = asyncio.ensure_future(reading)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    try:
+        await asyncio.wait([task], timeout=max(0, deadline - asyncio.get_running_loop().time()))
+        return task.result() if task.done() else None
+    except ServiceError:
+        return None
+    finally:
+        task.cancel()

@@ -1,0 +1,30 @@
+-- background: work in the background that fails, or that no process of the service does
+-- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet.
+-- parameters: none
+SELECT /* conditions/background.sql */
+  CASE
+    WHEN task.failed_at > coalesce(task.succeeded_at, '-infinity')
+      THEN format('%s fails since %s: %s', wanted.name, task.failing_since, task.error)
+    WHEN task.succeeded_at IS NULL THEN format('%s was never done', wanted.name)
+    ELSE format('%s was last done at %s', wanted.name, task.succeeded_at)
+  END AS finding,
+  NULL AS command
+FROM (
+  SELECT
+    'fold' AS name,
+    EXISTS(SELECT FROM queuestats.deltas WHERE xid < pg_snapshot_xmin(pg_current_snapshot())) AS is_needed
+  UNION ALL
+  SELECT
+    'jobs', EXISTS (SELECT FROM queuestats.jobs WHERE finished_at IS NULL)
+    OR EXISTS (SELECT FROM queuestats.holds WHERE expires_at < now())
+) AS wanted
+  LEFT JOIN queuestats.background_tasks AS task ON task.name = wanted.name
+  LEFT JOIN queuestats.baseline ON true
+WHERE wanted.is_needed
+  AND coalesce(task.succeeded_at, baseline.counted_at, '-infinity') < now() - interval '1 minute'
+UNION ALL
+SELECT format('%s fails since %s: %s', name, failing_since, error), NULL
+FROM queuestats.background_tasks
+WHERE name NOT IN ('fold', 'jobs')
+  AND failed_at > coalesce(succeeded_at, '-infinity')
+ORDER BY finding

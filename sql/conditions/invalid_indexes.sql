@@ -1,0 +1,13 @@
+-- invalid_indexes: indexes of ours or of messages that no statement can use
+-- parameters: none
+SELECT /* conditions/invalid_indexes.sql */
+  format('the index %s on %s is invalid', indexrelid::regclass, indrelid::regclass) AS finding,
+  CASE
+    WHEN relname ~ '_cc(new|old)\d*$' THEN format('DROP INDEX CONCURRENTLY %s', indexrelid::regclass)
+    ELSE format('REINDEX INDEX CONCURRENTLY %s', indexrelid::regclass)
+  END AS command
+FROM pg_index
+  INNER JOIN pg_class ON pg_class.oid = indexrelid
+WHERE NOT indisvalid
+  AND (indrelid = queuestats.messages_table() OR relnamespace = 'queuestats'::regnamespace)
+ORDER BY finding

@@ -1,0 +1,20 @@
+-- objects: tables, columns, indexes and functions of ours that are missing, or not what migrate made
+-- migrate makes them anew, except an index of messages: to build that one takes a lock that writers wait for.
+-- parameters: none
+SELECT /* conditions/objects.sql */
+  format('the %s %s %s', made.kind, made.name, CASE WHEN present.name IS NULL THEN 'is missing' ELSE 'was changed' END)
+    AS finding,
+  CASE
+    WHEN present.name IS NULL AND made.name IN ('messages_pkey', 'messages_sender_id_status')
+      THEN replace(made.definition, ' INDEX ', ' INDEX CONCURRENTLY ')
+  END AS command,
+  made.kind,
+  made.name,
+  present.name IS NULL AS is_missing,
+  made.definition
+FROM queuestats.objects AS made
+  LEFT JOIN queuestats.catalog_objects() AS present ON present.kind = made.kind AND present.name = made.name
+WHERE present.definition IS DISTINCT FROM made.definition
+  -- An adopted table is the queue; it has no such indexes.
+  AND NOT (made.name LIKE 'messages\_%' AND EXISTS (SELECT FROM queuestats.adopted))
+ORDER BY made.kind DESC, made.name

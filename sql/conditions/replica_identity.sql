@@ -1,0 +1,18 @@
+-- replica_identity: tables of ours without a replica identity that a publication includes
+-- PostgreSQL refuses to update or delete their rows.
+-- parameters: none
+SELECT /* conditions/replica_identity.sql */
+  format('%s has no replica identity, and the publication %s includes it', class.oid::regclass, published.pubname)
+    AS finding,
+  format('ALTER TABLE %s REPLICA IDENTITY FULL', class.oid::regclass) AS command
+FROM pg_publication_tables AS published
+  INNER JOIN pg_publication AS publication ON publication.pubname = published.pubname
+  INNER JOIN pg_namespace AS namespace ON namespace.nspname = published.schemaname
+  INNER JOIN pg_class AS class ON class.relnamespace = namespace.oid AND class.relname = published.tablename
+WHERE (publication.pubupdate OR publication.pubdelete)
+  AND (namespace.nspname = 'queuestats' OR class.oid = queuestats.messages_table())
+  AND (
+    class.relreplident = 'n'
+    OR class.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = class.oid AND indisprimary)
+  )
+ORDER BY finding

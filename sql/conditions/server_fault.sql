@@ -1,0 +1,13 @@
+-- server_fault: a minor release of PostgreSQL with a fault that loses counts
+-- Before the minor releases of 12 February 2026, a MERGE into messages beside another statement of the same WITH that
+-- writes messages reached the triggers without its rows (PostgreSQL's release notes: "transition table capture for
+-- MERGE in CTE").
+-- parameters: none
+SELECT /* conditions/server_fault.sql */
+  format('PostgreSQL %s loses rows of a MERGE beside another WITH', current_setting('server_version')) AS finding,
+  NULL AS command
+FROM (SELECT cast(current_setting('server_version_num') AS integer) AS number) AS server
+WHERE server.number BETWEEN 150000 AND 150015
+  OR server.number BETWEEN 160000 AND 160011
+  OR server.number BETWEEN 170000 AND 170007
+  OR server.number BETWEEN 180000 AND 180001

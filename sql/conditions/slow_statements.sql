@@ -1,0 +1,15 @@
+-- slow_statements: our slowest statements, as the extension pg_stat_statements has them
+-- parameters: none
+SELECT /* conditions/slow_statements.sql */
+  format(
+    '%s took %s ms on average in %s calls',
+    substring(query FROM '/\* (\S+) \*/'), round(cast(mean_exec_time AS numeric), 1), calls
+  ) AS finding,
+  'queuestats explain --analyze' AS command
+FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND query ~ '/\* (queries|tokens|explain)/\S+ \*/'
+  AND mean_exec_time > 20
+  AND calls > 10
+ORDER BY mean_exec_time DESC
+LIMIT 5

@@ -1,0 +1,8 @@
+-- suspects: senders whose counters contradict themselves; this reads all counters, and no message
+-- parameters: none
+SELECT /* conditions/suspects.sql */
+  format('the counters of sender %s contradict themselves', sender_id) AS finding,
+  format('queuestats verify --sender %s --repair', sender_id) AS command
+FROM queuestats.suspect_senders() AS suspect (sender_id)
+ORDER BY sender_id
+LIMIT 10

@@ -1,0 +1,10 @@
+-- unlogged: a table that a crash empties, while what is counted of it stays
+-- parameters: none
+SELECT /* conditions/unlogged.sql */
+  format('%s is unlogged', oid::regclass) AS finding,
+  format('ALTER TABLE %s SET LOGGED', oid::regclass) AS command
+FROM pg_class
+WHERE relpersistence = 'u'
+  AND relkind = 'r'
+  AND (oid = queuestats.messages_table() OR relnamespace = 'queuestats'::regnamespace)
+ORDER BY finding

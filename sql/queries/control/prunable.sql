@@ -1,0 +1,13 @@
+-- prunable: how many rows of each table ended so long ago, and would be deleted
+-- parameters: older_than interval
+WITH /* queries/control/prunable.sql */ ended AS (
+  SELECT array_agg(id) AS ids
+  FROM queuestats.prunable_jobs(cast(:older_than AS interval))
+)
+
+SELECT
+  coalesce(cardinality(ended.ids), 0) AS jobs,
+  (SELECT count(*) FROM queuestats.job_chunks WHERE job_id = ANY(ended.ids)) AS job_chunks,
+  (SELECT count(*) FROM queuestats.prunable_held_messages(ended.ids)) AS held_messages,
+  (SELECT count(*) FROM queuestats.prunable_entries(cast(:older_than AS interval))) AS audit_log
+FROM ended

@@ -1,0 +1,54 @@
+"""docs/health.md is made from the list of conditions: `make health` writes it anew."""
+
+import os
+from pathlib import Path
+
+from service.counters.health import CHEAP, CONDITIONS, CONTRACT, NODE, POOLER, PROBE, SCHEMA, UNEXAMINED, Condition
+from service.resources import sql_path
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/health.md"
+# Above it stands what people write.
+MARK = "<!-- From here on, `make health` writes this document. -->\n"
+TRIED = {
+    SCHEMA: "a revision or a file of sql/ is not in place",
+    CONTRACT: "the contract numbers of the code and of the database do not fit",
+    POOLER: "the pooler in front of the database does not keep prepared statements, and the service uses them",
+    PROBE: "a query of `stats` by each grouping, or the look-up of tokens, fails with the service's login",
+    UNEXAMINED: "a statement that examines conditions failed",
+    NODE: "a node of a cluster does not answer, or has shards that are not counted",
+}
+
+
+def rendered() -> str:
+    introduction = DOCUMENT.read_text("utf-8").partition(MARK)[0]
+    return "\n".join(
+        [introduction + MARK, *(part for condition in (*TRIED, *CONDITIONS) for part in section(condition))]
+    )
+
+
+def section(condition: Condition) -> list[str]:
+    path = f"conditions/{condition.name}.sql"
+    found = TRIED.get(condition) or sql_path(path).read_text("utf-8").partition("\n")[0].partition(": ")[2]
+    source = "" if condition in TRIED else f" (`sql/{path}`)"
+    costs = "" if condition in TRIED or condition in CHEAP else " Only `doctor` examines it."
+    answers = " `/readyz` and `stats` can be 503." if condition.is_refusal else ""
+    return [
+        f"## {condition.name}",
+        "",
+        f"{condition.severity.name.capitalize()}: {found}{source}.{costs}{answers}",
+        "",
+        f"- **Answers.** {condition.meaning}",
+        f"- **What to do.** {condition.advice}",
+        "",
+    ]
+
+
+def test_the_document_is_the_list() -> None:
+    if os.environ.get("WRITE_HEALTH"):
+        DOCUMENT.write_text(rendered(), "utf-8")
+    assert DOCUMENT.read_text("utf-8") == rendered()
+
+
+def test_every_condition_has_a_statement_and_every_statement_a_condition() -> None:
+    files = {path.stem for path in sql_path("conditions").glob("*.sql")}
+    assert files == {condition.name for condition in CONDITIONS}
