@@ -7,16 +7,19 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as fuzzing
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from service.model import Format
+from service.settings import Settings
 from tests.api.wire import BEGINS, MEDIA_TYPES, STATS, read_error
 from tests.unit.test_render import read_json_report, read_xml_report
 
 TOKEN = "{token}"
 NAMES = ["token", "format", "id", "account_id", "campaign_id", "isp", "group", "other"]
-FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = fuzzing(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(codec=None), max_size=30)
 likely = st.sampled_from([TOKEN, "json", "xml", "total", "isp", "account", "1", "0", "-1", "9" * 19, "Gmail", ""])
@@ -55,6 +58,12 @@ headers = st.dictionaries(
     ),
     header_text | st.sampled_from(["Bearer", "Bearer x", "application/xml", "text/xml; charset=utf-16"]),
 )
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With the patience of a busy machine."""
+    return replace(settings, connect_timeout_ms=60_000, request_time_limit_ms=60_000)
 
 
 @pytest.fixture
