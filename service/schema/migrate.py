@@ -13,7 +13,7 @@ from service.schema.contract import narrow_contract, write_contract
 from service.schema.files import Adopted, MessagesTable, SqlFile, adopted_table, own_table
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.mapping import renew
-from service.schema.repair import make_anew
+from service.schema.repair import create_or_replace, make_anew
 from service.schema.revisions import revisions, upgrade
 from service.schema.roles import grant, login
 from service.schema.tables import SCHEMA
@@ -177,7 +177,7 @@ async def _put_into_place(
 
 
 async def _run_file(connection: Connection, file: SqlFile) -> None:
-    await connection.execute(file.text)
+    await create_or_replace(connection, file.text)
     await fetch(connection, "migrate/remember_file", name=file.name, hash=file.hash)
 
 

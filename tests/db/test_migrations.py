@@ -208,6 +208,47 @@ async def until_somebody_waits(url: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    "former",
+    [
+        "partition_versions() RETURNS TABLE (partition oid, version bigint) LANGUAGE sql AS 'SELECT 1::oid, 1::bigint'",
+        "note_task(task text, error text) RETURNS void LANGUAGE sql AS ''",
+        "note_task(of_task text, of_error text DEFAULT NULL) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+    ],
+)
+async def test_a_function_of_another_type_or_with_other_parameters_is_made_anew_and_keeps_its_rights(
+    database: TestDatabase, owner: Any, former: str
+) -> None:
+    signatures = (
+        "SELECT array_agg(format('%s %s %s', oid::regprocedure, pg_get_function_result(oid),"
+        " pg_get_function_arguments(oid)) ORDER BY oid::regprocedure::text)"
+        " FROM pg_proc WHERE pronamespace = 'queuestats'::regnamespace"
+    )
+    wanted = await owner.fetchval(signatures)
+    name = former.partition("(")[0]
+    await owner.execute(f"DROP FUNCTION queuestats.{name}; CREATE FUNCTION queuestats.{former}")
+    await owner.execute(f"GRANT EXECUTE ON FUNCTION queuestats.{name} TO pg_monitor")
+
+    await migrate(database.owner_url, database.service_url)
+    assert await owner.fetchval(signatures) == wanted
+    assert await owner.fetchval(f"SELECT has_function_privilege('pg_monitor', 'queuestats.{name}'::regproc, 'EXECUTE')")
+
+
+async def test_a_function_that_must_be_made_anew_is_named_where_a_view_of_others_depends_on_it(
+    database: TestDatabase, owner: Any
+) -> None:
+    await owner.execute(
+        "DROP FUNCTION queuestats.is_holdable;"
+        "CREATE FUNCTION queuestats.is_holdable() RETURNS integer LANGUAGE sql AS 'SELECT 1';"
+        "CREATE VIEW theirs AS SELECT queuestats.is_holdable()"
+    )
+    with pytest.raises(CommandError, match=r"queuestats\.is_holdable\(\).*view theirs depends on function"):
+        await migrate(database.owner_url, database.service_url)
+
+    await owner.execute("DROP VIEW theirs")
+    await migrate(database.owner_url, database.service_url)
+
+
 async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(database: TestDatabase) -> None:
     """Code of the release before goes on serving while the next one is deployed."""
     async with connect(database.owner_url) as connection:
