@@ -174,12 +174,13 @@ async def _compile(
     await transaction.start()
     try:
         await connection.execute(read_sql("adopt/trial/used", places))
-        qualified = {name: await _qualify(connection, table, name, each) for name, each in expressions.items()}
-        await connection.execute(FUNCTION_PATH)
         names = {"view_name": f"{TRIAL_SCHEMA}.used", "table_name": table["qualified_name"]}
-        (used,) = await fetch(connection, "queries/adopt/used", **names)
+        async with connection.transaction():
+            await connection.execute(FUNCTION_PATH)
+            (used,) = await fetch(connection, "queries/adopt/used", **names)
+            await connection.execute(f"SET LOCAL search_path = {table['search_path']}")
         _require_visible(table, used)
-        return used, qualified
+        return used, {name: await _qualify(connection, table, name, each) for name, each in expressions.items()}
     finally:
         await transaction.rollback()
 
@@ -196,10 +197,8 @@ async def _qualify(connection: Connection, table: asyncpg.Record, name: str, exp
             file = read_sql("adopt/trial/qualified", {**places, "expression": in_parentheses(expression)})
             await connection.execute(file)
             await connection.execute(FUNCTION_PATH)
-            found += await fetch(connection, "queries/adopt/qualified", view_name=f"{TRIAL_SCHEMA}.qualified")
-            expression = (
-                found[0]["definition"].removeprefix(" SELECT").rpartition(" AS queuestats_value\n   FROM ")[0].strip()
-            )
+            found += await fetch(connection, "queries/adopt/qualified", table_name=f"{TRIAL_SCHEMA}.queuestats_row")
+            expression = found[0]["definition"].removeprefix("(").removesuffix(" IS NULL)")
     finally:
         await savepoint.rollback()
     if found[0]["used"] != found[1]["used"]:

@@ -571,18 +571,20 @@ async def test_the_tools_of_the_table_s_owner_dump_restore_and_drop_it(
     await put(admin, "queued", 3)
     url, dumps = empty_database.owner_url, [tmp_path / "before", tmp_path / "after"]
 
-    def run(program: str, *options: str | Path) -> str:
+    def run(program: str, *options: str | Path) -> list[str]:
+        """The errors, but for a setting that an older server does not know."""
         command = [binaries(18) / program, *options]
-        return subprocess.run(command, check=False, capture_output=True, encoding="utf-8").stderr
+        said = subprocess.run(command, check=False, capture_output=True, encoding="utf-8").stderr
+        return [line for line in said.splitlines() if "error:" in line and "transaction_timeout" not in line]
 
-    assert run("pg_dump", "-Fc", "-f", dumps[0], url) == ""
+    assert run("pg_dump", "-Fc", "-f", dumps[0], url) == []
     await adopt(empty_database, OUTBOX_MAPPING)
     await admin.execute("INSERT INTO queuestats.tokens (name, hash, scopes) VALUES ('kept', '\\x00', '{stats}')")
     await put(admin, "queued", 2)
     for only in ("--schema=mail", "--exclude-schema=queuestats"):
-        assert run("pg_dump", "-Fc", "-f", dumps[1], only, url) == ""
+        assert run("pg_dump", "-Fc", "-f", dumps[1], only, url) == []
     for dumped, rows in zip(dumps, (3, 5), strict=True):
-        assert run("pg_restore", "--clean", "--if-exists", "-n", "mail", "-d", url, dumped) == ""
+        assert run("pg_restore", "--clean", "--if-exists", "-n", "mail", "-d", url, dumped) == []
         await migrate(empty_database.owner_url, empty_database.service_url)
         assert await differences(empty_database) == []
         assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages") == rows

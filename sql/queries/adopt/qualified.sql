@@ -1,15 +1,15 @@
--- qualified: the expression of a view as PostgreSQL writes it, and the objects that it uses
+-- qualified: the expression of the constraint of adopt/trial/qualified.sql as PostgreSQL writes it, and what it uses
 -- The names of objects that the search_path does not find are qualified. `used`: functions, operators, types and
 -- collations that do not belong to PostgreSQL itself.
--- parameters: view_name text
+-- parameters: table_name text
 SELECT /* queries/adopt/qualified.sql */
-  pg_get_viewdef(rule.ev_class) AS definition,
+  pg_get_expr(conbin, conrelid) AS definition,
   ARRAY(
     SELECT format('%s %s', depend.refclassid, depend.refobjid)
     FROM pg_depend AS depend
-    WHERE depend.classid = cast('pg_rewrite' AS regclass) AND depend.objid = rule.oid
+    WHERE depend.classid = cast('pg_constraint' AS regclass) AND depend.objid = pg_constraint.oid
       AND depend.refclassid <> cast('pg_class' AS regclass)
     ORDER BY depend.refclassid, depend.refobjid
   ) AS used
-FROM pg_rewrite AS rule
-WHERE rule.ev_class = to_regclass(cast(:view_name AS text))
+FROM pg_constraint
+WHERE conrelid = to_regclass(cast(:table_name AS text)) AND conname = 'queuestats_value'
