@@ -515,17 +515,18 @@ CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role t
     SELECT DISTINCT ON (pg_settings.name) pg_settings.name, given.value, unit
     FROM pg_settings CROSS JOIN LATERAL (
       SELECT substr(setting, length(pg_settings.name) + 2) AS value, setrole <> 0 AS is_of_role,
-             setdatabase <> 0 AS is_of_database
+             setdatabase <> 0 AS is_of_database, true AS is_of_catalog
       FROM pg_db_role_setting CROSS JOIN unnest(setconfig) AS setting
       WHERE starts_with(setting, pg_settings.name || '=')
         AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = of_role))
         AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
       UNION ALL
       -- Those of this session say nothing of the role's.
-      SELECT CASE WHEN source IN ('database', 'user', 'database user', 'client', 'session') THEN boot_val
-                  ELSE reset_val END, false, false
+      SELECT CASE WHEN source IN ('global', 'database', 'user', 'database user', 'client', 'session') THEN boot_val
+                  ELSE reset_val END, false, false, false
     ) AS given
-    ORDER BY pg_settings.name, is_of_role DESC, is_of_database DESC
+    -- ALTER ROLE ALL comes before the server's own.
+    ORDER BY pg_settings.name, is_of_role DESC, is_of_database DESC, is_of_catalog DESC
   ) AS effective
   WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = of_role AND NOT rolsuper)
     -- The owner's limits are its own affair.

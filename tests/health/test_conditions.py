@@ -28,7 +28,7 @@ from service.errors import ServiceError
 from service.schema import migrate
 from service.settings import Settings
 from tests.clusters import Cluster, binaries, running
-from tests.conftest import TestDatabase, open_pool
+from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.servers import scratch_folder
 
 # Tested elsewhere, on a server of their own: test_standby, test_pgbouncer, tests/citus, test_slow_statements.
@@ -148,6 +148,10 @@ CASES = [
         case("autovacuum", f"ALTER TABLE {table} SET (autovacuum_enabled = {no})",
              f"ALTER TABLE {table} RESET (autovacuum_enabled)")
         for table, no in (("queuestats.deltas", "no"), ("queuestats.watermarks", "of"), ("messages", "0"))
+    ),
+    *(
+        case("autovacuum", f"ALTER {place} SET track_counts = of", f"ALTER {place} RESET track_counts")
+        for place in ("DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}")
     ),
     case("invalid_indexes",
          "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'messages_sender_id_status'::regclass",
@@ -299,3 +303,42 @@ async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
             await holder.execute("ROLLBACK")
             assert not await fetch(other, "conditions/old_snapshot")
             await asyncio.gather(holder.close(), other.close())
+
+
+async def test_a_setting_that_is_off_is_mended_where_it_was_set() -> None:
+    """On a server of its own, whose settings no other test needs."""
+    with scratch_folder() as folder:
+        cluster = Cluster(binaries(folder), folder / "server")
+        cluster.initialise()
+        with running(cluster, {"track_counts": "off"}):
+            await migrate(cluster.url, cluster.url.replace("postgres@", "queuestats_service@"))
+            connection = await asyncpg.connect(cluster.url)
+            by_command_line, *others = await fetch(connection, "conditions/autovacuum")
+            assert ("command line" in by_command_line["finding"], by_command_line["command"]) == (True, None)
+            assert not others
+
+            await connection.execute("ALTER SYSTEM SET autovacuum = off")
+            await connection.execute("ALTER ROLE ALL SET track_counts = off; SELECT pg_reload_conf()")
+            await connection.close()
+            connection = await eventually_without_autovacuum(cluster.url)
+            found = await fetch(connection, "conditions/autovacuum")
+            assert {row["command"] for row in found} == {
+                "ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf()",
+                "ALTER ROLE ALL RESET track_counts",
+            }
+            for row in found:
+                for statement in row["command"].split("; "):
+                    await connection.execute(statement)
+            await connection.execute("ALTER ROLE ALL SET jit = off; ALTER ROLE queuestats_service RESET jit")
+            assert not await fetch(connection, "conditions/settings", service_role="queuestats_service")
+            await connection.close()
+
+
+async def eventually_without_autovacuum(url: str) -> asyncpg.Connection:
+    """The server reads its configuration when it has a moment."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            connection = await asyncpg.connect(url)
+            if await connection.fetchval("SHOW autovacuum") == "off":
+                return connection
+            await connection.close()
