@@ -58,6 +58,8 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 
 BEGIN
   RETURN QUERY SELECT message.* FROM "{queued}" AS message
   WHERE mapped_messages.of_senders IS NULL OR message.sender_id = ANY (mapped_messages.of_senders);
+EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation THEN
+  RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the mapping can''t be evaluated', DETAIL = SQLERRM;
 END
 $queuestats$;
 
@@ -78,13 +80,13 @@ CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETU
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".messages_of(of_senders) $$;
 
 -- unfit_mapping: why the mapping can't be evaluated: what it names was dropped, renamed, or has another type. NULL if
--- it can be evaluated. LIMIT 0: the statement is prepared, and reads no row.
+-- it can be evaluated. LIMIT 0: the statement is prepared, and reads no row. EXECUTE: a plan that a session has kept holds
+-- values of an enumeration that have other names by now.
 CREATE OR REPLACE FUNCTION "{schema}".unfit_mapping() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $queuestats$
-#variable_conflict use_column
 BEGIN
-  PERFORM "{try_columns}" FROM "{messages}" AS queuestats_row LIMIT 0;
-  PERFORM message.* FROM "{queued}" AS message LIMIT 0;
+  EXECUTE $unfit_mapping$ SELECT "{try_columns}" FROM "{messages}" AS queuestats_row LIMIT 0 $unfit_mapping$;
+  EXECUTE $unfit_mapping$ SELECT message.* FROM "{queued}" AS message LIMIT 0 $unfit_mapping$;
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
   RETURN SQLERRM;
