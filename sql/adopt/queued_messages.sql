@@ -80,8 +80,8 @@ CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETU
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".messages_of(of_senders) $$;
 
 -- unfit_mapping: why the mapping can't be evaluated: what it names was dropped, renamed, or has another type. NULL if
--- it can be evaluated. LIMIT 0: the statement is prepared, and reads no row. EXECUTE: a plan that a session keeps has the
--- values of an enumeration under their former names.
+-- it can be evaluated. LIMIT 0 reads no row. EXECUTE: a plan that a session keeps has an enumeration's values under
+-- their former names.
 CREATE OR REPLACE FUNCTION "{schema}".unfit_mapping() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $queuestats$
 BEGIN
