@@ -25,10 +25,10 @@ class CountedNode:
         return connect(self.url) if self.url else nullcontext(connection)
 
     @asynccontextmanager
-    async def comparing(self, connection: Connection) -> AsyncIterator[None]:
+    async def comparing(self, connection: Connection) -> AsyncIterator[bool]:
         """A transaction in which counters are compared with messages: in one snapshot, or one for each shard.
 
-        Raises CommandError where the table can't be counted at all.
+        Yields whether a TRUNCATE waits until it ends. Raises CommandError where the table can't be counted at all.
         """
         # Before the transaction, whose snapshot must not be older than the lock.
         messages = await fetch(connection, "queries/adopt/messages_name") if not self.url else []
@@ -41,7 +41,7 @@ class CountedNode:
                     if row["name"]:
                         await fetch(connection, "migrate/lock_messages", {"messages": row["name"]})
                 await require_countable(connection)
-            yield
+            yield all(row["name"] for row in messages)
 
     async def uncounted(self, connection: Connection) -> Sequence[Any]:
         """The rows of sql/queries/uncounted.sql. Shards that are not counted yet are counted by the service soon."""

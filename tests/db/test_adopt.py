@@ -465,6 +465,28 @@ async def test_verify_reads_a_table_without_an_index_on_the_sender_twice(
         assert await connection.fetchval(scans) == before + 2
 
 
+async def test_a_truncate_beside_verify_is_no_drift_for_a_role_that_can_not_lock_the_table(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await adopt_outbox(empty_database, admin)
+    await put(admin, "queued", 3)
+    await admin.execute("SELECT queuestats.fold()")
+    async with connect(empty_database.service_url) as service:
+        pid = service.get_server_pid()
+        transaction = admin.transaction()
+        await transaction.start()
+        await admin.execute("TRUNCATE mail.outbox")
+        comparing = asyncio.create_task(find_differences(service, None))
+        # Then it has its snapshot, and has not read the table yet.
+        while not await admin.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0 FROM pg_sleep(0.01)", pid):
+            continue
+        await transaction.commit()
+        assert await comparing == []
+
+        await admin.execute("INSERT INTO queuestats.counters VALUES (1, 'total', 0, 0, 0, '', 7, 0, 0, 0)")
+        assert await find_differences(service, None) != []
+
+
 async def test_other_columns_may_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute(OUTBOX + "ALTER TABLE mail.outbox ADD note varchar(20), ADD amount int")
     await adopt(empty_database, OUTBOX_MAPPING)
