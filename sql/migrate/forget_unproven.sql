@@ -1,3 +1,9 @@
--- forget_unproven: deletes the baseline if the counters may lack messages
+-- forget_unproven: deletes the baseline if the counters may lack messages, and with it what the background has noted
+-- So it is after a restore, where the notes are of the database that the dump is from. A service writes them anew.
 -- parameters: none
-SELECT /* migrate/forget_unproven.sql */ queuestats.forget_unproven()
+WITH /* migrate/forget_unproven.sql */ forgotten AS (
+  DELETE FROM queuestats.background_tasks
+  WHERE NOT queuestats.is_proven()
+)
+
+SELECT queuestats.forget_unproven()

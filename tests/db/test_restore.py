@@ -6,8 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.counters.health import CONDITIONS, examine
 from service.counters.verify import find_differences, repair
+from service.db import connect
 from service.embedded import binaries
+from service.schema import migrate
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
@@ -52,6 +55,20 @@ async def test_a_restored_dump_is_exact_and_stays_so(source: TestDatabase, empty
         assert await differences(restored) == 0
     finally:
         await restored.close()
+
+
+async def test_a_failure_in_the_background_of_the_dump_s_source_is_none_of_the_restored_database(
+    source: TestDatabase, owner: Any, empty_database: TestDatabase
+) -> None:
+    await owner.execute("SELECT queuestats.note_task('count', 'no space left')")
+    await migrate(source.owner_url, source.service_url)
+    background = [condition for condition in CONDITIONS if condition.name == "background"]
+    assert await examine(owner, "queuestats_service", conditions=background)
+
+    copy(source, empty_database)
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    async with connect(empty_database.owner_url) as restored:
+        assert await examine(restored, "queuestats_service", conditions=background) == []
 
 
 async def test_messages_alone_are_counted_as_they_come_unless_triggers_are_off_and_then_verify_mends_it(
