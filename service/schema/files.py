@@ -37,13 +37,14 @@ _MESSAGES = (
     " WHERE {condition} AND {sender} > 0 AND {status} IS NOT NULL)"
 )
 _NAMES = "(SELECT unnest(CAST(ARRAY[{names}] AS text[])) AS word FROM {rows} AS queuestats_row WHERE {condition})"
-# Ends a trigger whose mapping can't be evaluated any more. The writer goes on, and no answer trusts the counters.
+# Fails where the mapping can't be evaluated any more.
 # The first statement reads a row: of NEW and OLD nothing else shows that a column is gone, once a plan is kept.
 _TRY = (
-    "BEGIN PERFORM {try_columns} FROM {rows} AS queuestats_row LIMIT 1;"
+    "PERFORM {try_columns} FROM {rows} AS queuestats_row LIMIT 1;"
     " PERFORM message.* FROM {messages_of_rows} AS message LIMIT 0;"
-    " EXCEPTION WHEN OTHERS THEN PERFORM {schema}.remember_uncounted(); RETURN NULL; END;"
 )
+# Ends a trigger whose mapping failed. The writer goes on, and no answer trusts the counters.
+_TRY_ROWS = f"BEGIN {_TRY} EXCEPTION WHEN OTHERS THEN PERFORM {{schema}}.remember_uncounted(); RETURN NULL; END;"
 
 
 class Adopted(msgspec.Struct, frozen=True):
@@ -153,11 +154,14 @@ def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
     places = {"queued": _MESSAGES.format_map({**values, "rows": adopted.queue, "more": more})}
     for record in ("new", "old"):
         columns = ", ".join(f"{record}.{column}" for column in adopted.columns)
-        for kind, rows in ((f"{record}_rows", f"{record}_rows"), (f"{record}_row", f"(SELECT {columns})")):
+        for kind, rows, trying in (
+            (f"{record}_rows", f"{record}_rows", _TRY_ROWS),
+            (f"{record}_row", f"(SELECT {columns})", _TRY),
+        ):
             filled = {**values, "rows": rows, "more": ""}
             messages = _MESSAGES.format_map(filled)
             places[kind] = f"{messages} AS {kind}"
-            places[f"try_{kind}"] = _TRY.format_map({**filled, "messages_of_rows": messages})
+            places[f"try_{kind}"] = trying.format_map({**filled, "messages_of_rows": messages})
             places[f"named_{kind}"] = _NAMES.format_map(filled)
     return places
 

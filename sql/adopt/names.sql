@@ -11,11 +11,17 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit 
 DECLARE
   unknown text[];
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF coalesce(pg_partition_root(TG_RELID), TG_RELID) IS DISTINCT FROM "{messages_oid}"
+    AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   IF TG_LEVEL = 'ROW' THEN
-    "{try_new_row}"
+    BEGIN
+      "{try_new_row}"
+    EXCEPTION WHEN OTHERS THEN
+      PERFORM "{schema}".remember_uncounted();
+      RETURN NULL;
+    END;
     unknown := ARRAY(SELECT named.word FROM "{named_new_row}" AS named WHERE named.word IS NOT NULL);
   ELSE
     "{try_new_rows}"

@@ -7,28 +7,42 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit 
 DECLARE
   arrived bigint[];
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  -- Of the copy in a trial, which is not partitioned, the root is NULL.
+  IF coalesce(pg_partition_root(TG_RELID), TG_RELID) IS DISTINCT FROM "{messages_oid}"
+    AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
+  -- One block for both: to enter it starts a subtransaction, for each row.
+  BEGIN
+    IF TG_OP <> 'INSERT' THEN
+      "{try_old_row}"
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+      "{try_new_row}"
+    END IF;
+  EXCEPTION WHEN OTHERS THEN
+    PERFORM "{schema}".remember_uncounted();
+    RETURN NULL;
+  END;
   IF TG_OP <> 'INSERT' THEN
-    "{try_old_row}"
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
     SELECT sender_id, account_id, campaign_id, isp,
            -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
     FROM "{old_row}";
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    "{try_new_row}"
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
     SELECT sender_id, account_id, campaign_id, isp,
            (status = 'new')::int, (status = 'proc')::int, (status = 'retry')::int, (status = 'hold')::int
     FROM "{new_row}";
-    arrived := ARRAY(
-      SELECT id FROM "{new_row}"
-      WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = new_row.sender_id)
-    );
-    IF cardinality(arrived) > 0 THEN
-      PERFORM "{schema}".hold_arrived(arrived);
+    IF EXISTS (SELECT FROM "{schema}".holds) THEN
+      arrived := ARRAY(
+        SELECT id FROM "{new_row}"
+        WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = new_row.sender_id)
+      );
+      IF cardinality(arrived) > 0 THEN
+        PERFORM "{schema}".hold_arrived(arrived);
+      END IF;
     END IF;
   END IF;
   RETURN NULL;
