@@ -183,6 +183,10 @@ CONDITIONS = (
         "The service counts all messages anew, while writers go on; queuestats migrate does too.",
     ),
     Condition(
+        *("partial_triggers", WARNING, "Answers lack what is written with session_replication_role = replica."),
+        "Run queuestats migrate: it enables the triggers ALWAYS and counts all messages anew, while writers go on.",
+    ),
+    Condition(
         *("verification", WARNING, "Answers of senders that differed were wrong."),
         "Run the command; with --repair it counts anew what differs.",
     ),

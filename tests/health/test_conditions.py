@@ -72,6 +72,10 @@ CASES = [
         "ALTER TABLE messages DISABLE TRIGGER messages_updated, ENABLE ALWAYS TRIGGER messages_updated",
         refuses=True,
     ),
+    case(
+        "partial_triggers",
+        "ALTER TABLE messages ENABLE TRIGGER messages_updated; SELECT queuestats.recount_if_needed()",
+    ),
     case("uncounted", "DELETE FROM queuestats.baseline"),
     case("service_rights", "REVOKE SELECT ON queuestats.counters FROM {role}", refuses=True),
     case("service_rights", "REVOKE SELECT ON queuestats.queued_messages FROM {role}"),
