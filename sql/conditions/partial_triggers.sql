@@ -1,7 +1,7 @@
 -- partial_triggers: a trigger that counts is enabled, and not ALWAYS: ENABLE TRIGGER after DISABLE TRIGGER does that
 -- parameters: none
 SELECT /* conditions/partial_triggers.sql */
-  format('a trigger that counts %s does not fire for a session in replica mode', queuestats.messages_table()) AS finding,
+  format('a trigger that counts %s does not fire in replica mode', queuestats.messages_table()) AS finding,
   NULL AS command
 FROM queuestats.trigger_state()
 WHERE is_partial AND NOT is_missing AND NOT is_off AND NOT queuestats.is_distributed()
