@@ -17,7 +17,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check test-browser fuzz coverage test-versions example mutants bench load health schema lock help clean
+.PHONY: setup demo test check lint types test-browser fuzz coverage test-versions example mutants bench load health schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -27,13 +27,18 @@ demo: .venv/.runtime ## serve a realistic queue from an embedded PostgreSQL (POR
 test: check ## everything that guards a change: lint, types, tests against a real PostgreSQL
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-check: .venv/.dev ## lint and types only
+check: .venv/.dev ## lint and types only, side by side
+	@$(MAKE) --no-print-directory --jobs 2 types lint
+
+lint: .venv/.dev ## the style of Python and SQL, and what migrations lock
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint sql
 	@mkdir -p .cache
 	$(BIN)/alembic upgrade head --sql > .cache/migrations.sql
 	$(BIN)/squawk .cache/migrations.sql
+
+types: .venv/.dev ## types, and what a module may import
 	$(BIN)/mypy service tests migrations
 	$(BIN)/lint-imports --no-cache
 

@@ -89,7 +89,7 @@ class Traffic:
             self._committed += rows
             if number % 3 == 0:
                 await connection.execute(MOVE)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.005)
 
     async def _read(self, number: int) -> None:
         body = {"token": self._token, "id": 119}
@@ -107,8 +107,8 @@ class Traffic:
                 is_sum = row["total"] == sum(row[status] for status in ("new", "proc", "retry", "hold"))
                 if not (at_least <= row["total"] <= at_most and is_sum):
                     self.wrong.append(f"{row} is not from {at_least} to {at_most}")
-            else:
-                await asyncio.sleep(0.02)
+            # While processes start, which takes seconds, so many answers are enough, and leave them the processor.
+            await asyncio.sleep(0.02)
 
     async def _probe(self) -> None:
         while not self._ending.is_set():

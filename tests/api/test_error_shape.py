@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from msgspec import structs
+from prometheus_client import REGISTRY
 
 from service.access.admin import revoke_token
 from service.db import connect
@@ -246,18 +247,25 @@ async def test_a_limit_of_the_services_role_is_504_too(
         check_error(await client.post(STATS, content=body_of(Format.JSON, token=token, id=119)), 504, Format.JSON)
 
 
+async def until_waiting(number: int) -> None:
+    """Until so many requests wait for a statement or for its rows."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while REGISTRY.get_sample_value("queuestats_waiting_requests") != number:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_full_service_is_503_and_those_after_it_are_answered(
     settings: Settings, owner: Any, token: str
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119)
-    full = structs.replace(settings, pool_size=2, waiting_requests=1, request_time_limit_ms=60_000)
+    full = structs.replace(settings, pool_size=2, waiting_requests=1)
     async with serving(full) as url, client_of(url) as client:
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
-            accepted = []
-            for _ in range(2):
+            accepted: list[asyncio.Task[httpx.Response]] = []
+            for number in (1, 2):
                 accepted.append(asyncio.create_task(client.post(STATS, content=body)))
-                await asyncio.sleep(0.1)
+                await until_waiting(number)
             check_error(await client.post(STATS, content=body), 503, Format.JSON)
         assert [each.status_code for each in await asyncio.gather(*accepted)] == [200, 200]
         assert (await client.post(STATS, content=body)).status_code == 200

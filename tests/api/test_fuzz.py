@@ -10,10 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as fuzzing
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from service.model import Format
-from service.settings import Settings
 from tests.api.wire import BEGINS, MEDIA_TYPES, STATS, read_error
 from tests.unit.test_render import read_json_report, read_xml_report
 
@@ -58,12 +56,6 @@ headers = st.dictionaries(
     ),
     header_text | st.sampled_from(["Bearer", "Bearer x", "application/xml", "text/xml; charset=utf-16"]),
 )
-
-
-@pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """With the patience of a busy machine."""
-    return replace(settings, connect_timeout_ms=60_000, request_time_limit_ms=60_000)
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from tests.servers import processes_below, scratch_folder
 
 ASKERS = 8
 SOON_SECONDS = 120
+REPORT_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'queuestats.counters'::regclass AND NOT granted)"
 OF_DATABASE = (*(f"queuestats_{name} " for name in GAUGES), "queuestats_messages{", "queuestats_condition{")
 
 
@@ -270,7 +271,9 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
             await wait_until_ready(client)
             await owner.execute("BEGIN; LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
-            await asyncio.sleep(0.5)
+            async with asyncio.timeout(SOON_SECONDS):
+                while not await owner.fetchval(REPORT_WAITS):  # noqa: ASYNC110 - it can only be asked
+                    await asyncio.sleep(0.01)
             served.process.send_signal(signal.SIGTERM)
             check_error(await waiting, 503, Format.XML)
             await owner.execute("ROLLBACK")

@@ -15,7 +15,7 @@ from tests.counters.observing import answer, answers, drift, fold, on, scanned, 
 
 # For a longer run: TEST_TIMES=20
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
-COMPARISONS = 500 * TIMES
+COMPARISONS = 300 * TIMES
 FILTERS = [(None, None, None), (1, None, None), (None, 2, None), (None, None, "Gmail"), (1, 1, None), (2, 2, "gmail")]
 
 

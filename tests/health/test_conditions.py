@@ -199,6 +199,9 @@ class Views:
     check: set[str]
 
 
+NOTHING = Views(stats=False, ready=False, metrics=set(), doctor=set(), check=set())
+
+
 async def look(database: TestDatabase, service: Database) -> Views:
     """`service` has the connections of a service that was running before anything broke."""
     settings = Settings(database_url=database.service_url, admin_database_url=database.owner_url)
@@ -248,9 +251,8 @@ async def test_what_is_broken_is_seen_by_every_view_until_it_is_mended(
     site: TestDatabase, owner: Any, own_role: str, broken: Case
 ) -> None:
     places = {"role": own_role, "database": site.name, "owner": await owner.fetchval("SELECT current_user")}
-    nothing = Views(stats=False, ready=False, metrics=set(), doctor=set(), check=set())
     async with open_pool(site.service_url, pool_size=2) as service:
-        assert await look(site, service) == nothing
+        assert not await refuses(probe(service))
 
         await owner.execute(format_sql(broken.breaking, places))
         seen = await look(site, service)
@@ -266,7 +268,12 @@ async def test_what_is_broken_is_seen_by_every_view_until_it_is_mended(
             await owner.execute(format_sql(mending, places))
         if broken.mending.endswith(MIGRATE):
             await migrate(site.owner_url, site.service_url)
-        assert await look(site, service) == nothing
+        assert await look(site, service) == NOTHING
+
+
+async def test_nothing_is_broken_after_a_migration(site: TestDatabase) -> None:
+    async with open_pool(site.service_url, pool_size=2) as service:
+        assert await look(site, service) == NOTHING
 
 
 def format_sql(text: str, places: dict[str, str]) -> str:

@@ -25,7 +25,7 @@ from tests.releases.conftest import secret_of, settings_of
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-ANSWERS = int(os.environ.get("ROLLING_ANSWERS", "600"))
+ANSWERS = int(os.environ.get("ROLLING_ANSWERS", "300"))
 # Functions that differ from those of this release, and no revision.
 NEXT_FUNCTIONS = {
     f"sql/counters/{name}.sql": ("LANGUAGE", "/* next */ LANGUAGE") for name in ("read", "fold", "triggers", "proof")
