@@ -9,6 +9,7 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── MethodNotAllowed  405  not a POST
 ├── Conflict          409  more messages match than the request allows
 ├── TooLarge          413  the body is over the limit
+├── TooManyRequests   429  the token uses more than its share
 ├── InternalError     500  a fault of ours; the log has it
 ├── Unavailable       503  the database is out of reach, or we are full
 │   ├── Moved         503  a shard is on another node by now
@@ -80,6 +81,18 @@ class TooLarge(ServiceError):
     code = 413
     begins = "Request too large"
     is_refusal = True
+
+
+class TooManyRequests(ServiceError):
+    code = 429
+    begins = "Too many requests: "
+    is_refusal = True
+    headers = MappingProxyType({"Retry-After": "1"})
+
+    def __init__(self, detail: str, resource: str) -> None:
+        """`resource`: what the token uses too much of, for the metrics."""
+        super().__init__(detail)
+        self.resource = resource
 
 
 class InternalError(ServiceError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.errors import Unavailable
+from service.access.budgets import UnreadResponse
 
 logger = logging.getLogger(__name__)
 
@@ -21,54 +21,40 @@ TAG_BYTES = 16
 SLICE_BYTES = 1 << 16
 
 
-class Unsent:
-    """How many bytes of large reports wait for their clients to read them; one for each process."""
-
-    def __init__(self, limit_bytes: int, send_timeout_ms: int) -> None:
-        self.limit_bytes = limit_bytes
-        self.timeout_seconds = send_timeout_ms / 1000
-        self.held_bytes = 0
-
-    def hold(self, size: int) -> None:
-        """Raises Unavailable where it would be more than the limit."""
-        if self.held_bytes + size > self.limit_bytes:
-            raise Unavailable(": too many large reports wait to be read")
-        self.held_bytes += size
-
-
 class LargeResponse(Response):
     """A body that goes out slice by slice, as fast as the client reads it, and counts as unsent until then."""
 
-    def __init__(self, slices: Sequence[bytes], unsent: Unsent, headers: dict[str, str], media_type: str) -> None:
-        self._size = sum(map(len, slices))
-        super().__init__(None, headers={**headers, "Content-Length": str(self._size)}, media_type=media_type)
+    def __init__(
+        self, slices: Sequence[bytes], unread: UnreadResponse, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(None, headers={**headers, "Content-Length": str(unread.size)}, media_type=media_type)
         self._slices = slices
-        self._unsent = unsent
+        self._unread = unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             for piece in self._slices:
                 for start in range(0, len(piece), SLICE_BYTES):
-                    async with asyncio.timeout(self._unsent.timeout_seconds):
+                    async with asyncio.timeout(self._unread.timeout_seconds):
                         body = piece[start : start + SLICE_BYTES]
                         await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             # Without its end the server closes the connection.
-            logger.warning("a client does not read its report unsent_bytes=%d", self._unsent.held_bytes)
+            logger.warning("a client does not read its report unsent_bytes=%d", self._unread.size)
         finally:
-            self._unsent.held_bytes -= self._size
+            self._unread.release()
 
 
-async def render_large(pieces: Iterator[bytes], is_gzip: bool, unsent: Unsent) -> tuple[list[bytes], str]:
+async def render_large(pieces: Iterator[bytes], is_gzip: bool, unread: UnreadResponse) -> tuple[list[bytes], str]:
     """The slices and their entity tag. Between two, others get their turn; what is rendered is held from there on."""
     digest = hashlib.blake2b(digest_size=TAG_BYTES)
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     slices: list[bytes] = []
 
     def hold(piece: bytes) -> None:
-        unsent.hold(len(piece))
+        unread.hold(len(piece))
         slices.append(piece)
 
     try:
@@ -79,7 +65,7 @@ async def render_large(pieces: Iterator[bytes], is_gzip: bool, unsent: Unsent) -
         if packer:
             hold(packer.flush())
     except BaseException:
-        unsent.held_bytes -= sum(map(len, slices))
+        unread.release()
         raise
     return slices, entity_tag(digest)
 

@@ -7,13 +7,13 @@ from urllib.parse import parse_qs
 from starlette import types
 from starlette.requests import Request
 
+from service.access.budgets import Budget, Unsent
 from service.access.cache import Tokens
 from service.access.rules import Token
 from service.control.jobs import Control
 from service.counters.readiness import Readiness
 from service.db import Database
 from service.errors import BadRequest, ServiceError
-from service.http.large_responses import Unsent
 from service.http.limits import OpenRequests
 from service.model import Format, Scope, StatsQuery
 from service.queue.live import Streams
@@ -42,6 +42,7 @@ class Service:
     for_explain: Database
     readiness: Readiness
     unsent: Unsent
+    open_streams: Budget
     open_requests: OpenRequests
 
 
@@ -80,8 +81,17 @@ class QueueRequest(Request):
         if self._envelope is None:
             if self.refusal is not None:
                 raise self.refusal
-            self._envelope = self.in_url if self.method in ("GET", "HEAD") else self._parse_body()
+            try:
+                self._envelope = self.in_url if self.method in ("GET", "HEAD") else self._parse_body()
+            except BadRequest as error:
+                # The format of the error comes from the body too, which is not parsed a second time.
+                self.refusal = error
+                raise
         return self._envelope
+
+    def parse(self) -> None:
+        """Reads `envelope` before it is needed. Raises as that."""
+        _ = self.envelope
 
     def _parse_body(self) -> Envelope:
         try:

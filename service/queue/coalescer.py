@@ -22,6 +22,8 @@ Result = TypeVar("Result")
 
 # Queries whose last result was large, the latest ones.
 LARGE_QUERIES_KEPT = 10_000
+# A stream that is opened waits for the rest of the batch before its own.
+MOST_REST_SECONDS = 0.25
 
 
 class Outcome(msgspec.Struct, Generic[Result], frozen=True):
@@ -53,12 +55,17 @@ class _Entry(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`batches` in flight at once, `queries` in a batch, `waiters` that are not in flight yet, and for how long."""
+    """`batches` in flight at once, `queries` in a batch, `waiters` that are not in flight yet, and for how long.
+
+    After a batch, the next one waits for `rest` times as long as the batch took: the queries are those of streams, and
+    no requests that wait.
+    """
 
     batches: int
     queries: int
     waiters: int
     wait_seconds: float
+    rest: float = 0
 
 
 class Coalescer(Generic[Query, Result]):
@@ -101,7 +108,7 @@ class Coalescer(Generic[Query, Result]):
         waiter: asyncio.Future[Result] = loop.create_future()
         entry.waiters[waiter] = origins.get()
         self._waiters += 1
-        WAITING.inc()
+        self._count_waiting(1)
         try:
             result = await waiter
         except asyncio.CancelledError:
@@ -112,8 +119,12 @@ class Coalescer(Generic[Query, Result]):
                     self._leave(query)
             raise
         finally:
-            WAITING.dec()
+            self._count_waiting(-1)
         return Outcome(result, max(0.0, entry.left_at - arrived_at), time.perf_counter() - entry.left_at)
+
+    def _count_waiting(self, number: int) -> None:
+        if not self._limits.rest:
+            WAITING.inc(number)
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         # In the next turn of the loop, so that all requests of this turn come along.
@@ -132,7 +143,7 @@ class Coalescer(Generic[Query, Result]):
             batch = {query: self._leave(query) for query in queries}
             self._in_flight.update(batch)
             self._kinds_in_flight.add(kind)
-            task = asyncio.create_task(self._run(batch))
+            task = asyncio.create_task(self._run_and_rest(batch))
             self._batches.add(task)
             task.add_done_callback(partial(self._end, batch, kind))
 
@@ -163,6 +174,12 @@ class Coalescer(Generic[Query, Result]):
         entry.left_at = time.perf_counter()
         self._waiters -= len(entry.waiters)
         return entry
+
+    async def _run_and_rest(self, batch: dict[Query, _Entry[Result]]) -> None:
+        began_at = time.perf_counter()
+        await self._run(batch)
+        if self._limits.rest:
+            await asyncio.sleep(min(MOST_REST_SECONDS, self._limits.rest * (time.perf_counter() - began_at)))
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
         # Of all who wait for the batch, not of the request that started it.

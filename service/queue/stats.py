@@ -68,12 +68,14 @@ class CounterReader:
 
 
 class Statistics:
-    """Reports of queues; one for each process."""
+    """Reports of queues; a process has one for requests, and one for streams."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, rest: float = 0) -> None:
+        """`rest` as in `Limits`."""
         reader = CounterReader(database)
         # A query that has waited for half of its time would hardly be answered in the other half.
-        limits = Limits(1, settings.batch_queries, settings.waiting_requests, settings.request_time_limit_ms / 2000)
+        wait_seconds = settings.request_time_limit_ms / 2000
+        limits = Limits(1, settings.batch_queries, settings.waiting_requests, wait_seconds, rest)
         # One connection of the pool is for totals, so that listings, however long, never hold up a total.
         self._totals = Coalescer(reader.read, limits)
         limits = replace(limits, batches=settings.pool_size - 1)

@@ -29,6 +29,7 @@ FROM (VALUES (4591, 'new', 100), (4591, 'proc', 100), (4914, 'new', 10), (4914, 
              (4914, 'hold', 80)) AS queue (campaign, status, messages), generate_series(1, messages)"""
 # What belongs to a connection, a moment or a server.
 NOT_COMPARED = {"date", "server", "connection", "keep-alive", "server-timing"}
+STREAM_HEAD = b"GET %b?id=119 HTTP/1.1\r\nHost: x\r\n" % STATS.replace("stats", "stream").encode()
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -236,12 +237,45 @@ async def test_too_large_a_head_is_refused(relay: Relay, connect: Any, head: byt
 
 
 async def test_requests_of_one_address_are_limited(relay: Relay, connect: Any) -> None:
-    with nginx_before(relay.port, limit_conn="addresses 3") as nginx:
+    with nginx_before(relay.port, certificate=None, **{"limit_conn addresses": "3"}) as nginx:
         waiting = [await connect(nginx, request(b"." * 10)[:-1]) for _ in range(3)]
         refused = await until(503, nginx, connect)
         assert refused.headers["retry-after"] == "1"
         waiting[0].writer.transport.abort()
         await until(200, nginx, connect)
+
+
+async def test_streams_have_a_limit_of_their_own_and_take_nothing_from_other_requests(
+    service: int, token: str, connect: Any
+) -> None:
+    stream = STREAM_HEAD + f"Authorization: Bearer {token}\r\n\r\n".encode()
+    limits = {"limit_conn addresses": "1", "limit_conn streams": "2"}
+    with nginx_before(service, certificate=None, **limits) as nginx:
+        open_streams = [await connect(nginx, stream) for _ in range(2)]
+        for each in open_streams:
+            assert (await each.reader.readline()).split()[1] == b"200"
+        assert (await (await connect(nginx, stream)).response()).status == 503
+        assert (await (await connect(nginx, HEALTH + b"\r\n")).response()).status == 200
+
+
+async def test_a_stream_whose_client_has_closed_is_closed_at_once(connect: Any) -> None:
+    """nginx is not told by a write: nothing more comes from this server."""
+    closed = asyncio.Event()
+
+    async def begin_a_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Accel-Buffering: no\r\n\r\n2\r\n:\n\r\n")
+        await reader.read()
+        closed.set()
+        writer.close()
+
+    async with await asyncio.start_server(begin_a_stream, "127.0.0.1", 0) as server:
+        with nginx_before(server.sockets[0].getsockname()[1], proxy_read_timeout="600s") as nginx:
+            client = await connect(nginx, STREAM_HEAD + b"\r\n")
+            await client.reader.readuntil(b":\n")
+            client.writer.close()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await closed.wait()
 
 
 async def until(status: int, nginx: int, connect: Any) -> Response:

@@ -31,6 +31,7 @@ BEGINS = {
     405: "Method not allowed",
     409: "Conflict: ",
     413: "Request too large",
+    429: "Too many requests: ",
     500: "Internal error",
     503: "Service unavailable",
     504: "Timed out",
@@ -89,7 +90,7 @@ def check_error(response: httpx.Response, code: int, format: Format, *, status: 
     assert response.status_code == (status or code), response.text
     assert response.headers["content-type"] == MEDIA_TYPES[format]
     assert response.headers["cache-control"] == "no-store"
-    for name, codes in {"allow": [405], "www-authenticate": [401], "retry-after": [503]}.items():
+    for name, codes in {"allow": [405], "www-authenticate": [401], "retry-after": [429, 503]}.items():
         assert (name in response.headers) == (code in codes)
     assert read_error(response.content, format)[0] == code
     text = read_error(response.content, format)[1]

@@ -58,7 +58,7 @@ async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
     bodies = [body_of(Format.JSON, token=token, id=each, group="total").decode() for each in senders]
     alone, beside, cpu, kilobytes, events, statements = [], [], [], [], [], []
     with ExitStack() as stack:
-        port, pid = stack.enter_context(checkout.serving_process())
+        port, pid = stack.enter_context(checkout.serving_process(QUEUESTATS_TOKEN_STREAMS=str(options.subscribers)))
         stack.enter_context(checkout.simulating(options.writing, options.queries) if options.writing else nullcontext())
         stats = Variant(SERVICE, f"http://127.0.0.1:{port}{STATS}", bodies, senders, read_json, pid)
         observer = await asyncpg.connect(settings.owner_url)

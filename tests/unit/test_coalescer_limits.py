@@ -43,6 +43,21 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+async def test_a_batch_begins_after_the_rest_of_the_one_before() -> None:
+    times = []
+
+    async def fetch(queries: Sequence[str]) -> Sequence[str]:
+        times.append(time.perf_counter())
+        await asyncio.sleep(0.02)
+        times.append(time.perf_counter())
+        return queries
+
+    resting = Coalescer[str, str](fetch, Limits(batches=1, queries=1, waiters=10, wait_seconds=3600, rest=3))
+    await asyncio.gather(*run(resting, "a", "b"))
+    first_began, first_ended, second_began, _ = times
+    assert second_began - first_ended >= min(0.25, 3 * (first_ended - first_began))
+
+
 @pytest.fixture
 def batches() -> Batches:
     return Batches()

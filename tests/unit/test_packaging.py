@@ -119,7 +119,7 @@ def test_every_variable_of_the_compose_file_is_explained_in_the_example() -> Non
 def test_the_compose_file_holds_no_secret_and_no_default_for_one() -> None:
     passwords = re.findall(r"(?:PASSWORD: |postgresql://\w+:)(\$\{\w+:\?[^}]*\}|\S+)", COMPOSE)
 
-    assert len(passwords) == 3
+    assert len(passwords) == 5
     assert all(re.match(r"\$\{\w+_PASSWORD:\?", password) for password in passwords)
 
 
@@ -189,3 +189,21 @@ def test_a_commit_is_checked_by_programs_that_make_installs() -> None:
         for hook in hooks
         if hook["entry"].split()[0] not in (ROOT / "Makefile").read_text().replace("$(BIN)", ".venv/bin")
     ] == []
+
+
+@pytest.mark.parametrize("service", yaml.safe_load(COMPOSE)["services"])
+def test_a_container_has_no_capability_that_it_does_not_need(service: str) -> None:
+    given = yaml.safe_load(COMPOSE)["services"][service]
+    assert given["cap_drop"] == ["ALL"]
+    assert given["security_opt"] == ["no-new-privileges:true"]
+    assert ("cap_add" in given) == (service == "nginx")
+
+
+def test_workflows_use_actions_by_a_tag_or_a_commit() -> None:
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    used = [name for path in workflows for name in re.findall(r"uses: (\S+)", path.read_text())]
+    assert used
+    of_others = [name for name in used if not name.startswith("./")]
+    by_tag = re.compile(r"actions/[a-z-]+@v\d+")
+    by_commit = re.compile(r"[\w./-]+@[0-9a-f]{40}")
+    assert [name for name in of_others if not by_tag.fullmatch(name) and not by_commit.fullmatch(name)] == []

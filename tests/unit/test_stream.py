@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
+from sse_starlette import ServerSentEvent
 
+from service.access.budgets import Unsent
 from service.access.cache import Tokens
 from service.errors import Forbidden, ServiceError, TimedOut, Unauthorized, Unavailable
 from service.http.responses import encode_event
 from service.model import Presentation, Scope, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Outcome
-from service.queue.live import Event, Followed, Streams
+from service.queue.live import Event, Followed, Streams, Subscriber
 from service.queue.names import Names
 from service.queue.stats import Statistics
 from service.wire.rendering.rows import Shape
@@ -87,6 +89,7 @@ class Service:
         self.queue = Queue()
         self.secrets = Secrets()
         self.is_draining = False
+        self.unsent = Unsent(limit_bytes=1 << 20, token_share_bytes=1 << 19, send_timeout_ms=1000)
         self.streams = Streams(
             cast(Statistics, self.queue),
             cast(Names, NamedSender()),
@@ -100,7 +103,8 @@ class Service:
         self, interval_ms: int = FAST_MS, secret: str = "secret", last_event_id: str = "", first: Event | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         first = first or await self.streams.read(FOLLOWED)
-        events = self.streams.follow(FOLLOWED, secret, interval_ms, first, last_event_id)
+        subscriber = Subscriber(secret, interval_ms / 1000, self.unsent.of("tests"), last_event_id)
+        events = self.streams.follow(FOLLOWED, subscriber, first)
         try:
             yield events
         finally:
@@ -350,3 +354,43 @@ async def test_a_service_that_drains_ends_all_streams_without_an_error(watched: 
         assert [await total(first), await total(second)] == [0, 0]
         watched.is_draining = True
         assert [await anext(first, None), await anext(second, None)] == [None, None]
+
+
+async def test_an_event_without_room_among_the_unread_bytes_waits_and_the_newest_one_follows(service: Service) -> None:
+    other = service.unsent.of("tests")
+    other.hold(1 << 19)
+    async with service.follow() as events:
+        following = asyncio.create_task(total(events))
+        await service.queue.wait_for_reads()
+        assert not following.done()
+        service.queue.total = 1
+        await service.queue.wait_for_reads()
+        other.release()
+        assert await following == 1
+    assert service.unsent.held_bytes == 0
+
+
+@pytest.mark.parametrize("id_", ["an-id", None])
+def test_an_event_is_written_as_the_library_writes_it(id_: str | None) -> None:
+    text = '{"isp":"Größe\u2028"}'
+    expected = ServerSentEvent(text, event="report", id=id_).encode()
+    assert encode_event("report", text.encode(), id_) == expected
+
+
+async def test_an_event_goes_out_in_slices(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.queue.live.SLICE_BYTES", 100)
+    async with service.follow(NEVER_MS) as events:
+        slices = [await anext(events)]
+        while not slices[-1].endswith(b"\r\n\r\n"):
+            slices.append(await anext(events))
+    assert {len(piece) for piece in slices[:-1]} == {100}
+    assert data_of(b"".join(slices))["data"][0]["total"] == 0
+
+
+async def test_an_unchanged_report_is_not_rendered_again(service: Service) -> None:
+    async with service.follow(NEVER_MS) as events:
+        assert await total(events) == 0
+        first, second = await service.streams.read(FOLLOWED), await service.streams.read(FOLLOWED)
+        assert first.content is second.content
+        service.queue.total = 1
+        assert (await service.streams.read(FOLLOWED)).id != first.id

@@ -11,6 +11,8 @@ from service.settings import Settings
 BACKLOG = 2048
 DEFER_ACCEPT_SECONDS = 30
 ACCEPTS_PER_TURN = 16
+# What the kernel takes of a response before it is sent. Its own limit is 4 MB, for each client that does not read.
+UNSENT_IN_KERNEL_BYTES = 1 << 17
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -28,6 +30,8 @@ def listen(settings: Settings) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.send_timeout_ms)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_BYTES)
     return listener
 
 
