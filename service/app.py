@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
+from service.access.budgets import Budget, Unsent
 from service.access.cache import Tokens
-from service.control.jobs import STEP_TIME_LIMIT_MS, Control, work_forever
+from service.control.jobs import STEP_TIME_LIMIT_MS, Control, expire_forever, work_forever
 from service.control.retention import prune_forever
 from service.counters.folding import count_forever, fold_forever
 from service.counters.readiness import Readiness
 from service.db import Database, load_statements
 from service.http import endpoints
-from service.http.large_responses import Unsent
 from service.http.limits import OpenRequests
 from service.http.middleware import Endpoint, RequestMiddleware
 from service.http.openapi import QUEUE
@@ -24,7 +24,7 @@ from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_pa
 from service.http.requests import Service
 from service.http.responses import encode_event
 from service.model import Action
-from service.queue.live import Streams
+from service.queue.live import STREAM_CONNECTIONS, Streams, open_statistics
 from service.queue.names import Names
 from service.queue.stats import Statistics
 from service.queue.top import open_top
@@ -40,7 +40,8 @@ ROUTES = [
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
-    *(Route(f"{QUEUE}/{name}", Endpoint(endpoints.listing, name), methods=["POST"]) for name in endpoints.LISTS),
+    Route(f"{QUEUE}/holds", Endpoint(endpoints.holds, "holds"), methods=["POST"]),
+    Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs, "jobs"), methods=["POST"]),
     Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
@@ -56,25 +57,39 @@ ROUTES = [
 def create_app(settings: Settings) -> Starlette:
     """It opens without its database, and closes its connections at the end."""
     # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
-    names = ("serve", "tokens", "fold", "count", "explain", "ready", "control", "jobs")
+    names = ("serve", "streams", "tokens", "fold", "count", "explain", "ready", "control", "jobs", "expiries")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
     app = Starlette(routes=ROUTES, lifespan=_lifespan)
     app.router.redirect_slashes = False
     statistics, tokens = Statistics(databases["serve"], settings), Tokens(databases["tokens"])
     key_names = Names(databases["serve"], settings)
+    streams = Streams(
+        open_statistics(databases["streams"], settings),
+        Names(databases["streams"], settings),
+        tokens,
+        lambda: open_requests.is_draining,
+        encode_event,
+    )
     app.state.databases = databases
     app.state.service = service = Service(
         settings,
         statistics,
         open_top(databases["serve"], settings),
         key_names,
-        Streams(statistics, key_names, tokens, lambda: open_requests.is_draining, encode_event),
-        Control(databases["control"], databases["serve"], settings.control_messages),
+        streams,
+        Control(
+            databases["control"],
+            databases["serve"],
+            settings.control_messages,
+            most_holds=settings.token_holds,
+            most_jobs=settings.token_jobs,
+        ),
         tokens,
         databases["explain"],
         Readiness(databases["ready"], settings.connections),
-        Unsent(settings.unsent_limit_bytes, settings.send_timeout_ms),
+        Unsent(settings.unsent_limit_bytes, settings.token_unread_bytes, settings.send_timeout_ms),
+        Budget("open_streams", settings.token_streams),
         open_requests,
     )
     # In place of Starlette's stack, whose two nets for exceptions take 18 us of a request.
@@ -85,8 +100,8 @@ def create_app(settings: Settings) -> Starlette:
 def _database(settings: Settings, purpose: str) -> Database:
     url = settings.database_url
     assert url is not None
-    size = {"serve": settings.pool_size, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
-    if purpose in ("control", "count", "jobs"):
+    size = {"serve": settings.pool_size, "streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
+    if purpose in ("control", "count", "jobs", "expiries"):
         settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
     return Database(settings, url, pool_size=size, purpose=purpose)
 
@@ -101,6 +116,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
         forever = (
             fold_forever(databases["fold"]),
             work_forever(databases["jobs"]),
+            expire_forever(databases["expiries"]),
             count_forever(databases["count"], service.settings.proof_percent),
             prune_forever(databases["jobs"], service.settings.retention_days),
             service.streams.watch(),

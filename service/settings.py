@@ -36,7 +36,7 @@ def _default_data_dir() -> Path:
 
 
 # Of a process, beside those that reports are read on: service/app.py.
-OTHER_CONNECTIONS = 8
+OTHER_CONNECTIONS = 12
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +108,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=1 << 20, le=1 << 40),
         "large reports that a process holds for clients to read; less where memory is short",
     ] = 128 << 20
+    token_streams: Annotated[
+        int, Meta(ge=1, le=10**6), "open streams of one token in a process; more where many clients share a token"
+    ] = 500
+    token_unread_bytes: Annotated[
+        int,
+        Meta(ge=1 << 16, le=1 << 40),
+        "bytes of one token's large reports and streams that a process holds for clients to read",
+    ] = 64 << 20
+    token_holds: Annotated[int, Meta(ge=1, le=10**6), "active holds of one token"] = 1000
+    token_jobs: Annotated[
+        int, Meta(ge=1, le=10**6), "holds, releases and purges of one token that are being carried out at once"
+    ] = 100
     shutdown_timeout_ms: Annotated[
         int, Meta(ge=0, le=600_000), "longest wait for open requests at the end; below the supervisor's own limit"
     ] = 3000

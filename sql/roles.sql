@@ -96,7 +96,10 @@ BEGIN
   -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
   EXECUTE format(
     'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
-    ' queuestats.recount_if_needed, queuestats.start_job, queuestats.step_job, queuestats.expire_holds,'
+    ' queuestats.recount_if_needed, queuestats.begin_job, queuestats.start_job,'
+    ' queuestats.advance_job, queuestats.step_job, queuestats.next_job,'
+    ' queuestats.postpone_job, queuestats.preview_job, queuestats.expire_holds,'
+    ' queuestats.held_differences,'
     ' queuestats.cancel_job, queuestats.prune, queuestats.note_task, queuestats.prove_sample,'
     ' queuestats.record_drift TO %I', service
   );

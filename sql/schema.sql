@@ -21,6 +21,97 @@ CREATE TYPE queuestats.grouping_set AS ENUM (
     'account_campaign_isp'
 );
 
+CREATE FUNCTION queuestats.advance_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean, failed bigint, error text, left_holds bigint, left_messages bigint, waits_for text)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+<<own>>
+DECLARE
+  most_failed CONSTANT bigint := 1000;
+  job queuestats.jobs;
+  is_of_this_cluster boolean;
+  chunk queuestats.job_chunks;
+  done record;
+  waits_for text;
+BEGIN
+  of_job := coalesce(of_job, queuestats.next_job());
+  SELECT * INTO job FROM queuestats.jobs WHERE finished_at IS NULL AND id = of_job FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  newly_changed := 0;
+  -- A transaction id means nothing in another cluster, as of a watermark.
+  SELECT xmin = written_by::xid AND written_by < pg_snapshot_xmax(pg_current_snapshot()) INTO is_of_this_cluster
+  FROM queuestats.jobs WHERE id = job.id;
+  IF is_of_this_cluster IS NOT TRUE THEN
+    job.blockers := NULL;
+    job.settles_at := CASE WHEN job.settles_at IS NOT NULL THEN pg_snapshot_xmax(pg_current_snapshot()) END;
+  END IF;
+
+  IF job.state = 'waiting' THEN
+    job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
+    job.matched := queuestats.collect_job(job);
+    job.state := 'working';
+  ELSIF job.state = 'settling' THEN
+    job.blockers := CASE
+        WHEN job.blockers IS NULL THEN queuestats.writers_before(job.settles_at)
+        ELSE queuestats.still_running(job.blockers)
+      END;
+    IF job.blockers = '{}' THEN
+      job.matched := job.matched - job.failed + queuestats.collect_job(job);
+      -- What could not be changed is collected and tried again.
+      job.failed := 0;
+      job.settles_at := NULL;
+      job.state := 'working';
+    ELSE
+      waits_for := queuestats.names_of(job.blockers);
+    END IF;
+  ELSIF job.requested_by_kind <> 'expiry' AND queuestats.has_pending_deltas(most_pending) THEN
+    waits_for := format('the fold: %s deltas are pending', most_pending);
+  ELSE
+    SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
+    IF FOUND THEN
+      done := queuestats.change_chunk(job, chunk, false);
+      newly_changed := done.changed;
+      job.changed := job.changed + done.changed;
+      job.failed := job.failed + done.failed;
+      job.error := coalesce(job.error, left(done.error, 500));
+      IF done.has_left_some AND done.changed = 0 THEN
+        waits_for := queuestats.lockers_of(job.id);
+      END IF;
+      DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND (number = chunk.number OR job.failed >= most_failed);
+    ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' AND job.failed < most_failed THEN
+      -- A job with at_most collects its messages before other transactions see its hold, or the end of a hold.
+      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
+      job.state := 'settling';
+    ELSE
+      job.state := CASE WHEN job.failed > 0 THEN 'failed' ELSE 'done' END;
+      job.finished_at := now();
+      INSERT INTO queuestats.audit_log
+        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+      VALUES (CASE WHEN job.failed > 0 THEN 'fail' ELSE 'finish' END, job.sender_id, job.account_id, job.campaign_id,
+              job.isp, job.requested_by_kind, job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
+    END IF;
+  END IF;
+
+  -- A job that waits is passed over for a quarter of the time that it has waited, 0.05 to 5 seconds.
+  job.waits_since := CASE WHEN waits_for IS NOT NULL THEN coalesce(job.waits_since, now()) END;
+  UPDATE queuestats.jobs SET
+    state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
+    finished_at = job.finished_at, failed = job.failed, error = job.error, blockers = job.blockers, attempts = 0,
+    waits_for = own.waits_for, waits_since = job.waits_since, stepped_at = clock_timestamp(),
+    written_by = pg_current_xact_id(),
+    run_at = now() + CASE WHEN own.waits_for IS NULL THEN '0' ELSE
+        least(greatest((now() - job.waits_since) / 4, interval '50 milliseconds'), interval '5 seconds')
+      END
+  WHERE id = job.id;
+  RETURN QUERY SELECT
+    job.id, job.action, job.state, job.matched, job.changed, newly_changed, own.waits_for IS NOT NULL, job.failed,
+    job.error, job.left_holds, job.left_messages, own.waits_for;
+END
+$$;
+
 CREATE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
@@ -89,6 +180,88 @@ BEGIN
   WHERE (coalesce(counter.new, 0), coalesce(counter.proc, 0), coalesce(counter.retry, 0), coalesce(counter.hold, 0))
     <> (coalesce(ranked.new, 0), coalesce(ranked.proc, 0), coalesce(ranked.retry, 0), coalesce(ranked.hold, 0))
   ORDER BY sender_id, grouping_set, account_id, campaign_id, isp;
+END
+$$;
+
+CREATE FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  job queuestats.jobs;
+  ended bigint[] := '{}';
+  left_holds bigint[] := '{}';
+  counted bigint;
+BEGIN
+  PERFORM queuestats.require_possible(of_action, ARRAY[of_sender, of_account, of_campaign]);
+  PERFORM queuestats.require_share(of_action, by_kind, by_name, most_holds, most_jobs);
+  IF of_action = 'hold' THEN
+    INSERT INTO queuestats.holds (
+      sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at, sender_limits,
+      account_limits
+    ) VALUES (
+      of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in, by_senders,
+      by_accounts
+    ) RETURNING id INTO of_hold;
+  ELSIF of_action = 'release' THEN
+    IF of_hold IS NOT NULL THEN
+      SELECT account_id, campaign_id, isp INTO of_account, of_campaign, of_isp FROM queuestats.holds WHERE id = of_hold;
+    END IF;
+    SELECT
+      coalesce(array_agg(hold.id) FILTER (WHERE queuestats.may_end(hold, by_senders, by_accounts)), '{}'),
+      coalesce(array_agg(hold.id) FILTER (WHERE NOT queuestats.may_end(hold, by_senders, by_accounts)), '{}')
+    INTO ended, left_holds
+    FROM queuestats.holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold;
+    IF of_hold IS NOT NULL AND ended || left_holds = '{}' THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
+    ELSIF of_hold IS NOT NULL AND ended = '{}' THEN
+      RAISE EXCEPTION USING ERRCODE = 'QS403', MESSAGE = 'the maker of the hold is less limited than this token';
+    END IF;
+  END IF;
+  -- Another release, or the expiry, may have ended some of them first.
+  WITH deleted AS (
+    DELETE FROM queuestats.holds WHERE id = ANY (ended) RETURNING id
+  )
+  SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO ended FROM deleted;
+  INSERT INTO queuestats.jobs (
+    action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, left_holds, sender_limits, account_limits,
+    requested_by_kind, requested_by, request_id
+  ) VALUES (
+    of_action, of_sender, of_account, of_campaign, of_isp, of_hold, ended, cardinality(left_holds), by_senders,
+    by_accounts, by_kind, by_name, of_request
+  ) RETURNING * INTO job;
+  job.left_messages := queuestats.count_left(job, left_holds);
+  IF at_most IS NOT NULL THEN
+    counted := queuestats.count_for(job);
+    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
+      job.matched := 0;
+      counted := queuestats.collect_job(job);
+      IF job.action = 'release' AND counted > at_most THEN
+        counted := queuestats.count_collected(job);
+      END IF;
+      job.state := 'working';
+      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
+    END IF;
+    IF counted > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
+    END IF;
+    -- Also what a purge that is collected later removes at most: others may arrive before.
+    job.matched := CASE WHEN job.state = 'working' OR job.action = 'purge' THEN counted ELSE 0 END;
+  END IF;
+  UPDATE queuestats.jobs SET
+    state = job.state, matched = job.matched, settles_at = job.settles_at, left_messages = job.left_messages
+  WHERE id = job.id;
+  INSERT INTO queuestats.audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids
+  ) VALUES (
+    of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold, job.id,
+    ended
+  );
+  RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
 
@@ -174,11 +347,105 @@ CREATE TABLE queuestats.jobs (
     settles_at xid8,
     finished_at timestamp with time zone,
     requested_by_kind text DEFAULT 'token'::text NOT NULL,
+    ended_holds bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    sender_limits bigint[],
+    account_limits bigint[],
+    left_holds bigint DEFAULT 0 NOT NULL,
+    left_messages bigint DEFAULT 0 NOT NULL,
+    run_at timestamp with time zone DEFAULT now() NOT NULL,
+    stepped_at timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    failed bigint DEFAULT 0 NOT NULL,
+    waits_for text,
+    waits_since timestamp with time zone,
+    blockers text[],
+    written_by xid8 DEFAULT pg_current_xact_id(),
     CONSTRAINT jobs_action CHECK ((action = ANY (ARRAY['hold'::text, 'release'::text, 'purge'::text]))),
-    CONSTRAINT jobs_state CHECK ((state = ANY (ARRAY['waiting'::text, 'working'::text, 'settling'::text, 'done'::text, 'cancelled'::text])))
+    CONSTRAINT jobs_state CHECK ((state = ANY (ARRAY['waiting'::text, 'working'::text, 'settling'::text, 'done'::text, 'failed'::text, 'cancelled'::text])))
 );
 
-CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, OUT changed bigint, OUT has_left_some boolean) RETURNS record
+CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, is_by_message boolean, OUT changed bigint, OUT has_left_some boolean, OUT failed bigint, OUT error text) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET row_security TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  most_by_message CONSTANT integer := 100;
+  next_number bigint := (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id);
+  done bigint[] := '{}';
+  part record;
+  n integer;
+BEGIN
+  changed := 0;
+  failed := 0;
+  has_left_some := false;
+  -- A hold that was released or has expired while its job went on. The release waits for this transaction and looks
+  -- once more, so it finds what is held after this look.
+  IF job.action = 'hold' AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = job.hold_id) THEN
+    RETURN;
+  END IF;
+  FOR n IN 1..CASE WHEN is_by_message THEN cardinality(chunk.ids) ELSE 1 END LOOP
+    BEGIN
+      part := queuestats.change_messages(
+        job,
+        CASE WHEN is_by_message THEN chunk.ids[n:n] ELSE chunk.ids END,
+        CASE WHEN is_by_message THEN chunk.addresses[n:n] ELSE chunk.addresses END
+      );
+      changed := changed + part.changed;
+      done := done || part.free_ids;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR system_error
+        OR lock_not_available THEN
+        RAISE;
+      WHEN OTHERS THEN
+        error := coalesce(error, SQLERRM);
+        IF NOT is_by_message THEN
+          EXIT;
+        END IF;
+        failed := failed + 1;
+        done := done || chunk.ids[n];
+    END;
+  END LOOP;
+  IF error IS NOT NULL AND NOT is_by_message THEN
+    IF cardinality(chunk.ids) > most_by_message THEN
+      INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+      SELECT
+        job.id, next_number + number, array_agg(id), array_remove(array_agg(address), NULL)
+      FROM (
+        SELECT id, address, (ordinality - 1) / most_by_message AS number
+        FROM unnest(chunk.ids, chunk.addresses) WITH ORDINALITY AS message (id, address, ordinality)
+      ) AS message
+      GROUP BY number;
+      error := NULL;
+    ELSE
+      SELECT * INTO changed, has_left_some, failed, error FROM queuestats.change_chunk(job, chunk, true);
+    END IF;
+    RETURN;
+  END IF;
+
+  -- Behind all other chunks, so the transaction that has the locks is given time.
+  IF cardinality(done) < cardinality(chunk.ids) THEN
+    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+    SELECT job.id, next_number, array_agg(message.id), array_agg(message.address)
+    FROM queuestats.queued_messages AS message
+      LEFT JOIN queuestats.held_messages AS held
+        ON job.action <> 'hold' AND held.sender_id = message.sender_id AND held.id = message.id
+      LEFT JOIN queuestats.holds AS hold ON hold.id = held.hold_id
+    WHERE message.id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(done))) AND queuestats.is_for(
+        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status, held.hold_id,
+        hold
+      )
+    HAVING count(*) > 0;
+    has_left_some := FOUND;
+  END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.change_messages(job queuestats.jobs, of_ids bigint[], of_addresses tid[], OUT changed bigint, OUT free_ids bigint[]) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -195,86 +462,91 @@ CREATE FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.jo
 #variable_conflict use_column
 <<own>>
 DECLARE
-  free_ids bigint[];
   free_addresses tid[];
+  -- What held_messages has for them, or shall have. Of a release, hold_id is another hold that matches.
   free queuestats.held_messages[];
   released_ids bigint[];
   released_values text[];
 BEGIN
-  changed := 0;
-  has_left_some := false;
-  -- A hold that was released or has expired while its job went on. The release waits for this transaction and looks
-  -- once more, so it finds what is held after this look.
-  IF job.action = 'hold' AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = job.hold_id) THEN
-    RETURN;
+  IF of_addresses = '{}' THEN
+    of_addresses := ARRAY(
+      SELECT message.address FROM unnest(of_ids) AS wanted (id)
+        CROSS JOIN LATERAL (SELECT * FROM queuestats.queued_messages AS known WHERE known.id = wanted.id OFFSET 0) AS message
+    );
   END IF;
-
   SELECT array_agg(id), array_agg(address),
-         array_agg(CAST((sender_id, id, status, stored) AS queuestats.held_messages))
+         array_agg(CAST((sender_id, id, former, stored, hold_id) AS queuestats.held_messages))
   INTO free_ids, free_addresses, free FROM (
-    SELECT sender_id, id, address, status, CAST(ARRAY[CAST(message.stored_status AS text)] AS text) AS stored
+    SELECT
+      message.sender_id, message.id, message.address,
+      CASE job.action WHEN 'hold' THEN message.status ELSE held.former_status END AS former,
+      CASE job.action
+        WHEN 'hold' THEN CAST(ARRAY[CAST(message.stored_status AS text)] AS text) ELSE held.stored_status
+      END AS stored,
+      CASE job.action WHEN 'hold' THEN job.hold_id WHEN 'release' THEN (
+        SELECT id
+        FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
+        ORDER BY created_at, id LIMIT 1
+      ) END AS hold_id
     FROM queuestats.queued_messages AS message
-    WHERE address = ANY (chunk.addresses) AND id IN (SELECT unnest(chunk.ids)) AND queuestats.is_for(
-        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
+      LEFT JOIN (
+        SELECT held.* FROM unnest(of_ids) AS wanted (id)
+          CROSS JOIN LATERAL (
+            SELECT * FROM queuestats.held_messages AS known
+            WHERE known.sender_id = job.sender_id AND known.id = wanted.id OFFSET 0
+          ) AS held
+        WHERE job.action <> 'hold'
+      ) AS held ON held.id = message.id
+      LEFT JOIN queuestats.holds AS hold ON hold.id = held.hold_id
+    WHERE message.address = ANY (of_addresses) AND message.id IN (SELECT unnest(of_ids)) AND queuestats.is_for(
+        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status, held.hold_id,
+        hold
       )
-      AND (job.action <> 'release' OR NOT EXISTS (
-        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
-      ))
     FOR UPDATE OF message SKIP LOCKED
   ) AS free;
 
   IF job.action = 'hold' THEN
-    -- Rows of a former hold, whose messages were released by other means.
-    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
+    -- Rows of a former hold, whose messages were released while no trigger was at work.
+    DELETE FROM queuestats.held_messages AS held WHERE held.ctid = ANY (ARRAY(
+      SELECT former.ctid FROM unnest(free_ids) AS wanted (id)
+        CROSS JOIN LATERAL (
+          SELECT ctid FROM queuestats.held_messages AS known
+          WHERE known.sender_id = job.sender_id AND known.id = wanted.id OFFSET 0
+        ) AS former
+    ));
     INSERT INTO queuestats.held_messages SELECT * FROM unnest(free);
     UPDATE public.messages AS queuestats_row SET
       status = CAST(queuestats.stored_status('hold') AS public.message_status)
     WHERE queuestats_row.ctid = ANY (own.free_addresses)
-      AND id IN (SELECT unnest(own.free_ids)) AND sender_id = job.sender_id;
+      AND id IN (SELECT unnest(change_messages.free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
-    -- What was put on hold by other means is new again; an expired hold leaves it.
-    WITH held AS (
-      DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids)
-      RETURNING id, former_status, stored_status
-    )
-    SELECT array_agg(free.id), array_agg(
+    -- What another hold matches is held by that one from now on. What was put on hold by other means stays if another
+    -- hold matches, or if the hold has expired; else it is new again.
+    INSERT INTO queuestats.held_messages
+    SELECT * FROM unnest(free) WHERE hold_id IS NOT NULL AND former_status IS NOT NULL
+    ON CONFLICT (sender_id, id) DO UPDATE SET hold_id = excluded.hold_id;
+    SELECT array_agg(id), array_agg(
         CASE
-          WHEN held.stored_status IS NOT NULL THEN (CAST(held.stored_status AS text[]))[1]
-          ELSE CAST(queuestats.stored_status(coalesce(held.former_status, 'new')) AS text)
+          WHEN stored_status IS NOT NULL THEN (CAST(stored_status AS text[]))[1]
+          ELSE CAST(queuestats.stored_status(coalesce(former_status, 'new')) AS text)
         END
       )
     INTO released_ids, released_values
-    FROM unnest(free_ids) AS free (id) LEFT JOIN held USING (id)
-    WHERE held.id IS NOT NULL OR job.requested_by_kind <> 'expiry';
+    FROM unnest(free)
+    WHERE hold_id IS NULL AND (former_status IS NOT NULL OR job.requested_by_kind <> 'expiry');
+    -- The trigger deletes their rows of held_messages.
     UPDATE public.messages AS queuestats_row SET status = CAST(released.queuestats_value AS public.message_status)
     FROM unnest(own.released_ids, own.released_values)
       AS released (queuestats_id, queuestats_value)
     WHERE queuestats_row.ctid = ANY (own.free_addresses)
       AND id = released.queuestats_id AND sender_id = job.sender_id;
   ELSE
-    DELETE FROM queuestats.held_messages WHERE sender_id = job.sender_id AND id = ANY (free_ids);
     DELETE FROM public.messages AS queuestats_row
     WHERE queuestats_row.ctid = ANY (own.free_addresses)
-      AND id IN (SELECT unnest(own.free_ids)) AND sender_id = job.sender_id;
+      AND id IN (SELECT unnest(change_messages.free_ids)) AND sender_id = job.sender_id;
   END IF;
   GET DIAGNOSTICS changed = ROW_COUNT;
-
-  -- What is locked, or was moved by an update meanwhile. Behind all other chunks, so whoever locks it is given time.
-  IF coalesce(cardinality(free_ids), 0) < cardinality(chunk.ids) THEN
-    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
-    SELECT
-      job.id, (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id),
-      array_agg(id), array_agg(address)
-    FROM queuestats.queued_messages AS message
-    WHERE id = ANY (ARRAY(SELECT unnest(chunk.ids) EXCEPT SELECT unnest(free_ids))) AND queuestats.is_for(
-        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
-      )
-      AND (job.action <> 'release' OR NOT EXISTS (
-        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
-      ))
-    HAVING count(*) > 0;
-    has_left_some := FOUND;
-  END IF;
+  SET CONSTRAINTS ALL IMMEDIATE;
 END
 $$;
 
@@ -287,10 +559,15 @@ DECLARE
   own queuestats.deltas[] := ARRAY(
     SELECT deltas FROM queuestats.deltas WHERE xid = pg_current_xact_id()
   );
+  own_held queuestats.held_messages[] := ARRAY(
+    SELECT held FROM queuestats.held_messages AS held
+    WHERE EXISTS (SELECT FROM queuestats.queued_messages AS message WHERE message.id = held.id AND message.sender_id = held.sender_id)
+  );
 BEGIN
   DELETE FROM queuestats.fold_lock;
-  TRUNCATE queuestats.counters, queuestats.sender_totals, queuestats.deltas;
+  TRUNCATE queuestats.counters, queuestats.sender_totals, queuestats.deltas, queuestats.held_messages;
   INSERT INTO queuestats.deltas SELECT * FROM unnest(own);
+  INSERT INTO queuestats.held_messages SELECT * FROM unnest(own_held);
   RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN
   RAISE lock_not_available USING
@@ -309,24 +586,45 @@ CREATE FUNCTION queuestats.collect_job(job queuestats.jobs) RETURNS bigint
     AS $$
 DECLARE
   chunk_rows CONSTANT integer := 5000;
-  matched bigint;
+  first_number CONSTANT bigint := coalesce(
+    (SELECT max(number) + 1 FROM queuestats.job_chunks WHERE job_id = job.id), 0
+  );
+  of_ended_holds bigint := 0;
+  matched bigint := 0;
 BEGIN
-  WITH matching AS (
-    SELECT id, address, (row_number() OVER () - 1) / chunk_rows AS number
-    FROM queuestats.queued_messages AS message WHERE queuestats.is_for(
-        job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status
-      )
-      AND (job.action <> 'release' OR NOT EXISTS (
-        SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
-      ))
-    LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
-  ), written AS (
-    INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
-    SELECT job.id, number, array_agg(id), array_agg(address) FROM matching GROUP BY number
-    RETURNING cardinality(ids) AS messages
-  )
-  SELECT coalesce(sum(messages), 0) INTO matched FROM written;
-  RETURN matched;
+  IF job.action = 'release' THEN
+    WITH matching AS (
+      SELECT id, (row_number() OVER () - 1) / chunk_rows AS number
+      FROM queuestats.held_messages WHERE sender_id = job.sender_id AND hold_id = ANY (job.ended_holds)
+    ), written AS (
+      INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+      SELECT job.id, first_number + number, array_agg(id), '{}' FROM matching GROUP BY number
+      RETURNING number, cardinality(ids) AS messages
+    )
+    SELECT coalesce(sum(messages), 0) INTO of_ended_holds FROM written;
+  END IF;
+  IF job.action <> 'release' OR job.hold_id IS NULL THEN
+    WITH matching AS (
+      SELECT message.id, message.address, (row_number() OVER () - 1) / chunk_rows AS number
+      FROM queuestats.queued_messages AS message
+        LEFT JOIN queuestats.held_messages AS held
+          ON job.action <> 'hold' AND held.sender_id = message.sender_id AND held.id = message.id
+        LEFT JOIN queuestats.holds AS hold ON hold.id = held.hold_id
+      WHERE queuestats.is_for(
+          job, message.sender_id, message.account_id, message.campaign_id, message.isp, message.status, held.hold_id,
+          hold
+        )
+        AND (job.action <> 'release' OR (held.hold_id = ANY (job.ended_holds)) IS NOT TRUE)
+      LIMIT CASE WHEN job.action = 'purge' THEN nullif(job.matched, 0) END
+    ), written AS (
+      INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
+      SELECT job.id, first_number + of_ended_holds + number, array_agg(id), array_agg(address)
+      FROM matching GROUP BY number
+      RETURNING cardinality(ids) AS messages
+    )
+    SELECT coalesce(sum(messages), 0) INTO matched FROM written;
+  END IF;
+  RETURN of_ended_holds + matched;
 END
 $$;
 
@@ -414,19 +712,39 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.count_collected(job queuestats.jobs) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET jit TO 'off'
+    AS $$
+BEGIN
+  RETURN (
+    SELECT count(*)
+    FROM queuestats.messages_of(ARRAY[job.sender_id]) AS message
+    WHERE message.id IN (SELECT unnest(ids) FROM queuestats.job_chunks WHERE job_id = job.id)
+      AND NOT EXISTS (
+        SELECT FROM queuestats.holds_of(job.sender_id, message.account_id, message.campaign_id, message.isp)
+      )
+  );
+END
+$$;
+
 CREATE FUNCTION queuestats.count_for(job queuestats.jobs) RETURNS bigint
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 BEGIN
-  IF NOT queuestats.is_proven()
-    OR job.action = 'release' AND EXISTS (SELECT FROM queuestats.holds WHERE sender_id = job.sender_id) THEN
+  IF job.action = 'release' THEN
+    RETURN queuestats.count_releasable(
+      job.sender_id, job.account_id, job.campaign_id, job.isp, job.hold_id, job.ended_holds
+    );
+  ELSIF NOT queuestats.is_proven() THEN
     RETURN NULL;
   END IF;
   RETURN (
-    SELECT coalesce(sum(CASE job.action
-             WHEN 'hold' THEN new + retry WHEN 'release' THEN hold ELSE new + proc + retry + hold
-           END), 0)
+    SELECT coalesce(sum(CASE job.action WHEN 'hold' THEN new + retry ELSE new + proc + retry + hold END), 0)
     FROM (
       SELECT new, proc, retry, hold
       FROM queuestats.current_counters(
@@ -439,6 +757,60 @@ BEGIN
       SELECT new, proc, retry, hold
       FROM queuestats.pending_deltas(job.sender_id, job.account_id, job.campaign_id, job.isp)
     ) AS part
+  ) - job.left_messages;
+END
+$$;
+
+CREATE FUNCTION queuestats.count_left(job queuestats.jobs, left_holds bigint[]) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+BEGIN
+  IF job.action = 'release' THEN
+    RETURN (
+      SELECT count(*) FROM queuestats.held_messages
+      WHERE sender_id = job.sender_id AND hold_id = ANY (count_left.left_holds)
+    );
+  ELSIF job.action <> 'purge' OR coalesce(job.sender_limits, job.account_limits) IS NULL THEN
+    RETURN 0;
+  END IF;
+  RETURN (
+    SELECT count(*) FROM queuestats.messages_of(ARRAY[job.sender_id]) AS message
+      INNER JOIN queuestats.held_messages AS held USING (sender_id, id)
+      INNER JOIN queuestats.holds AS hold ON hold.id = held.hold_id
+    WHERE message.status = 'hold' AND (job.account_id IS NULL OR message.account_id = job.account_id)
+      AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
+      AND (job.isp IS NULL OR message.isp = job.isp)
+      AND NOT queuestats.may_end(hold, job.sender_limits, job.account_limits)
+  );
+END
+$$;
+
+CREATE FUNCTION queuestats.count_releasable(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET jit TO 'off'
+    AS $$
+BEGIN
+  RETURN (
+    SELECT count(*)
+    FROM queuestats.messages_of(ARRAY[of_sender]) AS message
+      LEFT JOIN queuestats.held_messages AS held ON held.sender_id = of_sender AND held.id = message.id
+    WHERE message.status = 'hold'
+      AND (
+        held.hold_id = ANY (ended)
+        OR of_hold IS NULL
+        AND (of_account IS NULL OR message.account_id = of_account)
+        AND (of_campaign IS NULL OR message.campaign_id = of_campaign)
+        AND (of_isp IS NULL OR message.isp = of_isp)
+        AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = held.hold_id)
+      )
+      AND NOT EXISTS (
+        SELECT FROM queuestats.holds_of(of_sender, message.account_id, message.campaign_id, message.isp) AS other
+        WHERE other.id <> ALL (ended)
+      )
   );
 END
 $$;
@@ -538,28 +910,28 @@ CREATE FUNCTION queuestats.expire_holds() RETURNS integer
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-  expired queuestats.holds;
-  count integer := 0;
+  count integer;
 BEGIN
-  FOR expired IN
+  WITH expired AS (
     DELETE FROM queuestats.holds WHERE id IN (
-      SELECT id FROM queuestats.holds WHERE expires_at <= now() FOR UPDATE SKIP LOCKED
+      SELECT id FROM queuestats.holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
-  LOOP
-    count := count + 1;
-    WITH job AS (
-      INSERT INTO queuestats.jobs
-        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
-      VALUES ('release', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.id,
-              'expiry', 'expiry', '')
-      RETURNING id
+  ), job AS (
+    INSERT INTO queuestats.jobs (
+      action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, requested_by_kind, requested_by, request_id
     )
-    INSERT INTO queuestats.audit_log
-      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
-    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, 'expiry', 'expiry', '',
-           expired.reason, expired.id, job.id
-    FROM job;
-  END LOOP;
+    SELECT 'release', sender_id, account_id, campaign_id, isp, id, ARRAY[id], 'expiry', 'expiry', '' FROM expired
+    RETURNING id, hold_id
+  )
+  INSERT INTO queuestats.audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids
+  )
+  SELECT
+    'expire', sender_id, account_id, campaign_id, isp, 'expiry', 'expiry', '', reason, expired.id, job.id,
+    ARRAY[expired.id]
+  FROM expired INNER JOIN job ON job.hold_id = expired.id;
+  GET DIAGNOSTICS count = ROW_COUNT;
   RETURN count;
 END
 $$;
@@ -675,6 +1047,54 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.follow_held(left_senders bigint[], left_ids bigint[], moved_senders bigint[], moved_ids bigint[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "DateStyle" TO 'ISO'
+    SET "IntervalStyle" TO 'postgres'
+    SET extra_float_digits TO '1'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+<<own>>
+DECLARE
+  forgotten queuestats.held_messages[];
+  moved record;
+BEGIN
+  WITH gone AS (
+    DELETE FROM queuestats.held_messages AS held
+    USING unnest(left_senders, left_ids) AS message (sender_id, id)
+    WHERE held.sender_id = message.sender_id AND held.id = message.id
+      -- Another trigger of the table may have put it back. OFFSET 0: by the key, and by no other condition.
+      AND NOT coalesce((
+        SELECT bool_or(still.sender_id = held.sender_id AND still.status = 'hold')
+        FROM (SELECT * FROM queuestats.queued_messages AS known WHERE known.id = held.id OFFSET 0) AS still
+      ), false)
+    RETURNING held.*
+  )
+  SELECT array_agg(CAST(ROW(gone.*) AS queuestats.held_messages)) INTO forgotten FROM gone
+  WHERE gone.id = ANY (moved_ids);
+  FOR moved IN
+    SELECT
+      message.sender_id, held.id,
+      CASE
+        WHEN held.stored_status IS NOT NULL THEN (CAST(held.stored_status AS text[]))[1]
+        ELSE CAST(queuestats.stored_status(held.former_status) AS text)
+      END AS value
+    FROM unnest(forgotten) AS held
+      INNER JOIN unnest(moved_senders, moved_ids) AS message (sender_id, id) ON message.id = held.id
+  LOOP
+    UPDATE public.messages AS queuestats_row SET status = CAST(own.moved.value AS public.message_status)
+    WHERE id = own.moved.id AND sender_id = own.moved.sender_id;
+  END LOOP;
+END
+$$;
+
 CREATE FUNCTION queuestats.follow_partitions() RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -751,38 +1171,99 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
   END
 $$;
 
+CREATE FUNCTION queuestats.has_pending_deltas(most_pending bigint) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT most_pending <= (
+    SELECT count(*) FROM (
+      SELECT FROM queuestats.deltas
+      WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
+        AND xid >= '0'
+      LIMIT most_pending
+    ) AS pending
+  )
+$$;
+
+CREATE FUNCTION queuestats.held_differences(of_sender bigint) RETURNS TABLE(sender_id bigint, hold_id bigint, kept bigint, counted bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT held.sender_id, held.hold_id, count(*), count(message.id) FILTER (
+      WHERE held.hold_id IN (SELECT id FROM queuestats.holds)
+        OR held.hold_id IN (SELECT unnest(ended_holds) FROM queuestats.jobs WHERE finished_at IS NULL)
+    )
+  FROM queuestats.held_messages AS held
+    LEFT JOIN queuestats.queued_messages AS message
+      ON message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
+  WHERE of_sender IS NULL OR held.sender_id = of_sender
+  GROUP BY held.sender_id, held.hold_id
+  HAVING count(*) <> count(message.id) FILTER (
+      WHERE held.hold_id IN (SELECT id FROM queuestats.holds)
+        OR held.hold_id IN (SELECT unnest(ended_holds) FROM queuestats.jobs WHERE finished_at IS NULL)
+    );
+END
+$$;
+
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET "DateStyle" TO 'ISO'
     SET "IntervalStyle" TO 'postgres'
     SET extra_float_digits TO '1'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_nestloop TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET jit TO 'off'
     AS $$
 #variable_conflict use_column
 <<own>>
 DECLARE
   held_ids bigint[];
   held_senders bigint[];
+  held_addresses tid[];
 BEGIN
-  WITH arrived AS (
-    INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status)
+  WITH message AS MATERIALIZED (
+    SELECT message.*
+    FROM unnest(hold_arrived.ids) AS written (id)
+      -- OFFSET 0: by the key, and by no other condition.
+      CROSS JOIN LATERAL (SELECT * FROM queuestats.queued_messages AS known WHERE known.id = written.id OFFSET 0) AS message
+    WHERE message.status IN ('new', 'retry')
+  ), matching AS MATERIALIZED (
+    SELECT key.*, hold.id AS hold_id
+    FROM (SELECT DISTINCT sender_id, account_id, campaign_id, isp FROM message) AS key
+      CROSS JOIN LATERAL (
+        SELECT id FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp)
+        ORDER BY created_at, id LIMIT 1
+      ) AS hold
+  ), arrived AS MATERIALIZED (
+    SELECT sender_id, id, address, status, hold_id, CAST(ARRAY[CAST(stored_status AS text)] AS text) AS stored_status
+    FROM message INNER JOIN matching USING (sender_id, account_id, campaign_id, isp)
+  ), kept AS (
+    INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status, hold_id)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (message.sender_id, message.id)
-      message.sender_id, message.id, message.status, CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
-    FROM queuestats.queued_messages AS message
-    WHERE message.id = ANY (hold_arrived.ids) AND message.status IN ('new', 'retry') AND EXISTS (
-      SELECT FROM queuestats.holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
-    )
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, stored_status, hold_id FROM arrived
     ON CONFLICT (sender_id, id) DO UPDATE SET
-      former_status = excluded.former_status, stored_status = excluded.stored_status
-    RETURNING sender_id, id
+      former_status = excluded.former_status, stored_status = excluded.stored_status, hold_id = excluded.hold_id
   )
-  SELECT array_agg(arrived.id), array_agg(arrived.sender_id) INTO held_ids, held_senders FROM arrived;
-  -- Only the mapping's expressions name columns of the table; whatever these are called, they hide no variable.
-  UPDATE public.messages AS queuestats_row SET
-    status = CAST(queuestats.stored_status('hold') AS public.message_status)
-  FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
-  WHERE id = arrived.queuestats_id AND sender_id = arrived.queuestats_sender;
+  SELECT array_agg(arrived.id), array_agg(arrived.sender_id), array_agg(arrived.address)
+  INTO held_ids, held_senders, held_addresses FROM arrived;
+  IF held_addresses IS NOT NULL THEN
+    -- In each partition another row may have the address. Only the mapping's expressions name columns of the table;
+    -- whatever these are called, they hide no variable.
+    UPDATE public.messages AS queuestats_row SET
+      status = CAST(queuestats.stored_status('hold') AS public.message_status)
+    FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
+    WHERE queuestats_row.ctid = ANY (own.held_addresses)
+      AND id = arrived.queuestats_id AND sender_id = arrived.queuestats_sender;
+  END IF;
 END
 $$;
 
@@ -796,17 +1277,40 @@ CREATE TABLE queuestats.holds (
     created_by text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone,
-    created_by_kind text DEFAULT 'token'::text NOT NULL
+    created_by_kind text DEFAULT 'token'::text NOT NULL,
+    sender_limits bigint[],
+    account_limits bigint[]
 );
 
 CREATE FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) RETURNS SETOF queuestats.holds
     LANGUAGE sql STABLE
     AS $$
   SELECT * FROM queuestats.holds
-  WHERE sender_id = of_sender
+  WHERE hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), 0) = ANY (ARRAY[
+      hash_record_extended(ROW(of_sender, of_account, of_campaign, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, of_account, of_campaign, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, of_account, NULL::bigint, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, of_account, NULL::bigint, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, of_campaign, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, of_campaign, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, NULL::bigint, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, NULL::bigint, NULL::text), 0)
+    ])
+    AND sender_id IS NOT DISTINCT FROM of_sender
     AND (account_id IS NULL OR account_id = of_account)
     AND (campaign_id IS NULL OR campaign_id = of_campaign)
     AND (isp IS NULL OR isp = of_isp)
+$$;
+
+CREATE FUNCTION queuestats.holds_within(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint) RETURNS SETOF queuestats.holds
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT * FROM queuestats.holds
+  WHERE sender_id = of_sender AND CASE
+      WHEN of_hold IS NOT NULL THEN id = of_hold
+      ELSE (of_account IS NULL OR account_id = of_account)
+        AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp)
+    END
 $$;
 
 CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
@@ -824,15 +1328,20 @@ BEGIN
 END
 $_$;
 
-CREATE FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status) RETURNS boolean
+CREATE FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status, held_by bigint, hold queuestats.holds) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
-  SELECT of_sender = job.sender_id
-    AND (job.account_id IS NULL OR of_account = job.account_id)
-    AND (job.campaign_id IS NULL OR of_campaign = job.campaign_id)
-    AND (job.isp IS NULL OR of_isp = job.isp)
-    AND (job.action = 'purge' OR job.action = 'hold' AND of_status IN ('new', 'retry')
-      OR job.action = 'release' AND of_status = 'hold')
+  SELECT of_sender = job.sender_id AND CASE
+      WHEN held_by = ANY (job.ended_holds) THEN job.action = 'release' AND of_status = 'hold'
+      ELSE (job.account_id IS NULL OR of_account = job.account_id)
+        AND (job.campaign_id IS NULL OR of_campaign = job.campaign_id)
+        AND (job.isp IS NULL OR of_isp = job.isp)
+        AND CASE job.action
+          WHEN 'hold' THEN of_status IN ('new', 'retry')
+          WHEN 'release' THEN of_status = 'hold' AND job.hold_id IS NULL AND hold.id IS NULL
+          ELSE hold.id IS NULL OR queuestats.may_end(hold, job.sender_limits, job.account_limits)
+        END
+    END
 $$;
 
 CREATE FUNCTION queuestats.is_holdable() RETURNS boolean
@@ -862,9 +1371,39 @@ CREATE FUNCTION queuestats.is_proven() RETURNS boolean
   SELECT holds FROM queuestats.proof()
 $$;
 
+CREATE FUNCTION queuestats.lockers_of(of_job bigint) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+<<own>>
+DECLARE
+  chunk queuestats.job_chunks;
+BEGIN
+  SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = of_job ORDER BY number DESC LIMIT 1;
+  RETURN format('%s locked messages', cardinality(chunk.ids)) || coalesce(': ' || queuestats.names_of(ARRAY(
+    SELECT virtualtransaction FROM pg_locks
+    WHERE locktype = 'transactionid' AND granted AND transactionid IN (
+      SELECT queuestats_row.xmax FROM public.messages AS queuestats_row
+      WHERE queuestats_row.ctid = ANY (own.chunk.addresses)
+    )
+  )), '');
+END
+$$;
+
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT '' $$;
+
+CREATE FUNCTION queuestats.may_end(hold queuestats.holds, by_senders bigint[], by_accounts bigint[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT coalesce(
+    (by_senders IS NULL OR hold.sender_limits <@ by_senders)
+    AND (by_accounts IS NULL OR hold.account_limits <@ by_accounts),
+    false
+  )
+$$;
 
 CREATE TABLE public.messages (
     id bigint NOT NULL,
@@ -906,6 +1445,44 @@ CREATE FUNCTION queuestats.messages_relation() RETURNS TABLE(messages oid)
 CREATE FUNCTION queuestats.messages_table() RETURNS regclass
     LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
+CREATE FUNCTION queuestats.names_of(transactions text[]) RETURNS text
+    LANGUAGE sql
+    AS $$
+  SELECT coalesce(string_agg(name, ', '), 'a transaction that is ending') FROM (
+    SELECT DISTINCT coalesce('process ' || lock.pid, 'prepared transaction ' || quote_literal(prepared.gid))
+    FROM pg_locks AS lock
+      LEFT JOIN pg_prepared_xacts AS prepared
+        ON lock.locktype = 'transactionid' AND lock.transactionid = prepared.transaction
+    WHERE lock.virtualtransaction = ANY (transactions) AND coalesce(lock.pid::text, prepared.gid) IS NOT NULL
+    LIMIT 3
+  ) AS blocker (name)
+$$;
+
+CREATE FUNCTION queuestats.next_job(is_expiry boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  candidate bigint;
+BEGIN
+  FOR candidate IN
+    SELECT open.id FROM (
+      SELECT id, run_at, requested_by_kind, stepped_at,
+             max(stepped_at) OVER (PARTITION BY sender_id) AS sender_stepped_at
+      FROM queuestats.jobs WHERE finished_at IS NULL
+    ) AS open
+    WHERE open.run_at <= now() AND (NOT is_expiry OR open.requested_by_kind = 'expiry')
+    ORDER BY open.sender_stepped_at NULLS FIRST, open.stepped_at NULLS FIRST, open.id
+  LOOP
+    PERFORM FROM queuestats.jobs WHERE id = candidate AND finished_at IS NULL FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+      RETURN candidate;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+$$;
 
 CREATE FUNCTION queuestats.note_task(of_task text, of_error text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -970,6 +1547,61 @@ CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, o
         AND (of_isp IS NULL OR isp = of_isp)
       OFFSET 0
     ) AS late
+$$;
+
+CREATE FUNCTION queuestats.postpone_job(of_job bigint, of_error text, is_of_job boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  most_attempts CONSTANT integer := 10;
+  job queuestats.jobs;
+BEGIN
+  UPDATE queuestats.jobs SET
+    attempts = attempts + is_of_job::integer,
+    error = left(of_error, 500),
+    stepped_at = clock_timestamp(),
+    written_by = pg_current_xact_id(),
+    run_at = now() + least(interval '1 second' * 2 ^ attempts, interval '1 minute'),
+    state = CASE WHEN attempts + is_of_job::integer >= most_attempts THEN 'failed' ELSE state END,
+    finished_at = CASE WHEN attempts + is_of_job::integer >= most_attempts THEN now() END
+  WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
+  IF job.finished_at IS NOT NULL THEN
+    DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
+    INSERT INTO queuestats.audit_log
+      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
+    VALUES ('fail', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind, job.requested_by,
+            job.request_id, job.hold_id, job.id, job.changed);
+  END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.preview_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) RETURNS TABLE(releasable bigint, left_holds bigint, left_messages bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  job queuestats.jobs;
+  ended bigint[];
+  others bigint[];
+BEGIN
+  SELECT
+    coalesce(array_agg(hold.id) FILTER (WHERE queuestats.may_end(hold, by_senders, by_accounts)), '{}'),
+    coalesce(array_agg(hold.id) FILTER (WHERE NOT queuestats.may_end(hold, by_senders, by_accounts)), '{}')
+  INTO ended, others
+  FROM queuestats.holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold
+  WHERE of_action = 'release';
+  SELECT of_action, of_sender, of_account, of_campaign, of_isp, by_senders, by_accounts
+  INTO job.action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.sender_limits, job.account_limits;
+  RETURN QUERY SELECT
+    CASE of_action
+      WHEN 'release'
+        THEN queuestats.count_releasable(of_sender, of_account, of_campaign, of_isp, of_hold, ended)
+    END,
+    cardinality(others)::bigint,
+    queuestats.count_left(job, others);
+END
 $$;
 
 CREATE FUNCTION queuestats.proof() RETURNS TABLE(holds boolean)
@@ -1041,7 +1673,8 @@ CREATE TABLE queuestats.audit_log (
     messages bigint,
     actor_kind text DEFAULT 'token'::text NOT NULL,
     actor_name text,
-    subject text
+    subject text,
+    hold_ids bigint[]
 );
 
 CREATE FUNCTION queuestats.prunable_entries(older_than interval) RETURNS SETOF queuestats.audit_log
@@ -1053,32 +1686,6 @@ CREATE FUNCTION queuestats.prunable_entries(older_than interval) RETURNS SETOF q
     AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = entry.hold_id)
     AND NOT EXISTS (SELECT FROM queuestats.jobs WHERE id = entry.job_id AND finished_at IS NULL)
   ORDER BY id
-$$;
-
-CREATE TABLE queuestats.held_messages (
-    sender_id bigint NOT NULL,
-    id bigint NOT NULL,
-    former_status public.message_status NOT NULL,
-    stored_status text
-);
-
-CREATE FUNCTION queuestats.prunable_held_messages(of_jobs bigint[]) RETURNS SETOF queuestats.held_messages
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT held.* FROM queuestats.held_messages AS held
-  WHERE sender_id IN (
-    SELECT sender_id FROM (SELECT DISTINCT sender_id FROM queuestats.jobs WHERE id = ANY (of_jobs)) AS ended
-    WHERE queuestats.is_proven()
-      AND NOT EXISTS (SELECT FROM queuestats.holds WHERE sender_id = ended.sender_id)
-      AND NOT EXISTS (SELECT FROM queuestats.jobs WHERE sender_id = ended.sender_id AND finished_at IS NULL)
-      AND 0 = (
-        SELECT coalesce(sum(hold), 0) FROM (
-          SELECT hold FROM queuestats.current_counters(ended.sender_id, 'total') WHERE account_id >= 0
-          UNION ALL
-          SELECT hold FROM queuestats.pending_deltas(ended.sender_id, NULL, NULL, NULL)
-        ) AS part
-      )
-  )
 $$;
 
 CREATE FUNCTION queuestats.prunable_jobs(older_than interval) RETURNS SETOF queuestats.jobs
@@ -1102,16 +1709,13 @@ BEGIN
   ELSIF NOT pg_try_advisory_xact_lock('queuestats.audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;
-  DELETE FROM queuestats.held_messages WHERE (sender_id, id) IN (
-    SELECT sender_id, id FROM queuestats.prunable_held_messages(ended) LIMIT at_most
-  );
-  GET DIAGNOSTICS held_messages = ROW_COUNT;
+  held_messages := 0; -- A service of the previous release reads it.
   DELETE FROM queuestats.job_chunks WHERE (job_id, number) IN (
     SELECT job_id, number FROM queuestats.job_chunks WHERE job_id = ANY (ended) LIMIT at_most
   );
   GET DIAGNOSTICS job_chunks = ROW_COUNT;
   -- A job is the last of what belongs to it.
-  DELETE FROM queuestats.jobs WHERE id = ANY (ended) AND held_messages + job_chunks = 0;
+  DELETE FROM queuestats.jobs WHERE id = ANY (ended) AND job_chunks = 0;
   GET DIAGNOSTICS jobs = ROW_COUNT;
   DELETE FROM queuestats.audit_log WHERE id IN (
     SELECT id FROM queuestats.prunable_entries(older_than) LIMIT at_most
@@ -1119,6 +1723,20 @@ BEGIN
   GET DIAGNOSTICS audit_log = ROW_COUNT;
   RETURN NEXT;
 END
+$$;
+
+CREATE FUNCTION queuestats.queue_locks() RETURNS SETOF text
+    LANGUAGE sql
+    AS $$
+  SELECT DISTINCT virtualtransaction FROM pg_locks
+  WHERE locktype = 'relation' AND granted AND pid IS DISTINCT FROM pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    AND relation IN (
+      SELECT relid FROM pg_partition_tree('public.messages'::regclass)
+      UNION ALL SELECT 'queuestats.held_messages'::regclass
+      UNION ALL SELECT 'public.messages'::regclass
+    )
 $$;
 
 CREATE FUNCTION queuestats.random_senders(most integer) RETURNS SETOF bigint
@@ -1217,6 +1835,7 @@ CREATE FUNCTION queuestats.record_delete() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET work_mem TO '256kB'
     SET enable_sort TO 'off'
+    SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
@@ -1233,6 +1852,10 @@ BEGIN
          -count(*) FILTER (WHERE status = 'hold')
   FROM old_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
+  IF true AND EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
+    PERFORM queuestats.follow_held(array_agg(sender_id), array_agg(id), NULL, NULL)
+    FROM old_rows WHERE status = 'hold';
+  END IF;
   RETURN NULL;
 END
 $$;
@@ -1256,6 +1879,7 @@ CREATE FUNCTION queuestats.record_insert() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET work_mem TO '256kB'
     SET enable_sort TO 'off'
+    SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
@@ -1273,9 +1897,20 @@ BEGIN
   FROM new_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF true THEN
-    PERFORM FROM queuestats.holds WHERE sender_id IN (SELECT sender_id FROM new_rows) LIMIT 1;
+    PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
+      CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+    LIMIT 1;
     IF FOUND THEN
-      PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+      PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
+        SELECT unnest(key.ids) AS id FROM (
+          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+          FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+        ) AS key
+          CROSS JOIN LATERAL (
+            SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+          ) AS hold
+      ) AS held
+      HAVING count(*) > 0;
     END IF;
   END IF;
   RETURN NULL;
@@ -1297,6 +1932,7 @@ BEGIN
   BEGIN
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
+    DELETE FROM queuestats.held_messages;
   EXCEPTION WHEN serialization_failure THEN
     -- Somebody has folded since the snapshot.
     DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
@@ -1318,6 +1954,7 @@ CREATE FUNCTION queuestats.record_update() RETURNS trigger
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET work_mem TO '256kB'
     SET enable_sort TO 'off'
+    SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
@@ -1343,10 +1980,33 @@ BEGIN
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
   IF true THEN
-    PERFORM FROM queuestats.holds
-    WHERE sender_id IN (SELECT sender_id FROM new_rows WHERE status IN ('new', 'retry')) LIMIT 1;
+    IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
+      PERFORM queuestats.follow_held(
+        array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
+        array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
+      ) FROM (
+        SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
+          SELECT sender_id, id, true AS is_old FROM old_rows WHERE status = 'hold'
+          UNION ALL
+          SELECT sender_id, id, false AS is_old FROM new_rows WHERE status = 'hold'
+        ) AS held
+        GROUP BY sender_id, id HAVING count(*) = 1
+      ) AS changed;
+    END IF;
+    PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
+      CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+    LIMIT 1;
     IF FOUND THEN
-      PERFORM queuestats.hold_arrived(ARRAY(SELECT id FROM new_rows WHERE status IN ('new', 'retry')));
+      PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
+        SELECT unnest(key.ids) AS id FROM (
+          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+          FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+        ) AS key
+          CROSS JOIN LATERAL (
+            SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+          ) AS hold
+      ) AS held
+      HAVING count(*) > 0;
     END IF;
   END IF;
   RETURN NULL;
@@ -1424,6 +2084,35 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.repair_held(of_sender bigint, by_name text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  DELETE FROM queuestats.held_messages AS held
+  WHERE (of_sender IS NULL OR held.sender_id = of_sender) AND NOT EXISTS (
+    SELECT FROM queuestats.queued_messages AS message
+    WHERE message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
+  );
+  UPDATE queuestats.held_messages SET hold_id = 0
+  WHERE hold_id IS NULL AND (of_sender IS NULL OR sender_id = of_sender);
+  WITH job AS (
+    INSERT INTO queuestats.jobs
+      (action, sender_id, hold_id, ended_holds, requested_by_kind, requested_by, request_id)
+    SELECT 'release', sender_id, hold_id, ARRAY[hold_id], 'command', by_name, ''
+    FROM queuestats.held_differences(of_sender)
+    RETURNING *
+  )
+  INSERT INTO queuestats.audit_log
+    (action, sender_id, actor_kind, actor_name, request_id, reason, hold_id, job_id, hold_ids)
+  SELECT 'release', sender_id, 'command', by_name, '', 'verify --repair', hold_id, id, ended_holds FROM job;
+END
+$$;
+
 CREATE FUNCTION queuestats.require_counted() RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1443,6 +2132,51 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.require_possible(of_action text, keys bigint[]) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF queuestats.is_distributed() THEN
+    RAISE EXCEPTION USING
+      ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
+  END IF;
+  IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
+  END IF;
+  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
+  IF of_action <> 'release' AND EXISTS (
+    SELECT FROM queuestats.keys AS key WHERE key.id IN (SELECT -number FROM unnest(keys) AS number)
+  ) THEN
+    RAISE EXCEPTION USING
+      ERRCODE = 'QS400', MESSAGE = 'two keys of the queue have this number, and the call would act on both';
+  END IF;
+END
+$$;
+
+CREATE FUNCTION queuestats.require_share(of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF by_kind <> 'token' OR coalesce(most_holds, most_jobs) IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock('queuestats.holds'::regclass::oid::integer, hashtext(by_name));
+  IF of_action = 'hold' AND most_holds <= (
+    SELECT count(*) FROM queuestats.holds WHERE created_by_kind = 'token' AND created_by = by_name
+  ) THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s active holds', most_holds);
+  END IF;
+  IF most_jobs <= (
+    SELECT count(*) FROM queuestats.jobs
+    WHERE finished_at IS NULL AND requested_by_kind = 'token' AND requested_by = by_name
+  ) THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s open jobs', most_jobs);
+  END IF;
+END
+$$;
+
 CREATE FUNCTION queuestats.scanned_messages(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages
     LANGUAGE sql STABLE
     AS $$ SELECT * FROM queuestats.queued_messages $$;
@@ -1458,139 +2192,38 @@ END
 $$;
 
 CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text DEFAULT 'token'::text, at_most bigint DEFAULT NULL::bigint, of_hold bigint DEFAULT NULL::bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
-    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    LANGUAGE sql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-#variable_conflict use_column
-DECLARE
-  job queuestats.jobs;
-  counted bigint;
-BEGIN
-  IF queuestats.is_distributed() THEN
-    RAISE EXCEPTION USING
-      ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
-  END IF;
-  IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
-  END IF;
-  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
-  IF of_action <> 'release' AND EXISTS (
-    SELECT FROM queuestats.keys WHERE id IN (-of_sender, -of_account, -of_campaign)
-  ) THEN
-    RAISE EXCEPTION USING
-      ERRCODE = 'QS400', MESSAGE = 'two keys of the queue have this number, and the call would act on both';
-  END IF;
-  IF of_action = 'hold' THEN
-    INSERT INTO queuestats.holds
-      (sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at)
-    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in)
-    RETURNING id INTO of_hold;
-  ELSIF of_action = 'release' AND of_hold IS NOT NULL THEN
-    DELETE FROM queuestats.holds WHERE id = of_hold AND sender_id = of_sender
-    RETURNING account_id, campaign_id, isp INTO of_account, of_campaign, of_isp;
-    IF NOT FOUND THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
-    END IF;
-  ELSIF of_action = 'release' THEN
-    DELETE FROM queuestats.holds
-    WHERE sender_id = of_sender AND (of_account IS NULL OR account_id = of_account)
-      AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp);
-  END IF;
-  INSERT INTO queuestats.jobs
-    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
-  RETURNING * INTO job;
-  IF at_most IS NOT NULL THEN
-    counted := queuestats.count_for(job);
-    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
-      counted := queuestats.collect_job(job);
-      UPDATE queuestats.jobs SET
-        state = 'working', matched = counted, settles_at = pg_snapshot_xmax(pg_current_snapshot())
-      WHERE id = job.id;
-    END IF;
-    IF counted > at_most THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
-    END IF;
-    -- What a purge that is collected later removes at most: others may arrive before.
-    UPDATE queuestats.jobs SET matched = counted WHERE id = job.id AND action = 'purge';
-  END IF;
-  INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold,
-          job.id);
-  RETURN QUERY SELECT job.id, of_hold;
-END
+  SELECT * FROM queuestats.begin_job(
+      of_action, of_sender, of_account, of_campaign, of_isp, by_name, of_request, of_reason, expires_in, by_kind,
+      at_most, of_hold, NULL, NULL, NULL, NULL
+    )
 $$;
 
 CREATE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean)
-    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    LANGUAGE sql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-#variable_conflict use_column
+  SELECT job_id, action, state, matched, changed, newly_changed, is_waiting
+  FROM queuestats.advance_job(of_job, most_pending)
+$$;
+
+CREATE FUNCTION queuestats.still_running(transactions text[]) RETURNS text[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
 DECLARE
-  job queuestats.jobs;
-  chunk queuestats.job_chunks;
-  done record;
+  running text[] := ARRAY(
+    SELECT name FROM unnest(transactions) AS name WHERE name IN (SELECT virtualtransaction FROM pg_locks)
+  );
 BEGIN
-  SELECT * INTO job FROM queuestats.jobs
-  WHERE finished_at IS NULL AND (of_job IS NULL OR id = of_job)
-  ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED;
-  IF NOT FOUND THEN
-    RETURN;
+  IF EXISTS (SELECT FROM unnest(transactions) AS name WHERE name <> ALL (running) AND name NOT LIKE '-1/%') THEN
+    running := ARRAY(
+      SELECT unnest(running) UNION SELECT name FROM queuestats.queue_locks() AS name WHERE name LIKE '-1/%'
+    );
   END IF;
-  is_waiting := false;
-  newly_changed := 0;
-
-  IF job.state = 'waiting' THEN
-    job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
-    job.matched := queuestats.collect_job(job);
-    job.state := 'working';
-  ELSIF job.state = 'settling' THEN
-    IF pg_snapshot_xmin(pg_current_snapshot()) >= job.settles_at THEN
-      job.matched := job.matched + queuestats.collect_job(job);
-      job.settles_at := NULL;
-      job.state := 'working';
-    ELSE
-      is_waiting := true;
-    END IF;
-  ELSIF (
-    SELECT count(*) FROM (
-      SELECT FROM queuestats.deltas
-      WHERE xid >= coalesce((SELECT watermark FROM queuestats.trusted_watermarks WHERE sender_id = 0), '0')
-        AND xid >= '0'
-      LIMIT most_pending
-    ) AS pending
-  ) >= most_pending THEN
-    is_waiting := true;
-  ELSE
-    SELECT * INTO chunk FROM queuestats.job_chunks WHERE job_id = job.id ORDER BY number LIMIT 1;
-    IF FOUND THEN
-      done := queuestats.change_chunk(job, chunk);
-      newly_changed := done.changed;
-      job.changed := job.changed + done.changed;
-      is_waiting := done.has_left_some AND done.changed = 0;
-      DELETE FROM queuestats.job_chunks WHERE job_id = job.id AND number = chunk.number;
-    ELSIF job.settles_at IS NOT NULL AND job.action <> 'purge' THEN
-      -- A job with at_most collects its messages before other transactions see its hold, or the end of a hold.
-      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
-      job.state := 'settling';
-    ELSE
-      job.state := 'done';
-      job.finished_at := now();
-      INSERT INTO queuestats.audit_log
-        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-      VALUES ('finish', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind,
-              job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
-    END IF;
-  END IF;
-
-  UPDATE queuestats.jobs SET
-    state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
-    finished_at = job.finished_at
-  WHERE id = job.id;
-  RETURN QUERY SELECT job.id, job.action, job.state, job.matched, job.changed, newly_changed, is_waiting;
+  RETURN running;
 END
 $$;
 
@@ -1800,6 +2433,28 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.writers_before(of_xid xid8) RETURNS text[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  low_bits CONSTANT bigint := of_xid::text::bigint & 4294967295;
+BEGIN
+  RETURN ARRAY(
+    SELECT * FROM queuestats.queue_locks()
+    UNION
+    SELECT lock.virtualtransaction
+    FROM pg_stat_activity AS activity
+      INNER JOIN pg_locks AS lock ON lock.pid = activity.pid AND lock.locktype = 'virtualxid' AND lock.granted
+    WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
+      -- The snapshot of a VACUUM writes no messages.
+      AND activity.pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
+      -- The distance on a circle of 2^32 transaction ids.
+      AND (low_bits - activity.backend_xmin::text::bigint) & 4294967295 BETWEEN 1 AND 2147483647
+  );
+END
+$$;
+
 CREATE AGGREGATE queuestats.counter_sum(bigint) (
     SFUNC = int8pl,
     STYPE = bigint,
@@ -1874,6 +2529,14 @@ CREATE TABLE queuestats.fold_lock (
 );
 
 ALTER TABLE ONLY queuestats.fold_lock REPLICA IDENTITY FULL;
+
+CREATE TABLE queuestats.held_messages (
+    sender_id bigint NOT NULL,
+    id bigint NOT NULL,
+    former_status public.message_status NOT NULL,
+    stored_status text,
+    hold_id bigint
+);
 
 ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queuestats.holds_id_seq
@@ -2043,9 +2706,15 @@ CREATE INDEX deltas_sender_id_xid ON queuestats.deltas USING btree (sender_id, x
 
 CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'::xid8);
 
+CREATE INDEX held_messages_hold ON queuestats.held_messages USING btree (hold_id) WHERE (hold_id IS NOT NULL);
+
+CREATE INDEX holds_filter ON queuestats.holds USING btree (hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), (0)::bigint));
+
 CREATE INDEX holds_sender_id ON queuestats.holds USING btree (sender_id);
 
 CREATE INDEX jobs_open ON queuestats.jobs USING btree (id) WHERE (finished_at IS NULL);
+
+CREATE INDEX jobs_sender_id ON queuestats.jobs USING btree (sender_id, id);
 
 CREATE INDEX sender_totals_by_hold ON queuestats.sender_totals USING btree (hold DESC, sender_id) WHERE (hold > 0);
 
@@ -2083,6 +2752,12 @@ ALTER TABLE queuestats.fold_lock ENABLE ALWAYS TRIGGER truncated;
 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) TO queuestats_service;
+
 REVOKE ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text) TO queuestats_service;
 
@@ -2090,7 +2765,9 @@ GRANT SELECT ON TABLE queuestats.job_chunks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.jobs TO queuestats_service;
 
-REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, OUT changed bigint, OUT has_left_some boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, is_by_message boolean, OUT changed bigint, OUT has_left_some boolean, OUT failed bigint, OUT error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.change_messages(job queuestats.jobs, of_ids bigint[], of_addresses tid[], OUT changed bigint, OUT free_ids bigint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
 
@@ -2099,7 +2776,13 @@ REVOKE ALL ON FUNCTION queuestats.collect_job(job queuestats.jobs) FROM PUBLIC;
 REVOKE ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.compact(max_counters integer, compact_after interval) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.count_collected(job queuestats.jobs) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.count_for(job queuestats.jobs) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.count_left(job queuestats.jobs, left_holds bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.count_releasable(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
@@ -2109,10 +2792,17 @@ GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
 REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.follow_held(left_senders bigint[], left_ids bigint[], moved_senders bigint[], moved_ids bigint[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.follow_partitions() FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.follow_partitions() TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.forget_unproven() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.has_pending_deltas(most_pending bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.held_differences(of_sender bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.held_differences(of_sender bigint) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.hold_arrived(ids bigint[]) FROM PUBLIC;
 
@@ -2120,26 +2810,43 @@ GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.holds_within(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status, held_by bigint, hold queuestats.holds) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.is_part_of_messages(of_table oid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.lockers_of(of_job bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.may_end(hold queuestats.holds, by_senders bigint[], by_accounts bigint[]) FROM PUBLIC;
+
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.names_of(transactions text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.next_job(is_expiry boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.next_job(is_expiry boolean) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.postpone_job(of_job bigint, of_error text, is_of_job boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.postpone_job(of_job bigint, of_error text, is_of_job boolean) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.preview_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.preview_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) TO queuestats_service;
+
 REVOKE ALL ON FUNCTION queuestats.prove_sample(share double precision, most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.prove_sample(share double precision, most integer) TO queuestats_service;
 
 GRANT SELECT,INSERT ON TABLE queuestats.audit_log TO queuestats_service;
 
-GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
-
 REVOKE ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.queue_locks() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
 
@@ -2161,6 +2868,12 @@ REVOKE ALL ON FUNCTION queuestats.remember_proof() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.remember_uncounted() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.repair_held(of_sender bigint, by_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.require_possible(of_action text, keys bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.require_share(of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.senders_at(addresses tid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) FROM PUBLIC;
@@ -2169,7 +2882,11 @@ GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_
 REVOKE ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.step_job(of_job bigint, most_pending bigint) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.still_running(transactions text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.writers_before(of_xid xid8) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.adopted TO queuestats_service;
 
@@ -2182,6 +2899,8 @@ GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.drift TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.keys TO queuestats_service;
 

@@ -124,7 +124,10 @@ class Tokens:
         rows = await self._database.fetch(load_statement("tokens/valid"))
         self._tokens = {
             row["hash"]: Token(
-                row["name"], frozenset(row["scopes"]), _ascending(row["sender_ids"]), _ascending(row["account_ids"])
+                row["name"],
+                frozenset(row["scopes"]),
+                sender_ids=_ascending(row["sender_ids"]),
+                account_ids=_ascending(row["account_ids"]),
             )
             for row in rows
         }

@@ -1,6 +1,7 @@
 """What a token may do, and whose messages it may see and change."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -14,14 +15,33 @@ def token_hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The senders and the accounts that a token is limited to; None is no limit."""
+
+    sender_ids: tuple[int, ...] | None = None
+    account_ids: tuple[int, ...] | None = None
+
+    @property
+    def parameters(self) -> dict[str, tuple[int, ...] | None]:
+        """As the statements of sql/queries/control/ take them."""
+        return {"sender_limits": self.sender_ids, "account_limits": self.account_ids}
+
+    def include(self, sender_limits: Sequence[int] | None, account_limits: Sequence[int] | None) -> bool:
+        """Whether the other limits are these or narrower. may_end() of sql/control/start.sql is the same rule."""
+        pairs = ((self.sender_ids, sender_limits), (self.account_ids, account_limits))
+        return all(own is None or (other is not None and {*other} <= {*own}) for own, other in pairs)
+
+
+UNLIMITED = Limits()
+
+
 @dataclass(frozen=True, slots=True)
-class Token:
-    """What a valid secret may do. `sender_ids` and `account_ids` limit the messages; None is no limit."""
+class Token(Limits):
+    """What a valid secret may do, to the messages of its limits."""
 
     name: str
     scopes: frozenset[str]
-    sender_ids: tuple[int, ...] | None = None
-    account_ids: tuple[int, ...] | None = None
 
     def require_scope(self, scope: Scope) -> None:
         if scope not in self.scopes:

@@ -36,12 +36,12 @@ HOLD_COLUMNS = (
     *("created_by_kind", "created_by", "created_at", "expires_at"),
 )
 JOB_COLUMNS = (
-    *("id", "action", "sender_id", "account_id", "campaign_id", "isp", "state", "matched", "changed"),
-    *("requested_by_kind", "requested_by", "created_at", "finished_at"),
+    *("id", "action", "sender_id", "account_id", "campaign_id", "isp", "state", "matched", "changed", "failed"),
+    *("error", "waits_for", "waits_since", "requested_by_kind", "requested_by", "created_at", "finished_at"),
 )
 AUDIT_COLUMNS = (
     *("at", "action", "subject", "sender_id", "account_id", "campaign_id", "isp", "messages", "actor_kind"),
-    *("actor_name", "request_id", "reason", "hold_id", "job_id"),
+    *("actor_name", "request_id", "reason", "hold_id", "job_id", "hold_ids"),
 )
 REASON = Text(MAX_REASON_CHARACTERS, is_filled=True)
 REQUEST_OPTIONS = in_order(
@@ -127,17 +127,16 @@ async def _carry_out(
 
 async def _run_job(control: "Control", request: ControlRequest, total: int) -> "Job":
     """Does the job step by step, with its progress."""
-    from service.control.jobs import COMPLETE
-
     job = await control.begin(request, of_command(), uuid.uuid4().hex)
     try:
         with progress(request.action.capitalize(), total) as advance:
-            while job.state not in COMPLETE:
+            while not job.is_complete:
                 job = await control.step(job)
                 advance(job.changed)
     except asyncio.CancelledError:
         click.echo(f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True)
         raise
+    job.require_success()
     return job
 
 

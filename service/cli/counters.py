@@ -7,7 +7,17 @@ from service.cli.output import print_table
 from service.cli.types import ID
 from service.settings import Settings
 
-DIFFERENCE_COLUMNS = ("sender_id", "grouping_set", "account_id", "campaign_id", "isp", "status", "counted", "kept")
+DIFFERENCE_COLUMNS = (
+    "sender_id",
+    "grouping_set",
+    "account_id",
+    "campaign_id",
+    "isp",
+    "status",
+    "counted",
+    "kept",
+    "hold_id",
+)
 # A person reads no more; --json lists all.
 MOST_LINES = 50
 FINDING_COLUMNS = ("severity", "condition", "finding", "meaning", "advice")
@@ -39,7 +49,7 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
         click.echo(f"{len(differences):,} differences." if differences else "No difference.")
     if differences and not left:
         senders = {difference.sender_id for difference in differences}
-        click.echo(f"Repaired: {len(senders):,} senders were counted anew.", err=True)
+        click.echo(f"Repaired: {len(senders):,} senders.", err=True)
     return 1 if left else 0
 
 

@@ -56,6 +56,7 @@ class ShardNode(Node):
 class Citus(Topology):
     """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
 
+    has_holds = False
     # A node may be away: the others answer.
     probed_senders = ()
 
@@ -113,10 +114,6 @@ class Citus(Topology):
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
             "silent_nodes": len(reads) - len(rows),
         }
-
-    async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
-        # A distributed queue has no holds.
-        return None
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         await self._locate([sender_id])

@@ -54,6 +54,8 @@ class Node:
 class Topology:
     """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
 
+    has_holds = True
+    """Whether holds, releases and purges can be asked for."""
     # The greatest number that a sender can have: wrong counts of one customer do not make the service unready.
     probed_senders: Sequence[int] = (2**63 - 1,)
     """Senders whose totals must be answered where the service is ready."""
@@ -95,12 +97,6 @@ class Topology:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
-
-    async def releasable(self, query: StatsQuery, hold_id: int | None) -> int | None:
-        """How many messages a release would change. None where the queue can have no holds."""
-        statement = load_statement("queries/control/releasable")
-        ((messages,),) = await self._database.fetch_scan(statement, **filters_of(query), hold_id=hold_id)
-        return int(messages)
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""

@@ -4,23 +4,28 @@ A job is begun by one statement, and done in steps (sql/control/change.sql), eac
 """
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from service.access.rules import Token
+from service.access.rules import UNLIMITED, Limits, Token
 from service.cluster import find_topology
 from service.cluster.topology import FILTERS, filters_of
 from service.control.actor import Actor
 from service.counters.background import Notes, repeat
-from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, load_statement
-from service.errors import BadRequest, Forbidden, ServiceError
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, in_words, load_statement
+from service.errors import BadRequest, Conflict, Forbidden, ServiceError
 from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import fetch_report
 from service.telemetry.metrics import CHANGED
+
+logger = logging.getLogger(__name__)
 
 # While there is nothing to do: the longest that an expired hold stays active, or the job of a dead process rests.
 IDLE_SECONDS = 1.0
@@ -31,30 +36,72 @@ WAIT_SECONDS = 0.05
 STATUSES_OF = {Action.HOLD: ("new", "retry"), Action.RELEASE: ("hold",), Action.PURGE: ("hold", "new", "proc", "retry")}
 # Beyond that it does not matter how many are pending.
 MOST_DELTAS = 1_000_000
-# All that matched when the call came is done.
-COMPLETE = ("settling", "done", "cancelled")
+# All that matched when the call came is done, or can't be done.
+COMPLETE = ("settling", "done", "failed", "cancelled")
+# Errors of a step that say nothing about its job, by the beginning of the SQLSTATE: a lost connection, a standby, a
+# refused login, no resources, a shutdown, the system. A statement that was cancelled (57014) took too long.
+_NOT_OF_JOB, _CANCELLED = ("08", "25", "28", "53", "57", "58"), "57014"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`changed` messages by now. `hold_id` is that of a hold that was begun, or ended by its id."""
+    """`changed` messages by now. `hold_id` is that of a hold that was begun, or ended by its id.
+
+    `failed` messages could not be changed, the first because of `error`. `left_messages`, and the `left_holds` that
+    hold them, are of tokens with other limits.
+    """
 
     id: int
     hold_id: int | None
     state: str = "waiting"
     changed: int = 0
+    failed: int = 0
+    error: str | None = None
+    left_holds: int = 0
+    left_messages: int = 0
 
     @property
-    def details(self) -> dict[str, int]:
+    def is_complete(self) -> bool:
+        return self.state in COMPLETE
+
+    @property
+    def details(self) -> dict[str, object]:
         """What a client that asks for details gets."""
-        return ({"hold_id": self.hold_id} if self.hold_id else {}) | {"job_id": self.id, "messages": self.changed}
+        hold = {"hold_id": self.hold_id} if self.hold_id else {}
+        return hold | {"job_id": self.id, "messages": self.changed} | left_details(self.left_holds, self.left_messages)
+
+    def require_success(self) -> None:
+        """Raises Conflict where messages could not be changed."""
+        if self.failed or self.state == "failed":
+            what = f"could not change {self.failed} messages" if self.failed else "failed"
+            raise Conflict(f"job {self.id} {what}: {self.error}")
+
+
+def left_details(holds: int, messages: int) -> dict[str, object]:
+    """What a call leaves because the token may not end the holds; nothing where that is nothing."""
+    if not holds and not messages:
+        return {}
+    reason = "held by tokens with other limits than this one"
+    return {"left_holds": holds, "left_messages": messages, "left_reason": reason}
 
 
 class Control:
-    """Begins jobs and takes them further; one for each process."""
+    """Begins jobs and takes them further; one for each process.
 
-    def __init__(self, database: Database, reading: Database, most_messages: int) -> None:
+    `most_holds` and `most_jobs`: how many active holds and open jobs a token may have; None is no limit.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        reading: Database,
+        most_messages: int,
+        *,
+        most_holds: int | None = None,
+        most_jobs: int | None = None,
+    ) -> None:
         self._database, self._reading, self._most_messages = database, reading, most_messages
+        self._share = {"most_holds": most_holds, "most_jobs": most_jobs}
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
         """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""
@@ -66,23 +113,33 @@ class Control:
                 return msgspec.structs.replace(request, query=_query_of(row))
         raise BadRequest("hold_id must be the id of an active hold of this sender")
 
-    async def matching(self, request: ControlRequest) -> dict[str, int]:
+    async def matching(self, request: ControlRequest, limits: Limits = UNLIMITED) -> dict[str, int]:
         """How many messages of which status the request would change. `request` is one `with_filter`.
 
-        By the counters; of a release, which leaves what other holds match, by the messages on hold.
+        By the counters; of a release by the messages on hold. `left_holds` and `left_messages` are what it would leave.
         """
-        if request.action is Action.RELEASE:
-            topology = await find_topology(self._reading)
-            if (messages := await topology.releasable(request.query, request.hold_id)) is not None:
-                return {"hold": messages}
-        return await self._counted(request)
+        has_holds = (await find_topology(self._reading)).has_holds
+        is_by_holds = has_holds and request.action is Action.RELEASE
+        counts = {} if is_by_holds else await self._counted(request)
+        if request.action is Action.HOLD or not has_holds:
+            return counts
+        statement = load_statement("queries/control/preview")
+        ((releasable, left_holds, left_messages),) = await self._reading.fetch_scan(
+            statement, **filters_of(request.query), action=request.action, hold_id=request.hold_id, **limits.parameters
+        )
+        hold = counts.get("hold", 0) - left_messages if releasable is None else releasable
+        return counts | {"hold": hold} | left_details(left_holds, left_messages)
 
     async def _counted(self, request: ControlRequest) -> dict[str, int]:
         (row,) = (await fetch_report(self._reading, request.query)).rows
         return {status: getattr(row, status) for status in STATUSES_OF[request.action]}
 
-    async def begin(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
-        """The hold is active, or ended, when it returns. Raises Conflict where more than `at_most` messages match."""
+    async def begin(self, request: ControlRequest, actor: Actor, request_id: str, limits: Limits = UNLIMITED) -> Job:
+        """The hold is active, or ended, when it returns.
+
+        Raises Conflict where more than `at_most` messages match, and Forbidden where `limits` do not allow to end the
+        hold of `hold_id`.
+        """
         ((job_id, hold_id),) = await self._database.fetch(
             load_statement("queries/control/start"),
             WRITING_WITHOUT_LIMIT,
@@ -95,47 +152,52 @@ class Control:
             expires_in=timedelta(seconds=request.expires_in_seconds) or None,
             at_most=request.at_most,
             hold_id=request.hold_id,
+            **self._share,
+            **limits.parameters,
         )
         return Job(job_id, hold_id)
 
-    async def carry_out(self, request: ControlRequest, actor: Actor, request_id: str) -> Job:
-        """Begins, and returns when all that matched by then is done; at once where that is too much."""
+    async def carry_out(
+        self, request: ControlRequest, actor: Actor, request_id: str, limits: Limits = UNLIMITED
+    ) -> Job:
+        """Begins, and returns when all that matched by then is done; at once where that is too much.
+
+        Raises Conflict where messages could not be changed.
+        """
         is_large = sum((await self._counted(request)).values()) > self._most_messages
-        job = await self.begin(request, actor, request_id)
-        while not is_large and job.state not in COMPLETE:
+        job = await self.begin(request, actor, request_id, limits)
+        while not is_large and not job.is_complete:
             job = await self.step(job)
+        job.require_success()
         return job
 
     async def step(self, job: Job) -> Job:
         """One step further. Waits a moment where another process does it, or where it can't be done yet."""
-        row = await _step(self._database, job.id)
+        row = await _try_step(self._database, job.id)
         is_waiting = row is None or row["is_waiting"]
         if row is None:
-            (row,) = await self._fetch("jobs", job_id=job.id, sender_id=None)
+            (row,) = await self._fetch("jobs", job_id=job.id, sender_id=None, account_ids=None)
         if is_waiting and row["state"] not in COMPLETE:
             await asyncio.sleep(WAIT_SECONDS)
-        return Job(job.id, job.hold_id, row["state"], row["changed"])
+        known = ("state", "changed", "failed", "error", "left_holds", "left_messages")
+        return Job(job.id, job.hold_id, *(row[name] for name in known))
 
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
-        """The active ones, each with `messages`: how many its filter finds on hold now."""
+        """The active ones, the oldest first: the columns of sql/queries/control/holds.sql."""
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
-        reports = [await fetch_report(self._reading, _query_of(row)) for row in rows]
-        return [dict(row) | {"messages": report.rows[0].hold} for row, report in zip(rows, reports, strict=True)]
+        return [dict(row) for row in rows]
 
     async def measure(self) -> dict[str, int | None]:
         """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
         watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
-        held: dict[str, int | None] = {"holds": None, "held_messages": None}
-        # They are counted as `stats` counts; the rest is there while that is refused.
-        with suppress(ServiceError):
-            holds = await self.holds(None)
-            held = {"holds": len(holds), "held_messages": sum(hold["messages"] for hold in holds)}
-        return {**watched, **measured, **held}
+        return {**watched, **measured}
 
-    async def jobs(self, sender_id: int | None = None) -> list[dict[str, Any]]:
-        """The latest hundred, the newest first: the columns of sql/queries/control/jobs.sql."""
-        return await self._fetch("jobs", job_id=None, sender_id=sender_id)
+    async def jobs(
+        self, sender_id: int | None = None, account_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """A hundred, the open ones first, then the newest: the columns of sql/queries/control/jobs.sql."""
+        return await self._fetch("jobs", job_id=None, sender_id=sender_id, account_ids=account_ids)
 
     async def cancel(self, job_id: int, actor: Actor) -> bool:
         """False where it has ended before."""
@@ -166,20 +228,51 @@ def require_control(token: Token, request: ControlRequest) -> None:
         raise Forbidden(f"this token is limited to accounts, so the {needing} must have an account_id")
 
 
-async def _step(database: Database, job_id: int | None) -> Any:
-    """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step."""
-    rows = await database.fetch(load_statement("queries/control/step"), WRITING_WITHOUT_LIMIT, job_id=job_id)
+async def _try_step(database: Database, job_id: int) -> Any:
+    """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step.
+
+    After an error the job is passed over for a while. Raises ServiceError where the error says nothing about the job.
+    """
+    try:
+        rows = await database.fetch(load_statement("queries/control/step"), WRITING_WITHOUT_LIMIT, job_id=job_id)
+    except ServiceError as error:
+        is_of_job = _is_of_job(error)
+        postponed = {"job_id": job_id, "error": in_words(error), "is_of_job": is_of_job}
+        with suppress(ServiceError):
+            await database.fetch(load_statement("queries/control/postpone"), WRITING, **postponed)
+        if not is_of_job:
+            raise
+        logger.warning("a step of job %s failed error=%r", job_id, in_words(error))
+        return None
     for row in rows:
         CHANGED.labels(row["action"]).inc(row["newly_changed"])
     return rows[0] if rows else None
 
 
+def _is_of_job(error: ServiceError) -> bool:
+    state = getattr(error.__cause__, "sqlstate", None) or _NOT_OF_JOB[0]
+    return state == _CANCELLED or not state.startswith(_NOT_OF_JOB)
+
+
 async def work_forever(database: Database) -> None:
-    """Takes open jobs further and releases expired holds, until it is cancelled."""
+    """Takes open jobs further, in turns, until it is cancelled."""
+    await repeat("jobs", partial(_work, database, is_expiry=False), IDLE_SECONDS, Notes(database, "jobs"))
+
+
+async def expire_forever(database: Database) -> None:
+    """Ends holds whose time is over and releases their messages, beside all other jobs, until it is cancelled."""
 
     async def work() -> float:
         await database.fetch(load_statement("queries/control/expire"), WRITING)
-        row = await _step(database, None)
-        return IDLE_SECONDS if row is None or row["is_waiting"] else 0
+        return await _work(database, is_expiry=True)
 
-    await repeat("jobs", work, IDLE_SECONDS, Notes(database, "jobs"))
+    await repeat("expiries", work, IDLE_SECONDS, Notes(database, "expiries"))
+
+
+async def _work(database: Database, *, is_expiry: bool) -> float:
+    """A step of the next job. The pause until the one after it, in seconds."""
+    ((job_id,),) = await database.fetch(load_statement("queries/control/next"), WRITING, is_expiry=is_expiry)
+    if job_id is None:
+        return IDLE_SECONDS
+    await _try_step(database, job_id)
+    return 0

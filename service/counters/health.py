@@ -55,7 +55,7 @@ NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
 
 # Conditions that are found by trying, and not by a statement.
 PROBE = Condition(
-    *("probe", ERROR, REFUSED, "Do what the finding says: a query of stats was run as the service, and failed."),
+    *("probe", ERROR, REFUSED, "A query of stats was run as the service, and failed. Do what the finding says."),
     is_refusal=True,
 )
 CONTRACT = Condition(
@@ -77,7 +77,7 @@ UNEXAMINED = Condition(
     "Do what the finding says, and look again.",
 )
 SCHEMA = Condition(
-    *("schema", ERROR, "A service of the former release goes on; one that needs what is missing answers 503."),
+    *("schema", ERROR, "A service of the former release continues; one that needs the missing part answers 503."),
     "Run queuestats migrate.",
 )
 NODE = Condition(
@@ -86,7 +86,7 @@ NODE = Condition(
 )
 CONDITIONS = (
     Condition(
-        *("standby", ERROR, REFUSED, "Take the address of the primary, or of both servers."),
+        *("standby", ERROR, REFUSED, "Use the address of the primary, or the addresses of both servers."),
         is_refusal=True,
     ),
     Condition(
@@ -118,20 +118,20 @@ CONDITIONS = (
         is_refusal=True,
     ),
     Condition(
-        *("objects", ERROR, "Requests that need it get 503, or become slow without an index."),
-        "Run queuestats migrate; build an index of messages, which migrate leaves alone, with the command.",
+        *("objects", ERROR, "Requests that need the object get 503. If an index is missing, requests become slow."),
+        "Run queuestats migrate. It does not build indexes of messages: build these with the command.",
         is_refusal=True,
     ),
     Condition(
         *("owner", ERROR, "Folds, jobs and repairs fail; answers become slower."),
-        "Give it back to the owner, as a superuser; then run queuestats migrate.",
+        "As a superuser, give the object or the right back to the owner; then run queuestats migrate.",
         is_refusal=True,
     ),
     Condition(
         *("exposed", ERROR, "Answers are right until another role calls such a function."),
-        "Run queuestats migrate, which revokes it.",
+        "Run queuestats migrate, which revokes the right.",
     ),
-    Condition(*("foreign_triggers", ERROR, RIGHT, "Drop the trigger: each write to that table fails.")),
+    Condition(*("foreign_triggers", ERROR, RIGHT, "Drop the trigger: with it, each write to that table fails.")),
     Condition(
         *("drift", ERROR, "Answers are right: they come from the messages until the senders are counted anew."),
         "The service counts them anew. Run queuestats verify, and look for writes that bypass the triggers.",
@@ -148,31 +148,31 @@ CONDITIONS = (
     ),
     Condition(
         *("statuses", ERROR, "Answers lack these messages."),
-        "Give them one of the four statuses.",
+        "Give these messages one of the four statuses.",
     ),
     Condition(
-        *("keys", ERROR, "Reports add the two keys up."),
-        "Write one of them in another way in the mapping, and run the command.",
+        *("keys", ERROR, "Reports add up the counts of the two keys."),
+        "Write one of the texts differently in the mapping, and run the command.",
     ),
     Condition(
         *("row_security_forced", ERROR, "Answers are right; a recount fails."),
-        "Take the policies off the owner.",
+        "Exempt the owner from the policies.",
     ),
     Condition(
         *("autovacuum", ERROR, "Answers are right, and become slower with each message."),
-        "Switch it on: dead rows of a queue are never removed without it.",
+        "Switch the setting on: without it, dead rows of a queue are never removed.",
     ),
     Condition(
         *("invalid_indexes", ERROR, "Answers are right and may be slow; each write still pays for the index."),
-        "Build it again, or drop what a concurrent build has left.",
+        "Build the index again, or drop the index that a concurrent build has left.",
     ),
     Condition(
         *("background", ERROR, "Answers are right and become slower; holds and expiries wait."),
-        "See that the service runs, and read its log.",
+        "Make sure that the service runs, and read its log.",
     ),
     Condition(
-        *("other_cluster", ERROR, "Answers are right; the jobs wait for ever."),
-        "Run the command: a dump from another cluster was restored with open work in it.",
+        *("other_cluster", ERROR, "Answers are right, and become slower."),
+        "A dump from another cluster was restored with deltas in it. Run the command.",
     ),
     Condition(
         *("server_fault", ERROR, "Answers are wrong after such a statement."),
@@ -188,7 +188,7 @@ CONDITIONS = (
     ),
     Condition(
         *("verification", WARNING, "Answers of senders that differed were wrong."),
-        "Run the command; with --repair it counts anew what differs.",
+        "Run the command. With --repair, it counts anew the senders that differ.",
     ),
     Condition(
         *("login_ends", WARNING, "Answers are right until then."),
@@ -196,31 +196,31 @@ CONDITIONS = (
     ),
     Condition(
         *("settings", WARNING, "Answers are right, and may be slow or hold locks for long."),
-        "Set it for the role in this database.",
+        "Change the setting for the role in this database.",
     ),
-    Condition(*("privileged", WARNING, RIGHT, "Take the right away: the service needs to read, and to fold.")),
+    Condition(*("privileged", WARNING, RIGHT, "Revoke the right: the service needs to read, and to fold.")),
     Condition(*("unlogged", WARNING, "Answers are wrong after a crash.", "Make the table logged.")),
     Condition(
         *("row_security", WARNING, "Answers are right; a policy that hides messages from the owner stops a recount."),
-        "See that no policy applies to the owner.",
+        "Make sure that no policy applies to the owner.",
     ),
     Condition(
         *("pending", WARNING, "Answers are right and become slower."),
-        "See that the service runs; by hand, run the command.",
+        "Make sure that the service runs. To fold by hand, run the command.",
     ),
     Condition(
         *("old_snapshot", WARNING, "Answers are right and become slower: dead rows pile up, in messages too."),
-        "End it, or set idle_in_transaction_session_timeout.",
+        "End the process or transaction in the finding, or set idle_in_transaction_session_timeout.",
     ),
     Condition(
         *("stuck_jobs", WARNING, RIGHT),
-        "See queuestats jobs and the service's log. The command ends the job; what it has changed stays.",
+        "See queuestats jobs and the service's log. The command ends the job; changed messages stay changed.",
     ),
     Condition(
-        *("replica_identity", WARNING, "Folds fail, or writes to messages do."),
+        *("replica_identity", WARNING, "Folds fail, or writes to messages fail."),
         "Run the command as the owner.",
     ),
-    Condition(*("server_version", WARNING, RIGHT, "Take one of them: the tests run on no other.")),
+    Condition(*("server_version", WARNING, RIGHT, "Use a major release that the tests run on.")),
     Condition(*("slow_statements", NOTE, RIGHT, "The command shows the plan."), is_costly=True),
 )
 CHEAP = tuple(condition for condition in CONDITIONS if not condition.is_costly)

@@ -24,7 +24,10 @@ _Key = tuple[int, str, int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says."""
+    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says.
+
+    Of grouping_set `hold` it is the number of messages that the hold `hold_id` holds, which no answer of `stats` has.
+    """
 
     sender_id: int
     grouping_set: str
@@ -34,6 +37,11 @@ class Difference:
     status: str
     counted: int
     kept: int
+    hold_id: int | None = None
+
+    @property
+    def is_of_hold(self) -> bool:
+        return self.grouping_set == "hold"
 
 
 async def verify_database(
@@ -51,6 +59,7 @@ async def verify_database(
             uncounted = await node.uncounted(at_node)
             if is_repairing and (found or uncounted):
                 await repair(at_node, [None] if uncounted else _senders_of(found), node)
+                await _repair_held(at_node, found)
                 remaining = await find_differences(at_node, sender_id, node)
             elif uncounted and not found:
                 raise CommandError(
@@ -90,11 +99,17 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
+        # A distributed queue has no holds.
+        held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
         # From here on some senders alone, by index where there is one.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)
         sender_ids = [id_ for id_ in await node.comparable_senders(connection, sender_id) if id_ not in known]
         found += await _compare_answers(connection, sender_ids)
+    found += [
+        Difference(row["sender_id"], "hold", 0, 0, "", "hold", row["counted"], row["kept"], row["hold_id"])
+        for row in held
+    ]
     return found, is_locked
 
 
@@ -124,7 +139,8 @@ def _by_key(values: Iterable[Iterable[Any]]) -> dict[_Key, StatsRow]:
 
 
 def _senders_of(differences: Iterable[Difference]) -> list[int]:
-    return list(dict.fromkeys(difference.sender_id for difference in differences))
+    """Those whose counters are wrong."""
+    return list(dict.fromkeys(difference.sender_id for difference in differences if not difference.is_of_hold))
 
 
 async def repair(connection: Connection, sender_ids: Sequence[int | None], node: CountedNode = ONE_MACHINE) -> None:
@@ -133,6 +149,13 @@ async def repair(connection: Connection, sender_ids: Sequence[int | None], node:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
             await fetch(connection, f"{node.folder}/rebuild", sender_id=sender_id)
+
+
+async def _repair_held(connection: Connection, found: Iterable[Difference]) -> None:
+    for sender_id in {difference.sender_id for difference in found if difference.is_of_hold}:
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
+            await fetch(connection, "queries/control/repair_held", sender_id=sender_id, actor_name=of_command().name)
 
 
 async def keep_result(connection: Connection, sender_id: int | None, left: Sequence[Difference]) -> None:
@@ -148,7 +171,7 @@ async def keep_result(connection: Connection, sender_id: int | None, left: Seque
             actor = of_command()
             found = {"actor_kind": actor.kind, "actor_name": actor.name, "differences": len(left)}
             await fetch(connection, "queries/verified", **found)
-        senders = Counter(difference.sender_id for difference in left)
+        senders = Counter(difference.sender_id for difference in left if not difference.is_of_hold)
         kept = {"sender_ids": list(senders), "differences": list(senders.values())}
         await fetch(connection, "queries/record_drift", **kept)
 

@@ -7,7 +7,18 @@ from collections.abc import Callable
 
 import asyncpg
 
-from service.errors import STANDBY, BadRequest, Conflict, Moved, ServiceError, TimedOut, Unavailable, Uncounted
+from service.errors import (
+    STANDBY,
+    BadRequest,
+    Conflict,
+    Forbidden,
+    Moved,
+    ServiceError,
+    TimedOut,
+    TooManyRequests,
+    Unavailable,
+    Uncounted,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +51,9 @@ def _lacking(said: str) -> ServiceError:
 # Raised by our own functions, in words for the client; the detail is for the log.
 _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS400": BadRequest,
+    "QS403": Forbidden,
     "QS412": Conflict,
+    "QS429": lambda said: TooManyRequests(said, "holds_and_jobs"),
     "QS409": lambda said: Moved(f": {said}"),
     "QS425": lambda said: Uncounted(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),
@@ -92,12 +105,15 @@ def in_words(error: BaseException) -> str:
     return _out_of_reach(error, said)
 
 
+# They have a text of ours, also where the database raised them: sql/control/start.sql.
+_WITH_OWN_TEXT = (BadRequest, Conflict, Forbidden, TooManyRequests)
+
+
 def _ours_in_words(error: ServiceError) -> str:
     if isinstance(error, Unavailable) and error.said:
         return error.said
     cause = error.__cause__
-    # BadRequest and Conflict have a text of ours, also where the database raised them: sql/control/start.sql.
-    if cause is None or isinstance(cause, ServiceError) or isinstance(error, BadRequest | Conflict):
+    if cause is None or isinstance(cause, ServiceError) or isinstance(error, _WITH_OWN_TEXT):
         return f"{error.text}."
     return in_words(cause)
 

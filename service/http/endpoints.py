@@ -1,22 +1,24 @@
 """The endpoints. `stats` shows the whole request flow: open, parse, limit, read, render."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import asdict
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from service.access.rules import Token
 from service.control.actor import Actor
-from service.control.jobs import Control, require_control
+from service.control.jobs import require_control
 from service.errors import Forbidden, Unavailable
 from service.http.openapi import openapi_document
 from service.http.requests import QueueRequest
-from service.http.responses import NO_STORE, respond, respond_events, respond_report
+from service.http.responses import NO_STORE, EventResponse, respond, respond_report
 from service.http.scrape import read_of_database, scrape_seconds
 from service.model import Action, Format, Scope
 from service.queue.explain import explain as explain_query
-from service.queue.live import Followed
+from service.queue.live import Followed, Subscriber
 from service.telemetry.metrics import CONTENT_TYPE
 from service.telemetry.metrics import render as render_metrics
 from service.wire.parsing import parse_control, parse_presentation, parse_query, parse_top
@@ -24,7 +26,6 @@ from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTER
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
-LISTS = {"holds": (Scope.STATS, Control.holds), "jobs": (Scope.CONTROL, Control.jobs)}
 
 
 async def stats(request: QueueRequest) -> Response:
@@ -60,10 +61,16 @@ async def stream(request: QueueRequest) -> Response:
     query = token.limit(parse_query(request.envelope, service.settings.default_group))
     interval_ms = INTERVAL_MS.read(request.envelope.members)
     followed = Followed(query, parse_presentation(request.envelope, Format.JSON))
-    first = await service.streams.read(followed)
-    last_event_id = request.headers.get("last-event-id", "")
-    events = service.streams.follow(followed, request.secret() or "", interval_ms, first, last_event_id)
-    return respond_events(request, events)
+    subscriber = Subscriber(
+        request.secret() or "",
+        interval_ms / 1000,
+        service.unsent.of(token.name),
+        request.headers.get("last-event-id", ""),
+    )
+    with ExitStack() as place:
+        place.enter_context(service.open_streams.place(token.name))
+        first = await service.streams.read(followed)
+        return EventResponse(service.streams.follow(followed, subscriber, first), place.pop_all(), service.settings)
 
 
 async def control(request: QueueRequest) -> Response:
@@ -78,22 +85,39 @@ async def control(request: QueueRequest) -> Response:
     command = await service.control.with_filter(command)
     require_control(token, command)
     if is_dry_run:
-        return respond(render_details(await service.control.matching(command), request.format), request)
-    job = await service.control.carry_out(command, Actor("token", token.name), request.id)
+        return respond(render_details(await service.control.matching(command, token), request.format), request)
+    job = await service.control.carry_out(command, Actor("token", token.name), request.id, token)
     return respond(render_details(job.details if has_details else None, request.format), request)
 
 
-async def listing(request: QueueRequest) -> Response:
-    """The active holds of a sender, or its latest holds, releases and purges, as its path says."""
-    service = request.service
-    scope, read = LISTS[request.endpoint]
-    token = await request.open(scope)
-    sender_id = ID.read(request.envelope.members)
-    presentation = parse_presentation(request.envelope, request.format)
+async def holds(request: QueueRequest) -> Response:
+    """The active holds of a sender. Who made them and why stands in those that the token may end."""
+    token = await request.open(Scope.STATS)
+    found = await request.service.control.holds(_sender_of(request, token))
+    for row in found:
+        if not token.include(row.pop("sender_limits"), row.pop("account_limits")):
+            row.update(reason=None, created_by=None)
+    return await _respond_list(request, [row for row in found if token.sees(row["account_id"])])
+
+
+async def jobs(request: QueueRequest) -> Response:
+    """A hundred holds, releases and purges of a sender, the open ones first."""
+    token = await request.open(Scope.CONTROL)
+    return await _respond_list(
+        request, await request.service.control.jobs(_sender_of(request, token), token.account_ids)
+    )
+
+
+def _sender_of(request: QueueRequest, token: Token) -> int:
+    sender_id: int = ID.read(request.envelope.members)
     token.require_sender(sender_id)
-    found = await read(service.control, sender_id)
-    rows = [dict(sorted(row.items())) for row in found if token.sees(row["account_id"])]
-    shape = await service.names.shape(presentation, rows)
+    return sender_id
+
+
+async def _respond_list(request: QueueRequest, rows: list[dict[str, Any]]) -> Response:
+    presentation = parse_presentation(request.envelope, request.format)
+    rows = [dict(sorted(row.items())) for row in rows]
+    shape = await request.service.names.shape(presentation, rows)
     return respond(render_rows(rows, request.format, shape), request)
 
 

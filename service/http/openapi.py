@@ -17,7 +17,7 @@ from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (
     *(errors.BadRequest, errors.Unauthorized, errors.Forbidden, errors.TooLarge),
-    *(errors.InternalError, errors.Unavailable, errors.TimedOut),
+    *(errors.TooManyRequests, errors.InternalError, errors.Unavailable, errors.TimedOut),
 )
 DESCRIPTION: Final = (
     "What is in a mail sender's queue. Counts are exact. While the service can't prove that, for instance on a standby"
@@ -37,7 +37,7 @@ POSTS: Final = {
     "release": ("ReleaseRequest", "ControlResponse", "Ends holds; each message gets its former status back."),
     "purge": ("ControlRequest", "ControlResponse", "Removes messages of every status."),
     "holds": ("ListRequest", "Rows", "The active holds of a sender."),
-    "jobs": ("ListRequest", "Rows", "The latest holds, releases and purges of a sender."),
+    "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
 }
 TOP: Final = ("by", "order", "limit", "id", "format", "ids", "names")
 STREAM: Final = ("id", "group", "account_id", "campaign_id", "isp", "interval_ms", "ids", "names")
@@ -133,14 +133,15 @@ def _get(name: str, summary: str, query: list[dict[str, Any]], responses: dict[s
 def _schemas() -> dict[str, Any]:
     _, of_model = msgspec.json.schema_components((Format, Grouping, Ids, ReportRow), ref_template=REFERENCE)
     success = {"error": {"enum": [0], "default": 0}, "error_text": {**STRING, "default": SUCCESS}}
-    codes = [400, 401, 403, 404, 405, 409, 413, 500, 503, 504]
-    details = ("messages", "job_id", "hold_id", "new", "proc", "retry", "hold")
+    codes = [400, 401, 403, 404, 405, 409, 413, 429, 500, 503, 504]
+    details = ("messages", "job_id", "hold_id", "new", "proc", "retry", "hold", "left_holds", "left_messages")
     bodies = {
         "StatsResponse": _object({**success, "data": _array(_reference("ReportRow"))}, "data"),
         "Explained": _object({**success, "data": OBJECT}, "data"),
         "Rows": _object({**success, "data": _array(OBJECT)}, "data"),
         "ControlResponse": _object({**success, "details": _reference("Details")}),
-        "Details": _object({name: {"type": "integer"} for name in details}) | {"description": DETAILS},
+        "Details": _object({name: {"type": "integer"} for name in details} | {"left_reason": STRING})
+        | {"description": DETAILS},
         "Error": _object({"error": {"enum": codes}, "error_text": STRING}, "error", "error_text"),
         "Alive": _object({"status": STRING, "pending": _array(STRING)}, "status"),
     }

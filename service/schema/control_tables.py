@@ -22,7 +22,12 @@ holds = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     kind_column("created_by_kind"),
+    # What the token of its maker is limited to; NULL: nothing.
+    sa.Column("sender_limits", ARRAY(sa.BigInteger)),
+    sa.Column("account_limits", ARRAY(sa.BigInteger)),
     sa.Index("holds_sender_id", "sender_id"),
+    # By it holds_of() finds the holds that match a message, however many others there are.
+    sa.Index("holds_filter", sa.text("hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), 0::bigint)")),
 )
 
 # What a held message is given back when it is released.
@@ -34,7 +39,10 @@ held_messages = sa.Table(
     sa.Column("former_status", message_status, nullable=False),
     # What the table held, an array of one text (sql/control/arrivals.sql); NULL where the release before held it.
     sa.Column("stored_status", sa.Text),
+    # The hold that holds it, active or ended. NULL where a former release held it, and no active hold matched.
+    sa.Column("hold_id", sa.BigInteger),
     sa.PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
+    sa.Index("held_messages_hold", "hold_id", postgresql_where=sa.text("hold_id IS NOT NULL")),
 )
 
 # Calls of hold, release and purge that are being carried out, or were: see sql/control/README.md.
@@ -55,9 +63,30 @@ jobs = sa.Table(
     sa.Column("settles_at", XID8),
     sa.Column("finished_at", sa.DateTime(timezone=True)),
     kind_column("requested_by_kind"),
+    # The holds that a release has ended.
+    sa.Column("ended_holds", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
+    # What the token is limited to, and what was left because another's hold holds it.
+    sa.Column("sender_limits", ARRAY(sa.BigInteger)),
+    sa.Column("account_limits", ARRAY(sa.BigInteger)),
+    sa.Column("left_holds", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("left_messages", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    # Until then it is passed over.
+    sa.Column("run_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("stepped_at", sa.DateTime(timezone=True)),
+    # Steps in a row that ended in an error; the first error; the messages that could not be changed.
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("error", sa.Text),
+    sa.Column("failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    # For what it waits, and since when; the transactions, as pg_locks names them, while it is settling.
+    sa.Column("waits_for", sa.Text),
+    sa.Column("waits_since", sa.DateTime(timezone=True)),
+    sa.Column("blockers", ARRAY(sa.Text)),
+    # In another cluster, where transaction ids mean nothing, it is not that of the row.
+    sa.Column("written_by", XID8, server_default=sa.text("pg_current_xact_id()")),
     sa.CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
-    sa.CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'cancelled')", name="jobs_state"),
+    sa.CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'failed', 'cancelled')", name="jobs_state"),
     sa.Index("jobs_open", "id", postgresql_where=sa.text("finished_at IS NULL")),
+    sa.Index("jobs_sender_id", "sender_id", "id"),
 )
 
 # The messages that a job has still to change, some thousands a row.
@@ -91,5 +120,7 @@ audit_log = sa.Table(
     sa.Column("actor_name", sa.Text),
     # The token that was created, rotated or revoked.
     sa.Column("subject", sa.Text),
+    # The holds that a release has ended.
+    sa.Column("hold_ids", ARRAY(sa.BigInteger)),
     sa.Index("audit_log_verify", "id", postgresql_where=sa.text("action = 'verify'::text")),
 )

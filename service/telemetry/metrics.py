@@ -28,6 +28,12 @@ REQUEST_SECONDS = Histogram(
     "queuestats_request_seconds", "From the whole body to the response.", ["endpoint"], buckets=FAST
 )
 REFUSED = Counter("queuestats_refused", "Requests that the service could not or would not answer.", ["status"])
+BUDGET_USED = Gauge(
+    "queuestats_budget_used", "What tokens use of their shares.", ["resource", "token"], multiprocess_mode="livesum"
+)
+BUDGET_REFUSED = Counter(
+    "queuestats_budget_refused", "Requests of tokens that use more than their shares.", ["resource", "token"]
+)
 BATCH_QUERIES = Histogram(
     "queuestats_batch_queries", "Queries that shared a statement.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
@@ -57,8 +63,9 @@ GAUGES = {
     "fully_verified_at": "When verify last compared all senders, in Unix time.",
     "colliding_keys": "Texts of keys that are counted by the number of another text.",
     "holds": "Active holds.",
-    "held_messages": "Messages on hold that active holds match.",
+    "held_messages": "Messages that our holds hold.",
     "open_jobs": "Holds, releases and purges that are being carried out.",
+    "job_wait_seconds": "How long an open job has waited at most for a lock or a transaction.",
 }
 
 

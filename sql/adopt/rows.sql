@@ -2,10 +2,13 @@
 -- gives a new partition the row triggers of its table by itself, and no statement trigger.
 -- places: schema, messages_oid, new_row, old_row, try_new_row, try_old_row
 CREATE OR REPLACE FUNCTION "{schema}".record_row() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $queuestats$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $queuestats$
 #variable_conflict use_column
 DECLARE
   arrived bigint[];
+  old_sender bigint; old_id bigint; -- Of a message that was on hold.
+  new_sender bigint; new_id bigint; -- Of one that is on hold.
 BEGIN
   -- Of the copy in a trial, which is not partitioned, the root is NULL.
   IF coalesce(pg_partition_root(TG_RELID), TG_RELID) IS DISTINCT FROM "{messages_oid}"
@@ -29,20 +32,29 @@ BEGIN
     SELECT sender_id, account_id, campaign_id, isp,
            -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
     FROM "{old_row}";
+    IF EXISTS (SELECT FROM "{schema}".held_messages) THEN
+      SELECT sender_id, id INTO old_sender, old_id FROM "{old_row}" WHERE status = 'hold';
+    END IF;
   END IF;
   IF TG_OP <> 'DELETE' THEN
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
     SELECT sender_id, account_id, campaign_id, isp,
            (status = 'new')::int, (status = 'proc')::int, (status = 'retry')::int, (status = 'hold')::int
     FROM "{new_row}";
-    IF EXISTS (SELECT FROM "{schema}".holds) THEN
-      arrived := ARRAY(
-        SELECT id FROM "{new_row}"
-        WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = new_row.sender_id)
-      );
-      IF cardinality(arrived) > 0 THEN
-        PERFORM "{schema}".hold_arrived(arrived);
-      END IF;
+    IF old_id IS NOT NULL THEN
+      SELECT sender_id, id INTO new_sender, new_id FROM "{new_row}" WHERE status = 'hold';
+    END IF;
+  END IF;
+  IF old_id IS NOT NULL AND (old_sender, old_id) IS DISTINCT FROM (new_sender, new_id) THEN
+    PERFORM "{schema}".follow_held(ARRAY[old_sender], ARRAY[old_id], ARRAY[new_sender], ARRAY[new_id]);
+  END IF;
+  IF TG_OP <> 'DELETE' AND EXISTS (SELECT FROM "{schema}".holds) THEN
+    arrived := ARRAY(
+      SELECT id FROM "{new_row}"
+      WHERE status IN ('new', 'retry') AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = new_row.sender_id)
+    );
+    IF cardinality(arrived) > 0 THEN
+      PERFORM "{schema}".hold_arrived(arrived);
     END IF;
   END IF;
   RETURN NULL;

@@ -1,4 +1,4 @@
--- autovacuum: settings that let dead rows pile up in a queue
+-- autovacuum: settings let dead rows accumulate in a queue
 -- The server's own value is known only where this session has no other. A setting of a role counts where the role
 -- writes messages or folds. Options of tables and roles are booleans in any of PostgreSQL's spellings.
 -- parameters: none

@@ -1,4 +1,4 @@
--- background: work in the background that fails, or that no process of the service does
+-- background: a background task fails, or no process of the service runs it
 -- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet.
 -- parameters: none
 SELECT /* conditions/background.sql */

@@ -1,4 +1,4 @@
--- exposed: functions that run with their owner's rights and that other roles may execute
+-- exposed: other roles may execute functions that run with their owner's rights
 -- A restore with --no-acl leaves such grants to PUBLIC.
 -- parameters: service_role text
 SELECT /* conditions/exposed.sql */

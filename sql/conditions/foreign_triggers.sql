@@ -1,4 +1,4 @@
--- foreign_triggers: triggers on tables of others that call functions of ours
+-- foreign_triggers: triggers on tables of other applications call functions of the service
 -- parameters: none
 SELECT /* conditions/foreign_triggers.sql */
   format('the trigger %s on %s calls a function of ours, which refuses it', trigger.tgname, trigger.tgrelid::regclass)

@@ -1,4 +1,4 @@
--- invalid_indexes: indexes of ours or of messages that no statement can use
+-- invalid_indexes: indexes of the service or of messages are invalid: no statement can use them
 -- parameters: none
 SELECT /* conditions/invalid_indexes.sql */
   format('the index %s on %s is invalid', indexrelid::regclass, indrelid::regclass) AS finding,

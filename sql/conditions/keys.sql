@@ -1,4 +1,4 @@
--- keys: texts of an adopted table that have the same number, and so are counted as one sender, account or campaign
+-- keys: texts of an adopted table have the same number, and are counted as one sender, account or campaign
 -- A row of keys with a negative id is such a text: see sql/adopt/names.sql.
 -- parameters: none
 SELECT /* conditions/keys.sql */

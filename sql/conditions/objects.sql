@@ -1,4 +1,4 @@
--- objects: tables, columns, indexes and functions of ours that are missing, or not what migrate made
+-- objects: tables, columns, indexes or functions of the service are missing, or not as migrate made them
 -- migrate makes them anew, except an index of messages: to build that one takes a lock that writers wait for.
 -- parameters: none
 SELECT /* conditions/objects.sql */

@@ -1,4 +1,4 @@
--- old_snapshot: what keeps dead rows from being vacuumed
+-- old_snapshot: an old snapshot or transaction keeps dead rows from being vacuumed
 -- parameters: none
 SELECT /* conditions/old_snapshot.sql */
   format('%s holds a snapshot or transaction that is %s transactions old', holder.name, holder.transactions) AS finding,

@@ -1,4 +1,4 @@
--- owner: tables and functions of ours that another role owns, and rights that the owner lacks on messages
+-- owner: another role owns tables or functions of the service, or the owner lacks rights on messages
 -- Functions run with the rights of their owner.
 -- parameters: none
 SELECT /* conditions/owner.sql */ found.finding, found.command

@@ -1,4 +1,4 @@
--- pending: deltas that are written faster than they are folded
+-- pending: deltas are written faster than they are folded
 -- parameters: none
 SELECT /* conditions/pending.sql */
   format(

@@ -1,4 +1,4 @@
--- replica_identity: tables of ours without a replica identity that a publication includes
+-- replica_identity: a publication includes tables of the service that have no replica identity
 -- PostgreSQL refuses to update or delete their rows.
 -- parameters: none
 SELECT /* conditions/replica_identity.sql */

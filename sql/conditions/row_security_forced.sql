@@ -1,4 +1,4 @@
--- row_security_forced: policies that may hide messages from the owner, who counts them
+-- row_security_forced: policies may hide messages from the owner, which counts them
 -- parameters: none
 SELECT /* conditions/row_security_forced.sql */
   format('%s has row-level security, also for its owner', oid::regclass) AS finding,

@@ -1,4 +1,4 @@
--- sample: a few senders, taken at random, whose counts differ from a recount of their messages
+-- sample: the counts of a few senders, taken at random, differ from a recount of their messages
 -- parameters: none
 SELECT /* conditions/sample.sql */
   format('%s counts of sender %s differ from a recount of its messages', count(*), sample.sender_id) AS finding,

@@ -1,4 +1,4 @@
--- server_fault: a minor release of PostgreSQL with a fault that loses counts
+-- server_fault: a minor release of PostgreSQL loses counts of a MERGE beside another write in the same WITH
 -- Before the minor releases of 12 February 2026, a MERGE into messages beside another statement of the same WITH that
 -- writes messages reached the triggers without its rows (PostgreSQL's release notes: "transition table capture for
 -- MERGE in CTE").

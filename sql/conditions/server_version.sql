@@ -1,4 +1,4 @@
--- server_version: a major release of PostgreSQL that the tests do not run on
+-- server_version: the tests do not run on this major release of PostgreSQL
 -- parameters: none
 SELECT /* conditions/server_version.sql */
   format('PostgreSQL %s is not among the versions 15 to 18', current_setting('server_version')) AS finding,

@@ -1,4 +1,4 @@
--- service_rights: what the service's role needs and does not have: to connect, to read, to fold
+-- service_rights: the service's role lacks a right that it needs: to connect, to read or to fold
 -- parameters: service_role text
 SELECT /* conditions/service_rights.sql */
   CASE
@@ -40,7 +40,9 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     FROM pg_proc
     WHERE pronamespace = 'queuestats'::regnamespace
       AND proname IN (
-        'fold', 'compact', 'audit', 'follow_partitions', 'recount_if_needed', 'start_job', 'step_job', 'expire_holds',
+        'fold', 'compact', 'audit', 'follow_partitions', 'recount_if_needed', 'begin_job', 'start_job',
+        'advance_job', 'step_job', 'next_job',
+        'postpone_job', 'preview_job', 'expire_holds', 'held_differences',
         'cancel_job', 'prune', 'note_task', 'prove_sample', 'record_drift', 'mapped_messages', 'recount',
         'unfit_mapping'
       )

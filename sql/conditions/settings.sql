@@ -1,4 +1,4 @@
--- settings: settings of the service's role that make its statements slow, or leave them without limits
+-- settings: settings of the service's role make its statements slow, or leave them without limits
 -- What counts is the setting of the role in this database, else that of the role, else that of the database, else that
 -- of the server.
 -- parameters: service_role text

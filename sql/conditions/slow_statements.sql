@@ -1,4 +1,4 @@
--- slow_statements: our slowest statements, as the extension pg_stat_statements has them
+-- slow_statements: the slowest statements of the service, as measured by the extension pg_stat_statements
 -- parameters: none
 SELECT /* conditions/slow_statements.sql */
   format(

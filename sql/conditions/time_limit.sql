@@ -1,4 +1,4 @@
--- time_limit: a limit of the service's role that ends statements of requests: less than two seconds
+-- time_limit: a time limit of the service's role is less than two seconds and ends statements of requests
 -- parameters: service_role text
 SELECT /* conditions/time_limit.sql */
   format('the role %s runs with %s = %s', role, name, value) AS finding,

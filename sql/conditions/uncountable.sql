@@ -1,4 +1,4 @@
--- uncountable: the table of messages is one that the triggers can't count
+-- uncountable: the triggers can't count the table of messages
 -- parameters: none
 SELECT /* conditions/uncountable.sql */
   reason AS finding,

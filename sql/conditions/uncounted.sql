@@ -1,4 +1,4 @@
--- uncounted: the messages are not counted yet, and scans answer
+-- uncounted: the messages are not counted yet, and answers come from scans
 -- parameters: none
 SELECT /* conditions/uncounted.sql */
   reason AS finding,

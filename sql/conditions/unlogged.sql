@@ -1,4 +1,4 @@
--- unlogged: a table that a crash empties, while what is counted of it stays
+-- unlogged: a table is unlogged: a crash empties it, and its counts stay
 -- parameters: none
 SELECT /* conditions/unlogged.sql */
   format('%s is unlogged', oid::regclass) AS finding,

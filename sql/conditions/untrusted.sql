@@ -1,4 +1,4 @@
--- untrusted: the counters may lack messages, and no scan stands in for them
+-- untrusted: the counters may lack messages, and scans do not replace them
 -- parameters: none
 SELECT /* conditions/untrusted.sql */
   reason AS finding,

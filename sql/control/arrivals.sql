@@ -1,49 +1,128 @@
 -- holds_of: the active holds that match a message. It becomes a part of the plan that calls it.
+-- A hold's filter is one of eight: each of account, campaign and ISP is the message's own, or NULL. The index
+-- holds_filter has a hash of each filter, so the number of other holds does not matter, of the same sender either. No
+-- other index fits: not for the sender, by IS NOT DISTINCT FROM, nor for the order of the callers, by created_at.
 -- places: schema, queued, messages, id, sender, stored_column, stored_type
 CREATE OR REPLACE FUNCTION "{schema}".holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
 RETURNS SETOF "{schema}".holds
 LANGUAGE sql STABLE AS $$
   SELECT * FROM "{schema}".holds
-  WHERE sender_id = of_sender
+  WHERE hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), 0) = ANY (ARRAY[
+      hash_record_extended(ROW(of_sender, of_account, of_campaign, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, of_account, of_campaign, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, of_account, NULL::bigint, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, of_account, NULL::bigint, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, of_campaign, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, of_campaign, NULL::text), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, NULL::bigint, of_isp COLLATE "C"), 0),
+      hash_record_extended(ROW(of_sender, NULL::bigint, NULL::bigint, NULL::text), 0)
+    ])
+    AND sender_id IS NOT DISTINCT FROM of_sender
     AND (account_id IS NULL OR account_id = of_account)
     AND (campaign_id IS NULL OR campaign_id = of_campaign)
     AND (isp IS NULL OR isp = of_isp)
 $$;
 
 -- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
--- matches. It is part of the writer's statement. A writer without an active hold for its senders pays for one look at
--- the active holds.
+-- matches. It is part of the writer's statement. The oldest hold that matches holds the message.
 -- held_messages keeps what the table holds for a message as an array of one text: in an array NULL is a value; the
--- column itself is NULL for a message that a former release held. The settings keep the writer's own out of the text:
--- it is read back under those of the service, where 03/04 may be another day and IST another zone.
+-- column itself is NULL for a message that a former release held. The first settings keep the writer's own out of the
+-- text: it is read back under those of the service, where 03/04 may be another day and IST another zone.
+-- The other settings keep statistics out of the plans, which live as long as the writer's session: the messages are
+-- read by their key and written by their address, and their holds are looked up once for each set of keys.
 CREATE OR REPLACE FUNCTION "{schema}".hold_arrived(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 AS $queuestats$
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_nestloop = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET jit = off AS $queuestats$
 #variable_conflict use_column
 <<own>>
 DECLARE
   held_ids bigint[];
   held_senders bigint[];
+  held_addresses tid[];
 BEGIN
-  WITH arrived AS (
-    INSERT INTO "{schema}".held_messages (sender_id, id, former_status, stored_status)
+  WITH message AS MATERIALIZED (
+    SELECT message.*
+    FROM unnest(hold_arrived.ids) AS written (id)
+      -- OFFSET 0: by the key, and by no other condition.
+      CROSS JOIN LATERAL (SELECT * FROM "{queued}" AS known WHERE known.id = written.id OFFSET 0) AS message
+    WHERE message.status IN ('new', 'retry')
+  ), matching AS MATERIALIZED (
+    SELECT key.*, hold.id AS hold_id
+    FROM (SELECT DISTINCT sender_id, account_id, campaign_id, isp FROM message) AS key
+      CROSS JOIN LATERAL (
+        SELECT id FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp)
+        ORDER BY created_at, id LIMIT 1
+      ) AS hold
+  ), arrived AS MATERIALIZED (
+    SELECT sender_id, id, address, status, hold_id, CAST(ARRAY[CAST(stored_status AS text)] AS text) AS stored_status
+    FROM message INNER JOIN matching USING (sender_id, account_id, campaign_id, isp)
+  ), kept AS (
+    INSERT INTO "{schema}".held_messages (sender_id, id, former_status, stored_status, hold_id)
     -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
-    SELECT DISTINCT ON (message.sender_id, message.id)
-      message.sender_id, message.id, message.status, CAST(ARRAY[CAST(message.stored_status AS text)] AS text)
-    FROM "{queued}" AS message
-    WHERE message.id = ANY (hold_arrived.ids) AND message.status IN ('new', 'retry') AND EXISTS (
-      SELECT FROM "{schema}".holds_of(message.sender_id, message.account_id, message.campaign_id, message.isp)
-    )
+    SELECT DISTINCT ON (sender_id, id) sender_id, id, status, stored_status, hold_id FROM arrived
     ON CONFLICT (sender_id, id) DO UPDATE SET
-      former_status = excluded.former_status, stored_status = excluded.stored_status
-    RETURNING sender_id, id
+      former_status = excluded.former_status, stored_status = excluded.stored_status, hold_id = excluded.hold_id
   )
-  SELECT array_agg(arrived.id), array_agg(arrived.sender_id) INTO held_ids, held_senders FROM arrived;
-  -- Only the mapping's expressions name columns of the table; whatever these are called, they hide no variable.
-  UPDATE "{messages}" AS queuestats_row SET
-    "{stored_column}" = CAST("{schema}".stored_status('hold') AS "{stored_type}")
-  FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
-  WHERE "{id}" = arrived.queuestats_id AND "{sender}" = arrived.queuestats_sender;
+  SELECT array_agg(arrived.id), array_agg(arrived.sender_id), array_agg(arrived.address)
+  INTO held_ids, held_senders, held_addresses FROM arrived;
+  IF held_addresses IS NOT NULL THEN
+    -- In each partition another row may have the address. Only the mapping's expressions name columns of the table;
+    -- whatever these are called, they hide no variable.
+    UPDATE "{messages}" AS queuestats_row SET
+      "{stored_column}" = CAST("{schema}".stored_status('hold') AS "{stored_type}")
+    FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
+    WHERE queuestats_row.ctid = ANY (own.held_addresses)
+      AND "{id}" = arrived.queuestats_id AND "{sender}" = arrived.queuestats_sender;
+  END IF;
+END
+$queuestats$;
+
+-- follow_held: deletes what is kept for messages that a statement has deleted or taken off hold. A message that the
+-- statement has moved to another sender gets its status back: the trigger of that update then looks whether a hold of
+-- the other sender matches it.
+-- left_*: messages that were on hold under this sender before the statement, and are not now. moved_*: messages that
+-- are on hold under this sender now, and were not before.
+CREATE OR REPLACE FUNCTION "{schema}".follow_held(
+  left_senders bigint[], left_ids bigint[], moved_senders bigint[], moved_ids bigint[]
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan SET jit = off AS $queuestats$
+#variable_conflict use_column
+<<own>>
+DECLARE
+  forgotten "{schema}".held_messages[];
+  moved record;
+BEGIN
+  WITH gone AS (
+    DELETE FROM "{schema}".held_messages AS held
+    USING unnest(left_senders, left_ids) AS message (sender_id, id)
+    WHERE held.sender_id = message.sender_id AND held.id = message.id
+      -- Another trigger of the table may have put it back. OFFSET 0: by the key, and by no other condition.
+      AND NOT coalesce((
+        SELECT bool_or(still.sender_id = held.sender_id AND still.status = 'hold')
+        FROM (SELECT * FROM "{queued}" AS known WHERE known.id = held.id OFFSET 0) AS still
+      ), false)
+    RETURNING held.*
+  )
+  SELECT array_agg(CAST(ROW(gone.*) AS "{schema}".held_messages)) INTO forgotten FROM gone
+  WHERE gone.id = ANY (moved_ids);
+  FOR moved IN
+    SELECT
+      message.sender_id, held.id,
+      CASE
+        WHEN held.stored_status IS NOT NULL THEN (CAST(held.stored_status AS text[]))[1]
+        ELSE CAST("{schema}".stored_status(held.former_status) AS text)
+      END AS value
+    FROM unnest(forgotten) AS held
+      INNER JOIN unnest(moved_senders, moved_ids) AS message (sender_id, id) ON message.id = held.id
+  LOOP
+    UPDATE "{messages}" AS queuestats_row SET "{stored_column}" = CAST(own.moved.value AS "{stored_type}")
+    WHERE "{id}" = own.moved.id AND "{sender}" = own.moved.sender_id;
+  END LOOP;
 END
 $queuestats$;
 
@@ -51,4 +130,5 @@ DROP FUNCTION IF EXISTS "{schema}".holds_of("{schema}".queued_messages);
 DROP FUNCTION IF EXISTS "{schema}".stored_text("{schema}".queued_messages);
 
 REVOKE EXECUTE ON FUNCTION "{schema}".hold_arrived(bigint[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".follow_held(bigint[], bigint[], bigint[], bigint[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".holds_of(bigint, bigint, bigint, text) FROM PUBLIC;

@@ -21,25 +21,7 @@ LANGUAGE sql STABLE AS $$
   ORDER BY id
 $$;
 
--- prunable_held_messages: what the senders of these jobs have kept for a release that has nothing left to release: no
--- hold is active, no job is open, and by the counters no message of the sender is on hold.
-CREATE OR REPLACE FUNCTION "{schema}".prunable_held_messages(of_jobs bigint[]) RETURNS SETOF "{schema}".held_messages
-LANGUAGE sql STABLE AS $$
-  SELECT held.* FROM "{schema}".held_messages AS held
-  WHERE sender_id IN (
-    SELECT sender_id FROM (SELECT DISTINCT sender_id FROM "{schema}".jobs WHERE id = ANY (of_jobs)) AS ended
-    WHERE "{schema}".is_proven()
-      AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = ended.sender_id)
-      AND NOT EXISTS (SELECT FROM "{schema}".jobs WHERE sender_id = ended.sender_id AND finished_at IS NULL)
-      AND 0 = (
-        SELECT coalesce(sum(hold), 0) FROM (
-          SELECT hold FROM "{schema}".current_counters(ended.sender_id, 'total') WHERE account_id >= 0
-          UNION ALL
-          SELECT hold FROM "{schema}".pending_deltas(ended.sender_id, NULL, NULL, NULL)
-        ) AS part
-      )
-  )
-$$;
+DROP FUNCTION IF EXISTS "{schema}".prunable_held_messages(bigint[]);
 
 -- prune: deletes up to so many rows of each table; how many. All zero: nothing is left to delete. No row while another
 -- one is at work. The service may not delete what is younger than 30 days: the audit log also records what it did.
@@ -56,16 +38,13 @@ BEGIN
   ELSIF NOT pg_try_advisory_xact_lock('"{schema}".audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;
-  DELETE FROM "{schema}".held_messages WHERE (sender_id, id) IN (
-    SELECT sender_id, id FROM "{schema}".prunable_held_messages(ended) LIMIT at_most
-  );
-  GET DIAGNOSTICS held_messages = ROW_COUNT;
+  held_messages := 0; -- A service of the previous release reads it.
   DELETE FROM "{schema}".job_chunks WHERE (job_id, number) IN (
     SELECT job_id, number FROM "{schema}".job_chunks WHERE job_id = ANY (ended) LIMIT at_most
   );
   GET DIAGNOSTICS job_chunks = ROW_COUNT;
   -- A job is the last of what belongs to it.
-  DELETE FROM "{schema}".jobs WHERE id = ANY (ended) AND held_messages + job_chunks = 0;
+  DELETE FROM "{schema}".jobs WHERE id = ANY (ended) AND job_chunks = 0;
   GET DIAGNOSTICS jobs = ROW_COUNT;
   DELETE FROM "{schema}".audit_log WHERE id IN (
     SELECT id FROM "{schema}".prunable_entries(older_than) LIMIT at_most

@@ -1,23 +1,114 @@
--- start_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
+-- begin_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
 -- rest.
 -- A filter that is NULL lets every message of the sender through.
 -- A release ends the holds whose filter is its own or narrower. With of_hold it ends that hold and uses its filter.
 -- at_most: if more messages match, the call is an error and changes nothing. Up to 100,000 messages are collected in
 -- this transaction, so that the job changes only messages that were counted. Above that, the counters give the number.
--- by_kind, by_name: the actor: a token, or a command and the user who runs it. A service of the previous release passes
--- neither by_kind nor the parameters after it.
+-- by_kind, by_name: the actor: a token, or a command and the user who runs it. by_senders, by_accounts: what the token
+-- is limited to; NULL: nothing. most_holds, most_jobs: how many active holds and open jobs of this token there may be.
 -- places: schema
 DROP FUNCTION IF EXISTS "{schema}".start_job(text, bigint, bigint, bigint, text, text, text, text, interval);
-CREATE OR REPLACE FUNCTION "{schema}".start_job(
+CREATE OR REPLACE FUNCTION "{schema}".begin_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text,
   by_name text, of_request text, of_reason text, expires_in interval,
-  by_kind text DEFAULT 'token', at_most bigint DEFAULT NULL, of_hold bigint DEFAULT NULL
+  by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[],
+  most_holds bigint, most_jobs bigint
 ) RETURNS TABLE (job_id bigint, hold_id bigint)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   job "{schema}".jobs;
+  ended bigint[] := '{}';
+  left_holds bigint[] := '{}';
   counted bigint;
+BEGIN
+  PERFORM "{schema}".require_possible(of_action, ARRAY[of_sender, of_account, of_campaign]);
+  PERFORM "{schema}".require_share(of_action, by_kind, by_name, most_holds, most_jobs);
+  IF of_action = 'hold' THEN
+    INSERT INTO "{schema}".holds (
+      sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at, sender_limits,
+      account_limits
+    ) VALUES (
+      of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in, by_senders,
+      by_accounts
+    ) RETURNING id INTO of_hold;
+  ELSIF of_action = 'release' THEN
+    IF of_hold IS NOT NULL THEN
+      SELECT account_id, campaign_id, isp INTO of_account, of_campaign, of_isp FROM "{schema}".holds WHERE id = of_hold;
+    END IF;
+    SELECT
+      coalesce(array_agg(hold.id) FILTER (WHERE "{schema}".may_end(hold, by_senders, by_accounts)), '{}'),
+      coalesce(array_agg(hold.id) FILTER (WHERE NOT "{schema}".may_end(hold, by_senders, by_accounts)), '{}')
+    INTO ended, left_holds
+    FROM "{schema}".holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold;
+    IF of_hold IS NOT NULL AND ended || left_holds = '{}' THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
+    ELSIF of_hold IS NOT NULL AND ended = '{}' THEN
+      RAISE EXCEPTION USING ERRCODE = 'QS403', MESSAGE = 'the maker of the hold is less limited than this token';
+    END IF;
+  END IF;
+  -- Another release, or the expiry, may have ended some of them first.
+  WITH deleted AS (
+    DELETE FROM "{schema}".holds WHERE id = ANY (ended) RETURNING id
+  )
+  SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO ended FROM deleted;
+  INSERT INTO "{schema}".jobs (
+    action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, left_holds, sender_limits, account_limits,
+    requested_by_kind, requested_by, request_id
+  ) VALUES (
+    of_action, of_sender, of_account, of_campaign, of_isp, of_hold, ended, cardinality(left_holds), by_senders,
+    by_accounts, by_kind, by_name, of_request
+  ) RETURNING * INTO job;
+  job.left_messages := "{schema}".count_left(job, left_holds);
+  IF at_most IS NOT NULL THEN
+    counted := "{schema}".count_for(job);
+    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
+      job.matched := 0;
+      counted := "{schema}".collect_job(job);
+      IF job.action = 'release' AND counted > at_most THEN
+        counted := "{schema}".count_collected(job);
+      END IF;
+      job.state := 'working';
+      job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
+    END IF;
+    IF counted > at_most THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
+    END IF;
+    -- Also what a purge that is collected later removes at most: others may arrive before.
+    job.matched := CASE WHEN job.state = 'working' OR job.action = 'purge' THEN counted ELSE 0 END;
+  END IF;
+  UPDATE "{schema}".jobs SET
+    state = job.state, matched = job.matched, settles_at = job.settles_at, left_messages = job.left_messages
+  WHERE id = job.id;
+  INSERT INTO "{schema}".audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids
+  ) VALUES (
+    of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold, job.id,
+    ended
+  );
+  RETURN QUERY SELECT job.id, of_hold;
+END
+$$;
+
+-- start_job: begin_job for a service of the previous release, whose tokens have no limits for holds and no share.
+CREATE OR REPLACE FUNCTION "{schema}".start_job(
+  of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text,
+  by_name text, of_request text, of_reason text, expires_in interval,
+  by_kind text DEFAULT 'token', at_most bigint DEFAULT NULL, of_hold bigint DEFAULT NULL
+) RETURNS TABLE (job_id bigint, hold_id bigint)
+LANGUAGE sql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+  SELECT * FROM "{schema}".begin_job(
+      of_action, of_sender, of_account, of_campaign, of_isp, by_name, of_request, of_reason, expires_in, by_kind,
+      at_most, of_hold, NULL, NULL, NULL, NULL
+    )
+$$;
+
+-- require_possible: raises QS400 where this action can't be done on this queue, or not by these keys.
+CREATE OR REPLACE FUNCTION "{schema}".require_possible(of_action text, keys bigint[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF "{schema}".is_distributed() THEN
     RAISE EXCEPTION USING
@@ -28,68 +119,133 @@ BEGIN
   END IF;
   -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
-    SELECT FROM "{schema}".keys WHERE id IN (-of_sender, -of_account, -of_campaign)
+    SELECT FROM "{schema}".keys AS key WHERE key.id IN (SELECT -number FROM unnest(keys) AS number)
   ) THEN
     RAISE EXCEPTION USING
       ERRCODE = 'QS400', MESSAGE = 'two keys of the queue have this number, and the call would act on both';
   END IF;
-  IF of_action = 'hold' THEN
-    INSERT INTO "{schema}".holds
-      (sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, expires_at)
-    VALUES (of_sender, of_account, of_campaign, of_isp, of_reason, by_kind, by_name, now() + expires_in)
-    RETURNING id INTO of_hold;
-  ELSIF of_action = 'release' AND of_hold IS NOT NULL THEN
-    DELETE FROM "{schema}".holds WHERE id = of_hold AND sender_id = of_sender
-    RETURNING account_id, campaign_id, isp INTO of_account, of_campaign, of_isp;
-    IF NOT FOUND THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
-    END IF;
-  ELSIF of_action = 'release' THEN
-    DELETE FROM "{schema}".holds
-    WHERE sender_id = of_sender AND (of_account IS NULL OR account_id = of_account)
-      AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp);
-  END IF;
-  INSERT INTO "{schema}".jobs
-    (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, of_hold, by_kind, by_name, of_request)
-  RETURNING * INTO job;
-  IF at_most IS NOT NULL THEN
-    counted := "{schema}".count_for(job);
-    IF counted <= at_most AND counted <= 100000 OR counted IS NULL THEN
-      counted := "{schema}".collect_job(job);
-      UPDATE "{schema}".jobs SET
-        state = 'working', matched = counted, settles_at = pg_snapshot_xmax(pg_current_snapshot())
-      WHERE id = job.id;
-    END IF;
-    IF counted > at_most THEN
-      RAISE EXCEPTION USING
-        ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
-    END IF;
-    -- What a purge that is collected later removes at most: others may arrive before.
-    UPDATE "{schema}".jobs SET matched = counted WHERE id = job.id AND action = 'purge';
-  END IF;
-  INSERT INTO "{schema}".audit_log
-    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
-  VALUES (of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold,
-          job.id);
-  RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
 
--- count_for: the number of messages that a job would change, by the counters. NULL if the counters do not give it: they
--- do not include all messages, or a release leaves messages that other holds match.
-CREATE OR REPLACE FUNCTION "{schema}".count_for(job "{schema}".jobs) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+-- require_share: raises QS429 where a token has its share of active holds or open jobs. NULL: no limit. The lock, on
+-- the token's name, makes two calls of a token count one after the other.
+CREATE OR REPLACE FUNCTION "{schema}".require_share(
+  of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF NOT "{schema}".is_proven()
-    OR job.action = 'release' AND EXISTS (SELECT FROM "{schema}".holds WHERE sender_id = job.sender_id) THEN
+  IF by_kind <> 'token' OR coalesce(most_holds, most_jobs) IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock('"{schema}".holds'::regclass::oid::integer, hashtext(by_name));
+  IF of_action = 'hold' AND most_holds <= (
+    SELECT count(*) FROM "{schema}".holds WHERE created_by_kind = 'token' AND created_by = by_name
+  ) THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s active holds', most_holds);
+  END IF;
+  IF most_jobs <= (
+    SELECT count(*) FROM "{schema}".jobs
+    WHERE finished_at IS NULL AND requested_by_kind = 'token' AND requested_by = by_name
+  ) THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s open jobs', most_jobs);
+  END IF;
+END
+$$;
+
+-- holds_within: the active hold of_hold of a sender or, if that is NULL, those whose filter is this one or narrower.
+-- It becomes a part of the plan that calls it.
+CREATE OR REPLACE FUNCTION "{schema}".holds_within(
+  of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint
+) RETURNS SETOF "{schema}".holds
+LANGUAGE sql STABLE AS $$
+  SELECT * FROM "{schema}".holds
+  WHERE sender_id = of_sender AND CASE
+      WHEN of_hold IS NOT NULL THEN id = of_hold
+      ELSE (of_account IS NULL OR account_id = of_account)
+        AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp)
+    END
+$$;
+
+-- preview_job: what a release or a purge would do: how many messages a release would give back (NULL for a purge), and
+-- how many holds, and messages that they hold, it would leave because the token may not end them.
+CREATE OR REPLACE FUNCTION "{schema}".preview_job(
+  of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,
+  by_senders bigint[], by_accounts bigint[]
+) RETURNS TABLE (releasable bigint, left_holds bigint, left_messages bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  job "{schema}".jobs;
+  ended bigint[];
+  others bigint[];
+BEGIN
+  SELECT
+    coalesce(array_agg(hold.id) FILTER (WHERE "{schema}".may_end(hold, by_senders, by_accounts)), '{}'),
+    coalesce(array_agg(hold.id) FILTER (WHERE NOT "{schema}".may_end(hold, by_senders, by_accounts)), '{}')
+  INTO ended, others
+  FROM "{schema}".holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold
+  WHERE of_action = 'release';
+  SELECT of_action, of_sender, of_account, of_campaign, of_isp, by_senders, by_accounts
+  INTO job.action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.sender_limits, job.account_limits;
+  RETURN QUERY SELECT
+    CASE of_action
+      WHEN 'release'
+        THEN "{schema}".count_releasable(of_sender, of_account, of_campaign, of_isp, of_hold, ended)
+    END,
+    cardinality(others)::bigint,
+    "{schema}".count_left(job, others);
+END
+$$;
+
+-- may_end: whether a token of these limits may end a hold, or purge what it holds: the limits of the hold's maker are
+-- its own or narrower. It becomes a part of the plan that calls it.
+CREATE OR REPLACE FUNCTION "{schema}".may_end(hold "{schema}".holds, by_senders bigint[], by_accounts bigint[])
+RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+  SELECT coalesce(
+    (by_senders IS NULL OR hold.sender_limits <@ by_senders)
+    AND (by_accounts IS NULL OR hold.account_limits <@ by_accounts),
+    false
+  )
+$$;
+
+-- count_left: how many messages a release or a purge leaves on hold because the token may not end their holds.
+CREATE OR REPLACE FUNCTION "{schema}".count_left(job "{schema}".jobs, left_holds bigint[]) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $queuestats$
+BEGIN
+  IF job.action = 'release' THEN
+    RETURN (
+      SELECT count(*) FROM "{schema}".held_messages
+      WHERE sender_id = job.sender_id AND hold_id = ANY (count_left.left_holds)
+    );
+  ELSIF job.action <> 'purge' OR coalesce(job.sender_limits, job.account_limits) IS NULL THEN
+    RETURN 0;
+  END IF;
+  RETURN (
+    SELECT count(*) FROM "{schema}".messages_of(ARRAY[job.sender_id]) AS message
+      INNER JOIN "{schema}".held_messages AS held USING (sender_id, id)
+      INNER JOIN "{schema}".holds AS hold ON hold.id = held.hold_id
+    WHERE message.status = 'hold' AND (job.account_id IS NULL OR message.account_id = job.account_id)
+      AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
+      AND (job.isp IS NULL OR message.isp = job.isp)
+      AND NOT "{schema}".may_end(hold, job.sender_limits, job.account_limits)
+  );
+END
+$queuestats$;
+
+-- count_for: the number of messages that a job would change: of a release, by the messages on hold; else by the
+-- counters. NULL if the counters do not include all messages.
+CREATE OR REPLACE FUNCTION "{schema}".count_for(job "{schema}".jobs) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $queuestats$
+BEGIN
+  IF job.action = 'release' THEN
+    RETURN "{schema}".count_releasable(
+      job.sender_id, job.account_id, job.campaign_id, job.isp, job.hold_id, job.ended_holds
+    );
+  ELSIF NOT "{schema}".is_proven() THEN
     RETURN NULL;
   END IF;
   RETURN (
-    SELECT coalesce(sum(CASE job.action
-             WHEN 'hold' THEN new + retry WHEN 'release' THEN hold ELSE new + proc + retry + hold
-           END), 0)
+    SELECT coalesce(sum(CASE job.action WHEN 'hold' THEN new + retry ELSE new + proc + retry + hold END), 0)
     FROM (
       SELECT new, proc, retry, hold
       FROM "{schema}".current_counters(
@@ -102,36 +258,81 @@ BEGIN
       SELECT new, proc, retry, hold
       FROM "{schema}".pending_deltas(job.sender_id, job.account_id, job.campaign_id, job.isp)
     ) AS part
+  ) - job.left_messages;
+END
+$queuestats$;
+
+-- count_releasable: how many messages a release gives back when these holds have ended: those that they hold and no
+-- other hold matches. A release by filter (of_hold is NULL) also gives back what is on hold under no active hold.
+CREATE OR REPLACE FUNCTION "{schema}".count_releasable(
+  of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]
+) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
+AS $queuestats$
+BEGIN
+  RETURN (
+    SELECT count(*)
+    FROM "{schema}".messages_of(ARRAY[of_sender]) AS message
+      LEFT JOIN "{schema}".held_messages AS held ON held.sender_id = of_sender AND held.id = message.id
+    WHERE message.status = 'hold'
+      AND (
+        held.hold_id = ANY (ended)
+        OR of_hold IS NULL
+        AND (of_account IS NULL OR message.account_id = of_account)
+        AND (of_campaign IS NULL OR message.campaign_id = of_campaign)
+        AND (of_isp IS NULL OR message.isp = of_isp)
+        AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE id = held.hold_id)
+      )
+      AND NOT EXISTS (
+        SELECT FROM "{schema}".holds_of(of_sender, message.account_id, message.campaign_id, message.isp) AS other
+        WHERE other.id <> ALL (ended)
+      )
   );
 END
-$$;
+$queuestats$;
+
+-- count_collected: how many of the messages that a release has collected no other hold matches.
+CREATE OR REPLACE FUNCTION "{schema}".count_collected(job "{schema}".jobs) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
+AS $queuestats$
+BEGIN
+  RETURN (
+    SELECT count(*)
+    FROM "{schema}".messages_of(ARRAY[job.sender_id]) AS message
+    WHERE message.id IN (SELECT unnest(ids) FROM "{schema}".job_chunks WHERE job_id = job.id)
+      AND NOT EXISTS (
+        SELECT FROM "{schema}".holds_of(job.sender_id, message.account_id, message.campaign_id, message.isp)
+      )
+  );
+END
+$queuestats$;
 
 -- expire_holds: begins a release for each hold whose time is over; each exactly once, whoever calls. How many.
 CREATE OR REPLACE FUNCTION "{schema}".expire_holds() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  expired "{schema}".holds;
-  count integer := 0;
+  count integer;
 BEGIN
-  FOR expired IN
+  WITH expired AS (
     DELETE FROM "{schema}".holds WHERE id IN (
-      SELECT id FROM "{schema}".holds WHERE expires_at <= now() FOR UPDATE SKIP LOCKED
+      SELECT id FROM "{schema}".holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
-  LOOP
-    count := count + 1;
-    WITH job AS (
-      INSERT INTO "{schema}".jobs
-        (action, sender_id, account_id, campaign_id, isp, hold_id, requested_by_kind, requested_by, request_id)
-      VALUES ('release', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, expired.id,
-              'expiry', 'expiry', '')
-      RETURNING id
+  ), job AS (
+    INSERT INTO "{schema}".jobs (
+      action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, requested_by_kind, requested_by, request_id
     )
-    INSERT INTO "{schema}".audit_log
-      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id)
-    SELECT 'expire', expired.sender_id, expired.account_id, expired.campaign_id, expired.isp, 'expiry', 'expiry', '',
-           expired.reason, expired.id, job.id
-    FROM job;
-  END LOOP;
+    SELECT 'release', sender_id, account_id, campaign_id, isp, id, ARRAY[id], 'expiry', 'expiry', '' FROM expired
+    RETURNING id, hold_id
+  )
+  INSERT INTO "{schema}".audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids
+  )
+  SELECT
+    'expire', sender_id, account_id, campaign_id, isp, 'expiry', 'expiry', '', reason, expired.id, job.id,
+    ARRAY[expired.id]
+  FROM expired INNER JOIN job ON job.hold_id = expired.id;
+  GET DIAGNOSTICS count = ROW_COUNT;
   RETURN count;
 END
 $$;
@@ -158,7 +359,15 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION "{schema}".count_for("{schema}".jobs) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION
+"{schema}".begin_job(
+  text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint, bigint[], bigint[], bigint,
+  bigint
+),
 "{schema}".start_job(text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint),
-"{schema}".expire_holds(), "{schema}".cancel_job(bigint, text, text) FROM PUBLIC;
+"{schema}".expire_holds(), "{schema}".cancel_job(bigint, text, text), "{schema}".require_possible(text, bigint[]),
+"{schema}".require_share(text, text, text, bigint, bigint), "{schema}".may_end("{schema}".holds, bigint[], bigint[]),
+"{schema}".count_for("{schema}".jobs), "{schema}".count_left("{schema}".jobs, bigint[]),
+"{schema}".count_releasable(bigint, bigint, bigint, text, bigint, bigint[]),
+"{schema}".count_collected("{schema}".jobs), "{schema}".holds_within(bigint, bigint, bigint, text, bigint),
+"{schema}".preview_job(text, bigint, bigint, bigint, text, bigint, bigint[], bigint[]) FROM PUBLIC;

@@ -10,7 +10,7 @@
 -- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at
 -- holds. try_new_rows, try_old_rows: of an adopted table, end the trigger where its mapping can't be evaluated any
 -- more, and call remember_uncounted.
--- places: schema, messages_oid, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
+-- places: schema, messages_oid, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
 -- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
@@ -41,7 +41,8 @@ $$;
 
 CREATE OR REPLACE FUNCTION "{schema}".record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
+SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
   IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
@@ -57,9 +58,20 @@ BEGIN
   FROM "{new_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF "{has_holds}" THEN
-    PERFORM FROM "{schema}".holds WHERE sender_id IN (SELECT sender_id FROM "{new_rows}") LIMIT 1;
+    PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
+      CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+    LIMIT 1;
     IF FOUND THEN
-      PERFORM "{schema}".hold_arrived(ARRAY(SELECT id FROM "{new_rows}" WHERE status IN ('new', 'retry')));
+      PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
+        SELECT unnest(key.ids) AS id FROM (
+          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+          FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+        ) AS key
+          CROSS JOIN LATERAL (
+            SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+          ) AS hold
+      ) AS held
+      HAVING count(*) > 0;
     END IF;
   END IF;
   RETURN NULL;
@@ -68,7 +80,8 @@ $queuestats$;
 
 CREATE OR REPLACE FUNCTION "{schema}".record_delete() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
+SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
   IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
@@ -83,6 +96,10 @@ BEGIN
          -count(*) FILTER (WHERE status = 'hold')
   FROM "{old_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
+  IF "{has_holds}" AND EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
+    PERFORM "{schema}".follow_held(array_agg(sender_id), array_agg(id), NULL, NULL)
+    FROM "{old_rows}" WHERE status = 'hold';
+  END IF;
   RETURN NULL;
 END
 $queuestats$;
@@ -90,7 +107,8 @@ $queuestats$;
 -- An update is what left and what came; keys on which both cancel out leave no delta.
 CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET jit = off AS $queuestats$
+SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
+SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
   IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
@@ -114,10 +132,33 @@ BEGIN
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
   IF "{has_holds}" THEN
-    PERFORM FROM "{schema}".holds
-    WHERE sender_id IN (SELECT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) LIMIT 1;
+    IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
+      PERFORM "{schema}".follow_held(
+        array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
+        array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
+      ) FROM (
+        SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
+          SELECT sender_id, id, true AS is_old FROM "{old_rows}" WHERE status = 'hold'
+          UNION ALL
+          SELECT sender_id, id, false AS is_old FROM "{new_rows}" WHERE status = 'hold'
+        ) AS held
+        GROUP BY sender_id, id HAVING count(*) = 1
+      ) AS changed;
+    END IF;
+    PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
+      CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+    LIMIT 1;
     IF FOUND THEN
-      PERFORM "{schema}".hold_arrived(ARRAY(SELECT id FROM "{new_rows}" WHERE status IN ('new', 'retry')));
+      PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
+        SELECT unnest(key.ids) AS id FROM (
+          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+          FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+        ) AS key
+          CROSS JOIN LATERAL (
+            SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+          ) AS hold
+      ) AS held
+      HAVING count(*) > 0;
     END IF;
   END IF;
   RETURN NULL;
@@ -145,6 +186,7 @@ BEGIN
   BEGIN
     DELETE FROM "{schema}".counters;
     DELETE FROM "{schema}".deltas;
+    DELETE FROM "{schema}".held_messages;
   EXCEPTION WHEN serialization_failure THEN
     -- Somebody has folded since the snapshot.
     DELETE FROM "{schema}".deltas WHERE xid = pg_current_xact_id();
@@ -161,7 +203,8 @@ BEGIN
 END
 $$;
 
--- clear_counts: empties the counters and the deltas, except those that this transaction has written since its TRUNCATE.
+-- clear_counts: empties the counters, the deltas and held_messages, except what this transaction has written since its
+-- TRUNCATE.
 -- New readers wait behind a TRUNCATE that waits. lock_timeout bounds that: a reader that stays idle in its transaction
 -- makes this an error, and the transaction with the TRUNCATE is rolled back.
 CREATE OR REPLACE FUNCTION "{schema}".clear_counts() RETURNS trigger
@@ -170,10 +213,15 @@ DECLARE
   own "{schema}".deltas[] := ARRAY(
     SELECT deltas FROM "{schema}".deltas WHERE xid = pg_current_xact_id()
   );
+  own_held "{schema}".held_messages[] := ARRAY(
+    SELECT held FROM "{schema}".held_messages AS held
+    WHERE EXISTS (SELECT FROM "{queued}" AS message WHERE message.id = held.id AND message.sender_id = held.sender_id)
+  );
 BEGIN
   DELETE FROM "{schema}".fold_lock;
-  TRUNCATE "{schema}".counters, "{schema}".sender_totals, "{schema}".deltas;
+  TRUNCATE "{schema}".counters, "{schema}".sender_totals, "{schema}".deltas, "{schema}".held_messages;
   INSERT INTO "{schema}".deltas SELECT * FROM unnest(own);
+  INSERT INTO "{schema}".held_messages SELECT * FROM unnest(own_held);
   RETURN NULL;
 EXCEPTION WHEN lock_not_available THEN
   RAISE lock_not_available USING

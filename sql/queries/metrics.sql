@@ -29,6 +29,19 @@ SELECT /* queries/metrics.sql */
     WHERE finished_at IS NULL
   ) AS open_jobs,
   (
+    SELECT coalesce(cast(extract(EPOCH FROM now() - min(waits_since)) AS double precision), 0)
+    FROM queuestats.jobs
+    WHERE finished_at IS NULL
+  ) AS job_wait_seconds,
+  (
+    SELECT count(*)
+    FROM queuestats.holds
+  ) AS holds,
+  (
+    SELECT count(*)
+    FROM queuestats.held_messages
+  ) AS held_messages,
+  (
     SELECT count(*)
     FROM queuestats.keys
     WHERE id < 0

@@ -49,7 +49,7 @@ async def test_a_report_is_the_sum_of_the_accounts_that_it_may_see(
     messages = data.draw(st.lists(message, max_size=30))
     await insert(owner, messages)
     account_ids = tuple(sorted(data.draw(st.sets(st.sampled_from([0, 306, 307, 999]), min_size=1))))
-    token = Token("limited", frozenset({Scope.STATS}), None, account_ids)
+    token = Token("limited", frozenset({Scope.STATS}), account_ids=account_ids)
     queries = [
         StatsQuery(119, None, campaign_id, isp, grouping)
         for grouping in Grouping
@@ -146,7 +146,7 @@ async def test_after_a_rotation_both_secrets_are_valid_for_the_overlap(
 
 
 def test_a_query_beyond_the_limits_is_forbidden() -> None:
-    token = Token("limited", frozenset(), (119,), (306,))
+    token = Token("limited", frozenset(), sender_ids=(119,), account_ids=(306,))
     assert token.limit(StatsQuery(119, 306)) == StatsQuery(119, 306)
     for query in (StatsQuery(120, 306), StatsQuery(119, 307)):
         with pytest.raises(Forbidden):

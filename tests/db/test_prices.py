@@ -23,6 +23,7 @@ AS_SCANS = (
     "queries/differences",
     "queries/disposable",
     "queries/rebuild",
+    "queries/control/repair_held",
     # Utility statements, which have no plan.
     "queries/primary",
 )

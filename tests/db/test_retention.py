@@ -43,14 +43,13 @@ async def history(database: TestDatabase, owner: Any) -> Any:
 
 
 async def counts(owner: Any) -> dict[str, int]:
-    tables = ("jobs", "job_chunks", "held_messages", "audit_log")
+    tables = ("jobs", "job_chunks", "audit_log")
     return {table: await owner.fetchval(f"SELECT count(*) FROM queuestats.{table}") for table in tables}
 
 
 async def test_open_jobs_active_holds_and_the_newest_verify_are_kept(history: Any) -> None:
     before = await counts(history)
-    assert before["held_messages"] == 1 + 4
-    expected = {"jobs": 2, "job_chunks": 2, "held_messages": 1, "audit_log": 4 + 2}
+    expected = {"jobs": 2, "job_chunks": 2, "audit_log": 4 + 2}
     assert await count_prunable(history, timedelta(days=101)) == dict.fromkeys(expected, 0)
     assert await count_prunable(history, OLD) == expected
     assert await counts(history) == before
@@ -59,19 +58,12 @@ async def test_open_jobs_active_holds_and_the_newest_verify_are_kept(history: An
     assert await counts(history) == {table: before[table] - expected[table] for table in before}
     assert await history.fetchval("SELECT array_agg(sender_id ORDER BY id) FROM queuestats.jobs") == [2, 3]
     assert await history.fetchval("SELECT messages FROM queuestats.audit_log WHERE action = 'verify'") == 3
-    assert await history.fetchval("SELECT array_agg(DISTINCT sender_id) FROM queuestats.held_messages") == [2]
     assert await drift(history) == []
 
 
-async def test_what_a_message_on_hold_is_given_back_is_kept_without_a_hold_too(history: Any) -> None:
-    """Its release was cancelled, say: another one restores its status."""
-    await history.execute("UPDATE messages SET status = 'hold' WHERE sender_id = 1")
-    assert (await prune(history, OLD))["held_messages"] == 0
-
-
 async def test_a_step_deletes_no_more_rows_of_a_table_than_it_is_told(history: Any) -> None:
-    step = "SELECT * FROM queuestats.prune('90 days', 2)"
-    assert [await history.fetchrow(step) for _ in range(4)] == [(0, 2, 1, 2), (2, 0, 0, 2), (0, 0, 0, 2), (0, 0, 0, 0)]
+    step = "SELECT jobs, job_chunks, audit_log FROM queuestats.prune('90 days', 2)"
+    assert [await history.fetchrow(step) for _ in range(4)] == [(0, 2, 2), (2, 0, 2), (0, 0, 2), (0, 0, 0)]
 
 
 async def test_one_prune_is_at_work_at_a_time(history: Any, database: TestDatabase) -> None:

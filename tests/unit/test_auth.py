@@ -226,7 +226,9 @@ async def test_a_token_has_its_senders_and_accounts_in_ascending_order_without_r
             return [row | {"sender_ids": [120, 119, 120], "account_ids": [307, 306]}]
 
     tokens = Tokens(cast(Database, LimitedTokens()), clock)
-    assert await tokens.check("right", Scope.STATS) == Token("mine", MINE.scopes, (119, 120), (306, 307))
+    assert await tokens.check("right", Scope.STATS) == Token(
+        "mine", MINE.scopes, sender_ids=(119, 120), account_ids=(306, 307)
+    )
 
 
 async def test_a_token_created_during_a_slow_look_up_is_found_when_that_has_ended(

@@ -13,7 +13,7 @@ TRIED = {
     SCHEMA: "a revision or a file of sql/ is not in place",
     CONTRACT: "the contract numbers of the code and of the database do not fit",
     POOLER: "the pooler in front of the database does not keep prepared statements, and the service uses them",
-    PROBE: "a query of `stats` by each grouping, or the look-up of tokens, fails with the service's login",
+    PROBE: "a query of `stats` for a grouping, or the look-up of tokens, fails with the service's login",
     UNEXAMINED: "a statement that examines conditions failed",
     NODE: "a node of a cluster does not answer, or has shards that are not counted",
 }

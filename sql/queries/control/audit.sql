@@ -3,7 +3,8 @@
 -- parameters: sender_id bigint, row_limit bigint
 SELECT /* queries/control/audit.sql */
   at, action, subject, sender_id, account_id, campaign_id, isp, messages,
-  actor_kind, coalesce(actor_name, token_name) AS actor_name, request_id, reason, hold_id, job_id
+  actor_kind, coalesce(actor_name, token_name) AS actor_name, request_id, reason, hold_id, job_id,
+  hold_ids
 FROM queuestats.audit_log
 WHERE cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint)
 ORDER BY id DESC

@@ -1,7 +1,16 @@
--- holds: the active holds of one sender (NULL: of all), the oldest first
+-- holds: the active holds of one sender (NULL: of all), the oldest first, with how many messages each holds
+-- indexes: held_messages_hold, holds_sender_id
 -- parameters: sender_id bigint
 SELECT /* queries/control/holds.sql */
-  id, sender_id, account_id, campaign_id, isp, reason, created_by_kind, created_by, created_at, expires_at
-FROM queuestats.holds
-WHERE cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint)
-ORDER BY id
+  hold.id, hold.sender_id, hold.account_id, hold.campaign_id, hold.isp, coalesce(held.messages, 0) AS messages,
+  hold.reason, hold.created_by_kind, hold.created_by, hold.created_at, hold.expires_at, hold.sender_limits,
+  hold.account_limits
+FROM queuestats.holds AS hold
+  LEFT JOIN (
+    SELECT sender_id, hold_id, count(*) AS messages
+    FROM queuestats.held_messages
+    WHERE cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint)
+    GROUP BY sender_id, hold_id
+  ) AS held ON held.sender_id = hold.sender_id AND held.hold_id = hold.id
+WHERE cast(:sender_id AS bigint) IS NULL OR hold.sender_id = cast(:sender_id AS bigint)
+ORDER BY hold.id

@@ -1,10 +1,33 @@
--- jobs: one job, or (NULL) the latest hundred of one sender (NULL: of all), the newest first
--- parameters: job_id bigint, sender_id bigint
-SELECT /* queries/control/jobs.sql */
-  id, action, sender_id, account_id, campaign_id, isp, state, matched, changed, requested_by_kind, requested_by,
-  created_at, finished_at
-FROM queuestats.jobs
-WHERE (cast(:job_id AS bigint) IS NULL OR id = cast(:job_id AS bigint))
-  AND (cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint))
-ORDER BY id DESC
+-- jobs: one job, or (NULL) a hundred of one sender (NULL: of all): the open ones first, then the newest
+-- account_ids: only those with one of these accounts as their filter; NULL: all.
+-- parameters: job_id bigint, sender_id bigint, account_ids bigint[]
+WITH /* queries/control/jobs.sql */ matching AS NOT MATERIALIZED (
+  SELECT *
+  FROM queuestats.jobs
+  WHERE (cast(:job_id AS bigint) IS NULL OR id = cast(:job_id AS bigint))
+    AND (cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint))
+    AND (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))
+)
+
+SELECT
+  id, action, sender_id, account_id, campaign_id, isp, state, matched, changed, failed, error, left_holds,
+  left_messages, waits_for, waits_since, run_at, attempts, requested_by_kind, requested_by, created_at, finished_at
+FROM (
+  (
+    SELECT *
+    FROM matching
+    WHERE finished_at IS NULL
+    ORDER BY id DESC
+    LIMIT 100
+  )
+  UNION ALL
+  (
+    SELECT *
+    FROM matching
+    WHERE finished_at IS NOT NULL
+    ORDER BY id DESC
+    LIMIT 100
+  )
+) AS job
+ORDER BY finished_at IS NOT NULL, id DESC
 LIMIT 100

@@ -8,6 +8,5 @@ WITH /* queries/control/prunable.sql */ ended AS (
 SELECT
   coalesce(cardinality(ended.ids), 0) AS jobs,
   (SELECT count(*) FROM queuestats.job_chunks WHERE job_id = ANY(ended.ids)) AS job_chunks,
-  (SELECT count(*) FROM queuestats.prunable_held_messages(ended.ids)) AS held_messages,
   (SELECT count(*) FROM queuestats.prunable_entries(cast(:older_than AS interval))) AS audit_log
 FROM ended

@@ -361,7 +361,7 @@ async function showControl(sender, signal) {
     const holds = await ask("holds/", signal, { body });
     $("control").hidden = false;
     fillPlain($("holds"), ["id", "account_id", "campaign_id", "isp", "messages", "reason", "created_by", "expires_at"], holds.data, "No hold is active.");
-    fillPlain($("jobs"), ["id", "action", "state", "changed", "matched", "requested_by"], jobs.data, "No job yet.");
+    fillPlain($("jobs"), ["id", "action", "state", "changed", "matched", "failed", "waits_for", "error", "requested_by"], jobs.data, "No job yet.");
   } catch (error) {
     if (error.status !== 403) throw error;
     $("control").hidden = true;
@@ -404,8 +404,9 @@ async function count(sender, name) {
   const form = readForm(sender, name);
   try {
     const { details } = await ask(`${form.action}/`, signal, { body: { ...form.filter, dry_run: 1 } });
-    const matched = Object.values(details).reduce((sum, hit) => sum + hit, 0);
-    const hits = Object.entries(details).map(([status, hit]) => `${number.format(hit)} ${status}`).join(", ");
+    const counts = Object.entries(details).filter(([name]) => !name.startsWith("left_"));
+    const matched = counts.reduce((sum, [, hit]) => sum + hit, 0);
+    const hits = counts.map(([status, hit]) => `${number.format(hit)} ${status}`).join(", ");
     const body = Object.freeze({ ...form.filter, ...form.reason, details: 1, at_most: matched });
     const request = Object.freeze({ ...form, body });
     $("hit").replaceChildren(`${form.action} hits ${messages(matched)} of `, ...inWords(request), `: ${hits}.`);

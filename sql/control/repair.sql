@@ -1,0 +1,56 @@
+-- held_differences: the holds whose rows of held_messages do not agree with the messages: of one sender, or of all
+-- (NULL). kept: the rows. counted: those whose message is on hold, while the hold is active or its release is not done.
+-- No row: every held message has its hold, and every row its message.
+-- places: schema
+CREATE OR REPLACE FUNCTION "{schema}".held_differences(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, hold_id bigint, kept bigint, counted bigint
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET row_security = off SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT held.sender_id, held.hold_id, count(*), count(message.id) FILTER (
+      WHERE held.hold_id IN (SELECT id FROM "{schema}".holds)
+        OR held.hold_id IN (SELECT unnest(ended_holds) FROM "{schema}".jobs WHERE finished_at IS NULL)
+    )
+  FROM "{schema}".held_messages AS held
+    LEFT JOIN "{schema}".queued_messages AS message
+      ON message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
+  WHERE of_sender IS NULL OR held.sender_id = of_sender
+  GROUP BY held.sender_id, held.hold_id
+  HAVING count(*) <> count(message.id) FILTER (
+      WHERE held.hold_id IN (SELECT id FROM "{schema}".holds)
+        OR held.hold_id IN (SELECT unnest(ended_holds) FROM "{schema}".jobs WHERE finished_at IS NULL)
+    );
+END
+$$;
+
+-- repair_held: deletes the rows of held_messages that have no message on hold, and begins a release of what is on hold
+-- under no hold. What a former release held gets the number 0 as its hold.
+CREATE OR REPLACE FUNCTION "{schema}".repair_held(of_sender bigint, by_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET row_security = off SET plan_cache_mode = force_custom_plan SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+  DELETE FROM "{schema}".held_messages AS held
+  WHERE (of_sender IS NULL OR held.sender_id = of_sender) AND NOT EXISTS (
+    SELECT FROM "{schema}".queued_messages AS message
+    WHERE message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
+  );
+  UPDATE "{schema}".held_messages SET hold_id = 0
+  WHERE hold_id IS NULL AND (of_sender IS NULL OR sender_id = of_sender);
+  WITH job AS (
+    INSERT INTO "{schema}".jobs
+      (action, sender_id, hold_id, ended_holds, requested_by_kind, requested_by, request_id)
+    SELECT 'release', sender_id, hold_id, ARRAY[hold_id], 'command', by_name, ''
+    FROM "{schema}".held_differences(of_sender)
+    RETURNING *
+  )
+  INSERT INTO "{schema}".audit_log
+    (action, sender_id, actor_kind, actor_name, request_id, reason, hold_id, job_id, hold_ids)
+  SELECT 'release', sender_id, 'command', by_name, '', 'verify --repair', hold_id, id, ended_holds FROM job;
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION "{schema}".held_differences(bigint), "{schema}".repair_held(bigint, text) FROM PUBLIC;

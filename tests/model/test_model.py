@@ -1,0 +1,185 @@
+"""A random model of the queue: writers, operators and workers at once, and what must hold whenever all is at rest.
+
+`attempts` of each message is the status that the platform last gave it: its place in STATUSES, from 1.
+MODEL_SEED and MODEL_ROUNDS repeat and lengthen a run.
+"""
+
+import asyncio
+import os
+import random
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+
+from service.control.jobs import expire_forever, work_forever
+from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
+from tests.oracle import STATUSES
+
+SEEDS = [int(seed) for seed in os.environ.get("MODEL_SEED", "1 2").split()]
+ROUNDS = int(os.environ.get("MODEL_ROUNDS", "6"))
+WRITERS, STATEMENTS, SENDERS = 3, 12, 3
+# A message of this account can't be held or purged: a check and a foreign key of the platform.
+POISON = 2
+# What a transaction of the platform may end in here, as anywhere.
+EXPECTED = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ForeignKeyViolationError,
+    asyncpg.CheckViolationError,
+    asyncpg.AdminShutdownError,
+    asyncpg.ConnectionDoesNotExistError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+PLATFORM = f"""
+ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> {POISON} OR attempts = 4);
+CREATE TABLE delivery_log (id bigint, sender_id bigint,
+  FOREIGN KEY (id, sender_id) REFERENCES messages DEFERRABLE INITIALLY DEFERRED);
+"""
+# Messages that are not as the holds say: `hold` is the active hold that held_messages names.
+WRONG = """
+SELECT message.id, message.sender_id, status, attempts, held.hold_id, former_status, hold.id AS active
+FROM messages AS message
+  LEFT JOIN queuestats.held_messages AS held USING (sender_id, id)
+  LEFT JOIN queuestats.holds AS hold ON hold.id = held.hold_id
+WHERE CASE
+  -- The platform put it on hold. A release by filter takes it off, and then one of our holds may hold it.
+  WHEN attempts = 4 THEN status = 'proc'
+    OR held.id IS NOT NULL AND (hold.id IS NULL OR status <> 'hold')
+  WHEN status = 'hold' THEN hold.id IS NULL OR (ARRAY['new', 'proc', 'retry'])[attempts] <> former_status::text
+  ELSE held.id IS NOT NULL OR status::text <> (ARRAY['new', 'proc', 'retry'])[attempts]
+    OR message.account_id <> $1 AND status <> 'proc' AND EXISTS (
+      SELECT FROM queuestats.holds_of(
+        message.sender_id, message.account_id, message.campaign_id, message.isp
+      )
+    )
+  END
+"""
+
+
+class Model:
+    """Everything random comes from one generator, so a seed repeats the choices, though not their order in time."""
+
+    def __init__(self, seed: int, url: str) -> None:
+        self.random, self.url = random.Random(seed), url
+
+    def status(self) -> tuple[str, int]:
+        number = self.random.choice((1, 1, 2, 3, 4))
+        return STATUSES[number - 1], number
+
+    def where(self) -> str:
+        sender = self.random.randint(1, SENDERS)
+        return self.random.choice((f"sender_id = {sender} AND id % 3 = 0", f"id % {self.random.randint(5, 20)} = 0"))
+
+    def statement(self) -> str:
+        status, number = self.status()
+        given = f"status = '{status}', attempts = {number}"
+        where = self.where()
+        rows = ", ".join(
+            f"({self.random.randint(1, SENDERS)}, {self.random.randint(0, POISON)}, {self.random.randint(0, 1)},"
+            f" '{self.random.choice(('', 'Gmail', 'é'))}', '{status}', {number}, 'x')"
+            for _ in range(self.random.choice((1, 5, 30)))
+        )
+        insert = (
+            f"INSERT INTO messages (sender_id, account_id, campaign_id, isp, status, attempts, recipient) VALUES {rows}"
+        )
+        not_held = "status <> 'hold' AND"
+        return self.random.choice(
+            (
+                *(insert, insert, insert),
+                f"UPDATE messages SET {given} WHERE {where}",
+                "UPDATE messages SET status = 'proc', attempts = 2 WHERE (id, sender_id) IN (SELECT id, sender_id"
+                " FROM messages WHERE status IN ('new', 'retry') ORDER BY id LIMIT 9 FOR UPDATE SKIP LOCKED)",
+                f"DELETE FROM messages WHERE {where}",
+                f"UPDATE messages SET account_id = (account_id + 1) % 2 WHERE account_id <> {POISON} AND {where}",
+                f"UPDATE messages SET campaign_id = 1 - campaign_id WHERE {not_held} {where}",
+                f"UPDATE messages SET sender_id = sender_id % {SENDERS} + 1 WHERE account_id <> {POISON} AND {where}",
+                f"MERGE INTO messages USING (SELECT id AS i, sender_id AS s FROM messages WHERE {where}) AS other"
+                f" ON id = i AND sender_id = s WHEN MATCHED AND id % 2 = 0 THEN DELETE"
+                f" WHEN MATCHED THEN UPDATE SET {given}",
+                f"INSERT INTO delivery_log SELECT id, sender_id FROM messages WHERE account_id = {POISON} LIMIT 1",
+            )
+        )
+
+    async def write(self, number: int) -> None:
+        """Transactions of the platform, some of them prepared, on a connection that may be terminated."""
+        for _ in range(STATEMENTS):
+            level = self.random.choice(("READ COMMITTED", "READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"))
+            name = uuid.uuid4().hex
+            end = self.random.choice(
+                ("COMMIT", "COMMIT", "ROLLBACK", f"PREPARE TRANSACTION '{name}'; COMMIT PREPARED '{name}'")
+            )
+            statements = [self.statement() for _ in range(self.random.randint(1, 3))]
+            connection = await asyncpg.connect(self.url, server_settings={"lock_timeout": "2s"})
+            try:
+                for statement in (f"BEGIN ISOLATION LEVEL {level}", *statements, *end.split("; ")):
+                    await connection.execute(statement)
+                    await asyncio.sleep(self.random.random() / 50)
+            except EXPECTED:
+                pass
+            finally:
+                connection.terminate()
+
+    async def operate(self, owner: Any) -> None:
+        for _ in range(8):
+            await asyncio.sleep(self.random.random() / 10)
+            action = self.random.choice(("hold", "hold", "release", "release", "purge", "cancel", "terminate"))
+            if action == "cancel":
+                await owner.execute(
+                    "SELECT queuestats.cancel_job(min(id), 'x') FROM queuestats.jobs"
+                    " WHERE finished_at IS NULL AND action = 'purge' HAVING count(*) > 0"
+                )
+            elif action == "terminate":
+                await owner.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    " AND datname = current_database() AND query <> '' ORDER BY random() LIMIT 1"
+                )
+            else:
+                account, campaign = (self.random.choice((None, None, 0, 1)) for _ in range(2))
+                await owner.execute(
+                    "SELECT queuestats.start_job($1, $2, $3, $4, NULL, 'x', '', '', $5::text::interval)",
+                    *(action, self.random.randint(1, SENDERS), account, campaign),
+                    "0.3 s" if action == "hold" and self.random.random() < 0.3 else None,
+                )
+
+
+@pytest.fixture
+async def workers(database: TestDatabase) -> AsyncIterator[None]:
+    """The loops of two instances of the service."""
+    async with AsyncExitStack() as stack:
+        tasks = []
+        for loop in (work_forever, expire_forever) * 2:
+            pool = await stack.enter_async_context(open_pool(database.service_url))
+            tasks.append(asyncio.create_task(loop(pool)))
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_counts_and_holds_are_right_whenever_all_is_at_rest(
+    database: TestDatabase, owner: Any, workers: None, seed: int
+) -> None:
+    if await owner.fetchval("SHOW max_prepared_transactions") == "0":
+        pytest.skip("this server has no prepared transactions")
+    model = Model(seed, database.owner_url)
+    await owner.execute(PLATFORM)
+    for _ in range(ROUNDS):
+        await asyncio.gather(*map(model.write, range(WRITERS)), model.operate(owner))
+        # A backend that was terminated behind PREPARE TRANSACTION has left it.
+        for row in await owner.fetch("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
+            await owner.execute(f"ROLLBACK PREPARED '{row['gid']}'")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            busy = "SELECT count(*) FROM queuestats.jobs WHERE finished_at IS NULL"
+            expiring = "SELECT count(*) FROM queuestats.holds WHERE expires_at IS NOT NULL"
+            while await owner.fetchval(busy) or await owner.fetchval(expiring):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
+        assert await owner.fetch("SELECT * FROM queuestats.held_differences(NULL)") == []
+        assert await owner.fetch(WRONG, POISON) == []
