@@ -1638,7 +1638,7 @@ BEGIN
   IF NOT FOUND OR NOT queuestats.is_proven() THEN
     RETURN;
   END IF;
-  LOCK TABLE public.messages IN ACCESS SHARE MODE;
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   chosen := ARRAY(
     SELECT * FROM queuestats.random_senders(most) UNION (SELECT * FROM queuestats.suspect_senders() LIMIT most)
   );
@@ -1774,7 +1774,7 @@ CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURN
     AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE public.messages IN ACCESS SHARE MODE;
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
@@ -2044,7 +2044,7 @@ BEGIN
     RETURN false;
   END IF;
   -- The same order of locks as in rebuild.
-  LOCK TABLE public.messages IN ACCESS SHARE MODE;
+  LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
     RETURN false;
   END IF;
@@ -2283,13 +2283,13 @@ CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   SELECT 4 > (
-           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
-           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+           count(DISTINCT function) FILTER (WHERE relation = counted.messages)
+           + 3 * count(*) FILTER (WHERE relation = counted.messages AND function = 'record_row')
          ),
          coalesce(bool_or(NOT is_on), false),
-         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
-  FROM pg_class LEFT JOIN queuestats.counting_triggers() ON true
-  WHERE pg_class.oid = queuestats.messages_table()
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = counted.messages), false)
+  FROM queuestats.messages_relation() AS counted LEFT JOIN queuestats.counting_triggers() ON true
+  WHERE counted.messages IS NOT NULL
 $$;
 
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text

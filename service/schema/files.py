@@ -139,6 +139,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
         # The table may be dropped and created again.
         messages_oid=f"to_regclass({literal(adopted.queue)})",
         is_mapped="true",
+        locked=adopted.queue,
         uncounted_writes=f"{schema}.uncounted_writes",
         **_mapped_rows(adopted, values | {"schema": schema, "names": names}),
         names=names,
@@ -175,6 +176,8 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "messages_oid": f"{literal(name)}::regclass",
         "message_status": f"{schema}.message_status",
         "queued_messages": f"{schema}.queued_messages",
+        # Citus locks a shard only through a view over it.
+        "locked": f"{schema}.queued_messages",
         "queued": f"{schema}.queued_messages",
         "new_rows": "new_rows",
         "old_rows": "old_rows",

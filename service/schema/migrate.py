@@ -59,7 +59,9 @@ async def migrate(
         is_damaged = await make_anew(connection, progress)
         await _put_into_place(connection, table, await _changed(connection, table, is_damaged=is_damaged), progress)
         await _count_where_needed(connection, table, progress)
-        await _without_time_limit(connection, "migrate/name_holds")
+        # A distributed queue has no holds.
+        if await fetch(connection, "migrate/triggers"):
+            await _without_time_limit(connection, "migrate/name_holds")
         if begun:
             await _without_time_limit(connection, "queries/adopt/forget_held")
         await fetch(connection, "migrate/remember_objects", is_new_revision=is_new_revision)

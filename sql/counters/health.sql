@@ -1,5 +1,5 @@
 -- What the conditions of sql/conditions/ and the background proof of the counts call. A shard has none of it.
--- places: schema, messages
+-- places: schema, locked
 
 -- catalog_objects: the tables, views, columns, indexes and functions of our schema as the catalog has them.
 -- The settings make the definitions the same in every session.
@@ -133,7 +133,7 @@ BEGIN
   IF NOT FOUND OR NOT "{schema}".is_proven() THEN
     RETURN;
   END IF;
-  LOCK TABLE "{messages}" IN ACCESS SHARE MODE;
+  LOCK TABLE "{locked}" IN ACCESS SHARE MODE;
   chosen := ARRAY(
     SELECT * FROM "{schema}".random_senders(most) UNION (SELECT * FROM "{schema}".suspect_senders() LIMIT most)
   );

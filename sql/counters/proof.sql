@@ -8,7 +8,7 @@
 -- its mapping names: column_versions.
 -- No trace is left of a partition that is attached and detached again between two calls of follow_partitions, and of a
 -- TRUNCATE in the transaction that created the partition.
--- places: schema, messages, uncounted_writes
+-- places: schema, locked, uncounted_writes
 
 -- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
 -- is_leaving: DETACH PARTITION ... CONCURRENTLY is not over. The partition's messages are in no query any more, but
@@ -53,13 +53,13 @@ CREATE OR REPLACE FUNCTION "{schema}".trigger_state() RETURNS TABLE (
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT 4 > (
-           count(DISTINCT function) FILTER (WHERE relation = pg_class.oid)
-           + 3 * count(*) FILTER (WHERE relation = pg_class.oid AND function = 'record_row')
+           count(DISTINCT function) FILTER (WHERE relation = counted.messages)
+           + 3 * count(*) FILTER (WHERE relation = counted.messages AND function = 'record_row')
          ),
          coalesce(bool_or(NOT is_on), false),
-         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = pg_class.oid), false)
-  FROM pg_class LEFT JOIN "{schema}".counting_triggers() ON true
-  WHERE pg_class.oid = "{schema}".messages_table()
+         coalesce(bool_or(NOT is_always) FILTER (WHERE relation = counted.messages), false)
+  FROM "{schema}".messages_relation() AS counted LEFT JOIN "{schema}".counting_triggers() ON true
+  WHERE counted.messages IS NOT NULL
 $$;
 
 -- are_partitions_kept: whether the partitions and all triggers have these versions, and no partition is leaving.
@@ -289,7 +289,7 @@ BEGIN
     RETURN false;
   END IF;
   -- The same order of locks as in rebuild.
-  LOCK TABLE "{messages}" IN ACCESS SHARE MODE;
+  LOCK TABLE "{locked}" IN ACCESS SHARE MODE;
   IF NOT "{schema}".take_fold_lock(is_waiting => false) OR "{schema}".is_proven() THEN
     RETURN false;
   END IF;

@@ -3,14 +3,14 @@
 -- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
 -- the old counters until the commit.
 -- row_security = off: where a policy would hide messages, it is an error and no smaller count.
--- places: schema, messages, is_mapped
+-- places: schema, locked, is_mapped
 CREATE OR REPLACE FUNCTION "{schema}".rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan
 SET row_security = off AS $$
 BEGIN
   -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
-  LOCK TABLE "{messages}" IN ACCESS SHARE MODE;
+  LOCK TABLE "{locked}" IN ACCESS SHARE MODE;
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
 
   IF of_sender IS NULL THEN
