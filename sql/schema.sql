@@ -1194,19 +1194,18 @@ CREATE FUNCTION queuestats.held_differences(of_sender bigint) RETURNS TABLE(send
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT held.sender_id, held.hold_id, count(*), count(message.id) FILTER (
-      WHERE held.hold_id IN (SELECT id FROM queuestats.holds)
-        OR held.hold_id IN (SELECT unnest(ended_holds) FROM queuestats.jobs WHERE finished_at IS NULL)
-    )
-  FROM queuestats.held_messages AS held
-    LEFT JOIN queuestats.queued_messages AS message
-      ON message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
-  WHERE of_sender IS NULL OR held.sender_id = of_sender
-  GROUP BY held.sender_id, held.hold_id
-  HAVING count(*) <> count(message.id) FILTER (
-      WHERE held.hold_id IN (SELECT id FROM queuestats.holds)
-        OR held.hold_id IN (SELECT unnest(ended_holds) FROM queuestats.jobs WHERE finished_at IS NULL)
-    );
+  SELECT * FROM (
+    SELECT held.sender_id, held.hold_id, count(*) AS kept, count(message.id) FILTER (
+        WHERE held.hold_id IN (SELECT id FROM queuestats.holds)
+          OR held.hold_id IN (SELECT unnest(ended_holds) FROM queuestats.jobs WHERE finished_at IS NULL)
+      ) AS counted
+    FROM queuestats.held_messages AS held
+      LEFT JOIN queuestats.queued_messages AS message
+        ON message.sender_id = held.sender_id AND message.id = held.id AND message.status = 'hold'
+    WHERE of_sender IS NULL OR held.sender_id = of_sender
+    GROUP BY held.sender_id, held.hold_id
+  ) AS compared
+  WHERE kept <> counted;
 END
 $$;
 
