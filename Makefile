@@ -3,6 +3,8 @@
 
 PORT ?= 8080
 MESSAGES ?= 1000000
+MINUTES ?= 60
+SEED ?= 1
 # More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
 PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 LOCK_FLAGS ?=
@@ -17,7 +19,7 @@ INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /u
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: setup demo test check lint types test-browser fuzz coverage test-versions example mutants bench load health schema lock help clean
+.PHONY: setup demo test check lint types test-browser fuzz coverage test-versions example mutants bench load soak health schema lock help clean
 
 setup: .venv/.dev ## set up .venv with everything that development needs (the default)
 
@@ -70,6 +72,9 @@ bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (
 
 load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
 	@exec $(BIN)/python -m tests.load.run $(LOAD)
+
+soak: .venv/.dev ## an hour of writers, operators and readers, and every 20 seconds a fault (MINUTES=60 SEED=1)
+	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED)
 
 health: .venv/.dev ## write docs/health.md anew from the list of conditions
 	WRITE_HEALTH=1 $(BIN)/python -m pytest --quiet tests/unit/test_health_document.py

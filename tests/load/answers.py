@@ -17,7 +17,7 @@ class WrongAnswer(Exception):
 
 def check_report(content: bytes, format: str, group: str) -> None:
     """Totals add up, rows are in order and differ, keys that are not grouped by are empty. Raises WrongAnswer."""
-    rows = _rows_of_json(content) if format == "json" else _rows_of_xml(content)
+    rows = rows_of(content, format)
     own = [name for name in KEYS if name.removesuffix("_id") in group.split("_")]
     if group == "total" and len(rows) != 1:
         raise WrongAnswer(f"{len(rows)} rows for a total")
@@ -31,6 +31,11 @@ def check_report(content: bytes, format: str, group: str) -> None:
     keys = [[_ranked(row[name]) for name in own] for row in rows]
     if any(one >= other for one, other in pairwise(keys)):
         raise WrongAnswer("the rows are not in the order of their keys")
+
+
+def rows_of(content: bytes, format: str) -> list[dict[str, Any]]:
+    """The rows of a report, by field. Raises WrongAnswer where it is none."""
+    return _rows_of_json(content) if format == "json" else _rows_of_xml(content)
 
 
 def check_error(content: bytes, format: str, code: int) -> None:
