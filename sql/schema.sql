@@ -88,10 +88,7 @@ BEGIN
     ELSE
       job.state := CASE WHEN job.failed > 0 THEN 'failed' ELSE 'done' END;
       job.finished_at := now();
-      INSERT INTO queuestats.audit_log
-        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-      VALUES (CASE WHEN job.failed > 0 THEN 'fail' ELSE 'finish' END, job.sender_id, job.account_id, job.campaign_id,
-              job.isp, job.requested_by_kind, job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
+      PERFORM queuestats.log_job(job, CASE WHEN job.failed > 0 THEN 'fail' ELSE 'finish' END);
     END IF;
   END IF;
 
@@ -208,11 +205,8 @@ BEGIN
     IF of_hold IS NOT NULL THEN
       SELECT account_id, campaign_id, isp INTO of_account, of_campaign, of_isp FROM queuestats.holds WHERE id = of_hold;
     END IF;
-    SELECT
-      coalesce(array_agg(hold.id) FILTER (WHERE queuestats.may_end(hold, by_senders, by_accounts)), '{}'),
-      coalesce(array_agg(hold.id) FILTER (WHERE NOT queuestats.may_end(hold, by_senders, by_accounts)), '{}')
-    INTO ended, left_holds
-    FROM queuestats.holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold;
+    SELECT * INTO ended, left_holds
+    FROM queuestats.divide_holds(of_sender, of_account, of_campaign, of_isp, of_hold, by_senders, by_accounts);
     IF of_hold IS NOT NULL AND ended || left_holds = '{}' THEN
       RAISE EXCEPTION USING
         ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
@@ -254,13 +248,7 @@ BEGIN
   UPDATE queuestats.jobs SET
     state = job.state, matched = job.matched, settles_at = job.settles_at, left_messages = job.left_messages
   WHERE id = job.id;
-  INSERT INTO queuestats.audit_log (
-    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
-    hold_ids
-  ) VALUES (
-    of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold, job.id,
-    ended
-  );
+  PERFORM queuestats.log_job(job, of_action, of_reason);
   RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
@@ -289,10 +277,9 @@ BEGIN
     RETURN false;
   END IF;
   DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
-  INSERT INTO queuestats.audit_log
-    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_kind, by_name, '', job.hold_id, job.id,
-          job.changed);
+  -- The actor of this entry is the one who cancels.
+  SELECT by_kind, by_name, '' INTO job.requested_by_kind, job.requested_by, job.request_id;
+  PERFORM queuestats.log_job(job, 'cancel');
   RETURN true;
 END
 $$;
@@ -875,6 +862,20 @@ CREATE FUNCTION queuestats.deltas_by_grouping_set(of_sender bigint, is_from_wate
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
+CREATE FUNCTION queuestats.divide_holds(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) RETURNS TABLE(endable bigint[], others bigint[])
+    LANGUAGE sql STABLE ROWS 1
+    AS $$
+  SELECT
+    coalesce(array_agg(hold.id) FILTER (WHERE queuestats.may_end(hold, by_senders, by_accounts)), '{}'),
+    coalesce(array_agg(hold.id) FILTER (WHERE NOT queuestats.may_end(hold, by_senders, by_accounts)), '{}')
+  FROM queuestats.holds AS hold
+  WHERE sender_id = of_sender AND CASE
+      WHEN of_hold IS NOT NULL THEN id = of_hold
+      ELSE (of_account IS NULL OR account_id = of_account)
+        AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp)
+    END
+$$;
+
 CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role text, name text, value text, time_limit interval)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -916,22 +917,17 @@ BEGIN
     DELETE FROM queuestats.holds WHERE id IN (
       SELECT id FROM queuestats.holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
-  ), job AS (
-    INSERT INTO queuestats.jobs (
+  ), begun AS (
+    INSERT INTO queuestats.jobs AS job (
       action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, requested_by_kind, requested_by, request_id
     )
     SELECT 'release', sender_id, account_id, campaign_id, isp, id, ARRAY[id], 'expiry', 'expiry', '' FROM expired
-    RETURNING id, hold_id
+    RETURNING job, hold_id
   )
-  INSERT INTO queuestats.audit_log (
-    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
-    hold_ids
-  )
-  SELECT
-    'expire', sender_id, account_id, campaign_id, isp, 'expiry', 'expiry', '', reason, expired.id, job.id,
-    ARRAY[expired.id]
-  FROM expired INNER JOIN job ON job.hold_id = expired.id;
-  GET DIAGNOSTICS count = ROW_COUNT;
+  SELECT count(*) INTO count
+  FROM expired
+    INNER JOIN begun ON begun.hold_id = expired.id
+    CROSS JOIN LATERAL queuestats.log_job(begun.job, 'expire', expired.reason);
   RETURN count;
 END
 $$;
@@ -1301,17 +1297,6 @@ CREATE FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_camp
     AND (isp IS NULL OR isp = of_isp)
 $$;
 
-CREATE FUNCTION queuestats.holds_within(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint) RETURNS SETOF queuestats.holds
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT * FROM queuestats.holds
-  WHERE sender_id = of_sender AND CASE
-      WHEN of_hold IS NOT NULL THEN id = of_hold
-      ELSE (of_account IS NULL OR account_id = of_account)
-        AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp)
-    END
-$$;
-
 CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1388,6 +1373,19 @@ BEGIN
     )
   )), '');
 END
+$$;
+
+CREATE FUNCTION queuestats.log_job(job queuestats.jobs, of_action text, of_reason text DEFAULT ''::text) RETURNS void
+    LANGUAGE sql
+    AS $$
+  INSERT INTO queuestats.audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids, messages
+  ) VALUES (
+    of_action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind, job.requested_by,
+    job.request_id, of_reason, job.hold_id, job.id, CASE WHEN job.finished_at IS NULL THEN job.ended_holds END,
+    CASE WHEN job.finished_at IS NOT NULL THEN job.changed END
+  )
 $$;
 
 CREATE FUNCTION queuestats.mapping_definition() RETURNS text
@@ -1568,10 +1566,7 @@ BEGIN
   WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
   IF job.finished_at IS NOT NULL THEN
     DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
-    INSERT INTO queuestats.audit_log
-      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-    VALUES ('fail', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind, job.requested_by,
-            job.request_id, job.hold_id, job.id, job.changed);
+    PERFORM queuestats.log_job(job, 'fail');
   END IF;
 END
 $$;
@@ -1582,24 +1577,19 @@ CREATE FUNCTION queuestats.preview_job(of_action text, of_sender bigint, of_acco
     AS $$
 DECLARE
   job queuestats.jobs;
-  ended bigint[];
-  others bigint[];
+  ended bigint[] := '{}';
+  others bigint[] := '{}';
 BEGIN
-  SELECT
-    coalesce(array_agg(hold.id) FILTER (WHERE queuestats.may_end(hold, by_senders, by_accounts)), '{}'),
-    coalesce(array_agg(hold.id) FILTER (WHERE NOT queuestats.may_end(hold, by_senders, by_accounts)), '{}')
-  INTO ended, others
-  FROM queuestats.holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold
-  WHERE of_action = 'release';
   SELECT of_action, of_sender, of_account, of_campaign, of_isp, by_senders, by_accounts
   INTO job.action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.sender_limits, job.account_limits;
-  RETURN QUERY SELECT
-    CASE of_action
-      WHEN 'release'
-        THEN queuestats.count_releasable(of_sender, of_account, of_campaign, of_isp, of_hold, ended)
-    END,
-    cardinality(others)::bigint,
-    queuestats.count_left(job, others);
+  IF of_action = 'release' THEN
+    SELECT * INTO ended, others
+    FROM queuestats.divide_holds(of_sender, of_account, of_campaign, of_isp, of_hold, by_senders, by_accounts);
+    releasable := queuestats.count_releasable(of_sender, of_account, of_campaign, of_isp, of_hold, ended);
+  END IF;
+  left_holds := cardinality(others);
+  left_messages := queuestats.count_left(job, others);
+  RETURN NEXT;
 END
 $$;
 
@@ -2091,6 +2081,8 @@ CREATE FUNCTION queuestats.repair_held(of_sender bigint, by_name text) RETURNS v
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
+DECLARE
+  job queuestats.jobs;
 BEGIN
   DELETE FROM queuestats.held_messages AS held
   WHERE (of_sender IS NULL OR held.sender_id = of_sender) AND NOT EXISTS (
@@ -2099,16 +2091,15 @@ BEGIN
   );
   UPDATE queuestats.held_messages SET hold_id = 0
   WHERE hold_id IS NULL AND (of_sender IS NULL OR sender_id = of_sender);
-  WITH job AS (
+  FOR job IN
     INSERT INTO queuestats.jobs
       (action, sender_id, hold_id, ended_holds, requested_by_kind, requested_by, request_id)
     SELECT 'release', sender_id, hold_id, ARRAY[hold_id], 'command', by_name, ''
     FROM queuestats.held_differences(of_sender)
     RETURNING *
-  )
-  INSERT INTO queuestats.audit_log
-    (action, sender_id, actor_kind, actor_name, request_id, reason, hold_id, job_id, hold_ids)
-  SELECT 'release', sender_id, 'command', by_name, '', 'verify --repair', hold_id, id, ended_holds FROM job;
+  LOOP
+    PERFORM queuestats.log_job(job, 'release', 'verify --repair');
+  END LOOP;
 END
 $$;
 
@@ -2785,6 +2776,8 @@ REVOKE ALL ON FUNCTION queuestats.count_releasable(of_sender bigint, of_account 
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.divide_holds(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.expire_holds() FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
 
@@ -2809,13 +2802,13 @@ GRANT SELECT ON TABLE queuestats.holds TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.holds_within(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION queuestats.is_for(job queuestats.jobs, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_status public.message_status, held_by bigint, hold queuestats.holds) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.is_part_of_messages(of_table oid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.lockers_of(of_job bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.log_job(job queuestats.jobs, of_action text, of_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.may_end(hold queuestats.holds, by_senders bigint[], by_accounts bigint[]) FROM PUBLIC;
 

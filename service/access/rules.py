@@ -28,7 +28,7 @@ class Limits:
         return {"sender_limits": self.sender_ids, "account_limits": self.account_ids}
 
     def include(self, sender_limits: Sequence[int] | None, account_limits: Sequence[int] | None) -> bool:
-        """Whether the other limits are these or narrower. may_end() of sql/control/start.sql is the same rule."""
+        """Whether the other limits are these or narrower. may_end() of sql/control/preview.sql is the same rule."""
         pairs = ((self.sender_ids, sender_limits), (self.account_ids, account_limits))
         return all(own is None or (other is not None and {*other} <= {*own}) for own, other in pairs)
 

@@ -25,7 +25,7 @@ FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
     *(f"counters/{name}" for name in ("triggers", "recount", "read", "proof", "fold", "compact", "deltas")),
     *("counters/rebuild", "counters/audit", _HEALTH),
-    *(f"control/{name}" for name in ("arrivals", "start", "change", "step", "prune", "repair")),
+    *(f"control/{name}" for name in ("arrivals", "preview", "start", "change", "step", "prune", "repair")),
     # Last: from here on messages are counted.
     _ATTACH,
 )

@@ -31,6 +31,8 @@ CREATE OR REPLACE FUNCTION "{schema}".repair_held(of_sender bigint, by_name text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET row_security = off SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 #variable_conflict use_column
+DECLARE
+  job "{schema}".jobs;
 BEGIN
   DELETE FROM "{schema}".held_messages AS held
   WHERE (of_sender IS NULL OR held.sender_id = of_sender) AND NOT EXISTS (
@@ -39,16 +41,15 @@ BEGIN
   );
   UPDATE "{schema}".held_messages SET hold_id = 0
   WHERE hold_id IS NULL AND (of_sender IS NULL OR sender_id = of_sender);
-  WITH job AS (
+  FOR job IN
     INSERT INTO "{schema}".jobs
       (action, sender_id, hold_id, ended_holds, requested_by_kind, requested_by, request_id)
     SELECT 'release', sender_id, hold_id, ARRAY[hold_id], 'command', by_name, ''
     FROM "{schema}".held_differences(of_sender)
     RETURNING *
-  )
-  INSERT INTO "{schema}".audit_log
-    (action, sender_id, actor_kind, actor_name, request_id, reason, hold_id, job_id, hold_ids)
-  SELECT 'release', sender_id, 'command', by_name, '', 'verify --repair', hold_id, id, ended_holds FROM job;
+  LOOP
+    PERFORM "{schema}".log_job(job, 'release', 'verify --repair');
+  END LOOP;
 END
 $$;
 

@@ -36,11 +36,8 @@ BEGIN
     IF of_hold IS NOT NULL THEN
       SELECT account_id, campaign_id, isp INTO of_account, of_campaign, of_isp FROM "{schema}".holds WHERE id = of_hold;
     END IF;
-    SELECT
-      coalesce(array_agg(hold.id) FILTER (WHERE "{schema}".may_end(hold, by_senders, by_accounts)), '{}'),
-      coalesce(array_agg(hold.id) FILTER (WHERE NOT "{schema}".may_end(hold, by_senders, by_accounts)), '{}')
-    INTO ended, left_holds
-    FROM "{schema}".holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold;
+    SELECT * INTO ended, left_holds
+    FROM "{schema}".divide_holds(of_sender, of_account, of_campaign, of_isp, of_hold, by_senders, by_accounts);
     IF of_hold IS NOT NULL AND ended || left_holds = '{}' THEN
       RAISE EXCEPTION USING
         ERRCODE = 'QS400', MESSAGE = 'hold_id must be the id of an active hold of this sender';
@@ -82,13 +79,7 @@ BEGIN
   UPDATE "{schema}".jobs SET
     state = job.state, matched = job.matched, settles_at = job.settles_at, left_messages = job.left_messages
   WHERE id = job.id;
-  INSERT INTO "{schema}".audit_log (
-    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
-    hold_ids
-  ) VALUES (
-    of_action, of_sender, of_account, of_campaign, of_isp, by_kind, by_name, of_request, of_reason, of_hold, job.id,
-    ended
-  );
+  PERFORM "{schema}".log_job(job, of_action, of_reason);
   RETURN QUERY SELECT job.id, of_hold;
 END
 $$;
@@ -152,160 +143,19 @@ BEGIN
 END
 $$;
 
--- holds_within: the active hold of_hold of a sender or, if that is NULL, those whose filter is this one or narrower.
--- It becomes a part of the plan that calls it.
-CREATE OR REPLACE FUNCTION "{schema}".holds_within(
-  of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint
-) RETURNS SETOF "{schema}".holds
-LANGUAGE sql STABLE AS $$
-  SELECT * FROM "{schema}".holds
-  WHERE sender_id = of_sender AND CASE
-      WHEN of_hold IS NOT NULL THEN id = of_hold
-      ELSE (of_account IS NULL OR account_id = of_account)
-        AND (of_campaign IS NULL OR campaign_id = of_campaign) AND (of_isp IS NULL OR isp = of_isp)
-    END
-$$;
-
--- preview_job: what a release or a purge would do: how many messages a release would give back (NULL for a purge), and
--- how many holds, and messages that they hold, it would leave because the token may not end them.
-CREATE OR REPLACE FUNCTION "{schema}".preview_job(
-  of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,
-  by_senders bigint[], by_accounts bigint[]
-) RETURNS TABLE (releasable bigint, left_holds bigint, left_messages bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  job "{schema}".jobs;
-  ended bigint[];
-  others bigint[];
-BEGIN
-  SELECT
-    coalesce(array_agg(hold.id) FILTER (WHERE "{schema}".may_end(hold, by_senders, by_accounts)), '{}'),
-    coalesce(array_agg(hold.id) FILTER (WHERE NOT "{schema}".may_end(hold, by_senders, by_accounts)), '{}')
-  INTO ended, others
-  FROM "{schema}".holds_within(of_sender, of_account, of_campaign, of_isp, of_hold) AS hold
-  WHERE of_action = 'release';
-  SELECT of_action, of_sender, of_account, of_campaign, of_isp, by_senders, by_accounts
-  INTO job.action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.sender_limits, job.account_limits;
-  RETURN QUERY SELECT
-    CASE of_action
-      WHEN 'release'
-        THEN "{schema}".count_releasable(of_sender, of_account, of_campaign, of_isp, of_hold, ended)
-    END,
-    cardinality(others)::bigint,
-    "{schema}".count_left(job, others);
-END
-$$;
-
--- may_end: whether a token of these limits may end a hold, or purge what it holds: the limits of the hold's maker are
--- its own or narrower. It becomes a part of the plan that calls it.
-CREATE OR REPLACE FUNCTION "{schema}".may_end(hold "{schema}".holds, by_senders bigint[], by_accounts bigint[])
-RETURNS boolean
-LANGUAGE sql IMMUTABLE AS $$
-  SELECT coalesce(
-    (by_senders IS NULL OR hold.sender_limits <@ by_senders)
-    AND (by_accounts IS NULL OR hold.account_limits <@ by_accounts),
-    false
+-- log_job: writes an entry of the audit log: what began a job, or how the job ended.
+CREATE OR REPLACE FUNCTION "{schema}".log_job(job "{schema}".jobs, of_action text, of_reason text DEFAULT '')
+RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO "{schema}".audit_log (
+    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
+    hold_ids, messages
+  ) VALUES (
+    of_action, job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind, job.requested_by,
+    job.request_id, of_reason, job.hold_id, job.id, CASE WHEN job.finished_at IS NULL THEN job.ended_holds END,
+    CASE WHEN job.finished_at IS NOT NULL THEN job.changed END
   )
 $$;
-
--- count_left: how many messages a release or a purge leaves on hold because the token may not end their holds.
-CREATE OR REPLACE FUNCTION "{schema}".count_left(job "{schema}".jobs, left_holds bigint[]) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $queuestats$
-BEGIN
-  IF job.action = 'release' THEN
-    RETURN (
-      SELECT count(*) FROM "{schema}".held_messages
-      WHERE sender_id = job.sender_id AND hold_id = ANY (count_left.left_holds)
-    );
-  ELSIF job.action <> 'purge' OR coalesce(job.sender_limits, job.account_limits) IS NULL THEN
-    RETURN 0;
-  END IF;
-  RETURN (
-    SELECT count(*) FROM "{schema}".messages_of(ARRAY[job.sender_id]) AS message
-      INNER JOIN "{schema}".held_messages AS held USING (sender_id, id)
-      INNER JOIN "{schema}".holds AS hold ON hold.id = held.hold_id
-    WHERE message.status = 'hold' AND (job.account_id IS NULL OR message.account_id = job.account_id)
-      AND (job.campaign_id IS NULL OR message.campaign_id = job.campaign_id)
-      AND (job.isp IS NULL OR message.isp = job.isp)
-      AND NOT "{schema}".may_end(hold, job.sender_limits, job.account_limits)
-  );
-END
-$queuestats$;
-
--- count_for: the number of messages that a job would change: of a release, by the messages on hold; else by the
--- counters. NULL if the counters do not include all messages.
-CREATE OR REPLACE FUNCTION "{schema}".count_for(job "{schema}".jobs) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $queuestats$
-BEGIN
-  IF job.action = 'release' THEN
-    RETURN "{schema}".count_releasable(
-      job.sender_id, job.account_id, job.campaign_id, job.isp, job.hold_id, job.ended_holds
-    );
-  ELSIF NOT "{schema}".is_proven() THEN
-    RETURN NULL;
-  END IF;
-  RETURN (
-    SELECT coalesce(sum(CASE job.action WHEN 'hold' THEN new + retry ELSE new + proc + retry + hold END), 0)
-    FROM (
-      SELECT new, proc, retry, hold
-      FROM "{schema}".current_counters(
-          job.sender_id,
-          "{schema}".grouping_set_of(job.account_id IS NOT NULL, job.campaign_id IS NOT NULL, job.isp IS NOT NULL)
-        )
-      WHERE account_id >= 0 AND account_id = coalesce(job.account_id, 0)
-        AND campaign_id = coalesce(job.campaign_id, 0) AND isp = coalesce(job.isp, '')
-      UNION ALL
-      SELECT new, proc, retry, hold
-      FROM "{schema}".pending_deltas(job.sender_id, job.account_id, job.campaign_id, job.isp)
-    ) AS part
-  ) - job.left_messages;
-END
-$queuestats$;
-
--- count_releasable: how many messages a release gives back when these holds have ended: those that they hold and no
--- other hold matches. A release by filter (of_hold is NULL) also gives back what is on hold under no active hold.
-CREATE OR REPLACE FUNCTION "{schema}".count_releasable(
-  of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]
-) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
-AS $queuestats$
-BEGIN
-  RETURN (
-    SELECT count(*)
-    FROM "{schema}".messages_of(ARRAY[of_sender]) AS message
-      LEFT JOIN "{schema}".held_messages AS held ON held.sender_id = of_sender AND held.id = message.id
-    WHERE message.status = 'hold'
-      AND (
-        held.hold_id = ANY (ended)
-        OR of_hold IS NULL
-        AND (of_account IS NULL OR message.account_id = of_account)
-        AND (of_campaign IS NULL OR message.campaign_id = of_campaign)
-        AND (of_isp IS NULL OR message.isp = of_isp)
-        AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE id = held.hold_id)
-      )
-      AND NOT EXISTS (
-        SELECT FROM "{schema}".holds_of(of_sender, message.account_id, message.campaign_id, message.isp) AS other
-        WHERE other.id <> ALL (ended)
-      )
-  );
-END
-$queuestats$;
-
--- count_collected: how many of the messages that a release has collected no other hold matches.
-CREATE OR REPLACE FUNCTION "{schema}".count_collected(job "{schema}".jobs) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
-AS $queuestats$
-BEGIN
-  RETURN (
-    SELECT count(*)
-    FROM "{schema}".messages_of(ARRAY[job.sender_id]) AS message
-    WHERE message.id IN (SELECT unnest(ids) FROM "{schema}".job_chunks WHERE job_id = job.id)
-      AND NOT EXISTS (
-        SELECT FROM "{schema}".holds_of(job.sender_id, message.account_id, message.campaign_id, message.isp)
-      )
-  );
-END
-$queuestats$;
 
 -- expire_holds: begins a release for each hold whose time is over; each exactly once, whoever calls. How many.
 CREATE OR REPLACE FUNCTION "{schema}".expire_holds() RETURNS integer
@@ -317,22 +167,17 @@ BEGIN
     DELETE FROM "{schema}".holds WHERE id IN (
       SELECT id FROM "{schema}".holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
-  ), job AS (
-    INSERT INTO "{schema}".jobs (
+  ), begun AS (
+    INSERT INTO "{schema}".jobs AS job (
       action, sender_id, account_id, campaign_id, isp, hold_id, ended_holds, requested_by_kind, requested_by, request_id
     )
     SELECT 'release', sender_id, account_id, campaign_id, isp, id, ARRAY[id], 'expiry', 'expiry', '' FROM expired
-    RETURNING id, hold_id
+    RETURNING job, hold_id
   )
-  INSERT INTO "{schema}".audit_log (
-    action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, reason, hold_id, job_id,
-    hold_ids
-  )
-  SELECT
-    'expire', sender_id, account_id, campaign_id, isp, 'expiry', 'expiry', '', reason, expired.id, job.id,
-    ARRAY[expired.id]
-  FROM expired INNER JOIN job ON job.hold_id = expired.id;
-  GET DIAGNOSTICS count = ROW_COUNT;
+  SELECT count(*) INTO count
+  FROM expired
+    INNER JOIN begun ON begun.hold_id = expired.id
+    CROSS JOIN LATERAL "{schema}".log_job(begun.job, 'expire', expired.reason);
   RETURN count;
 END
 $$;
@@ -351,10 +196,9 @@ BEGIN
     RETURN false;
   END IF;
   DELETE FROM "{schema}".job_chunks WHERE job_id = of_job;
-  INSERT INTO "{schema}".audit_log
-    (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-  VALUES ('cancel', job.sender_id, job.account_id, job.campaign_id, job.isp, by_kind, by_name, '', job.hold_id, job.id,
-          job.changed);
+  -- The actor of this entry is the one who cancels.
+  SELECT by_kind, by_name, '' INTO job.requested_by_kind, job.requested_by, job.request_id;
+  PERFORM "{schema}".log_job(job, 'cancel');
   RETURN true;
 END
 $$;
@@ -366,8 +210,4 @@ REVOKE EXECUTE ON FUNCTION
 ),
 "{schema}".start_job(text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint),
 "{schema}".expire_holds(), "{schema}".cancel_job(bigint, text, text), "{schema}".require_possible(text, bigint[]),
-"{schema}".require_share(text, text, text, bigint, bigint), "{schema}".may_end("{schema}".holds, bigint[], bigint[]),
-"{schema}".count_for("{schema}".jobs), "{schema}".count_left("{schema}".jobs, bigint[]),
-"{schema}".count_releasable(bigint, bigint, bigint, text, bigint, bigint[]),
-"{schema}".count_collected("{schema}".jobs), "{schema}".holds_within(bigint, bigint, bigint, text, bigint),
-"{schema}".preview_job(text, bigint, bigint, bigint, text, bigint, bigint[], bigint[]) FROM PUBLIC;
+"{schema}".require_share(text, text, text, bigint, bigint), "{schema}".log_job("{schema}".jobs, text, text) FROM PUBLIC;

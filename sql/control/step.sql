@@ -77,10 +77,7 @@ BEGIN
     ELSE
       job.state := CASE WHEN job.failed > 0 THEN 'failed' ELSE 'done' END;
       job.finished_at := now();
-      INSERT INTO "{schema}".audit_log
-        (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-      VALUES (CASE WHEN job.failed > 0 THEN 'fail' ELSE 'finish' END, job.sender_id, job.account_id, job.campaign_id,
-              job.isp, job.requested_by_kind, job.requested_by, job.request_id, job.hold_id, job.id, job.changed);
+      PERFORM "{schema}".log_job(job, CASE WHEN job.failed > 0 THEN 'fail' ELSE 'finish' END);
     END IF;
   END IF;
 
@@ -158,10 +155,7 @@ BEGIN
   WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
   IF job.finished_at IS NOT NULL THEN
     DELETE FROM "{schema}".job_chunks WHERE job_id = of_job;
-    INSERT INTO "{schema}".audit_log
-      (action, sender_id, account_id, campaign_id, isp, actor_kind, actor_name, request_id, hold_id, job_id, messages)
-    VALUES ('fail', job.sender_id, job.account_id, job.campaign_id, job.isp, job.requested_by_kind, job.requested_by,
-            job.request_id, job.hold_id, job.id, job.changed);
+    PERFORM "{schema}".log_job(job, 'fail');
   END IF;
 END
 $$;
