@@ -107,10 +107,9 @@ class Control:
         """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""
         if request.hold_id is None:
             return request
-        rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=request.query.sender_id)
-        for row in rows:
+        for row in await self.holds(request.query.sender_id):
             if row["id"] == request.hold_id:
-                return msgspec.structs.replace(request, query=_query_of(row))
+                return msgspec.structs.replace(request, query=StatsQuery(*(row[name] for name in FILTERS)))
         raise BadRequest("hold_id must be the id of an active hold of this sender")
 
     async def matching(self, request: ControlRequest, limits: Limits = UNLIMITED) -> dict[str, int]:
@@ -187,11 +186,11 @@ class Control:
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
         return [dict(row) for row in rows]
 
-    async def measure(self) -> dict[str, int | None]:
-        """What the metrics ask the database for: `telemetry.metrics.GAUGES`."""
+    async def measure(self) -> dict[str, Any]:
+        """What the metrics ask the database for: `telemetry.metrics.GAUGES`, and the rows of `budgets`."""
         watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
-        return {**watched, **measured}
+        return {**watched, **measured, "budgets": await self._reading.fetch(load_statement("queries/budgets"))}
 
     async def jobs(
         self, sender_id: int | None = None, account_ids: Sequence[int] | None = None
@@ -214,10 +213,6 @@ class Control:
     async def _fetch(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         rows = await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
         return [dict(row) for row in rows]
-
-
-def _query_of(hold: Any) -> StatsQuery:
-    return StatsQuery(*(hold[name] for name in FILTERS))
 
 
 def require_control(token: Token, request: ControlRequest) -> None:

@@ -53,7 +53,7 @@ _OURS: dict[str, Callable[[str], ServiceError]] = {
     "QS400": BadRequest,
     "QS403": Forbidden,
     "QS412": Conflict,
-    "QS429": lambda said: TooManyRequests(said, "holds_and_jobs"),
+    "QS429": lambda said: TooManyRequests(said, "open_jobs" if said.endswith("open jobs") else "active_holds"),
     "QS409": lambda said: Moved(f": {said}"),
     "QS425": lambda said: Uncounted(f": {said}"),
     "QS503": lambda said: Unavailable(f": {said}"),

@@ -108,7 +108,7 @@ class OfDatabase(Collector):
         *,
         is_ready: bool = False,
     ) -> None:
-        """`measured` has the GAUGES, `largest` the rows of a TopReport by sender.
+        """`measured` has the GAUGES and the `budgets`, `largest` the rows of a TopReport by sender.
 
         `conditions`: the name and the severity of each condition of health, and how often it was found.
         """
@@ -134,3 +134,9 @@ class OfDatabase(Collector):
         for name, severity, findings in self._conditions or ():
             found.add_metric([name, severity], findings)
         yield found
+        used = GaugeMetricFamily(
+            "queuestats_database_budget_used", "What tokens use of the database.", labels=["resource", "token"]
+        )
+        for row in self._measured["budgets"] if self._measured else ():
+            used.add_metric([row["resource"], row["token"]], row["used"])
+        yield used

@@ -36,8 +36,8 @@ LANGUAGE sql IMMUTABLE AS $$
   )
 $$;
 
--- divide_holds: the active hold of_hold of a sender or, if that is NULL, those whose filter is this one or narrower: the
--- holds that a token of these limits may end, and the others.
+-- divide_holds: the active hold of_hold of a sender or, if that is NULL, the holds whose filter is this one or
+-- narrower: those that a token of these limits may end, and the others.
 DROP FUNCTION IF EXISTS "{schema}".holds_within(bigint, bigint, bigint, text, bigint);
 CREATE OR REPLACE FUNCTION "{schema}".divide_holds(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,

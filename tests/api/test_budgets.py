@@ -15,6 +15,7 @@ from service.access.admin import create_token
 from service.http.server.sockets import listen
 from service.model import Format, Scope
 from service.settings import Settings
+from tests.api.operator import Operator
 from tests.api.test_metrics import scrape
 from tests.api.test_stream import STREAM, following
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, serving
@@ -197,3 +198,44 @@ async def test_a_budget_that_the_database_refuses_is_429(
     secret = await create_token(database.owner_url, "operator", [Scope.CONTROL])
     response = await client.post(STATS.replace("stats", "hold"), content=body_of(Format.XML, token=secret, id=119))
     assert check_error(response, 429, Format.XML) == "Too many requests: this token has 1000 active holds, its limit"
+
+
+async def test_holds_and_jobs_of_the_tokens_that_have_most_are_in_the_metrics(
+    client: httpx.AsyncClient, scraper: str, owner: Any
+) -> None:
+    """Token n has n of each; a command has 30."""
+    for table, actor in (("holds", "created_by"), ("jobs", "requested_by")):
+        other, value = (
+            ("reason", "''") if table == "holds" else ("action, request_id, run_at", "'hold', '', 'infinity'")
+        )
+        await owner.execute(
+            f"INSERT INTO queuestats.{table} (sender_id, {actor}, {actor}_kind, {other})"
+            f" SELECT 5, 'token ' || least(n, 30), CASE WHEN n = 30 THEN 'command' ELSE 'token' END, {value}"
+            " FROM generate_series(1, 30) AS n, generate_series(1, n)"
+        )
+    found = await scrape(client, scraper)
+    for resource in ("active_holds", "open_jobs"):
+        assert {
+            labels[1][1]: used
+            for (name, labels), used in found.items()
+            if name == "queuestats_database_budget_used" and ("resource", resource) in labels
+        } == {f"token {number}": number for number in range(10, 30)}
+
+
+async def test_refused_holds_and_jobs_are_counted_by_resource(
+    settings: Settings, control_token: str, scraper: str, owner: Any
+) -> None:
+    async with client_with(settings, token_holds=1, token_jobs=1) as client:
+
+        async def refused(resource: str) -> float:
+            labels = (("resource", resource), ("token", "operator"))
+            return (await scrape(client, scraper)).get(("queuestats_budget_refused_total", labels), 0)
+
+        before = [await refused("active_holds"), await refused("open_jobs")]
+        operator = Operator(client, control_token)
+        await operator.done("hold")
+        check_error(await operator.post("hold"), 429, Format.JSON)
+        await owner.execute("UPDATE queuestats.jobs SET finished_at = NULL, run_at = 'infinity'")
+        for _ in range(2):
+            check_error(await operator.post("release"), 429, Format.JSON)
+        assert [await refused("active_holds"), await refused("open_jobs")] == [before[0] + 1, before[1] + 2]

@@ -1,0 +1,23 @@
+-- budgets: the active holds and the open jobs of tokens, of the twenty tokens that have most of each
+-- indexes: jobs_open
+-- parameters: none
+SELECT /* queries/budgets.sql */ resource, token, used
+FROM (
+  (
+    SELECT 'active_holds' AS resource, created_by AS token, count(*) AS used
+    FROM queuestats.holds
+    WHERE created_by_kind = 'token'
+    GROUP BY created_by
+    ORDER BY used DESC, token
+    LIMIT 20
+  )
+  UNION ALL
+  (
+    SELECT 'open_jobs' AS resource, requested_by AS token, count(*) AS used
+    FROM queuestats.jobs
+    WHERE finished_at IS NULL AND requested_by_kind = 'token'
+    GROUP BY requested_by
+    ORDER BY used DESC, token
+    LIMIT 20
+  )
+) AS budget
