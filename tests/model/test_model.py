@@ -1,5 +1,7 @@
 """A random model of the queue: writers, operators and workers at once, and what must hold whenever all is at rest.
 
+The share of a token must hold at every moment.
+
 `attempts` of each message is the status that the platform last gave it: its place in STATUSES, from 1.
 MODEL_SEED and MODEL_ROUNDS repeat and lengthen a run.
 """
@@ -10,7 +12,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
@@ -24,6 +26,18 @@ ROUNDS = int(os.environ.get("MODEL_ROUNDS", "6"))
 WRITERS, STATEMENTS, SENDERS = 3, 12, 3
 # A message of this account can't be held or purged: a check and a foreign key of the platform.
 POISON = 2
+# The share of the token `small`, and what it uses of it.
+MOST_HOLDS, MOST_JOBS = 3, 2
+USED = """
+SELECT (SELECT count(*) FROM queuestats.holds WHERE created_by = 'small'),
+  (SELECT count(*) FROM queuestats.jobs WHERE requested_by = 'small' AND finished_at IS NULL)
+"""
+BEGIN = """
+SELECT queuestats.begin_job(
+  $1, $2, $3, $4, NULL, $7, '', '', $5::text::interval, $6, NULL, NULL, NULL, NULL, $8, $9
+)
+"""
+COLUMNS = ("sender_id", "account_id", "campaign_id", "isp", "status", "attempts", "recipient")
 # What a transaction of the platform may end in here, as anywhere.
 EXPECTED = (
     asyncpg.DeadlockDetectedError,
@@ -60,6 +74,7 @@ WHERE CASE
     )
   END
 """
+Row: TypeAlias = tuple[int, int, int, str, str, int, str]
 
 
 class Model:
@@ -67,6 +82,7 @@ class Model:
 
     def __init__(self, seed: int, url: str) -> None:
         self.random, self.url = random.Random(seed), url
+        self.refused = 0
 
     def status(self) -> tuple[str, int]:
         number = self.random.choice((1, 1, 2, 3, 4))
@@ -76,22 +92,23 @@ class Model:
         sender = self.random.randint(1, SENDERS)
         return self.random.choice((f"sender_id = {sender} AND id % 3 = 0", f"id % {self.random.randint(5, 20)} = 0"))
 
-    def statement(self) -> str:
+    def statement(self) -> str | list[Row]:
+        """A statement, or rows for COPY."""
         status, number = self.status()
         given = f"status = '{status}', attempts = {number}"
         where = self.where()
-        rows = ", ".join(
-            f"({self.random.randint(1, SENDERS)}, {self.random.randint(0, POISON)}, {self.random.randint(0, 1)},"
-            f" '{self.random.choice(('', 'Gmail', 'é'))}', '{status}', {number}, 'x')"
+        rows = [
+            (
+                *(self.random.randint(1, SENDERS), self.random.randint(0, POISON), self.random.randint(0, 1)),
+                *(self.random.choice(("", "Gmail", "é")), status, number, "x"),
+            )
             for _ in range(self.random.choice((1, 5, 30)))
-        )
-        insert = (
-            f"INSERT INTO messages (sender_id, account_id, campaign_id, isp, status, attempts, recipient) VALUES {rows}"
-        )
+        ]
+        insert = f"INSERT INTO messages ({', '.join(COLUMNS)}) VALUES {', '.join(map(str, rows))}"
         not_held = "status <> 'hold' AND"
         return self.random.choice(
             (
-                *(insert, insert, insert),
+                *(insert, insert, rows),
                 f"UPDATE messages SET {given} WHERE {where}",
                 "UPDATE messages SET status = 'proc', attempts = 2 WHERE (id, sender_id) IN (SELECT id, sender_id"
                 " FROM messages WHERE status IN ('new', 'retry') ORDER BY id LIMIT 9 FOR UPDATE SKIP LOCKED)",
@@ -118,7 +135,10 @@ class Model:
             connection = await asyncpg.connect(self.url, server_settings={"lock_timeout": "2s"})
             try:
                 for statement in (f"BEGIN ISOLATION LEVEL {level}", *statements, *end.split("; ")):
-                    await connection.execute(statement)
+                    if isinstance(statement, str):
+                        await connection.execute(statement)
+                    else:
+                        await connection.copy_records_to_table("messages", records=statement, columns=COLUMNS)
                     await asyncio.sleep(self.random.random() / 50)
             except EXPECTED:
                 pass
@@ -140,12 +160,36 @@ class Model:
                     " AND datname = current_database() AND query <> '' ORDER BY random() LIMIT 1"
                 )
             else:
-                account, campaign = (self.random.choice((None, None, 0, 1)) for _ in range(2))
-                await owner.execute(
-                    "SELECT queuestats.start_job($1, $2, $3, $4, NULL, 'x', '', '', $5::text::interval)",
-                    *(action, self.random.randint(1, SENDERS), account, campaign),
-                    "0.3 s" if action == "hold" and self.random.random() < 0.3 else None,
-                )
+                await owner.execute(BEGIN, *self.job(action), "command", "x", None, None)
+
+    def job(self, action: str) -> tuple[Any, ...]:
+        account, campaign = (self.random.choice((None, None, 0, 1)) for _ in range(2))
+        expires_in = "0.3 s" if action == "hold" and self.random.random() < 0.3 else None
+        return action, self.random.randint(1, SENDERS), account, campaign, expires_in
+
+    async def operate_as_token(self) -> None:
+        """Two of these share one token, which never has more than its share."""
+        for _ in range(12):
+            await asyncio.sleep(self.random.random() / 20)
+            action = self.random.choice(("hold", "hold", "hold", "release", "purge"))
+            connection = await asyncpg.connect(self.url)
+            try:
+                await self.begin_in_share(connection, action)
+            except EXPECTED:
+                pass
+            finally:
+                connection.terminate()
+
+    async def begin_in_share(self, connection: Any, action: str) -> None:
+        try:
+            await connection.execute(BEGIN, *self.job(action), "token", "small", MOST_HOLDS, MOST_JOBS)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != "QS429":
+                raise
+            self.refused += 1
+        holds, jobs = await connection.fetchrow(USED)
+        assert holds <= MOST_HOLDS
+        assert jobs <= MOST_JOBS
 
 
 @pytest.fixture
@@ -171,7 +215,10 @@ async def test_counts_and_holds_are_right_whenever_all_is_at_rest(
     model = Model(seed, database.owner_url)
     await owner.execute(PLATFORM)
     for _ in range(ROUNDS):
-        await asyncio.gather(*map(model.write, range(WRITERS)), model.operate(owner))
+        await asyncio.gather(
+            *map(model.write, range(WRITERS)),
+            *(model.operate(owner), model.operate_as_token(), model.operate_as_token()),
+        )
         # A backend that was terminated behind PREPARE TRANSACTION has left it.
         for row in await owner.fetch("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             await owner.execute(f"ROLLBACK PREPARED '{row['gid']}'")
@@ -183,3 +230,4 @@ async def test_counts_and_holds_are_right_whenever_all_is_at_rest(
         assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
         assert await owner.fetch("SELECT * FROM queuestats.held_differences(NULL)") == []
         assert await owner.fetch(WRONG, POISON) == []
+    assert model.refused
