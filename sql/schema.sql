@@ -1085,8 +1085,15 @@ BEGIN
     FROM unnest(forgotten) AS held
       INNER JOIN unnest(moved_senders, moved_ids) AS message (sender_id, id) ON message.id = held.id
   LOOP
-    UPDATE public.messages AS queuestats_row SET status = CAST(own.moved.value AS public.message_status)
-    WHERE id = own.moved.id AND sender_id = own.moved.sender_id;
+    BEGIN
+      UPDATE public.messages AS queuestats_row SET status = CAST(own.moved.value AS public.message_status)
+      WHERE id = own.moved.id AND sender_id = own.moved.sender_id;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR lock_not_available THEN
+        RAISE;
+      WHEN OTHERS THEN
+        RAISE LOG 'message % stays on hold: %', moved.id, SQLERRM;
+    END;
   END LOOP;
 END
 $$;
@@ -1259,6 +1266,16 @@ BEGIN
     WHERE queuestats_row.ctid = ANY (own.held_addresses)
       AND id = arrived.queuestats_id AND sender_id = arrived.queuestats_sender;
   END IF;
+EXCEPTION
+  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR lock_not_available THEN
+    RAISE;
+  WHEN OTHERS THEN
+    IF cardinality(ids) = 1 THEN
+      RAISE LOG 'message % can''t be put on hold: %', ids[1], SQLERRM;
+    ELSE
+      PERFORM queuestats.hold_arrived(ids[:cardinality(ids) / 2]);
+      PERFORM queuestats.hold_arrived(ids[cardinality(ids) / 2 + 1:]);
+    END IF;
 END
 $$;
 

@@ -30,6 +30,8 @@ $$;
 -- text: it is read back under those of the service, where 03/04 may be another day and IST another zone.
 -- The other settings keep statistics out of the plans, which live as long as the writer's session: the messages are
 -- read by their key and written by their address, and their holds are looked up once for each set of keys.
+-- A message that the platform does not let be put on hold, by a check or a trigger, keeps its status: the writer's
+-- statement must not fail for a hold. The server's log has the error. A job counts such messages as failed.
 CREATE OR REPLACE FUNCTION "{schema}".hold_arrived(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1
@@ -76,12 +78,23 @@ BEGIN
     WHERE queuestats_row.ctid = ANY (own.held_addresses)
       AND "{id}" = arrived.queuestats_id AND "{sender}" = arrived.queuestats_sender;
   END IF;
+EXCEPTION
+  WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR lock_not_available THEN
+    RAISE;
+  WHEN OTHERS THEN
+    IF cardinality(ids) = 1 THEN
+      RAISE LOG 'message % can''t be put on hold: %', ids[1], SQLERRM;
+    ELSE
+      PERFORM "{schema}".hold_arrived(ids[:cardinality(ids) / 2]);
+      PERFORM "{schema}".hold_arrived(ids[cardinality(ids) / 2 + 1:]);
+    END IF;
 END
 $queuestats$;
 
 -- follow_held: deletes what is kept for messages that a statement has deleted or taken off hold. A message that the
 -- statement has moved to another sender gets its status back: the trigger of that update then looks whether a hold of
 -- the other sender matches it.
+-- If the platform does not let it have that status, it stays on hold, under no hold of ours.
 -- left_*: messages that were on hold under this sender before the statement, and are not now. moved_*: messages that
 -- are on hold under this sender now, and were not before.
 CREATE OR REPLACE FUNCTION "{schema}".follow_held(
@@ -120,8 +133,15 @@ BEGIN
     FROM unnest(forgotten) AS held
       INNER JOIN unnest(moved_senders, moved_ids) AS message (sender_id, id) ON message.id = held.id
   LOOP
-    UPDATE "{messages}" AS queuestats_row SET "{stored_column}" = CAST(own.moved.value AS "{stored_type}")
-    WHERE "{id}" = own.moved.id AND "{sender}" = own.moved.sender_id;
+    BEGIN
+      UPDATE "{messages}" AS queuestats_row SET "{stored_column}" = CAST(own.moved.value AS "{stored_type}")
+      WHERE "{id}" = own.moved.id AND "{sender}" = own.moved.sender_id;
+    EXCEPTION
+      WHEN transaction_rollback OR insufficient_resources OR operator_intervention OR lock_not_available THEN
+        RAISE;
+      WHEN OTHERS THEN
+        RAISE LOG 'message % stays on hold: %', moved.id, SQLERRM;
+    END;
   END LOOP;
 END
 $queuestats$;

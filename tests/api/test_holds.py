@@ -55,6 +55,30 @@ async def test_what_arrives_is_held_by_the_oldest_hold_that_matches(operator: Op
     assert await holds(operator) == {first: 1, second: 1}
 
 
+REFUSED = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+CREATE TRIGGER refused BEFORE UPDATE ON messages FOR EACH ROW WHEN (NEW.status = 'hold' AND NEW.account_id = 2)
+EXECUTE FUNCTION refuse();
+"""
+
+
+@pytest.mark.parametrize(
+    "rule", ["ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> 2) NOT VALID", REFUSED], ids=["check", "trigger"]
+)
+async def test_a_writer_does_not_fail_where_the_platform_does_not_let_a_message_be_held(
+    operator: Operator, owner: Any, rule: str
+) -> None:
+    hold_id = (await operator.done("hold"))["hold_id"]
+    await owner.execute(rule)
+    before = await holds(operator)
+    await insert(owner, [Message(account_id=account, status="retry") for account in (1, 2, 2, 1, 2, 3)])
+    await owner.execute("UPDATE messages SET status = 'new' WHERE account_id = 2")
+    assert await holds(operator) == {hold_id: before[hold_id] + 3}
+    assert await operator.counts(account_id=2) == (3, 0, 0, 0)
+    assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
+    assert await owner.fetch("SELECT * FROM queuestats.held_differences(NULL)") == []
+
+
 @pytest.mark.parametrize(
     "statement",
     ["DELETE FROM messages", "UPDATE messages SET status = 'proc'", "TRUNCATE messages"],
@@ -104,6 +128,16 @@ async def test_a_message_that_is_moved_to_another_sender_gets_its_status_back(op
     # The one that was on hold by other means stays so.
     assert [tuple(row) for row in rows] == [("hold", 1), ("new", 1), ("retry", 1)]
     assert await owner.fetchval(KEPT) == 0
+
+
+async def test_a_message_that_may_not_get_its_status_back_stays_on_hold(operator: Operator, owner: Any) -> None:
+    await operator.done("hold", account_id=307)
+    await owner.execute("ALTER TABLE messages ADD CHECK (status <> 'new' OR sender_id <> 120) NOT VALID")
+    await owner.execute("UPDATE messages SET sender_id = 120 WHERE account_id = 307 AND campaign_id <> 0")
+    assert await operator.counts(account_id=307) == (0, 0, 0, 1)
+    assert await owner.fetchval("SELECT status FROM messages WHERE sender_id = 120 AND account_id = 307") == "hold"
+    assert await owner.fetchval(KEPT) == 0
+    assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
 
 
 async def test_a_message_that_is_moved_to_a_held_sender_is_held_there(operator: Operator, owner: Any) -> None:
