@@ -78,21 +78,19 @@ class World:
         ]
         return [*found, self.disk_full] if self._disk else found
 
-    async def until_back(self) -> None:
-        """Until the database takes a connection and answers; a server that is down is started."""
+    async def until_answered(self, statement: str) -> Any:
+        """What the database answers once it takes a connection; a server that is down is started."""
         while True:
             try:
                 connection = await asyncpg.connect(self.owner_url, timeout=1)
                 try:
-                    await connection.execute("SELECT 1")
+                    return await connection.fetchval(statement)
                 finally:
                     connection.terminate()
             except REFUSED:
                 if not self._is_running():
                     await asyncio.to_thread(self.server.start, SERVER)
                 await asyncio.sleep(0.02)
-            else:
-                return
 
     async def worker_killed(self) -> None:
         os.kill(self.random.choice(self._instance().workers()), signal.SIGKILL)
@@ -108,6 +106,9 @@ class World:
             owner = await self._connection(stack)
             found = await owner.fetch("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'")
             os.kill(self.random.choice(found)["pid"], signal.SIGKILL)
+            # The server then ends all others, and recovers.
+            while not owner.is_closed():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     async def postmaster_killed(self) -> None:
         await asyncio.to_thread(self.server.kill)

@@ -155,7 +155,7 @@ async def _faults(world: World, plan: Plan, result: Result) -> None:
             await fault()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
             click.echo(f"{fault.__name__} was cut short: {error!r}", err=True)
-        await world.until_back()
+        await world.until_answered("SELECT 1")
         wait = await result.answers.seconds_until_right(time.monotonic())
         result.waits[fault.__name__].append((wait, result.answers.longest_gap))
         result.memory.append(await _memory(world))
@@ -169,11 +169,7 @@ async def _faults(world: World, plan: Plan, result: Result) -> None:
 async def _memory(world: World) -> tuple[int, int]:
     pids = ",".join(str(pid) for each in world.instances for pid in each.workers())
     done = await asyncio.to_thread(subprocess.run, ["ps", "-o", "rss=", "-p", pids], capture_output=True, check=False)
-    connection = await asyncpg.connect(world.owner_url)
-    try:
-        size = await connection.fetchval("SELECT pg_database_size(current_database())")
-    finally:
-        connection.terminate()
+    size = await world.until_answered("SELECT pg_database_size(current_database())")
     return max(map(int, done.stdout.split()), default=0) << 10, size
 
 
