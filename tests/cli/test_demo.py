@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import pytest
@@ -28,6 +29,7 @@ from tests.servers import scratch_folder
 
 # The least that holds the documented example.
 MESSAGES = "42000"
+Modes: TypeAlias = dict[Path, tuple[int, int]]
 EXAMPLE = msgspec.json.decode((ROOT / "tests" / "examples" / "stats-response.json").read_bytes())
 
 pytestmark = pytest.mark.slow
@@ -42,11 +44,35 @@ def token_of(program: Program) -> str:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Program]:
+def place() -> Iterator[Path]:
+    """The folder of `served`, with a home in it."""
+    with scratch_folder() as folder:
+        (folder / "home").mkdir(mode=0o700)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def modes_before(place: Path) -> Modes:
+    return modes(place)
+
+
+@pytest.fixture(scope="module")
+def served(place: Path, modes_before: Modes) -> Iterator[Program]:
     """One demo, for the tests that only look at it."""
-    with scratch_folder() as folder, running(folder, *demo(folder)) as started:
+    settings = {
+        "HOME": str(place / "home"),
+        "QUEUESTATS_DATABASE_URL": "postgresql://somebody:secret@127.0.0.1:1/theirs",
+    }
+    with running(place, *demo(place), **settings) as started:
         token_of(started)
         yield started
+
+
+def modes(place: Path) -> Modes:
+    """The mode and the owner of the home, and of all folders that a demo in `place` passes through."""
+    site = Path(msgspec.__file__).parent
+    watched = {place / "home", site, ROOT, place, *site.parents, *ROOT.parents, *place.parents}
+    return {folder: (folder.stat().st_mode, folder.stat().st_uid) for folder in watched}
 
 
 def test_the_curl_lines_work_when_pasted_and_print_the_documented_example(served: Program) -> None:
@@ -77,7 +103,7 @@ def test_other_commands_ask_the_same_database_meanwhile(served: Program) -> None
     assert msgspec.json.decode(told.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
 
 
-def test_a_second_start_uses_the_data_again_and_replaces_the_token(folder: Path) -> None:
+def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_change_the_size(folder: Path) -> None:
     with running(folder, *demo(folder)) as first:
         old = token_of(first)
         assert ask(first.url, old).json() == EXAMPLE
@@ -87,15 +113,10 @@ def test_a_second_start_uses_the_data_again_and_replaces_the_token(folder: Path)
         assert "to fill it anew" not in second.output
         assert ask(second.url, old).status_code == 401
         assert ask(second.url, new).json() == EXAMPLE
-
-
-def test_another_size_on_existing_data_is_told_with_the_command_that_does_it(folder: Path) -> None:
-    with running(folder, *demo(folder, "1000")) as first:
-        token_of(first)
-    with running(folder, *demo(folder, "2000")) as second:
-        token_of(second)
-        (arguments,) = re.findall(r"^queuestats (seed --replace .*)$", second.output, re.MULTILINE)
-        assert "It holds 1,000 messages, not 2,000" in second.output
+    with running(folder, *demo(folder, "2000")) as third:
+        token_of(third)
+        (arguments,) = re.findall(r"^queuestats (seed --replace .*)$", third.output, re.MULTILINE)
+        assert "It holds 42,000 messages, not 2,000" in third.output
         assert "Seeded 2,000 messages" in queuestats(*shlex.split(arguments)).stdout
 
 
@@ -113,22 +134,18 @@ def test_a_taken_port_is_an_error_before_anything_is_changed(folder: Path) -> No
     assert not (folder / "data").exists()
 
 
-def test_two_demos_do_not_disturb_each_other(folder: Path) -> None:
-    (folder / "other").mkdir()
-    with running(folder, *demo(folder)) as one, running(folder / "other", *demo(folder / "other")) as other:
-        tokens = token_of(one), token_of(other)
-        assert [ask(one.url, token).status_code for token in tokens] == [200, 401]
+def test_two_demos_do_not_disturb_each_other(served: Program, folder: Path) -> None:
+    with running(folder, *demo(folder)) as other:
+        tokens = token_of(served), token_of(other)
+        assert [ask(served.url, token).status_code for token in tokens] == [200, 401]
         assert [ask(other.url, token).status_code for token in tokens] == [401, 200]
-        other.stop()
-        assert ask(one.url, tokens[0]).json() == EXAMPLE
+    assert ask(served.url, tokens[0]).json() == EXAMPLE
 
 
-def test_a_database_address_does_not_divert_it(folder: Path) -> None:
-    address = "postgresql://somebody:secret@127.0.0.1:1/theirs"
-    with running(folder, *demo(folder), QUEUESTATS_DATABASE_URL=address) as started:
-        assert ask(started.url, token_of(started)).json() == EXAMPLE
-        assert "QUEUESTATS_DATABASE_URL is set, but a demo uses its own" in started.output
-        assert "secret" not in started.output + started.errors
+def test_a_database_address_does_not_divert_it(served: Program) -> None:
+    assert ask(served.url, token_of(served)).json() == EXAMPLE
+    assert "QUEUESTATS_DATABASE_URL is set, but a demo uses its own" in served.output
+    assert "secret" not in served.output + served.errors
 
 
 def test_a_very_small_queue_is_asked_for_a_sender_that_it_has(folder: Path) -> None:
@@ -138,16 +155,9 @@ def test_a_very_small_queue_is_asked_for_a_sender_that_it_has(folder: Path) -> N
         assert ask(started.url, token, sender=1).json()["data"] != []
 
 
-def test_no_mode_of_any_folder_is_changed(folder: Path) -> None:
-    home = folder / "home"
-    home.mkdir(mode=0o700)
-    site = Path(msgspec.__file__).parent
-    watched = {home, site, ROOT, *site.parents, *ROOT.parents, *folder.parents, folder}
-    before = {place: (place.stat().st_mode, place.stat().st_uid) for place in watched}
-    with running(folder, *demo(folder), HOME=str(home)) as started:
-        token_of(started)
-    assert {place: (place.stat().st_mode, place.stat().st_uid) for place in watched} == before
-    assert list(home.iterdir()) == []
+def test_no_mode_of_any_folder_is_changed(served: Program, place: Path, modes_before: Modes) -> None:
+    assert modes(place) == modes_before
+    assert list((place / "home").iterdir()) == []
 
 
 def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_it(folder: Path) -> None:
