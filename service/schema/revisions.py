@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.db import Connection
 from service.errors import CommandError
 from service.resources import migrations_path
+
+MOST_ATTEMPTS = 5
 
 
 async def upgrade(connection: Connection) -> None:
@@ -37,17 +40,24 @@ def upgrade_as_sql() -> str:
 
 
 async def with_alembic(connection: Connection, work: Callable[[AlembicConnection], None]) -> None:
-    """Runs Alembic's work on this very connection, which stays open; the driver's errors come as they are."""
+    """Runs Alembic's work on this very connection, which stays open; the driver's errors come as they are.
+
+    A revision locks several tables. If that was a deadlock with a writer, the work goes on from the last revision.
+    """
 
     async def this_one(*args: Any, **kwargs: Any) -> Connection:
         return connection
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=this_one, poolclass=StaticPool)
     try:
-        async with engine.connect() as wrapped:
-            await wrapped.run_sync(work)
-    except DBAPIError as error:
-        raise (error.orig and error.orig.__cause__) or error from None
+        for attempts_left in reversed(range(MOST_ATTEMPTS)):
+            try:
+                async with engine.connect() as wrapped:
+                    return await wrapped.run_sync(work)
+            except DBAPIError as error:
+                cause = error.orig and error.orig.__cause__
+                if not (attempts_left and isinstance(cause, asyncpg.DeadlockDetectedError)):
+                    raise cause or error from None
     except AlembicError as error:
         raise CommandError(
             f"Alembic can't migrate: {str(error).rstrip('.')}: no release up to this one has such a revision."

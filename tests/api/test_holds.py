@@ -63,7 +63,9 @@ EXECUTE FUNCTION refuse();
 
 
 @pytest.mark.parametrize(
-    "rule", ["ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> 2) NOT VALID", REFUSED], ids=["check", "trigger"]
+    "rule",
+    ["ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> 2) NOT VALID", REFUSED],
+    ids=["check", "trigger"],
 )
 async def test_a_writer_does_not_fail_where_the_platform_does_not_let_a_message_be_held(
     operator: Operator, owner: Any, rule: str

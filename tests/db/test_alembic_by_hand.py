@@ -7,9 +7,13 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy import Connection
 
+from service.schema.revisions import MOST_ATTEMPTS, with_alembic
 from tests.conftest import TestDatabase
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,3 +63,21 @@ def test_a_new_revision_is_named_by_its_day_and_begins_with_the_rules(
     assert f"Written: {datetime.now(UTC):%Y-%m-%d}" in text
     assert text.count("    pass\n") == 2
     alembic(checkout, database, "upgrade", "head")
+
+
+@pytest.mark.parametrize("deadlocks", [1, MOST_ATTEMPTS])
+async def test_after_a_deadlock_with_a_writer_it_tries_again(owner: Any, deadlocks: int) -> None:
+    attempts = 0
+
+    def work(wrapped: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= deadlocks:
+            wrapped.exec_driver_sql("DO $$ BEGIN RAISE deadlock_detected; END $$")
+
+    if deadlocks < MOST_ATTEMPTS:
+        await with_alembic(owner, work)
+        assert attempts == deadlocks + 1
+    else:
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await with_alembic(owner, work)
