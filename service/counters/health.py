@@ -110,7 +110,7 @@ CONDITIONS = (
     ),
     Condition(
         *("login", ERROR, "Requests get 503 as soon as the service needs a new connection."),
-        "Change the role as the command says, as a superuser or a role with CREATEROLE.",
+        "Run the command, as a superuser. The owner of a database can change its CONNECTION LIMIT too.",
     ),
     Condition(
         *("time_limit", ERROR, "Requests that take longer get 504."),
@@ -237,7 +237,7 @@ async def examine(
 ) -> list[Finding]:
     """What is found, in the order of the conditions; nothing where all is well. Any role of ours may ask.
 
-    `connections`: how many a process of the service opens. `progress` is called with the name of each condition first.
+    `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name of each condition first.
     Conditions that can't be examined are findings of UNEXAMINED, one for each cause.
     """
     # The catalog says whether the extension is there.

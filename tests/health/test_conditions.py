@@ -85,6 +85,7 @@ CASES = [
     case("login", "ALTER ROLE {role} VALID UNTIL '2026-01-01'", "ALTER ROLE {role} VALID UNTIL 'infinity'"),
     case("login", "ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN"),
     case("login", "ALTER ROLE {role} CONNECTION LIMIT 2", "ALTER ROLE {role} CONNECTION LIMIT -1"),
+    case("login", "ALTER DATABASE {database} CONNECTION LIMIT 15", "ALTER DATABASE {database} CONNECTION LIMIT -1"),
     case(
         "login_ends",
         "DO $$ BEGIN EXECUTE format('ALTER ROLE {role} VALID UNTIL %L', now() + interval '2 days'); END $$",
