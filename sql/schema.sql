@@ -822,6 +822,79 @@ CREATE FUNCTION queuestats.counting_triggers() RETURNS TABLE(relation oid, funct
     AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
 $$;
 
+CREATE FUNCTION queuestats.create_or_replace(file text, in_schema text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+  hint text;
+  dropped record;
+  rights text[] := '{}';
+  granting text;
+BEGIN
+  LOOP
+    BEGIN
+      EXECUTE file;
+      EXIT;
+    EXCEPTION WHEN invalid_function_definition OR invalid_table_definition THEN
+      -- It names a function: "Use DROP FUNCTION name(types) first." No hint names a view.
+      GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+      FOR dropped IN
+        WITH RECURSIVE made (class, object, kind, name, owner, rights) AS (
+          SELECT 'pg_proc'::regclass::oid, oid, 'ROUTINE', oid::regprocedure::text, proowner, ARRAY(
+            SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s', oid::regprocedure, grantee::regrole)
+            FROM aclexplode(proacl) WHERE grantee NOT IN (0, proowner)
+          )
+          FROM pg_proc
+          WHERE pronamespace = to_regnamespace(in_schema) AND strpos(file, format(' %s.%I(', in_schema, proname)) > 0
+          UNION ALL
+          SELECT 'pg_class'::regclass, oid, 'VIEW', oid::regclass::text, relowner, ARRAY(
+            SELECT format('GRANT %s %s ON %s TO %s', privilege_type, in_column, oid::regclass,
+                          CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
+            FROM (
+              SELECT relacl, ''
+              UNION ALL
+              SELECT attacl, format('(%I)', attname) FROM pg_attribute WHERE attrelid = pg_class.oid
+            ) AS given (acl, in_column) CROSS JOIN aclexplode(acl)
+            WHERE grantee <> relowner
+          )
+          FROM pg_class
+          WHERE relnamespace = to_regnamespace(in_schema) AND relkind = 'v'
+            AND strpos(file, format('VIEW %s.%I AS', in_schema, relname)) > 0
+        ),
+
+        dependent (class, object, depth) AS (
+          SELECT class, object, 0 FROM made
+          WHERE CASE kind WHEN 'VIEW' THEN SQLSTATE = '42P16' ELSE strpos(hint, ' ' || name) > 0 END
+          UNION
+          -- A view depends on what its rule depends on.
+          SELECT CASE WHEN rule.oid IS NULL THEN classid ELSE 'pg_class'::regclass END, coalesce(ev_class, objid),
+                 depth + 1
+          FROM dependent INNER JOIN pg_depend ON refclassid = class AND refobjid = object
+            LEFT JOIN pg_rewrite AS rule ON classid = 'pg_rewrite'::regclass AND rule.oid = objid
+          WHERE ev_class IS DISTINCT FROM object
+        )
+
+        SELECT kind, name, made.rights, max(depth) FROM made INNER JOIN dependent USING (class, object)
+        GROUP BY 1, 2, 3 ORDER BY 4 DESC
+      LOOP
+        EXECUTE format('DROP %s %s', dropped.kind, dropped.name);
+        rights := rights || dropped.rights;
+      END LOOP;
+      IF NOT FOUND THEN
+        RAISE;
+      END IF;
+    END;
+  END LOOP;
+  FOREACH granting IN ARRAY rights LOOP
+    BEGIN
+      EXECUTE granting;
+    EXCEPTION WHEN undefined_column THEN
+      CONTINUE;
+    END;
+  END LOOP;
+END
+$$;
+
 CREATE TABLE queuestats.counters (
     sender_id bigint NOT NULL,
     grouping_set queuestats.grouping_set NOT NULL,
@@ -2790,6 +2863,8 @@ REVOKE ALL ON FUNCTION queuestats.count_for(job queuestats.jobs) FROM PUBLIC;
 REVOKE ALL ON FUNCTION queuestats.count_left(job queuestats.jobs, left_holds bigint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.count_releasable(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.create_or_replace(file text, in_schema text) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 

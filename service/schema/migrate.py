@@ -13,7 +13,7 @@ from service.schema.contract import narrow_contract, write_contract
 from service.schema.files import Adopted, MessagesTable, SqlFile, adopted_table, own_table
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.mapping import renew
-from service.schema.repair import create_or_replace, make_anew
+from service.schema.repair import make_anew
 from service.schema.revisions import revisions, upgrade
 from service.schema.roles import grant, login
 from service.schema.tables import SCHEMA
@@ -50,6 +50,7 @@ async def migrate(
         if is_first_version:
             await trying_for_lock(partial(connection.execute, read_sql("migrate/from_0_1_0")), connection)
             progress("The tokens of 0.1.0 were moved, and its counters dropped.")
+        await connection.execute(read_sql("migrate/create_or_replace"))
         begun = adopted or (former and await renew(connection, former))
         mapping = begun or former
         table = adopted_table(mapping) if mapping else own_table(messages_schema)
@@ -182,7 +183,15 @@ async def _put_into_place(
 
 
 async def _run_file(connection: Connection, file: SqlFile) -> None:
-    await create_or_replace(connection, file.text)
+    """Raises CommandError where objects of others depend on what has to be dropped first."""
+    try:
+        await fetch(connection, "migrate/run_file", file=file.text)
+    except asyncpg.DependentObjectsStillExistError as error:
+        others = "; ".join(str(error.detail).splitlines())
+        raise CommandError(
+            f"sql/{file.path}.sql can't be put into place: {error.message}: {others}. Drop these objects, run"
+            " `queuestats migrate`, and create them again."
+        ) from None
     await fetch(connection, "migrate/remember_file", name=file.name, hash=file.hash)
 
 

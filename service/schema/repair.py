@@ -2,10 +2,7 @@
 
 from collections.abc import Callable
 
-import asyncpg
-
 from service.db import Connection, fetch
-from service.errors import CommandError
 from service.schema.columns import SCHEMA
 from service.schema.files import newer_columns, table_definition
 
@@ -44,29 +41,3 @@ async def _make_table(connection: Connection, table: str, progress: Callable[[st
     for statement in table_definition(table):
         await connection.execute(statement)
     progress(f"The table {SCHEMA}.{table}, which was missing.")
-
-
-async def create_or_replace(connection: Connection, text: str) -> None:
-    """Runs a file of functions. `connection` is in a transaction.
-
-    A function whose return type, or whose parameters' names or defaults, differ from the file is dropped first, and its
-    rights are given again. Raises CommandError where other objects depend on it.
-    """
-    try:
-        async with connection.transaction():
-            await connection.execute(text)
-        return
-    except asyncpg.InvalidFunctionDefinitionError as error:
-        found = await fetch(connection, "migrate/replaced_function", hint=error.hint or "")
-        if not found:
-            raise
-    try:
-        await connection.execute(found[0]["drop_statement"])
-    except asyncpg.DependentObjectsStillExistError as error:
-        raise CommandError(
-            f"The function {found[0]['name']} has to be made anew, and other objects depend on it: {error.detail};"
-            " drop them, run `queuestats migrate`, and create them again."
-        ) from None
-    await create_or_replace(connection, text)
-    for statement in found[0]["grants"]:
-        await connection.execute(statement)

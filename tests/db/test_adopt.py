@@ -614,6 +614,24 @@ async def test_the_tools_of_the_table_s_owner_dump_restore_and_drop_it(
     assert await admin.fetchval("SELECT count(*) FROM queuestats.tokens") == 1
 
 
+async def test_the_view_of_an_adopted_table_is_made_anew_with_the_function_that_it_reads(
+    empty_database: TestDatabase, admin: Any
+) -> None:
+    await adopt_outbox(empty_database, admin)
+    await admin.execute(
+        "DROP FUNCTION queuestats.mapped_messages CASCADE;"
+        "CREATE FUNCTION queuestats.mapped_messages(of_senders bigint[]) RETURNS TABLE (sender text)"
+        " LANGUAGE sql AS 'SELECT NULL::text';"
+        "CREATE VIEW queuestats.queued_messages AS SELECT sender FROM queuestats.mapped_messages(NULL);"
+        "CREATE FUNCTION queuestats.messages_of(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages"
+        " LANGUAGE sql AS 'SELECT * FROM queuestats.queued_messages'"
+    )
+    await migrate(empty_database.owner_url, empty_database.service_url)
+    await put(admin, "queued")
+    assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages") > 0
+    assert await differences(empty_database) == []
+
+
 async def test_what_is_not_ours_is_not_taken_away(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute("CREATE SCHEMA queuestats; CREATE TABLE queuestats.precious (x int);" + OUTBOX)
     with pytest.raises(CommandError, match="holds something else"):

@@ -234,6 +234,67 @@ async def test_a_function_of_another_type_or_with_other_parameters_is_made_anew_
     assert await owner.fetchval(f"SELECT has_function_privilege('pg_monitor', 'queuestats.{name}'::regproc, 'EXECUTE')")
 
 
+# What a former release may have had in place of a view: columns that it dropped, renamed, or gave another type.
+FORMER_VIEWS = [
+    (
+        "queued_messages",
+        "SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status,"
+        " recipient FROM messages",
+    ),
+    ("queued_messages", "SELECT sender_id, account_id, campaign_id, isp AS provider, status FROM messages"),
+    ("queued_messages", "SELECT sender_id::text AS sender_id, account_id FROM messages"),
+    ("trusted_watermarks", "SELECT sender_id, 1 AS former FROM queuestats.watermarks"),
+]
+
+
+async def make_former_view(owner: Any, view: str, former: str) -> None:
+    """With a function that returns its rows."""
+    await owner.execute(
+        f"DROP VIEW queuestats.{view} CASCADE; CREATE VIEW queuestats.{view} AS {former};"
+        "DROP FUNCTION IF EXISTS queuestats.messages_of;"
+        f"CREATE FUNCTION queuestats.messages_of(of_senders bigint[]) RETURNS SETOF queuestats.{view}"
+        f" LANGUAGE sql AS 'SELECT * FROM queuestats.{view}';"
+        "UPDATE queuestats.repeatable_migrations SET hash = ''"
+    )
+
+
+@pytest.mark.parametrize(("view", "former"), FORMER_VIEWS)
+async def test_a_view_with_other_columns_is_made_anew_and_keeps_its_rights(
+    database: TestDatabase, owner: Any, view: str, former: str
+) -> None:
+    columns = (
+        "SELECT array_agg(format('%s %s', attname, format_type(atttypid, atttypmod)) ORDER BY attnum)"
+        f" FROM pg_attribute WHERE attrelid = 'queuestats.{view}'::regclass AND attnum > 0"
+    )
+    rights = (
+        f"SELECT ARRAY(SELECT relacl::text FROM pg_class WHERE oid = 'queuestats.{view}'::regclass)"
+        f" || ARRAY(SELECT attacl::text FROM pg_attribute WHERE attrelid = 'queuestats.{view}'::regclass"
+        " AND attname = 'sender_id')"
+    )
+    wanted = await owner.fetchval(columns)
+    await make_former_view(owner, view, former)
+    await owner.execute(
+        f"GRANT SELECT ON queuestats.{view} TO pg_monitor; GRANT SELECT (sender_id) ON queuestats.{view} TO PUBLIC"
+    )
+    granted = await owner.fetchval(rights)
+
+    await migrate(database.owner_url, None)
+    assert await owner.fetchval(columns) == wanted
+    assert await owner.fetchval(rights) == granted
+
+
+async def test_a_view_that_must_be_made_anew_is_named_where_a_view_of_others_depends_on_it(
+    database: TestDatabase, owner: Any
+) -> None:
+    await make_former_view(owner, "queued_messages", "SELECT sender_id AS sender FROM messages")
+    await owner.execute("CREATE VIEW queuestats.theirs AS TABLE queuestats.queued_messages")
+    with pytest.raises(CommandError, match=r"view queuestats\.theirs depends on view queuestats\.queued_messages"):
+        await migrate(database.owner_url, database.service_url)
+
+    await owner.execute("DROP VIEW queuestats.theirs")
+    await migrate(database.owner_url, database.service_url)
+
+
 async def test_a_function_that_must_be_made_anew_is_named_where_a_view_of_others_depends_on_it(
     database: TestDatabase, owner: Any
 ) -> None:
