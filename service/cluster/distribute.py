@@ -20,6 +20,7 @@ from service.schema.roles import login
 
 # The schema and the table of a shard in stored text. sql/citus/node.sql puts a number in place of {shard}.
 SHARD = shard_table("queuestats_{shard}", "public.messages_{shard}")
+NODE = {"schema": "queuestats_node"}
 PAUSE_SECONDS = 0.5
 # While writers go on, the triggers of a shard may have to wait for them again and again.
 PATIENCE_STEPS = 1200
@@ -89,7 +90,9 @@ async def _bring_up(connection: Connection, service_url: str | None) -> None:
     await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
     await connection.execute("SET statement_timeout = 0")
     async with connection.transaction():
-        await connection.execute(sql_path("citus", "node.sql").read_text("utf-8"))
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS queuestats_node")
+        await connection.execute(read_sql("migrate/create_or_replace", NODE))
+        await fetch(connection, "migrate/run_file", NODE, file=sql_path("citus", "node.sql").read_text("utf-8"))
         await fetch(connection, "citus/lock_shards")
         await fetch(connection, "citus/clear")
         texts = {"definitions": shard_definitions(), "readers": _readers(), "statements": _statements()}

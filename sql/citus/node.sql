@@ -1,7 +1,7 @@
 -- What a node of a Citus cluster has beside the shards of messages. Each shard is a queue of its own: a schema
 -- queuestats_<shard> with all that one machine has, made from the same files. This schema finds the right one.
--- `queuestats migrate` runs this file on every node, as the owner.
-CREATE SCHEMA IF NOT EXISTS queuestats_node;
+-- On every node, as the owner, `queuestats migrate` creates the schema and create_or_replace (sql/migrate/), which runs
+-- this file.
 
 -- What a shard's schema is made of: tables, then our files, with {shard} in place of the shard's number. What is
 -- repeatable is run again where it has changed. A former release called the table parts.
@@ -131,7 +131,9 @@ BEGIN
     SELECT array_agg(definitions.body ORDER BY number) FILTER (WHERE is_new OR is_repeatable), queuestats_node.version()
     INTO bodies, newest FROM queuestats_node.definitions;
     FOREACH body IN ARRAY bodies LOOP
-      EXECUTE replace(body, '{shard}', cast(of_shard AS text));
+      PERFORM queuestats_node.create_or_replace(
+        replace(body, '{shard}', cast(of_shard AS text)), format('queuestats_%s', of_shard)
+      );
     END LOOP;
     INSERT INTO queuestats_node.shards (shard, version, relation)
     VALUES (of_shard, newest, queuestats_node.table_of(of_shard))
@@ -190,7 +192,7 @@ BEGIN
            string_agg(format('array_agg(of_%s[number])', name), ', ' ORDER BY number)
     INTO parameters, own, declared, collected
     FROM unnest(reader.names, reader.types) WITH ORDINALITY AS parameter (name, type, number);
-    EXECUTE format($reader$
+    PERFORM queuestats_node.create_or_replace(format($reader$
 CREATE OR REPLACE FUNCTION queuestats_node.%I(of_shards bigint[], %s) RETURNS TABLE (
   "position" bigint, account_id bigint, campaign_id bigint, hold bigint, isp text,
   new bigint, proc bigint, retry bigint, total bigint
@@ -241,7 +243,7 @@ BEGIN
   END LOOP;
 END
 $body$
-    $reader$, reader.name, parameters, declared, own, collected, branches);
+    $reader$, reader.name, parameters, declared, own, collected, branches), 'queuestats_node');
   END LOOP;
 END
 $$;

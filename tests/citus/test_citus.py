@@ -410,6 +410,36 @@ async def test_a_new_version_of_a_function_reaches_every_shard(distributed: Dist
     assert await differences(distributed) == []
 
 
+async def test_a_release_with_other_return_types_and_columns_replaces_what_the_nodes_and_shards_have(
+    distributed: Distributed,
+) -> None:
+    former = """
+        DO $do$ DECLARE shard bigint; BEGIN
+          SET LOCAL citus.enable_ddl_propagation = off;
+          FOR shard IN SELECT queuestats_node.placed() LOOP
+            EXECUTE format($$
+              DROP VIEW queuestats_%1$s.queued_messages CASCADE;
+              CREATE VIEW queuestats_%1$s.queued_messages AS SELECT sender_id AS sender FROM public.messages_%1$s;
+              DROP FUNCTION queuestats_%1$s.is_proven;
+              CREATE FUNCTION queuestats_%1$s.is_proven() RETURNS text RETURN 'true' $$, shard);
+          END LOOP;
+          DROP FUNCTION queuestats_node.uncounted, queuestats_node.total;
+          CREATE FUNCTION queuestats_node.uncounted() RETURNS text RETURN '';
+          CREATE FUNCTION queuestats_node.total(
+            of_shards bigint[], senders bigint[], accounts bigint[], campaigns bigint[], isps text[]
+          ) RETURNS text RETURN '';
+          UPDATE queuestats_node.shards SET version = '';
+        END $do$
+    """
+    await distributed.run(INSERT.format(90))
+    for node in (1, 2):
+        await distributed.run(former, node)
+    await bring_up_nodes(distributed.owner_url, distributed.service_url, lambda what: None)
+    async with open_pool(distributed.service_url) as service:
+        assert await totals(service) == await truth(distributed)
+    assert await differences(distributed) == []
+
+
 async def _is_settled(distributed: Distributed, node: int) -> bool:
     return await distributed.run("SELECT queuestats_node.uncounted()", node) == 0  # type: ignore[no-any-return]
 
