@@ -237,8 +237,8 @@ async def examine(
 ) -> list[Finding]:
     """What is found, in the order of the conditions; nothing where all is well. Any role of ours may ask.
 
-    `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name of each condition first.
-    Conditions that can't be examined are findings of UNEXAMINED, one for each cause.
+    `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name
+    of each condition first. Conditions that can't be examined are findings of UNEXAMINED, one for each cause.
     """
     # The catalog says whether the extension is there.
     has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
