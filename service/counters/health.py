@@ -198,7 +198,10 @@ CONDITIONS = (
         *("settings", WARNING, "Answers are right, and may be slow or hold locks for long."),
         "Change the setting for the role in this database.",
     ),
-    Condition(*("privileged", WARNING, RIGHT, "Revoke the right: the service needs to read, and to fold.")),
+    Condition(
+        *("privileged", WARNING, RIGHT),
+        "Run the command. A right that comes from PUBLIC or from another role has to be revoked there.",
+    ),
     Condition(*("unlogged", WARNING, "Answers are wrong after a crash.", "Make the table logged.")),
     Condition(
         *("row_security", WARNING, "Answers are right; a policy that hides messages from the owner stops a recount."),
@@ -210,7 +213,7 @@ CONDITIONS = (
     ),
     Condition(
         *("old_snapshot", WARNING, "Answers are right and become slower: dead rows pile up, in messages too."),
-        "End the process or transaction in the finding, or set idle_in_transaction_session_timeout.",
+        "End the session or the prepared transaction with the command; drop a replication slot that is not in use.",
     ),
     Condition(
         *("stuck_jobs", WARNING, RIGHT),

@@ -1,11 +1,15 @@
--- old_snapshot: an old snapshot or transaction keeps dead rows from being vacuumed
+-- old_snapshot: a snapshot or transaction older than 200,000 transactions keeps dead rows from being vacuumed
+-- A session, a prepared transaction or a replication slot holds it. In another database, a transaction counts if it has
+-- an id: later snapshots of this database go back to it. A snapshot alone does not count there.
 -- parameters: none
 SELECT /* conditions/old_snapshot.sql */
   format('%s holds a snapshot or transaction that is %s transactions old', holder.name, holder.transactions) AS finding,
   holder.command
 FROM (
   SELECT
-    greatest(age(backend_xmin), age(backend_xid)) AS transactions,
+    greatest(
+      age(backend_xid), CASE WHEN coalesce(datname, current_database()) = current_database() THEN age(backend_xmin) END
+    ) AS transactions,
     format('process %s', pid) AS name,
     format('SELECT pg_terminate_backend(%s)', pid) AS command
   FROM pg_stat_activity

@@ -1,4 +1,4 @@
--- privileged: the service's role has more rights than it needs
+-- privileged: the service's role is a superuser, or may write to messages and does not own the table
 -- parameters: service_role text
 SELECT /* conditions/privileged.sql */ found.finding, found.command
 FROM (

@@ -317,6 +317,24 @@ async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
             await asyncio.gather(holder.close(), other.close())
 
 
+async def test_a_snapshot_in_another_database_is_found_if_its_transaction_has_an_id() -> None:
+    """As the transaction of a pg_dump there has none. A VACUUM here passes over its snapshot."""
+    with scratch_folder() as folder:
+        cluster = Cluster(binaries(folder), folder / "server")
+        cluster.initialise()
+        with running(cluster):
+            here = await asyncpg.connect(cluster.url)
+            await here.execute("CREATE DATABASE theirs")
+            there = await asyncpg.connect(cluster.url, database="theirs")
+            await there.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+            await here.execute(BURN_TRANSACTIONS)
+            assert not await fetch(here, "conditions/old_snapshot")
+            await there.execute("SELECT pg_current_xact_id(); COMMIT; BEGIN; SELECT pg_current_xact_id()")
+            await here.execute(f"DROP TABLE burnt; {BURN_TRANSACTIONS}")
+            assert await fetch(here, "conditions/old_snapshot")
+            await asyncio.gather(here.close(), there.close())
+
+
 async def test_a_setting_that_is_off_is_mended_where_it_was_set() -> None:
     """On a server of its own, whose settings no other test needs."""
     with scratch_folder() as folder:
