@@ -289,7 +289,8 @@ CREATE FUNCTION queuestats.catalog_objects() RETURNS TABLE(kind text, name text,
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET quote_all_identifiers TO 'off'
     AS $$
-  SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text, ''
+  SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text,
+         CASE relkind WHEN 'v' THEN md5(pg_get_viewdef(oid)) ELSE '' END
   FROM pg_class WHERE relnamespace = 'queuestats'::regnamespace AND relkind IN ('r', 'v')
   UNION ALL
   SELECT 'column', format('%s.%s', relname, attname), format_type(atttypid, atttypmod)

@@ -6,7 +6,8 @@
 CREATE OR REPLACE FUNCTION "{schema}".catalog_objects() RETURNS TABLE (kind text, name text, definition text)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
-  SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text, ''
+  SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text,
+         CASE relkind WHEN 'v' THEN md5(pg_get_viewdef(oid)) ELSE '' END
   FROM pg_class WHERE relnamespace = '"{schema}"'::regnamespace AND relkind IN ('r', 'v')
   UNION ALL
   SELECT 'column', format('%s.%s', relname, attname), format_type(atttypid, atttypmod)

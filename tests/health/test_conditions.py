@@ -123,6 +123,11 @@ CASES = [
     case("objects", "ALTER TABLE queuestats.jobs DROP COLUMN requested_by_kind"),
     case(UNEXAMINED.name, "DROP TABLE queuestats.objects"),
     case("objects", "DROP FUNCTION queuestats.suspect_senders"),
+    case(
+        "objects",
+        "CREATE OR REPLACE VIEW queuestats.trusted_watermarks AS"
+        " SELECT sender_id, epoch, compacted_at, watermark, running FROM queuestats.watermarks",
+    ),
     case("objects", "ALTER FUNCTION queuestats.fold RESET ALL"),
     case("owner", "ALTER FUNCTION queuestats.compact OWNER TO {role}",
          "ALTER FUNCTION queuestats.compact OWNER TO {owner}; migrate"),
