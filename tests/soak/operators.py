@@ -68,7 +68,7 @@ class Operator:
             self._ledger.expect(None)
             try:
                 await episode()
-            except Unsure:
+            except (Unsure, *OUTAGES):
                 await asyncio.sleep(UNSURE_SECONDS)
             await self.settle()
 
