@@ -45,28 +45,35 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
     """As `asyncio.run`, but a signal cancels the work and raises KeyboardInterrupt after that.
 
     A handler that raises may do so within the event loop or a greenlet (Alembic runs in one), and has crashed it there.
+    The loop's own handlers lose a signal that comes just before the end of the work. Work may also catch the
+    cancellation: `asyncio.wait_for` of Python 3.11 does, where its own task has ended at the same moment.
     """
+    signals: list[int] = []
 
     async def cancellable() -> Result:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        for number in HANDLED:
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            return await work
-        finally:
-            # The loop restores the default action, which ends the process at once.
-            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-            for number in HANDLED:
-                loop.remove_signal_handler(number)
-            unwind_on_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+        def cancel(number: int, frame: FrameType | None) -> None:
+            if not signals and not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+            signals.append(number)
+
+        on_signals(cancel)
+        return await work
 
     try:
-        return asyncio.run(cancellable())
+        result = asyncio.run(cancellable())
     except asyncio.CancelledError:
         hold_off_signals()
         raise KeyboardInterrupt from None
+    finally:
+        if not signals:
+            unwind_on_signals()
+    if signals:
+        hold_off_signals()
+        raise KeyboardInterrupt
+    return result
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 -- budgets: the active holds and the open jobs of tokens, of the twenty tokens that have most of each
--- indexes: jobs_open
+-- The condition on holds is always true: the service reads by index.
+-- indexes: holds_sender_id, jobs_open
 -- parameters: none
 SELECT /* queries/budgets.sql */ resource, token, used
 FROM (
   (
     SELECT 'active_holds' AS resource, created_by AS token, count(*) AS used
     FROM queuestats.holds
-    WHERE created_by_kind = 'token'
+    WHERE sender_id >= -9223372036854775808 AND created_by_kind = 'token'
     GROUP BY created_by
     ORDER BY used DESC, token
     LIMIT 20

@@ -127,6 +127,34 @@ def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: st
     assert (ended.stdout, ended.stderr) == ("unwound\n", "")
 
 
+DURING_WORK = """
+import asyncio, os, signal
+from service.cli.interrupts import run
+async def work():
+    os.kill(os.getpid(), signal.SIGTERM)
+    {rest}
+try:
+    run(work())
+except KeyboardInterrupt:
+    print("unwound")
+"""
+CAUGHT = """
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "rest", ["await asyncio.sleep(30)", CAUGHT.strip(), "return"], ids=["waits", "catches", "ends"]
+)
+def test_a_signal_that_comes_during_asynchronous_work_is_not_lost(rest: str) -> None:
+    program = DURING_WORK.format(rest=rest)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+
+
 REPEATED = """
 import os, signal, time
 from service.cli.interrupts import on_signals, unwind_on_signals

@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, str]] = {
     "smallint": (3, "3"),
     "text": ("x", "'x'"),
     "mapping text": ("{}", "'{}'"),
+    "file text": ("SELECT 1", "'SELECT 1'"),
     "message_status": ("new", "'new'"),
     "bytea": (b"\x00\xff", r"'\x00ff'"),
     "boolean": (True, "true"),

@@ -143,8 +143,9 @@ async def at_work(*loops: Any) -> Any:
 
 
 async def _faults(world: World, plan: Plan, result: Result) -> None:
-    began, faults = time.monotonic(), list[Any]()
-    while time.monotonic() < began + plan.seconds:
+    """Each fault once at least."""
+    began, faults, kinds = time.monotonic(), list[Any](), len(world.faults())
+    while time.monotonic() < began + plan.seconds or len(result.waits) < kinds:
         await asyncio.sleep(plan.seconds_between_faults - (time.monotonic() - began) % plan.seconds_between_faults)
         if not faults:
             faults = world.faults()
