@@ -1,5 +1,6 @@
 -- background: a background task fails, or no process of the service runs it
--- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet.
+-- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet;
+-- and a service of the release before this one, which may not keep when it folds, runs on until it is replaced.
 -- parameters: none
 SELECT /* conditions/background.sql */
   CASE
@@ -20,8 +21,9 @@ FROM (
 ) AS wanted
   LEFT JOIN queuestats.background_tasks AS task ON task.name = wanted.name
   LEFT JOIN queuestats.baseline ON true
+  CROSS JOIN (SELECT max(applied_at) AS migrated_at FROM queuestats.repeatable_migrations) AS release
 WHERE wanted.is_needed
-  AND coalesce(task.succeeded_at, baseline.counted_at, '-infinity') < now() - interval '1 minute'
+  AND coalesce(task.succeeded_at, greatest(baseline.counted_at, migrated_at)) < now() - interval '1 minute'
 UNION ALL
 SELECT format('%s fails since %s: %s', name, failing_since, error), NULL
 FROM queuestats.background_tasks

@@ -169,7 +169,8 @@ CASES = [
     case("background", "INSERT INTO queuestats.background_tasks (name, failed_at, failing_since, error)"
          " VALUES ('recount', now(), now(), 'no space left')", "DELETE FROM queuestats.background_tasks"),
     case("background", "INSERT INTO queuestats.jobs (action, sender_id, requested_by, request_id)"
-         " VALUES ('purge', 1, 'x', 'x'); UPDATE queuestats.baseline SET counted_at = now() - interval '1 hour'",
+         " VALUES ('purge', 1, 'x', 'x'); UPDATE queuestats.baseline SET counted_at = now() - interval '1 hour';"
+         " UPDATE queuestats.repeatable_migrations SET applied_at = now() - interval '1 hour'",
          "DELETE FROM queuestats.jobs"),
     case("other_cluster", "INSERT INTO queuestats.deltas SELECT '999999999999', 1, 0, 0, '', 1, 0, 0, 0",
          "SELECT queuestats.rebuild()"),
@@ -303,6 +304,15 @@ async def test_a_server_of_another_version_is_found(owner: Any, condition: str, 
     assert await fetch(owner, f"conditions/{condition}")
     await owner.execute("SET search_path = pg_catalog")
     assert not await fetch(owner, f"conditions/{condition}")
+
+
+async def test_after_a_migration_the_service_of_the_former_release_has_a_minute_to_be_replaced(owner: Any) -> None:
+    """It folds, and may not keep when."""
+    await owner.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
+    await owner.execute("UPDATE queuestats.baseline SET counted_at = now() - interval '1 hour'")
+    assert not await fetch(owner, "conditions/background")
+    await owner.execute("UPDATE queuestats.repeatable_migrations SET applied_at = now() - interval '2 minutes'")
+    assert [row["finding"] for row in await fetch(owner, "conditions/background")] == ["fold was never done"]
 
 
 async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
