@@ -70,6 +70,11 @@ def define(edit: Callable[..., None]) -> None:
         ("GROUP BY account_id\nORDER BY account_id", "GROUP BY campaign_id\nORDER BY campaign_id"),
         source="sql/queries/from_messages/account.sql",
     )
+    edit(
+        "sql/queries/defined_answers.sql",
+        ("WHEN 6 THEN 'isp'", "WHEN 6 THEN 'isp' WHEN 5 THEN 'campaign'"),
+        ("(isp), (account_id, campaign_id)", "(isp), (campaign_id), (account_id, campaign_id)"),
+    )
 
 
 def extend_model(edit: Callable[..., None]) -> None:
