@@ -30,7 +30,7 @@ def demo(settings: Settings, messages: int) -> None:
         own = _for_a_demo(settings)
         click.echo(f"Starting PostgreSQL in {own.data_dir} ...")
         with open_database(own) as opened:
-            token, sender = run(_prepare(opened, messages))
+            token, sender = run(_prepare(opened, messages), has_more=True)
             click.echo(_welcome(address(listener, opened), token, sender))
             run_server(opened, listener)
 

@@ -41,12 +41,12 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
         signal.signal(signal.SIGHUP, handler)
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
+def run(work: Coroutine[Any, Any, Result], *, has_more: bool = False) -> Result:
     """As `asyncio.run`, but a signal cancels the work and raises KeyboardInterrupt after that.
 
     A handler that raises may do so within the event loop or a greenlet (Alembic runs in one), and has crashed it there.
-    The loop's own handlers lose a signal that comes just before the end of the work. Work may also catch the
-    cancellation: `asyncio.wait_for` of Python 3.11 does, where its own task has ended at the same moment.
+    `has_more`: the command goes on after the work, so a signal raises KeyboardInterrupt also where the work ended as
+    if there was none: the signal came at its very end, or `asyncio.wait_for` of Python 3.11 caught the cancellation.
     """
     signals: list[int] = []
 
@@ -55,9 +55,9 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         assert task is not None
 
         def cancel(number: int, frame: FrameType | None) -> None:
-            if not signals and not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
             signals.append(number)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
 
         on_signals(cancel)
         return await work
@@ -72,7 +72,8 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
             unwind_on_signals()
     if signals:
         hold_off_signals()
-        raise KeyboardInterrupt
+        if has_more:
+            raise KeyboardInterrupt
     return result
 
 

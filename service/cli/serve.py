@@ -33,7 +33,7 @@ def serve(settings: Settings, dump_config: bool) -> None:
     load_statements()
     with until_stopped(), listen(settings) as listener, open_database(settings) as opened:
         served = replace(opened, database_url=service_url(opened))
-        if run(_is_empty(owner_url(opened))):
+        if run(_is_empty(owner_url(opened)), has_more=True):
             click.echo(NEXT_STEPS, err=True)
         run_server(served, listener, f"Serving on {address(listener, served)}")
 

@@ -134,7 +134,7 @@ async def work():
     os.kill(os.getpid(), signal.SIGTERM)
     {rest}
 try:
-    run(work())
+    run(work(), has_more=True)
 except KeyboardInterrupt:
     print("unwound")
 """
