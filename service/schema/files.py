@@ -23,9 +23,11 @@ _ATTACH, _HEALTH = "counters/attach", "counters/health"
 # Files that are put into place after the last revision, in this order, when their text has changed.
 FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
+    # The triggers call it, and writers go on between two files.
+    "control/arrivals",
     *(f"counters/{name}" for name in ("triggers", "recount", "read", "proof", "fold", "compact", "deltas")),
     *("counters/rebuild", "counters/audit", _HEALTH),
-    *(f"control/{name}" for name in ("arrivals", "preview", "start", "change", "step", "prune", "repair")),
+    *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # Last: from here on messages are counted.
     _ATTACH,
 )

@@ -7,6 +7,7 @@ from service.db import load_statement
 from service.db.statements import PLACES
 from service.queue.explain import intended_indexes
 from service.resources import sql_path
+from service.schema.files import FILES as IN_ORDER
 from service.schema.files import own_table, shard_table
 
 MAP = sql_path("README.md").read_text("utf-8")
@@ -88,3 +89,21 @@ def test_the_words_for_an_operator_are_the_same_in_a_shard() -> None:
         assert "queuestats_102008 " not in shard.render(path)
         sentences = re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", own.render(path))
         assert re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", shard.render(path)) == sentences
+
+
+# migrate alone calls these, at its end.
+CALLED_LATER = {"counters/uncountable", "counters/proof"}
+
+
+def test_a_file_calls_functions_that_are_in_place_before_it() -> None:
+    """`migrate` commits after each file, and writers and services of the former release go on between two."""
+    texts = {path: re.sub(r"--.*|DROP FUNCTION[^;]*", "", sql_path(f"{path}.sql").read_text()) for path in IN_ORDER}
+    made = {
+        path: set(re.findall(r'CREATE OR REPLACE FUNCTION "\{schema\}"\.(\w+)\(', texts[path])) for path in IN_ORDER
+    }
+    ours, in_place, offenders = set().union(*made.values()), set[str](), {}
+    for path, text in texts.items():
+        in_place |= made[path]
+        if missing := ours & set(re.findall(r'"\{schema\}"\.(\w+)\(', text)) - in_place:
+            offenders[path] = missing
+    assert offenders.keys() <= CALLED_LATER, offenders
