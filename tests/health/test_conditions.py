@@ -310,6 +310,7 @@ async def test_after_a_migration_the_service_of_the_former_release_has_a_minute_
     """It folds, and may not keep when."""
     await owner.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
     await owner.execute("UPDATE queuestats.baseline SET counted_at = now() - interval '1 hour'")
+    await owner.execute("UPDATE queuestats.repeatable_migrations SET applied_at = now()")
     assert not await fetch(owner, "conditions/background")
     await owner.execute("UPDATE queuestats.repeatable_migrations SET applied_at = now() - interval '2 minutes'")
     assert [row["finding"] for row in await fetch(owner, "conditions/background")] == ["fold was never done"]
