@@ -2253,7 +2253,7 @@ BEGIN
     SELECT count(*) FROM queuestats.jobs
     WHERE finished_at IS NULL AND requested_by_kind = 'token' AND requested_by = by_name
   ) THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s open jobs', most_jobs);
+    RAISE EXCEPTION USING ERRCODE = 'QS430', MESSAGE = format('this token has %s open jobs', most_jobs);
   END IF;
 END
 $$;

@@ -152,6 +152,29 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Path | None]:
+    """A file system in memory, mounted below the folder; None where this user can't mount one."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def fill(path: Path) -> None:
+    """Writes to the file until its file system is full."""
+    for size in (1 << 20, 4096):
+        with suppress(OSError), path.open("ab", buffering=0) as file:
+            while file.write(bytes(size)) == size:
+                pass
+
+
+@contextmanager
 def _cluster() -> Iterator[str]:
     with scratch_folder() as folder:
         cluster = Cluster(binaries(folder), folder / "data")

@@ -1,5 +1,5 @@
--- begin_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; step_job does the
--- rest.
+-- begin_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; advance_job does
+-- the rest.
 -- A filter that is NULL lets every message of the sender through.
 -- A release ends the holds whose filter is its own or narrower. With of_hold it ends that hold and uses its filter.
 -- at_most: if more messages match, the call is an error and changes nothing. Up to 100,000 messages are collected in
@@ -118,8 +118,8 @@ BEGIN
 END
 $$;
 
--- require_share: raises QS429 where a token has its share of active holds or open jobs. NULL: no limit. The lock, on
--- the token's name, makes two calls of a token count one after the other.
+-- require_share: raises QS429 where a token has its share of active holds, QS430 where it has its share of open jobs.
+-- NULL: no limit. The lock, on the token's name, makes two calls of a token count one after the other.
 CREATE OR REPLACE FUNCTION "{schema}".require_share(
   of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint
 ) RETURNS void
@@ -138,7 +138,7 @@ BEGIN
     SELECT count(*) FROM "{schema}".jobs
     WHERE finished_at IS NULL AND requested_by_kind = 'token' AND requested_by = by_name
   ) THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS429', MESSAGE = format('this token has %s open jobs', most_jobs);
+    RAISE EXCEPTION USING ERRCODE = 'QS430', MESSAGE = format('this token has %s open jobs', most_jobs);
   END IF;
 END
 $$;

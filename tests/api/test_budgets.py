@@ -187,19 +187,6 @@ async def test_streams_have_database_connections_of_their_own(
     assert "queuestats serve" not in running
 
 
-async def test_a_budget_that_the_database_refuses_is_429(
-    client: httpx.AsyncClient, database: TestDatabase, owner: Any
-) -> None:
-    await owner.execute(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'QS429',"
-        " MESSAGE = 'this token has 1000 active holds, its limit'; END $$;"
-        " CREATE TRIGGER refuse BEFORE INSERT ON queuestats.jobs FOR EACH ROW EXECUTE FUNCTION refuse()"
-    )
-    secret = await create_token(database.owner_url, "operator", [Scope.CONTROL])
-    response = await client.post(STATS.replace("stats", "hold"), content=body_of(Format.XML, token=secret, id=119))
-    assert check_error(response, 429, Format.XML) == "Too many requests: this token has 1000 active holds, its limit"
-
-
 async def test_holds_and_jobs_of_the_tokens_that_have_most_are_in_the_metrics(
     client: httpx.AsyncClient, scraper: str, owner: Any
 ) -> None:

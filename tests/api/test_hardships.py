@@ -6,9 +6,8 @@ HARDSHIP_ANSWERS=10000 sets how many answers each test checks.
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from service.settings import PREFIX
 from tests.api.wire import serve_process
 from tests.clusters import Cluster, binaries, running
 from tests.counters.crashing import DURABLE
-from tests.servers import processes_below, scratch_folder
+from tests.servers import fill, processes_below, scratch_folder, small_disk
 from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -109,34 +108,22 @@ async def test_the_server_is_frozen_for_seconds(stack: ExitStack) -> None:
     assert traffic.failed_writes == []
 
 
-def fill(path: Path) -> None:
-    """Writes to the file until its file system is full."""
-    with suppress(OSError), path.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
-
 @pytest.fixture
-def small_disk(stack: ExitStack) -> Path:
-    folder = stack.enter_context(scratch_folder())
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
+def disk(stack: ExitStack) -> Path:
+    disk = stack.enter_context(small_disk(stack.enter_context(scratch_folder()), DISK_BYTES))
+    if disk is None:
         pytest.skip("a small file system can't be mounted here")
-    stack.callback(lambda: subprocess.run(["umount", "--lazy", disk], check=True))
-    disk.chmod(0o755)
     return disk
 
 
-async def test_the_disk_is_full(stack: ExitStack, small_disk: Path) -> None:
-    server = Cluster(binaries(small_disk.parent), small_disk / "data")
+async def test_the_disk_is_full(stack: ExitStack, disk: Path) -> None:
+    server = Cluster(binaries(disk.parent), disk / "data")
     server.initialise()
     stack.enter_context(running(server, {**DURABLE, "max_wal_size": "'32MB'"}))
     traffic = await traffic_on(stack, server)
     async with traffic:
         await traffic.until_answers(ANSWERS // 3)
-        ballast = small_disk / "ballast"
+        ballast = disk / "ballast"
         await asyncio.to_thread(fill, ballast)
         await traffic.until_answers(ANSWERS // 3)
         while not traffic.failed_writes:

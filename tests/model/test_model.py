@@ -184,7 +184,7 @@ class Model:
         try:
             await connection.execute(BEGIN, *self.job(action), "token", "small", MOST_HOLDS, MOST_JOBS)
         except asyncpg.PostgresError as error:
-            if error.sqlstate != "QS429":
+            if error.sqlstate not in ("QS429", "QS430"):
                 raise
             self.refused += 1
         holds, jobs = await connection.fetchrow(USED)

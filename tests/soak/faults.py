@@ -15,7 +15,7 @@ import asyncpg
 from tests.cli.programs import Program, program
 from tests.clusters import free_port
 from tests.counters.crashing import DURABLE, CrashableServer
-from tests.servers import processes_below
+from tests.servers import fill, processes_below
 
 WORKERS = 2
 FAULT_SECONDS = 5
@@ -156,7 +156,7 @@ class World:
     async def disk_full(self) -> None:
         assert self._disk
         ballast = self._disk / "ballast"
-        await asyncio.to_thread(_fill, ballast)
+        await asyncio.to_thread(fill, ballast)
         await asyncio.sleep(FAULT_SECONDS)
         ballast.unlink()
 
@@ -200,11 +200,3 @@ class World:
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _fill(path: Path) -> None:
-    """Writes to the file until its file system is full."""
-    for size in (1 << 20, 4096):
-        with suppress(OSError), path.open("ab", buffering=0) as file:
-            while file.write(bytes(size)) == size:
-                pass

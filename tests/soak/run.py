@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -30,7 +29,7 @@ from service.settings import PREFIX
 from tests.clusters import binaries, running
 from tests.counters.crashing import CrashableServer
 from tests.counters.observing import drift
-from tests.servers import run_folder, scratch_folder
+from tests.servers import run_folder, scratch_folder, small_disk
 from tests.soak.clients import Answers, Clients
 from tests.soak.faults import SERVER, Instance, World
 from tests.soak.ledger import Ledger
@@ -187,26 +186,11 @@ async def _compare_at_rest(owner_url: str, ledgers: dict[int, Ledger], result: R
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A file system of DISK_BYTES in memory; None where this user can't mount one."""
-    disk = folder / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        yield None
-        return
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-@contextmanager
 def world_of(seed: int, kind: type[World]) -> Iterator[World]:
     """A running server, without instances."""
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
-        disk = stack.enter_context(small_disk(folder))
+        disk = stack.enter_context(small_disk(folder, DISK_BYTES))
         server = CrashableServer(binaries(folder), (disk or folder) / "data")
         server.initialise()
         stack.enter_context(running(server, SERVER))
