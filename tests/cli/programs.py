@@ -147,7 +147,10 @@ class Program:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=PATIENCE_SECONDS)
+        try:
+            return self.process.wait(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end: {self.output}{self.errors}") from None
 
     def left_behind(self) -> list[str]:
         """Who of its group is at work still, when all have had the time to end."""
