@@ -32,10 +32,14 @@ def socket_folder(inside: Path) -> Path:
 
 
 def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others."""
+    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others.
+
+    Where `fill` is interrupted, a program that it has started may go on writing; the next call removes what is left.
+    """
     for leftover in folder.parent.glob(f"{folder.name}.new-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.new-", dir=folder.parent) as private:
+    place = {"prefix": f"{folder.name}.new-", "dir": folder.parent}
+    with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as private:
         unfinished = Path(private, "new")
         unfinished.mkdir(mode=0o700)
         fill(unfinished)

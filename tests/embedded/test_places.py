@@ -1,9 +1,12 @@
 """Where the embedded PostgreSQL may lie, and who runs it; for root `nobody` plays an ordinary user."""
 
+import itertools
 import json
 import os
 import pwd
 import shutil
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import service
 from service.embedded import accounts, binaries
 from service.embedded.accounts import UNUSED_IDS, Account, server_account
+from service.embedded.files import create_whole
 from service.errors import CommandError
 from tests.embedded.using import (
     AS_ROOT,
@@ -197,3 +201,33 @@ def test_a_cluster_of_an_earlier_owner_is_taken_over_but_nothing_else_in_it(data
         assert sql(server, "TABLE kept") == "119"
     assert {place.stat().st_uid for place in places if place.exists()} == {server_account().uid}
     assert stranger.stat().st_uid == 0
+
+
+def test_a_program_that_still_writes_into_an_unfinished_folder_hides_no_signal(tmp_path: Path) -> None:
+    """initdb does so, if the signal came before it was known to run."""
+    is_over, is_at_work = threading.Event(), threading.Event()
+
+    def write_on(unfinished: Path) -> None:
+        for number in itertools.count():
+            with suppress(FileNotFoundError):
+                (unfinished / str(number)).touch()
+            if number == 500:
+                is_at_work.set()
+            if is_over.is_set():
+                return
+
+    def interrupted(unfinished: Path) -> None:
+        writers.append(threading.Thread(target=write_on, args=(unfinished,)))
+        writers[0].start()
+        is_at_work.wait()
+        raise KeyboardInterrupt
+
+    writers: list[threading.Thread] = []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            create_whole(tmp_path / "folder", interrupted)
+    finally:
+        is_over.set()
+        writers[0].join()
+    create_whole(tmp_path / "folder", lambda unfinished: None)
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]

@@ -22,17 +22,27 @@ class FewFaults(World):
         return [self.backend_killed, self.instance_killed, self.postmaster_killed]
 
 
-class ChangedCounters(World):
-    """Another hand writes into the counters."""
+class UnknownWriter(World):
+    """Changes counters, which the service may repair, and deletes messages. The ledgers know of neither."""
 
     def faults(self) -> list[Callable[[], Awaitable[None]]]:
-        return [self.counters_changed]
+        return [self.counters_changed, self.messages_deleted]
 
     async def counters_changed(self) -> None:
+        await self._change("UPDATE queuestats.counters SET new = new + 1000 WHERE sender_id = ANY ($1)")
+
+    async def messages_deleted(self) -> None:
+        await self._change(
+            """
+            WITH chosen AS (SELECT id FROM messages WHERE sender_id = ANY ($1) FOR UPDATE SKIP LOCKED)
+            DELETE FROM messages USING chosen WHERE messages.id = chosen.id
+            """
+        )
+
+    async def _change(self, statement: str) -> None:
         connection = await asyncpg.connect(self.owner_url)
         try:
-            change = "UPDATE queuestats.counters SET new = new + 1000 WHERE sender_id = ANY ($1)"
-            while await connection.execute(change, PLAIN) == "UPDATE 0":  # noqa: ASYNC110
+            while (await connection.execute(statement, PLAIN)).endswith(" 0"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         finally:
             await connection.close()
@@ -49,10 +59,9 @@ def test_no_answer_is_wrong_and_nothing_is_lost() -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_counter_is_found() -> None:
-    result = run(Plan(3, 1, 2), ChangedCounters)
-    assert any(each.startswith("Wrong: ") for each in result.failures)
-    assert any(each.startswith("Lost: ") for each in result.failures)
+def test_wrong_counters_and_lost_messages_are_found() -> None:
+    result = run(Plan(3, 1, 2), UnknownWriter)
+    assert {"Wrong", "Lost"} <= {failure.partition(": ")[0] for failure in result.failures}
 
 
 def row(**counts: int) -> dict[str, Any]:
