@@ -36,10 +36,10 @@ def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
 
     Where `fill` is interrupted, a program that it has started may go on writing; the next call removes what is left.
     """
-    for leftover in folder.parent.glob(f"{folder.name}.new-*"):
+    prefix = f"{folder.name}.new-"
+    for leftover in folder.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    place = {"prefix": f"{folder.name}.new-", "dir": folder.parent}
-    with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as private:
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as private:
         unfinished = Path(private, "new")
         unfinished.mkdir(mode=0o700)
         fill(unfinished)
