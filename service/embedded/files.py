@@ -32,13 +32,11 @@ def socket_folder(inside: Path) -> Path:
 
 
 def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others.
-
-    Where `fill` is interrupted, a program that it has started may go on writing; the next call removes what is left.
-    """
+    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others."""
     prefix = f"{folder.name}.new-"
     for leftover in folder.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    # A program that an interrupted `fill` has started may go on writing. The next call removes what is left.
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as private:
         unfinished = Path(private, "new")
         unfinished.mkdir(mode=0o700)
