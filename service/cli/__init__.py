@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from service.cli.interrupts import unwind_on_signals
+from service.cli.interrupts import hold_off_signals, unwind_on_signals
 from service.cli.output import echo
 from service.errors import CommandError, ServiceError
 from service.telemetry.origin import command as command_in_use
@@ -62,6 +62,7 @@ class Commands(click.Group):
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
+            hold_off_signals()
             click.echo("Stopped.", err=True)
             sys.exit(130)
 

@@ -15,10 +15,10 @@ import click
 Result = TypeVar("Result")
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-# Python drops what is raised in a destructor or in the callback of a weak reference; imports have such callbacks.
+# Python reports and drops what is raised in a destructor or the callback of a weak reference; imports have such ones.
 DROPPING = ("importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
 RETRY_SECONDS = 0.01
-# SIGALRM repeats a signal that came in such a place.
+# SIGALRM repeats a signal until the command unwinds.
 HANDLED = (*ENDING, signal.SIGALRM)
 
 
@@ -29,6 +29,7 @@ def unwind_on_signals() -> None:
 
 def hold_off_signals() -> None:
     """Ignores signals from here on: a second Ctrl-C must not interrupt the cleanup."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
     # A handler that does nothing: programs that are started from here would inherit SIG_IGN.
     on_signals(lambda number, frame: None)
 
@@ -90,11 +91,23 @@ def until_stopped() -> Iterator[None]:
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, a little later where Python would drop it."""
+    """Raises KeyboardInterrupt, until the command unwinds: again a little later where Python has dropped it.
+
+    It does so silently in C code that raises an error of its own, as `pwd.getpwuid` of Python 3.11.2 does.
+    """
     hold_off_signals()
-    for caller, _ in walk_stack(frame):
-        if caller.f_code.co_name == "__del__" or caller.f_globals.get("__name__") in DROPPING:
-            signal.signal(signal.SIGALRM, _unwind)
-            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
-            return
-    raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, _unwind)
+    signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
+    if not (_is_unwinding() or any(_drops(caller) for caller, _ in walk_stack(frame))):
+        raise KeyboardInterrupt
+
+
+def _is_unwinding() -> bool:
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
+def _drops(frame: FrameType) -> bool:
+    return frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in DROPPING

@@ -47,7 +47,7 @@ except ImportError:
 """
 DROPPED = """
 import os, signal, time
-from service.cli.interrupts import unwind_on_signals
+from service.cli.interrupts import hold_off_signals, unwind_on_signals
 def interrupt():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0)
@@ -56,6 +56,7 @@ try:
     {place}
     time.sleep(30)
 except KeyboardInterrupt:
+    hold_off_signals()
     print("unwound")
 """
 
@@ -127,15 +128,64 @@ def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: st
     assert (ended.stdout, ended.stderr) == ("unwound\n", "")
 
 
+IN_C = """
+import os, pwd, signal, threading
+from service.cli.interrupts import hold_off_signals, unwind_on_signals
+unwind_on_signals()
+threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+try:
+    while True:
+        try:
+            pwd.getpwuid(65521)
+        except KeyError:
+            pass
+except KeyboardInterrupt:
+    hold_off_signals()
+    print("unwound")
+"""
+
+
+def test_a_signal_in_place_of_which_c_code_raises_its_own_error_is_not_lost() -> None:
+    ended = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+
+
+CLEANUP = """
+import os, signal, time
+from service.cli.interrupts import hold_off_signals, unwind_on_signals
+unwind_on_signals()
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    finally:
+        try:
+            raise OSError
+        except OSError:
+            time.sleep(0.2)
+        time.sleep(0.2)
+        print("cleaned up")
+except KeyboardInterrupt:
+    hold_off_signals()
+    print("unwound")
+"""
+
+
+def test_a_signal_is_not_repeated_while_the_command_unwinds() -> None:
+    ended = subprocess.run([sys.executable, "-c", CLEANUP], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == ("cleaned up\nunwound\n", "")
+
+
 DURING_WORK = """
 import asyncio, os, signal
-from service.cli.interrupts import run
+from service.cli.interrupts import hold_off_signals, run
 async def work():
     os.kill(os.getpid(), signal.SIGTERM)
     {rest}
 try:
     run(work(), has_more=True)
 except KeyboardInterrupt:
+    hold_off_signals()
     print("unwound")
 """
 CAUGHT = """
