@@ -75,10 +75,17 @@ class Scope(StrEnum):
     METRICS = "metrics"
 
 
+class With(StrEnum):
+    """What a report has on request, after the documented members of a row."""
+
+    OLDEST = "oldest"
+
+
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     """A query about one sender's queue. A filter that is None lets every message through.
 
     `account_ids`: the accounts that a limited token may see, in ascending order; the report is the sum of theirs.
+    `has_oldest`: rows are StatsRowWithOldest; only for a total without filters.
     """
 
     sender_id: int
@@ -87,6 +94,13 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     isp: str | None = None
     grouping: Grouping = Grouping.TOTAL
     account_ids: tuple[int, ...] | None = None
+    has_oldest: bool = False
+
+    def with_oldest(self) -> "StatsQuery | None":
+        """The same with the oldest messages; None where the query is not for all messages of a sender, in one row."""
+        if self != StatsQuery(self.sender_id):
+            return None
+        return msgspec.structs.replace(self, has_oldest=True)
 
     def in_numbers(self) -> str:
         """For the log: without the ISP, which is text that a client sent."""
@@ -151,6 +165,20 @@ class StatsRow(msgspec.Struct, frozen=True, gc=False):
     def is_negative(self) -> bool:
         """Whether a count is below zero, which only drift causes: such an answer is not sent."""
         return self.new < 0 or self.proc < 0 or self.retry < 0 or self.hold < 0
+
+
+class Oldest(msgspec.Struct, frozen=True, gc=False):
+    """When the oldest message of a status, or of all, arrived (RFC 3339, UTC, microseconds). None: there is none."""
+
+    hold: str | None
+    new: str | None
+    proc: str | None
+    retry: str | None
+    total: str | None
+
+
+class StatsRowWithOldest(StatsRow, frozen=True, gc=False):
+    oldest: Oldest
 
 
 @dataclass(frozen=True, slots=True)

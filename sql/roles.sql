@@ -79,7 +79,7 @@ BEGIN
 
   EXECUTE format(
     'GRANT SELECT ON queuestats.queued_messages, queuestats.counters, queuestats.sender_totals,'
-    ' queuestats.deltas, queuestats.watermarks,'
+    ' queuestats.deltas, queuestats.watermarks, queuestats.bounds,'
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
     ' queuestats.audit_log, queuestats.adopted, queuestats.keys, queuestats.drift, queuestats.background_tasks,'

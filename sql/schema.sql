@@ -253,6 +253,30 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.bound_differences(of_sender bigint) RETURNS TABLE(sender_id bigint, status public.message_status, created_at timestamp with time zone, bound timestamp with time zone)
+    LANGUAGE plpgsql STABLE
+    SET row_security TO 'off'
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT message.sender_id, message.status, message.created_at, bound.at
+  FROM (
+    SELECT sender_id, status, min(created_at) AS created_at FROM queuestats.queued_messages
+    WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
+  ) AS message
+    CROSS JOIN LATERAL (
+      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS at
+      FROM queuestats.bounds WHERE sender_id = message.sender_id ORDER BY number DESC LIMIT 1
+    ) AS bound
+  WHERE message.created_at < least(bound.at, (
+      SELECT min(oldest) FROM queuestats.pending_deltas(message.sender_id, NULL, NULL, NULL)
+      WHERE came & CASE message.status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END <> 0
+    ));
+END
+$$;
+
 CREATE FUNCTION queuestats.came_empty(of_partition oid, is_grown boolean) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -302,7 +326,7 @@ CREATE FUNCTION queuestats.catalog_objects() RETURNS TABLE(kind text, name text,
     INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
   WHERE indexed.relnamespace = 'queuestats'::regnamespace
     OR indexed.oid = queuestats.messages_table()
-      AND pg_class.relname IN ('messages_pkey', 'messages_sender_id_status')
+      AND pg_class.relname IN ('messages_pkey', 'messages_sender_id_status_created_at')
   UNION ALL
   SELECT 'function', pg_proc.oid::regprocedure::text,
          md5(format('%s %s %s %s', prosrc, prosecdef, proconfig, pg_get_function_result(pg_proc.oid)))
@@ -1006,6 +1030,22 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.first_of(of_sender bigint, of_status public.message_status, since timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+  RETURN (
+    SELECT created_at FROM queuestats.queued_messages AS message
+    WHERE sender_id = of_sender AND status = of_status AND created_at >= since
+    ORDER BY sender_id, status, created_at LIMIT 1
+  );
+END
+$$;
+
 CREATE FUNCTION queuestats.fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000) RETURNS TABLE(folded integer, is_more boolean)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1024,7 +1064,15 @@ DECLARE
   last_taken xid8;
   new_watermark xid8;
   new_running xid8[];
+  can_raise boolean := true AND EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0);
 BEGIN
+  IF can_raise THEN
+    BEGIN
+      LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+      can_raise := false;
+    END;
+  END IF;
   IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
@@ -1073,6 +1121,19 @@ BEGIN
     FROM gone GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
     ON CONFLICT (sender_id) DO UPDATE SET
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
+  ), bounded AS (
+    INSERT INTO queuestats.bounds
+    SELECT next.* FROM (
+      SELECT sender_id, min(oldest) FILTER (WHERE came & 1 <> 0) AS new, min(oldest) FILTER (WHERE came & 2 <> 0) AS proc,
+             min(oldest) FILTER (WHERE came & 4 <> 0) AS retry, min(oldest) FILTER (WHERE came & 8 <> 0) AS hold,
+             can_raise AND random() * mark_every < 4 * count(*) AS is_raised
+      FROM gone GROUP BY sender_id
+    ) AS arrived
+      CROSS JOIN LATERAL queuestats.next_bound(sender_id, new, proc, retry, hold, is_raised) AS next
+    RETURNING *
+  ), unbounded AS (
+    DELETE FROM queuestats.bounds AS former USING bounded
+    WHERE former.sender_id = bounded.sender_id AND former.number = bounded.number - 1
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
@@ -1519,7 +1580,8 @@ CREATE VIEW queuestats.queued_messages AS
     status,
     id,
     ctid AS address,
-    status AS stored_status
+    status AS stored_status,
+    created_at
    FROM public.messages;
 
 CREATE FUNCTION queuestats.messages_of(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages
@@ -1545,6 +1607,43 @@ CREATE FUNCTION queuestats.names_of(transactions text[]) RETURNS text
     WHERE lock.virtualtransaction = ANY (transactions) AND coalesce(lock.pid::text, prepared.gid) IS NOT NULL
     LIMIT 3
   ) AS blocker (name)
+$$;
+
+CREATE TABLE queuestats.bounds (
+    sender_id bigint NOT NULL,
+    number bigint NOT NULL,
+    new timestamp with time zone NOT NULL,
+    proc timestamp with time zone NOT NULL,
+    retry timestamp with time zone NOT NULL,
+    hold timestamp with time zone NOT NULL
+);
+
+CREATE FUNCTION queuestats.next_bound(of_sender bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone, is_raised boolean) RETURNS SETOF queuestats.bounds
+    LANGUAGE plpgsql STABLE ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  former queuestats.bounds;
+  next queuestats.bounds;
+BEGIN
+  SELECT * INTO former FROM queuestats.bounds WHERE sender_id = of_sender ORDER BY sender_id DESC, number DESC LIMIT 1;
+  IF former.number IS NULL THEN
+    former := (of_sender, 0, '-infinity', '-infinity', '-infinity', '-infinity');
+  END IF;
+  next := (
+    of_sender, former.number + 1, least(former.new, new), least(former.proc, proc), least(former.retry, retry),
+    least(former.hold, hold)
+  );
+  IF is_raised THEN
+    next.new := coalesce(queuestats.first_of(of_sender, 'new', next.new), 'infinity');
+    next.proc := coalesce(queuestats.first_of(of_sender, 'proc', next.proc), 'infinity');
+    next.retry := coalesce(queuestats.first_of(of_sender, 'retry', next.retry), 'infinity');
+    next.hold := coalesce(queuestats.first_of(of_sender, 'hold', next.hold), 'infinity');
+  END IF;
+  IF (next.new, next.proc, next.retry, next.hold) IS DISTINCT FROM (former.new, former.proc, former.retry, former.hold) THEN
+    RETURN NEXT next;
+  END IF;
+END
 $$;
 
 CREATE FUNCTION queuestats.next_job(is_expiry boolean DEFAULT false) RETURNS bigint
@@ -1609,7 +1708,9 @@ CREATE TABLE queuestats.deltas (
     new bigint NOT NULL,
     proc bigint NOT NULL,
     retry bigint NOT NULL,
-    hold bigint NOT NULL
+    hold bigint NOT NULL,
+    oldest timestamp with time zone,
+    came smallint
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000', autovacuum_vacuum_cost_delay='0', vacuum_truncate=off);
 
@@ -1880,6 +1981,7 @@ BEGIN
   DELETE FROM queuestats.deltas
   WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
+  DELETE FROM queuestats.bounds WHERE CASE WHEN of_sender IS NULL THEN sender_id <> 0 ELSE sender_id = of_sender END;
   UPDATE queuestats.watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
@@ -1968,12 +2070,14 @@ BEGIN
     RETURN NULL;
   END IF;
   
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
          count(*) FILTER (WHERE status = 'retry'),
-         count(*) FILTER (WHERE status = 'hold')
+         count(*) FILTER (WHERE status = 'hold'),
+         min(created_at),
+         bit_or(CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END)
   FROM new_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF true THEN
@@ -2043,22 +2147,29 @@ BEGIN
     RETURN NULL;
   END IF;
   
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT delta.*
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
            sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
            sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold,
+           min(arrived_at) AS oldest, min(left_at) AS oldest_left,
+           bit_or(CASE WHEN sign > 0 THEN
+             CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END
+           END) AS came
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM new_rows
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign,
+             created_at AS arrived_at, CAST(NULL AS timestamp with time zone) AS left_at
+      FROM new_rows
       UNION ALL
-      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM old_rows
+      SELECT sender_id, account_id, campaign_id, isp, status, -1, NULL, created_at FROM old_rows
     ) AS message
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
-  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
+    OR oldest < oldest_left OR came NOT IN (1, 2, 4, 8);
   IF true THEN
     IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
       PERFORM queuestats.follow_held(
@@ -2730,6 +2841,9 @@ ALTER TABLE ONLY queuestats.background_tasks
 ALTER TABLE ONLY queuestats.baseline
     ADD CONSTRAINT baseline_pkey PRIMARY KEY (stands);
 
+ALTER TABLE ONLY queuestats.bounds
+    ADD CONSTRAINT bounds_pkey PRIMARY KEY (sender_id, number);
+
 ALTER TABLE ONLY queuestats.contract
     ADD CONSTRAINT contract_pkey PRIMARY KEY (stands);
 
@@ -2775,7 +2889,7 @@ ALTER TABLE ONLY queuestats.uncounted_writes
 ALTER TABLE ONLY queuestats.watermarks
     ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
 
-CREATE INDEX messages_sender_id_status ON public.messages USING btree (sender_id, status);
+CREATE INDEX messages_sender_id_status_created_at ON public.messages USING btree (sender_id, status, created_at);
 
 CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 
@@ -2874,6 +2988,8 @@ REVOKE ALL ON FUNCTION queuestats.divide_holds(of_sender bigint, of_account bigi
 REVOKE ALL ON FUNCTION queuestats.expire_holds() FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.first_of(of_sender bigint, of_status public.message_status, since timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.fold(max_deltas integer, mark_every double precision) TO queuestats_service;
 
@@ -2908,6 +3024,8 @@ REVOKE ALL ON FUNCTION queuestats.may_end(hold queuestats.holds, by_senders bigi
 GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.names_of(transactions text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.next_bound(of_sender bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone, is_raised boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.next_job(is_expiry boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.next_job(is_expiry boolean) TO queuestats_service;

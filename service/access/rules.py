@@ -59,6 +59,8 @@ class Token(Limits):
         self.require_sender(query.sender_id)
         if self.account_ids is None:
             return query
+        if query.has_oldest:
+            raise Forbidden("this token is limited to accounts, and the oldest message is the sender's")
         if query.account_id is None:
             return msgspec.structs.replace(query, account_ids=self.account_ids)
         if not self.sees(query.account_id):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from service.cli.interrupts import hold_off_signals, run
 from service.cli.types import ID, Text
 from service.errors import CommandError
-from service.model import StatsQuery
+from service.model import StatsQuery, With
 from service.settings import Settings, load_settings, meaning, variable
 
 if TYPE_CHECKING:
@@ -74,7 +74,17 @@ def query_options(option: Callable[..., Decorator], isp: Text, **more: Decorator
         "campaign_id": option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
         "isp": option("--isp", type=isp, help="only this ISP's messages, exact name"),
     }
-    return _as_argument("query", lambda given: StatsQuery(**given | {"isp": given["isp"] or None}), options | more)
+
+    def query_of(given: dict[str, Any]) -> StatsQuery:
+        parts = given.pop("parts", ())
+        query = StatsQuery(**given | {"isp": given["isp"] or None})
+        if With.OLDEST not in parts:
+            return query
+        if (found := query.with_oldest()) is None:
+            raise click.UsageError("--with oldest is for --group total, without --account, --campaign and --isp.")
+        return found
+
+    return _as_argument("query", query_of, options | more)
 
 
 def json_option(result: str = "a list of objects") -> Decorator:

@@ -4,13 +4,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec.structs import asdict
+from msgspec import to_builtins
 
 from service.cli.options import command, in_order, json_option, names_option, on_database, open_pool, query_options
 from service.cli.output import Rows, add_names, echo, print_csv, print_json, print_table, table_of
 from service.cli.types import FiniteRange, Member, Text
 from service.errors import ServiceError
-from service.model import Explanation, Grouping, StatsQuery
+from service.model import Explanation, Grouping, StatsQuery, With
 from service.settings import Settings
 from service.telemetry.text import escape
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
 GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="what a row stands for")
+WITH = click.option("--with", "parts", type=Member(With), multiple=True, help="add when the oldest messages arrived")
 QUERY_OPTIONS = in_order(
-    query_options(click.option, isp=Text(), grouping=GROUP),
+    query_options(click.option, isp=Text(), grouping=GROUP, parts=WITH),
     click.option(
         "--from-messages",
         "is_from_messages",
@@ -64,8 +65,15 @@ async def stats(
     async def read() -> tuple[Sequence[str], Rows]:
         found = (await fetch_report(database, query, is_from_messages=is_from_messages)).rows
         if has_names:
-            return await add_names(database, COLUMNS, found, query.sender_id)
-        return COLUMNS, list(map(asdict, found))
+            columns, rows = await add_names(database, COLUMNS, found, query.sender_id)
+        else:
+            columns, rows = COLUMNS, list(map(to_builtins, found))
+        if not query.has_oldest:
+            return columns, rows
+        if as_json:
+            return (*columns, "oldest"), rows
+        times = [{f"oldest_{name}": at for name, at in row["oldest"].items()} for row in rows]
+        return (*columns, *times[0]), [{**row, **of_row} for row, of_row in zip(rows, times, strict=True)]
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")

@@ -74,6 +74,8 @@ class Citus(Topology):
         return [ShardNode(await self._database.at(*address)) for address in addresses]
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
+        if queries[0].has_oldest:
+            raise BadRequest("with=oldest is not available for a distributed queue")
         statement = _reader(statement_name(queries[0]))
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:

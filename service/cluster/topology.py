@@ -10,7 +10,7 @@ import msgspec
 
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
-from service.model import Dimension, Grouping, StatsQuery, StatsRow, TopQuery
+from service.model import Dimension, Grouping, Oldest, StatsQuery, StatsRow, StatsRowWithOldest, TopQuery
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
+_COLUMNS = len(StatsRow.__struct_fields__)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Topology:
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
         """The rows of a query from the messages themselves."""
         statement, parameters = from_messages(query)
-        return [StatsRow(*row) for row in await self._database.fetch_scan(statement, **parameters)]
+        return [row_of(row) for row in await self._database.fetch_scan(statement, **parameters)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """The rows of a query without `sender_ids`, the largest first: the columns of sql/queries/top/."""
@@ -110,10 +111,10 @@ async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> l
     errors: dict[int, ServiceError] = {}
     for number, (position, *values) in enumerate(rows, 1):
         # A row without counts says that the shard of the query is not counted yet.
-        if values[-1] is None:
+        if values[_COLUMNS - 1] is None:
             errors[position] = Uncounted(": its shard is not counted yet")
             continue
-        row = StatsRow(*values)
+        row = row_of(values)
         found[position - 1].append(row)
         if row.is_negative and position not in errors:
             errors[position] = refuse_negative(queries[position - 1].sender_id)
@@ -128,7 +129,7 @@ def statement_name(query: StatsQuery) -> str:
     It lists the keys of the grouping. A key that a filter fixes needs no listing: where all are fixed, one sum is left.
     """
     if query.grouping is Grouping.TOTAL:
-        return "total"
+        return "total_with_oldest" if query.has_oldest else "total"
     listed = [key for key in query.grouping.keys if getattr(query, key) is None]
     name = "_".join(key.removesuffix("_id") for key in listed) or "total"
     return "account_campaign_of_isp" if name == "account_campaign" and query.isp is not None else name
@@ -142,11 +143,23 @@ def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, A
 
 def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     """The statement on the messages themselves that defines the answer, and its parameters."""
-    return load_statement(f"queries/from_messages/{query.grouping}"), filters_of(query)
+    statement = load_statement(f"queries/from_messages/{statement_name(query) if query.has_oldest else query.grouping}")
+    return statement, {name: getattr(query, name) for name in statement.types}
 
 
 def filters_of(query: StatsQuery) -> dict[str, Any]:
     return {name: getattr(query, name) for name in FILTERS}
+
+
+def row_of(values: Any) -> StatsRow:
+    """A row of a statement of `from_counters/` or `from_messages/`, without its position."""
+    if len(values) == _COLUMNS:
+        return StatsRow(*values)
+    *counts, hold, new, proc, retry = values
+    known = [at for at in (hold, new, proc, retry) if at is not None]
+    times = (hold, new, proc, retry, min(known, default=None))
+    oldest = Oldest(*(at and f"{at:%Y-%m-%dT%H:%M:%S.%f}Z" for at in times))
+    return StatsRowWithOldest(*counts, oldest)  # type: ignore[call-arg] # as long as it has to be
 
 
 def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:

@@ -25,10 +25,10 @@ SERVED = ("queries", "tokens")
 # The closed list of places, SQL that varies: of every table of messages, of a mapping, and what adopt alone fills.
 COMMON = (
     "schema messages messages_literal messages_oid message_status queued_messages locked queued new_rows old_rows"
-    " has_holds try_new_rows try_old_rows is_mapped uncounted_writes id sender stored_column stored_type"
+    " has_holds has_created try_new_rows try_old_rows is_mapped uncounted_writes id sender stored_column stored_type"
 )
 MAPPED = (
-    "sender account campaign isp status condition id is_holdable try_columns column_names"
+    "sender account campaign isp status created condition id is_holdable try_columns column_names"
     " stored_column stored_type stored_new stored_proc stored_retry stored_hold own_isp own_status own_where"
     " sender_number sender_text account_number account_text campaign_number campaign_text"
 )

@@ -11,8 +11,8 @@ import msgspec
 
 from service import errors
 from service.control.jobs import STATUSES_OF
-from service.model import SUCCESS, Action, Format, Grouping, Ids, StatsRow
-from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice, Flag, Text, WholeNumber
+from service.model import SUCCESS, Action, Format, Grouping, Ids, Oldest, StatsRow, With
+from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice, Flag, Text, WholeNumber, Words
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (
@@ -40,13 +40,15 @@ POSTS: Final = {
     "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
 }
 TOP: Final = ("by", "order", "limit", "id", "format", "ids", "names")
-STREAM: Final = ("id", "group", "account_id", "campaign_id", "isp", "interval_ms", "ids", "names")
+STREAM: Final = ("id", "group", "account_id", "campaign_id", "isp", "with", "interval_ms", "ids", "names")
 NOTES: Final = {
     "ids": "string: JSON has ids as strings, for clients that cannot represent integers above 2^53",
     "names": "1: rows also have the texts of adopted keys, after the documented members; null if there is none",
     "at_most": "if more messages match: 409, and no change",
     "expires_in": "seconds; 0 or left out: never",
     "hold_id": "ends only this hold; in place of the filters",
+    "with": "oldest: when the oldest messages arrived, for the group total without filters; in XML and URLs"
+    " comma-separated",
 }
 DEFAULTS: Final = {"account_id": 0, "campaign_id": 0, "isp": "", "group": "total", "analyze": 0}
 NO_DEFAULTS: Final = (
@@ -72,6 +74,7 @@ class ReportRow(StatsRow, frozen=True, kw_only=True):
     account_name: Name = msgspec.UNSET
     campaign_name: Name = msgspec.UNSET
     sender_name: Name = msgspec.UNSET
+    oldest: Oldest | msgspec.UnsetType = msgspec.UNSET
 
 
 @cache
@@ -131,7 +134,7 @@ def _get(name: str, summary: str, query: list[dict[str, Any]], responses: dict[s
 
 
 def _schemas() -> dict[str, Any]:
-    _, of_model = msgspec.json.schema_components((Format, Grouping, Ids, ReportRow), ref_template=REFERENCE)
+    _, of_model = msgspec.json.schema_components((Format, Grouping, Ids, With, ReportRow), ref_template=REFERENCE)
     success = {"error": {"enum": [0], "default": 0}, "error_text": {**STRING, "default": SUCCESS}}
     codes = [400, 401, 403, 404, 405, 409, 413, 429, 500, 503, 504]
     details = ("messages", "job_id", "hold_id", "new", "proc", "retry", "hold", "left_holds", "left_messages")
@@ -165,6 +168,8 @@ def _request(endpoint: str) -> dict[str, Any]:
                 schema = {"type": "integer", "minimum": least, "maximum": most}
             case Choice(_, choices):
                 schema = _reference(choices.__name__)
+            case Words(_, choices):
+                schema = _array(_reference(choices.__name__))
             case Text(_, most):
                 schema = STRING | {"pattern": FILLED if is_control else WITHOUT_NUL}
                 schema |= {"maxLength": most} if most < MAX_BODY_BYTES else {}

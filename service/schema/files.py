@@ -25,7 +25,7 @@ FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
     # The triggers call it, and writers go on between two files.
     "control/arrivals",
-    *(f"counters/{name}" for name in ("triggers", "recount", "read", "proof", "fold", "compact", "deltas")),
+    *(f"counters/{name}" for name in ("triggers", "recount", "read", "bounds", "proof", "fold", "compact", "deltas")),
     *("counters/rebuild", "counters/audit", _HEALTH),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # Last: from here on messages are counted.
@@ -35,7 +35,7 @@ _DIALECT = dialect()  # type: ignore[no-untyped-call]
 # Makes messages of rows: of the adopted table, of a transition table, or of NEW or OLD.
 _MESSAGES = (
     '(SELECT {sender} AS sender_id, {account} AS account_id, {campaign} AS campaign_id, {isp} COLLATE "C" AS isp,'
-    " {status} AS status, {id} AS id{more} FROM {rows} AS queuestats_row"
+    " {status} AS status, {id} AS id, {created} AS created_at{more} FROM {rows} AS queuestats_row"
     " WHERE {condition} AND {sender} > 0 AND {status} IS NOT NULL)"
 )
 _NAMES = "(SELECT unnest(CAST(ARRAY[{names}] AS text[])) AS word FROM {rows} AS queuestats_row WHERE {condition})"
@@ -45,6 +45,8 @@ _TRY = (
     "PERFORM {try_columns} FROM {rows} AS queuestats_row LIMIT 1;"
     " PERFORM message.* FROM {messages_of_rows} AS message LIMIT 0;"
 )
+# The time of arrival in a table whose mapping names none.
+NO_TIME = "CAST(NULL AS timestamp with time zone)"
 # Ends a trigger whose mapping failed. The writer goes on, and no answer trusts the counters.
 _TRY_ROWS = f"BEGIN {_TRY} EXCEPTION WHEN OTHERS THEN PERFORM {{schema}}.remember_uncounted(); RETURN NULL; END;"
 
@@ -133,6 +135,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
         added += ["adopt/names", f"adopt/attach_names{rows}"]
     # A mapping of a former version lacks some: migrate renews it before it runs a file.
     values = {name: adopted.values.get(name, "") for name in MAPPED.split()}
+    values["created"] = values["created"] or NO_TIME
     names = ", ".join(adopted.names)
     table = _table(
         adopted.queue,
@@ -141,6 +144,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
         # The table may be dropped and created again.
         messages_oid=f"to_regclass({literal(adopted.queue)})",
         is_mapped="true",
+        has_created="false" if values["created"] == NO_TIME else "true",
         locked=adopted.queue,
         uncounted_writes=f"{schema}.uncounted_writes",
         **_mapped_rows(adopted, values | {"schema": schema, "names": names}),
@@ -188,6 +192,7 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "is_mapped": "false",
         "uncounted_writes": "(SELECT WHERE false) AS uncounted_writes",
         "has_holds": "true",
+        "has_created": "true",
         "id": "id",
         "sender": "sender_id",
         "stored_column": "status",

@@ -12,6 +12,7 @@ from service.errors import CommandError
 
 # Session-level advisory lock of whoever changes the schema: two deployments take turns. "queue" in ASCII.
 MIGRATION_LOCK = 0x7175657565
+MIGRATION_PAUSE_SECONDS = 0.1
 STATEMENT_TIMEOUT_MINUTES = 10
 # A migration waits this long for a table that is in use, and fails rather than hold up every writer behind it.
 LOCK_TIMEOUT_SECONDS = 3
@@ -30,17 +31,16 @@ async def changing_schema(owner_url: str, messages_schema: str = "public") -> As
     Its settings are the session's: the connection is nobody else's and ends with the migration.
     """
     async with connect(owner_url) as connection:
-        try:
-            # An owner named queuestats has our schema first in its path; `messages` belongs elsewhere.
-            await connection.execute(
-                f"SET search_path = {messages_schema}; SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'"
-            )
-            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-        except asyncpg.QueryCanceledError:
-            raise CommandError(
-                f"Another migration of this database has been running for {STATEMENT_TIMEOUT_MINUTES} minutes."
-            ) from None
-        await connection.execute(LIMITS)
+        # An owner named queuestats has our schema first in its path; `messages` belongs elsewhere.
+        await connection.execute(f"SET search_path = {messages_schema}; {LIMITS}")
+        deadline = time.monotonic() + 60 * STATEMENT_TIMEOUT_MINUTES
+        # Not a statement that waits: CREATE INDEX CONCURRENTLY of the other migration would wait for its snapshot.
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", MIGRATION_LOCK):
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"Another migration of this database has been running for {STATEMENT_TIMEOUT_MINUTES} minutes."
+                )
+            await asyncio.sleep(MIGRATION_PAUSE_SECONDS)
         try:
             yield connection
         except asyncpg.LockNotAvailableError as error:

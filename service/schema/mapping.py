@@ -20,7 +20,7 @@ ALLOWED = {
 }
 STATUSES = tuple(message_status.enums)
 # Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
-VERSION = 2
+VERSION = 3
 # Exists only in transactions that are rolled back.
 TRIAL_SCHEMA = "queuestats_trial"
 # Of the functions that have the expressions of a mapping in their text.

@@ -204,6 +204,7 @@ async def _count_where_needed(connection: Connection, table: MessagesTable, prog
     await fetch(connection, "migrate/forget_unproven")
     await require_countable(connection)
     if (await fetch(connection, "migrate/has_baseline"))[0]["has_baseline"]:
+        await _without_time_limit(connection, "migrate/set_bounds")
         return
     if table.adopted and table.adopted.names:
         # Before the counts stand: keys that have one number are refused.

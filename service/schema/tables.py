@@ -32,7 +32,8 @@ messages = sa.Table(
     sa.CheckConstraint("account_id >= 0", name="messages_account_id_not_negative"),
     sa.CheckConstraint("campaign_id >= 0", name="messages_campaign_id_not_negative"),
     sa.CheckConstraint("octet_length(isp) <= 255", name="messages_isp_short"),
-    sa.Index("messages_sender_id_status", "sender_id", "status"),
+    # The oldest message of a status is its first entry.
+    sa.Index("messages_sender_id_status_created_at", "sender_id", "status", "created_at"),
     schema=sa.BLANK_SCHEMA,
 )
 
@@ -44,6 +45,10 @@ deltas = sa.Table(
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     *key_columns(),
     *count_columns(),
+    # The least time of arrival of what the statement brought, and the statuses that it brought it in: bits in the
+    # order of the enumeration. NULL where it brought nothing.
+    sa.Column("oldest", sa.DateTime(timezone=True)),
+    sa.Column("came", sa.SmallInteger),
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),
     # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
     sa.Index("deltas_xid", "xid", postgresql_where=sa.text("xid >= '0'::xid8")),
@@ -89,6 +94,18 @@ for _count in (*message_status.enums, "total"):
         sender_totals.c.sender_id,
         postgresql_where=sender_totals.c[_count] > 0,
     )
+
+# For each status of a sender, a time that none of its messages is older than; see sql/counters/bounds.sql. The newest
+# row counts: it is appended, so that a reader never visits what an old snapshot keeps. That of sender 0 is there once
+# every writer records arrivals.
+bounds = sa.Table(
+    "bounds",
+    metadata,
+    sa.Column("sender_id", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    *(sa.Column(status, sa.DateTime(timezone=True), nullable=False) for status in message_status.enums),
+    sa.PrimaryKeyConstraint("sender_id", "number", name="bounds_pkey"),
+)
 
 # How far the folding of a busy sender has come.
 watermarks = sa.Table(

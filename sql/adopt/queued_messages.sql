@@ -50,7 +50,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT messages::regclass FROM "{schema}
 -- service's role reads no column of the table. The settings make stored_status the same in every session.
 CREATE OR REPLACE FUNCTION "{schema}".mapped_messages(of_senders bigint[]) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status "{message_status}", id bigint,
-  address tid, stored_status text
+  created_at timestamp with time zone, address tid, stored_status text
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 AS $queuestats$
@@ -65,13 +65,13 @@ $queuestats$;
 
 -- queued_messages: all messages. A statement that filters by sender reads messages_of.
 CREATE OR REPLACE VIEW "{schema}".queued_messages AS
-SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, id, address, stored_status
+SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, id, address, stored_status, created_at
 FROM "{schema}".mapped_messages(NULL);
 
 -- messages_of: the messages of these senders.
 CREATE OR REPLACE FUNCTION "{schema}".messages_of(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
 LANGUAGE sql STABLE AS $$
-  SELECT sender_id, account_id, campaign_id, isp COLLATE "C", status, id, address, stored_status
+  SELECT sender_id, account_id, campaign_id, isp COLLATE "C", status, id, address, stored_status, created_at
   FROM "{schema}".mapped_messages(of_senders)
 $$;
 

@@ -16,9 +16,12 @@
 -- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
+-- Four times as often the bounds of the sender are raised (bounds.sql). The lock on messages comes before the fold's, as
+-- in a TRUNCATE; where another transaction has messages for itself, nothing is raised.
+--
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
--- places: schema
+-- places: schema, locked, has_created
 CREATE OR REPLACE FUNCTION "{schema}".fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
 RETURNS TABLE (folded integer, is_more boolean)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -33,10 +36,20 @@ DECLARE
   last_taken xid8;
   new_watermark xid8;
   new_running xid8[];
+  can_raise boolean := "{has_created}";
+  has_bounds boolean;
 BEGIN
+  IF can_raise THEN
+    BEGIN
+      LOCK TABLE "{locked}" IN ACCESS SHARE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+      can_raise := false;
+    END;
+  END IF;
   IF NOT "{schema}".take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
+  has_bounds := EXISTS (SELECT FROM "{schema}".bounds WHERE sender_id = 0 AND new = 'infinity');
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM "{schema}".follow_partitions();
@@ -82,6 +95,21 @@ BEGIN
     FROM gone GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
     ON CONFLICT (sender_id) DO UPDATE SET
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
+  ), next_bound AS MATERIALIZED (
+    SELECT next.* FROM (
+      SELECT sender_id, can_raise AND random() * mark_every < 4 * count(*) AS is_raised, ARRAY[
+          min(oldest) FILTER (WHERE came & 1 <> 0), min(oldest) FILTER (WHERE came & 2 <> 0),
+          min(oldest) FILTER (WHERE came & 4 <> 0), min(oldest) FILTER (WHERE came & 8 <> 0)
+        ] AS oldest
+      FROM gone WHERE has_bounds GROUP BY sender_id
+    ) AS arrived
+      CROSS JOIN LATERAL "{schema}".next_bound(arrived.sender_id, arrived.oldest, is_raised) AS next
+  ), bounded AS (
+    INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
+    SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'
+  ), unbounded AS (
+    DELETE FROM "{schema}".bounds AS former USING next_bound AS next
+    WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            "{schema}".counter_sum(new) AS new, "{schema}".counter_sum(proc) AS proc,

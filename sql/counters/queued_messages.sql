@@ -3,7 +3,7 @@
 -- For an adopted table sql/adopt/queued_messages.sql stands in place of this file.
 -- places: schema, messages, messages_literal, message_status
 CREATE OR REPLACE VIEW "{schema}".queued_messages AS
-SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status
+SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status, created_at
 FROM "{messages}";
 
 -- messages_of: the messages of these senders. The planner puts its text in place of the call.

@@ -63,6 +63,7 @@ BEGIN
   INSERT INTO "{schema}".sender_totals (sender_id, new, proc, retry, hold)
   SELECT sender_id, new, proc, retry, hold FROM "{schema}".counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
+  PERFORM "{schema}".set_bounds(of_sender);
 END
 $$;
 

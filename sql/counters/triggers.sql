@@ -49,12 +49,14 @@ BEGIN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
-  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
          count(*) FILTER (WHERE status = 'retry'),
-         count(*) FILTER (WHERE status = 'hold')
+         count(*) FILTER (WHERE status = 'hold'),
+         min(created_at),
+         bit_or(CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END)
   FROM "{new_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF "{has_holds}" THEN
@@ -104,7 +106,8 @@ BEGIN
 END
 $queuestats$;
 
--- An update is what left and what came; keys on which both cancel out leave no delta.
+-- An update is what left and what came. A key leaves no delta if both cancel out, what came is of one status, and
+-- what left was as old: then the bound of this status holds for what came too (bounds.sql).
 CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
@@ -115,22 +118,29 @@ BEGIN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
-  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT delta.*
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came
   FROM (
     SELECT sender_id, account_id, campaign_id, isp,
            sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
            sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
            sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
-           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold
+           sum(CASE status WHEN 'hold' THEN sign ELSE 0 END) AS hold,
+           min(arrived_at) AS oldest, min(left_at) AS oldest_left,
+           bit_or(CASE WHEN sign > 0 THEN
+             CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END
+           END) AS came
     FROM (
-      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign FROM "{new_rows}"
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign,
+             created_at AS arrived_at, CAST(NULL AS timestamp with time zone) AS left_at
+      FROM "{new_rows}"
       UNION ALL
-      SELECT sender_id, account_id, campaign_id, isp, status, -1 AS sign FROM "{old_rows}"
+      SELECT sender_id, account_id, campaign_id, isp, status, -1, NULL, created_at FROM "{old_rows}"
     ) AS message
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
-  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0;
+  WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
+    OR oldest < oldest_left OR came NOT IN (1, 2, 4, 8);
   IF "{has_holds}" THEN
     IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
       PERFORM "{schema}".follow_held(

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from service.db import Database, Statement
+from service.db import Database, Statement, load_statement
 from service.db.errors import translated
 from service.model import Grouping, StatsQuery, StatsRow
 from service.queue.stats import CounterReader, fetch_report
@@ -76,9 +76,26 @@ async def snapshot(connection: Any) -> AsyncIterator[Any]:
 
 
 async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
-    """The differences that `audit` finds, in its order."""
+    """The differences that `audit` finds, in its order; and those of the oldest messages and of their bounds."""
     async with snapshot(connection):
-        return [dict(row) for row in await connection.fetch("SELECT * FROM queuestats.audit($1)", sender_id)]
+        found = await connection.fetch("SELECT * FROM queuestats.audit($1)", sender_id)
+        found += await connection.fetch("SELECT * FROM queuestats.bound_differences($1)", sender_id)
+        return [*map(dict, found), *await oldest_differences(connection)]
+
+
+async def oldest_differences(connection: Any) -> list[dict[str, Any]]:
+    """Of each sender: what the statement on the counters answers, where the one on the messages answers otherwise."""
+    counted, defined = (
+        load_statement(f"queries/{folder}/total_with_oldest") for folder in ("from_counters", "from_messages")
+    )
+    senders = [row[0] for row in await connection.fetch("SELECT DISTINCT sender_id FROM queuestats.queued_messages")]
+    differences = []
+    for row in map(dict, await connection.fetch(counted.sql, senders)):
+        sender_id = senders[row.pop("position") - 1]
+        (expected,) = map(dict, await connection.fetch(defined.sql, sender_id))
+        if row != expected:
+            differences.append({"sender_id": sender_id, "answer": row, "expected": expected})
+    return differences
 
 
 async def fold(

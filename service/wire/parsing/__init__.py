@@ -16,6 +16,7 @@ from service.model import (
     Presentation,
     StatsQuery,
     TopQuery,
+    With,
 )
 from service.wire.parsing import parameters
 from service.wire.parsing.json_body import read_json, read_json_names
@@ -103,13 +104,18 @@ def parse_url(query_string: str) -> Envelope:
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
     """A filter that is 0, "" or left out becomes None. BadRequest names the first wrong parameter."""
     members = envelope.members
-    return StatsQuery(
+    query = StatsQuery(
         parameters.ID.read(members),
         parameters.ACCOUNT_ID.read(members) or None,
         parameters.CAMPAIGN_ID.read(members) or None,
         parameters.ISP.read(members) or None,
         parameters.GROUP.read(members) or default_grouping,
     )
+    if parameters.WITH.name not in members or With.OLDEST not in parameters.WITH.read(members):
+        return query
+    if (found := query.with_oldest()) is None:
+        raise BadRequest("with=oldest is for the group total, without account_id, campaign_id and isp")
+    return found
 
 
 def parse_top(envelope: Envelope) -> TopQuery:

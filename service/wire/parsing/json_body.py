@@ -23,6 +23,7 @@ _PlainValue = str | Annotated[int, msgspec.Meta(ge=1, le=MAX_INT)]
 _decode_plain = msgspec.json.Decoder(dict[str, _PlainValue]).decode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
+_decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"  # a high one without a low one after it
@@ -134,4 +135,7 @@ def _value(raw: msgspec.Raw) -> object:
         return _decode_string(written)
     if first in b"-0123456789":
         return Number(written.decode())
+    if first == b"[":
+        with suppress(msgspec.DecodeError):
+            return _decode_strings(written)
     return None if written == b"null" else NOT_TEXT

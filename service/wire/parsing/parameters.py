@@ -1,7 +1,8 @@
 """Every parameter: what it accepts, and which endpoints take it.
 
 Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too wherever a value is
-trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, or `NOT_TEXT`. An error
+trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, a tuple of texts, or
+`NOT_TEXT`. An error
 names the parameter and what it accepts, never the value.
 """
 
@@ -12,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from service.errors import BadRequest
-from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, Ids, Measure
+from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, Ids, Measure, With
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
@@ -87,6 +88,24 @@ class Choice(Generic[_Choice]):
 
 
 @dataclass(frozen=True, slots=True)
+class Words(Generic[_Choice]):
+    """Any of several words: a JSON array, or a comma-separated string, each trimmed."""
+
+    name: str
+    choices: type[_Choice]
+
+    def read(self, members: Members) -> frozenset[_Choice]:
+        """Empty if it is left out. Raises BadRequest."""
+        value = members.get(self.name)
+        listed = value.split(",") if type(value) is str else value
+        try:
+            words = [word.strip(BLANKS) for word in listed or ()]  # type: ignore[attr-defined]
+            return frozenset(self.choices(word) for word in words if word)
+        except (TypeError, ValueError):
+            raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     name: str
     most_characters: int = MAX_BODY_BYTES
@@ -119,6 +138,7 @@ ACCOUNT_ID: Final = WholeNumber("account_id")
 CAMPAIGN_ID: Final = WholeNumber("campaign_id")
 ISP: Final = Text("isp")
 GROUP: Final = Choice("group", Grouping)
+WITH: Final = Words("with", With)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
 ORDER: Final = Choice("order", Measure)
@@ -134,17 +154,17 @@ REASON: Final = Text("reason", MAX_REASON_CHARACTERS)
 EXPIRES_IN: Final = WholeNumber("expires_in", most=31_536_000)
 HOLD_ID: Final = WholeNumber("hold_id", least=1)
 
-Parameter = WholeNumber | Flag | Text | Choice[Any]
+Parameter = WholeNumber | Flag | Text | Choice[Any] | Words[Any]
 _READING = (TOKEN, FORMAT, IDS, NAMES)
 _FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
 _CONTROL = (TOKEN, FORMAT, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
 OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
-    "stats": (*_READING, *_FILTER, GROUP),
-    "stream": (*_READING, *_FILTER, GROUP, INTERVAL_MS),
+    "stats": (*_READING, *_FILTER, GROUP, WITH),
+    "stream": (*_READING, *_FILTER, GROUP, WITH, INTERVAL_MS),
     "top": (*_READING, ID, BY, ORDER, LIMIT),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),
-    "explain": (*_READING, *_FILTER, GROUP, ANALYZE),
+    "explain": (*_READING, *_FILTER, GROUP, WITH, ANALYZE),
     "hold": (*_CONTROL, REASON, EXPIRES_IN),
     "release": (*_CONTROL, HOLD_ID),
     "purge": _CONTROL,

@@ -25,13 +25,17 @@ def write_rows(rows: Rows) -> bytes:
 def _write_row(row: StatsRow | Mapping[str, Any]) -> bytes:
     if not isinstance(row, StatsRow):
         return _template(tuple(row)) % tuple(map(_write_value, row.values()))
+    if type(row) is not StatsRow:
+        return write(msgspec.to_builtins(row), "data")
     return _ROW % (
         *(row.account_id, row.campaign_id, row.hold, _write_text(row.isp)),
         *(row.new, row.proc, row.retry, row.total),
     )
 
 
-def _write_value(value: str | int | None) -> bytes:
+def _write_value(value: str | int | Mapping[str, object] | None) -> bytes:
+    if isinstance(value, Mapping):
+        return b"".join(write(member, name) for name, member in value.items())
     return b"%d" % value if isinstance(value, int) else _write_text(value or "")
 
 

@@ -47,4 +47,6 @@ def named_ids(rows: Rows, sender_id: int | None) -> Iterator[int]:
 
 
 def _members(row: StatsRow | Mapping[str, Any]) -> dict[str, Any]:
-    return msgspec.structs.asdict(row) if isinstance(row, StatsRow) else dict(row)
+    if type(row) is StatsRow:
+        return msgspec.structs.asdict(row)
+    return msgspec.to_builtins(row) if isinstance(row, StatsRow) else dict(row)

@@ -1,0 +1,148 @@
+-- bounds: for each status of a sender, a time that none of its messages is older than. From there on a look-up finds the
+-- oldest message, and does not visit the index entries of messages that have left.
+--
+-- In each snapshot, a message is not older than the visible bound of its status, or not older than `oldest` of a
+-- visible delta that came in that status. Why:
+-- 1. A message and its delta are committed together. The statement that deletes the delta lowers the bound.
+-- 2. A fold, or set_bounds, raises a bound to the first message of its snapshot from the former bound on (infinity:
+--    there is none). A message that a later snapshot sees was either visible to the fold, and then it is not older; or
+--    it came in a transaction that was not, and then its delta is not folded either.
+-- 3. An older snapshot sees the former row.
+-- 4. An update writes no delta only where the counts cancel out, one status came, and what left was as old.
+-- 5. The bound of sender 0 is that of every sender without a row: -infinity until set_bounds was called for all
+--    senders, then infinity. So a sender without messages needs no row.
+-- 6. The triggers of former releases record no arrivals. The row of sender 0 is written under a lock that waits for
+--    their writers. Without it, there are no bounds.
+-- places: schema, queued, message_status, has_created
+
+-- require_arrivals: the error of arrivals.
+CREATE OR REPLACE FUNCTION "{schema}".require_arrivals() RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = 'QS400', MESSAGE = 'oldest is not known: the mapping of this queue does not name the time of arrival';
+END
+$$;
+
+-- arrivals: one row with true, or an error (QS400) where the mapping of an adopted table names no time of arrival.
+CREATE OR REPLACE FUNCTION "{schema}".arrivals() RETURNS TABLE (are_known boolean)
+LANGUAGE sql STABLE AS $$ SELECT "{has_created}" OR "{schema}".require_arrivals() $$;
+
+-- bound_of: the bounds of a sender. number: of its row; 0 if it has none.
+-- Plain STABLE SQL: the planner puts its text in place of the call.
+CREATE OR REPLACE FUNCTION "{schema}".bound_of(of_sender bigint) RETURNS TABLE (
+  number bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
+  hold timestamp with time zone
+)
+LANGUAGE sql STABLE ROWS 1 AS $$
+  SELECT coalesce(own.number, 0), coalesce(own.new, others.new, '-infinity'),
+         coalesce(own.proc, others.proc, '-infinity'), coalesce(own.retry, others.retry, '-infinity'),
+         coalesce(own.hold, others.hold, '-infinity')
+  FROM (VALUES (0)) AS one
+    LEFT JOIN LATERAL (
+      SELECT * FROM "{schema}".bounds WHERE sender_id = of_sender ORDER BY sender_id DESC, number DESC LIMIT 1
+    ) AS own ON true
+    LEFT JOIN "{schema}".bounds AS others ON others.sender_id = 0
+$$;
+
+-- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement; infinity
+-- if there is none.
+CREATE OR REPLACE FUNCTION "{schema}".first_of(
+  of_sender bigint, of_status "{message_status}", since timestamp with time zone
+) RETURNS timestamp with time zone
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $queuestats$
+BEGIN
+  RETURN coalesce((
+    SELECT created_at FROM "{queued}" AS message
+    WHERE sender_id = of_sender AND status = of_status AND created_at >= since
+    ORDER BY sender_id, status, created_at LIMIT 1
+  ), 'infinity');
+END
+$queuestats$;
+
+-- next_bound: the bounds of a sender once arrivals are folded: the least time of each status, in the order of the
+-- enumeration. is_raised: they are raised to what is there. No row if they stay as they are.
+CREATE OR REPLACE FUNCTION "{schema}".next_bound(
+  of_sender bigint, arrived timestamp with time zone[], is_raised boolean
+) RETURNS TABLE (
+  sender_id bigint, number bigint, new timestamp with time zone, proc timestamp with time zone,
+  retry timestamp with time zone, hold timestamp with time zone
+)
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  former record;
+BEGIN
+  SELECT * INTO former FROM "{schema}".bound_of(of_sender);
+  sender_id := of_sender;
+  number := former.number + 1;
+  new := least(former.new, arrived[1]);
+  proc := least(former.proc, arrived[2]);
+  retry := least(former.retry, arrived[3]);
+  hold := least(former.hold, arrived[4]);
+  IF is_raised THEN
+    new := "{schema}".first_of(of_sender, 'new', new);
+    proc := "{schema}".first_of(of_sender, 'proc', proc);
+    retry := "{schema}".first_of(of_sender, 'retry', retry);
+    hold := "{schema}".first_of(of_sender, 'hold', hold);
+  END IF;
+  IF (new, proc, retry, hold) IS DISTINCT FROM (former.new, former.proc, former.retry, former.hold) THEN
+    RETURN NEXT;
+  END IF;
+END
+$$;
+
+-- set_bounds: the bounds of one sender, or of all (NULL), as the messages are. The caller holds the fold's lock.
+CREATE OR REPLACE FUNCTION "{schema}".set_bounds(of_sender bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  IF NOT "{has_created}" OR NOT EXISTS (
+    SELECT FROM "{schema}".bounds WHERE sender_id = 0 AND (of_sender IS NULL OR new = 'infinity')
+  ) THEN
+    RETURN;
+  END IF;
+  DELETE FROM "{schema}".bounds WHERE sender_id = of_sender OR of_sender IS NULL;
+  INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
+  SELECT sender_id, 1, first.new, first.proc, first.retry, first.hold
+  FROM (
+    SELECT DISTINCT sender_id FROM "{schema}".counters
+    WHERE grouping_set = 'total' AND (of_sender IS NULL OR sender_id = of_sender)
+  ) AS counted
+    CROSS JOIN LATERAL "{schema}".next_bound(
+      sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
+    ) AS first
+  WHERE least(first.new, first.proc, first.retry, first.hold) < 'infinity';
+  IF of_sender IS NULL THEN
+    INSERT INTO "{schema}".bounds VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity');
+  END IF;
+END
+$$;
+
+-- bound_differences: messages that a look-up from their bound on would miss; no row if the bounds are right. Of one
+-- sender, or of all (NULL).
+CREATE OR REPLACE FUNCTION "{schema}".bound_differences(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, status "{message_status}", created_at timestamp with time zone, bound timestamp with time zone
+) LANGUAGE plpgsql STABLE SET row_security = off SET plan_cache_mode = force_custom_plan AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  SELECT message.sender_id, message.status, message.created_at, bound.since
+  FROM (
+    SELECT sender_id, status, min(created_at) AS created_at FROM "{schema}".queued_messages
+    WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
+  ) AS message
+    CROSS JOIN LATERAL (
+      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS since
+      FROM "{schema}".bound_of(message.sender_id)
+    ) AS bound
+  WHERE message.created_at < least(bound.since, (
+      SELECT min(oldest) FROM "{schema}".pending_deltas(message.sender_id, NULL, NULL, NULL)
+      WHERE came & CASE message.status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END <> 0
+    ));
+END
+$$;
+
+REVOKE EXECUTE ON FUNCTION "{schema}".next_bound(bigint, timestamp with time zone[], boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".first_of(bigint, "{message_status}", timestamp with time zone) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".set_bounds(bigint) FROM PUBLIC;

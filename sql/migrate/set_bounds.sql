@@ -1,0 +1,7 @@
+-- set_bounds: sets the bounds of all senders where that was never done; see counters/bounds.sql
+-- parameters: none
+SELECT /* migrate/set_bounds.sql */
+  queuestats.take_fold_lock(is_waiting => true),
+  queuestats.set_bounds(NULL)
+FROM queuestats.bounds
+WHERE sender_id = 0 AND new = '-infinity'
