@@ -120,6 +120,10 @@ CREATE FUNCTION queuestats.are_partitions_kept(triggers bigint[], partitions big
   FROM queuestats.partition_versions()
 $$;
 
+CREATE FUNCTION queuestats.arrivals() RETURNS TABLE(are_known boolean)
+    LANGUAGE sql STABLE
+    AS $$ SELECT true OR queuestats.require_arrivals() $$;
+
 CREATE FUNCTION queuestats.audit(of_sender bigint DEFAULT NULL::bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint, kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint)
     LANGUAGE plpgsql STABLE
     SET row_security TO 'off'
@@ -261,20 +265,33 @@ CREATE FUNCTION queuestats.bound_differences(of_sender bigint) RETURNS TABLE(sen
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-  SELECT message.sender_id, message.status, message.created_at, bound.at
+  SELECT message.sender_id, message.status, message.created_at, bound.since
   FROM (
     SELECT sender_id, status, min(created_at) AS created_at FROM queuestats.queued_messages
     WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
   ) AS message
     CROSS JOIN LATERAL (
-      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS at
-      FROM queuestats.bounds WHERE sender_id = message.sender_id ORDER BY number DESC LIMIT 1
+      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS since
+      FROM queuestats.bound_of(message.sender_id)
     ) AS bound
-  WHERE message.created_at < least(bound.at, (
+  WHERE message.created_at < least(bound.since, (
       SELECT min(oldest) FROM queuestats.pending_deltas(message.sender_id, NULL, NULL, NULL)
       WHERE came & CASE message.status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END <> 0
     ));
 END
+$$;
+
+CREATE FUNCTION queuestats.bound_of(of_sender bigint) RETURNS TABLE(number bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone)
+    LANGUAGE sql STABLE ROWS 1
+    AS $$
+  SELECT coalesce(own.number, 0), coalesce(own.new, others.new, '-infinity'),
+         coalesce(own.proc, others.proc, '-infinity'), coalesce(own.retry, others.retry, '-infinity'),
+         coalesce(own.hold, others.hold, '-infinity')
+  FROM (VALUES (0)) AS one
+    LEFT JOIN LATERAL (
+      SELECT * FROM queuestats.bounds WHERE sender_id = of_sender ORDER BY sender_id DESC, number DESC LIMIT 1
+    ) AS own ON true
+    LEFT JOIN queuestats.bounds AS others ON others.sender_id = 0
 $$;
 
 CREATE FUNCTION queuestats.came_empty(of_partition oid, is_grown boolean) RETURNS boolean
@@ -1038,11 +1055,11 @@ CREATE FUNCTION queuestats.first_of(of_sender bigint, of_status public.message_s
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 BEGIN
-  RETURN (
+  RETURN coalesce((
     SELECT created_at FROM queuestats.queued_messages AS message
     WHERE sender_id = of_sender AND status = of_status AND created_at >= since
     ORDER BY sender_id, status, created_at LIMIT 1
-  );
+  ), 'infinity');
 END
 $$;
 
@@ -1064,7 +1081,8 @@ DECLARE
   last_taken xid8;
   new_watermark xid8;
   new_running xid8[];
-  can_raise boolean := true AND EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0);
+  can_raise boolean := true;
+  has_bounds boolean;
 BEGIN
   IF can_raise THEN
     BEGIN
@@ -1076,6 +1094,7 @@ BEGIN
   IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
+  has_bounds := EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0 AND new = 'infinity');
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM queuestats.follow_partitions();
@@ -1121,19 +1140,21 @@ BEGIN
     FROM gone GROUP BY ROLLUP (sender_id) HAVING random() * mark_every < count(*)
     ON CONFLICT (sender_id) DO UPDATE SET
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
-  ), bounded AS (
-    INSERT INTO queuestats.bounds
+  ), next_bound AS MATERIALIZED (
     SELECT next.* FROM (
-      SELECT sender_id, min(oldest) FILTER (WHERE came & 1 <> 0) AS new, min(oldest) FILTER (WHERE came & 2 <> 0) AS proc,
-             min(oldest) FILTER (WHERE came & 4 <> 0) AS retry, min(oldest) FILTER (WHERE came & 8 <> 0) AS hold,
-             can_raise AND random() * mark_every < 4 * count(*) AS is_raised
-      FROM gone GROUP BY sender_id
+      SELECT sender_id, can_raise AND random() * mark_every < 4 * count(*) AS is_raised, ARRAY[
+          min(oldest) FILTER (WHERE came & 1 <> 0), min(oldest) FILTER (WHERE came & 2 <> 0),
+          min(oldest) FILTER (WHERE came & 4 <> 0), min(oldest) FILTER (WHERE came & 8 <> 0)
+        ] AS oldest
+      FROM gone WHERE has_bounds GROUP BY sender_id
     ) AS arrived
-      CROSS JOIN LATERAL queuestats.next_bound(sender_id, new, proc, retry, hold, is_raised) AS next
-    RETURNING *
+      CROSS JOIN LATERAL queuestats.next_bound(arrived.sender_id, arrived.oldest, is_raised) AS next
+  ), bounded AS (
+    INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
+    SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'
   ), unbounded AS (
-    DELETE FROM queuestats.bounds AS former USING bounded
-    WHERE former.sender_id = bounded.sender_id AND former.number = bounded.number - 1
+    DELETE FROM queuestats.bounds AS former USING next_bound AS next
+    WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
@@ -1609,39 +1630,28 @@ CREATE FUNCTION queuestats.names_of(transactions text[]) RETURNS text
   ) AS blocker (name)
 $$;
 
-CREATE TABLE queuestats.bounds (
-    sender_id bigint NOT NULL,
-    number bigint NOT NULL,
-    new timestamp with time zone NOT NULL,
-    proc timestamp with time zone NOT NULL,
-    retry timestamp with time zone NOT NULL,
-    hold timestamp with time zone NOT NULL
-);
-
-CREATE FUNCTION queuestats.next_bound(of_sender bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone, is_raised boolean) RETURNS SETOF queuestats.bounds
+CREATE FUNCTION queuestats.next_bound(of_sender bigint, arrived timestamp with time zone[], is_raised boolean) RETURNS TABLE(sender_id bigint, number bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone)
     LANGUAGE plpgsql STABLE ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 DECLARE
-  former queuestats.bounds;
-  next queuestats.bounds;
+  former record;
 BEGIN
-  SELECT * INTO former FROM queuestats.bounds WHERE sender_id = of_sender ORDER BY sender_id DESC, number DESC LIMIT 1;
-  IF former.number IS NULL THEN
-    former := (of_sender, 0, '-infinity', '-infinity', '-infinity', '-infinity');
-  END IF;
-  next := (
-    of_sender, former.number + 1, least(former.new, new), least(former.proc, proc), least(former.retry, retry),
-    least(former.hold, hold)
-  );
+  SELECT * INTO former FROM queuestats.bound_of(of_sender);
+  sender_id := of_sender;
+  number := former.number + 1;
+  new := least(former.new, arrived[1]);
+  proc := least(former.proc, arrived[2]);
+  retry := least(former.retry, arrived[3]);
+  hold := least(former.hold, arrived[4]);
   IF is_raised THEN
-    next.new := coalesce(queuestats.first_of(of_sender, 'new', next.new), 'infinity');
-    next.proc := coalesce(queuestats.first_of(of_sender, 'proc', next.proc), 'infinity');
-    next.retry := coalesce(queuestats.first_of(of_sender, 'retry', next.retry), 'infinity');
-    next.hold := coalesce(queuestats.first_of(of_sender, 'hold', next.hold), 'infinity');
+    new := queuestats.first_of(of_sender, 'new', new);
+    proc := queuestats.first_of(of_sender, 'proc', proc);
+    retry := queuestats.first_of(of_sender, 'retry', retry);
+    hold := queuestats.first_of(of_sender, 'hold', hold);
   END IF;
-  IF (next.new, next.proc, next.retry, next.hold) IS DISTINCT FROM (former.new, former.proc, former.retry, former.hold) THEN
-    RETURN NEXT next;
+  IF (new, proc, retry, hold) IS DISTINCT FROM (former.new, former.proc, former.retry, former.hold) THEN
+    RETURN NEXT;
   END IF;
 END
 $$;
@@ -1981,7 +1991,6 @@ BEGIN
   DELETE FROM queuestats.deltas
   WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
-  DELETE FROM queuestats.bounds WHERE CASE WHEN of_sender IS NULL THEN sender_id <> 0 ELSE sender_id = of_sender END;
   UPDATE queuestats.watermarks
   SET watermark = '0', running = '{}', epoch = epoch + 1, compacted_at = now(), written_by = pg_current_xact_id()
   WHERE of_sender IS NULL OR sender_id IN (of_sender, 0);
@@ -2009,6 +2018,7 @@ BEGIN
   INSERT INTO queuestats.sender_totals (sender_id, new, proc, retry, hold)
   SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
+  PERFORM queuestats.set_bounds(of_sender);
 END
 $$;
 
@@ -2305,6 +2315,15 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.require_arrivals() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = 'QS400', MESSAGE = 'oldest is not known: the mapping of this queue does not name the time of arrival';
+END
+$$;
+
 CREATE FUNCTION queuestats.require_counted() RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS $$
@@ -2380,6 +2399,34 @@ CREATE FUNCTION queuestats.senders_at(addresses tid[]) RETURNS SETOF bigint
 BEGIN
   RETURN QUERY SELECT message.sender_id FROM queuestats.queued_messages AS message WHERE message.address = ANY (addresses);
   RETURN QUERY SELECT message.sender_id FROM queuestats.queued_messages AS message LIMIT 1000;
+END
+$$;
+
+CREATE FUNCTION queuestats.set_bounds(of_sender bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  IF NOT true OR NOT EXISTS (
+    SELECT FROM queuestats.bounds WHERE sender_id = 0 AND (of_sender IS NULL OR new = 'infinity')
+  ) THEN
+    RETURN;
+  END IF;
+  DELETE FROM queuestats.bounds WHERE sender_id = of_sender OR of_sender IS NULL;
+  INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
+  SELECT counted.sender_id, 1, first.new, first.proc, first.retry, first.hold
+  FROM (
+    SELECT DISTINCT sender_id FROM queuestats.counters
+    WHERE grouping_set = 'total' AND (of_sender IS NULL OR sender_id = of_sender)
+  ) AS counted
+    CROSS JOIN LATERAL queuestats.next_bound(
+      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
+    ) AS first
+  WHERE least(first.new, first.proc, first.retry, first.hold) < 'infinity';
+  IF of_sender IS NULL THEN
+    INSERT INTO queuestats.bounds VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity');
+  END IF;
 END
 $$;
 
@@ -2701,6 +2748,15 @@ CREATE TABLE queuestats.baseline (
     partitions bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     doubted_at timestamp with time zone,
     CONSTRAINT baseline_stands CHECK (stands)
+);
+
+CREATE TABLE queuestats.bounds (
+    sender_id bigint NOT NULL,
+    number bigint NOT NULL,
+    new timestamp with time zone NOT NULL,
+    proc timestamp with time zone NOT NULL,
+    retry timestamp with time zone NOT NULL,
+    hold timestamp with time zone NOT NULL
 );
 
 CREATE TABLE queuestats.contract (
@@ -3025,7 +3081,7 @@ GRANT SELECT ON TABLE queuestats.queued_messages TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.names_of(transactions text[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.next_bound(of_sender bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone, is_raised boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION queuestats.next_bound(of_sender bigint, arrived timestamp with time zone[], is_raised boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.next_job(is_expiry boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.next_job(is_expiry boolean) TO queuestats_service;
@@ -3079,6 +3135,8 @@ REVOKE ALL ON FUNCTION queuestats.require_share(of_action text, by_kind text, by
 
 REVOKE ALL ON FUNCTION queuestats.senders_at(addresses tid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.set_bounds(of_sender bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint) TO queuestats_service;
 
@@ -3098,6 +3156,8 @@ GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.background_tasks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.bounds TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 

@@ -104,13 +104,13 @@ BEGIN
   END IF;
   DELETE FROM "{schema}".bounds WHERE sender_id = of_sender OR of_sender IS NULL;
   INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
-  SELECT sender_id, 1, first.new, first.proc, first.retry, first.hold
+  SELECT counted.sender_id, 1, first.new, first.proc, first.retry, first.hold
   FROM (
     SELECT DISTINCT sender_id FROM "{schema}".counters
     WHERE grouping_set = 'total' AND (of_sender IS NULL OR sender_id = of_sender)
   ) AS counted
     CROSS JOIN LATERAL "{schema}".next_bound(
-      sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
+      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
     ) AS first
   WHERE least(first.new, first.proc, first.retry, first.hold) < 'infinity';
   IF of_sender IS NULL THEN

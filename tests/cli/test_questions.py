@@ -101,6 +101,19 @@ def test_stats_as_csv_has_a_head_and_a_line_for_each_row(ask: Run) -> None:
     ]
 
 
+def test_the_oldest_messages_are_added_where_they_are_asked_for(ask: Run) -> None:
+    (row,) = rows(ask("stats", "--sender", "119", "--with", "oldest", "--json"))
+    assert sorted(row["oldest"]) == ["hold", "new", "proc", "retry", "total"]
+    assert row["oldest"]["total"] == min(row["oldest"].values())
+    assert rows(ask("stats", "--sender", "119", "--with", "oldest", "--from-messages", "--json")) == [row]
+    head, line = csv.reader(ask("stats", "--sender", "119", "--with", "oldest", "--csv").stdout.splitlines())
+    assert dict(zip(head, line, strict=True))["oldest_total"] == row["oldest"]["total"]
+    assert row["oldest"]["hold"] in ask("stats", "--sender", "119", "--with", "oldest").stdout
+    refused = ask("stats", "--sender", "119", "--with", "oldest", "--group", "isp")
+    assert refused.returncode == 2
+    assert "--with oldest is for --group total" in refused.stderr
+
+
 def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) -> None:
     """On a terminal the table is drawn anew; a second total is seen after a message has gone."""
     command = [*program(), "stats", "--sender", "119", "--watch", "0.1"]

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from service.errors import BadRequest
-from service.wire.parsing.parameters import MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
+from service.wire.parsing.parameters import LISTS, MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
 from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 # Within so many bytes no object has more than MAX_MEMBERS members: one takes 5 bytes at least.
@@ -62,7 +62,7 @@ def read_any_json(document: bytes, start: int) -> Mapping[str, object]:
     members = _read_members(document, start)
     if document.count(b"[") + document.count(b"{") > MAX_DEPTH:
         _check_depth(document)
-    return {name: _value(raw) if name in PARAMETERS else raw for name, raw in members.items()}
+    return {name: _value(raw, name in LISTS) if name in PARAMETERS else raw for name, raw in members.items()}
 
 
 def read_json_names(body: bytes, start: int) -> list[str]:
@@ -128,14 +128,14 @@ class _Name:
     """A member's name, unlike every other: a repeated member counts each time."""
 
 
-def _value(raw: msgspec.Raw) -> object:
+def _value(raw: msgspec.Raw, is_list: bool) -> object:
     written = bytes(raw)
     first = written[:1]
     if first == b'"':
         return _decode_string(written)
     if first in b"-0123456789":
         return Number(written.decode())
-    if first == b"[":
+    if is_list and first == b"[":
         with suppress(msgspec.DecodeError):
             return _decode_strings(written)
     return None if written == b"null" else NOT_TEXT

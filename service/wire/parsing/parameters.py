@@ -174,3 +174,7 @@ ACCEPTED: Final = {endpoint: tuple(taken.name for taken in parameters) for endpo
 # The names in the URL of a POST.
 URL_PARAMETERS: Final = (TOKEN.name, FORMAT.name)
 PARAMETERS: Final = frozenset().union(*ACCEPTED.values())
+# Those whose value may be a JSON array.
+LISTS: Final = frozenset(
+    taken.name for parameters in OF_ENDPOINTS.values() for taken in parameters if isinstance(taken, Words)
+)
