@@ -184,6 +184,14 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.begin_bounds() RETURNS void
+    LANGUAGE sql
+    AS $$
+  INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
+  VALUES (0, 0, '-infinity', '-infinity', '-infinity', '-infinity')
+  ON CONFLICT DO NOTHING
+$$;
+
 CREATE FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -271,7 +279,9 @@ BEGIN
     WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
   ) AS message
     CROSS JOIN LATERAL (
-      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS since
+      SELECT CASE message.status
+               WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold
+             END AS since
       FROM queuestats.bound_of(message.sender_id)
     ) AS bound
   WHERE message.created_at < least(bound.since, (
@@ -343,7 +353,7 @@ CREATE FUNCTION queuestats.catalog_objects() RETURNS TABLE(kind text, name text,
     INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
   WHERE indexed.relnamespace = 'queuestats'::regnamespace
     OR indexed.oid = queuestats.messages_table()
-      AND pg_class.relname IN ('messages_pkey', 'messages_sender_id_status_created_at')
+      AND pg_class.relname IN ('messages_pkey', 'messages_by_arrival')
   UNION ALL
   SELECT 'function', pg_proc.oid::regprocedure::text,
          md5(format('%s %s %s %s', prosrc, prosecdef, proconfig, pg_get_function_result(pg_proc.oid)))
@@ -2421,7 +2431,8 @@ BEGIN
     WHERE grouping_set = 'total' AND (of_sender IS NULL OR sender_id = of_sender)
   ) AS counted
     CROSS JOIN LATERAL queuestats.next_bound(
-      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
+      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)),
+      is_raised => true
     ) AS first
   WHERE least(first.new, first.proc, first.retry, first.hold) < 'infinity';
   IF of_sender IS NULL THEN
@@ -2945,7 +2956,7 @@ ALTER TABLE ONLY queuestats.uncounted_writes
 ALTER TABLE ONLY queuestats.watermarks
     ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
 
-CREATE INDEX messages_sender_id_status_created_at ON public.messages USING btree (sender_id, status, created_at);
+CREATE INDEX messages_by_arrival ON public.messages USING btree (sender_id, status, created_at);
 
 CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 
@@ -3005,6 +3016,8 @@ GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.begin_bounds() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) TO queuestats_service;

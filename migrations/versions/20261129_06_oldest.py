@@ -25,11 +25,13 @@ def upgrade() -> None:
         f"CREATE TABLE queuestats.bounds (sender_id bigint NOT NULL, number bigint NOT NULL, {columns},"
         " CONSTRAINT bounds_pkey PRIMARY KEY (sender_id, number))"
     )
-    _index("messages_sender_id_status_created_at", "sender_id, status, created_at", "messages_sender_id_status")
+    _index("messages_by_arrival", "sender_id, status, created_at", "messages_sender_id_status")
 
 
 def downgrade() -> None:
-    _index("messages_sender_id_status", "sender_id, status", "messages_sender_id_status_created_at")
+    _index("messages_sender_id_status", "sender_id, status", "messages_by_arrival")
+    # The release before has one column less in the view. It makes anew what goes with it.
+    op.execute("DROP VIEW IF EXISTS queuestats.queued_messages CASCADE")
     op.execute("DROP TABLE queuestats.bounds")
     op.execute("ALTER TABLE queuestats.deltas DROP COLUMN oldest, DROP COLUMN came")
 

@@ -33,7 +33,7 @@ messages = sa.Table(
     sa.CheckConstraint("campaign_id >= 0", name="messages_campaign_id_not_negative"),
     sa.CheckConstraint("octet_length(isp) <= 255", name="messages_isp_short"),
     # The oldest message of a status is its first entry.
-    sa.Index("messages_sender_id_status_created_at", "sender_id", "status", "created_at"),
+    sa.Index("messages_by_arrival", "sender_id", "status", "created_at"),
     schema=sa.BLANK_SCHEMA,
 )
 

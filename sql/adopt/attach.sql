@@ -21,8 +21,7 @@ ALTER TABLE "{messages}"
 ENABLE ALWAYS TRIGGER messages_inserted, ENABLE ALWAYS TRIGGER messages_updated,
 ENABLE ALWAYS TRIGGER messages_deleted, ENABLE ALWAYS TRIGGER messages_truncated;
 
--- From here on every writer records arrivals: this lock has waited for those of former functions (counters/bounds.sql).
-INSERT INTO "{schema}".bounds VALUES (0, 0, '-infinity', '-infinity', '-infinity', '-infinity') ON CONFLICT DO NOTHING;
+SELECT "{schema}".begin_bounds();
 SELECT "{schema}".remember_proof();
 
 -- Of former releases, whose triggers named it.

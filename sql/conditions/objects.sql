@@ -5,7 +5,7 @@ SELECT /* conditions/objects.sql */
   format('the %s %s %s', made.kind, made.name, CASE WHEN present.name IS NULL THEN 'is missing' ELSE 'was changed' END)
     AS finding,
   CASE
-    WHEN present.name IS NULL AND made.name IN ('messages_pkey', 'messages_sender_id_status_created_at')
+    WHEN present.name IS NULL AND made.name IN ('messages_pkey', 'messages_by_arrival')
       THEN replace(made.definition, ' INDEX ', ' INDEX CONCURRENTLY ')
   END AS command,
   made.kind,

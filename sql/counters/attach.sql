@@ -29,7 +29,6 @@ DO $attach$ BEGIN
   ENABLE ALWAYS TRIGGER messages_inserted, ENABLE ALWAYS TRIGGER messages_updated,
   ENABLE ALWAYS TRIGGER messages_deleted, ENABLE ALWAYS TRIGGER messages_truncated;
 
-  -- From here on every writer records arrivals: this lock has waited for those of former functions (bounds.sql).
-  INSERT INTO "{schema}".bounds VALUES (0, 0, '-infinity', '-infinity', '-infinity', '-infinity') ON CONFLICT DO NOTHING;
+  PERFORM "{schema}".begin_bounds();
   PERFORM "{schema}".remember_proof();
 END $attach$;

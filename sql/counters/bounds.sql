@@ -1,5 +1,5 @@
--- bounds: for each status of a sender, a time that none of its messages is older than. From there on a look-up finds the
--- oldest message, and does not visit the index entries of messages that have left.
+-- bounds: for each status of a sender, a time that none of its messages is older than. A look-up begins there, and does
+-- not visit the index entries of messages that have left.
 --
 -- In each snapshot, a message is not older than the visible bound of its status, or not older than `oldest` of a
 -- visible delta that came in that status. Why:
@@ -45,8 +45,8 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     LEFT JOIN "{schema}".bounds AS others ON others.sender_id = 0
 $$;
 
--- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement; infinity
--- if there is none.
+-- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement;
+-- infinity if there is none.
 CREATE OR REPLACE FUNCTION "{schema}".first_of(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS timestamp with time zone
@@ -92,6 +92,15 @@ BEGIN
 END
 $$;
 
+-- begin_bounds: from here on every writer records arrivals. The caller holds a lock that has waited for the writers of
+-- former functions.
+CREATE OR REPLACE FUNCTION "{schema}".begin_bounds() RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
+  VALUES (0, 0, '-infinity', '-infinity', '-infinity', '-infinity')
+  ON CONFLICT DO NOTHING
+$$;
+
 -- set_bounds: the bounds of one sender, or of all (NULL), as the messages are. The caller holds the fold's lock.
 CREATE OR REPLACE FUNCTION "{schema}".set_bounds(of_sender bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -110,7 +119,8 @@ BEGIN
     WHERE grouping_set = 'total' AND (of_sender IS NULL OR sender_id = of_sender)
   ) AS counted
     CROSS JOIN LATERAL "{schema}".next_bound(
-      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)), is_raised => true
+      counted.sender_id, ARRAY(SELECT timestamp with time zone '-infinity' FROM generate_series(1, 4)),
+      is_raised => true
     ) AS first
   WHERE least(first.new, first.proc, first.retry, first.hold) < 'infinity';
   IF of_sender IS NULL THEN
@@ -133,7 +143,9 @@ BEGIN
     WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
   ) AS message
     CROSS JOIN LATERAL (
-      SELECT CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END AS since
+      SELECT CASE message.status
+               WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold
+             END AS since
       FROM "{schema}".bound_of(message.sender_id)
     ) AS bound
   WHERE message.created_at < least(bound.since, (
@@ -143,6 +155,7 @@ BEGIN
 END
 $$;
 
+REVOKE EXECUTE ON FUNCTION "{schema}".begin_bounds() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".next_bound(bigint, timestamp with time zone[], boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".first_of(bigint, "{message_status}", timestamp with time zone) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".set_bounds(bigint) FROM PUBLIC;

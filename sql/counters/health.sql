@@ -19,7 +19,7 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
     INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
   WHERE indexed.relnamespace = '"{schema}"'::regnamespace
     OR indexed.oid = "{schema}".messages_table()
-      AND pg_class.relname IN ('messages_pkey', 'messages_sender_id_status_created_at')
+      AND pg_class.relname IN ('messages_pkey', 'messages_by_arrival')
   UNION ALL
   SELECT 'function', pg_proc.oid::regprocedure::text,
          md5(format('%s %s %s %s', prosrc, prosecdef, proconfig, pg_get_function_result(pg_proc.oid)))

@@ -1,6 +1,6 @@
 -- defined_answers: what queries/from_messages/ answers for some senders in every group mode, in one scan
 -- A sender without messages has no row.
--- indexes: messages_sender_id_status_created_at
+-- indexes: messages_by_arrival
 -- parameters: sender_ids bigint[]
 SELECT /* queries/defined_answers.sql */
   sender_id,

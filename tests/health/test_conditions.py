@@ -164,8 +164,8 @@ CASES = [
         for place in ("DATABASE {database}", "ROLE {role}", "ROLE {role} IN DATABASE {database}")
     ),
     case("invalid_indexes",
-         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'messages_sender_id_status_created_at'::regclass",
-         "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'messages_sender_id_status_created_at'::regclass"),
+         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'messages_by_arrival'::regclass",
+         "UPDATE pg_index SET indisvalid = true WHERE indexrelid = 'messages_by_arrival'::regclass"),
     case("background", "INSERT INTO queuestats.background_tasks (name, failed_at, failing_since, error)"
          " VALUES ('recount', now(), now(), 'no space left')", "DELETE FROM queuestats.background_tasks"),
     case("background", "INSERT INTO queuestats.jobs (action, sender_id, requested_by, request_id)"

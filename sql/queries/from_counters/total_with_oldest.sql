@@ -1,7 +1,7 @@
 -- total_with_oldest: as total, with the time of arrival of the oldest message of each status, NULL where there is none
 -- One query for each position of the array, from 1 on. A look-up begins at the bound of its status, or at the oldest
 -- arrival that is pending (counters/bounds.sql). A status that counts 0 is not looked up.
--- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, bounds_pkey, messages_sender_id_status_created_at
+-- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, bounds_pkey, messages_by_arrival
 -- places: schema
 -- parameters: sender_id bigint[]
 SELECT /* queries/from_counters/total_with_oldest.sql */
@@ -15,54 +15,59 @@ SELECT /* queries/from_counters/total_with_oldest.sql */
   found.retry,
   found.new + found.proc + found.retry + found.hold AS total,
   CASE WHEN found.hold > 0 THEN (
-    SELECT message.created_at FROM "{schema}".queued_messages AS message
-    WHERE message.sender_id = query.sender_id
-      AND message.status = 'hold' AND message.created_at >= least(bound.hold, found.hold_since)
-    ORDER BY message.sender_id, message.status, message.created_at
-    LIMIT 1
-  ) END AS oldest_hold,
+      SELECT message.created_at FROM "{schema}".queued_messages AS message
+      WHERE message.sender_id = query.sender_id
+        AND message.status = 'hold' AND message.created_at >= least(bound.hold, found.hold_since)
+      ORDER BY message.sender_id, message.status, message.created_at
+      LIMIT 1
+    )
+  END AS oldest_hold,
   CASE WHEN found.new > 0 THEN (
-    SELECT message.created_at FROM "{schema}".queued_messages AS message
-    WHERE message.sender_id = query.sender_id
-      AND message.status = 'new' AND message.created_at >= least(bound.new, found.new_since)
-    ORDER BY message.sender_id, message.status, message.created_at
-    LIMIT 1
-  ) END AS oldest_new,
+      SELECT message.created_at FROM "{schema}".queued_messages AS message
+      WHERE message.sender_id = query.sender_id
+        AND message.status = 'new' AND message.created_at >= least(bound.new, found.new_since)
+      ORDER BY message.sender_id, message.status, message.created_at
+      LIMIT 1
+    )
+  END AS oldest_new,
   CASE WHEN found.proc > 0 THEN (
-    SELECT message.created_at FROM "{schema}".queued_messages AS message
-    WHERE message.sender_id = query.sender_id
-      AND message.status = 'proc' AND message.created_at >= least(bound.proc, found.proc_since)
-    ORDER BY message.sender_id, message.status, message.created_at
-    LIMIT 1
-  ) END AS oldest_proc,
+      SELECT message.created_at FROM "{schema}".queued_messages AS message
+      WHERE message.sender_id = query.sender_id
+        AND message.status = 'proc' AND message.created_at >= least(bound.proc, found.proc_since)
+      ORDER BY message.sender_id, message.status, message.created_at
+      LIMIT 1
+    )
+  END AS oldest_proc,
   CASE WHEN found.retry > 0 THEN (
-    SELECT message.created_at FROM "{schema}".queued_messages AS message
-    WHERE message.sender_id = query.sender_id
-      AND message.status = 'retry' AND message.created_at >= least(bound.retry, found.retry_since)
-    ORDER BY message.sender_id, message.status, message.created_at
-    LIMIT 1
-  ) END AS oldest_retry
+      SELECT message.created_at FROM "{schema}".queued_messages AS message
+      WHERE message.sender_id = query.sender_id
+        AND message.status = 'retry' AND message.created_at >= least(bound.retry, found.retry_since)
+      ORDER BY message.sender_id, message.status, message.created_at
+      LIMIT 1
+    )
+  END AS oldest_retry
 FROM
   unnest(cast(:sender_id AS bigint[])) WITH ORDINALITY AS query (sender_id, position)
-  CROSS JOIN LATERAL (
-    SELECT
-      "{schema}".counter_sum(new) AS new,
-      "{schema}".counter_sum(proc) AS proc,
-      "{schema}".counter_sum(retry) AS retry,
-      "{schema}".counter_sum(hold) AS hold,
-      min(oldest) FILTER (WHERE came & 1 <> 0) AS new_since,
-      min(oldest) FILTER (WHERE came & 2 <> 0) AS proc_since,
-      min(oldest) FILTER (WHERE came & 4 <> 0) AS retry_since,
-      min(oldest) FILTER (WHERE came & 8 <> 0) AS hold_since
-    FROM (
-      SELECT new, proc, retry, hold, NULL AS oldest, NULL AS came
-      FROM "{schema}".current_counters(query.sender_id, 'total')
-      WHERE account_id >= 0 AND account_id = 0 AND campaign_id = 0 AND isp = ''
-      UNION ALL
-      SELECT new, proc, retry, hold, oldest, came
-      FROM "{schema}".pending_deltas(query.sender_id, NULL, NULL, NULL)
-    ) AS part
-  ) AS found
+  CROSS JOIN
+    LATERAL (
+      SELECT
+        "{schema}".counter_sum(new) AS new,
+        "{schema}".counter_sum(proc) AS proc,
+        "{schema}".counter_sum(retry) AS retry,
+        "{schema}".counter_sum(hold) AS hold,
+        min(oldest) FILTER (WHERE came & 1 <> 0) AS new_since,
+        min(oldest) FILTER (WHERE came & 2 <> 0) AS proc_since,
+        min(oldest) FILTER (WHERE came & 4 <> 0) AS retry_since,
+        min(oldest) FILTER (WHERE came & 8 <> 0) AS hold_since
+      FROM (
+        SELECT new, proc, retry, hold, NULL AS oldest, NULL AS came
+        FROM "{schema}".current_counters(query.sender_id, 'total')
+        WHERE account_id >= 0 AND account_id = 0 AND campaign_id = 0 AND isp = ''
+        UNION ALL
+        SELECT new, proc, retry, hold, oldest, came
+        FROM "{schema}".pending_deltas(query.sender_id, NULL, NULL, NULL)
+      ) AS part
+    ) AS found
   CROSS JOIN LATERAL "{schema}".bound_of(query.sender_id) AS bound
 WHERE (SELECT are_readable FROM "{schema}".counted()) AND (SELECT are_known FROM "{schema}".arrivals())
 ORDER BY query.position

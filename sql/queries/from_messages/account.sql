@@ -1,6 +1,6 @@
 -- account: the messages of a sender by account and status, one row per account that has any
 -- A filter that is NULL lets every message through.
--- indexes: messages_sender_id_status_created_at
+-- indexes: messages_by_arrival
 -- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text
 SELECT /* queries/from_messages/account.sql */

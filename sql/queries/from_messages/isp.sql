@@ -1,6 +1,6 @@
 -- isp: the messages of a sender by ISP and status, one row per ISP that has any
 -- A filter that is NULL lets every message through.
--- indexes: messages_sender_id_status_created_at
+-- indexes: messages_by_arrival
 -- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text
 SELECT /* queries/from_messages/isp.sql */

@@ -1,5 +1,5 @@
 -- total_with_oldest: the messages of a sender by status, and the time of arrival of the oldest one of each
--- indexes: messages_sender_id_status_created_at
+-- indexes: messages_by_arrival
 -- places: queued_messages, schema
 -- parameters: sender_id bigint
 SELECT /* queries/from_messages/total_with_oldest.sql */
