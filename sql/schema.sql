@@ -265,29 +265,36 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION queuestats.bound_differences(of_sender bigint) RETURNS TABLE(sender_id bigint, status public.message_status, created_at timestamp with time zone, bound timestamp with time zone)
+CREATE FUNCTION queuestats.bound_differences(of_sender bigint) RETURNS TABLE(sender_id bigint, status public.message_status, missed bigint)
     LANGUAGE plpgsql STABLE
     SET row_security TO 'off'
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
 #variable_conflict use_column
 BEGIN
+  IF NOT true THEN
+    RETURN;
+  END IF;
   RETURN QUERY
-  SELECT message.sender_id, message.status, message.created_at, bound.since
+  SELECT message.sender_id, message.status, (
+    SELECT count(*) FROM queuestats.queued_messages
+    WHERE sender_id = message.sender_id AND status = message.status AND created_at < since
+  )
   FROM (
-    SELECT sender_id, status, min(created_at) AS created_at FROM queuestats.queued_messages
+    SELECT sender_id, status, min(created_at) AS oldest FROM queuestats.queued_messages
     WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
   ) AS message
     CROSS JOIN LATERAL (
-      SELECT CASE message.status
-               WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold
-             END AS since
+      SELECT least(
+               CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END,
+               (SELECT min(oldest) FROM queuestats.pending_deltas(message.sender_id, NULL, NULL, NULL)
+                WHERE came & CASE message.status
+                               WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8
+                             END <> 0)
+             ) AS since
       FROM queuestats.bound_of(message.sender_id)
     ) AS bound
-  WHERE message.created_at < least(bound.since, (
-      SELECT min(oldest) FROM queuestats.pending_deltas(message.sender_id, NULL, NULL, NULL)
-      WHERE came & CASE message.status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END <> 0
-    ));
+  WHERE message.oldest < since;
 END
 $$;
 

@@ -38,7 +38,7 @@ def downgrade() -> None:
 
 def _index(name: str, columns: str, former: str) -> None:
     """Where a table is adopted, there is no messages."""
-    kind = "r"
+    kind: str | None = "r"
     if not context.is_offline_mode():
         look_up = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass('messages')"
         kind = op.get_bind().exec_driver_sql(look_up).scalar()

@@ -27,6 +27,7 @@ class Difference:
     """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says.
 
     Of grouping_set `hold` it is the number of messages that the hold `hold_id` holds, which no answer of `stats` has.
+    Of grouping_set `oldest` it is the number of messages that an answer with `oldest` misses.
     """
 
     sender_id: int
@@ -99,8 +100,9 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
-        # A distributed queue has no holds.
+        # A distributed queue has no holds and no bounds.
         held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
+        missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
         # From here on some senders alone, by index where there is one.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)
@@ -110,6 +112,7 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
         Difference(row["sender_id"], "hold", 0, 0, "", "hold", row["counted"], row["kept"], row["hold_id"])
         for row in held
     ]
+    found += [Difference(row["sender_id"], "oldest", 0, 0, "", row["status"], row["missed"], 0) for row in missed]
     return found, is_locked
 
 

@@ -16,7 +16,7 @@
 -- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
--- Four times as often the bounds of the sender are raised (bounds.sql). The lock on messages comes before the one of the
+-- Four times as often the bounds of the sender are raised (bounds.sql). The lock on messages comes before that of the
 -- fold, as in a TRUNCATE. While another transaction has messages for itself, nothing is raised.
 --
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever

@@ -28,6 +28,7 @@ NO_FILE_NEEDED = {
     "SET ": "a setting of the session or of the transaction",
     "SHOW ": "a setting of the server",
     "SELECT pg_advisory_": "a lock of the session",
+    "SELECT pg_try_advisory_": "a lock of the session",
     "SELECT pg_has_role(": "a right of the session's role",
     "SELECT pg_is_in_recovery()": "the state of the server",
     "SELECT set_config(": "a setting whose value is a parameter",
