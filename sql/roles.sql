@@ -88,7 +88,8 @@ BEGIN
   -- Of an adopted table the service reads no column, but what the mapping makes of a row.
   IF to_regproc('queuestats.mapped_messages') IS NOT NULL THEN
     EXECUTE format(
-      'GRANT EXECUTE ON FUNCTION queuestats.mapped_messages, queuestats.recount, queuestats.unfit_mapping TO %I',
+      'GRANT EXECUTE ON FUNCTION queuestats.mapped_messages, queuestats.oldest_message, queuestats.recount,'
+      ' queuestats.unfit_mapping TO %I',
       service
     );
   END IF;

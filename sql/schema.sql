@@ -1072,11 +1072,7 @@ CREATE FUNCTION queuestats.first_of(of_sender bigint, of_status public.message_s
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 BEGIN
-  RETURN coalesce((
-    SELECT created_at FROM queuestats.queued_messages AS message
-    WHERE sender_id = of_sender AND status = of_status AND created_at >= since
-    ORDER BY sender_id, status, created_at LIMIT 1
-  ), 'infinity');
+  RETURN coalesce((SELECT created_at FROM queuestats.oldest_message(of_sender, of_status, since)), 'infinity');
 END
 $$;
 
@@ -1712,6 +1708,14 @@ CREATE FUNCTION queuestats.note_task(of_task text, of_error text) RETURNS void
     error = of_error
 $$;
 
+CREATE FUNCTION queuestats.oldest_message(of_sender bigint, of_status public.message_status, since timestamp with time zone) RETURNS TABLE(created_at timestamp with time zone)
+    LANGUAGE sql STABLE ROWS 1
+    AS $$
+  SELECT message.created_at FROM queuestats.queued_messages AS message
+  WHERE message.sender_id = of_sender AND message.status = of_status AND message.created_at >= since
+  ORDER BY message.sender_id, message.status, message.created_at LIMIT 1
+$$;
+
 CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, parent oid, version bigint, is_leaving boolean)
     LANGUAGE sql STABLE
     AS $$
@@ -2196,7 +2200,7 @@ BEGIN
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    OR oldest < oldest_left OR came NOT IN (1, 2, 4, 8);
+    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8);
   IF true THEN
     IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
       PERFORM queuestats.follow_held(

@@ -14,8 +14,6 @@ from service.schema.migrate import attached, migrate
 from service.schema.revisions import upgrade_as_sql
 from service.schema.tables import metadata
 
-INDEX = "queuestats_message_id"
-
 
 def statements(adopted: Adopted, index: list[Record]) -> str:
     """All that `attach` runs, as SQL. `index`: the rows of `index_steps`."""
@@ -43,10 +41,14 @@ def _filled(name: str, /, **values: str | None) -> str:
 
 
 async def index_steps(connection: Connection, adopted: Adopted) -> list[Record]:
-    """The rows of sql/queries/adopt/index.sql; none where the mapping needs no index."""
-    if not adopted.needs_index:
-        return []
-    return await fetch(connection, "queries/adopt/index", table_name=adopted.queue, expression=adopted.values["id"])
+    """The rows of sql/queries/adopt/index.sql for each of `adopted.indexes`."""
+    return [
+        row
+        for name, definition in adopted.indexes.items()
+        for row in await fetch(
+            connection, "queries/adopt/index", table_name=adopted.queue, index_name=name, definition=definition
+        )
+    ]
 
 
 async def attach(owner_url: str, service_url: str | None, adopted: Adopted, progress: Callable[[str], None]) -> None:
@@ -59,8 +61,8 @@ async def attach(owner_url: str, service_url: str | None, adopted: Adopted, prog
         steps = await index_steps(connection, adopted)
         for row in steps:
             await _run_step(connection, row["statement"], is_online=row["is_online"])
-        if steps:
-            progress(f"Index {INDEX} of {adopted.queue}.")
+        for name in adopted.indexes:
+            progress(f"Index {name} of {adopted.queue}.")
 
 
 async def detach(owner_url: str, progress: Callable[[str], None]) -> str:
@@ -86,9 +88,9 @@ async def detach(owner_url: str, progress: Callable[[str], None]) -> str:
 
             await trying_for_lock(drop_triggers, connection)
             progress(f"Triggers of {queue}.")
-        if found["drop_index"]:
+        for drop_index in found["drop_indexes"]:
             # Only the index of a table without partitions can go without a lock.
-            await _run_step(connection, found["drop_index"], is_online=not found["is_partitioned"])
+            await _run_step(connection, drop_index, is_online=not found["is_partitioned"])
         await fetch(connection, "queries/adopt/drop_schema")
         progress("The schema queuestats.")
         return queue

@@ -25,8 +25,14 @@ EXPRESSIONS = {
     "isp": "what is the ISP  [default: '']",
     "status": "what is the status: an expression that gives new, proc, retry or hold",
     "where": "the rows that are queued  [default: all]",
+    "created": "when a message arrived, a timestamp with time zone  [default: not known]",
     "key": "what tells rows apart  [default: the primary key]",
     "status_column": "the column that hold and release write",
+}
+# What an index of ours on the table is for.
+INDEXES = {
+    "queuestats_message_id": "hold and release look messages up by it",
+    "queuestats_arrival": "the oldest messages are found by it",
 }
 
 
@@ -108,7 +114,6 @@ def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, 
 
 
 def _report(adopted: "Adopted", trial: "Trial") -> None:
-    from service.adoption.attach import INDEX
     from service.schema.files import adopted_table
 
     counted = max(trial.table_rows, trial.rows)
@@ -132,8 +137,8 @@ def _report(adopted: "Adopted", trial: "Trial") -> None:
         f"        CREATEROLE to make the service's role, which it {roles}.",
         f"New: the schema queuestats, {files} files of functions, and triggers on the table.",
     ]
-    if adopted.needs_index:
-        lines.append(f"     The index {INDEX}, built CONCURRENTLY: hold and release look messages up by it.")
-        if adopted.is_partitioned:
-            lines.append("     (on each partition; on the table itself SHARE, asked for as above.)")
+    for name in adopted.indexes:
+        lines.append(f"     The index {name}, built CONCURRENTLY: {INDEXES[name]}.")
+    if adopted.indexes and adopted.is_partitioned:
+        lines.append("     (on each partition; on the table itself SHARE, asked for as above.)")
     echo("\n".join(lines))

@@ -30,7 +30,7 @@ COMMON = (
 MAPPED = (
     "sender account campaign isp status created condition id is_holdable try_columns column_names"
     " stored_column stored_type stored_new stored_proc stored_retry stored_hold own_isp own_status own_where"
-    " sender_number sender_text account_number account_text campaign_number campaign_text"
+    " arrival_sender arrival_status sender_number sender_text account_number account_text campaign_number campaign_text"
 )
 ADOPTING = (
     "search_path names expression expressions key writable_columns changed_column named_new_rows named_new_row"

@@ -55,10 +55,10 @@ class Adopted(msgspec.Struct, frozen=True):
     """The mapping of an adopted table as SQL that was checked; stored as JSON in `queuestats.adopted`.
 
     `queue`: the quoted name of the table. `values`: what stands in the places of sql/adopt/. `names`: its keys that are
-    text. `columns`: those that it names, quoted. `needs_index`: hold and release look messages up by `id`, which is no
-    column. `search_path`: the one that the mapping was written for. `source`: the mapping as its owner wrote it.
-    `version`: of the rules that make `values` of it; migrate renews a mapping of former ones. `has_collations`: whether
-    a column or an expression has another collation than the database.
+    text. `columns`: those that it names, quoted. `indexes`: ours on the table, by name, as CREATE INDEX defines them
+    after the name of the table. `search_path`: the one that the mapping was written for. `source`: the mapping as its
+    owner wrote it. `version`: of the rules that make `values` of it; migrate renews a mapping of former ones.
+    `has_collations`: whether a column or an expression has another collation than the database.
     """
 
     queue: str
@@ -66,7 +66,7 @@ class Adopted(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     is_partitioned: bool = False
-    needs_index: bool = False
+    indexes: dict[str, str] = {}
     search_path: str = "public"
     source: dict[str, Any] = {}
     version: int = 0

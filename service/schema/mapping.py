@@ -17,6 +17,7 @@ ALLOWED = {
     **dict.fromkeys(KEYS, (INTEGERS | TEXTS, "an integer, text or uuid")),
     **dict.fromkeys(("isp", "status"), (TEXTS, "text")),
     "where": ({"bool"}, "true or false"),
+    "created": ({"timestamptz"}, "a timestamp with time zone"),
 }
 STATUSES = tuple(message_status.enums)
 # Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
@@ -30,7 +31,8 @@ FUNCTION_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """As its owner writes it: expressions over the columns of `table`.
 
-    `where`: the rows that are queued. `key`: what tells rows apart, by default the primary key. `status_column` and
+    `where`: the rows that are queued. `created`: when a message arrived; without it there is no answer to how old the
+    queue is. `key`: what tells rows apart, by default the primary key. `status_column` and
     `stored`: the column that hold and release write, and what they write there for each status.
     """
 
@@ -41,6 +43,7 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     campaign: str = "0"
     isp: str = "''"
     where: str = "true"
+    created: str = ""
     key: str = ""
     status_column: str = ""
     stored: dict[str, str] = {}
@@ -79,11 +82,12 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
 
 async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
     """The mapping as SQL. `connection` is in no transaction. Raises CommandError naming what an expression lacks."""
-    written = {name: getattr(mapping, name) for name in ALLOWED}
+    written = {name: expression for name in ALLOWED if (expression := getattr(mapping, name))}
     types = {name: await _type_of(connection, table, name, each) for name, each in written.items()}
-    for name, (allowed, what) in ALLOWED.items():
-        if types[name] not in allowed:
-            raise CommandError(f"The mapping's {name} is of the type {types[name]}; it must be {what}.")
+    for name, type_ in types.items():
+        allowed, what = ALLOWED[name]
+        if type_ not in allowed:
+            raise CommandError(f"The mapping's {name} is of the type {type_}; it must be {what}.")
     id_, is_column = await _id(connection, table, mapping)
     used, qualified = await _compile(connection, table, {**written, "id": id_})
     own = _own(qualified, types)
@@ -92,6 +96,7 @@ async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMa
         **counted_values(own, SCHEMA),
         **await _stored(connection, table, mapping),
         **{name: used[name] for name in ("try_columns", "column_names")},
+        **_arrival(own, qualified.get("created", "")),
         "condition": f"({own['own_where']} IS TRUE)",
         "id": qualified["id"],
     }
@@ -101,7 +106,7 @@ async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMa
         names=tuple(f'CAST({own[f"{name}_text"]} AS text) COLLATE "C"' for name in KEYS if types[name] in TEXTS),
         columns=tuple(used["columns"]),
         is_partitioned=table["is_partitioned"],
-        needs_index=not is_column and values["is_holdable"] == "true",
+        indexes=_indexes(values, is_id_a_column=is_column),
         search_path=table["search_path"],
         source=msgspec.to_builtins(mapping),
         version=VERSION,
@@ -122,6 +127,29 @@ def counted_values(own: dict[str, str], schema: str) -> dict[str, str]:
         "isp": f"{schema}.isp_of(CAST({own['own_isp']} AS text))",
         "status": f"{schema}.status_of(CAST({own['own_status']} AS text))",
     }
+
+
+def _arrival(own: dict[str, str], created: str) -> dict[str, str]:
+    """By what the oldest messages are found. The index on the table uses no function of our schema."""
+    sender = f"CAST({own['sender_number']} AS bigint)"
+    if own["sender_text"] != "NULL":  # as key_id
+        text = f'CAST({own["sender_text"]} AS text) COLLATE "C"'
+        sender = f"greatest(hashtextextended({text}, 0) & 9223372036854775807, 1)"
+    return {
+        "created": created,
+        "arrival_sender": f"({sender})",
+        "arrival_status": f'(CAST({own["own_status"]} AS text) COLLATE "C")',
+    }
+
+
+def _indexes(values: dict[str, str], *, is_id_a_column: bool) -> dict[str, str]:
+    found = {}
+    if values["is_holdable"] == "true" and not is_id_a_column:
+        found["queuestats_message_id"] = f"(({values['id']}))"
+    if created := values["created"]:
+        keys = f"{values['arrival_sender']}, {values['arrival_status']}, ({created})"
+        found["queuestats_arrival"] = f"({keys}) WHERE {values['condition']}"
+    return found
 
 
 def in_parentheses(expression: str) -> str:

@@ -7,7 +7,7 @@
 -- the collations of the owner's columns; its result is compared byte by byte (COLLATE "C"). NULL means the same
 -- everywhere: a row without a sender or a status is left out, a NULL account or campaign is 0, a NULL ISP is ''. An
 -- empty text is a key like any other.
--- places: schema, message_status, queued, messages, messages_literal, try_columns, stored_new, stored_proc, stored_retry, stored_hold, is_holdable, column_names
+-- places: schema, message_status, queued, messages, messages_literal, try_columns, stored_new, stored_proc, stored_retry, stored_hold, is_holdable, column_names, sender, status, created, condition, arrival_sender, arrival_status
 
 -- status_of: one of the four, or NULL.
 CREATE OR REPLACE FUNCTION "{schema}".status_of(word text) RETURNS "{message_status}"
@@ -58,6 +58,25 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 
 BEGIN
   RETURN QUERY SELECT message.* FROM "{queued}" AS message
   WHERE mapped_messages.of_senders IS NULL OR message.sender_id = ANY (mapped_messages.of_senders);
+EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation THEN
+  RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the mapping can''t be evaluated', DETAIL = SQLERRM;
+END
+$queuestats$;
+
+-- oldest_message: when the first message of a status arrived, from a time on; no row if there is none. By the index
+-- queuestats_arrival, whatever the statistics of the table say.
+CREATE OR REPLACE FUNCTION "{schema}".oldest_message(
+  of_sender bigint, of_status "{message_status}", since timestamp with time zone
+) RETURNS TABLE (created_at timestamp with time zone)
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $queuestats$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY SELECT "{created}" FROM "{messages}" AS queuestats_row
+  WHERE "{condition}" AND "{arrival_sender}" = oldest_message.of_sender
+    AND "{arrival_status}" = oldest_message.of_status::text COLLATE "C" AND "{created}" >= oldest_message.since
+    AND "{sender}" = oldest_message.of_sender AND "{status}" = oldest_message.of_status
+  ORDER BY "{arrival_sender}", "{arrival_status}", "{created}" LIMIT 1;
 EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation THEN
   RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the mapping can''t be evaluated', DETAIL = SQLERRM;
 END
@@ -118,4 +137,7 @@ $queuestats$;
 CREATE OR REPLACE FUNCTION "{schema}".mapping_definition() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT '' $$;
 
-REVOKE EXECUTE ON FUNCTION "{schema}".mapped_messages(bigint[]), "{schema}".unfit_mapping() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION
+"{schema}".mapped_messages(bigint[]), "{schema}".unfit_mapping(),
+"{schema}".oldest_message(bigint, "{message_status}", timestamp with time zone)
+FROM PUBLIC;

@@ -43,8 +43,8 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
         'fold', 'compact', 'audit', 'follow_partitions', 'recount_if_needed', 'begin_job', 'start_job',
         'advance_job', 'step_job', 'next_job',
         'postpone_job', 'preview_job', 'expire_holds', 'held_differences',
-        'cancel_job', 'prune', 'note_task', 'prove_sample', 'record_drift', 'mapped_messages', 'recount',
-        'unfit_mapping'
+        'cancel_job', 'prune', 'note_task', 'prove_sample', 'record_drift', 'mapped_messages', 'oldest_message',
+        'recount', 'unfit_mapping'
       )
       AND NOT has_function_privilege(role.oid, oid, 'EXECUTE')
   ) AS needed ON true

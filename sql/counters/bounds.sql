@@ -13,7 +13,7 @@
 --    senders, then infinity. So a sender without messages needs no row.
 -- 6. The triggers of former releases record no arrivals. The row of sender 0 is written under a lock that waits for
 --    their writers. Without it, there are no bounds.
--- places: schema, queued, message_status, has_created
+-- places: schema, message_status, has_created
 
 -- require_arrivals: the error of arrivals.
 CREATE OR REPLACE FUNCTION "{schema}".require_arrivals() RETURNS boolean
@@ -53,11 +53,7 @@ CREATE OR REPLACE FUNCTION "{schema}".first_of(
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $queuestats$
 BEGIN
-  RETURN coalesce((
-    SELECT created_at FROM "{queued}" AS message
-    WHERE sender_id = of_sender AND status = of_status AND created_at >= since
-    ORDER BY sender_id, status, created_at LIMIT 1
-  ), 'infinity');
+  RETURN coalesce((SELECT created_at FROM "{schema}".oldest_message(of_sender, of_status, since)), 'infinity');
 END
 $queuestats$;
 

@@ -15,6 +15,16 @@ LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages WHERE sender_
 CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages $$;
 
+-- oldest_message: when the first message of a status arrived, from a time on; no row if there is none.
+CREATE OR REPLACE FUNCTION "{schema}".oldest_message(
+  of_sender bigint, of_status "{message_status}", since timestamp with time zone
+) RETURNS TABLE (created_at timestamp with time zone)
+LANGUAGE sql STABLE ROWS 1 AS $$
+  SELECT message.created_at FROM "{schema}".queued_messages AS message
+  WHERE message.sender_id = of_sender AND message.status = of_status AND message.created_at >= since
+  ORDER BY message.sender_id, message.status, message.created_at LIMIT 1
+$$;
+
 -- messages_table: the table itself, for statements that look it up in the catalog.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass("{messages_literal}")::regclass $$;

@@ -140,7 +140,7 @@ BEGIN
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    OR oldest < oldest_left OR came NOT IN (1, 2, 4, 8);
+    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8);
   IF "{has_holds}" THEN
     IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
       PERFORM "{schema}".follow_held(

@@ -14,7 +14,7 @@ from tests.conftest import TestDatabase, open_pool
 # One sender has nearly all messages, so that its questions are best answered by reading the whole table.
 WIDE_SENDER, WIDE_MESSAGES = 1, 30_000
 NARROW_SENDER, NARROW_MESSAGES = 2, 20
-INDEX = "messages_sender_id_status"
+INDEX = "messages_by_arrival"
 # The server prepares a plan for all callers from the sixth call on.
 CALLS_BEFORE_A_GENERIC_PLAN = 6
 

@@ -7,7 +7,7 @@ import pytest
 from service.db import load_statement
 from service.queue.explain import intended_indexes, warnings
 
-INDEX = "messages_sender_id_status"
+INDEX = "messages_by_arrival"
 SCAN = load_statement("queries/from_messages/total").text
 LOOK_UP = load_statement("queries/from_counters/total").text
 INDEXES = {INDEX, "counters_by_account", "deltas_sender_id_xid", "watermarks_pkey"}

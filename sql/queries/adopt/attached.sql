@@ -31,7 +31,7 @@ SELECT
     FROM called
     WHERE starts_with(called.name, 'messages_named')
   ) AS drop_name_triggers,
-  (
+  ARRAY(
     SELECT
       format(
         'DROP INDEX %s%I.%I', CASE WHEN relation.is_partitioned THEN '' ELSE 'CONCURRENTLY ' END,
@@ -40,8 +40,8 @@ SELECT
     FROM pg_index AS index
       INNER JOIN pg_class AS class ON class.oid = index.indexrelid
       INNER JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
-    WHERE index.indrelid = counted.queue AND class.relname = 'queuestats_message_id'
-  ) AS drop_index,
+    WHERE index.indrelid = counted.queue AND class.relname IN ('queuestats_message_id', 'queuestats_arrival')
+  ) AS drop_indexes,
   relation.is_partitioned,
   EXISTS(SELECT FROM queuestats.adopted) AS is_adopted,
   to_regclass('queuestats.messages') IS NOT NULL AS is_begun,

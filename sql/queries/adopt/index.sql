@@ -1,8 +1,9 @@
--- index: the statements that make the index by which hold and release look messages up, in the order to run them
+-- index: the statements that make an index of ours on an adopted table, in the order to run them
 -- In a partitioned table it is built on each partition and attached, so that writers wait for moments only.
 -- `is_online`: it takes no lock that writers wait for, and runs outside a transaction. The first statements drop what a
 -- former mapping, or an attempt that was cut short, has left.
--- parameters: table_name text, expression text
+-- `definition`: what follows the name of the table: the keys in parentheses, and a condition.
+-- parameters: table_name text, index_name text, definition text
 WITH /* queries/adopt/index.sql */ relation AS (
   SELECT
     tree.level,
@@ -12,11 +13,10 @@ WITH /* queries/adopt/index.sql */ relation AS (
     CASE WHEN tree.isleaf THEN '' ELSE 'ONLY ' END AS scope,
     format('%I.%I', namespace.nspname, class.relname) AS name,
     quote_ident(namespace.nspname) AS schema,
-    CASE WHEN tree.level = 0 THEN 'queuestats_message_id' ELSE format('queuestats_message_id_%s', class.oid) END
-      AS index,
+    CASE WHEN tree.level = 0 THEN given.name ELSE format('%s_%s', given.name, class.oid) END AS index,
     CASE
-      WHEN tree.level = 1 THEN format('%I.queuestats_message_id', parent_namespace.nspname)
-      WHEN tree.level > 1 THEN format('%I.queuestats_message_id_%s', parent_namespace.nspname, parent.oid)
+      WHEN tree.level = 1 THEN format('%I.%s', parent_namespace.nspname, given.name)
+      WHEN tree.level > 1 THEN format('%I.%s_%s', parent_namespace.nspname, given.name, parent.oid)
     END AS parent_index
   FROM (
     SELECT relid, parentrelid, level, isleaf
@@ -26,6 +26,7 @@ WITH /* queries/adopt/index.sql */ relation AS (
     SELECT to_regclass(cast(:table_name AS text)), NULL, 0, true
     WHERE NOT EXISTS (SELECT FROM pg_partition_tree(cast(to_regclass(cast(:table_name AS text)) AS regclass)))
   ) AS tree
+    CROSS JOIN (VALUES (cast(:index_name AS text))) AS given (name)
     INNER JOIN pg_class AS class ON class.oid = tree.relid
     INNER JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
     LEFT JOIN pg_class AS parent ON parent.oid = tree.parentrelid
@@ -39,7 +40,7 @@ FROM relation
     (1, format('DROP INDEX %sIF EXISTS %s.%s', online, schema, index), is_online),
     (
       2, format(
-        'CREATE INDEX %sIF NOT EXISTS %s ON %s%s ((%s))', online, index, scope, name, cast(:expression AS text)
+        'CREATE INDEX %sIF NOT EXISTS %s ON %s%s %s', online, index, scope, name, cast(:definition AS text)
       ), is_online
     ),
     (3, format('ALTER INDEX %s ATTACH PARTITION %s.%s', parent_index, schema, index), false)

@@ -14,38 +14,10 @@ SELECT /* queries/from_counters/total_with_oldest.sql */
   found.proc,
   found.retry,
   found.new + found.proc + found.retry + found.hold AS total,
-  CASE WHEN found.hold > 0 THEN (
-      SELECT message.created_at FROM "{schema}".queued_messages AS message
-      WHERE message.sender_id = query.sender_id
-        AND message.status = 'hold' AND message.created_at >= least(bound.hold, found.hold_since)
-      ORDER BY message.sender_id, message.status, message.created_at
-      LIMIT 1
-    )
-  END AS oldest_hold,
-  CASE WHEN found.new > 0 THEN (
-      SELECT message.created_at FROM "{schema}".queued_messages AS message
-      WHERE message.sender_id = query.sender_id
-        AND message.status = 'new' AND message.created_at >= least(bound.new, found.new_since)
-      ORDER BY message.sender_id, message.status, message.created_at
-      LIMIT 1
-    )
-  END AS oldest_new,
-  CASE WHEN found.proc > 0 THEN (
-      SELECT message.created_at FROM "{schema}".queued_messages AS message
-      WHERE message.sender_id = query.sender_id
-        AND message.status = 'proc' AND message.created_at >= least(bound.proc, found.proc_since)
-      ORDER BY message.sender_id, message.status, message.created_at
-      LIMIT 1
-    )
-  END AS oldest_proc,
-  CASE WHEN found.retry > 0 THEN (
-      SELECT message.created_at FROM "{schema}".queued_messages AS message
-      WHERE message.sender_id = query.sender_id
-        AND message.status = 'retry' AND message.created_at >= least(bound.retry, found.retry_since)
-      ORDER BY message.sender_id, message.status, message.created_at
-      LIMIT 1
-    )
-  END AS oldest_retry
+  first_hold.created_at AS oldest_hold,
+  first_new.created_at AS oldest_new,
+  first_proc.created_at AS oldest_proc,
+  first_retry.created_at AS oldest_retry
 FROM
   unnest(cast(:sender_id AS bigint[])) WITH ORDINALITY AS query (sender_id, position)
   CROSS JOIN
@@ -69,5 +41,17 @@ FROM
       ) AS part
     ) AS found
   CROSS JOIN LATERAL "{schema}".bound_of(query.sender_id) AS bound
+  LEFT JOIN LATERAL "{schema}".oldest_message(
+    query.sender_id, 'hold', CASE WHEN found.hold > 0 THEN least(bound.hold, found.hold_since) END
+  ) AS first_hold ON true
+  LEFT JOIN LATERAL "{schema}".oldest_message(
+    query.sender_id, 'new', CASE WHEN found.new > 0 THEN least(bound.new, found.new_since) END
+  ) AS first_new ON true
+  LEFT JOIN LATERAL "{schema}".oldest_message(
+    query.sender_id, 'proc', CASE WHEN found.proc > 0 THEN least(bound.proc, found.proc_since) END
+  ) AS first_proc ON true
+  LEFT JOIN LATERAL "{schema}".oldest_message(
+    query.sender_id, 'retry', CASE WHEN found.retry > 0 THEN least(bound.retry, found.retry_since) END
+  ) AS first_retry ON true
 WHERE (SELECT are_readable FROM "{schema}".counted()) AND (SELECT are_known FROM "{schema}".arrivals())
 ORDER BY query.position
