@@ -288,9 +288,10 @@ BEGIN
       SELECT least(
                CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END,
                (SELECT min(oldest) FROM queuestats.pending_deltas(message.sender_id, NULL, NULL, NULL)
-                WHERE came & CASE message.status
-                               WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8
-                             END <> 0)
+                WHERE CASE message.status
+                        WHEN 'new' THEN new > 0 OR came & 1 <> 0 WHEN 'proc' THEN proc > 0 OR came & 2 <> 0
+                        WHEN 'retry' THEN retry > 0 OR came & 4 <> 0 ELSE hold > 0 OR came & 8 <> 0
+                      END)
              ) AS since
       FROM queuestats.bound_of(message.sender_id)
     ) AS bound
@@ -1155,9 +1156,11 @@ BEGIN
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), next_bound AS MATERIALIZED (
     SELECT next.* FROM (
-      SELECT sender_id, can_raise AND random() * mark_every < 4 * count(*) AS is_raised, ARRAY[
-          min(oldest) FILTER (WHERE came & 1 <> 0), min(oldest) FILTER (WHERE came & 2 <> 0),
-          min(oldest) FILTER (WHERE came & 4 <> 0), min(oldest) FILTER (WHERE came & 8 <> 0)
+      SELECT sender_id, can_raise AND random() * mark_every < 4 * sum(
+               greatest(-new, 0) + greatest(-proc, 0) + greatest(-retry, 0) + greatest(-hold, 0)
+             ) AS is_raised, ARRAY[
+          min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0), min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0),
+          min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0), min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0)
         ] AS oldest
       FROM gone WHERE has_bounds GROUP BY sender_id
     ) AS arrived
@@ -2101,14 +2104,13 @@ BEGIN
     RETURN NULL;
   END IF;
   
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
          count(*) FILTER (WHERE status = 'retry'),
          count(*) FILTER (WHERE status = 'hold'),
-         min(created_at),
-         bit_or(CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END)
+         min(created_at)
   FROM new_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF true THEN

@@ -45,8 +45,8 @@ deltas = sa.Table(
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     *key_columns(),
     *count_columns(),
-    # The least time of arrival of what the statement brought, and the statuses that it brought it in: bits in the
-    # order of the enumeration. NULL where it brought nothing.
+    # The least time of arrival of what the statement brought; NULL where it brought nothing. `came`: the statuses of
+    # what an update brought, whose counts may cancel out: bits in the order of the enumeration.
     sa.Column("oldest", sa.DateTime(timezone=True)),
     sa.Column("came", sa.SmallInteger),
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),

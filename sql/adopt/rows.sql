@@ -37,10 +37,10 @@ BEGIN
     END IF;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+    INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest)
     SELECT sender_id, account_id, campaign_id, isp,
            (status = 'new')::int, (status = 'proc')::int, (status = 'retry')::int, (status = 'hold')::int,
-           created_at, CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END
+           created_at
     FROM "{new_row}";
     IF old_id IS NOT NULL THEN
       SELECT sender_id, id INTO new_sender, new_id FROM "{new_row}" WHERE status = 'hold';

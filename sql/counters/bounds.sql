@@ -2,7 +2,7 @@
 -- not visit the index entries of messages that have left.
 --
 -- In each snapshot, a message is not older than the visible bound of its status, or not older than `oldest` of a
--- visible delta that came in that status. Why:
+-- visible delta that brought messages of that status: its count is above 0, or `came` has the status. Why:
 -- 1. A message and its delta are committed together. The statement that deletes the delta lowers the bound.
 -- 2. A fold, or set_bounds, raises a bound to the first message of its snapshot from the former bound on (infinity:
 --    there is none). A message that a later snapshot sees was either visible to the fold, and then it is not older; or
@@ -148,9 +148,10 @@ BEGIN
       SELECT least(
                CASE message.status WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry ELSE hold END,
                (SELECT min(oldest) FROM "{schema}".pending_deltas(message.sender_id, NULL, NULL, NULL)
-                WHERE came & CASE message.status
-                               WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8
-                             END <> 0)
+                WHERE CASE message.status
+                        WHEN 'new' THEN new > 0 OR came & 1 <> 0 WHEN 'proc' THEN proc > 0 OR came & 2 <> 0
+                        WHEN 'retry' THEN retry > 0 OR came & 4 <> 0 ELSE hold > 0 OR came & 8 <> 0
+                      END)
              ) AS since
       FROM "{schema}".bound_of(message.sender_id)
     ) AS bound

@@ -16,8 +16,9 @@
 -- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
--- Four times as often the bounds of the sender are raised (bounds.sql). The lock on messages comes before that of the
--- fold, as in a TRUNCATE. While another transaction has messages for itself, nothing is raised.
+-- The bounds of a sender are raised about every mark_every / 4 messages that left a status (bounds.sql). The lock on
+-- messages comes before that of the fold, as in a TRUNCATE. While another transaction has messages for itself, nothing
+-- is raised.
 --
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
@@ -97,9 +98,11 @@ BEGIN
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), next_bound AS MATERIALIZED (
     SELECT next.* FROM (
-      SELECT sender_id, can_raise AND random() * mark_every < 4 * count(*) AS is_raised, ARRAY[
-          min(oldest) FILTER (WHERE came & 1 <> 0), min(oldest) FILTER (WHERE came & 2 <> 0),
-          min(oldest) FILTER (WHERE came & 4 <> 0), min(oldest) FILTER (WHERE came & 8 <> 0)
+      SELECT sender_id, can_raise AND random() * mark_every < 4 * sum(
+               greatest(-new, 0) + greatest(-proc, 0) + greatest(-retry, 0) + greatest(-hold, 0)
+             ) AS is_raised, ARRAY[
+          min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0), min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0),
+          min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0), min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0)
         ] AS oldest
       FROM gone WHERE has_bounds GROUP BY sender_id
     ) AS arrived

@@ -49,14 +49,13 @@ BEGIN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
-  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest)
   SELECT sender_id, account_id, campaign_id, isp,
          count(*) FILTER (WHERE status = 'new'),
          count(*) FILTER (WHERE status = 'proc'),
          count(*) FILTER (WHERE status = 'retry'),
          count(*) FILTER (WHERE status = 'hold'),
-         min(created_at),
-         bit_or(CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END)
+         min(created_at)
   FROM "{new_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
   IF "{has_holds}" THEN

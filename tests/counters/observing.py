@@ -75,12 +75,18 @@ async def snapshot(connection: Any) -> AsyncIterator[Any]:
         yield connection
 
 
-async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
-    """The differences that `audit` finds, in its order; and those of the oldest messages and of their bounds."""
+async def audited(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
+    """The differences that `audit` finds, in its order."""
     async with snapshot(connection):
-        found = await connection.fetch("SELECT * FROM queuestats.audit($1)", sender_id)
-        found += await connection.fetch("SELECT * FROM queuestats.bound_differences($1)", sender_id)
-        return [*map(dict, found), *await oldest_differences(connection)]
+        return [dict(row) for row in await connection.fetch("SELECT * FROM queuestats.audit($1)", sender_id)]
+
+
+async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
+    """The same, and those of the oldest messages and of their bounds."""
+    found = await audited(connection, sender_id)
+    async with snapshot(connection):
+        found += map(dict, await connection.fetch("SELECT * FROM queuestats.bound_differences($1)", sender_id))
+        return found + await oldest_differences(connection)
 
 
 async def oldest_differences(connection: Any) -> list[dict[str, Any]]:

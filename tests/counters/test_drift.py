@@ -11,7 +11,7 @@ from service.counters.verify import find_differences
 from service.model import StatsQuery
 from tests.counters.conftest import Connect
 from tests.counters.load import fold_until, insert_many, take, write_until
-from tests.counters.observing import answer, drift, fold, row_count
+from tests.counters.observing import answer, audited, fold, row_count
 from tests.oracle import Message, insert
 
 QUEUE = [
@@ -47,7 +47,7 @@ async def test_a_status_changed_unseen_is_named_with_its_sender_grouping_keys_an
     filled: Any, superuser: Any, how: str
 ) -> None:
     await unseen(superuser, "UPDATE messages SET status = 'hold' WHERE sender_id = 1 AND account_id = 8", how)
-    found = {each["grouping_set"]: each for each in await drift(filled)}
+    found = {each["grouping_set"]: each for each in await audited(filled)}
 
     assert {each["sender_id"] for each in found.values()} == {1}
     assert len(found) == 8
@@ -56,8 +56,8 @@ async def test_a_status_changed_unseen_is_named_with_its_sender_grouping_keys_an
     assert (finest["counted_new"], finest["counted_hold"]) == (0, 1)
     assert (finest["kept_new"], finest["kept_hold"]) == (1, 0)
     assert (coarsest["counted_new"], coarsest["kept_new"], coarsest["counted_hold"]) == (1, 2, 1)
-    assert await drift(filled, 1) == list(found.values())
-    assert await drift(filled, 2) == []
+    assert await audited(filled, 1) == list(found.values())
+    assert await audited(filled, 2) == []
 
 
 @pytest.mark.parametrize(
@@ -75,37 +75,37 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
     filled: Any, connect: Connect, statement: str, senders: set[int]
 ) -> None:
     await unseen(filled, statement, "USER")
-    assert {each["sender_id"] for each in await drift(filled)} == senders
+    assert {each["sender_id"] for each in await audited(filled)} == senders
 
     await filled.execute("SELECT queuestats.rebuild()")
-    assert await drift(filled) == []
+    assert await audited(filled) == []
     await filled.execute("UPDATE messages SET status = 'retry'")
     await fold(filled, mark_every=0.001, is_compacting=True)
-    assert await drift(filled) == []
+    assert await audited(filled) == []
 
 
 async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> None:
     await unseen(filled, "DELETE FROM messages", "USER")
     await filled.execute("SELECT queuestats.rebuild(1)")
 
-    assert {each["sender_id"] for each in await drift(filled)} == {2}
+    assert {each["sender_id"] for each in await audited(filled)} == {2}
     (row,) = await answer(filled, StatsQuery(1))
     assert row.total == 0
     await fold(filled, mark_every=0.001)
-    assert await drift(filled, 1) == []
+    assert await audited(filled, 1) == []
 
 
 @pytest.mark.parametrize("table", ["queuestats.deltas", "queuestats.counters"])
 async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> None:
     await filled.execute(f"UPDATE {table} SET new = new + 1 WHERE sender_id = 1")
-    found = await drift(filled)
+    found = await audited(filled)
 
     assert found
     assert all(each["kept_new"] != each["counted_new"] for each in found)
     await fold(filled)
-    assert await drift(filled) != []
+    assert await audited(filled) != []
     await filled.execute("SELECT queuestats.rebuild()")
-    assert await drift(filled) == []
+    assert await audited(filled) == []
 
 
 async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
@@ -115,7 +115,7 @@ async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
     await filled.execute("DELETE FROM messages WHERE sender_id = 3")
     await fold(filled)
 
-    assert [each["kept_new"] for each in await drift(filled)] == [-2] * 8
+    assert [each["kept_new"] for each in await audited(filled)] == [-2] * 8
     assert await row_count(filled, "queuestats.counters WHERE new < 0") == 8
 
 
@@ -131,12 +131,12 @@ async def test_it_is_mended_while_writers_write_and_folders_fold(connect: Connec
         for _ in range(10):
             await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
             await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
-            assert {each["sender_id"] for each in await drift(mending)} == {1}
+            assert {each["sender_id"] for each in await audited(mending)} == {1}
             await mending.execute("SELECT queuestats.rebuild($1)", sender_id)
-            assert await drift(mending) == []
+            assert await audited(mending) == []
         done.set()
 
-    assert await drift(mending) == []
+    assert await audited(mending) == []
 
 
 async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: Any) -> None:
@@ -151,7 +151,7 @@ async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: 
         (9, "other", 1, 0),
     }
     await filled.execute("DELETE FROM messages WHERE status = 'sent'")
-    assert await drift(filled) == []
+    assert await audited(filled) == []
 
 
 async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counters_are_right(
@@ -163,7 +163,7 @@ async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counte
         " of_sender bigint, of_account bigint, of_campaign bigint, of_isp text"
         ") RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS 'SELECT * FROM queuestats.deltas WHERE false'"
     )
-    assert await drift(filled) == []
+    assert await audited(filled) == []
     # Sender 2 has pending deltas alone, so it is no sender that a fold has seen.
     for sender_id in (None, 1):
         found = {

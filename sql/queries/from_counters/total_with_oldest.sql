@@ -27,10 +27,10 @@ FROM
         "{schema}".counter_sum(proc) AS proc,
         "{schema}".counter_sum(retry) AS retry,
         "{schema}".counter_sum(hold) AS hold,
-        min(oldest) FILTER (WHERE came & 1 <> 0) AS new_since,
-        min(oldest) FILTER (WHERE came & 2 <> 0) AS proc_since,
-        min(oldest) FILTER (WHERE came & 4 <> 0) AS retry_since,
-        min(oldest) FILTER (WHERE came & 8 <> 0) AS hold_since
+        min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0) AS new_since,
+        min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0) AS proc_since,
+        min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0) AS retry_since,
+        min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0) AS hold_since
       FROM (
         SELECT new, proc, retry, hold, NULL AS oldest, NULL AS came
         FROM "{schema}".current_counters(query.sender_id, 'total')
