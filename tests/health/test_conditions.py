@@ -46,7 +46,7 @@ BURN_TRANSACTIONS = """
       END LOOP;
     END $$
 """
-FORMER_INDEX = "CREATE INDEX messages_sender_id_status ON messages (sender_id, status)"
+ARRIVAL_INDEX = "CREATE INDEX messages_by_arrival ON messages (sender_id, status, created_at)"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ CASES = [
     ),
     case("settings", "ALTER ROLE {role} SET temp_file_limit = 0", "ALTER ROLE {role} RESET temp_file_limit"),
     case("objects", "DROP INDEX queuestats.counters_by_isp"),
-    case("objects", "DROP INDEX messages_sender_id_status", FORMER_INDEX),
+    case("objects", "DROP INDEX messages_by_arrival", ARRIVAL_INDEX),
     case("objects", "ALTER TABLE queuestats.job_chunks RENAME TO job_chunks_former",
          "ALTER TABLE queuestats.job_chunks_former RENAME TO job_chunks"),
     case("objects", "DROP TABLE queuestats.job_chunks CASCADE"),
