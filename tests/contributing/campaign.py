@@ -104,7 +104,7 @@ def document(edit: Callable[..., None]) -> None:
     before = "| `queries/from_messages/isp.sql` |"
     purpose = "the messages of a sender by campaign and status, one row per campaign that has any"
     parameters = "`sender_id bigint`, `account_id bigint`, `campaign_id bigint`, `isp text`"
-    figures = "| `messages_sender_id_status` | not measured | not measured |"
+    figures = "| `messages_by_arrival` | not measured | not measured |"
     row = f"| `{DEFINITION.removeprefix('sql/')}` | {purpose} | {parameters} {figures}\n"
     edit("sql/README.md", (before, row + before))
     edit("README.md", ("| `total` | `total`, `account`, ", "| `total` | `total`, `account`, `campaign`, "))
