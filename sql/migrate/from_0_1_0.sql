@@ -1,11 +1,14 @@
 -- from_0_1_0: moves the tokens of a database of 0.1.0, and drops what counted there
 -- Version 0.1.0 kept everything in the schema public. The table of messages stays there, with its type. The revisions
--- have made the schema queuestats. One transaction; fails if an object of others depends on what it drops.
+-- have made the schema queuestats. One transaction, in which writers wait for the new index; fails if an object of
+-- others depends on what it drops.
 -- parameters: none
 INSERT /* migrate/from_0_1_0.sql */ INTO queuestats.tokens (name, hash, created_at, revoked_at, scopes)
 SELECT name, hash, created_at, revoked_at, scopes
 FROM public.tokens;
 
+DROP INDEX public.messages_sender_id_status;
+CREATE INDEX messages_by_arrival ON public.messages (sender_id, status, created_at);
 DROP TRIGGER messages_inserted ON public.messages;
 DROP TRIGGER messages_updated ON public.messages;
 DROP TRIGGER messages_deleted ON public.messages;
