@@ -142,7 +142,8 @@ BEGIN
   )
   FROM (
     SELECT sender_id, status, min(created_at) AS oldest FROM "{schema}".queued_messages
-    WHERE of_sender IS NULL OR sender_id = of_sender GROUP BY sender_id, status
+    WHERE (of_sender IS NULL OR sender_id = of_sender) AND status IN ('new', 'proc', 'retry', 'hold')
+    GROUP BY sender_id, status
   ) AS message
     CROSS JOIN LATERAL (
       SELECT least(

@@ -169,6 +169,7 @@ async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counte
         found = {
             (each.sender_id, each.grouping_set, each.status, each.counted, each.kept)
             for each in (await find_differences(filled, sender_id))
+            if each.grouping_set != "oldest"
         }
         assert found == {
             (1, "total", "new", 2, 1),

@@ -29,6 +29,7 @@ def shapes() -> dict[str, list[tuple[str, ...]]]:
         statement, _ = from_counters([StatsQuery(1, grouping=grouping, **{key: values[key] for key in filters})])
         own = tuple(key for key in filters if key in statement.types)
         found.setdefault(statement.name.rpartition("/")[2], set()).add(own)
+    found["total_with_oldest"] = {()}
     return {name: sorted(own, key=lambda filters: (len(filters), filters)) for name, own in found.items()}
 
 
