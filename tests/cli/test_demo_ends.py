@@ -73,6 +73,11 @@ def assert_it_ends(started: Program, number: signal.Signals, data_dir: Path) -> 
     assert is_stopped(data_dir)
 
 
+def assert_output(program: str, expected: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert (ended.stdout, ended.stderr) == (expected, "")
+
+
 @contextmanager
 def demo(folder: Path, messages: int = 1000, **settings: str) -> Iterator[Program]:
     arguments = ("demo", "--port", "0", "--data-dir", str(folder / "data"), "--messages", str(messages))
@@ -123,9 +128,7 @@ def test_several_workers_end_with_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("place", [DESTRUCTOR, WEAK_REFERENCE, IMPORT])
 def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: str) -> None:
-    program = DROPPED.format(place=indent(place, "    ").strip())
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+    assert_output(DROPPED.format(place=indent(place, "    ").strip()), "unwound\n")
 
 
 IN_C = """
@@ -146,8 +149,7 @@ except KeyboardInterrupt:
 
 
 def test_a_signal_in_place_of_which_c_code_raises_its_own_error_is_not_lost() -> None:
-    ended = subprocess.run([sys.executable, "-c", IN_C], capture_output=True, text=True, timeout=120, check=True)
-    assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+    assert_output(IN_C, "unwound\n")
 
 
 CLEANUP = """
@@ -172,8 +174,7 @@ except KeyboardInterrupt:
 
 
 def test_a_signal_is_not_repeated_while_the_command_unwinds() -> None:
-    ended = subprocess.run([sys.executable, "-c", CLEANUP], capture_output=True, text=True, timeout=120, check=True)
-    assert (ended.stdout, ended.stderr) == ("cleaned up\nunwound\n", "")
+    assert_output(CLEANUP, "cleaned up\nunwound\n")
 
 
 DURING_WORK = """
@@ -200,9 +201,7 @@ CAUGHT = """
     "rest", ["await asyncio.sleep(30)", CAUGHT.strip(), "return"], ids=["waits", "catches", "ends"]
 )
 def test_a_signal_that_comes_during_asynchronous_work_is_not_lost(rest: str) -> None:
-    program = DURING_WORK.format(rest=rest)
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
-    assert (ended.stdout, ended.stderr) == ("unwound\n", "")
+    assert_output(DURING_WORK.format(rest=rest), "unwound\n")
 
 
 REPEATED = """
@@ -224,5 +223,4 @@ print("handled")
 
 def test_a_signal_that_is_repeated_goes_to_the_handler_of_that_moment() -> None:
     """A signal during the import of the server ends the server, and does not interrupt it."""
-    ended = subprocess.run([sys.executable, "-c", REPEATED], capture_output=True, text=True, timeout=120, check=True)
-    assert (ended.stdout, ended.stderr) == ("handled\n", "")
+    assert_output(REPEATED, "handled\n")
