@@ -103,8 +103,11 @@ def rows_read(plan: Plan, table: str) -> int:
 
 
 def budget(plan: Plan, askers: int = 1) -> int:
-    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over."""
-    return 80 + 20 * askers + rows_read(plan, "counters") + rows_read(plan, "deltas")
+    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over.
+
+    Each message that is the oldest of its status is found by a descent of its own.
+    """
+    return 80 + 20 * askers + rows_read(plan, "counters") + rows_read(plan, "deltas") + 4 * rows_read(plan, "messages")
 
 
 async def plan_within_budget(database: Database, name: str, given: dict[str, Any], askers: int = 1) -> Plan:
