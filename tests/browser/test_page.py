@@ -76,6 +76,21 @@ async def test_it_is_usable_with_the_keyboard_alone(page: Page, token: str) -> N
     await expect(page.locator("table[data-by=isp] tbody tr").nth(1)).to_contain_text("Gmail")
 
 
+async def test_the_focus_stays_in_its_row_while_the_counts_and_the_order_change(
+    page: Page, token: str, owner: Any
+) -> None:
+    await log_in(page, token)
+    first, second = (page.locator("table[data-by=sender] tbody tr").nth(index) for index in range(2))
+    await expect(second).to_contain_text("7")
+    await page.get_by_role("link", name="119", exact=True).focus()
+    await insert(owner, [Message(isp="Gmail")])
+    await expect(first).to_contain_text("31")
+    await expect(page.get_by_role("link", name="119", exact=True)).to_be_focused()
+    await insert(owner, [Message(sender_id=7)] * 40)
+    await expect(first).to_contain_text("41")
+    await expect(page.get_by_role("link", name="119", exact=True)).to_be_focused()
+
+
 async def test_on_a_phone_nothing_is_wider_than_the_screen(page: Page, token: str) -> None:
     await page.set_viewport_size({"width": 360, "height": 740})
     await open_sender(page, token)

@@ -64,6 +64,11 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
+// Text that stays the same is not replaced: a selection in it stays too.
+function write(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
 class CountTable {
   constructor(table, link) {
     this.table = table;
@@ -72,6 +77,8 @@ class CountTable {
     this.link = link;
     this.order = "total";
     this.rows = [];
+    // By key: a row is updated in place, so that the focus in it stays.
+    this.lines = new Map();
     const head = element("tr", null);
     for (const column of [this.key, ...STATUSES, "total"]) {
       const cell = element("th", null, { scope: "col" });
@@ -109,20 +116,39 @@ class CountTable {
     const keyOf = (row) => (this.key === "isp" ? row.isp : BigInt(row[this.key]));
     const rows = [...this.rows].sort((a, b) => (by === this.key ? (keyOf(a) > keyOf(b)) - (keyOf(a) < keyOf(b)) : b[by] - a[by]));
     const most = Math.max(1, ...rows.map((row) => row.total));
-    this.body.replaceChildren(...rows.map((row) => this.line(row, most)));
+    this.lines = new Map(rows.map((row) => [row[this.key], this.line(row, most)]));
+    this.arrange([...this.lines.values()]);
   }
 
   line(row, most) {
-    const line = element("tr", null);
     const id = row[this.key];
+    const line = this.lines.get(id) ?? this.makeLine(id);
     const name = this.key === "isp" ? id || "(none)" : id === "0" ? "none" : labelled(id, row[`${this.by}_name`]);
-    const first = element("td", this.link ? null : name);
-    if (this.link) first.append(element("a", name, { href: this.link(id) }));
-    line.append(first, ...[...STATUSES, "total"].map((column) => element("td", number.format(row[column]))));
-    const share = element("td", null);
-    share.append(element("meter", null, { value: row.total, max: most, "aria-label": `${number.format(row.total)} of ${number.format(most)}` }));
-    line.append(share);
+    write(line.querySelector("a") ?? line.cells[0], name);
+    [...STATUSES, "total"].forEach((column, index) => write(line.cells[index + 1], number.format(row[column])));
+    const meter = line.querySelector("meter");
+    Object.assign(meter, { max: most, value: row.total });
+    meter.setAttribute("aria-label", `${number.format(row.total)} of ${number.format(most)}`);
     return line;
+  }
+
+  makeLine(id) {
+    const line = element("tr", null);
+    line.append(...[this.key, ...STATUSES, "total", "share"].map(() => element("td", null)));
+    if (this.link) line.cells[0].append(element("a", null, { href: this.link(id) }));
+    line.lastChild.append(element("meter", null));
+    return line;
+  }
+
+  // A line that moves loses the focus: the others move around it.
+  arrange(lines) {
+    const wanted = new Set(lines);
+    for (const line of [...this.body.children]) if (!wanted.has(line)) line.remove();
+    if (lines.every((line, index) => this.body.children[index] === line)) return;
+    const focused = lines.findIndex((line) => line.contains(document.activeElement));
+    if (focused < 0) return this.body.replaceChildren(...lines);
+    lines[focused].before(...lines.slice(0, focused));
+    lines[focused].after(...lines.slice(focused + 1));
   }
 }
 
