@@ -2,6 +2,7 @@
 limits. One transaction a revision. With --sql it asks no database, and writes down what it would run."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,8 @@ LIMITS = (
     f"SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'",
     f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
 )
+
+PARTITION = re.compile(r"history_[0-9]+_[0-9]{8}")
 
 
 def run(connection: Connection | None) -> None:
@@ -68,7 +71,9 @@ def schema_in_use(connection: Connection) -> str:
 
 
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
-    """Of the other schemas of the database, autogenerate reads nothing."""
+    """Of the other schemas of the database, autogenerate reads nothing. Partitions of the history come and go."""
+    if kind == "table" and PARTITION.fullmatch(name or ""):
+        return False
     return kind != "schema" or name in (None, SCHEMA)
 
 

@@ -24,6 +24,7 @@ from service.http.page import STATIC, STATIC_PATH, SWAGGER, SWAGGER_PATH, api_pa
 from service.http.requests import Service
 from service.http.responses import encode_event
 from service.model import Action
+from service.queue.history import open_history
 from service.queue.live import STREAM_CONNECTIONS, Streams, open_statistics
 from service.queue.names import Names
 from service.queue.stats import Statistics
@@ -38,6 +39,7 @@ ROUTES = [
     Route(f"{QUEUE}/stats", Endpoint(endpoints.stats), methods=["POST"]),
     Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
+    Route(f"{QUEUE}/history", Endpoint(endpoints.history), methods=["POST"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
     Route(f"{QUEUE}/holds", Endpoint(endpoints.holds, "holds"), methods=["POST"]),
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> Starlette:
         settings,
         statistics,
         open_top(databases["serve"], settings),
+        open_history(databases["serve"], settings),
         key_names,
         streams,
         Control(
@@ -114,7 +117,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
         for database in databases.values():
             await stack.enter_async_context(database)
         forever = (
-            fold_forever(databases["fold"]),
+            fold_forever(databases["fold"], service.settings.history_kept),
             work_forever(databases["jobs"]),
             expire_forever(databases["expiries"]),
             count_forever(databases["count"], service.settings.proof_percent),

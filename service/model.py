@@ -1,16 +1,23 @@
 """The nouns: queries, reports and their rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
 import msgspec
 
+from service.errors import BadRequest
+
 KEYS: Final = ("account_id", "campaign_id", "isp")
 """Columns by which messages are counted; each is a filter too."""
 MAX_REASON_CHARACTERS: Final = 200
+STEPS: Final = (60, 600, 3600)
+"""The steps of a history, in seconds. The finest is for the sender as a whole."""
+MOST_POINTS: Final = 1440
+"""Of a history whose step is not given."""
 SUCCESS: Final = "Successful operation"
 """The text of a response without an error."""
 
@@ -41,6 +48,13 @@ class Grouping(StrEnum):
     def keys(self) -> tuple[str, ...]:
         """The columns that distinguish its rows, in the order of the rows."""
         return tuple(key for key in KEYS if key.removesuffix("_id") in self.split("_"))
+
+
+class HistoryGrouping(StrEnum):
+    """What a row of a history stands for, beside its step; the wire calls it `group`."""
+
+    TOTAL = "total"
+    ISP = "isp"
 
 
 class Dimension(StrEnum):
@@ -79,13 +93,18 @@ class With(StrEnum):
     """What a report has on request, after the documented members of a row."""
 
     OLDEST = "oldest"
+    RATES = "rates"
+
+
+WITH_RATES: Final = (Grouping.TOTAL, Grouping.ISP)
 
 
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     """A query about one sender's queue. A filter that is None lets every message through.
 
     `account_ids`: the accounts that a limited token may see, in ascending order; the report is the sum of theirs.
-    `has_oldest`: rows are StatsRowWithOldest; only for a total without filters.
+    `has_oldest`: rows are StatsRowWithOldest; only for a total without filters. `has_rates`: rows are
+    StatsRowWithRates; only for a total or ISPs, without filters.
     """
 
     sender_id: int
@@ -95,17 +114,49 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     grouping: Grouping = Grouping.TOTAL
     account_ids: tuple[int, ...] | None = None
     has_oldest: bool = False
+    has_rates: bool = False
 
-    def with_oldest(self) -> "StatsQuery | None":
-        """The same with the oldest messages; None where the query is not for all messages of a sender, in one row."""
-        if self != StatsQuery(self.sender_id):
-            return None
-        return msgspec.structs.replace(self, has_oldest=True)
+    def with_parts(self, parts: Collection[With]) -> "StatsQuery":
+        """The same with these parts. Raises BadRequest where a part is not for such a query."""
+        has_oldest, has_rates = With.OLDEST in parts, With.RATES in parts
+        if has_oldest and self != StatsQuery(self.sender_id):
+            raise BadRequest("with=oldest is for the group total, without account_id, campaign_id and isp")
+        if has_rates and self not in [StatsQuery(self.sender_id, grouping=grouping) for grouping in WITH_RATES]:
+            raise BadRequest("with=rates is for the groups total and isp, without account_id, campaign_id and isp")
+        return msgspec.structs.replace(self, has_oldest=has_oldest, has_rates=has_rates)
 
     def in_numbers(self) -> str:
         """For the log: without the ISP, which is text that a client sent."""
         ids = (self.sender_id, self.account_id or "", self.campaign_id or "")
         return "/".join(map(str, (self.grouping, *ids)))
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
+    """The history of one sender, of all messages or (`isp`) of one ISP's, with a row a step, or one a step and ISP.
+
+    `since`, `until`: aware UTC; the steps in between, the first and the last one as a whole. None: until now.
+    """
+
+    sender_id: int
+    isp: str | None
+    is_by_isp: bool
+    step_seconds: int
+    since: datetime
+    until: datetime | None = None
+
+    @staticmethod
+    def finest_step(
+        since: datetime, until: datetime, now: datetime, kept: Sequence[timedelta], *, has_isps: bool
+    ) -> int:
+        """The finest step that is kept since then, for so long each, and gives `MOST_POINTS` at most; or the coarsest.
+
+        Only the sender as a whole has the first one.
+        """
+        for step, kept_for in zip(STEPS, kept, strict=True):
+            is_short = until - since <= MOST_POINTS * timedelta(seconds=step)
+            if is_short and now - since <= kept_for and not (has_isps and step == STEPS[0]):
+                return step
+        return STEPS[-1]
 
 
 class TopQuery(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +232,26 @@ class StatsRowWithOldest(StatsRow, frozen=True, gc=False):
     oldest: Oldest
 
 
+class Window(msgspec.Struct, frozen=True, gc=False, rename={"from_": "from"}):
+    """The five full minutes of the rates."""
+
+    from_: datetime
+    to: datetime
+
+
+class StatsRowWithRates(StatsRow, frozen=True, gc=False):
+    """`arrived`, `left`: None where the service did not see all of the window. `empty_in`: seconds until no message is
+    left at this rate; None where the queue does not shrink. `last_left`: None where no such minute is known.
+    """
+
+    arrived: int | None
+    empty_in: int | None
+    last_left: datetime | None
+    left: int | None
+    window: Window
+    oldest: Oldest | msgspec.UnsetType = msgspec.UNSET
+
+
 @dataclass(frozen=True, slots=True)
 class StatsReport:
     """The rows of one response, from one snapshot, in ascending order of their keys; may be empty."""
@@ -196,6 +267,17 @@ class TopReport:
     """
 
     rows: Sequence[Mapping[str, int | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReport:
+    """The rows of a HistoryQuery from one snapshot, in ascending order of their steps and ISPs.
+
+    A row has the end of its step, the counts as of then, and how many messages arrived and left within it: None in the
+    current step, the last one, where the service did not see all of it. A step that it did not see has no row.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Precedence: an option of the command, the environment, the `.env` file of the wo
 import os
 import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote
@@ -74,6 +75,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=36_500),
         "finished jobs and the audit log are kept for so many days, 30 at least; 0 keeps them for ever",
     ] = 400
+    history_minutes_days: Annotated[int, Meta(ge=1, le=36_500), "the history by minute is kept for so many days"] = 1
+    history_ten_minutes_days: Annotated[
+        int, Meta(ge=1, le=36_500), "the history by ten minutes, of each ISP too, is kept for so many days"
+    ] = 7
+    history_hours_days: Annotated[
+        int, Meta(ge=1, le=36_500), "the history by hour, of each ISP too, is kept for so many days"
+    ] = 90
     batch_queries: Annotated[
         int, Meta(ge=1, le=10_000), "most queries in one statement; 1 to see what sharing statements gains"
     ] = 200
@@ -133,6 +141,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def connections(self) -> int:
         """How many database connections the service opens at most."""
         return self.workers * (self.pool_size + OTHER_CONNECTIONS)
+
+    @property
+    def history_kept(self) -> dict[str, timedelta]:
+        """As sql/queries/roll_up_history.sql takes them."""
+        days = (self.history_minutes_days, self.history_ten_minutes_days, self.history_hours_days)
+        names = ("kept_by_minute", "kept_by_ten_minutes", "kept_by_hour")
+        return {name: timedelta(days=number) for name, number in zip(names, days, strict=True)}
 
     @property
     def owner_url(self) -> str | None:

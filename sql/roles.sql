@@ -83,7 +83,9 @@ BEGIN
     ' queuestats.trusted_watermarks, queuestats.baseline, queuestats.tokens, queuestats.repeatable_migrations,'
     ' queuestats.alembic_version, queuestats.holds, queuestats.held_messages, queuestats.jobs, queuestats.job_chunks,'
     ' queuestats.audit_log, queuestats.adopted, queuestats.keys, queuestats.drift, queuestats.background_tasks,'
-    ' queuestats.objects, queuestats.contract, queuestats.uncounted_writes TO %I', service
+    ' queuestats.objects, queuestats.contract, queuestats.uncounted_writes, queuestats.history,'
+    ' queuestats.history_changes, queuestats.history_steps, queuestats.history_spans,'
+    ' queuestats.history_begins TO %I', service
   );
   -- Of an adopted table the service reads no column, but what the mapping makes of a row.
   IF to_regproc('queuestats.mapped_messages') IS NOT NULL THEN
@@ -102,7 +104,7 @@ BEGIN
     ' queuestats.postpone_job, queuestats.preview_job, queuestats.expire_holds,'
     ' queuestats.held_differences,'
     ' queuestats.cancel_job, queuestats.prune, queuestats.note_task, queuestats.prove_sample,'
-    ' queuestats.record_drift TO %I', service
+    ' queuestats.record_drift, queuestats.roll_up_history TO %I', service
   );
 END
 $$;

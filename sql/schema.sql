@@ -21,6 +21,28 @@ CREATE TYPE queuestats.grouping_set AS ENUM (
     'account_campaign_isp'
 );
 
+CREATE FUNCTION queuestats.add_history_partition(of_step integer, of_period timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO, YMD'
+    AS $$
+DECLARE
+  first CONSTANT timestamp with time zone := queuestats.start_of(queuestats.partition_of(of_step), of_period);
+  name CONSTANT text := format('history_%s_%s', of_step, to_char(first, 'YYYYMMDD'));
+BEGIN
+  IF to_regclass(format('queuestats.%I', name)) IS NULL THEN
+    EXECUTE format(
+      'CREATE TABLE queuestats.%I (LIKE queuestats.history INCLUDING ALL) WITH (toast_tuple_target = 128)', name
+    );
+    EXECUTE format(
+      'ALTER TABLE queuestats.history ATTACH PARTITION queuestats.%I FOR VALUES FROM (%s, %L) TO (%s, %L)',
+      name, of_step, first, of_step, first + queuestats.partition_of(of_step)
+    );
+  END IF;
+END
+$$;
+
 CREATE FUNCTION queuestats.advance_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean, failed bigint, error text, left_holds bigint, left_messages bigint, waits_for text)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -192,6 +214,14 @@ CREATE FUNCTION queuestats.begin_bounds() RETURNS void
   ON CONFLICT DO NOTHING
 $$;
 
+CREATE FUNCTION queuestats.begin_history(of_sender bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  INSERT INTO queuestats.history_begins (sender_id, at)
+  SELECT of_sender, queuestats.history_clock() WHERE true ON CONFLICT DO NOTHING
+$$;
+
 CREATE FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -351,16 +381,17 @@ CREATE FUNCTION queuestats.catalog_objects() RETURNS TABLE(kind text, name text,
     AS $$
   SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text,
          CASE relkind WHEN 'v' THEN md5(pg_get_viewdef(oid)) ELSE '' END
-  FROM pg_class WHERE relnamespace = 'queuestats'::regnamespace AND relkind IN ('r', 'v')
+  FROM pg_class WHERE relnamespace = 'queuestats'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
   UNION ALL
   SELECT 'column', format('%s.%s', relname, attname), format_type(atttypid, atttypmod)
   FROM pg_class INNER JOIN pg_attribute ON attrelid = pg_class.oid
-  WHERE relnamespace = 'queuestats'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+  WHERE relnamespace = 'queuestats'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND attnum > 0 AND NOT attisdropped
   UNION ALL
   SELECT 'index', pg_class.relname::text, pg_get_indexdef(pg_class.oid)
   FROM pg_class INNER JOIN pg_index ON indexrelid = pg_class.oid
     INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
-  WHERE indexed.relnamespace = 'queuestats'::regnamespace
+  WHERE indexed.relnamespace = 'queuestats'::regnamespace AND NOT indexed.relispartition
     OR indexed.oid = queuestats.messages_table()
       AND pg_class.relname IN ('messages_pkey', 'messages_by_arrival')
   UNION ALL
@@ -596,6 +627,40 @@ BEGIN
   GET DIAGNOSTICS changed = ROW_COUNT;
   SET CONSTRAINTS ALL IMMEDIATE;
 END
+$$;
+
+CREATE TABLE queuestats.history_changes (
+    step integer NOT NULL,
+    until timestamp with time zone NOT NULL,
+    sender_id bigint NOT NULL,
+    isp text NOT NULL COLLATE pg_catalog."C",
+    at timestamp with time zone NOT NULL,
+    new bigint NOT NULL,
+    proc bigint NOT NULL,
+    retry bigint NOT NULL,
+    hold bigint NOT NULL,
+    arrived bigint NOT NULL,
+    sender_arrived bigint NOT NULL,
+    left_at timestamp with time zone,
+    sender_left_at timestamp with time zone
+);
+
+ALTER TABLE ONLY queuestats.history_changes REPLICA IDENTITY FULL;
+
+CREATE FUNCTION queuestats.changes_not_rolled_up(of_sender bigint, of_step integer) RETURNS SETOF queuestats.history_changes
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT found.*
+  FROM queuestats.history_steps AS rolled
+    CROSS JOIN LATERAL generate_series(
+      rolled_until, queuestats.latest_change() + queuestats.seconds(step), queuestats.seconds(step)
+    ) AS due (until)
+    CROSS JOIN LATERAL (
+      SELECT * FROM queuestats.history_changes AS change
+      WHERE change.step = rolled.step AND change.until = due.until AND change.sender_id = of_sender
+      OFFSET 0
+    ) AS found
+  WHERE rolled.step <= of_step
 $$;
 
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
@@ -883,6 +948,33 @@ CREATE FUNCTION queuestats.counting_triggers() RETURNS TABLE(relation oid, funct
     AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
 $$;
 
+CREATE FUNCTION queuestats.cover_history() RETURNS timestamp with time zone
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  now CONSTANT timestamp with time zone := queuestats.history_clock();
+  span queuestats.history_spans;
+  rolled timestamp with time zone;
+BEGIN
+  IF NOT true THEN
+    RETURN NULL;
+  END IF;
+  SELECT * INTO span FROM queuestats.history_spans ORDER BY since DESC LIMIT 1;
+  IF span.until IS NULL OR span.until < now - interval '5 seconds' THEN
+    INSERT INTO queuestats.history_spans (since, until) VALUES (now, now);
+  ELSIF span.until < now - interval '1 second' THEN
+    UPDATE queuestats.history_spans SET until = now WHERE since = span.since;
+  END IF;
+  SELECT rolled_until INTO rolled FROM queuestats.history_steps WHERE step = 60;
+  IF NOT FOUND THEN
+    INSERT INTO queuestats.history_steps (step, rolled_until, rolled_sender)
+    SELECT step, queuestats.start_of(queuestats.seconds(step), now), 0 FROM (VALUES (60), (600), (3600)) AS all_ (step);
+  END IF;
+  RETURN interval '1 minute' + greatest(queuestats.start_of(interval '1 minute', now), rolled);
+END
+$$;
+
 CREATE FUNCTION queuestats.create_or_replace(file text, in_schema text) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -1010,6 +1102,31 @@ CREATE FUNCTION queuestats.divide_holds(of_sender bigint, of_account bigint, of_
     END
 $$;
 
+CREATE FUNCTION queuestats.drop_history(of_step integer, kept_for interval) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '200ms'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+  partition name;
+BEGIN
+  FOR partition IN
+    SELECT relname FROM pg_inherits INNER JOIN pg_class ON oid = inhrelid
+    WHERE inhparent = 'queuestats.history'::regclass AND starts_with(relname, format('history_%s_', of_step))
+      AND to_date(right(relname, 8), 'YYYYMMDD') + queuestats.partition_of(of_step)
+        < queuestats.history_clock() - kept_for
+  LOOP
+    EXECUTE format('DROP TABLE queuestats.%I', partition);
+    UPDATE queuestats.history_steps
+    SET kept_since = greatest(kept_since, to_date(right(partition, 8), 'YYYYMMDD') + queuestats.partition_of(of_step))
+    WHERE step = of_step;
+  END LOOP;
+EXCEPTION WHEN lock_not_available THEN
+  NULL;
+END
+$$;
+
 CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role text, name text, value text, time_limit interval)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1098,6 +1215,7 @@ DECLARE
   new_running xid8[];
   can_raise boolean := true;
   has_bounds boolean;
+  minute timestamp with time zone;
 BEGIN
   IF can_raise THEN
     BEGIN
@@ -1113,6 +1231,7 @@ BEGIN
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM queuestats.follow_partitions();
+  minute := queuestats.cover_history();
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
   FROM queuestats.trusted_watermarks WHERE sender_id = 0;
@@ -1175,8 +1294,21 @@ BEGIN
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
-           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold,
+           queuestats.counter_sum(greatest(new + proc + retry + hold, 0)) AS arrived,
+           queuestats.counter_sum(greatest(coalesce(net, new + proc + retry + hold), 0)) AS sender_arrived,
+           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
+  ), recorded AS (
+    INSERT INTO queuestats.history_changes
+      (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
+    SELECT 60, minute, sender_id, isp, minute, queuestats.counter_sum(new), queuestats.counter_sum(proc),
+           queuestats.counter_sum(retry), queuestats.counter_sum(hold),
+           queuestats.counter_sum(arrived), queuestats.counter_sum(sender_arrived),
+           CASE WHEN bool_or(arrived > new + proc + retry + hold) THEN minute END,
+           CASE WHEN bool_or(sender_lost) THEN minute END
+    FROM by_key WHERE minute IS NOT NULL GROUP BY sender_id, isp
+    HAVING bool_or(new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0 OR arrived <> 0)
   ), by_grouping_set AS (
     SELECT sender_id, queuestats.grouping_set_of(
              GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0
@@ -1385,6 +1517,57 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.history_clock() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    AS $$ SELECT clock_timestamp() $$;
+
+CREATE FUNCTION queuestats.history_differences(of_sender bigint) RETURNS TABLE(sender_id bigint, step integer, isp text, at timestamp with time zone, status text, expected bigint, kept bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  WITH entry AS MATERIALIZED (
+    SELECT kept.sender_id, kept.step, entry.isp, kept.period + entry.number * queuestats.seconds(kept.step) AS at,
+           ARRAY[entry.new, entry.proc, entry.retry, entry.hold] AS changes,
+           ARRAY[entry.new_count, entry.proc_count, entry.retry_count, entry.hold_count] AS counts
+    FROM queuestats.history AS kept
+      CROSS JOIN LATERAL unnest(
+        kept.numbers, kept.isps, kept.new, kept.proc, kept.retry, kept.hold,
+        kept.new_counts, kept.proc_counts, kept.retry_counts, kept.hold_counts
+      ) AS entry (number, isp, new, proc, retry, hold, new_count, proc_count, retry_count, hold_count)
+    WHERE of_sender IS NULL OR kept.sender_id = of_sender
+  ), present AS (
+    SELECT key.sender_id, key.step, key.isp, timestamp with time zone 'infinity' AS at, (
+             SELECT ARRAY[queuestats.counter_sum(new), queuestats.counter_sum(proc),
+                          queuestats.counter_sum(retry), queuestats.counter_sum(hold)]
+             FROM queuestats.changes_not_rolled_up(key.sender_id, key.step) AS change
+             WHERE key.isp IS NULL OR change.isp = key.isp
+           ) AS changes, (
+             SELECT ARRAY[queuestats.counter_sum(new), queuestats.counter_sum(proc),
+                          queuestats.counter_sum(retry), queuestats.counter_sum(hold)]
+             FROM queuestats.current_counters(
+                 key.sender_id, CASE WHEN key.isp IS NULL THEN CAST('total' AS queuestats.grouping_set) ELSE 'isp' END
+               ) AS counter
+             WHERE counter.account_id >= 0 AND counter.account_id = 0 AND counter.campaign_id = 0
+               AND counter.isp = coalesce(key.isp, '')
+           ) AS counts
+    FROM (SELECT DISTINCT sender_id, step, isp FROM entry) AS key
+  ), chained AS (
+    SELECT *, lag(at) OVER earlier AS former_at, lag(counts) OVER earlier AS former_counts
+    FROM (SELECT * FROM entry UNION ALL SELECT * FROM present) AS step_
+    WINDOW earlier AS (PARTITION BY sender_id, step, isp ORDER BY at)
+  )
+  SELECT chained.sender_id, chained.step, chained.isp, chained.at, count_.status,
+         count_.former + count_.change, count_.kept
+  FROM chained
+    CROSS JOIN LATERAL unnest(ARRAY['new', 'proc', 'retry', 'hold'], former_counts, changes, counts)
+      AS count_ (status, former, change, kept)
+  WHERE count_.former + count_.change <> count_.kept AND NOT EXISTS (
+    SELECT FROM queuestats.history_begins AS begins
+    WHERE begins.sender_id IN (chained.sender_id, 0) AND begins.at > chained.former_at
+  )
+$$;
+
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1487,6 +1670,17 @@ CREATE FUNCTION queuestats.holds_of(of_sender bigint, of_account bigint, of_camp
     AND (isp IS NULL OR isp = of_isp)
 $$;
 
+CREATE FUNCTION queuestats.is_covered(of_sender bigint, of_since timestamp with time zone, of_until timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT EXISTS (
+    SELECT FROM queuestats.history_spans
+    WHERE since <= of_since AND until >= of_until - interval '5 seconds'
+  ) AND NOT EXISTS (
+    SELECT FROM queuestats.history_begins WHERE sender_id IN (of_sender, 0) AND at > of_since
+  )
+$$;
+
 CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1543,6 +1737,12 @@ CREATE FUNCTION queuestats.is_proven() RETURNS boolean
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   SELECT holds FROM queuestats.proof()
+$$;
+
+CREATE FUNCTION queuestats.latest_change() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT greatest(queuestats.history_clock(), (SELECT rolled_until FROM queuestats.history_steps WHERE step = 60))
 $$;
 
 CREATE FUNCTION queuestats.lockers_of(of_job bigint) RETURNS text
@@ -1720,6 +1920,12 @@ CREATE FUNCTION queuestats.oldest_message(of_sender bigint, of_status public.mes
   ORDER BY message.sender_id, message.status, message.created_at LIMIT 1
 $$;
 
+CREATE FUNCTION queuestats.partition_of(step integer) RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT CASE step WHEN 60 THEN interval '1 day' WHEN 600 THEN interval '7 days' ELSE interval '30 days' END
+$$;
+
 CREATE FUNCTION queuestats.partition_versions() RETURNS TABLE(partition oid, parent oid, version bigint, is_leaving boolean)
     LANGUAGE sql STABLE
     AS $$
@@ -1745,7 +1951,8 @@ CREATE TABLE queuestats.deltas (
     retry bigint NOT NULL,
     hold bigint NOT NULL,
     oldest timestamp with time zone,
-    came smallint
+    came smallint,
+    net bigint
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='10000', autovacuum_vacuum_insert_threshold='-1', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000', autovacuum_vacuum_cost_delay='0', vacuum_truncate=off);
 
@@ -1771,6 +1978,12 @@ CREATE FUNCTION queuestats.pending_deltas(of_sender bigint, of_account bigint, o
         AND (of_isp IS NULL OR isp = of_isp)
       OFFSET 0
     ) AS late
+$$;
+
+CREATE FUNCTION queuestats.period_of(step integer) RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT CASE step WHEN 3600 THEN interval '6 hours' ELSE interval '1 hour' END
 $$;
 
 CREATE FUNCTION queuestats.postpone_job(of_job bigint, of_error text, is_of_job boolean) RETURNS void
@@ -1980,6 +2193,42 @@ CREATE FUNCTION queuestats.random_senders(most integer) RETURNS SETOF bigint
   ) AS picked
 $$;
 
+CREATE FUNCTION queuestats.rates_of(of_sender bigint, is_total boolean, of_isps text[]) RETURNS TABLE(isp text, arrived bigint, departed bigint, window_from timestamp with time zone, window_to timestamp with time zone, last_left timestamp with time zone)
+    LANGUAGE plpgsql STABLE STRICT ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  last CONSTANT timestamp with time zone := queuestats.start_of(interval '1 minute', queuestats.history_clock());
+  first CONSTANT timestamp with time zone := last - interval '5 minutes';
+  is_known CONSTANT boolean := queuestats.is_covered(of_sender, first, last);
+BEGIN
+  RETURN QUERY
+  SELECT wanted.isp, CASE WHEN is_known THEN coalesce(recent.arrived, 0) END,
+         CASE WHEN is_known THEN coalesce(recent.arrived - recent.change, 0) END,
+         first, last, coalesce(recent.left_at, earlier.left_at) - interval '1 minute'
+  FROM unnest(of_isps) AS wanted (isp)
+    LEFT JOIN (
+      SELECT CASE WHEN is_total THEN '' ELSE change.isp END AS isp,
+             max(CASE WHEN is_total THEN sender_left_at ELSE change.left_at END) AS left_at,
+             queuestats.counter_sum(CASE WHEN is_total THEN sender_arrived ELSE change.arrived END)
+               FILTER (WHERE at > first AND at <= last AND step < 3600) AS arrived,
+             queuestats.counter_sum(new + proc + retry + hold)
+               FILTER (WHERE at > first AND at <= last AND step < 3600) AS change
+      FROM queuestats.changes_not_rolled_up(of_sender, 3600) AS change
+      GROUP BY 1
+    ) AS recent ON recent.isp = wanted.isp
+    LEFT JOIN LATERAL (
+      SELECT kept.period + entry.number * interval '1 hour' - entry.idle_minutes * interval '1 minute' AS left_at
+      FROM queuestats.history AS kept
+        CROSS JOIN LATERAL unnest(kept.numbers, kept.isps, kept.idle_minutes) AS entry (number, isp, idle_minutes)
+      WHERE kept.sender_id = of_sender AND kept.step = 3600 AND entry.idle_minutes IS NOT NULL
+        AND CASE WHEN is_total THEN entry.isp IS NULL ELSE entry.isp = wanted.isp END
+      ORDER BY kept.period DESC, entry.number DESC LIMIT 1
+    ) AS earlier ON recent.left_at IS NULL;
+END
+$$;
+
 CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2044,6 +2293,7 @@ BEGIN
   SELECT sender_id, new, proc, retry, hold FROM queuestats.counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
   PERFORM queuestats.set_bounds(of_sender);
+  PERFORM queuestats.begin_history(coalesce(of_sender, 0));
 END
 $$;
 
@@ -2135,6 +2385,30 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.record_leaving() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  minute CONSTANT timestamp with time zone := queuestats.cover_history();
+BEGIN
+  INSERT INTO queuestats.history_changes
+    (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
+  SELECT 60, minute, sender_id, isp, minute, -sum(new), -sum(proc), -sum(retry), -sum(hold),
+         sum(arrived), sum(sender_arrived), minute, minute
+  FROM (
+    SELECT sender_id, isp, new, proc, retry, hold, 0 AS arrived, 0 AS sender_arrived
+    FROM queuestats.counters WHERE grouping_set = 'isp'
+    UNION ALL
+    SELECT sender_id, isp, 0, 0, 0, 0, greatest(new + proc + retry + hold, 0),
+           greatest(coalesce(net, new + proc + retry + hold), 0)
+    FROM queuestats.deltas
+  ) AS leaving
+  WHERE minute IS NOT NULL
+  GROUP BY sender_id, isp;
+END
+$$;
+
 CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2147,6 +2421,12 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE;
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    PERFORM queuestats.record_leaving();
+  ELSE
+    -- What leaves may not be in the snapshot.
+    PERFORM queuestats.begin_history(0);
+  END IF;
   BEGIN
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
@@ -2181,10 +2461,13 @@ BEGIN
     RETURN NULL;
   END IF;
   
-  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
-  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came
+  INSERT INTO queuestats.deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came, net)
+  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came,
+         CASE WHEN total <> 0 THEN
+           CASE WHEN row_number() OVER of_sender = 1 THEN sum(total) OVER of_sender ELSE 0 END
+         END
   FROM (
-    SELECT sender_id, account_id, campaign_id, isp,
+    SELECT sender_id, account_id, campaign_id, isp, sum(sign) AS total,
            sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
            sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
            sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
@@ -2203,7 +2486,8 @@ BEGIN
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8);
+    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8)
+  WINDOW of_sender AS (PARTITION BY sender_id, total <> 0);
   IF true THEN
     IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
       PERFORM queuestats.follow_held(
@@ -2236,6 +2520,26 @@ BEGIN
   END IF;
   RETURN NULL;
 END
+$$;
+
+CREATE FUNCTION queuestats.recorded_changes(of_sender bigint, of_step integer, since timestamp with time zone, is_total boolean) RETURNS TABLE(at timestamp with time zone, isp text, new bigint, proc bigint, retry bigint, hold bigint, arrived bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT kept.period + entry.number * queuestats.seconds(of_step), coalesce(entry.isp, ''),
+         entry.new, entry.proc, entry.retry, entry.hold, entry.arrived
+  FROM queuestats.history AS kept
+    CROSS JOIN LATERAL unnest(kept.numbers, kept.isps, kept.new, kept.proc, kept.retry, kept.hold, kept.arrived)
+      AS entry (number, isp, new, proc, retry, hold, arrived)
+  WHERE kept.sender_id = of_sender AND kept.step = of_step AND kept.period > since - queuestats.period_of(of_step)
+    AND (entry.isp IS NULL) = is_total
+    AND kept.period + entry.number * queuestats.seconds(of_step) > since
+  UNION ALL
+  SELECT queuestats.start_of(queuestats.seconds(of_step), until - interval '1 microsecond')
+           + queuestats.seconds(of_step),
+         CASE WHEN is_total THEN '' ELSE isp END, new, proc, retry, hold,
+         CASE WHEN is_total THEN sender_arrived ELSE arrived END
+  FROM queuestats.changes_not_rolled_up(of_sender, of_step)
+  WHERE until > since
 $$;
 
 CREATE FUNCTION queuestats.recount(of_sender bigint) RETURNS TABLE(sender_id bigint, grouping_set queuestats.grouping_set, account_id bigint, campaign_id bigint, isp text, new bigint, proc bigint, retry bigint, hold bigint, other bigint)
@@ -2412,9 +2716,162 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.roll_up_history(max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval) RETURNS TABLE(rolled_up integer, is_more boolean)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    SET work_mem TO '16MB'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  rolled queuestats.history_steps;
+  due timestamp with time zone;
+  first record;
+  last_sender bigint;
+BEGIN
+  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true);
+  FOR rolled IN SELECT * FROM queuestats.history_steps ORDER BY step LOOP
+    due := queuestats.start_of(
+      queuestats.seconds(rolled.step),
+      queuestats.history_clock() - CASE WHEN rolled.step > 60 THEN interval '6 minutes' ELSE interval '0' END
+    );
+    SELECT until, sender_id INTO first FROM queuestats.history_changes
+    WHERE step = rolled.step AND (until, sender_id) > (rolled.rolled_until, rolled.rolled_sender) AND until <= due
+    ORDER BY step, until, sender_id LIMIT 1;
+    IF FOUND THEN
+      last_sender := (
+        SELECT max(sender_id) FROM (
+          SELECT sender_id FROM queuestats.history_changes
+          WHERE step = rolled.step AND until = first.until AND sender_id >= first.sender_id
+          ORDER BY step, until, sender_id LIMIT max_changes
+        ) AS taken
+      );
+      rolled_up := queuestats.roll_up_step(rolled.step, first.until, first.sender_id, last_sender);
+      UPDATE queuestats.history_steps SET rolled_until = first.until, rolled_sender = last_sender
+      WHERE step = rolled.step;
+      is_more := true;
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    UPDATE queuestats.history_steps SET rolled_until = due, rolled_sender = 9223372036854775807
+    WHERE step = rolled.step AND rolled_until < due;
+  END LOOP;
+  PERFORM queuestats.drop_history(60, kept_by_minute), queuestats.drop_history(600, kept_by_ten_minutes),
+          queuestats.drop_history(3600, kept_by_hour);
+  DELETE FROM queuestats.history_spans WHERE until < queuestats.history_clock() - kept_by_hour;
+  DELETE FROM queuestats.history_begins WHERE at < queuestats.history_clock() - kept_by_hour;
+  rolled_up := 0;
+  is_more := false;
+  RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION queuestats.roll_up_step(of_step integer, of_until timestamp with time zone, first_sender bigint, last_sender bigint) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  next_step CONSTANT integer := CASE of_step WHEN 60 THEN 600 WHEN 600 THEN 3600 END;
+  of_period CONSTANT timestamp with time zone := queuestats.start_of(
+    queuestats.period_of(of_step), of_until - queuestats.seconds(of_step)
+  );
+  of_number CONSTANT smallint := extract(EPOCH FROM of_until - of_period) / of_step;
+  -- No change is recorded later.
+  latest CONSTANT timestamp with time zone := greatest(
+    queuestats.history_clock(), (SELECT rolled_until FROM queuestats.history_steps WHERE step = 60)
+  );
+  moved integer;
+BEGIN
+  PERFORM queuestats.add_history_partition(of_step, of_period);
+  WITH gone AS (
+    DELETE FROM queuestats.history_changes
+    WHERE step = of_step AND until = of_until AND sender_id BETWEEN first_sender AND last_sender RETURNING *
+  ), passed_on AS (
+    INSERT INTO queuestats.history_changes
+      (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
+    SELECT next_step,
+           queuestats.start_of(queuestats.seconds(next_step), of_until - queuestats.seconds(of_step))
+             + queuestats.seconds(next_step),
+           sender_id, isp, of_until, sum(new), sum(proc), sum(retry), sum(hold), sum(arrived), sum(sender_arrived),
+           max(left_at), max(sender_left_at)
+    FROM gone WHERE next_step IS NOT NULL GROUP BY sender_id, isp
+    HAVING sum(new) <> 0 OR sum(proc) <> 0 OR sum(retry) <> 0 OR sum(hold) <> 0
+      OR sum(arrived) <> 0 OR sum(sender_arrived) <> 0 OR max(sender_left_at) IS NOT NULL
+  ), change AS (
+    SELECT sender_id, GROUPING(isp) = 1 AS is_total, coalesce(isp, '') AS isp,
+           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold,
+           CASE GROUPING(isp) WHEN 1 THEN queuestats.counter_sum(sender_arrived)
+                ELSE queuestats.counter_sum(arrived) END AS arrived,
+           CASE GROUPING(isp) WHEN 1 THEN max(sender_left_at) ELSE max(left_at) END AS left_at
+    FROM gone GROUP BY GROUPING SETS ((sender_id), (sender_id, isp))
+  ), later AS (
+    SELECT sender_id, GROUPING(isp) = 1 AS is_total, coalesce(isp, '') AS isp,
+           queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
+    FROM (VALUES (60), (600), (3600)) AS not_rolled_up (step)
+      CROSS JOIN LATERAL generate_series(
+        of_until + queuestats.seconds(step), latest + queuestats.seconds(step), queuestats.seconds(step)
+      ) AS until
+      CROSS JOIN LATERAL (
+        SELECT sender_id, isp, new, proc, retry, hold FROM queuestats.history_changes AS change
+        WHERE change.step = not_rolled_up.step AND change.until = until.until
+          AND change.sender_id BETWEEN first_sender AND last_sender
+        OFFSET 0
+      ) AS recorded
+    WHERE step <= of_step
+    GROUP BY GROUPING SETS ((sender_id), (sender_id, isp))
+  ), entry AS (
+    SELECT change.*, present.new - coalesce(later.new, 0) AS new_count, present.proc - coalesce(later.proc, 0)
+             AS proc_count, present.retry - coalesce(later.retry, 0) AS retry_count,
+           present.hold - coalesce(later.hold, 0) AS hold_count,
+           CAST(extract(EPOCH FROM of_until - change.left_at) / 60 AS smallint) AS idle_minutes
+    FROM change LEFT JOIN later USING (sender_id, is_total, isp)
+      CROSS JOIN LATERAL (
+        SELECT queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+               queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold
+        FROM queuestats.current_counters(
+            change.sender_id, CASE WHEN change.is_total THEN CAST('total' AS queuestats.grouping_set) ELSE 'isp' END
+          ) AS counter
+        WHERE counter.account_id >= 0 AND counter.account_id = 0 AND counter.campaign_id = 0
+          AND counter.isp = change.isp
+      ) AS present
+    WHERE (change.is_total OR of_step > 60)
+      AND (change.new <> 0 OR change.proc <> 0 OR change.retry <> 0 OR change.hold <> 0 OR change.arrived <> 0)
+  )
+  INSERT INTO queuestats.history AS kept (
+    step, sender_id, period, numbers, isps, new, proc, retry, hold, arrived,
+    new_counts, proc_counts, retry_counts, hold_counts, idle_minutes
+  )
+  SELECT of_step, sender_id, of_period, array_agg(of_number), array_agg(CASE WHEN NOT is_total THEN isp END),
+         array_agg(new), array_agg(proc), array_agg(retry), array_agg(hold), array_agg(arrived),
+         array_agg(new_count), array_agg(proc_count), array_agg(retry_count), array_agg(hold_count),
+         array_agg(idle_minutes)
+  FROM entry GROUP BY sender_id
+  ON CONFLICT (sender_id, step, period) DO UPDATE SET
+    numbers = kept.numbers || excluded.numbers, isps = kept.isps || excluded.isps,
+    new = kept.new || excluded.new, proc = kept.proc || excluded.proc,
+    retry = kept.retry || excluded.retry, hold = kept.hold || excluded.hold, arrived = kept.arrived || excluded.arrived,
+    new_counts = kept.new_counts || excluded.new_counts, proc_counts = kept.proc_counts || excluded.proc_counts,
+    retry_counts = kept.retry_counts || excluded.retry_counts, hold_counts = kept.hold_counts || excluded.hold_counts,
+    idle_minutes = kept.idle_minutes || excluded.idle_minutes;
+  GET DIAGNOSTICS moved = ROW_COUNT;
+  RETURN moved;
+END
+$$;
+
 CREATE FUNCTION queuestats.scanned_messages(of_senders bigint[]) RETURNS SETOF queuestats.queued_messages
     LANGUAGE sql STABLE
     AS $$ SELECT * FROM queuestats.queued_messages $$;
+
+CREATE FUNCTION queuestats.seconds(number integer) RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT number * interval '1 second' $$;
 
 CREATE FUNCTION queuestats.senders_at(addresses tid[]) RETURNS SETOF bigint
     LANGUAGE plpgsql STABLE
@@ -2464,6 +2921,10 @@ CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_accoun
       at_most, of_hold, NULL, NULL, NULL, NULL
     )
 $$;
+
+CREATE FUNCTION queuestats.start_of(step interval, at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT date_bin(step, at, timestamp with time zone '2000-01-01Z') $$;
 
 CREATE FUNCTION queuestats.step_job(of_job bigint DEFAULT NULL::bigint, most_pending bigint DEFAULT 20000) RETURNS TABLE(job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean)
     LANGUAGE sql SECURITY DEFINER ROWS 1
@@ -2811,6 +3272,54 @@ CREATE TABLE queuestats.held_messages (
     hold_id bigint
 );
 
+CREATE TABLE queuestats.history (
+    step integer NOT NULL,
+    sender_id bigint NOT NULL,
+    period timestamp with time zone NOT NULL,
+    numbers smallint[] NOT NULL,
+    isps text[] NOT NULL COLLATE pg_catalog."C",
+    new bigint[] NOT NULL,
+    proc bigint[] NOT NULL,
+    retry bigint[] NOT NULL,
+    hold bigint[] NOT NULL,
+    arrived bigint[] NOT NULL,
+    new_counts bigint[] NOT NULL,
+    proc_counts bigint[] NOT NULL,
+    retry_counts bigint[] NOT NULL,
+    hold_counts bigint[] NOT NULL,
+    idle_minutes smallint[] NOT NULL
+)
+PARTITION BY RANGE (step, period);
+ALTER TABLE ONLY queuestats.history ALTER COLUMN numbers SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN isps SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN new SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN proc SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN retry SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN hold SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN arrived SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN new_counts SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN proc_counts SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN retry_counts SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN hold_counts SET STORAGE MAIN;
+ALTER TABLE ONLY queuestats.history ALTER COLUMN idle_minutes SET STORAGE MAIN;
+
+CREATE TABLE queuestats.history_begins (
+    sender_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE queuestats.history_spans (
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone NOT NULL
+);
+
+CREATE TABLE queuestats.history_steps (
+    step integer NOT NULL,
+    rolled_until timestamp with time zone NOT NULL,
+    rolled_sender bigint NOT NULL,
+    kept_since timestamp with time zone
+);
+
 ALTER TABLE queuestats.holds ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME queuestats.holds_id_seq
     START WITH 1
@@ -2934,6 +3443,18 @@ ALTER TABLE ONLY queuestats.drift
 ALTER TABLE ONLY queuestats.held_messages
     ADD CONSTRAINT held_messages_pkey PRIMARY KEY (sender_id, id);
 
+ALTER TABLE ONLY queuestats.history_begins
+    ADD CONSTRAINT history_begins_pkey PRIMARY KEY (sender_id, at);
+
+ALTER TABLE ONLY queuestats.history
+    ADD CONSTRAINT history_pkey PRIMARY KEY (sender_id, step, period);
+
+ALTER TABLE ONLY queuestats.history_spans
+    ADD CONSTRAINT history_spans_pkey PRIMARY KEY (since);
+
+ALTER TABLE ONLY queuestats.history_steps
+    ADD CONSTRAINT history_steps_pkey PRIMARY KEY (step);
+
 ALTER TABLE ONLY queuestats.holds
     ADD CONSTRAINT holds_pkey PRIMARY KEY (id);
 
@@ -2984,6 +3505,8 @@ CREATE INDEX deltas_xid ON queuestats.deltas USING btree (xid) WHERE (xid >= '0'
 
 CREATE INDEX held_messages_hold ON queuestats.held_messages USING btree (hold_id) WHERE (hold_id IS NOT NULL);
 
+CREATE INDEX history_changes_step_until_sender_id ON queuestats.history_changes USING btree (step, until, sender_id);
+
 CREATE INDEX holds_filter ON queuestats.holds USING btree (hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), (0)::bigint));
 
 CREATE INDEX holds_sender_id ON queuestats.holds USING btree (sender_id);
@@ -3028,10 +3551,14 @@ ALTER TABLE queuestats.fold_lock ENABLE ALWAYS TRIGGER truncated;
 
 GRANT USAGE ON SCHEMA queuestats TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.add_history_partition(of_step integer, of_period timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.begin_bounds() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.begin_history(of_sender bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) TO queuestats_service;
@@ -3046,6 +3573,8 @@ GRANT SELECT ON TABLE queuestats.jobs TO queuestats_service;
 REVOKE ALL ON FUNCTION queuestats.change_chunk(job queuestats.jobs, chunk queuestats.job_chunks, is_by_message boolean, OUT changed bigint, OUT has_left_some boolean, OUT failed bigint, OUT error text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.change_messages(job queuestats.jobs, of_ids bigint[], of_addresses tid[], OUT changed bigint, OUT free_ids bigint[]) FROM PUBLIC;
+
+GRANT SELECT ON TABLE queuestats.history_changes TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.clear_counts() FROM PUBLIC;
 
@@ -3062,11 +3591,15 @@ REVOKE ALL ON FUNCTION queuestats.count_left(job queuestats.jobs, left_holds big
 
 REVOKE ALL ON FUNCTION queuestats.count_releasable(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.cover_history() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.create_or_replace(file text, in_schema text) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.counters TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.divide_holds(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, by_senders bigint[], by_accounts bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.drop_history(of_step integer, kept_for interval) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.expire_holds() FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.expire_holds() TO queuestats_service;
@@ -3143,6 +3676,8 @@ GRANT ALL ON FUNCTION queuestats.record_drift(of_senders bigint[], of_difference
 
 REVOKE ALL ON FUNCTION queuestats.record_insert() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION queuestats.record_leaving() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.record_truncate() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.record_update() FROM PUBLIC;
@@ -3159,6 +3694,11 @@ REVOKE ALL ON FUNCTION queuestats.repair_held(of_sender bigint, by_name text) FR
 REVOKE ALL ON FUNCTION queuestats.require_possible(of_action text, keys bigint[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.require_share(of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.roll_up_history(max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.roll_up_history(max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval) TO queuestats_service;
+
+REVOKE ALL ON FUNCTION queuestats.roll_up_step(of_step integer, of_until timestamp with time zone, first_sender bigint, last_sender bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.senders_at(addresses tid[]) FROM PUBLIC;
 
@@ -3191,6 +3731,14 @@ GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.drift TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.held_messages TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.history TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.history_begins TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.history_spans TO queuestats_service;
+
+GRANT SELECT ON TABLE queuestats.history_steps TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.keys TO queuestats_service;
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from service.errors import Forbidden
-from service.model import Scope, StatsQuery, TopQuery
+from service.model import HistoryQuery, Scope, StatsQuery, TopQuery
 
 
 def token_hash(secret: str) -> bytes:
@@ -59,12 +59,19 @@ class Token(Limits):
         self.require_sender(query.sender_id)
         if self.account_ids is None:
             return query
-        if query.has_oldest:
-            raise Forbidden("this token is limited to accounts, and the oldest message is the sender's")
+        if query.has_oldest or query.has_rates:
+            raise Forbidden("this token is limited to accounts, and oldest and rates are the sender's")
         if query.account_id is None:
             return msgspec.structs.replace(query, account_ids=self.account_ids)
         if not self.sees(query.account_id):
             raise Forbidden("this token is limited to other accounts")
+        return query
+
+    def limit_history(self, query: HistoryQuery) -> HistoryQuery:
+        """As `limit`. Raises Forbidden for a limit to accounts, which have no history."""
+        if self.account_ids is not None:
+            raise Forbidden("this token is limited to accounts, and the history is the sender's")
+        self.require_sender(query.sender_id)
         return query
 
     def limit_top(self, query: TopQuery) -> TopQuery:

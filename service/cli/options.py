@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from service.cli.interrupts import hold_off_signals, run
 from service.cli.types import ID, Text
-from service.errors import CommandError
-from service.model import StatsQuery, With
+from service.errors import BadRequest, CommandError
+from service.model import StatsQuery
 from service.settings import Settings, load_settings, meaning, variable
 
 if TYPE_CHECKING:
@@ -78,11 +78,10 @@ def query_options(option: Callable[..., Decorator], isp: Text, **more: Decorator
     def query_of(given: dict[str, Any]) -> StatsQuery:
         parts = given.pop("parts", ())
         query = StatsQuery(**given | {"isp": given["isp"] or None})
-        if With.OLDEST not in parts:
-            return query
-        if (found := query.with_oldest()) is None:
-            raise click.UsageError("--with oldest is for --group total, without --account, --campaign and --isp.")
-        return found
+        try:
+            return query.with_parts(parts)
+        except BadRequest as error:
+            raise click.UsageError(f"{error.text}.") from error
 
     return _as_argument("query", query_of, options | more)
 

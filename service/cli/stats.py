@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from service.db import Database
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
+# What --with adds.
+_PARTS = ("arrived", "left", "window", "empty_in", "last_left", "oldest")
 GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="what a row stands for")
-WITH = click.option("--with", "parts", type=Member(With), multiple=True, help="add when the oldest messages arrived")
+WITH = click.option(
+    "--with",
+    "parts",
+    type=Member(With),
+    multiple=True,
+    help="add when the oldest messages arrived, or what arrived and left in the last five minutes",
+)
 QUERY_OPTIONS = in_order(
     query_options(click.option, isp=Text(), grouping=GROUP, parts=WITH),
     click.option(
@@ -68,12 +76,11 @@ async def stats(
             columns, rows = await add_names(database, COLUMNS, found, query.sender_id)
         else:
             columns, rows = COLUMNS, list(map(to_builtins, found))
-        if not query.has_oldest:
-            return columns, rows
-        if as_json:
-            return (*columns, "oldest"), rows
-        times = [{f"oldest_{name}": at for name, at in row["oldest"].items()} for row in rows]
-        return (*columns, *times[0]), [{**row, **of_row} for row, of_row in zip(rows, times, strict=True)]
+        parts = [name for name in _PARTS if rows and name in rows[0]]
+        if as_json or not parts:
+            return (*columns, *parts), rows
+        added = [dict(_flat({name: row[name] for name in parts})) for row in rows]
+        return (*columns, *added[0]), [{**row, **of_row} for row, of_row in zip(rows, added, strict=True)]
 
     if (watch_seconds is not None) + as_json + as_csv > 1:
         raise click.UsageError("--watch, --json and --csv exclude each other.")
@@ -89,6 +96,14 @@ async def stats(
         print_csv(columns, rows)
     else:
         print_table(columns, rows, as_json)
+
+
+def _flat(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in members.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}_{inner}", each) for inner, each in value.items())
+        else:
+            yield name, value
 
 
 async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seconds: float) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
-from service.model import StatsQuery, StatsRow, TopQuery
+from service.model import HistoryQuery, StatsQuery, StatsRow, TopQuery
 
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
@@ -74,8 +74,8 @@ class Citus(Topology):
         return [ShardNode(await self._database.at(*address)) for address in addresses]
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
-        if queries[0].has_oldest:
-            raise BadRequest("with=oldest is not available for a distributed queue")
+        if queries[0].has_oldest or queries[0].has_rates:
+            raise BadRequest("with is not available for a distributed queue")
         statement = _reader(statement_name(queries[0]))
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
@@ -101,6 +101,9 @@ class Citus(Topology):
             records = list(chain.from_iterable(of_nodes))
         rows = [msgspec.json.decode(record["found"]) for record in records]
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
+
+    async def history(self, query: HistoryQuery) -> Sequence[Any]:
+        raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         statement = load_statement("queries/citus/watch")

@@ -135,11 +135,11 @@ def shard_definitions() -> list[tuple[int, str, bool]]:
 def _readers() -> list[tuple[str, list[str], list[str], str]]:
     """The statements of queries/from_counters/ as bodies of a function: name, parameters and their types, text.
 
-    A cluster does not answer `with=oldest` yet.
+    A cluster does not answer `with` yet.
     """
     found = []
     for path in sorted(sql_path("queries", "from_counters").glob("*.sql")):
-        if path.stem == "total_with_oldest":
+        if "_with_" in path.stem:
             continue
         statement = load_statement(f"queries/from_counters/{path.stem}", SHARD.places)
         text = replace_parameters(statement.text, {name: f"own_{name}" for name in statement.types})

@@ -2,15 +2,28 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
-from service.model import Dimension, Grouping, Oldest, StatsQuery, StatsRow, StatsRowWithOldest, TopQuery
+from service.model import (
+    Dimension,
+    Grouping,
+    HistoryQuery,
+    Oldest,
+    StatsQuery,
+    StatsRow,
+    StatsRowWithOldest,
+    StatsRowWithRates,
+    TopQuery,
+    Window,
+)
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
 
 logger = logging.getLogger(__name__)
@@ -19,6 +32,8 @@ logger = logging.getLogger(__name__)
 SLICE_ROWS = 1000
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 _COLUMNS = len(StatsRow.__struct_fields__)
+# What statements with rates return beside the counts: arrived, left, the window and the last minute.
+_RATES = 5
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,18 @@ class Topology:
         statement, parameters = top_statement("queries/top/", query)
         return await self._database.fetch(statement, **parameters)
 
+    async def history(self, query: HistoryQuery) -> Sequence[Any]:
+        """The columns of sql/queries/history.sql. Raises Uncounted where the counters do not hold all messages."""
+        return await self._database.fetch(
+            load_statement("queries/history"),
+            sender_id=query.sender_id,
+            isp=query.isp,
+            is_by_isp=query.is_by_isp,
+            step=query.step_seconds,
+            since=query.since,
+            until=query.until,
+        )
+
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
@@ -128,8 +155,12 @@ def statement_name(query: StatsQuery) -> str:
 
     It lists the keys of the grouping. A key that a filter fixes needs no listing: where all are fixed, one sum is left.
     """
+    if query.has_oldest:
+        return "total_with_oldest"
+    if query.has_rates:
+        return f"{query.grouping}_with_rates"
     if query.grouping is Grouping.TOTAL:
-        return "total_with_oldest" if query.has_oldest else "total"
+        return "total"
     listed = [key for key in query.grouping.keys if getattr(query, key) is None]
     name = "_".join(key.removesuffix("_id") for key in listed) or "total"
     return "account_campaign_of_isp" if name == "account_campaign" and query.isp is not None else name
@@ -143,7 +174,7 @@ def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, A
 
 def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     """The statement on the messages themselves that defines the answer, and its parameters."""
-    statement = load_statement(f"queries/from_messages/{statement_name(query) if query.has_oldest else query.grouping}")
+    statement = load_statement(f"queries/from_messages/{'total_with_oldest' if query.has_oldest else query.grouping}")
     return statement, {name: getattr(query, name) for name in statement.types}
 
 
@@ -153,13 +184,30 @@ def filters_of(query: StatsQuery) -> dict[str, Any]:
 
 def row_of(values: Any) -> StatsRow:
     """A row of a statement of `from_counters/` or `from_messages/`, without its position."""
-    if len(values) == _COLUMNS:
-        return StatsRow(*values)
-    *counts, hold, new, proc, retry = values
-    known = [at for at in (hold, new, proc, retry) if at is not None]
-    times = (hold, new, proc, retry, min(known, default=None))
-    oldest = Oldest(*(at and f"{at:%Y-%m-%dT%H:%M:%S.%f}Z" for at in times))
+    counts, more = values[:_COLUMNS], values[_COLUMNS:]
+    if not more:
+        return StatsRow(*counts)
+    if len(more) == _RATES:
+        return _with_rates(counts, more)
+    oldest, rates = _oldest(more[:4]), more[4:]
+    # Without the end of the window, there are none.
+    if rates and rates[3] is not None:
+        return _with_rates(counts, rates, oldest)
     return StatsRowWithOldest(*counts, oldest)  # type: ignore[call-arg] # as long as it has to be
+
+
+def _oldest(by_status: Sequence[datetime | None]) -> Oldest:
+    known = [at for at in by_status if at is not None]
+    times = (*by_status, min(known, default=None))
+    return Oldest(*(f"{at:%Y-%m-%dT%H:%M:%S.%f}Z" if at else None for at in times))
+
+
+def _with_rates(counts: Any, rates: Any, oldest: Oldest | msgspec.UnsetType = msgspec.UNSET) -> StatsRow:
+    arrived, left, since, until, last_left = rates
+    shrinking = 0 if arrived is None else left - arrived
+    empty_in = math.ceil(counts[-1] * (until - since).total_seconds() / shrinking) if shrinking > 0 else None
+    added = (arrived, empty_in, last_left, left, Window(since, until), oldest)
+    return StatsRowWithRates(*counts, *added)  # type: ignore[call-arg] # as long as it has to be
 
 
 def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:

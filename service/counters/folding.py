@@ -7,7 +7,7 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -27,6 +27,14 @@ COUNTERS_PER_DELTA = 2
 # About so many deltas of a sender are folded before its watermark lets readers skip them.
 MARK_EVERY_DELTAS = 4000.0
 COMPACT_AFTER = timedelta(seconds=10)
+# The history is rolled up at the end of each minute. Until then, its readers add up what folds have recorded.
+ROLL_UP_SECONDS = 5.0
+# How long the history is kept: the defaults of the settings.
+KEPT = {
+    "kept_by_minute": timedelta(days=1),
+    "kept_by_ten_minutes": timedelta(days=7),
+    "kept_by_hour": timedelta(days=90),
+}
 # Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
@@ -39,10 +47,15 @@ OLD_SNAPSHOT_TRANSACTIONS = 200_000
 PILED_UP_DELTAS = 20_000
 
 
-async def fold_forever(database: Database) -> None:
-    """Folds, and compacts in between, until it is cancelled: a node of a cluster that is away stops no other."""
+async def fold_forever(database: Database, kept: Mapping[str, timedelta] = KEPT) -> None:
+    """Folds, compacts and rolls up the history until it is cancelled: a node of a cluster that is away stops no other.
+
+    `kept`: how long the history is kept, by the names of KEPT.
+    """
     await _work_on_nodes(
-        database, lambda node: repeat("fold", Folder(node).take_turn, notes=_notes(node, "fold")), _warn_of_slowdown
+        database,
+        lambda node: repeat("fold", Folder(node, kept).take_turn, notes=_notes(node, "fold")),
+        _warn_of_slowdown,
     )
 
 
@@ -87,16 +100,17 @@ async def _maintain(node: Node, share: float) -> float:
 
 
 class Folder:
-    """Folds and compacts as much at once as the database does within its time limit."""
+    """Folds, compacts and rolls up as much at once as the database does within its time limit."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, kept: Mapping[str, timedelta] = KEPT) -> None:
+        self._node, self._kept = node, kept
         self._pause_seconds = LONGEST_PAUSE_SECONDS
         self._next_compact_at = 0.0
+        self._next_roll_up_at = 0.0
         self.max_deltas = MAX_DELTAS
 
     async def take_turn(self) -> float | None:
-        """A fold, and a compact where it is time for one.
+        """A fold, and a compact and a roll-up where it is time for one.
 
         Returns the pause in seconds until the next turn, or None where another fold is at work.
         """
@@ -108,6 +122,8 @@ class Folder:
         # After a fold, never twice in a row: to move a large epoch may take many turns.
         if time.monotonic() >= self._next_compact_at and not await self.compact():
             self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
+        if time.monotonic() >= self._next_roll_up_at and not await self.roll_up():
+            self._next_roll_up_at = time.monotonic() + ROLL_UP_SECONDS
         self._pause_seconds = 0 if is_more else next_pause(self._pause_seconds, folded)
         return self._pause_seconds
 
@@ -123,6 +139,13 @@ class Folder:
         """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
         done = await self._run_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
+        return done is not None and done[1]
+
+    async def roll_up(self) -> bool:
+        """Rolls up a piece of the history: whether there is more to do. Raises as `fold`."""
+        if not self._node.keeps_notes:
+            return False
+        done = await self._run_within_limit("roll_up_history", max_changes=self.max_deltas, **self._kept)
         return done is not None and done[1]
 
     async def fold_all(self) -> int:

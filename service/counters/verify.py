@@ -27,7 +27,8 @@ class Difference:
     """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says.
 
     Of grouping_set `hold` it is the number of messages that the hold `hold_id` holds, which no answer of `stats` has.
-    Of grouping_set `oldest` it is the number of messages that an answer with `oldest` misses.
+    Of grouping_set `oldest` it is the number of messages that an answer with `oldest` misses. Of grouping_set `history`
+    it is a count at the end of a step, and what follows from the step before.
     """
 
     sender_id: int
@@ -100,9 +101,10 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
-        # A distributed queue has no holds and no bounds.
+        # A distributed queue has no holds, no bounds and no history.
         held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
         missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
+        broken = [] if node.url else await fetch(connection, "queries/history_differences", sender_id=sender_id)
         # From here on some senders alone, by index where there is one.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)
@@ -113,6 +115,10 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
         for row in held
     ]
     found += [Difference(row["sender_id"], "oldest", 0, 0, "", row["status"], row["missed"], 0) for row in missed]
+    found += [
+        Difference(row["sender_id"], "history", 0, 0, row["isp"] or "", row["status"], row["expected"], row["kept"])
+        for row in broken
+    ]
     return found, is_locked
 
 

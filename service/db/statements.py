@@ -25,7 +25,8 @@ SERVED = ("queries", "tokens")
 # The closed list of places, SQL that varies: of every table of messages, of a mapping, and what adopt alone fills.
 COMMON = (
     "schema messages messages_literal messages_oid message_status queued_messages locked queued new_rows old_rows"
-    " has_holds has_created try_new_rows try_old_rows is_mapped uncounted_writes id sender stored_column stored_type"
+    " has_holds has_created has_history try_new_rows try_old_rows is_mapped uncounted_writes id sender stored_column"
+    " stored_type"
 )
 MAPPED = (
     "sender account campaign isp status created condition id is_holdable try_columns column_names"

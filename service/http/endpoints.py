@@ -21,7 +21,7 @@ from service.queue.explain import explain as explain_query
 from service.queue.live import Followed, Subscriber
 from service.telemetry.metrics import CONTENT_TYPE
 from service.telemetry.metrics import render as render_metrics
-from service.wire.parsing import parse_control, parse_presentation, parse_query, parse_top
+from service.wire.parsing import parse_control, parse_history, parse_presentation, parse_query, parse_top
 from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
@@ -51,6 +51,15 @@ async def top(request: QueueRequest) -> Response:
     outcome = await service.top.run(query)
     shape = await service.names.shape(presentation, outcome.result.rows)
     return await respond_report(request, outcome, shape)
+
+
+async def history(request: QueueRequest) -> Response:
+    """The counts at the end of each step, and what arrived and left within it."""
+    service = request.service
+    token = await request.open(Scope.STATS)
+    query = token.limit_history(parse_history(request.envelope, list(service.settings.history_kept.values())))
+    outcome = await service.history.run(query)
+    return respond(render_rows(outcome.result.rows, request.format), request)
 
 
 async def stream(request: QueueRequest) -> Response:

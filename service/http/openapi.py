@@ -3,6 +3,7 @@
 Names, choices, limits and rows come from the model and the table of parameters, so the description can't go stale.
 """
 
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, Final
@@ -11,8 +12,8 @@ import msgspec
 
 from service import errors
 from service.control.jobs import STATUSES_OF
-from service.model import SUCCESS, Action, Format, Grouping, Ids, Oldest, StatsRow, With
-from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice, Flag, Text, WholeNumber, Words
+from service.model import SUCCESS, Action, Format, Grouping, HistoryGrouping, Ids, Oldest, StatsRow, Window, With
+from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice, Flag, Text, Time, WholeNumber, Words
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (
@@ -36,6 +37,11 @@ POSTS: Final = {
     "hold": ("HoldRequest", "ControlResponse", "Stops new messages and retries, and what arrives until the release."),
     "release": ("ReleaseRequest", "ControlResponse", "Ends holds; each message gets its former status back."),
     "purge": ("ControlRequest", "ControlResponse", "Removes messages of every status."),
+    "history": (
+        *("HistoryRequest", "HistoryResponse"),
+        "The counts at the end of each step, and the messages that arrived and left within it. A step that the service"
+        " did not see has no row; the last row is the current step.",
+    ),
     "holds": ("ListRequest", "Rows", "The active holds of a sender."),
     "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
 }
@@ -47,8 +53,12 @@ NOTES: Final = {
     "at_most": "if more messages match: 409, and no change",
     "expires_in": "seconds; 0 or left out: never",
     "hold_id": "ends only this hold; in place of the filters",
-    "with": "oldest: when the oldest messages arrived, for the group total without filters; in XML and URLs"
-    " comma-separated",
+    "from": "a time as in RFC 3339, or seconds before now; left out: an hour ago",
+    "to": "as from; left out: now",
+    "step": "seconds: 60 for all ISPs together, 600 or 3600; left out: the finest that is kept and gives 1,440 rows at"
+    " most for each ISP",
+    "with": "oldest: when the oldest messages arrived, for the group total without filters. rates: what arrived and"
+    " left in the last five full minutes, for the groups total and isp without filters. XML, URLs: comma-separated",
 }
 DEFAULTS: Final = {"account_id": 0, "campaign_id": 0, "isp": "", "group": "total", "analyze": 0}
 NO_DEFAULTS: Final = (
@@ -74,7 +84,26 @@ class ReportRow(StatsRow, frozen=True, kw_only=True):
     account_name: Name = msgspec.UNSET
     campaign_name: Name = msgspec.UNSET
     sender_name: Name = msgspec.UNSET
+    arrived: int | msgspec.UnsetType | None = msgspec.UNSET
+    empty_in: int | msgspec.UnsetType | None = msgspec.UNSET
+    last_left: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    left: int | msgspec.UnsetType | None = msgspec.UNSET
+    window: Window | msgspec.UnsetType = msgspec.UNSET
     oldest: Oldest | msgspec.UnsetType = msgspec.UNSET
+
+
+class HistoryRow(msgspec.Struct):
+    """`at`: the end of the step. `arrived` and `left` are null in the current step where not all of it was seen."""
+
+    arrived: int | None
+    at: datetime
+    hold: int
+    isp: str
+    left: int | None
+    new: int
+    proc: int
+    retry: int
+    total: int
 
 
 @cache
@@ -134,12 +163,14 @@ def _get(name: str, summary: str, query: list[dict[str, Any]], responses: dict[s
 
 
 def _schemas() -> dict[str, Any]:
-    _, of_model = msgspec.json.schema_components((Format, Grouping, Ids, With, ReportRow), ref_template=REFERENCE)
+    own = (Format, Grouping, HistoryGrouping, Ids, With, ReportRow, HistoryRow)
+    _, of_model = msgspec.json.schema_components(own, ref_template=REFERENCE)
     success = {"error": {"enum": [0], "default": 0}, "error_text": {**STRING, "default": SUCCESS}}
     codes = [400, 401, 403, 404, 405, 409, 413, 429, 500, 503, 504]
     details = ("messages", "job_id", "hold_id", "new", "proc", "retry", "hold", "left_holds", "left_messages")
     bodies = {
         "StatsResponse": _object({**success, "data": _array(_reference("ReportRow"))}, "data"),
+        "HistoryResponse": _object({**success, "data": _array(_reference("HistoryRow"))}, "data"),
         "Explained": _object({**success, "data": OBJECT}, "data"),
         "Rows": _object({**success, "data": _array(OBJECT)}, "data"),
         "ControlResponse": _object({**success, "details": _reference("Details")}),
@@ -170,6 +201,8 @@ def _request(endpoint: str) -> dict[str, Any]:
                 schema = _reference(choices.__name__)
             case Words(_, choices):
                 schema = _array(_reference(choices.__name__))
+            case Time():
+                schema = {"type": ["integer", "string"]}
             case Text(_, most):
                 schema = STRING | {"pattern": FILLED if is_control else WITHOUT_NUL}
                 schema |= {"maxLength": most} if most < MAX_BODY_BYTES else {}

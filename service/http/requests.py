@@ -16,6 +16,7 @@ from service.db import Database
 from service.errors import BadRequest, ServiceError
 from service.http.limits import OpenRequests
 from service.model import Format, Scope, StatsQuery
+from service.queue.history import History
 from service.queue.live import Streams
 from service.queue.names import Names
 from service.queue.stats import Statistics
@@ -35,6 +36,7 @@ class Service:
     settings: Settings
     statistics: Statistics
     top: Top
+    history: History
     names: Names
     streams: Streams
     control: Control

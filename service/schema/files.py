@@ -23,9 +23,13 @@ _ATTACH, _HEALTH = "counters/attach", "counters/health"
 # Files that are put into place after the last revision, in this order, when their text has changed.
 FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
+    *("counters/read", "counters/history"),
     # The triggers call it, and writers go on between two files.
     "control/arrivals",
-    *(f"counters/{name}" for name in ("triggers", "recount", "read", "bounds", "proof", "fold", "compact", "deltas")),
+    *(
+        f"counters/{name}"
+        for name in ("triggers", "recount", "recorded", "bounds", "proof", "fold", "compact", "deltas")
+    ),
     *("counters/rebuild", "counters/audit", _HEALTH),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # Last: from here on messages are counted.
@@ -120,8 +124,9 @@ def own_table(messages_schema: str = "public") -> MessagesTable:
 
 
 def shard_table(schema: str, name: str) -> MessagesTable:
-    """A shard of `messages`, in the schema of its counters. It has no holds."""
-    table = _table(name, schema, message_status="public.message_status", has_holds="false", queued_messages=name)
+    """A shard of `messages`, in the schema of its counters. It has no holds and no history."""
+    lacking = dict.fromkeys(("has_holds", "has_history"), "false")
+    table = _table(name, schema, message_status="public.message_status", queued_messages=name, **lacking)
     return replace(table, paths=tuple(path for path in FILES if path != _HEALTH))
 
 
@@ -193,6 +198,7 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "uncounted_writes": "(SELECT WHERE false) AS uncounted_writes",
         "has_holds": "true",
         "has_created": "true",
+        "has_history": "true",
         "id": "id",
         "sender": "sender_id",
         "stored_column": "status",

@@ -6,10 +6,10 @@ Every primary key and unique constraint of a sender's data holds `sender_id`: th
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
 
-from service.schema import control_tables
+from service.schema import control_tables, history_tables
 from service.schema.columns import SCHEMA, XID8, count_columns, grouping_set, key_columns, message_status, metadata
 
-__all__ = ["SCHEMA", "control_tables", "metadata"]
+__all__ = ["SCHEMA", "control_tables", "history_tables", "metadata"]
 
 messages = sa.Table(
     "messages",
@@ -49,6 +49,8 @@ deltas = sa.Table(
     # what an update brought, whose counts may cancel out: bits in the order of the enumeration.
     sa.Column("oldest", sa.DateTime(timezone=True)),
     sa.Column("came", sa.SmallInteger),
+    # By how much the statement changed the sender as a whole; NULL: as much as the key. See record_update.
+    sa.Column("net", sa.BigInteger),
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),
     # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
     sa.Index("deltas_xid", "xid", postgresql_where=sa.text("xid >= '0'::xid8")),

@@ -27,22 +27,38 @@ BEGIN
     PERFORM "{schema}".remember_uncounted();
     RETURN NULL;
   END;
-  IF TG_OP <> 'INSERT' THEN
-    INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-    SELECT sender_id, account_id, campaign_id, isp,
-           -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
-    FROM "{old_row}";
-    IF EXISTS (SELECT FROM "{schema}".held_messages) THEN
-      SELECT sender_id, id INTO old_sender, old_id FROM "{old_row}" WHERE status = 'hold';
-    END IF;
-  END IF;
-  IF TG_OP <> 'DELETE' THEN
+  IF TG_OP = 'INSERT' THEN
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest)
     SELECT sender_id, account_id, campaign_id, isp,
            (status = 'new')::int, (status = 'proc')::int, (status = 'retry')::int, (status = 'hold')::int,
            created_at
     FROM "{new_row}";
-    IF old_id IS NOT NULL THEN
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+    SELECT sender_id, account_id, campaign_id, isp,
+           -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
+    FROM "{old_row}";
+  ELSE
+    -- One delta where the key stays. Of two, net is 0 where the sender stays.
+    INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came, net)
+    SELECT sender_id, account_id, campaign_id, isp,
+           sum(CASE status WHEN 'new' THEN sign ELSE 0 END), sum(CASE status WHEN 'proc' THEN sign ELSE 0 END),
+           sum(CASE status WHEN 'retry' THEN sign ELSE 0 END), sum(CASE status WHEN 'hold' THEN sign ELSE 0 END),
+           min(arrived_at), max(arrived_in), CASE WHEN count(*) OVER (PARTITION BY sender_id) = 2 THEN 0 END
+    FROM (
+      SELECT sender_id, account_id, campaign_id, isp, status, 1 AS sign,
+             created_at AS arrived_at, CAST(NULL AS timestamp with time zone) AS left_at,
+             CASE status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 ELSE 8 END AS arrived_in
+      FROM "{new_row}"
+      UNION ALL
+      SELECT sender_id, account_id, campaign_id, isp, status, -1, NULL, created_at, NULL FROM "{old_row}"
+    ) AS message
+    GROUP BY sender_id, account_id, campaign_id, isp
+    HAVING count(DISTINCT status) = 2 OR count(*) = 1 OR min(arrived_at) < coalesce(min(left_at), 'infinity');
+  END IF;
+  IF TG_OP <> 'INSERT' AND EXISTS (SELECT FROM "{schema}".held_messages) THEN
+    SELECT sender_id, id INTO old_sender, old_id FROM "{old_row}" WHERE status = 'hold';
+    IF old_id IS NOT NULL AND TG_OP = 'UPDATE' THEN
       SELECT sender_id, id INTO new_sender, new_id FROM "{new_row}" WHERE status = 'hold';
     END IF;
   END IF;

@@ -29,7 +29,9 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     SELECT format('SELECT on queuestats.%s', relname)
     FROM pg_class
     WHERE relnamespace = 'queuestats'::regnamespace
-      AND relkind IN ('r', 'v')
+      AND relkind IN ('r', 'p', 'v')
+      -- Partitions of the history are read through it.
+      AND NOT relispartition
       AND relname <> 'fold_lock'
       AND NOT has_table_privilege(role.oid, oid, 'SELECT')
     UNION ALL
@@ -44,7 +46,7 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
         'advance_job', 'step_job', 'next_job',
         'postpone_job', 'preview_job', 'expire_holds', 'held_differences',
         'cancel_job', 'prune', 'note_task', 'prove_sample', 'record_drift', 'mapped_messages', 'oldest_message',
-        'recount', 'unfit_mapping'
+        'recount', 'unfit_mapping', 'roll_up_history'
       )
       AND NOT has_function_privilege(role.oid, oid, 'EXECUTE')
   ) AS needed ON true

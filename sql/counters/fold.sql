@@ -20,6 +20,8 @@
 -- messages comes before that of the fold, as in a TRUNCATE. While another transaction has messages for itself, nothing
 -- is raised.
 --
+-- What it folds, it also records for the history (history.sql).
+--
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
 -- places: schema, locked, has_created
@@ -39,6 +41,7 @@ DECLARE
   new_running xid8[];
   can_raise boolean := "{has_created}";
   has_bounds boolean;
+  minute timestamp with time zone;
 BEGIN
   IF can_raise THEN
     BEGIN
@@ -54,6 +57,7 @@ BEGIN
   -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM "{schema}".follow_partitions();
+  minute := "{schema}".cover_history();
 
   SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
   FROM "{schema}".trusted_watermarks WHERE sender_id = 0;
@@ -116,8 +120,21 @@ BEGIN
   ), by_key AS (
     SELECT sender_id, account_id, campaign_id, isp,
            "{schema}".counter_sum(new) AS new, "{schema}".counter_sum(proc) AS proc,
-           "{schema}".counter_sum(retry) AS retry, "{schema}".counter_sum(hold) AS hold
+           "{schema}".counter_sum(retry) AS retry, "{schema}".counter_sum(hold) AS hold,
+           "{schema}".counter_sum(greatest(new + proc + retry + hold, 0)) AS arrived,
+           "{schema}".counter_sum(greatest(coalesce(net, new + proc + retry + hold), 0)) AS sender_arrived,
+           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost
     FROM gone GROUP BY sender_id, account_id, campaign_id, isp
+  ), recorded AS (
+    INSERT INTO "{schema}".history_changes
+      (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
+    SELECT 60, minute, sender_id, isp, minute, "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
+           "{schema}".counter_sum(retry), "{schema}".counter_sum(hold),
+           "{schema}".counter_sum(arrived), "{schema}".counter_sum(sender_arrived),
+           CASE WHEN bool_or(arrived > new + proc + retry + hold) THEN minute END,
+           CASE WHEN bool_or(sender_lost) THEN minute END
+    FROM by_key WHERE minute IS NOT NULL GROUP BY sender_id, isp
+    HAVING bool_or(new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0 OR arrived <> 0)
   ), by_grouping_set AS (
     SELECT sender_id, "{schema}".grouping_set_of(
              GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0

@@ -8,16 +8,17 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   SELECT CASE relkind WHEN 'v' THEN 'view' ELSE 'table' END, relname::text,
          CASE relkind WHEN 'v' THEN md5(pg_get_viewdef(oid)) ELSE '' END
-  FROM pg_class WHERE relnamespace = '"{schema}"'::regnamespace AND relkind IN ('r', 'v')
+  FROM pg_class WHERE relnamespace = '"{schema}"'::regnamespace AND relkind IN ('r', 'p', 'v') AND NOT relispartition
   UNION ALL
   SELECT 'column', format('%s.%s', relname, attname), format_type(atttypid, atttypmod)
   FROM pg_class INNER JOIN pg_attribute ON attrelid = pg_class.oid
-  WHERE relnamespace = '"{schema}"'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+  WHERE relnamespace = '"{schema}"'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND attnum > 0 AND NOT attisdropped
   UNION ALL
   SELECT 'index', pg_class.relname::text, pg_get_indexdef(pg_class.oid)
   FROM pg_class INNER JOIN pg_index ON indexrelid = pg_class.oid
     INNER JOIN pg_class AS indexed ON indexed.oid = indrelid
-  WHERE indexed.relnamespace = '"{schema}"'::regnamespace
+  WHERE indexed.relnamespace = '"{schema}"'::regnamespace AND NOT indexed.relispartition
     OR indexed.oid = "{schema}".messages_table()
       AND pg_class.relname IN ('messages_pkey', 'messages_by_arrival')
   UNION ALL

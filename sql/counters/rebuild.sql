@@ -64,6 +64,7 @@ BEGIN
   SELECT sender_id, new, proc, retry, hold FROM "{schema}".counters
   WHERE grouping_set = 'total' AND epoch = 0 AND (of_sender IS NULL OR sender_id = of_sender);
   PERFORM "{schema}".set_bounds(of_sender);
+  PERFORM "{schema}".begin_history(coalesce(of_sender, 0));
 END
 $$;
 

@@ -107,6 +107,9 @@ $queuestats$;
 
 -- An update is what left and what came. A key leaves no delta if both cancel out, what came is of one status, and
 -- what left was as old: then the bound of this status holds for what came too (bounds.sql).
+-- net: messages that change their key leave one and arrive in another, and stay with their sender. The net change of
+-- the sender stands in the first row of its keys that gained or lost messages, 0 in the others. Where it is NULL, the
+-- total of the row is the sender's change too.
 CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
@@ -117,10 +120,13 @@ BEGIN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
-  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
-  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came, net)
+  SELECT sender_id, account_id, campaign_id, isp, delta.new, delta.proc, delta.retry, delta.hold, oldest, came,
+         CASE WHEN total <> 0 THEN
+           CASE WHEN row_number() OVER of_sender = 1 THEN sum(total) OVER of_sender ELSE 0 END
+         END
   FROM (
-    SELECT sender_id, account_id, campaign_id, isp,
+    SELECT sender_id, account_id, campaign_id, isp, sum(sign) AS total,
            sum(CASE status WHEN 'new' THEN sign ELSE 0 END) AS new,
            sum(CASE status WHEN 'proc' THEN sign ELSE 0 END) AS proc,
            sum(CASE status WHEN 'retry' THEN sign ELSE 0 END) AS retry,
@@ -139,7 +145,8 @@ BEGIN
     GROUP BY sender_id, account_id, campaign_id, isp
   ) AS delta
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
-    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8);
+    OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8)
+  WINDOW of_sender AS (PARTITION BY sender_id, total <> 0);
   IF "{has_holds}" THEN
     IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
       PERFORM "{schema}".follow_held(
@@ -192,6 +199,12 @@ BEGIN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
   LOCK TABLE "{schema}".fold_lock IN EXCLUSIVE MODE;
+  IF current_setting('transaction_isolation') = 'read committed' THEN
+    PERFORM "{schema}".record_leaving();
+  ELSE
+    -- What leaves may not be in the snapshot.
+    PERFORM "{schema}".begin_history(0);
+  END IF;
   BEGIN
     DELETE FROM "{schema}".counters;
     DELETE FROM "{schema}".deltas;

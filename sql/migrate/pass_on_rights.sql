@@ -9,7 +9,7 @@ BEGIN
     SELECT made.oid::regclass AS made, granted.grantee::regrole AS reader
     FROM pg_class AS revisions
       CROSS JOIN LATERAL aclexplode(revisions.relacl) AS granted
-      INNER JOIN pg_class AS made ON made.relnamespace = revisions.relnamespace AND made.relkind = 'r'
+      INNER JOIN pg_class AS made ON made.relnamespace = revisions.relnamespace AND made.relkind IN ('r', 'p')
     WHERE revisions.oid = to_regclass('queuestats.alembic_version')
       AND granted.privilege_type = 'SELECT'
       AND granted.grantee NOT IN (0, revisions.relowner)

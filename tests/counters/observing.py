@@ -96,11 +96,12 @@ async def oldest_differences(connection: Any) -> list[dict[str, Any]]:
     )
     senders = [row[0] for row in await connection.fetch("SELECT DISTINCT sender_id FROM queuestats.queued_messages")]
     differences = []
-    for row in map(dict, await connection.fetch(counted.sql, senders)):
+    values = counted.bind({"sender_id": senders, "has_rates": [False] * len(senders)})
+    for row in map(dict, await connection.fetch(counted.sql, *values)):
         sender_id = senders[row.pop("position") - 1]
         (expected,) = map(dict, await connection.fetch(defined.sql, sender_id))
-        if row != expected:
-            differences.append({"sender_id": sender_id, "answer": row, "expected": expected})
+        if (found := {name: row[name] for name in expected}) != expected:
+            differences.append({"sender_id": sender_id, "answer": found, "expected": expected})
     return differences
 
 

@@ -1,22 +1,26 @@
 """Request bytes to a query: body -> `Envelope` -> `StatsQuery`. Pure; raises nothing but `BadRequest`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
 from service.model import (
+    STEPS,
     Action,
     ControlRequest,
     Dimension,
     Format,
     Grouping,
+    HistoryGrouping,
+    HistoryQuery,
     Ids,
     Measure,
     Presentation,
     StatsQuery,
     TopQuery,
-    With,
 )
 from service.wire.parsing import parameters
 from service.wire.parsing.json_body import read_json, read_json_names
@@ -111,11 +115,7 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
         parameters.ISP.read(members) or None,
         parameters.GROUP.read(members) or default_grouping,
     )
-    if parameters.WITH.name not in members or With.OLDEST not in parameters.WITH.read(members):
-        return query
-    if (found := query.with_oldest()) is None:
-        raise BadRequest("with=oldest is for the group total, without account_id, campaign_id and isp")
-    return found
+    return query.with_parts(parameters.WITH.read(members)) if parameters.WITH.name in members else query
 
 
 def parse_top(envelope: Envelope) -> TopQuery:
@@ -125,6 +125,26 @@ def parse_top(envelope: Envelope) -> TopQuery:
     order = parameters.ORDER.read(members) or Measure.TOTAL
     limit = parameters.LIMIT.read(members)
     return TopQuery(by, order, limit, None if by is Dimension.SENDER else parameters.ID.read(members))
+
+
+def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery:
+    """`kept`: for how long each of STEPS is kept. Of the last hour, and in the finest step, if these are left out.
+
+    BadRequest as `parse_query`.
+    """
+    members, now = envelope.members, datetime.now(UTC)
+    isp, is_by_isp = parameters.ISP.read(members) or None, parameters.HISTORY_GROUP.read(members) is HistoryGrouping.ISP
+    since, until = parameters.FROM.read(members, now), parameters.TO.read(members, now)
+    if since >= until:
+        raise BadRequest("from must be before to")
+    has_isps = is_by_isp or isp is not None
+    step = parameters.STEP.read_given(members) or HistoryQuery.finest_step(since, until, now, kept, has_isps=has_isps)
+    if step not in STEPS:
+        raise BadRequest(f"step must be {', '.join(map(str, STEPS[:-1]))} or {STEPS[-1]}")
+    if has_isps and step == STEPS[0]:
+        raise BadRequest(f"step {step} is for all ISPs together: leave out isp, with the group total")
+    # Not by the clock here: the current step of the database is the last one.
+    return HistoryQuery(parameters.ID.read(members), isp, is_by_isp, step, since, until if until < now else None)
 
 
 def parse_presentation(envelope: Envelope, format: Format) -> Presentation:

@@ -9,11 +9,12 @@ names the parameter and what it accepts, never the value.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from service.errors import BadRequest
-from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, Ids, Measure, With
+from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, HistoryGrouping, Ids, Measure, With
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
@@ -23,6 +24,7 @@ NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor 
 BLANKS: Final = " \t\r\n"
 
 _MAX_DIGITS = len(str(MAX_INT))
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _NEITHER_STORED_NOR_SENT = re.compile("[\0\ud800-\udfff]")  # NUL, lone surrogates
 _Choice = TypeVar("_Choice", bound=StrEnum)
 Members = Mapping[str, object]
@@ -106,6 +108,29 @@ class Words(Generic[_Choice]):
 
 
 @dataclass(frozen=True, slots=True)
+class Time:
+    """A time as RFC 3339 has it, or so many seconds before now."""
+
+    name: str
+    default_seconds: int = 0
+
+    def read(self, members: Members, now: datetime) -> datetime:
+        """In UTC. Raises BadRequest."""
+        value = members.get(self.name)
+        if value is None or (type(value) is str and not value.strip(BLANKS)):
+            return now - timedelta(seconds=self.default_seconds)
+        seconds = _whole_number(value)
+        try:
+            if seconds is not None:
+                return now - timedelta(seconds=seconds)
+            if type(value) is str and _RFC_3339.fullmatch(text := value.strip(BLANKS)):
+                return datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+        raise BadRequest(f"{self.name} must be a time as in RFC 3339, 2026-03-01T12:00:00Z say, or seconds before now")
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     name: str
     most_characters: int = MAX_BODY_BYTES
@@ -139,6 +164,10 @@ CAMPAIGN_ID: Final = WholeNumber("campaign_id")
 ISP: Final = Text("isp")
 GROUP: Final = Choice("group", Grouping)
 WITH: Final = Words("with", With)
+FROM: Final = Time("from", default_seconds=3600)
+TO: Final = Time("to")
+STEP: Final = WholeNumber("step", least=60, most=3600)
+HISTORY_GROUP: Final = Choice("group", HistoryGrouping)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
 ORDER: Final = Choice("order", Measure)
@@ -154,13 +183,14 @@ REASON: Final = Text("reason", MAX_REASON_CHARACTERS)
 EXPIRES_IN: Final = WholeNumber("expires_in", most=31_536_000)
 HOLD_ID: Final = WholeNumber("hold_id", least=1)
 
-Parameter = WholeNumber | Flag | Text | Choice[Any] | Words[Any]
+Parameter = WholeNumber | Flag | Text | Time | Choice[Any] | Words[Any]
 _READING = (TOKEN, FORMAT, IDS, NAMES)
 _FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
 _CONTROL = (TOKEN, FORMAT, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
 OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "stats": (*_READING, *_FILTER, GROUP, WITH),
     "stream": (*_READING, *_FILTER, GROUP, WITH, INTERVAL_MS),
+    "history": (TOKEN, FORMAT, ID, ISP, HISTORY_GROUP, FROM, TO, STEP),
     "top": (*_READING, ID, BY, ORDER, LIMIT),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),

@@ -1,9 +1,10 @@
 -- total_with_oldest: as total, with the time of arrival of the oldest message of each status, NULL where there is none
 -- One query for each position of the array, from 1 on. A look-up begins at the bound of its status, or at the oldest
 -- arrival that is pending (counters/bounds.sql). A status that counts 0 is not looked up.
+-- has_rates: also what arrived and left, as total_with_rates; otherwise NULL.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, bounds_pkey, messages_by_arrival
 -- places: schema
--- parameters: sender_id bigint[]
+-- parameters: sender_id bigint[], has_rates boolean[]
 SELECT /* queries/from_counters/total_with_oldest.sql */
   query.position,
   cast(0 AS bigint) AS account_id,
@@ -17,9 +18,15 @@ SELECT /* queries/from_counters/total_with_oldest.sql */
   first_hold.created_at AS oldest_hold,
   first_new.created_at AS oldest_new,
   first_proc.created_at AS oldest_proc,
-  first_retry.created_at AS oldest_retry
+  first_retry.created_at AS oldest_retry,
+  rates.arrived,
+  rates.departed,
+  rates.window_from,
+  rates.window_to,
+  rates.last_left
 FROM
-  unnest(cast(:sender_id AS bigint[])) WITH ORDINALITY AS query (sender_id, position)
+  unnest(cast(:sender_id AS bigint[]), cast(:has_rates AS boolean[]))
+  WITH ORDINALITY AS query (sender_id, has_rates, position)
   CROSS JOIN
     LATERAL (
       SELECT
@@ -53,5 +60,8 @@ FROM
   LEFT JOIN LATERAL "{schema}".oldest_message(
     query.sender_id, 'retry', CASE WHEN found.retry > 0 THEN least(bound.retry, found.retry_since) END
   ) AS first_retry ON true
+  LEFT JOIN LATERAL "{schema}".rates_of(
+    CASE WHEN query.has_rates THEN query.sender_id END, true, ARRAY['']
+  ) AS rates ON true
 WHERE (SELECT are_readable FROM "{schema}".counted()) AND (SELECT are_known FROM "{schema}".arrivals())
 ORDER BY query.position

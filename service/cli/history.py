@@ -1,0 +1,35 @@
+from typing import Any
+
+import click
+
+from service.cli.options import command, json_option, on_database, open_pool
+from service.cli.output import print_table
+from service.cli.types import ID, Member, Text
+from service.errors import BadRequest
+from service.model import Format, HistoryGrouping
+from service.settings import Settings
+
+COLUMNS = ("at", "isp", "new", "proc", "retry", "hold", "total", "arrived", "left")
+TIME = "as 2026-03-01T12:00:00Z, or in seconds before now"
+
+
+@command("history --sender 119 --from 3600")
+@click.option("--sender", "id", type=ID, required=True, help="whose queue")
+@click.option("--isp", type=Text(), help="only this ISP's messages, exact name")
+@click.option("--group", type=Member(HistoryGrouping), default="total", help="what a row of a step stands for")
+@click.option("--from", "from_", help=f"first time, {TIME}; an hour ago where it is left out")
+@click.option("--to", help=f"last time, {TIME}; now where it is left out")
+@click.option("--step", type=click.Choice(["60", "600", "3600"]), help="seconds; 60 only without --isp and --group isp")
+@json_option("a list of rows")
+@on_database
+async def history(settings: Settings, as_json: bool, from_: str | None, **given: Any) -> None:
+    """Show the counts of a sender at the end of each step, and what arrived and left within it."""
+    from service.queue.history import fetch_history
+    from service.wire.parsing import Envelope, parse_history
+
+    try:
+        query = parse_history(Envelope(Format.JSON, {**given, "from": from_}), list(settings.history_kept.values()))
+    except BadRequest as error:
+        raise click.UsageError(f"{error.text}.") from error
+    async with open_pool(settings) as database:
+        print_table(COLUMNS, (await fetch_history(database, query)).rows, as_json)

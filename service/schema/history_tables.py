@@ -1,0 +1,81 @@
+"""The tables of the history: see sql/counters/history.sql."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from service.schema.columns import count_columns, message_status, metadata
+
+_BIGINTS = ("arrived", *(f"{status}_counts" for status in message_status.enums))
+
+
+def _time(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
+    return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
+
+
+# What folds have recorded, until the step is over. `at`: the end of the minute, or of the ten minutes, of the row.
+history_changes = sa.Table(
+    "history_changes",
+    metadata,
+    sa.Column("step", sa.Integer, nullable=False),
+    _time("until"),
+    sa.Column("sender_id", sa.BigInteger, nullable=False),
+    sa.Column("isp", sa.Text(collation="C"), nullable=False),
+    _time("at"),
+    *count_columns(),
+    # Of the ISP, and what it adds to the sender as a whole.
+    sa.Column("arrived", sa.BigInteger, nullable=False),
+    sa.Column("sender_arrived", sa.BigInteger, nullable=False),
+    # The last minute in which a message left.
+    _time("left_at", nullable=True),
+    _time("sender_left_at", nullable=True),
+    sa.Index("history_changes_step_until_sender_id", "step", "until", "sender_id"),
+)
+
+# The steps of a period of one sender. Partitions are made and dropped as time passes.
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("sender_id", sa.BigInteger, nullable=False),
+    _time("period"),
+    # The numbers of the steps, from 1 on; a NULL among the ISPs is the sender as a whole.
+    sa.Column("numbers", ARRAY(sa.SmallInteger), nullable=False),
+    sa.Column("isps", ARRAY(sa.Text(collation="C")), nullable=False),
+    *(sa.Column(name, ARRAY(sa.BigInteger), nullable=False) for name in (*message_status.enums, *_BIGINTS)),
+    # From the last minute in which a message left to the end of the step; NULL where none left.
+    sa.Column("idle_minutes", ARRAY(sa.SmallInteger), nullable=False),
+    sa.PrimaryKeyConstraint("sender_id", "step", "period", name="history_pkey"),
+    postgresql_partition_by="RANGE (step, period)",
+)
+
+# How far each step is rolled up.
+history_steps = sa.Table(
+    "history_steps",
+    metadata,
+    sa.Column("step", sa.Integer, autoincrement=False, nullable=False),
+    _time("rolled_until"),
+    sa.Column("rolled_sender", sa.BigInteger, nullable=False),
+    # NULL: none of it was dropped.
+    _time("kept_since", nullable=True),
+    sa.PrimaryKeyConstraint("step", name="history_steps_pkey"),
+)
+
+# When folds ran without a pause of more than five seconds.
+history_spans = sa.Table(
+    "history_spans",
+    metadata,
+    _time("since"),
+    _time("until"),
+    sa.PrimaryKeyConstraint("since", name="history_spans_pkey"),
+)
+
+# When a sender, or (0) all senders, were counted anew.
+history_begins = sa.Table(
+    "history_begins",
+    metadata,
+    sa.Column("sender_id", sa.BigInteger, nullable=False),
+    _time("at"),
+    sa.PrimaryKeyConstraint("sender_id", "at", name="history_begins_pkey"),
+)

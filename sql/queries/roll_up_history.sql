@@ -1,0 +1,10 @@
+-- roll_up_history: rolls up a piece of the history, and drops what is old; no row while a fold is at work
+-- parameters: max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval
+SELECT /* queries/roll_up_history.sql */ rolled_up, is_more
+FROM
+  queuestats.roll_up_history(
+    cast(:max_changes AS integer),
+    cast(:kept_by_minute AS interval),
+    cast(:kept_by_ten_minutes AS interval),
+    cast(:kept_by_hour AS interval)
+  )

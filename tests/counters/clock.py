@@ -1,0 +1,77 @@
+"""A history whose time the tests set."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from service.db import load_statement
+from tests.counters.observing import fold
+
+KEPT = (timedelta(days=1), timedelta(days=7), timedelta(days=90))
+# Folds come at least so often, or there is a gap.
+FOLD_SECONDS = 4
+
+
+class Clock:
+    """The clock by which the history goes, in place of that of the server."""
+
+    def __init__(self, connection: Any, now: datetime = datetime(2026, 3, 1, 5, 55, tzinfo=UTC)) -> None:
+        self._connection = connection
+        self.now = now
+
+    async def begin(self) -> None:
+        """Counts all messages, and begins their history now."""
+        async with self._connection.transaction():
+            # The folder of a service goes by the new clock from here on.
+            await self._connection.execute("LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE")
+            await self.set(self.now)
+            await self._connection.execute(
+                "DELETE FROM queuestats.history_begins; DELETE FROM queuestats.history_spans;"
+                " DELETE FROM queuestats.history_steps; DELETE FROM queuestats.history_changes"
+            )
+            await self._connection.execute("SELECT queuestats.rebuild()")
+        await self.fold()
+
+    async def set(self, now: datetime) -> None:
+        self.now = now
+        await self._connection.execute(
+            "CREATE OR REPLACE FUNCTION queuestats.history_clock() RETURNS timestamp with time zone LANGUAGE sql STABLE"
+            f" AS $$ SELECT timestamptz '{now.isoformat()}' $$"
+        )
+
+    async def fold(self) -> None:
+        # The folder of a service may be at work.
+        while not await fold(self._connection):  # noqa: ASYNC110 another process
+            await asyncio.sleep(0.01)
+
+    async def run(self, seconds: int) -> None:
+        """Lets time go by, with folds in between and at the end."""
+        end = self.now + timedelta(seconds=seconds)
+        while self.now < end:
+            await self.set(min(end, self.now + timedelta(seconds=FOLD_SECONDS)))
+            await self.fold()
+
+    async def pause(self, seconds: int) -> None:
+        """Lets time go by without a fold."""
+        await self.set(self.now + timedelta(seconds=seconds))
+
+    async def roll_up(self, max_changes: int = 20_000, most: int = 1_000_000) -> None:
+        """As many steps as there are to do, `most` at most."""
+        statement = "SELECT is_more FROM queuestats.roll_up_history($1, $2, $3, $4)"
+        while most and await self._connection.fetchval(statement, max_changes, *KEPT):
+            most -= 1
+
+    async def history(
+        self,
+        sender_id: int,
+        step: int = 60,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        isp: str | None = None,
+        *,
+        is_by_isp: bool = False,
+    ) -> Any:
+        statement = load_statement("queries/history")
+        given = {"sender_id": sender_id, "isp": isp, "is_by_isp": is_by_isp, "step": step, "until": until}
+        given["since"] = since or self.now - timedelta(hours=1)
+        return await self._connection.fetch(statement.sql, *statement.bind(given))
