@@ -52,8 +52,7 @@ async def test_the_oldest_messages_are_found_by_an_index_of_its_own(
                 await fold(admin, mark_every=chosen.choice((0.0, 1e9)))
             assert await drift(admin) == []
             for sender_id in SENDERS[table].values():
-                query = StatsQuery(sender_id).with_oldest()
-                assert query is not None
+                query = StatsQuery(sender_id, has_oldest=True)
                 counted = await fetch_report(database, query)
                 assert counted.rows == (await fetch_report(database, query, is_from_messages=True)).rows
     assert await differences(empty_database) == []
@@ -82,8 +81,7 @@ async def _write(connection: Any, chosen: random.Random, senders: list[str]) -> 
 async def test_a_mapping_that_names_no_time_of_arrival_has_no_answer(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute(PLAIN)
     await adopt(empty_database, QueueMapping(table="queue", sender="who", status="state"))
-    query = StatsQuery(1).with_oldest()
-    assert query is not None
+    query = StatsQuery(1, has_oldest=True)
     async with open_pool(empty_database.service_url, pool_size=1) as database:
         for is_from_messages in (False, True):
             with pytest.raises(BadRequest, match="does not name the time of arrival"):
