@@ -5,11 +5,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from service.db import load_statement
-from tests.counters.observing import fold
+from tests.counters.observing import fold, roll_up
 
-KEPT = (timedelta(days=1), timedelta(days=7), timedelta(days=90))
 # Folds come at least so often, or there is a gap.
 FOLD_SECONDS = 4
+
+
+async def hurry(connection: Any, times: int = 200) -> None:
+    """The history goes by a clock that is so many times as fast as that of the server."""
+    now = f"timestamptz '{datetime.now(UTC)}'"
+    await connection.execute(
+        "CREATE OR REPLACE FUNCTION queuestats.history_clock() RETURNS timestamp with time zone LANGUAGE sql STABLE"
+        f" AS $$ SELECT {now} + {times} * (clock_timestamp() - {now}) $$"
+    )
 
 
 class Clock:
@@ -57,8 +65,7 @@ class Clock:
 
     async def roll_up(self, max_changes: int = 20_000, most: int = 1_000_000) -> None:
         """As many steps as there are to do, `most` at most."""
-        statement = "SELECT is_more FROM queuestats.roll_up_history($1, $2, $3, $4)"
-        while most and await self._connection.fetchval(statement, max_changes, *KEPT):
+        while most and await roll_up(self._connection, max_changes):
             most -= 1
 
     async def history(

@@ -82,10 +82,11 @@ async def audited(connection: Any, sender_id: int | None = None) -> list[dict[st
 
 
 async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
-    """The same, and those of the oldest messages and of their bounds."""
+    """The same, and those of the oldest messages, of their bounds and of the history."""
     found = await audited(connection, sender_id)
     async with snapshot(connection):
-        found += map(dict, await connection.fetch("SELECT * FROM queuestats.bound_differences($1)", sender_id))
+        for name in ("bound_differences", "history_differences"):
+            found += map(dict, await connection.fetch(f"SELECT * FROM queuestats.{name}($1)", sender_id))
         return found + await oldest_differences(connection)
 
 
@@ -117,6 +118,12 @@ async def fold(
 async def compact(connection: Any, max_counters: int = 40_000) -> Any:
     """One compact of every hot sender's epoch: its row, or None where another one was at work."""
     return await connection.fetchrow("SELECT * FROM queuestats.compact($1, '0')", max_counters)
+
+
+async def roll_up(connection: Any, max_changes: int = 20_000) -> bool:
+    """One piece of the history: whether there is more to do."""
+    statement = "SELECT is_more FROM queuestats.roll_up_history($1, '1 day', '7 days', '90 days')"
+    return bool(await connection.fetchval(statement, max_changes))
 
 
 async def row_count(connection: Any, table: str) -> int:

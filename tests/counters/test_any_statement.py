@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.db import Database
 from tests.conftest import TestDatabase, open_pool
 from tests.counters import statements
+from tests.counters.clock import Clock
 from tests.counters.observing import answer, answers, drift, every_question, fold, on
 from tests.counters.statements import SURROUNDINGS, Queue, Queued, Where
 from tests.oracle import STATUSES, expected_rows
@@ -68,6 +69,8 @@ class World:
         pool = open_pool(database.service_url)
         self.service = self.run(pool.__aenter__())
         self.run(self.writer.execute(SURROUNDINGS + ODD_SCHEMA))
+        self.clock = Clock(self.folder)
+        self.run(self.clock.begin())
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.runner.run(work)
@@ -247,6 +250,12 @@ class AnyStatement(RuleBasedStateMachine):
     )
     def fold(self, max_deltas: int, mark_every: float, is_compacting: bool) -> None:
         self.world.run(fold(self.world.folder, max_deltas, mark_every, is_compacting=is_compacting))
+
+    @rule(seconds=st.sampled_from([1, 60, 3600]), max_changes=st.sampled_from([1, 20_000]))
+    def end_steps(self, seconds: int, max_changes: int) -> None:
+        """Of the history: what was folded before is rolled up."""
+        self.world.run(self.world.clock.pause(seconds))
+        self.world.run(self.world.clock.roll_up(max_changes))
 
     @precondition(lambda self: not self.is_truncated)
     @rule(sender_id=st.sampled_from([None, 1, 2, 3]))

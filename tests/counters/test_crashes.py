@@ -16,9 +16,10 @@ import pytest
 from service.model import Grouping, StatsQuery
 from service.schema import migrate
 from tests.conftest import PATIENCE_SECONDS
+from tests.counters.clock import hurry
 from tests.counters.crashing import DURABLE, CrashableServer, crashable_server
 from tests.counters.load import hold_and_release
-from tests.counters.observing import answer, drift, fold, row_count
+from tests.counters.observing import answer, drift, fold, roll_up, row_count
 from tests.oracle import Message, expected_rows
 
 # For a longer run: TEST_TIMES=20
@@ -80,6 +81,9 @@ async def crashing(server: CrashableServer, request: pytest.FixtureRequest) -> s
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
     await migrate(server.address(name), server.address(name, "queuestats_service"))
+    connection = await asyncpg.connect(server.address(name))
+    await hurry(connection)
+    await connection.close()
     return name
 
 
@@ -105,6 +109,7 @@ class Client:
 
 async def fold_some(connection: Any, chance: random.Random) -> None:
     await fold(connection, chance.choice([3, 20_000]), 0.001, is_compacting=chance.random() < 0.3)
+    await roll_up(connection, chance.choice([1, 20_000]))
 
 
 async def crash(server: CrashableServer, name: str, how: str) -> None:
@@ -176,6 +181,7 @@ async def test_after_a_kill_nothing_is_lost_and_the_counts_are_exact(
         pass
     await check(connection, ledgers)
     assert await row_count(connection, "queuestats.deltas") == 0
+    assert await row_count(connection, "queuestats.history") > 0
     await connection.close()
 
 
@@ -187,7 +193,8 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
         assert client.stdin is not None
         client.stdin.write(
             b"BEGIN; SELECT * FROM queuestats.compact(5, '0');"
-            b" SELECT * FROM queuestats.fold(5, 0.001); SELECT pg_sleep(0.002); COMMIT;\n" * 500
+            b" SELECT * FROM queuestats.fold(5, 0.001); SELECT pg_sleep(0.002);"
+            b" SELECT * FROM queuestats.roll_up_history(2, '1 day', '7 days', '90 days'); COMMIT;\n" * 500
         )
         client.stdin.flush()
         before = await writer.fetchval(LATEST_FOLD)

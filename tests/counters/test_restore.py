@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -12,6 +13,7 @@ import pytest
 from service.errors import Unavailable
 from service.model import StatsQuery
 from tests.conftest import TestDatabase, drop_database, url_of
+from tests.counters.clock import Clock
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count
 from tests.counters.programs import program
@@ -112,6 +114,8 @@ async def test_a_dump_that_was_restored_is_counted_anew_before_it_is_trusted(res
     assert await restored.fetchval("SELECT queuestats.recount_if_needed()")
     assert await total(restored) == 40
     assert await drift(restored) == []
+    (current,) = await Clock(restored, datetime.now(UTC)).history(1)
+    assert current["new"] == 40
 
 
 async def test_the_counts_of_a_restored_dump_are_exact_and_go_on_exact(restored: Any) -> None:
