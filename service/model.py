@@ -120,9 +120,9 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
         """The same with these parts. Raises BadRequest where a part is not for such a query."""
         has_oldest, has_rates = With.OLDEST in parts, With.RATES in parts
         if has_oldest and self != StatsQuery(self.sender_id):
-            raise BadRequest("with=oldest is for the group total, without account_id, campaign_id and isp")
+            raise BadRequest("oldest is for the group total, without a filter by account, campaign or ISP")
         if has_rates and self not in [StatsQuery(self.sender_id, grouping=grouping) for grouping in WITH_RATES]:
-            raise BadRequest("with=rates is for the groups total and isp, without account_id, campaign_id and isp")
+            raise BadRequest("rates are for the groups total and isp, without a filter by account, campaign or ISP")
         return msgspec.structs.replace(self, has_oldest=has_oldest, has_rates=has_rates)
 
     def in_numbers(self) -> str:

@@ -22,13 +22,15 @@ TIME = "as 2026-03-01T12:00:00Z, or in seconds before now"
 @click.option("--step", type=click.Choice(["60", "600", "3600"]), help="seconds; 60 only without --isp and --group isp")
 @json_option("a list of rows")
 @on_database
-async def history(settings: Settings, as_json: bool, from_: str | None, **given: Any) -> None:
+async def history(settings: Settings, as_json: bool, group: HistoryGrouping, from_: str | None, **given: Any) -> None:
     """Show the counts of a sender at the end of each step, and what arrived and left within it."""
     from service.queue.history import fetch_history
     from service.wire.parsing import Envelope, parse_history
 
     try:
-        query = parse_history(Envelope(Format.JSON, {**given, "from": from_}), list(settings.history_kept.values()))
+        given |= {"group": group.value, "from": from_}
+        members = {name: value for name, value in given.items() if value is not None}
+        query = parse_history(Envelope(Format.JSON, members), list(settings.history_kept.values()))
     except BadRequest as error:
         raise click.UsageError(f"{error.text}.") from error
     async with open_pool(settings) as database:

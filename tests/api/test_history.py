@@ -177,6 +177,6 @@ async def test_rates_are_for_senders_and_their_isps(
     client: httpx.AsyncClient, token: str, members: dict[str, Any]
 ) -> None:
     content = body_of(Format.JSON, **{"token": token, "id": 119, "with": "rates", **members})
-    assert "with=rates is for the groups total and isp" in check_error(
+    assert "rates are for the groups total and isp" in check_error(
         await client.post(STATS, content=content), 400, Format.JSON
     )

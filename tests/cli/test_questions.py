@@ -111,7 +111,35 @@ def test_the_oldest_messages_are_added_where_they_are_asked_for(ask: Run) -> Non
     assert row["oldest"]["hold"] in ask("stats", "--sender", "119", "--with", "oldest").stdout
     refused = ask("stats", "--sender", "119", "--with", "oldest", "--group", "isp")
     assert refused.returncode == 2
-    assert "--with oldest is for --group total" in refused.stderr
+    assert "oldest is for the group total" in refused.stderr
+
+
+def test_rates_are_added_where_they_are_asked_for(ask: Run) -> None:
+    assert ask("fold").returncode == 0
+    (row,) = rows(ask("stats", "--sender", "119", "--with", "rates", "--with", "oldest", "--json"))
+    # The service did not run for five minutes.
+    assert (row["arrived"], row["left"], row["empty_in"], row["total"]) == (None, None, None, 5)
+    assert sorted(row["window"]) == ["from", "to"]
+    head, line = csv.reader(ask("stats", "--sender", "119", "--with", "rates", "--csv").stdout.splitlines())
+    assert dict(zip(head, line, strict=True))["window_to"] > row["window"]["from"]
+    assert {"arrived", "left", "empty_in", "last_left"} <= set(head)
+    refused = ask("stats", "--sender", "119", "--with", "rates", "--group", "account")
+    assert refused.returncode == 2
+    assert "rates are for the groups total and isp" in refused.stderr
+
+
+def test_the_history_ends_with_the_present_counts(ask: Run) -> None:
+    assert ask("fold").returncode == 0
+    *_, row = rows(ask("history", "--sender", "119", "--json"))
+    assert [row[name] for name in ("new", "proc", "retry", "hold", "total")] == [2, 1, 1, 1, 5]
+    *_, gmail, yahoo, _ = rows(ask("history", "--sender", "119", "--group", "isp", "--step", "600", "--json"))
+    assert [(each["isp"], each["total"]) for each in (gmail, yahoo)] == [("Gmail", 2), ("Yahoo", 1)]
+    assert "departed" not in ask("history", "--sender", "119", "--isp", "Gmail").stdout
+    refused = ask("history", "--sender", "119", "--isp", "Gmail", "--step", "60")
+    assert refused.returncode == 2
+    assert "step 60 is for all ISPs together" in refused.stderr
+    refused = ask("history", "--sender", "119", "--from", "yesterday")
+    assert refused.returncode == 2
 
 
 def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) -> None:
