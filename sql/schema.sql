@@ -30,11 +30,18 @@ CREATE FUNCTION queuestats.add_history_partition(of_step integer, of_period time
 DECLARE
   first CONSTANT timestamp with time zone := queuestats.start_of(queuestats.partition_of(of_step), of_period);
   name CONSTANT text := format('history_%s_%s', of_step, to_char(first, 'YYYYMMDD'));
+  reader regrole;
 BEGIN
   IF to_regclass(format('queuestats.%I', name)) IS NULL THEN
     EXECUTE format(
       'CREATE TABLE queuestats.%I (LIKE queuestats.history INCLUDING ALL) WITH (toast_tuple_target = 128)', name
     );
+    FOR reader IN
+      SELECT granted.grantee FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) AS granted
+      WHERE oid = 'queuestats.history'::regclass AND privilege_type = 'SELECT' AND grantee NOT IN (0, relowner)
+    LOOP
+      EXECUTE format('GRANT SELECT ON queuestats.%I TO %s', name, reader);
+    END LOOP;
     EXECUTE format(
       'ALTER TABLE queuestats.history ATTACH PARTITION queuestats.%I FOR VALUES FROM (%s, %L) TO (%s, %L)',
       name, of_step, first, of_step, first + queuestats.partition_of(of_step)

@@ -97,17 +97,25 @@ END
 $$;
 
 -- add_history_partition: makes the partition of `history` for a period, unless it is there. Readers go on meanwhile.
+-- Roles that may read `history` may read the partition: the former release looks at their rights on each table.
 CREATE OR REPLACE FUNCTION "{schema}".add_history_partition(of_step integer, of_period timestamp with time zone)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' AS $$
 DECLARE
   first CONSTANT timestamp with time zone := "{schema}".start_of("{schema}".partition_of(of_step), of_period);
   name CONSTANT text := format('history_%s_%s', of_step, to_char(first, 'YYYYMMDD'));
+  reader regrole;
 BEGIN
   IF to_regclass(format('"{schema}".%I', name)) IS NULL THEN
     EXECUTE format(
       'CREATE TABLE "{schema}".%I (LIKE "{schema}".history INCLUDING ALL) WITH (toast_tuple_target = 128)', name
     );
+    FOR reader IN
+      SELECT granted.grantee FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) AS granted
+      WHERE oid = '"{schema}".history'::regclass AND privilege_type = 'SELECT' AND grantee NOT IN (0, relowner)
+    LOOP
+      EXECUTE format('GRANT SELECT ON "{schema}".%I TO %s', name, reader);
+    END LOOP;
     EXECUTE format(
       'ALTER TABLE "{schema}".history ATTACH PARTITION "{schema}".%I FOR VALUES FROM (%s, %L) TO (%s, %L)',
       name, of_step, first, of_step, first + "{schema}".partition_of(of_step)
