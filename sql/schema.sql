@@ -2539,7 +2539,6 @@ CREATE FUNCTION queuestats.recorded_changes(of_sender bigint, of_step integer, s
       AS entry (number, isp, new, proc, retry, hold, arrived)
   WHERE kept.sender_id = of_sender AND kept.step = of_step AND kept.period > since - queuestats.period_of(of_step)
     AND (entry.isp IS NULL) = is_total
-    AND kept.period + entry.number * queuestats.seconds(of_step) > since
   UNION ALL
   SELECT queuestats.start_of(queuestats.seconds(of_step), until - interval '1 microsecond')
            + queuestats.seconds(of_step),

@@ -26,8 +26,8 @@ RETURNS SETOF "{schema}".history_changes LANGUAGE sql STABLE AS $$
   WHERE rolled.step <= of_step
 $$;
 
--- recorded_changes: the changes of a sender after a time, by steps. `at`: the end of the step; one may come in several
--- rows. is_total: of the sender as a whole, with the ISP '', or of its ISPs.
+-- recorded_changes: the changes of a sender after a time, by steps, and some before it. `at`: the end of the step; one
+-- may come in several rows. is_total: of the sender as a whole, with the ISP '', or of its ISPs.
 CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
   of_sender bigint, of_step integer, since timestamp with time zone, is_total boolean
 ) RETURNS TABLE (
@@ -40,7 +40,6 @@ CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
       AS entry (number, isp, new, proc, retry, hold, arrived)
   WHERE kept.sender_id = of_sender AND kept.step = of_step AND kept.period > since - "{schema}".period_of(of_step)
     AND (entry.isp IS NULL) = is_total
-    AND kept.period + entry.number * "{schema}".seconds(of_step) > since
   UNION ALL
   SELECT "{schema}".start_of("{schema}".seconds(of_step), until - interval '1 microsecond')
            + "{schema}".seconds(of_step),

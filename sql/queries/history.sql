@@ -105,21 +105,31 @@ step AS (
   SELECT
     at,
     isp,
-    bool_or(is_covered) AS is_covered,
-    "{schema}".counter_sum(arrived) AS arrived,
-    "{schema}".counter_sum(new + proc + retry + hold) AS change,
-    "{schema}".counter_sum("{schema}".counter_sum(new)) OVER later AS new,
-    "{schema}".counter_sum("{schema}".counter_sum(proc)) OVER later AS proc,
-    "{schema}".counter_sum("{schema}".counter_sum(retry)) OVER later AS retry,
-    "{schema}".counter_sum("{schema}".counter_sum(hold)) OVER later AS hold
+    due.is_covered,
+    coalesce(moved.arrived, 0) AS arrived,
+    coalesce(moved.change, 0) AS change,
+    "{schema}".counter_sum(moved.new) OVER later AS new,
+    "{schema}".counter_sum(moved.proc) OVER later AS proc,
+    "{schema}".counter_sum(moved.retry) OVER later AS retry,
+    "{schema}".counter_sum(moved.hold) OVER later AS hold
   FROM (
-    SELECT at, isp, new, proc, retry, hold, arrived, false AS is_covered FROM change
-    UNION ALL
-    SELECT covered.at, present.isp, 0, 0, 0, 0, 0, true
+    SELECT covered.at, present.isp, true AS is_covered
     FROM covered
       CROSS JOIN present
-  ) AS changed
-  GROUP BY at, isp
+  ) AS due
+    FULL JOIN (
+      SELECT
+        at,
+        isp,
+        "{schema}".counter_sum(arrived) AS arrived,
+        "{schema}".counter_sum(new + proc + retry + hold) AS change,
+        "{schema}".counter_sum(new) AS new,
+        "{schema}".counter_sum(proc) AS proc,
+        "{schema}".counter_sum(retry) AS retry,
+        "{schema}".counter_sum(hold) AS hold
+      FROM change
+      GROUP BY at, isp
+    ) AS moved USING (at, isp)
   WINDOW later AS (PARTITION BY isp ORDER BY at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
 )
 
