@@ -71,13 +71,24 @@ class Dimension(StrEnum):
 
 
 class Measure(StrEnum):
-    """What the largest have most of; the wire calls it `order`."""
+    """What a row counts: the messages of a status, or all."""
 
     TOTAL = "total"
     NEW = "new"
     PROC = "proc"
     RETRY = "retry"
     HOLD = "hold"
+
+
+class Order(StrEnum):
+    """What the first rows of `top` have most of, or (oldest) whose oldest message came first."""
+
+    TOTAL = "total"
+    NEW = "new"
+    PROC = "proc"
+    RETRY = "retry"
+    HOLD = "hold"
+    OLDEST = "oldest"
 
 
 class Scope(StrEnum):
@@ -160,7 +171,10 @@ class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class TopQuery(msgspec.Struct, frozen=True, gc=False):
-    """The largest senders, or, where `sender_id` is one, the largest accounts, campaigns or ISPs within it."""
+    """The largest senders, or, where `sender_id` is one, the largest accounts, campaigns or ISPs within it.
+
+    With `by_age`, the senders whose oldest message that `order` counts came first; their rows have `oldest`.
+    """
 
     by: Dimension
     order: Measure
@@ -168,6 +182,7 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
     sender_id: int | None = None
     sender_ids: tuple[int, ...] | None = None
     """The senders that a limited token may see."""
+    by_age: bool = False
 
 
 class Action(StrEnum):
@@ -261,12 +276,13 @@ class StatsReport:
 
 @dataclass(frozen=True, slots=True)
 class TopReport:
-    """The rows of a TopQuery from one snapshot, the largest first; equal ones in the order of their keys.
+    """The rows of a TopQuery from one snapshot, in its order; equal ones in the order of their keys.
 
-    Each is the key's column and the counts by name, in alphabetical order. What has no such message has no row.
+    Each is the key's column and the counts by name, in alphabetical order, and by age `oldest`, times by name. What has
+    no such message has no row.
     """
 
-    rows: Sequence[Mapping[str, int | str]]
+    rows: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

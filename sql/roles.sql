@@ -104,7 +104,8 @@ BEGIN
     ' queuestats.postpone_job, queuestats.preview_job, queuestats.expire_holds,'
     ' queuestats.held_differences,'
     ' queuestats.cancel_job, queuestats.prune, queuestats.note_task, queuestats.prove_sample,'
-    ' queuestats.record_drift, queuestats.roll_up_history TO %I', service
+    ' queuestats.record_drift, queuestats.roll_up_history, queuestats.raise_bounds, queuestats.oldest_senders TO %I',
+    service
   );
 END
 $$;

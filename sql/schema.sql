@@ -1134,6 +1134,31 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 
+CREATE FUNCTION queuestats.earliest_bounds(of_status text, after timestamp with time zone, after_sender bigint, at_most bigint) RETURNS TABLE(sender_id bigint, since timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+  (SELECT sender_id, new FROM queuestats.bounds
+   WHERE of_status = 'new' AND new < 'infinity' AND (new, sender_id) > (after, after_sender)
+   ORDER BY new, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, proc FROM queuestats.bounds
+   WHERE of_status = 'proc' AND proc < 'infinity' AND (proc, sender_id) > (after, after_sender)
+   ORDER BY proc, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, retry FROM queuestats.bounds
+   WHERE of_status = 'retry' AND retry < 'infinity' AND (retry, sender_id) > (after, after_sender)
+   ORDER BY retry, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, hold FROM queuestats.bounds
+   WHERE of_status = 'hold' AND hold < 'infinity' AND (hold, sender_id) > (after, after_sender)
+   ORDER BY hold, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, least(new, proc, retry, hold) FROM queuestats.bounds
+   WHERE of_status = 'total' AND least(new, proc, retry, hold) < 'infinity'
+     AND (least(new, proc, retry, hold), sender_id) > (after, after_sender)
+   ORDER BY least(new, proc, retry, hold), sender_id LIMIT at_most)
+$$;
+
 CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role text, name text, value text, time_limit interval)
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1192,12 +1217,11 @@ $$;
 
 CREATE FUNCTION queuestats.first_of(of_sender bigint, of_status public.message_status, since timestamp with time zone) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 BEGIN
+  IF since = 'infinity' THEN
+    RETURN since;
+  END IF;
   RETURN coalesce((SELECT created_at FROM queuestats.oldest_message(of_sender, of_status, since)), 'infinity');
 END
 $$;
@@ -1283,15 +1307,22 @@ BEGIN
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), next_bound AS MATERIALIZED (
     SELECT next.* FROM (
-      SELECT sender_id, can_raise AND random() * mark_every < 4 * sum(
+      SELECT sender_id, random() * mark_every < 4 * sum(
                greatest(-new, 0) + greatest(-proc, 0) + greatest(-retry, 0) + greatest(-hold, 0)
-             ) AS is_raised, ARRAY[
+             ) AS is_due, sum(new + proc + retry + hold) AS change, ARRAY[
           min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0), min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0),
           min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0), min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0)
         ] AS oldest
       FROM gone WHERE has_bounds GROUP BY sender_id
     ) AS arrived
-      CROSS JOIN LATERAL queuestats.next_bound(arrived.sender_id, arrived.oldest, is_raised) AS next
+      CROSS JOIN LATERAL queuestats.next_bound(
+        arrived.sender_id, arrived.oldest, can_raise AND (is_due OR change <= 0 AND (
+          SELECT least(new, proc, retry, hold) FROM queuestats.bound_of(arrived.sender_id)
+        ) < now() - interval '1 minute' AND 0 = change + (
+          SELECT coalesce(queuestats.counter_sum(new + proc + retry + hold), 0)
+          FROM queuestats.current_counters(arrived.sender_id, 'total') WHERE account_id >= 0
+        ))
+      ) AS next
   ), bounded AS (
     INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
     SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'
@@ -1485,6 +1516,10 @@ CREATE FUNCTION queuestats.grouping_set_of(is_by_account boolean, is_by_campaign
     ELSE 'total'
   END
 $$;
+
+CREATE FUNCTION queuestats.has_arrivals() RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$ SELECT true $$;
 
 CREATE FUNCTION queuestats.has_pending_deltas(most_pending bigint) RETURNS boolean
     LANGUAGE sql STABLE
@@ -1927,6 +1962,119 @@ CREATE FUNCTION queuestats.oldest_message(of_sender bigint, of_status public.mes
   ORDER BY message.sender_id, message.status, message.created_at LIMIT 1
 $$;
 
+CREATE FUNCTION queuestats.oldest_of(of_sender bigint) RETURNS TABLE(new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT first_new.created_at, first_proc.created_at, first_retry.created_at, first_hold.created_at
+  FROM (
+    SELECT queuestats.counter_sum(new) AS new, queuestats.counter_sum(proc) AS proc,
+           queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold,
+           min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0) AS new_since,
+           min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0) AS proc_since,
+           min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0) AS retry_since,
+           min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0) AS hold_since
+    FROM (
+      SELECT new, proc, retry, hold, NULL AS oldest, NULL AS came
+      FROM queuestats.current_counters(of_sender, 'total') WHERE account_id >= 0
+      UNION ALL
+      SELECT new, proc, retry, hold, oldest, came FROM queuestats.pending_deltas(of_sender, NULL, NULL, NULL)
+    ) AS part
+  ) AS counted
+    CROSS JOIN queuestats.bound_of(of_sender) AS bound
+    LEFT JOIN LATERAL queuestats.oldest_message(
+      of_sender, 'new', CASE WHEN counted.new > 0 THEN least(bound.new, new_since) END
+    ) AS first_new ON true
+    LEFT JOIN LATERAL queuestats.oldest_message(
+      of_sender, 'proc', CASE WHEN counted.proc > 0 THEN least(bound.proc, proc_since) END
+    ) AS first_proc ON true
+    LEFT JOIN LATERAL queuestats.oldest_message(
+      of_sender, 'retry', CASE WHEN counted.retry > 0 THEN least(bound.retry, retry_since) END
+    ) AS first_retry ON true
+    LEFT JOIN LATERAL queuestats.oldest_message(
+      of_sender, 'hold', CASE WHEN counted.hold > 0 THEN least(bound.hold, hold_since) END
+    ) AS first_hold ON true
+$$;
+
+CREATE FUNCTION queuestats.oldest_senders(of_status text, row_limit bigint) RETURNS TABLE(sender_id bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone, hold timestamp with time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET row_security TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  max_chunk CONSTANT bigint := 1000;
+  came_in CONSTANT integer :=
+    CASE of_status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 WHEN 'hold' THEN 8 ELSE 15 END;
+  chunk bigint := least(row_limit, max_chunk);
+  old_watermark xid8;
+  old_running xid8[];
+  pending bigint[];
+  pending_since timestamp with time zone[];
+  looked_up bigint[];
+  last_since timestamp with time zone := '-infinity';
+  last_sender bigint := 0;
+  best queuestats.bounds[] := '{}';
+BEGIN
+  IF NOT EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0 AND new = 'infinity') THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'the bounds of the oldest messages are not set yet';
+  END IF;
+
+  SELECT coalesce(max(watermark), '0'), coalesce(max(running), '{}') INTO old_watermark, old_running
+  FROM queuestats.trusted_watermarks WHERE sender_id = 0;
+  SELECT array_agg(sender_id), array_agg(since) INTO pending, pending_since
+  FROM (
+    SELECT sender_id, min(oldest) AS since
+    FROM (
+      SELECT * FROM queuestats.deltas WHERE xid >= old_watermark AND xid >= '0'
+      UNION ALL
+      SELECT late.* FROM unnest(old_running) AS running (id) CROSS JOIN LATERAL (
+        SELECT * FROM queuestats.deltas WHERE xid = running.id AND xid >= '0' OFFSET 0
+      ) AS late
+    ) AS delta
+    WHERE came & came_in <> 0 OR CASE of_status
+        WHEN 'new' THEN new WHEN 'proc' THEN proc WHEN 'retry' THEN retry WHEN 'hold' THEN hold
+        ELSE greatest(new, proc, retry, hold)
+      END > 0
+    GROUP BY sender_id
+  ) AS arrived;
+
+  LOOP
+    SELECT array_agg(sender_id ORDER BY since, sender_id), max(since) INTO looked_up, last_since
+    FROM (
+      SELECT sender_id, since FROM unnest(pending, pending_since) AS arrived (sender_id, since)
+      WHERE (since, sender_id) > (last_since, last_sender)
+      UNION ALL
+      SELECT sender_id, since FROM queuestats.earliest_bounds(of_status, last_since, last_sender, chunk)
+      ORDER BY since, sender_id LIMIT chunk
+    ) AS lower_limit;
+    EXIT WHEN looked_up IS NULL;
+    last_sender := looked_up[cardinality(looked_up)];
+
+    -- UNION: a sender may have been looked up for its bound and for its deltas.
+    best := ARRAY(
+      SELECT times
+      FROM (
+        SELECT unnest(best) AS times
+        UNION
+        SELECT ROW(candidate.sender_id, 0, oldest.*)::queuestats.bounds
+        FROM unnest(looked_up) AS candidate (sender_id)
+          CROSS JOIN LATERAL queuestats.oldest_of(candidate.sender_id) AS oldest
+      ) AS found
+      WHERE queuestats.time_in(times, of_status) IS NOT NULL
+      ORDER BY queuestats.time_in(times, of_status), (times).sender_id LIMIT row_limit
+    );
+    EXIT WHEN cardinality(looked_up) < chunk OR (last_since, last_sender)
+      >= (queuestats.time_in(best[row_limit], of_status), (best[row_limit]).sender_id);
+    chunk := least(2 * chunk, max_chunk);
+  END LOOP;
+  RETURN QUERY SELECT sender_id, new, proc, retry, hold FROM unnest(best);
+END
+$$;
+
 CREATE FUNCTION queuestats.partition_of(step integer) RETURNS interval
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
@@ -2173,6 +2321,41 @@ CREATE FUNCTION queuestats.queue_locks() RETURNS SETOF text
       UNION ALL SELECT 'queuestats.held_messages'::regclass
       UNION ALL SELECT 'public.messages'::regclass
     )
+$$;
+
+CREATE FUNCTION queuestats.raise_bounds(of_status text, max_senders integer DEFAULT 1000) RETURNS TABLE(raised integer)
+    LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+BEGIN
+  BEGIN
+    LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN;
+  END;
+  IF NOT true OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true);
+  WITH next_bound AS MATERIALIZED (
+    SELECT next.* FROM queuestats.earliest_bounds(of_status, '-infinity', 0, max_senders) AS earliest
+      CROSS JOIN LATERAL queuestats.next_bound(earliest.sender_id, '{}', is_raised => true) AS next
+  ), bounded AS (
+    INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
+    SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'
+  ), unbounded AS (
+    DELETE FROM queuestats.bounds AS former USING next_bound AS next
+    WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
+  )
+  SELECT count(*) INTO raised FROM next_bound;
+  RETURN NEXT;
+END
 $$;
 
 CREATE FUNCTION queuestats.random_senders(most integer) RETURNS SETOF bigint
@@ -2446,6 +2629,11 @@ BEGIN
     DELETE FROM queuestats.sender_totals;
   EXCEPTION WHEN serialization_failure THEN
     NULL; -- For the same reason; clear_counts does it.
+  END;
+  BEGIN
+    DELETE FROM queuestats.bounds WHERE sender_id <> 0;
+  EXCEPTION WHEN serialization_failure THEN
+    NULL; -- For the same reason. A bound that is too early is right.
   END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO queuestats.fold_lock DEFAULT VALUES;
@@ -2892,6 +3080,9 @@ $$;
 CREATE FUNCTION queuestats.set_bounds(of_sender bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
     AS $$
 #variable_conflict use_column
 BEGIN
@@ -3007,6 +3198,24 @@ BEGIN
   END IF;
   RETURN true;
 END
+$$;
+
+CREATE TABLE queuestats.bounds (
+    sender_id bigint NOT NULL,
+    number bigint NOT NULL,
+    new timestamp with time zone NOT NULL,
+    proc timestamp with time zone NOT NULL,
+    retry timestamp with time zone NOT NULL,
+    hold timestamp with time zone NOT NULL
+);
+
+CREATE FUNCTION queuestats.time_in(times queuestats.bounds, of_status text) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT CASE of_status
+    WHEN 'new' THEN times.new WHEN 'proc' THEN times.proc WHEN 'retry' THEN times.retry WHEN 'hold' THEN times.hold
+    ELSE least(times.new, times.proc, times.retry, times.hold)
+  END
 $$;
 
 CREATE FUNCTION queuestats.trigger_state() RETURNS TABLE(is_missing boolean, is_off boolean, is_partial boolean)
@@ -3240,15 +3449,6 @@ CREATE TABLE queuestats.baseline (
     partitions bigint[] DEFAULT '{}'::bigint[] NOT NULL,
     doubted_at timestamp with time zone,
     CONSTRAINT baseline_stands CHECK (stands)
-);
-
-CREATE TABLE queuestats.bounds (
-    sender_id bigint NOT NULL,
-    number bigint NOT NULL,
-    new timestamp with time zone NOT NULL,
-    proc timestamp with time zone NOT NULL,
-    retry timestamp with time zone NOT NULL,
-    hold timestamp with time zone NOT NULL
 );
 
 CREATE TABLE queuestats.contract (
@@ -3501,6 +3701,16 @@ CREATE INDEX messages_by_arrival ON public.messages USING btree (sender_id, stat
 
 CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 
+CREATE INDEX bounds_by_hold ON queuestats.bounds USING btree (hold, sender_id) WHERE (hold < 'infinity'::timestamp with time zone);
+
+CREATE INDEX bounds_by_new ON queuestats.bounds USING btree (new, sender_id) WHERE (new < 'infinity'::timestamp with time zone);
+
+CREATE INDEX bounds_by_proc ON queuestats.bounds USING btree (proc, sender_id) WHERE (proc < 'infinity'::timestamp with time zone);
+
+CREATE INDEX bounds_by_retry ON queuestats.bounds USING btree (retry, sender_id) WHERE (retry < 'infinity'::timestamp with time zone);
+
+CREATE INDEX bounds_by_total ON queuestats.bounds USING btree (LEAST(new, proc, retry, hold), sender_id) WHERE (LEAST(new, proc, retry, hold) < 'infinity'::timestamp with time zone);
+
 CREATE UNIQUE INDEX counters_by_account ON queuestats.counters USING btree (sender_id, grouping_set, epoch, account_id, campaign_id, isp) WHERE (account_id >= 0);
 
 CREATE UNIQUE INDEX counters_by_isp ON queuestats.counters USING btree (sender_id, grouping_set, epoch, isp, campaign_id, account_id) WHERE (isp >= ''::text);
@@ -3655,6 +3865,9 @@ GRANT ALL ON FUNCTION queuestats.next_job(is_expiry boolean) TO queuestats_servi
 REVOKE ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.note_task(of_task text, of_error text) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.oldest_senders(of_status text, row_limit bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.oldest_senders(of_status text, row_limit bigint) TO queuestats_service;
+
 GRANT SELECT ON TABLE queuestats.deltas TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.postpone_job(of_job bigint, of_error text, is_of_job boolean) FROM PUBLIC;
@@ -3672,6 +3885,9 @@ REVOKE ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) FR
 GRANT ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.queue_locks() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.raise_bounds(of_status text, max_senders integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.raise_bounds(of_status text, max_senders integer) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
 
@@ -3720,6 +3936,8 @@ REVOKE ALL ON FUNCTION queuestats.still_running(transactions text[]) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION queuestats.take_fold_lock(is_waiting boolean) FROM PUBLIC;
 
+GRANT SELECT ON TABLE queuestats.bounds TO queuestats_service;
+
 REVOKE ALL ON FUNCTION queuestats.writers_before(of_xid xid8) FROM PUBLIC;
 
 GRANT SELECT ON TABLE queuestats.adopted TO queuestats_service;
@@ -3729,8 +3947,6 @@ GRANT SELECT ON TABLE queuestats.alembic_version TO queuestats_service;
 GRANT SELECT ON TABLE queuestats.background_tasks TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.baseline TO queuestats_service;
-
-GRANT SELECT ON TABLE queuestats.bounds TO queuestats_service;
 
 GRANT SELECT ON TABLE queuestats.contract TO queuestats_service;
 

@@ -3,7 +3,7 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from service.cli.options import command, json_option, names_option, on_database,
 from service.cli.output import print_table, table_of
 from service.cli.types import ID, FiniteRange, Member
 from service.errors import ServiceError
-from service.model import Dimension, Measure, TopQuery, TopReport
+from service.model import Dimension, Measure, Order, TopQuery, TopReport
 from service.settings import Settings
 from service.telemetry.text import escape
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MEASURES = (Measure.NEW, Measure.PROC, Measure.RETRY, Measure.HOLD, Measure.TOTAL)
 ORDER_OF_KEY = {"n": Measure.NEW, "p": Measure.PROC, "r": Measure.RETRY, "h": Measure.HOLD, "t": Measure.TOTAL}
-HELP = "order: n p r h t   pause: space   filter: /   end: q"
+HELP = "order: n p r h t   oldest: o   pause: space   filter: /   end: q"
 BARS = " ▁▂▃▄▅▆▇█"
 SPARKLINE_POINTS = 30
 HISTORY_SECONDS = 300
@@ -32,7 +32,8 @@ HISTORY_SECONDS = 300
 
 @command("top --by campaign --sender 119 --order retry")
 @click.option("--by", type=Member(Dimension), default="sender", help="what a row stands for")
-@click.option("--order", type=Member(Measure), default="total", help="what the largest have most of")
+@click.option("--order", type=Member(Order), default="total", help="most messages, or (oldest) whose oldest came first")
+@click.option("--status", type=Member(Measure), help="of --order oldest: the oldest message of this status (total)")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
 @click.option("--sender", "sender_id", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
@@ -40,7 +41,7 @@ HISTORY_SECONDS = 300
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
-    """Show who has the most messages, live; on no terminal, one table."""
+    """Show who has the most messages, or the oldest, live; on no terminal, one table."""
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
 
@@ -48,16 +49,25 @@ async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool
         report = await fetch_top(database, query)
         return TopReport(await name_rows(database, report.rows)) if has_names else report
 
-    query = TopQuery(**of_query)
-    if (query.by is Dimension.SENDER) != (query.sender_id is None):
-        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    query = _query(**of_query)
     names = [f"{query.by}_name"] if has_names and query.by is not Dimension.ISP else []
     view = View(query, [query.by.column, *names])
     async with open_pool(settings) as database:
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            print_table([*view.columns, *MEASURES], (await read(query)).rows, as_json)
+            rows = (await read(query)).rows
+            print_table(view.all_columns, rows if as_json else list(map(view.row, rows)), as_json)
         else:
             await _live(view, read, seconds)
+
+
+def _query(order: Order, status: Measure | None, **others: Any) -> TopQuery:
+    by_age = order is Order.OLDEST
+    query = TopQuery(order=(status or Measure.TOTAL) if by_age else Measure(order), by_age=by_age, **others)
+    if (query.by is Dimension.SENDER) != (query.sender_id is None):
+        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+    if (by_age and query.by is not Dimension.SENDER) or (status and not by_age):
+        raise click.UsageError("--order oldest goes with --by sender, and --status with --order oldest.")
+    return query
 
 
 @dataclass
@@ -74,6 +84,14 @@ class View:
     report: TopReport = field(default_factory=lambda: TopReport([]))
     history: dict[Any, list[int]] = field(default_factory=dict)
 
+    @property
+    def all_columns(self) -> Sequence[str]:
+        return [*self.columns, *MEASURES, *["oldest"] * self.query.by_age]
+
+    def row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A row as a table shows it: with one time."""
+        return {**row, "oldest": row.get("oldest", {}).get(self.query.order)}
+
     def press(self, key: str) -> None:
         if self.is_filtering:
             self.is_filtering = key not in "\r\n\x1b"
@@ -81,6 +99,8 @@ class View:
         elif key in ORDER_OF_KEY:
             self.query = replace(self.query, order=ORDER_OF_KEY[key])
             self.history.clear()
+        elif key == "o" and self.query.by is Dimension.SENDER:
+            self.query = replace(self.query, by_age=not self.query.by_age)
         elif key in "q\x04":
             self.is_over = True
         elif key in " /":
@@ -99,14 +119,15 @@ class View:
 
         by, text = self.query.by.column, self.filter.casefold()
         rows = [
-            {**row, "last minutes": sparkline(self.history.get(row[by], ()))}
+            {**self.row(row), "last minutes": sparkline(self.history.get(row[by], ()))}
             for row in self.report.rows
             if text in " ".join(str(row[name]) for name in self.columns if row[name] is not None).casefold()
         ]
-        state = [f"by {self.query.order}", "paused" if self.is_paused else "", self.error]
+        order = f"oldest {self.query.order}" if self.query.by_age else self.query.order
+        state = [f"by {order}", "paused" if self.is_paused else "", self.error]
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
-        table = table_of([*self.columns, *MEASURES, "last minutes"], rows)
+        table = table_of([*self.all_columns, "last minutes"], rows)
         return Group(Text(escape("   ".join(filter(None, state)))), table, Text(HELP, style="dim"))
 
 

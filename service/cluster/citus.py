@@ -92,6 +92,8 @@ class Citus(Topology):
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """Of all senders: the largest of each node, each node in a snapshot of its own."""
+        if query.by_age:
+            raise BadRequest("order=oldest is not available for a distributed queue")
         statement, parameters = top_statement("queries/citus/top_", query)
         if query.sender_id is not None:
             records = await self._fetch_at(statement, parameters)

@@ -105,7 +105,11 @@ class Topology:
         return [row_of(row) for row in await self._database.fetch_scan(statement, **parameters)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
-        """The rows of a query without `sender_ids`, the largest first: the columns of sql/queries/top/."""
+        """The rows of a query without `sender_ids`, in its order: the columns of sql/queries/top/, and `oldest`."""
+        if query.by_age:
+            statement = load_statement("queries/top/oldest")
+            rows = await self._database.fetch(statement, oldest_in=query.order, row_limit=query.limit)
+            return [{**row, "oldest": msgspec.to_builtins(_oldest(tuple(row)[-4:]))} for row in rows]
         statement, parameters = top_statement("queries/top/", query)
         return await self._database.fetch(statement, **parameters)
 

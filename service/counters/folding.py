@@ -7,6 +7,7 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from service.cluster import Node, find_topology
 from service.counters.background import Notes, repeat
 from service.db import WRITING, Database
 from service.errors import CommandError, TimedOut
+from service.schema.columns import message_status
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ KEPT = {
     "kept_by_ten_minutes": timedelta(days=7),
     "kept_by_hour": timedelta(days=90),
 }
+# To look a sender's bounds up takes about twenty times as long as to fold a delta.
+DELTAS_PER_BOUND = 20
+RAISE_AFTER_SECONDS = 5.0
 # Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
 SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
@@ -105,8 +110,8 @@ class Folder:
     def __init__(self, node: Node, kept: Mapping[str, timedelta] = KEPT) -> None:
         self._node, self._kept = node, kept
         self._pause_seconds = LONGEST_PAUSE_SECONDS
-        self._next_compact_at = 0.0
-        self._next_roll_up_at = 0.0
+        self._next_compact_at = self._next_roll_up_at = self._next_raise_at = 0.0
+        self._statuses = deque(message_status.enums)
         self.max_deltas = MAX_DELTAS
 
     async def take_turn(self) -> float | None:
@@ -124,6 +129,8 @@ class Folder:
             self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
         if time.monotonic() >= self._next_roll_up_at and not await self.roll_up():
             self._next_roll_up_at = time.monotonic() + ROLL_UP_SECONDS
+        if time.monotonic() >= self._next_raise_at and not await self.raise_bounds():
+            self._next_raise_at = time.monotonic() + RAISE_AFTER_SECONDS
         self._pause_seconds = 0 if is_more else next_pause(self._pause_seconds, folded)
         return self._pause_seconds
 
@@ -148,6 +155,20 @@ class Folder:
         done = await self._run_within_limit("roll_up_history", max_changes=self.max_deltas, **self._kept)
         return done is not None and done[1]
 
+    async def raise_bounds(self) -> bool:
+        """Raises the earliest bounds that are too early, of one status after the other: whether there is more to do.
+
+        `top?order=oldest` looks a sender with such bounds up in vain. Raises as `fold`.
+        """
+        if not self._node.keeps_notes:
+            return False
+        max_senders = self.max_deltas // DELTAS_PER_BOUND
+        status = self._statuses[0]
+        if await self._run_within_limit("raise_bounds", of_status=status, max_senders=max_senders) == (max_senders,):
+            return True
+        self._statuses.rotate(-1)
+        return False
+
     async def fold_all(self) -> int:
         """How many deltas were pending. Raises as `fold`, and CommandError where another fold is at work."""
         total = 0
@@ -158,7 +179,7 @@ class Folder:
                 return total
         raise CommandError("Another fold is at work.")
 
-    async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[int, bool] | None:
+    async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[Any, ...] | None:
         try:
             rows = await self._node.database.fetch(self._node.statement(name), WRITING, **parameters)
         except TimedOut:

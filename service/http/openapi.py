@@ -45,11 +45,13 @@ POSTS: Final = {
     "holds": ("ListRequest", "Rows", "The active holds of a sender."),
     "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
 }
-TOP: Final = ("by", "order", "limit", "id", "format", "ids", "names")
+TOP: Final = ("by", "order", "status", "limit", "id", "format", "ids", "names")
 STREAM: Final = ("id", "group", "account_id", "campaign_id", "isp", "with", "interval_ms", "ids", "names")
 NOTES: Final = {
     "ids": "string: JSON has ids as strings, for clients that cannot represent integers above 2^53",
     "names": "1: rows also have the texts of adopted keys, after the documented members; null if there is none",
+    "order": "oldest: the senders whose oldest message came first; only by=sender; rows also have `oldest`",
+    "status": "of order=oldest: the status of that message; total: any",
     "at_most": "if more messages match: 409, and no change",
     "expires_in": "seconds; 0 or left out: never",
     "hold_id": "ends only this hold; in place of the filters",
@@ -109,7 +111,7 @@ class HistoryRow(msgspec.Struct):
 @cache
 def openapi_document() -> bytes:
     """The description as JSON."""
-    largest = "The senders, or keys of one sender, with the most messages."
+    largest = "The senders, or keys of one sender, with the most messages, or the senders with the oldest ones."
     changes = "The report at once, and again after each change."
     findings = "What `queuestats doctor` finds in little time, for a token that is not limited."
     events = {"description": "Events `report` and `error`.", "content": {"text/event-stream": {"schema": STRING}}}

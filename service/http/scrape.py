@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from service.counters.health import SERVED
 from service.errors import ServiceError
@@ -37,7 +40,30 @@ async def read_of_database(service: Service, deadline: float) -> OfDatabase:
     # In an outage they may be of before it; a standby is found without any query.
     if findings is not None and (measured is not None or found.keys() == {"standby"}):
         conditions = [(condition.name, condition.severity.name.lower(), found[condition.name]) for condition in SERVED]
-    return OfDatabase(measured, None if report is None else report.result.rows, conditions, is_ready=obstacles == [])
+    rows, ages = None if report is None else report.result.rows, None
+    if rows is not None and measured and measured["has_arrivals"]:
+        ages = await _by(deadline, _oldest_seconds(service, rows))
+    return OfDatabase(measured, rows, conditions, ages, is_ready=obstacles == [])
+
+
+async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], float]:
+    """By sender and status: the age of the oldest message, of the senders that are first in a status, and the largest.
+
+    By the clock of this machine. A message that is to arrive has the age 0.
+    """
+    statuses = [measure for measure in Measure if measure is not Measure.TOTAL]
+    first = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders, by_age=True)
+    queries = [replace(first, order=status) for status in statuses]
+    queries.append(replace(first, sender_ids=tuple(row["sender_id"] for row in largest)))
+    reports = await asyncio.gather(*map(service.top.run, queries))
+    now = datetime.now(UTC)
+    return {
+        (row["sender_id"], status): max(0.0, (now - datetime.fromisoformat(at)).total_seconds())
+        for report in reports
+        for row in report.result.rows
+        for status in statuses
+        if (at := row["oldest"][status])
+    }
 
 
 async def _by(deadline: float, reading: Awaitable[Result]) -> Result | None:

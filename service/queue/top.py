@@ -1,4 +1,4 @@
-"""The use case: who has the most messages."""
+"""The use case: who has the most messages, or the oldest."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -29,23 +29,26 @@ def open_top(database: Database, settings: Settings) -> Top:
 async def fetch_top(database: Database, query: TopQuery) -> TopReport:
     """From one snapshot taken after the call; on a cluster, one for each node. Raises Unavailable or TimedOut."""
     if query.sender_ids is not None:
-        rows = await _totals(database, query.sender_ids)
-        rows = sorted((row for row in rows if row[query.order]), key=lambda row: -row[query.order])[: query.limit]
+        rows = await _totals(database, query)
     else:
         rows = await (await find_topology(database)).top(query)
     for row in rows:
         if min(row[count] for count in Measure) < 0:
             raise refuse_negative(query.sender_id or row["sender_id"])
-    columns = sorted([query.by.column, *Measure])
+    columns = sorted([query.by.column, *Measure]) + ["oldest"] * query.by_age
     return TopReport([{column: row[column] for column in columns} for row in rows])
 
 
-async def _totals(database: Database, sender_ids: Sequence[int]) -> Sequence[Any]:
-    """Of the senders that a token is limited to, in their order."""
+async def _totals(database: Database, query: TopQuery) -> Sequence[Any]:
+    """Of the senders that a token is limited to, as `Topology.top`."""
+    sender_ids = query.sender_ids or ()
+    queries = [StatsQuery(sender_id, has_oldest=query.by_age) for sender_id in sender_ids]
     rows = []
-    reports = await CounterReader(database).read([StatsQuery(sender_id) for sender_id in sender_ids])
-    for sender_id, report in zip(sender_ids, reports, strict=True):
+    for sender_id, report in zip(sender_ids, await CounterReader(database).read(queries), strict=True):
         if isinstance(report, ServiceError):
             raise report
-        rows.append({"sender_id": sender_id, **msgspec.structs.asdict(report.rows[0])})
-    return rows
+        rows.append({"sender_id": sender_id, **msgspec.to_builtins(report.rows[0])})
+    found = [row for row in rows if row[query.order]]
+    return sorted(found, key=lambda row: row["oldest"][query.order] if query.by_age else -row[query.order])[
+        : query.limit
+    ]

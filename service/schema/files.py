@@ -28,7 +28,7 @@ FILES = (
     "control/arrivals",
     *(
         f"counters/{name}"
-        for name in ("triggers", "recount", "recorded", "bounds", "proof", "fold", "compact", "deltas")
+        for name in ("triggers", "recount", "recorded", "bounds", "oldest", "proof", "fold", "compact", "deltas")
     ),
     *("counters/rebuild", "counters/audit", _HEALTH),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),

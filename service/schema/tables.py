@@ -108,6 +108,15 @@ bounds = sa.Table(
     *(sa.Column(status, sa.DateTime(timezone=True), nullable=False) for status in message_status.enums),
     sa.PrimaryKeyConstraint("sender_id", "number", name="bounds_pkey"),
 )
+# For the senders with the oldest messages: a sender without messages of a status is in no index of it.
+_orders = {status: status for status in message_status.enums} | {"total": "LEAST(new, proc, retry, hold)"}
+for _name, _order in _orders.items():
+    sa.Index(
+        f"bounds_by_{_name}",
+        sa.text(_order),
+        bounds.c.sender_id,
+        postgresql_where=sa.text(f"{_order} < 'infinity'::timestamp with time zone"),
+    )
 
 # How far the folding of a busy sender has come.
 watermarks = sa.Table(

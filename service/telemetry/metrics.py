@@ -105,14 +105,17 @@ class OfDatabase(Collector):
         measured: Mapping[str, Any] | None = None,
         largest: Iterable[Mapping[str, Any]] | None = None,
         conditions: Iterable[tuple[str, str, int]] | None = None,
+        oldest_seconds: Mapping[tuple[int, str], float] | None = None,
         *,
         is_ready: bool = False,
     ) -> None:
         """`measured` has the GAUGES and the `budgets`, `largest` the rows of a TopReport by sender.
 
         `conditions`: the name and the severity of each condition of health, and how often it was found.
+        `oldest_seconds`: by sender and status the age of the oldest message; no sender and status has an older one.
         """
         self._measured, self._largest, self._conditions, self._is_ready = measured, largest, conditions, is_ready
+        self._oldest_seconds = oldest_seconds
 
     def collect(self) -> Iterable[Metric]:
         is_up = self._measured is not None
@@ -128,6 +131,7 @@ class OfDatabase(Collector):
             for status in ("new", "proc", "retry", "hold"):
                 depth.add_metric([str(row["sender_id"]), status], row[status])
         yield depth
+        yield from self._ages()
         found = GaugeMetricFamily(
             "queuestats_condition", "Findings of a condition of health.", labels=["condition", "severity"]
         )
@@ -140,3 +144,14 @@ class OfDatabase(Collector):
         for row in self._measured["budgets"] if self._measured else ():
             used.add_metric([row["resource"], row["token"]], row["used"])
         yield used
+
+    def _ages(self) -> Iterable[Metric]:
+        if (ages := self._oldest_seconds) is None:
+            return
+        meaning = "Age of the oldest message of a status, of the senders with the oldest and with the most messages."
+        by_sender = GaugeMetricFamily("queuestats_oldest_seconds", meaning, labels=["sender", "status"])
+        for (sender_id, status), seconds in ages.items():
+            by_sender.add_metric([str(sender_id), status], seconds)
+        yield by_sender
+        meaning = "Age of the oldest message of all senders; 0 where there is none."
+        yield GaugeMetricFamily("queuestats_oldest_seconds_max", meaning, value=max(ages.values(), default=0))

@@ -13,7 +13,7 @@
 --    senders, then infinity. So a sender without messages needs no row.
 -- 6. The triggers of former releases record no arrivals. The row of sender 0 is written under a lock that waits for
 --    their writers. Without it, there are no bounds.
--- places: schema, message_status, has_created
+-- places: schema, locked, message_status, has_created
 
 -- require_arrivals: the error of arrivals.
 CREATE OR REPLACE FUNCTION "{schema}".require_arrivals() RETURNS boolean
@@ -23,6 +23,10 @@ BEGIN
     ERRCODE = 'QS400', MESSAGE = 'oldest is not known: the mapping of this queue does not name the time of arrival';
 END
 $$;
+
+-- has_arrivals: whether the time of arrival is known: false for an adopted table whose mapping does not name it.
+CREATE OR REPLACE FUNCTION "{schema}".has_arrivals() RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT "{has_created}" $$;
 
 -- arrivals: one row with true, or an error (QS400) where the mapping of an adopted table names no time of arrival.
 CREATE OR REPLACE FUNCTION "{schema}".arrivals() RETURNS TABLE (are_known boolean)
@@ -46,13 +50,16 @@ LANGUAGE sql STABLE ROWS 1 AS $$
 $$;
 
 -- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement;
--- infinity if there is none.
+-- infinity if there is none. It has no settings, which would take longer than the look-up: those of its callers are
+-- meant for it.
 CREATE OR REPLACE FUNCTION "{schema}".first_of(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS timestamp with time zone
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $queuestats$
+LANGUAGE plpgsql STABLE AS $queuestats$
 BEGIN
+  IF since = 'infinity' THEN
+    RETURN since;
+  END IF;
   RETURN coalesce((SELECT created_at FROM "{schema}".oldest_message(of_sender, of_status, since)), 'infinity');
 END
 $queuestats$;
@@ -99,7 +106,8 @@ $$;
 
 -- set_bounds: the bounds of one sender, or of all (NULL), as the messages are. The caller holds the fold's lock.
 CREATE OR REPLACE FUNCTION "{schema}".set_bounds(of_sender bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 BEGIN
   IF NOT "{has_created}" OR NOT EXISTS (
@@ -122,6 +130,68 @@ BEGIN
   IF of_sender IS NULL THEN
     INSERT INTO "{schema}".bounds VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity');
   END IF;
+END
+$$;
+
+-- earliest_bounds: the senders with the earliest bounds of a status (total: of any), after a time and a sender.
+-- Plain STABLE SQL: the planner puts its text in place of the call. Only the branch of the status is run.
+CREATE OR REPLACE FUNCTION "{schema}".earliest_bounds(
+  of_status text, after timestamp with time zone, after_sender bigint, at_most bigint
+) RETURNS TABLE (sender_id bigint, since timestamp with time zone)
+LANGUAGE sql STABLE AS $$
+  (SELECT sender_id, new FROM "{schema}".bounds
+   WHERE of_status = 'new' AND new < 'infinity' AND (new, sender_id) > (after, after_sender)
+   ORDER BY new, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, proc FROM "{schema}".bounds
+   WHERE of_status = 'proc' AND proc < 'infinity' AND (proc, sender_id) > (after, after_sender)
+   ORDER BY proc, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, retry FROM "{schema}".bounds
+   WHERE of_status = 'retry' AND retry < 'infinity' AND (retry, sender_id) > (after, after_sender)
+   ORDER BY retry, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, hold FROM "{schema}".bounds
+   WHERE of_status = 'hold' AND hold < 'infinity' AND (hold, sender_id) > (after, after_sender)
+   ORDER BY hold, sender_id LIMIT at_most)
+  UNION ALL
+  (SELECT sender_id, least(new, proc, retry, hold) FROM "{schema}".bounds
+   WHERE of_status = 'total' AND least(new, proc, retry, hold) < 'infinity'
+     AND (least(new, proc, retry, hold), sender_id) > (after, after_sender)
+   ORDER BY least(new, proc, retry, hold), sender_id LIMIT at_most)
+$$;
+
+-- raise_bounds: raises the earliest bounds of a status to the first message. Returns how many senders had bounds that
+-- were too early; no row while a fold, a rebuild or a TRUNCATE is at work.
+-- A fold raises bounds by chance, and those of a sender that it empties. This is for the senders that are left: those
+-- that have drained in small steps. Locks and settings are those of fold.
+CREATE OR REPLACE FUNCTION "{schema}".raise_bounds(of_status text, max_senders integer DEFAULT 1000)
+RETURNS TABLE (raised integer)
+LANGUAGE plpgsql SECURITY DEFINER ROWS 1
+SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+  BEGIN
+    LOCK TABLE "{locked}" IN ACCESS SHARE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN;
+  END;
+  IF NOT "{has_created}" OR NOT "{schema}".take_fold_lock(is_waiting => false) THEN
+    RETURN;
+  END IF;
+  PERFORM set_config('synchronous_commit', 'off', true);
+  WITH next_bound AS MATERIALIZED (
+    SELECT next.* FROM "{schema}".earliest_bounds(of_status, '-infinity', 0, max_senders) AS earliest
+      CROSS JOIN LATERAL "{schema}".next_bound(earliest.sender_id, '{}', is_raised => true) AS next
+  ), bounded AS (
+    INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
+    SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'
+  ), unbounded AS (
+    DELETE FROM "{schema}".bounds AS former USING next_bound AS next
+    WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
+  )
+  SELECT count(*) INTO raised FROM next_bound;
+  RETURN NEXT;
 END
 $$;
 
@@ -164,3 +234,4 @@ REVOKE EXECUTE ON FUNCTION "{schema}".begin_bounds() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".next_bound(bigint, timestamp with time zone[], boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".first_of(bigint, "{message_status}", timestamp with time zone) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".set_bounds(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".raise_bounds(text, integer) FROM PUBLIC;

@@ -16,9 +16,10 @@
 -- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
 -- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
 --
--- The bounds of a sender are raised about every mark_every / 4 messages that left a status (bounds.sql). The lock on
--- messages comes before that of the fold, as in a TRUNCATE. While another transaction has messages for itself, nothing
--- is raised.
+-- The bounds of a sender are raised about every mark_every / 4 messages that left a status (bounds.sql), and always
+-- when the sender has no message left: then it needs no row. Bounds of the last minute stay: otherwise a sender whose
+-- messages come one by one, and go at once, would be raised at each fold. The lock on messages comes before that of the
+-- fold, as in a TRUNCATE. While another transaction has messages for itself, nothing is raised.
 --
 -- What it folds, it also records for the history (history.sql).
 --
@@ -102,15 +103,22 @@ BEGIN
       watermark = excluded.watermark, running = excluded.running, written_by = excluded.written_by
   ), next_bound AS MATERIALIZED (
     SELECT next.* FROM (
-      SELECT sender_id, can_raise AND random() * mark_every < 4 * sum(
+      SELECT sender_id, random() * mark_every < 4 * sum(
                greatest(-new, 0) + greatest(-proc, 0) + greatest(-retry, 0) + greatest(-hold, 0)
-             ) AS is_raised, ARRAY[
+             ) AS is_due, sum(new + proc + retry + hold) AS change, ARRAY[
           min(oldest) FILTER (WHERE new > 0 OR came & 1 <> 0), min(oldest) FILTER (WHERE proc > 0 OR came & 2 <> 0),
           min(oldest) FILTER (WHERE retry > 0 OR came & 4 <> 0), min(oldest) FILTER (WHERE hold > 0 OR came & 8 <> 0)
         ] AS oldest
       FROM gone WHERE has_bounds GROUP BY sender_id
     ) AS arrived
-      CROSS JOIN LATERAL "{schema}".next_bound(arrived.sender_id, arrived.oldest, is_raised) AS next
+      CROSS JOIN LATERAL "{schema}".next_bound(
+        arrived.sender_id, arrived.oldest, can_raise AND (is_due OR change <= 0 AND (
+          SELECT least(new, proc, retry, hold) FROM "{schema}".bound_of(arrived.sender_id)
+        ) < now() - interval '1 minute' AND 0 = change + (
+          SELECT coalesce("{schema}".counter_sum(new + proc + retry + hold), 0)
+          FROM "{schema}".current_counters(arrived.sender_id, 'total') WHERE account_id >= 0
+        ))
+      ) AS next
   ), bounded AS (
     INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
     SELECT * FROM next_bound WHERE least(new, proc, retry, hold) < 'infinity'

@@ -218,6 +218,11 @@ BEGIN
   EXCEPTION WHEN serialization_failure THEN
     NULL; -- For the same reason; clear_counts does it.
   END;
+  BEGIN
+    DELETE FROM "{schema}".bounds WHERE sender_id <> 0;
+  EXCEPTION WHEN serialization_failure THEN
+    NULL; -- For the same reason. A bound that is too early is right.
+  END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO "{schema}".fold_lock DEFAULT VALUES;
   END IF;

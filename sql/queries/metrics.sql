@@ -2,6 +2,7 @@
 -- drift: wrong counts that are not repaired yet, of one machine. verified_at, fully_verified_at: of the last audit in
 -- the background and of the last verify of all senders; NULL where there was none.
 -- colliding_keys: the texts that have the number of another text: see sql/adopt/names.sql.
+-- has_arrivals: whether the time of arrival of the messages is known.
 -- The condition on drift is always true: the service reads by index.
 -- indexes: audit_log_verify, background_tasks_pkey, drift_pkey, jobs_open, keys_pkey
 -- parameters: none
@@ -45,4 +46,5 @@ SELECT /* queries/metrics.sql */
     SELECT count(*)
     FROM queuestats.keys
     WHERE id < 0
-  ) AS colliding_keys
+  ) AS colliding_keys,
+  queuestats.has_arrivals() AS has_arrivals

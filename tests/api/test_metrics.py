@@ -27,6 +27,8 @@ ALL = [
         "queuestats_messages",
         "queuestats_condition",
         "queuestats_ready",
+        "queuestats_oldest_seconds",
+        "queuestats_oldest_seconds_max",
     ),
     *(f"queuestats_{name}" for name in GAUGES),
 ]
@@ -61,6 +63,7 @@ async def test_all_is_there_that_the_documents_name(
     # These have no sample before there is a message, a refusal and a recount in the background.
     assert {name for name in ALL if name not in names} <= {
         "queuestats_messages",
+        "queuestats_oldest_seconds",
         "queuestats_refused_total",
         "queuestats_verified_at",
     }
@@ -97,6 +100,44 @@ async def test_the_depth_of_the_largest_senders_is_told_and_of_no_more(
     depth = {labels: value for (name, labels), value in found.items() if name == "queuestats_messages"}
     assert len(depth) == 3 * 4
     assert depth[("sender", "1"), ("status", "retry")] == 8
+
+
+AGED = """
+INSERT INTO messages (sender_id, status, recipient, created_at)
+SELECT n, 'new'::message_status, 'x', now() - interval '100 s' - n * interval '1 s' FROM generate_series(1, 9) AS n
+UNION ALL SELECT n, 'hold', 'x', now() - interval '2000 s' - n * interval '1 s' FROM generate_series(1, 3) AS n
+UNION ALL SELECT 5, 'retry', 'x', now() + interval '1 day' FROM generate_series(1, 3)
+"""
+
+
+async def test_ages_are_those_of_the_oldest_of_each_status_and_of_the_largest_senders(
+    database: TestDatabase, scraper: str, owner: Any
+) -> None:
+    environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}METRICS_SENDERS": "1"}
+    with serve_process(environment) as served:
+        async with client_of(served.url) as client:
+            empty = await scrape(client, scraper)
+            await owner.execute(AGED)
+            found = await scrape(client, scraper)
+    ages = {(dict(labels)["sender"], dict(labels)["status"]): value for (name, labels), value in found.items()
+            if name == "queuestats_oldest_seconds"}  # fmt: skip
+    assert ages.keys() == {("9", "new"), ("3", "new"), ("3", "hold"), ("5", "new"), ("5", "retry")}
+    assert ages["5", "retry"] == 0
+    assert 109 <= ages["9", "new"] < 2000 < ages["3", "hold"] == found["queuestats_oldest_seconds_max", ()]
+    assert empty["queuestats_oldest_seconds_max", ()] == 0
+    assert not any(name == "queuestats_oldest_seconds" for name, _ in empty)
+
+
+async def test_there_are_no_ages_where_the_time_of_arrival_is_not_known(
+    client: httpx.AsyncClient, scraper: str, owner: Any
+) -> None:
+    await insert(owner, [Message()])
+    await owner.execute(
+        "CREATE OR REPLACE FUNCTION queuestats.has_arrivals() RETURNS boolean LANGUAGE sql AS 'SELECT false'"
+    )
+    found = await scrape(client, scraper)
+    assert found["queuestats_messages", (("sender", "119"), ("status", "new"))] == 1
+    assert not any(name.startswith("queuestats_oldest_seconds") for name, _ in found)
 
 
 async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(

@@ -241,9 +241,23 @@ def test_the_largest_are_shown_once_where_there_is_no_terminal(ask: Run) -> None
     assert [(row["isp"], row["total"]) for row in found] == [("Gmail", 2), ("", 1), ("Yahoo", 1), ("evil\x1b[31m", 1)]
     assert rows(ask("top", "--json")) == [{"sender_id": 119, "new": 2, "proc": 1, "retry": 1, "hold": 1, "total": 5}]
     assert "119" in ask("top").stdout
+    (row,) = rows(ask("top", "--order", "oldest", "--json"))
+    (of_stats,) = rows(ask("stats", "--sender", "119", "--with", "oldest", "--json"))
+    assert (row["total"], row["oldest"]) == (5, of_stats["oldest"])
+    assert row["oldest"]["hold"] in ask("top", "--order", "oldest", "--status", "hold").stdout
 
 
-@pytest.mark.parametrize("options", [("--sender", "119"), ("--by", "isp"), ("--limit", "0"), ("--order", "size")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--sender", "119"),
+        ("--by", "isp"),
+        ("--limit", "0"),
+        ("--order", "size"),
+        ("--order", "oldest", "--by", "isp", "--sender", "119"),
+        ("--status", "new"),
+    ],
+)
 def test_the_largest_of_what_cannot_be_is_wrong_usage(ask: Run, options: tuple[str, ...]) -> None:
     assert ask("top", *options).returncode == 2
 
@@ -301,6 +315,29 @@ def test_keys_change_what_is_shown() -> None:
     for key in "/\x1b q":
         view.press(key)
     assert (view.filter, view.is_paused, view.is_over) == ("", False, True)
+
+
+def test_a_key_switches_to_the_senders_with_the_oldest_messages_and_back() -> None:
+    def drawn() -> str:
+        console = Console(width=100)
+        with console.capture() as captured:
+            console.print(view.draw())
+        return captured.get()
+
+    view = View(TopQuery(Dimension.SENDER, Measure.TOTAL, 20), ["sender_id"])
+    row: dict[str, Any] = {"sender_id": 119, **dict.fromkeys(Measure, 1)}
+    view.show(TopReport([row]), 1)
+    for key in "ro":
+        view.press(key)
+    # Until the next report.
+    assert "by oldest retry" in drawn()
+    view.show(TopReport([row | {"oldest": {"retry": "2026-01-01", "total": "2025-01-01"}}]), 1)
+    assert "2026-01-01" in drawn()
+    view.press("o")
+    assert "2026-01-01" not in drawn()
+    of_isps = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119), ["isp"])
+    of_isps.press("o")
+    assert not of_isps.query.by_age
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What a snapshot holds: the service's answers in it, a recount of the messages in it, and the difference."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -12,6 +12,9 @@ from service.db.errors import translated
 from service.model import Grouping, StatsQuery, StatsRow
 from service.queue.stats import CounterReader, fetch_report
 from tests.conftest import successful
+
+STATUSES = ("hold", "new", "proc", "retry")
+FIRST_SENDERS = 3
 
 
 class OneConnection:
@@ -87,23 +90,50 @@ async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str,
     async with snapshot(connection):
         for name in ("bound_differences", "history_differences"):
             found += map(dict, await connection.fetch(f"SELECT * FROM queuestats.{name}($1)", sender_id))
-        return found + await oldest_differences(connection)
+        found += await oldest_differences(connection)
+        # What is wrong of a sender makes the lists wrong too.
+        return found or await list_differences(connection)
 
 
 async def oldest_differences(connection: Any) -> list[dict[str, Any]]:
     """Of each sender: what the statement on the counters answers, where the one on the messages answers otherwise."""
-    counted, defined = (
-        load_statement(f"queries/{folder}/total_with_oldest") for folder in ("from_counters", "from_messages")
-    )
-    senders = [row[0] for row in await connection.fetch("SELECT DISTINCT sender_id FROM queuestats.queued_messages")]
-    differences = []
-    values = counted.bind({"sender_id": senders, "has_rates": [False] * len(senders)})
-    for row in map(dict, await connection.fetch(counted.sql, *values)):
-        sender_id = senders[row.pop("position") - 1]
-        (expected,) = map(dict, await connection.fetch(defined.sql, sender_id))
-        if (found := {name: row[name] for name in expected}) != expected:
-            differences.append({"sender_id": sender_id, "answer": found, "expected": expected})
+    expected = await defined(connection)
+    senders, differences = list(expected), []
+    statement = load_statement("queries/from_counters/total_with_oldest")
+    values = statement.bind({"sender_id": senders, "has_rates": [False] * len(senders)})
+    for row in map(dict, await connection.fetch(statement.sql, *values)):
+        of_messages = expected[senders[row["position"] - 1]]
+        if (found := {name: row[name] for name in of_messages}) != of_messages:
+            differences.append({"sender_id": senders[row["position"] - 1], "answer": found, "expected": of_messages})
     return differences
+
+
+async def list_differences(connection: Any) -> list[dict[str, Any]]:
+    """The first senders by their oldest message, in a status or in all, where these are others by the messages."""
+    by_sender, differences = await defined(connection), []
+    for order in (*STATUSES, "total"):
+        found = await connection.fetch(load_statement("queries/top/oldest").sql, order, FIRST_SENDERS)
+        first = oldest_first(by_sender, order)[:FIRST_SENDERS]
+        if list(map(dict, found)) != first:
+            differences.append({"order": order, "answer": list(map(dict, found)), "expected": first})
+    return differences
+
+
+async def defined(connection: Any) -> dict[int, dict[str, Any]]:
+    """By sender, what the statement on the messages answers."""
+    senders = [row[0] for row in await connection.fetch("SELECT DISTINCT sender_id FROM queuestats.queued_messages")]
+    statement = load_statement("queries/from_messages/total_with_oldest")
+    return {sender_id: dict(*await connection.fetch(statement.sql, sender_id)) for sender_id in senders}
+
+
+def oldest_first(by_sender: Mapping[int, Mapping[str, Any]], order: str) -> list[dict[str, Any]]:
+    """The rows of queries/top/oldest.sql, without a limit, made of the counts and times of each sender."""
+    names = STATUSES if order == "total" else (order,)
+    columns = ("hold", "new", "proc", "retry", "total", *(f"oldest_{status}" for status in STATUSES))
+    rows = [{"sender_id": sender_id} | {name: row[name] for name in columns} for sender_id, row in by_sender.items()]
+    times = {row["sender_id"]: [row[f"oldest_{name}"] for name in names if row[f"oldest_{name}"]] for row in rows}
+    rows = [row for row in rows if times[row["sender_id"]]]
+    return sorted(rows, key=lambda row: (min(times[row["sender_id"]]), row["sender_id"]))
 
 
 async def fold(

@@ -1,14 +1,26 @@
-"""The largest senders, accounts, campaigns and ISPs, against sums made in Python."""
+"""The largest senders, accounts, campaigns and ISPs, and the senders with the oldest messages, against Python."""
 
+import asyncio
+import itertools
+import json
 from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.cluster import Node
+from service.counters.folding import Folder
+from service.db import load_statement
+from service.errors import Unavailable
 from service.model import Dimension, Measure, TopQuery
 from service.queue.top import fetch_top
+from service.schema.columns import message_status
 from tests.conftest import TestDatabase, open_pool
+from tests.counters.observing import drift
 from tests.oracle import STATUSES, Message, insert
 
 MESSAGES = st.lists(
@@ -58,6 +70,252 @@ async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: 
                     query = TopQuery(by, order, limit, None if by is Dimension.SENDER else sender)
                     assert list((await fetch_top(pool, query)).rows) == largest(messages, query), query
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
+
+
+# Few times, so that many are equal.
+ARRIVALS = st.integers(0, 5).map(lambda day: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day))
+OLDEST = (
+    "INSERT INTO messages (sender_id, status, created_at, recipient) SELECT $1, $2::text::message_status, $3, 'x'"
+    " FROM generate_series(1, $4)"
+)
+CHANGES = [
+    "DELETE FROM messages WHERE sender_id = $1 AND id % 2 = 0",
+    "DELETE FROM messages WHERE sender_id = $1",
+    "UPDATE messages SET status = 'proc' WHERE sender_id = $1 AND status = 'new'",
+    "UPDATE messages SET status = 'hold' WHERE sender_id = $1 AND id % 2 = 0",
+    "UPDATE messages SET created_at = created_at - interval '1 day' WHERE sender_id = $1 AND status = 'proc'",
+    "UPDATE messages SET sender_id = sender_id % 6 + 1 WHERE sender_id = $1",
+]
+# By chance, at once, only of emptied senders; a part of the deltas; what the background does.
+STEPS = [
+    *("fold(1000, 1)", "fold(1000, 1e9)", "fold(3, 1e9)", "compact(1000, interval '0')"),
+    *("raise_bounds('new')", "raise_bounds('hold', 2)", "raise_bounds('total', 1)"),
+]
+
+
+async def oldest_messages(owner: Any) -> dict[int, dict[str, datetime]]:
+    """By sender and status, as the messages are."""
+    found: dict[int, dict[str, datetime]] = defaultdict(dict)
+    for sender_id, status, at in await owner.fetch("SELECT sender_id, status, created_at FROM messages"):
+        found[sender_id][status] = min(at, found[sender_id].get(status, at))
+    return found
+
+
+def first_senders(oldest: dict[int, dict[str, datetime]], query: TopQuery) -> list[tuple[int, str]]:
+    """The senders, and the time that they stand there for."""
+    times = {
+        sender_id: min(by_status.values()) if query.order == "total" else by_status.get(query.order)
+        for sender_id, by_status in oldest.items()
+        if query.sender_ids is None or sender_id in query.sender_ids
+    }
+    order = sorted((at, sender_id) for sender_id, at in times.items() if at)
+    return [(sender_id, f"{at:%Y-%m-%dT%H:%M:%S.%fZ}") for at, sender_id in order[: query.limit]]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(data=st.data())
+async def test_the_senders_with_the_oldest_messages_are_exact_whatever_is_folded(
+    database: TestDatabase, owner: Any, data: st.DataObject
+) -> None:
+    await owner.execute("TRUNCATE messages; DELETE FROM queuestats.watermarks")
+    async with open_pool(database.service_url) as pool:
+        for _ in range(3):
+            for _ in range(data.draw(st.integers(0, 4))):
+                arrival = data.draw(
+                    st.tuples(st.integers(1, 6), st.sampled_from(STATUSES), ARRIVALS, st.integers(1, 2))
+                )
+                await owner.execute(OLDEST, *arrival)
+            if data.draw(st.booleans()):
+                await owner.execute(data.draw(st.sampled_from(CHANGES)), data.draw(st.integers(1, 6)))
+            for step in data.draw(st.lists(st.sampled_from(STEPS), max_size=3)):
+                await owner.execute(f"SELECT * FROM queuestats.{step}")
+            oldest, limit = await oldest_messages(owner), data.draw(st.integers(1, 8))
+            for order, sender_ids in itertools.product(Measure, [None, (2, 3, 5)]):
+                query = TopQuery(Dimension.SENDER, order, limit, sender_ids=sender_ids, by_age=True)
+                rows = (await fetch_top(pool, query)).rows
+                assert [(row["sender_id"], row["oldest"][order]) for row in rows] == first_senders(oldest, query), query
+    assert await drift(owner) == []
+
+
+async def bounds_of(owner: Any, *sender_ids: int) -> int:
+    found: int = await owner.fetchval("SELECT count(*) FROM queuestats.bounds WHERE sender_id = ANY($1)", sender_ids)
+    return found
+
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def test_a_fold_that_empties_a_sender_removes_its_bounds(owner: Any) -> None:
+    for sender_id, status in ((119, "new"), (119, "retry"), (120, "new")):
+        await owner.execute(OLDEST, sender_id, status, LONG_AGO, 1)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await bounds_of(owner, 119, 120) == 2
+    await owner.execute("DELETE FROM messages WHERE sender_id = 119 AND status = 'new'")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await bounds_of(owner, 119) == 1
+    await owner.execute("DELETE FROM messages WHERE sender_id = 119")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await bounds_of(owner, 119) == 0
+    assert await bounds_of(owner, 120) == 1
+
+
+async def test_a_sender_that_is_emptied_again_and_again_keeps_its_bounds_for_a_minute(owner: Any) -> None:
+    for _ in range(2):
+        await insert(owner, [Message()])
+        await owner.execute("DELETE FROM messages WHERE sender_id = 119")
+        await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+        assert await owner.fetchval("SELECT number FROM queuestats.bounds WHERE sender_id = 119") == 1
+    # A minute later.
+    await owner.execute("UPDATE queuestats.bounds SET new = new - interval '1 minute' WHERE sender_id = 119")
+    await insert(owner, [Message()])
+    await owner.execute("DELETE FROM messages WHERE sender_id = 119")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await bounds_of(owner, 119) == 0
+
+
+async def test_a_hot_sender_that_is_emptied_has_no_bounds_either(owner: Any) -> None:
+    await owner.execute(OLDEST, 119, "new", LONG_AGO, 3)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e-9)")
+    await owner.execute(OLDEST, 119, "new", LONG_AGO, 3)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await owner.fetchval("SELECT count(DISTINCT epoch) FROM queuestats.counters") == 2
+    await owner.execute("DELETE FROM messages")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await bounds_of(owner, 119) == 0
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read"])
+async def test_a_truncate_removes_all_bounds(owner: Any, isolation: str) -> None:
+    await insert(owner, [Message(sender_id=number) for number in range(1, 5)])
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    async with owner.transaction(isolation=isolation):
+        await owner.execute("TRUNCATE messages")
+        await insert(owner, [Message(sender_id=2)])
+    assert await bounds_of(owner, 1, 2, 3, 4) == 0
+    assert await drift(owner) == []
+
+
+async def test_the_background_raises_the_earliest_bounds_that_are_too_early(owner: Any) -> None:
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    for sender_id in range(1, 6):
+        await owner.execute(OLDEST, sender_id, "new", day + timedelta(days=sender_id), 1)
+        await owner.execute(OLDEST, sender_id, "new", day + timedelta(days=100), 1)
+        await owner.execute(OLDEST, sender_id, "hold", day + timedelta(days=50), 1)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    await owner.execute("DELETE FROM messages WHERE status = 'new' AND sender_id <> 2 AND created_at < '2026-02-01Z'")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+
+    async def raised(status: str, at_most: int) -> tuple[int, list[int]]:
+        count = await owner.fetchval("SELECT raised FROM queuestats.raise_bounds($1, $2)", status, at_most)
+        early = "SELECT sender_id FROM queuestats.bounds WHERE new < '2026-02-01Z' AND sender_id > 0 ORDER BY 1"
+        return count, [row[0] for row in await owner.fetch(early)]
+
+    assert await raised("hold", 10) == (4, [2])
+    assert await raised("new", 10) == (0, [2])
+    assert await drift(owner) == []
+
+
+async def test_the_background_begins_with_the_earliest_bounds_and_takes_no_more_than_it_may(owner: Any) -> None:
+    for sender_id in range(1, 6):
+        await owner.execute(OLDEST, sender_id, "retry", datetime(2026, 1, 10 - sender_id, tzinfo=UTC), 1)
+        await owner.execute(OLDEST, sender_id, "retry", datetime(2026, 2, 1, tzinfo=UTC), 1)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    await owner.execute("DELETE FROM messages WHERE created_at < '2026-02-01Z'")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('retry', 2)") == 2
+    early = await owner.fetch("SELECT sender_id FROM queuestats.bounds WHERE retry < '2026-02-01Z' ORDER BY 1")
+    assert [row[0] for row in early if row[0]] == [1, 2, 3]
+    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('new', 1000)") == 0
+    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('total', 1000)") == 3
+    assert await drift(owner) == []
+
+
+async def test_a_service_raises_bounds_in_the_background(database: TestDatabase, owner: Any) -> None:
+    await owner.execute(OLDEST, 119, "retry", datetime(2020, 1, 1, tzinfo=UTC), 1)
+    await owner.execute(OLDEST, 119, "retry", datetime(2026, 1, 1, tzinfo=UTC), 1)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    await owner.execute("DELETE FROM messages WHERE created_at < '2026-01-01Z'")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    async with open_pool(database.service_url) as pool:
+        folder = Folder(Node(pool))
+        assert [await folder.raise_bounds() for _ in message_status.enums] == [False] * 4
+    assert await owner.fetchval("SELECT retry FROM queuestats.bounds WHERE sender_id = 119") == datetime(
+        2026, 1, 1, tzinfo=UTC
+    )
+
+
+async def test_the_background_goes_on_with_a_status_while_it_raises_as_many_as_it_takes(
+    database: TestDatabase, owner: Any
+) -> None:
+    senders = "generate_series(1, 12)"
+    await owner.execute(f"INSERT INTO messages (sender_id, recipient) SELECT n, 'x' FROM {senders} AS n")
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    await owner.execute("UPDATE queuestats.bounds SET new = new - interval '1 day' WHERE sender_id > 0")
+    async with open_pool(database.service_url) as pool:
+        folder = Folder(Node(pool))
+        folder.max_deltas = 100  # five bounds
+        assert [await folder.raise_bounds() for _ in range(4)] == [True, True, False, False]
+    assert await owner.fetchval("SELECT count(*) FROM queuestats.bounds WHERE new < now() - interval '1 hour'") == 0
+
+
+async def test_while_another_transaction_folds_or_truncates_no_bound_is_raised(
+    database: TestDatabase, owner: Any
+) -> None:
+    other = await asyncpg.connect(database.owner_url)
+    for statement in ("SELECT queuestats.fold()", "LOCK TABLE messages"):
+        async with owner.transaction():
+            await owner.execute(statement)
+            assert await asyncio.wait_for(other.fetch("SELECT * FROM queuestats.raise_bounds('new')"), 60) == []
+    await other.close()
+
+
+async def test_a_list_that_waits_for_a_truncate_sees_what_the_truncate_leaves(
+    database: TestDatabase, owner: Any
+) -> None:
+    await insert(owner, [Message(), Message(sender_id=120)])
+    await owner.execute("SELECT * FROM queuestats.fold()")
+    query = TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True)
+    async with open_pool(database.service_url) as pool:
+        # Its plan is there, so that only the execution waits.
+        for _ in range(6):
+            assert len((await fetch_top(pool, query)).rows) == 2
+        async with owner.transaction():
+            await owner.execute("TRUNCATE messages")
+            await insert(owner, [Message(sender_id=121)])
+            waiting = asyncio.create_task(fetch_top(pool, query))
+            while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert [row["sender_id"] for row in (await waiting).rows] == [121]
+
+
+@pytest.mark.parametrize("order", [*STATUSES, "total"])
+async def test_a_list_looks_up_few_more_senders_than_it_has_rows(
+    database: TestDatabase, owner: Any, order: str
+) -> None:
+    arrivals = "INSERT INTO messages (sender_id, status, created_at, recipient) SELECT n, $1::text::message_status,"
+    status = "retry" if order == "total" else order
+    await owner.execute(f"{arrivals} now() - n * interval '1 s', 'x' FROM generate_series(1, 3000) AS n", status)
+    await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    await owner.execute("VACUUM ANALYZE")
+    service = await asyncpg.connect(database.service_url)
+    await service.execute(f"PREPARE list (text, bigint) AS {load_statement('queries/top/oldest').sql}")
+    call = f"EXECUTE list ('{order}', 5)"
+    # The first call of a connection fills its caches of the catalog.
+    await service.execute(call)
+    explained = await service.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {call}")
+    await service.close()
+    plan = json.loads(explained)[0]["Plan"]
+    assert plan["Actual Rows"] == 5
+    # About forty pages for each row; it would be a hundred thousand for all senders.
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1000
+
+
+async def test_before_the_bounds_are_set_there_is_no_list_of_the_oldest(database: TestDatabase, owner: Any) -> None:
+    await insert(owner, [Message()])
+    await owner.execute("UPDATE queuestats.bounds SET new = '-infinity' WHERE sender_id = 0")
+    async with open_pool(database.service_url) as pool:
+        with pytest.raises(Unavailable, match="the bounds of the oldest messages are not set yet"):
+            await fetch_top(pool, TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True))
 
 
 async def test_what_has_left_the_queue_has_no_row(database: TestDatabase, owner: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.errors import BadRequest
-from service.model import Action, Format, Grouping, Ids, Presentation, StatsQuery, TopQuery
+from service.model import Action, Dimension, Format, Grouping, Ids, Measure, Presentation, StatsQuery, TopQuery
 from service.wire.parsing import (
     Envelope,
     parse_control,
@@ -52,11 +52,19 @@ def test_the_largest_are_the_hundred_senders_with_most_messages_unless_the_reque
     assert top_of(by="isp", order="hold", limit=7, id=119) == ("isp", "hold", 7, 119)
     assert top_of(limit="1000", id="no id is read") == ("sender", "total", 1000, None)
     assert top_of(limit=1) == ("sender", "total", 1, None)
+    assert not parse_top(body()).by_age
+    assert parse_top(body(order="oldest")) == TopQuery(Dimension.SENDER, Measure.TOTAL, 100, by_age=True)
+    assert parse_top(body(order="oldest", status=" hold", limit=2)) == TopQuery(
+        Dimension.SENDER, Measure.HOLD, 2, by_age=True
+    )
 
 
 def test_what_the_largest_are_and_how_many_is_held_to_its_choices() -> None:
     assert refusal(parse_top, by="group") == "by must be sender, account, campaign or isp"
-    assert refusal(parse_top, order="sent") == "order must be total, new, proc, retry or hold"
+    assert refusal(parse_top, order="sent") == "order must be total, new, proc, retry, hold or oldest"
+    assert refusal(parse_top, order="oldest", status="sent") == "status must be total, new, proc, retry or hold"
+    assert refusal(parse_top, order="oldest", by="isp", id=119) == "order=oldest is for by=sender"
+    assert refusal(parse_top, status="new") == "status is for order=oldest"
     for limit in (0, 1001, -1, "many"):
         assert refusal(parse_top, limit=limit) == "limit must be a whole number from 1 to 1000"
     for id_ in (None, 0):

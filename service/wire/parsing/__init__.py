@@ -18,6 +18,7 @@ from service.model import (
     HistoryQuery,
     Ids,
     Measure,
+    Order,
     Presentation,
     StatsQuery,
     TopQuery,
@@ -119,12 +120,19 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
 
 
 def parse_top(envelope: Envelope) -> TopQuery:
-    """The query for the largest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
+    """The query for the largest, or the oldest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
     members = envelope.members
     by = parameters.BY.read(members) or Dimension.SENDER
-    order = parameters.ORDER.read(members) or Measure.TOTAL
+    order = parameters.ORDER.read(members) or Order.TOTAL
+    status = parameters.STATUS.read(members)
     limit = parameters.LIMIT.read(members)
-    return TopQuery(by, order, limit, None if by is Dimension.SENDER else parameters.ID.read(members))
+    if order is not Order.OLDEST:
+        if status is not None:
+            raise BadRequest("status is for order=oldest")
+        return TopQuery(by, Measure(order), limit, None if by is Dimension.SENDER else parameters.ID.read(members))
+    if by is not Dimension.SENDER:
+        raise BadRequest("order=oldest is for by=sender")
+    return TopQuery(by, status or Measure.TOTAL, limit, by_age=True)
 
 
 def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery:

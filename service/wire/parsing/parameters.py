@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
 from service.errors import BadRequest
-from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, HistoryGrouping, Ids, Measure, With
+from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, HistoryGrouping, Ids, Measure, Order, With
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
@@ -170,7 +170,8 @@ STEP: Final = WholeNumber("step", least=60, most=3600)
 HISTORY_GROUP: Final = Choice("group", HistoryGrouping)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
-ORDER: Final = Choice("order", Measure)
+ORDER: Final = Choice("order", Order)
+STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
 ANALYZE: Final = Flag("analyze")
 # Calls with effects refuse filters of 0, which reports print as the keys of rows.
@@ -191,7 +192,7 @@ OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "stats": (*_READING, *_FILTER, GROUP, WITH),
     "stream": (*_READING, *_FILTER, GROUP, WITH, INTERVAL_MS),
     "history": (TOKEN, FORMAT, ID, ISP, HISTORY_GROUP, FROM, TO, STEP),
-    "top": (*_READING, ID, BY, ORDER, LIMIT),
+    "top": (*_READING, ID, BY, ORDER, STATUS, LIMIT),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),
     "explain": (*_READING, *_FILTER, GROUP, WITH, ANALYZE),
