@@ -2006,6 +2006,7 @@ CREATE FUNCTION queuestats.oldest_senders(of_status text, row_limit bigint) RETU
     AS $$
 #variable_conflict use_column
 DECLARE
+  max_look_ups CONSTANT bigint := 10000;
   max_chunk CONSTANT bigint := 1000;
   came_in CONSTANT integer :=
     CASE of_status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 WHEN 'hold' THEN 8 ELSE 15 END;
@@ -2015,6 +2016,7 @@ DECLARE
   pending bigint[];
   pending_since timestamp with time zone[];
   looked_up bigint[];
+  look_ups bigint := 0;
   last_since timestamp with time zone := '-infinity';
   last_sender bigint := 0;
   best queuestats.bounds[] := '{}';
@@ -2053,6 +2055,11 @@ BEGIN
     ) AS lower_limit;
     EXIT WHEN looked_up IS NULL;
     last_sender := looked_up[cardinality(looked_up)];
+    look_ups := look_ups + cardinality(looked_up);
+    IF look_ups > max_look_ups THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS503', MESSAGE = 'the bounds of the oldest messages are being raised: try again later';
+    END IF;
 
     -- UNION: a sender may have been looked up for its bound and for its deltas.
     best := ARRAY(
@@ -2323,7 +2330,7 @@ CREATE FUNCTION queuestats.queue_locks() RETURNS SETOF text
     )
 $$;
 
-CREATE FUNCTION queuestats.raise_bounds(of_status text, max_senders integer DEFAULT 1000) RETURNS TABLE(raised integer)
+CREATE FUNCTION queuestats.raise_bounds(of_status text, after timestamp with time zone, after_sender bigint, max_senders integer) RETURNS TABLE(raised integer, is_more boolean, last_bound timestamp with time zone, last_sender bigint)
     LANGUAGE plpgsql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET jit TO 'off'
@@ -2339,12 +2346,15 @@ BEGIN
   EXCEPTION WHEN lock_not_available THEN
     RETURN;
   END;
-  IF NOT true OR NOT queuestats.take_fold_lock(is_waiting => false) THEN
+  IF NOT queuestats.take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   PERFORM set_config('synchronous_commit', 'off', true);
-  WITH next_bound AS MATERIALIZED (
-    SELECT next.* FROM queuestats.earliest_bounds(of_status, '-infinity', 0, max_senders) AS earliest
+  WITH earliest AS MATERIALIZED (
+    SELECT * FROM queuestats.earliest_bounds(of_status, coalesce(after, '-infinity'), after_sender, max_senders)
+    WHERE true
+  ), next_bound AS MATERIALIZED (
+    SELECT next.* FROM earliest
       CROSS JOIN LATERAL queuestats.next_bound(earliest.sender_id, '{}', is_raised => true) AS next
   ), bounded AS (
     INSERT INTO queuestats.bounds (sender_id, number, new, proc, retry, hold)
@@ -2353,7 +2363,11 @@ BEGIN
     DELETE FROM queuestats.bounds AS former USING next_bound AS next
     WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
   )
-  SELECT count(*) INTO raised FROM next_bound;
+  SELECT (SELECT count(*) FROM next_bound), count(*) OVER () = max_senders, since, sender_id
+  INTO raised, is_more, last_bound, last_sender
+  FROM earliest ORDER BY since DESC, sender_id DESC LIMIT 1;
+  raised := coalesce(raised, 0);
+  is_more := coalesce(is_more, false);
   RETURN NEXT;
 END
 $$;
@@ -3886,8 +3900,8 @@ GRANT ALL ON FUNCTION queuestats.prune(older_than interval, at_most integer) TO 
 
 REVOKE ALL ON FUNCTION queuestats.queue_locks() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION queuestats.raise_bounds(of_status text, max_senders integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION queuestats.raise_bounds(of_status text, max_senders integer) TO queuestats_service;
+REVOKE ALL ON FUNCTION queuestats.raise_bounds(of_status text, after timestamp with time zone, after_sender bigint, max_senders integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION queuestats.raise_bounds(of_status text, after timestamp with time zone, after_sender bigint, max_senders integer) TO queuestats_service;
 
 REVOKE ALL ON FUNCTION queuestats.rebuild(of_sender bigint) FROM PUBLIC;
 

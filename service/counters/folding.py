@@ -7,17 +7,16 @@ this, and any of them may die at any moment. Nothing here is needed for exactnes
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from service.cluster import Node, find_topology
-from service.counters.background import Notes, repeat
+from service.counters.background import Notes, next_pause, repeat
+from service.counters.raising import Raiser
 from service.db import WRITING, Database
 from service.errors import CommandError, TimedOut
-from service.schema.columns import message_status
 from service.telemetry.metrics import FOLDED_AT
 
 logger = logging.getLogger(__name__)
@@ -37,11 +36,9 @@ KEPT = {
     "kept_by_ten_minutes": timedelta(days=7),
     "kept_by_hour": timedelta(days=90),
 }
-# To look a sender's bounds up takes about twenty times as long as to fold a delta.
-DELTAS_PER_BOUND = 20
-RAISE_AFTER_SECONDS = 5.0
+# To look up and raise the bounds of a sender takes about a hundred times as long as to fold a delta.
+DELTAS_PER_BOUND = 100
 # Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
-SHORTEST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
 # A node that is new in a cluster is not folded for so long.
@@ -111,11 +108,11 @@ class Folder:
         self._node, self._kept = node, kept
         self._pause_seconds = LONGEST_PAUSE_SECONDS
         self._next_compact_at = self._next_roll_up_at = self._next_raise_at = 0.0
-        self._statuses = deque(message_status.enums)
+        self._raiser = Raiser(partial(self._run_within_limit, "raise_bounds"))
         self.max_deltas = MAX_DELTAS
 
     async def take_turn(self) -> float | None:
-        """A fold, and a compact and a roll-up where it is time for one.
+        """A fold, and a compact, a roll-up and raised bounds where it is time for them.
 
         Returns the pause in seconds until the next turn, or None where another fold is at work.
         """
@@ -129,10 +126,11 @@ class Folder:
             self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
         if time.monotonic() >= self._next_roll_up_at and not await self.roll_up():
             self._next_roll_up_at = time.monotonic() + ROLL_UP_SECONDS
-        if time.monotonic() >= self._next_raise_at and not await self.raise_bounds():
-            self._next_raise_at = time.monotonic() + RAISE_AFTER_SECONDS
-        self._pause_seconds = 0 if is_more else next_pause(self._pause_seconds, folded)
-        return self._pause_seconds
+        if time.monotonic() >= self._next_raise_at:
+            self._next_raise_at = await self.raise_bounds() + time.monotonic()
+        pause_seconds = next_pause(self._pause_seconds, folded, AIM_DELTAS, LONGEST_PAUSE_SECONDS)
+        self._pause_seconds = 0 if is_more else pause_seconds
+        return min(self._pause_seconds, max(0.0, self._next_raise_at - time.monotonic()))
 
     async def fold(self) -> tuple[int, bool] | None:
         """How many deltas went into the counters, and whether there is more to do; None while another fold is at work.
@@ -155,19 +153,14 @@ class Folder:
         done = await self._run_within_limit("roll_up_history", max_changes=self.max_deltas, **self._kept)
         return done is not None and done[1]
 
-    async def raise_bounds(self) -> bool:
-        """Raises the earliest bounds that are too early, of one status after the other: whether there is more to do.
+    async def raise_bounds(self) -> float:
+        """Raises some of the earliest bounds that are too early. Returns the pause until the next time.
 
-        `top?order=oldest` looks a sender with such bounds up in vain. Raises as `fold`.
+        Raises as `fold`.
         """
         if not self._node.keeps_notes:
-            return False
-        max_senders = self.max_deltas // DELTAS_PER_BOUND
-        status = self._statuses[0]
-        if await self._run_within_limit("raise_bounds", of_status=status, max_senders=max_senders) == (max_senders,):
-            return True
-        self._statuses.rotate(-1)
-        return False
+            return float("inf")
+        return await self._raiser.take_turn(self.max_deltas // DELTAS_PER_BOUND)
 
     async def fold_all(self) -> int:
         """How many deltas were pending. Raises as `fold`, and CommandError where another fold is at work."""
@@ -189,12 +182,6 @@ class Folder:
             return 0, True
         self.max_deltas = min(MAX_DELTAS, self.max_deltas * 5 // 4)
         return tuple(rows[0]) if rows else None
-
-
-def next_pause(pause_seconds: float, folded: int) -> float:
-    """Half the pause after a large fold, twice after a small one, within the bounds."""
-    factor = 0.5 if folded > AIM_DELTAS else 2 if folded < AIM_DELTAS / 4 else 1
-    return min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds * factor))
 
 
 async def _warn_of_slowdown(node: Node) -> None:

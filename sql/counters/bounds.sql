@@ -161,12 +161,14 @@ LANGUAGE sql STABLE AS $$
    ORDER BY least(new, proc, retry, hold), sender_id LIMIT at_most)
 $$;
 
--- raise_bounds: raises the earliest bounds of a status to the first message. Returns how many senders had bounds that
--- were too early; no row while a fold, a rebuild or a TRUNCATE is at work.
+-- raise_bounds: raises bounds to the first message, of the max_senders senders with the earliest bounds of a status
+-- after a time and a sender (NULL, 0: from the first). Returns how many senders had bounds that were too early, whether
+-- more may follow, and the time and the sender to go on from; no row while a fold, a rebuild or a TRUNCATE is at work.
 -- A fold raises bounds by chance, and those of a sender that it empties. This is for the senders that are left: those
 -- that have drained in small steps. Locks and settings are those of fold.
-CREATE OR REPLACE FUNCTION "{schema}".raise_bounds(of_status text, max_senders integer DEFAULT 1000)
-RETURNS TABLE (raised integer)
+CREATE OR REPLACE FUNCTION "{schema}".raise_bounds(
+  of_status text, after timestamp with time zone, after_sender bigint, max_senders integer
+) RETURNS TABLE (raised integer, is_more boolean, last_bound timestamp with time zone, last_sender bigint)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1
 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
@@ -176,12 +178,15 @@ BEGIN
   EXCEPTION WHEN lock_not_available THEN
     RETURN;
   END;
-  IF NOT "{has_created}" OR NOT "{schema}".take_fold_lock(is_waiting => false) THEN
+  IF NOT "{schema}".take_fold_lock(is_waiting => false) THEN
     RETURN;
   END IF;
   PERFORM set_config('synchronous_commit', 'off', true);
-  WITH next_bound AS MATERIALIZED (
-    SELECT next.* FROM "{schema}".earliest_bounds(of_status, '-infinity', 0, max_senders) AS earliest
+  WITH earliest AS MATERIALIZED (
+    SELECT * FROM "{schema}".earliest_bounds(of_status, coalesce(after, '-infinity'), after_sender, max_senders)
+    WHERE "{has_created}"
+  ), next_bound AS MATERIALIZED (
+    SELECT next.* FROM earliest
       CROSS JOIN LATERAL "{schema}".next_bound(earliest.sender_id, '{}', is_raised => true) AS next
   ), bounded AS (
     INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
@@ -190,7 +195,11 @@ BEGIN
     DELETE FROM "{schema}".bounds AS former USING next_bound AS next
     WHERE former.sender_id = next.sender_id AND former.number = next.number - 1
   )
-  SELECT count(*) INTO raised FROM next_bound;
+  SELECT (SELECT count(*) FROM next_bound), count(*) OVER () = max_senders, since, sender_id
+  INTO raised, is_more, last_bound, last_sender
+  FROM earliest ORDER BY since DESC, sender_id DESC LIMIT 1;
+  raised := coalesce(raised, 0);
+  is_more := coalesce(is_more, false);
   RETURN NEXT;
 END
 $$;
@@ -234,4 +243,4 @@ REVOKE EXECUTE ON FUNCTION "{schema}".begin_bounds() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".next_bound(bigint, timestamp with time zone[], boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".first_of(bigint, "{message_status}", timestamp with time zone) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".set_bounds(bigint) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION "{schema}".raise_bounds(text, integer) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".raise_bounds(text, timestamp with time zone, bigint, integer) FROM PUBLIC;

@@ -3,7 +3,8 @@
 -- The oldest message of a sender is not older than its lower limit: its bound (bounds.sql), or `oldest` of its pending
 -- deltas if that is earlier. The senders are looked up in the order of their lower limits, a chunk at a time, until the
 -- next lower limit is later than the last of the row_limit best that were found. So the list is exact, whatever the
--- bounds are. A bound that is too early costs a look-up.
+-- bounds are. A bound that is too early costs a look-up. After max_look_ups there is no list but an error (QS503), until
+-- the background has raised the earliest bounds (raise_bounds).
 -- places: schema
 
 -- oldest_of: when the oldest message of each status of a sender came; NULL if the status counts 0. The same as in
@@ -56,7 +57,7 @@ $$;
 -- oldest_senders: those whose oldest message of a status (total: of any) came first, in this order, with the times of
 -- their oldest message of each status; NULL where there is none. All statements of a STABLE function have the snapshot
 -- of the calling one.
--- SECURITY DEFINER: first_of reads the table, of which the service's role sees a view alone.
+-- SECURITY DEFINER: oldest_message reads the table, of which the service's role sees a view alone.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_senders(of_status text, row_limit bigint) RETURNS TABLE (
   sender_id bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
   hold timestamp with time zone
@@ -66,6 +67,7 @@ SET search_path = pg_catalog, pg_temp SET row_security = off SET jit = off SET p
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
+  max_look_ups CONSTANT bigint := 10000;
   max_chunk CONSTANT bigint := 1000;
   came_in CONSTANT integer :=
     CASE of_status WHEN 'new' THEN 1 WHEN 'proc' THEN 2 WHEN 'retry' THEN 4 WHEN 'hold' THEN 8 ELSE 15 END;
@@ -75,6 +77,7 @@ DECLARE
   pending bigint[];
   pending_since timestamp with time zone[];
   looked_up bigint[];
+  look_ups bigint := 0;
   last_since timestamp with time zone := '-infinity';
   last_sender bigint := 0;
   best "{schema}".bounds[] := '{}';
@@ -113,6 +116,11 @@ BEGIN
     ) AS lower_limit;
     EXIT WHEN looked_up IS NULL;
     last_sender := looked_up[cardinality(looked_up)];
+    look_ups := look_ups + cardinality(looked_up);
+    IF look_ups > max_look_ups THEN
+      RAISE EXCEPTION USING
+        ERRCODE = 'QS503', MESSAGE = 'the bounds of the oldest messages are being raised: try again later';
+    END IF;
 
     -- UNION: a sender may have been looked up for its bound and for its deltas.
     best := ARRAY(

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.cluster import Node
-from service.counters.folding import Folder
+from service.counters.folding import DELTAS_PER_BOUND, Folder
+from service.counters.raising import LONGEST_PAUSE_SECONDS
 from service.db import load_statement
 from service.errors import Unavailable
 from service.model import Dimension, Measure, TopQuery
 from service.queue.top import fetch_top
-from service.schema.columns import message_status
 from tests.conftest import TestDatabase, open_pool
 from tests.counters.observing import drift
 from tests.oracle import STATUSES, Message, insert
@@ -89,7 +89,8 @@ CHANGES = [
 # By chance, at once, only of emptied senders; a part of the deltas; what the background does.
 STEPS = [
     *("fold(1000, 1)", "fold(1000, 1e9)", "fold(3, 1e9)", "compact(1000, interval '0')"),
-    *("raise_bounds('new')", "raise_bounds('hold', 2)", "raise_bounds('total', 1)"),
+    *("raise_bounds('new', NULL, 0, 1000)", "raise_bounds('hold', NULL, 0, 2)", "raise_bounds('total', NULL, 0, 1)"),
+    "raise_bounds('retry', '2026-01-03Z', 2, 2)",
 ]
 
 
@@ -195,7 +196,14 @@ async def test_a_truncate_removes_all_bounds(owner: Any, isolation: str) -> None
     assert await drift(owner) == []
 
 
-async def test_the_background_raises_the_earliest_bounds_that_are_too_early(owner: Any) -> None:
+async def raised(
+    owner: Any, status: str, max_senders: int, after: datetime | None = None, after_sender: int = 0
+) -> tuple[Any, ...]:
+    row = await owner.fetchrow(load_statement("queries/raise_bounds").sql, status, after, after_sender, max_senders)
+    return tuple(row)
+
+
+async def test_the_background_raises_the_bounds_of_all_statuses_of_a_sender(owner: Any) -> None:
     day = datetime(2026, 1, 1, tzinfo=UTC)
     for sender_id in range(1, 6):
         await owner.execute(OLDEST, sender_id, "new", day + timedelta(days=sender_id), 1)
@@ -204,58 +212,82 @@ async def test_the_background_raises_the_earliest_bounds_that_are_too_early(owne
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
     await owner.execute("DELETE FROM messages WHERE status = 'new' AND sender_id <> 2 AND created_at < '2026-02-01Z'")
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
-
-    async def raised(status: str, at_most: int) -> tuple[int, list[int]]:
-        count = await owner.fetchval("SELECT raised FROM queuestats.raise_bounds($1, $2)", status, at_most)
-        early = "SELECT sender_id FROM queuestats.bounds WHERE new < '2026-02-01Z' AND sender_id > 0 ORDER BY 1"
-        return count, [row[0] for row in await owner.fetch(early)]
-
-    assert await raised("hold", 10) == (4, [2])
-    assert await raised("new", 10) == (0, [2])
+    early = "SELECT array_agg(sender_id) FROM queuestats.bounds WHERE new < '2026-02-01Z' AND sender_id > 0"
+    assert sorted(await owner.fetchval(early)) == [1, 2, 3, 4, 5]
+    assert await raised(owner, "hold", 10) == (4, False, day + timedelta(days=50), 5)
+    assert await owner.fetchval(early) == [2]
+    assert (await raised(owner, "new", 10))[0] == 0
     assert await drift(owner) == []
 
 
-async def test_the_background_begins_with_the_earliest_bounds_and_takes_no_more_than_it_may(owner: Any) -> None:
+async def test_the_background_begins_with_the_earliest_bounds_and_goes_on_where_it_stopped(owner: Any) -> None:
+    def first(sender_id: int) -> datetime:
+        return datetime(2026, 1, 10 - sender_id, tzinfo=UTC)
+
     for sender_id in range(1, 6):
-        await owner.execute(OLDEST, sender_id, "retry", datetime(2026, 1, 10 - sender_id, tzinfo=UTC), 1)
+        await owner.execute(OLDEST, sender_id, "retry", first(sender_id), 1)
         await owner.execute(OLDEST, sender_id, "retry", datetime(2026, 2, 1, tzinfo=UTC), 1)
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
     await owner.execute("DELETE FROM messages WHERE created_at < '2026-02-01Z'")
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
-    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('retry', 2)") == 2
+    assert await raised(owner, "retry", 2) == (2, True, first(4), 4)
     early = await owner.fetch("SELECT sender_id FROM queuestats.bounds WHERE retry < '2026-02-01Z' ORDER BY 1")
     assert [row[0] for row in early if row[0]] == [1, 2, 3]
-    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('new', 1000)") == 0
-    assert await owner.fetchval("SELECT raised FROM queuestats.raise_bounds('total', 1000)") == 3
+    assert await raised(owner, "new", 1000) == (0, False, None, None)
+    assert await raised(owner, "total", 2, first(3), 3) == (2, True, first(1), 1)
+    assert await raised(owner, "retry", 1000) == (1, False, datetime(2026, 2, 1, tzinfo=UTC), 5)
     assert await drift(owner) == []
 
 
-async def test_a_service_raises_bounds_in_the_background(database: TestDatabase, owner: Any) -> None:
-    await owner.execute(OLDEST, 119, "retry", datetime(2020, 1, 1, tzinfo=UTC), 1)
-    await owner.execute(OLDEST, 119, "retry", datetime(2026, 1, 1, tzinfo=UTC), 1)
+# Each sender has a message; the bounds of some are too early.
+MANY = "INSERT INTO messages (sender_id, recipient) SELECT n, 'x' FROM generate_series(1, $1::integer) AS n"
+LOWERED = "UPDATE queuestats.bounds SET new = new - interval '1 day' WHERE sender_id > $1"
+TOO_EARLY = "SELECT count(*) FROM queuestats.bounds WHERE new < now() - interval '1 hour'"
+
+
+async def test_a_service_raises_bounds_behind_those_that_are_right(database: TestDatabase, owner: Any) -> None:
+    await owner.execute(MANY, 12)
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
-    await owner.execute("DELETE FROM messages WHERE created_at < '2026-01-01Z'")
+    await owner.execute(LOWERED, 7)
+    await owner.execute("UPDATE messages SET created_at = created_at - interval '2 days' WHERE sender_id <= 7")
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
     async with open_pool(database.service_url) as pool:
         folder = Folder(Node(pool))
-        assert [await folder.raise_bounds() for _ in message_status.enums] == [False] * 4
-    assert await owner.fetchval("SELECT retry FROM queuestats.bounds WHERE sender_id = 119") == datetime(
-        2026, 1, 1, tzinfo=UTC
-    )
+        pauses = []
+        # Six turns for the new messages, as the raised bounds come last, and one for each other status.
+        for _ in range(9):
+            folder.max_deltas = 3 * DELTAS_PER_BOUND
+            pauses.append(await folder.raise_bounds())
+    assert await owner.fetchval(TOO_EARLY) == 7
+    assert pauses[-1] >= LONGEST_PAUSE_SECONDS
 
 
-async def test_the_background_goes_on_with_a_status_while_it_raises_as_many_as_it_takes(
+async def test_a_turn_of_the_background_raises_bounds(database: TestDatabase, owner: Any) -> None:
+    await owner.execute(MANY, 3)
+    await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
+    await owner.execute(LOWERED, 0)
+    async with open_pool(database.service_url) as pool:
+        await Folder(Node(pool)).take_turn()
+    assert await owner.fetchval(TOO_EARLY) == 0
+
+
+async def test_a_list_that_would_look_too_many_senders_up_is_an_error_until_the_bounds_are_raised(
     database: TestDatabase, owner: Any
 ) -> None:
-    senders = "generate_series(1, 12)"
-    await owner.execute(f"INSERT INTO messages (sender_id, recipient) SELECT n, 'x' FROM {senders} AS n")
+    await owner.execute(MANY, 10_100)
+    await owner.execute("SELECT * FROM queuestats.fold(20000, 1e9)")
+    await owner.execute("UPDATE messages SET created_at = created_at - interval '2 days' WHERE sender_id = 10100")
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
-    await owner.execute("UPDATE queuestats.bounds SET new = new - interval '1 day' WHERE sender_id > 0")
+    query = TopQuery(Dimension.SENDER, Measure.NEW, 10, by_age=True)
     async with open_pool(database.service_url) as pool:
+        assert (await fetch_top(pool, query)).rows[0]["sender_id"] == 10_100
+        await owner.execute(LOWERED, 0)
+        with pytest.raises(Unavailable, match="the bounds of the oldest messages are being raised: try again later"):
+            await fetch_top(pool, query)
         folder = Folder(Node(pool))
-        folder.max_deltas = 100  # five bounds
-        assert [await folder.raise_bounds() for _ in range(4)] == [True, True, False, False]
-    assert await owner.fetchval("SELECT count(*) FROM queuestats.bounds WHERE new < now() - interval '1 hour'") == 0
+        while await owner.fetchval(TOO_EARLY) > 1:
+            await folder.raise_bounds()
+        assert (await fetch_top(pool, query)).rows[0]["sender_id"] == 10_100
 
 
 async def test_while_another_transaction_folds_or_truncates_no_bound_is_raised(
@@ -265,7 +297,8 @@ async def test_while_another_transaction_folds_or_truncates_no_bound_is_raised(
     for statement in ("SELECT queuestats.fold()", "LOCK TABLE messages"):
         async with owner.transaction():
             await owner.execute(statement)
-            assert await asyncio.wait_for(other.fetch("SELECT * FROM queuestats.raise_bounds('new')"), 60) == []
+            raising = other.fetch("SELECT * FROM queuestats.raise_bounds('new', NULL, 0, 1000)")
+            assert await asyncio.wait_for(raising, 60) == []
     await other.close()
 
 
