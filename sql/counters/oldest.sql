@@ -3,8 +3,8 @@
 -- The oldest message of a sender is not older than its lower limit: its bound (bounds.sql), or `oldest` of its pending
 -- deltas if that is earlier. The senders are looked up in the order of their lower limits, a chunk at a time, until the
 -- next lower limit is later than the last of the row_limit best that were found. So the list is exact, whatever the
--- bounds are. A bound that is too early costs a look-up. After max_look_ups there is no list but an error (QS503), until
--- the background has raised the earliest bounds (raise_bounds).
+-- bounds are. A bound that is too early costs a look-up. After max_look_ups the walk ends with an error (QS503), and
+-- the background raises the earliest bounds (raise_bounds).
 -- places: schema
 
 -- oldest_of: when the oldest message of each status of a sender came; NULL if the status counts 0. The same as in
