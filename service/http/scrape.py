@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from service.counters.health import SERVED
 from service.errors import ServiceError
 from service.http.requests import Service
-from service.model import Dimension, Measure, TopQuery
+from service.model import Dimension, Measure, StatsQuery, StatsRowWithRates, TopQuery
 from service.telemetry.metrics import OfDatabase
 
 Result = TypeVar("Result")
@@ -40,10 +40,13 @@ async def read_of_database(service: Service, deadline: float) -> OfDatabase:
     # In an outage they may be of before it; a standby is found without any query.
     if findings is not None and (measured is not None or found.keys() == {"standby"}):
         conditions = [(condition.name, condition.severity.name.lower(), found[condition.name]) for condition in SERVED]
-    rows, ages = None if report is None else report.result.rows, None
+    rows, ages, rates = None if report is None else report.result.rows, None, None
     if rows is not None and measured and measured["has_arrivals"]:
         ages = await _by(deadline, _oldest_seconds(service, rows))
-    return OfDatabase(measured, rows, conditions, ages, is_ready=obstacles == [])
+    if rows is not None:
+        senders = {row["sender_id"] for row in rows} | {sender_id for sender_id, _ in ages or ()}
+        rates = await _by(deadline, _rates(service, senders))
+    return OfDatabase(measured, rows, conditions, ages, rates, is_ready=obstacles == [])
 
 
 async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], float]:
@@ -63,6 +66,18 @@ async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]
         for row in report.result.rows
         for status in statuses
         if (at := row["oldest"][status])
+    }
+
+
+async def _rates(service: Service, senders: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """By sender: what arrived and left in the last five full minutes. Without those for which it is not known."""
+    queries = [StatsQuery(sender_id, has_rates=True) for sender_id in senders]
+    answers = await asyncio.gather(*map(service.statistics.run, queries))
+    return {
+        query.sender_id: (row.arrived, row.left)
+        for query, answer in zip(queries, answers, strict=True)
+        for row in answer.result.rows
+        if isinstance(row, StatsRowWithRates) and row.arrived is not None and row.left is not None
     }
 
 

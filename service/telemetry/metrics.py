@@ -106,6 +106,7 @@ class OfDatabase(Collector):
         largest: Iterable[Mapping[str, Any]] | None = None,
         conditions: Iterable[tuple[str, str, int]] | None = None,
         oldest_seconds: Mapping[tuple[int, str], float] | None = None,
+        rates: Mapping[int, tuple[int, int]] | None = None,
         *,
         is_ready: bool = False,
     ) -> None:
@@ -113,9 +114,10 @@ class OfDatabase(Collector):
 
         `conditions`: the name and the severity of each condition of health, and how often it was found.
         `oldest_seconds`: by sender and status the age of the oldest message; no sender and status has an older one.
+        `rates`: by sender what arrived and left in the last five full minutes.
         """
         self._measured, self._largest, self._conditions, self._is_ready = measured, largest, conditions, is_ready
-        self._oldest_seconds = oldest_seconds
+        self._oldest_seconds, self._rates = oldest_seconds, rates or {}
 
     def collect(self) -> Iterable[Metric]:
         is_up = self._measured is not None
@@ -132,6 +134,12 @@ class OfDatabase(Collector):
                 depth.add_metric([str(row["sender_id"]), status], row[status])
         yield depth
         yield from self._ages()
+        for index, verb in enumerate(("arrived", "left")):
+            meaning = f"Messages that {verb} in the last five full minutes, of the same senders."
+            moved = GaugeMetricFamily(f"queuestats_{verb}_messages", meaning, labels=["sender"])
+            for sender_id, numbers in self._rates.items():
+                moved.add_metric([str(sender_id)], numbers[index])
+            yield moved
         found = GaugeMetricFamily(
             "queuestats_condition", "Findings of a condition of health.", labels=["condition", "severity"]
         )

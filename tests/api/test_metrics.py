@@ -14,6 +14,7 @@ from service.settings import PREFIX, Settings
 from service.telemetry.metrics import GAUGES
 from tests.api.wire import STATS, body_of, client_of, serve_process, serving
 from tests.conftest import TestDatabase
+from tests.counters.clock import Clock
 from tests.oracle import Message, insert
 
 ALL = [
@@ -29,6 +30,8 @@ ALL = [
         "queuestats_ready",
         "queuestats_oldest_seconds",
         "queuestats_oldest_seconds_max",
+        "queuestats_arrived_messages",
+        "queuestats_left_messages",
     ),
     *(f"queuestats_{name}" for name in GAUGES),
 ]
@@ -64,6 +67,8 @@ async def test_all_is_there_that_the_documents_name(
     assert {name for name in ALL if name not in names} <= {
         "queuestats_messages",
         "queuestats_oldest_seconds",
+        "queuestats_arrived_messages",
+        "queuestats_left_messages",
         "queuestats_refused_total",
         "queuestats_verified_at",
     }
@@ -138,6 +143,24 @@ async def test_there_are_no_ages_where_the_time_of_arrival_is_not_known(
     found = await scrape(client, scraper)
     assert found["queuestats_messages", (("sender", "119"), ("status", "new"))] == 1
     assert not any(name.startswith("queuestats_oldest_seconds") for name, _ in found)
+
+
+async def test_arrived_and_left_are_those_of_the_last_five_minutes_once_they_are_known(
+    client: httpx.AsyncClient, scraper: str, owner: Any
+) -> None:
+    clock = Clock(owner)
+    await clock.begin()
+    await insert(owner, [Message() for _ in range(7)] + [Message(sender_id=120)])
+    await owner.execute("DELETE FROM messages WHERE id IN (SELECT id FROM messages WHERE sender_id = 119 LIMIT 2)")
+    await clock.run(60)
+    names = ("queuestats_arrived_messages", "queuestats_left_messages")
+    assert not any(name in names for name, _ in await scrape(client, scraper))
+    await clock.run(240)
+    found = await scrape(client, scraper)
+    moved = {(name[len("queuestats_") :], dict(labels)["sender"]): found[name, labels]
+             for name, labels in found if name in names}  # fmt: skip
+    assert moved == {("arrived_messages", "119"): 7, ("left_messages", "119"): 2,
+                     ("arrived_messages", "120"): 1, ("left_messages", "120"): 0}  # fmt: skip
 
 
 async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(
