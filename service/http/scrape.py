@@ -58,7 +58,8 @@ async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]
     first = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders, by_age=True)
     queries = [replace(first, order=status) for status in statuses]
     queries.append(replace(first, sender_ids=tuple(row["sender_id"] for row in largest)))
-    reports = await asyncio.gather(*map(service.top.run, queries))
+    # One after the other: where one list is refused, the others would be too.
+    reports = [await service.top.run(query) for query in queries]
     now = datetime.now(UTC)
     return {
         (row["sender_id"], status): max(0.0, (now - datetime.fromisoformat(at)).total_seconds())
