@@ -25,11 +25,23 @@ INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
 SELECT $1, n % 50, n % 997, 'isp ' || n % 7, 'x' FROM generate_series(1, $2::integer) AS n
 """
 VALUES = {"bigint[]": "'{2, 1}'", "text[]": "'{isp 3, isp 4}'"}
-SCALARS = {"sender_id": "1", "row_limit": "10", "largest_by": "'total'", "grouping_set": "'isp'"}
+SCALARS = {
+    "sender_id": "1",
+    "row_limit": "10",
+    "largest_by": "'total'",
+    "oldest_in": "'total'",
+    "grouping_set": "'isp'",
+    "has_rates": "'{true, false}'",
+    "is_by_isp": "true",
+    "isp": "'isp 3'",
+    "step": "600",
+    "since": "'2026-01-01Z'",
+    "until": "NULL",
+}
 READING = [
     path
     for path in sorted(sql_path("queries").rglob("*.sql"))
-    if "queuestats.current_counters" in path.read_text("utf-8")
+    if '"{schema}".current_counters(' in path.read_text("utf-8")
 ]
 
 
