@@ -13,7 +13,7 @@
 --    senders, then infinity. So a sender without messages needs no row.
 -- 6. The triggers of former releases record no arrivals. The row of sender 0 is written under a lock that waits for
 --    their writers. Without it, there are no bounds.
--- places: schema, locked, message_status, has_created
+-- places: schema, messages_oid, locked, message_status, has_created
 
 -- require_arrivals: the error of arrivals.
 CREATE OR REPLACE FUNCTION "{schema}".require_arrivals() RETURNS boolean
@@ -173,6 +173,10 @@ LANGUAGE plpgsql SECURITY DEFINER ROWS 1
 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
+  IF ("{has_created}" AND NOT row_security_active("{messages_oid}")) IS NOT true THEN
+    RETURN QUERY SELECT 0, false, NULL::timestamp with time zone, NULL::bigint;
+    RETURN;
+  END IF;
   BEGIN
     LOCK TABLE "{locked}" IN ACCESS SHARE MODE NOWAIT;
   EXCEPTION WHEN lock_not_available THEN
@@ -184,7 +188,6 @@ BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   WITH earliest AS MATERIALIZED (
     SELECT * FROM "{schema}".earliest_bounds(of_status, coalesce(after, '-infinity'), after_sender, max_senders)
-    WHERE "{has_created}"
   ), next_bound AS MATERIALIZED (
     SELECT next.* FROM earliest
       CROSS JOIN LATERAL "{schema}".next_bound(earliest.sender_id, '{}', is_raised => true) AS next

@@ -19,13 +19,14 @@
 -- The bounds of a sender are raised about every mark_every / 4 messages that left a status (bounds.sql), and always
 -- when the sender has no message left: then it needs no row. Bounds of the last minute stay: otherwise a sender whose
 -- messages come one by one, and go at once, would be raised at each fold. The lock on messages comes before that of the
--- fold, as in a TRUNCATE. While another transaction has messages for itself, nothing is raised.
+-- fold, as in a TRUNCATE. Nothing is raised while another transaction has messages for itself, where a policy may hide
+-- messages from their owner, and where an adopted table is gone.
 --
 -- What it folds, it also records for the history (history.sql).
 --
 -- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
 -- the tables hold.
--- places: schema, locked, has_created
+-- places: schema, messages_oid, locked, has_created
 CREATE OR REPLACE FUNCTION "{schema}".fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
 RETURNS TABLE (folded integer, is_more boolean)
 LANGUAGE plpgsql SECURITY DEFINER ROWS 1
@@ -40,7 +41,7 @@ DECLARE
   last_taken xid8;
   new_watermark xid8;
   new_running xid8[];
-  can_raise boolean := "{has_created}";
+  can_raise boolean := "{has_created}" AND NOT row_security_active("{messages_oid}");
   has_bounds boolean;
   minute timestamp with time zone;
 BEGIN

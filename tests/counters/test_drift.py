@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,7 @@ from service.counters.verify import find_differences
 from service.model import StatsQuery
 from tests.counters.conftest import Connect
 from tests.counters.load import fold_until, insert_many, take, write_until
-from tests.counters.observing import answer, audited, fold, row_count
+from tests.counters.observing import answer, audited, drift, fold, row_count
 from tests.oracle import Message, insert
 
 QUEUE = [
@@ -179,27 +180,42 @@ async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counte
         }
 
 
-@pytest.mark.parametrize("work", ["SELECT queuestats.rebuild()", "SELECT * FROM queuestats.audit()"])
-async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_error(
-    filled: Any, connect: Connect, superuser: Any, work: str
-) -> None:
-    """A superuser sees everything, so the owner here is another role."""
+@pytest.fixture
+async def policy(filled: Any, superuser: Any) -> AsyncIterator[None]:
+    """Hides all messages from their owner. A superuser sees everything, so the owner here is another role."""
+    functions = ("rebuild", "remember_proof", "take_fold_lock", "fold", "raise_bounds")
     await superuser.execute(
         "CREATE ROLE plain_owner; GRANT USAGE ON SCHEMA queuestats TO plain_owner;"
         " GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA queuestats TO plain_owner;"
+        " GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA queuestats TO plain_owner;"
         " GRANT CREATE ON SCHEMA public, queuestats TO plain_owner;"
         " ALTER TABLE messages OWNER TO plain_owner; ALTER VIEW queuestats.queued_messages OWNER TO plain_owner;"
-        " ALTER FUNCTION queuestats.rebuild OWNER TO plain_owner;"
-        " ALTER FUNCTION queuestats.remember_proof OWNER TO plain_owner;"
         " ALTER TABLE queuestats.fold_lock OWNER TO plain_owner;"
-        " ALTER FUNCTION queuestats.take_fold_lock OWNER TO plain_owner;"
-        " ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY"
+        " ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY;"
+        + "".join(f"ALTER FUNCTION queuestats.{name} OWNER TO plain_owner;" for name in functions)
     )
-    try:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
-            await superuser.fetch(work)
-        await superuser.execute("ALTER TABLE messages NO FORCE ROW LEVEL SECURITY")
-        assert await superuser.fetch("SELECT * FROM queuestats.audit()") == []
-    finally:
-        await superuser.execute("REASSIGN OWNED BY plain_owner TO CURRENT_USER; DROP OWNED BY plain_owner")
-        await superuser.execute("DROP ROLE plain_owner")
+    yield
+    await superuser.execute("REASSIGN OWNED BY plain_owner TO CURRENT_USER; DROP OWNED BY plain_owner")
+    await superuser.execute("DROP ROLE plain_owner")
+
+
+@pytest.mark.usefixtures("policy")
+@pytest.mark.parametrize("work", ["SELECT queuestats.rebuild()", "SELECT * FROM queuestats.audit()"])
+async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_error(superuser: Any, work: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await superuser.fetch(work)
+    await superuser.execute("ALTER TABLE messages NO FORCE ROW LEVEL SECURITY")
+    assert await superuser.fetch("SELECT * FROM queuestats.audit()") == []
+
+
+@pytest.mark.usefixtures("policy")
+@pytest.mark.parametrize("row_security", ["on", "off"])
+async def test_where_a_policy_hides_messages_from_their_owner_folds_go_on_and_raise_no_bound(
+    filled: Any, superuser: Any, row_security: str
+) -> None:
+    await filled.execute("DELETE FROM messages WHERE id % 2 = 0")
+    await superuser.execute(f"SET row_security = {row_security}")
+    assert (await fold(superuser, mark_every=0.0))["folded"] > 0
+    assert await superuser.fetchval("SELECT raised FROM queuestats.raise_bounds('total', NULL, 0, 100)") == 0
+    await superuser.execute("ALTER TABLE messages NO FORCE ROW LEVEL SECURITY; RESET row_security")
+    assert await drift(superuser) == []
