@@ -3126,6 +3126,17 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.shown_time(at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT CASE
+    WHEN at < timestamp with time zone '0001-01-01 Z' THEN timestamp with time zone '0001-01-01 Z'
+    WHEN at > timestamp with time zone '9999-12-31 23:59:59.999999Z'
+      THEN timestamp with time zone '9999-12-31 23:59:59.999999Z'
+    ELSE at
+  END
+$$;
+
 CREATE FUNCTION queuestats.start_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text DEFAULT 'token'::text, at_most bigint DEFAULT NULL::bigint, of_hold bigint DEFAULT NULL::bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
     LANGUAGE sql SECURITY DEFINER ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'

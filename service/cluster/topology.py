@@ -203,7 +203,7 @@ def row_of(values: Any) -> StatsRow:
 def _oldest(by_status: Sequence[datetime | None]) -> Oldest:
     known = [at for at in by_status if at is not None]
     times = (*by_status, min(known, default=None))
-    return Oldest(*(f"{at:%Y-%m-%dT%H:%M:%S.%f}Z" if at else None for at in times))
+    return Oldest(*(at.isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None for at in times))
 
 
 def _with_rates(counts: Any, rates: Any, oldest: Oldest | msgspec.UnsetType = msgspec.UNSET) -> StatsRow:

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 from service.counters.background import BUSY_PAUSE_SECONDS, next_pause
@@ -25,7 +24,7 @@ class Raiser:
         """`run`: runs `raise_bounds` with these parameters. Returns its row, or another one where it did nothing."""
         self._run = run
         self._statuses = deque(message_status.enums)
-        self._after: tuple[datetime | None, int] = None, 0
+        self._after: tuple[str | None, int] = None, 0
         self._right = self._raised = 0
         self._pause_seconds = LONGEST_PAUSE_SECONDS
 

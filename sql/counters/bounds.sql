@@ -32,6 +32,17 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT "{has_created}" $$;
 CREATE OR REPLACE FUNCTION "{schema}".arrivals() RETURNS TABLE (are_known boolean)
 LANGUAGE sql STABLE AS $$ SELECT "{has_created}" OR "{schema}".require_arrivals() $$;
 
+-- shown_time: a time as answers have it: RFC 3339 has the years 1 to 9999, and no infinity.
+CREATE OR REPLACE FUNCTION "{schema}".shown_time(at timestamp with time zone) RETURNS timestamp with time zone
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE
+    WHEN at < timestamp with time zone '0001-01-01 Z' THEN timestamp with time zone '0001-01-01 Z'
+    WHEN at > timestamp with time zone '9999-12-31 23:59:59.999999Z'
+      THEN timestamp with time zone '9999-12-31 23:59:59.999999Z'
+    ELSE at
+  END
+$$;
+
 -- bound_of: the bounds of a sender. number: of its row; 0 if it has none.
 -- Plain STABLE SQL: the planner puts its text in place of the call.
 CREATE OR REPLACE FUNCTION "{schema}".bound_of(of_sender bigint) RETURNS TABLE (

@@ -3,13 +3,14 @@
 -- less the changes since. A step in which no folds ran has no row; in the current one, arrived and departed are NULL.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, history_changes_step_until_sender_id
 -- places: schema
--- parameters: sender_id bigint, isp text, is_by_isp boolean, step integer, since timestamp with time zone, until timestamp with time zone
+-- parameters: sender_id bigint, isp text, is_by_isp boolean, step integer, since timestamptz, until timestamptz
 WITH /* queries/history.sql */ asked AS MATERIALIZED (
   SELECT
     step,
     "{schema}".start_of(step, "{schema}".latest_change()) + step AS current_at,
     "{schema}".start_of(step, greatest(since, kept_since, first_span, last_begin)) AS since,
-    coalesce(cast(:until AS timestamp with time zone), 'infinity') AS until,
+    coalesce(cast(:until AS timestamptz), 'infinity') AS until,
+    coalesce(asked_span, '-infinity') AS asked_span,
     greatest(kept_since, first_span, last_begin) AS known_since,
     "{schema}".is_covered(
       cast(:sender_id AS bigint), "{schema}".start_of(step, "{schema}".latest_change()), "{schema}".history_clock()
@@ -18,13 +19,18 @@ WITH /* queries/history.sql */ asked AS MATERIALIZED (
   FROM (
     SELECT
       "{schema}".seconds(cast(:step AS integer)) AS step,
-      cast(:since AS timestamp with time zone) AS since,
+      cast(:since AS timestamptz) AS since,
       (
         SELECT steps.kept_since
         FROM "{schema}".history_steps AS steps
         WHERE steps.step = cast(:step AS integer)
       ) AS kept_since,
       (SELECT min(span.since) FROM "{schema}".history_spans AS span) AS first_span,
+      (
+        SELECT max(span.since)
+        FROM "{schema}".history_spans AS span
+        WHERE span.since <= cast(:since AS timestamptz)
+      ) AS asked_span,
       (
         SELECT max(begins.at)
         FROM "{schema}".history_begins AS begins
@@ -90,7 +96,7 @@ present AS MATERIALIZED (
 covered AS (
   SELECT at
   FROM asked
-    CROSS JOIN "{schema}".history_spans AS span
+    INNER JOIN "{schema}".history_spans AS span ON span.since >= asked.asked_span
     CROSS JOIN LATERAL generate_series(
       "{schema}".start_of(asked.step, greatest(span.since, asked.known_since, asked.since) - interval '1 microsecond')
       + 2 * asked.step,

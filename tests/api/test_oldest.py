@@ -13,6 +13,7 @@ from tests.api.operator import Operator
 from tests.api.test_stream import following
 from tests.api.wire import STATS, body_of, check_error
 from tests.conftest import TestDatabase
+from tests.counters.observing import fold
 
 QUEUE = """
 INSERT INTO messages (sender_id, account_id, status, recipient, created_at) VALUES
@@ -47,6 +48,22 @@ async def test_a_row_ends_with_the_oldest_messages(client: httpx.AsyncClient, to
     assert response.json()["data"] == [ROW | {"oldest": OLDEST}]
     assert list(response.json()["data"][0]) == [*ROW, "oldest"]
     assert list(response.json()["data"][0]["oldest"]) == sorted(OLDEST)
+
+
+async def test_a_time_that_the_wire_does_not_have_is_the_nearest_that_it_has(
+    client: httpx.AsyncClient, token: str, owner: Any
+) -> None:
+    await owner.execute(
+        "INSERT INTO messages (sender_id, status, recipient, created_at) VALUES (119, 'new', 'x', '0044-03-15 BC'),"
+        " (119, 'proc', 'x', '-infinity'), (119, 'retry', 'x', '20000-01-01'), (119, 'hold', 'x', 'infinity')"
+    )
+    first, last = "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"
+    expected = {"hold": last, "new": first, "proc": first, "retry": last, "total": first}
+    top, bearer = f"{STATS.replace('stats', 'top')}?order=oldest", {"Authorization": f"Bearer {token}"}
+    for _ in range(2):
+        assert (await ask(client, token, **WITH_OLDEST)).json()["data"][0]["oldest"] == expected
+        assert (await client.get(top, headers=bearer)).json()["data"][0]["oldest"] == expected
+        await fold(owner, mark_every=0.0)
 
 
 @pytest.mark.usefixtures("queue")

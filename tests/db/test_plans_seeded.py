@@ -29,7 +29,7 @@ def shapes() -> dict[str, list[tuple[str, ...]]]:
         statement, _ = from_counters([StatsQuery(1, grouping=grouping, **{key: values[key] for key in filters})])
         own = tuple(key for key in filters if key in statement.types)
         found.setdefault(statement.name.rpartition("/")[2], set()).add(own)
-    found["total_with_oldest"] = {()}
+    found |= {name: {()} for name in ("total_with_oldest", "total_with_rates", "isp_with_rates")}
     return {name: sorted(own, key=lambda filters: (len(filters), filters)) for name, own in found.items()}
 
 
@@ -117,10 +117,12 @@ async def plan_within_budget(database: Database, name: str, given: dict[str, Any
     has an old transaction open. A plan that reads a whole table is never within the budget.
     """
     is_scan = name.startswith("queries/from_messages/")
+    # Each minute and each ten minutes that are not rolled up are looked up.
+    of_rates = 80 * askers if name.endswith("_with_rates") else 0
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             plan = await plan_of(database, load_statement(name), given, analyze=True, is_scan=is_scan)
-            if pages(plan) <= (20 + rows_read(plan, "messages") // 2 if is_scan else budget(plan, askers)):
+            if pages(plan) <= (20 + rows_read(plan, "messages") // 2 if is_scan else budget(plan, askers) + of_rates):
                 return plan
             async with database.connection() as connection:
                 # The server looks anew for the oldest open transaction when a newer one has begun.

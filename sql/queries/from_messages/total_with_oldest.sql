@@ -11,9 +11,9 @@ SELECT /* queries/from_messages/total_with_oldest.sql */
   count(*) FILTER (WHERE status = 'proc') AS proc,
   count(*) FILTER (WHERE status = 'retry') AS retry,
   count(*) AS total,
-  min(created_at) FILTER (WHERE status = 'hold') AS oldest_hold,
-  min(created_at) FILTER (WHERE status = 'new') AS oldest_new,
-  min(created_at) FILTER (WHERE status = 'proc') AS oldest_proc,
-  min(created_at) FILTER (WHERE status = 'retry') AS oldest_retry
+  "{schema}".shown_time(min(created_at) FILTER (WHERE status = 'hold')) AS oldest_hold,
+  "{schema}".shown_time(min(created_at) FILTER (WHERE status = 'new')) AS oldest_new,
+  "{schema}".shown_time(min(created_at) FILTER (WHERE status = 'proc')) AS oldest_proc,
+  "{schema}".shown_time(min(created_at) FILTER (WHERE status = 'retry')) AS oldest_retry
 FROM "{queued_messages}"
 WHERE sender_id = cast(:sender_id AS bigint) AND (SELECT are_known FROM "{schema}".arrivals())

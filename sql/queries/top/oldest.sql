@@ -11,10 +11,10 @@ SELECT /* queries/top/oldest.sql */
   found.proc,
   found.retry,
   found.new + found.proc + found.retry + found.hold AS total,
-  oldest.hold AS oldest_hold,
-  oldest.new AS oldest_new,
-  oldest.proc AS oldest_proc,
-  oldest.retry AS oldest_retry
+  "{schema}".shown_time(oldest.hold) AS oldest_hold,
+  "{schema}".shown_time(oldest.new) AS oldest_new,
+  "{schema}".shown_time(oldest.proc) AS oldest_proc,
+  "{schema}".shown_time(oldest.retry) AS oldest_retry
 FROM
   "{schema}".oldest_senders(
     cast(:oldest_in AS text), cast(:row_limit AS bigint)
