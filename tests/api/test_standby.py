@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -14,7 +15,18 @@ from service.control.actor import Actor
 from service.control.jobs import Control
 from service.counters.readiness import Readiness
 from service.errors import Unavailable
-from service.model import Action, ControlRequest, Dimension, Measure, Scope, StatsQuery, TopQuery
+from service.model import (
+    Action,
+    ControlRequest,
+    Dimension,
+    Grouping,
+    HistoryQuery,
+    Measure,
+    Scope,
+    StatsQuery,
+    TopQuery,
+)
+from service.queue.history import fetch_history
 from service.queue.stats import CounterReader, fetch_report
 from service.queue.top import fetch_top
 from service.schema import migrate
@@ -117,7 +129,11 @@ async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(
         for question in (
             CounterReader(service).read([query]),
             CounterReader(service).scan([query]),
+            CounterReader(service).read([replace(query, has_oldest=True, has_rates=True)]),
+            CounterReader(service).read([replace(query, grouping=Grouping.ISP, has_rates=True)]),
             fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10)),
+            fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True)),
+            fetch_history(service, HistoryQuery(119, None, False, 60, datetime.now(UTC) - timedelta(hours=1))),
         ):
             with pytest.raises(Unavailable, match="the database is a standby"):
                 await question
