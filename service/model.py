@@ -15,9 +15,9 @@ KEYS: Final = ("account_id", "campaign_id", "isp")
 """Columns by which messages are counted; each is a filter too."""
 MAX_REASON_CHARACTERS: Final = 200
 STEPS: Final = (60, 600, 3600)
-"""The steps of a history, in seconds. The finest is for the sender as a whole."""
+"""The steps of a history, in seconds. The finest step exists only for the sender as a whole."""
 MOST_POINTS: Final = 1440
-"""Of a history whose step is not given."""
+"""The most points of a history whose step is not given."""
 SUCCESS: Final = "Successful operation"
 """The text of a response without an error."""
 
@@ -51,7 +51,7 @@ class Grouping(StrEnum):
 
 
 class HistoryGrouping(StrEnum):
-    """What a row of a history stands for, beside its step; the wire calls it `group`."""
+    """What a row of a history stands for within its step; the parameter is `group`."""
 
     TOTAL = "total"
     ISP = "isp"
@@ -81,7 +81,7 @@ class Measure(StrEnum):
 
 
 class Order(StrEnum):
-    """What the first rows of `top` have most of, or (oldest) whose oldest message came first."""
+    """The order of the rows of `top`: by a count, largest first, or by the oldest message, oldest first."""
 
     TOTAL = "total"
     NEW = "new"
@@ -128,7 +128,7 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     has_rates: bool = False
 
     def with_parts(self, parts: Collection[With]) -> "StatsQuery":
-        """The same with these parts. Raises BadRequest where a part is not for such a query."""
+        """The same query with these parts. Raises BadRequest if the query cannot have one of them."""
         has_oldest, has_rates = With.OLDEST in parts, With.RATES in parts
         if has_oldest and self != StatsQuery(self.sender_id):
             raise BadRequest("oldest is for the group total, without a filter by account, campaign or ISP")
@@ -143,9 +143,9 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
-    """The history of one sender, of all messages or (`isp`) of one ISP's, with a row a step, or one a step and ISP.
+    """The history of one sender: of all its messages, or only of those of `isp`. A row for each step, or step and ISP.
 
-    `since`, `until`: aware UTC; the steps in between, the first and the last one as a whole. None: until now.
+    `since`, `until`: aware UTC. The first and the last step are included as a whole. `until` is None: until now.
     """
 
     sender_id: int
@@ -159,9 +159,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
     def finest_step(
         since: datetime, until: datetime, now: datetime, kept: Sequence[timedelta], *, has_isps: bool
     ) -> int:
-        """The finest step that is kept since then, for so long each, and gives `MOST_POINTS` at most; or the coarsest.
+        """The finest step that is still kept for `since` and gives `MOST_POINTS` at most; otherwise the coarsest step.
 
-        Only the sender as a whole has the first one.
+        `kept`: how long each step is kept. Only the sender as a whole has the first step.
         """
         for step, kept_for in zip(STEPS, kept, strict=True):
             is_short = until - since <= MOST_POINTS * timedelta(seconds=step)
@@ -171,9 +171,9 @@ class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class TopQuery(msgspec.Struct, frozen=True, gc=False):
-    """The largest senders, or, where `sender_id` is one, the largest accounts, campaigns or ISPs within it.
+    """The largest senders or, if `sender_id` is given, the largest accounts, campaigns or ISPs of this sender.
 
-    With `by_age`, the senders whose oldest message that `order` counts came first; their rows have `oldest`.
+    With `by_age`, the senders with the oldest messages of the status `order` (total: any); their rows have `oldest`.
     """
 
     by: Dimension
@@ -255,8 +255,8 @@ class Window(msgspec.Struct, frozen=True, gc=False, rename={"from_": "from"}):
 
 
 class StatsRowWithRates(StatsRow, frozen=True, gc=False):
-    """`arrived`, `left`: None where the service did not see all of the window. `empty_in`: seconds until no message is
-    left at this rate; None where the queue does not shrink. `last_left`: None where no such minute is known.
+    """`arrived`, `left`: None if the history does not cover all of the window. `empty_in`: seconds until the queue is
+    empty at this rate; None if it does not shrink. `last_left`: the minute of the last departure; None if unknown.
     """
 
     arrived: int | None
@@ -278,8 +278,8 @@ class StatsReport:
 class TopReport:
     """The rows of a TopQuery from one snapshot, in its order; equal ones in the order of their keys.
 
-    Each is the key's column and the counts by name, in alphabetical order, and by age `oldest`, times by name. What has
-    no such message has no row.
+    A row has the column of its key and the counts by name, in alphabetical order; by age, it also has `oldest`, with
+    times by name. A key without such messages has no row.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -289,8 +289,8 @@ class TopReport:
 class HistoryReport:
     """The rows of a HistoryQuery from one snapshot, in ascending order of their steps and ISPs.
 
-    A row has the end of its step, the counts as of then, and how many messages arrived and left within it: None in the
-    current step, the last one, where the service did not see all of it. A step that it did not see has no row.
+    A row has the end of its step, the counts at that time, and how many messages arrived and left within the step. The
+    last row is the current step; these two numbers are None if it is not fully recorded. Other such steps have no row.
     """
 
     rows: Sequence[Mapping[str, Any]]

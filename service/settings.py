@@ -75,12 +75,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=36_500),
         "finished jobs and the audit log are kept for so many days, 30 at least; 0 keeps them for ever",
     ] = 400
-    history_minutes_days: Annotated[int, Meta(ge=1, le=36_500), "the history by minute is kept for so many days"] = 1
+    history_minutes_days: Annotated[int, Meta(ge=1, le=36_500), "number of days to keep the history by minute"] = 1
     history_ten_minutes_days: Annotated[
-        int, Meta(ge=1, le=36_500), "the history by ten minutes, of each ISP too, is kept for so many days"
+        int, Meta(ge=1, le=36_500), "number of days to keep the history by ten minutes, including that of ISPs"
     ] = 7
     history_hours_days: Annotated[
-        int, Meta(ge=1, le=36_500), "the history by hour, of each ISP too, is kept for so many days"
+        int, Meta(ge=1, le=36_500), "number of days to keep the history by hour, including that of ISPs"
     ] = 90
     batch_queries: Annotated[
         int, Meta(ge=1, le=10_000), "most queries in one statement; 1 to see what sharing statements gains"
@@ -144,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def history_kept(self) -> dict[str, timedelta]:
-        """As sql/queries/roll_up_history.sql takes them."""
+        """How long each step is kept, by the parameters of sql/queries/roll_up_history.sql."""
         days = (self.history_minutes_days, self.history_ten_minutes_days, self.history_hours_days)
         names = ("kept_by_minute", "kept_by_ten_minutes", "kept_by_hour")
         return {name: timedelta(days=number) for name, number in zip(names, days, strict=True)}

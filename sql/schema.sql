@@ -2061,7 +2061,7 @@ BEGIN
         ERRCODE = 'QS503', MESSAGE = 'the bounds of the oldest messages are being raised: try again later';
     END IF;
 
-    -- UNION: a sender may have been looked up for its bound and for its deltas.
+    -- UNION removes duplicates: a sender may be looked up both for its bound and for its deltas.
     best := ARRAY(
       SELECT times
       FROM (
@@ -2992,7 +2992,7 @@ DECLARE
     queuestats.period_of(of_step), of_until - queuestats.seconds(of_step)
   );
   of_number CONSTANT smallint := extract(EPOCH FROM of_until - of_period) / of_step;
-  -- No change is recorded later.
+  -- The time up to which changes are recorded.
   latest CONSTANT timestamp with time zone := greatest(
     queuestats.history_clock(), (SELECT rolled_until FROM queuestats.history_steps WHERE step = 60)
   );

@@ -10,16 +10,16 @@ from service.model import Format, HistoryGrouping
 from service.settings import Settings
 
 COLUMNS = ("at", "isp", "new", "proc", "retry", "hold", "total", "arrived", "left")
-TIME = "as 2026-03-01T12:00:00Z, or in seconds before now"
+TIME = "such as 2026-03-01T12:00:00Z, or seconds before now"
 
 
 @command("history --sender 119 --from 3600")
-@click.option("--sender", "id", type=ID, required=True, help="whose queue")
-@click.option("--isp", type=Text(), help="only this ISP's messages, exact name")
-@click.option("--group", type=Member(HistoryGrouping), default="total", help="what a row of a step stands for")
-@click.option("--from", "from_", help=f"first time, {TIME}; an hour ago where it is left out")
-@click.option("--to", help=f"last time, {TIME}; now where it is left out")
-@click.option("--step", type=click.Choice(["60", "600", "3600"]), help="seconds; 60 only without --isp and --group isp")
+@click.option("--sender", "id", type=ID, required=True, help="sender of the queue")
+@click.option("--isp", type=Text(), help="only the messages of this ISP (exact name)")
+@click.option("--group", type=Member(HistoryGrouping), default="total", help="one row a step, or one for each ISP")
+@click.option("--from", "from_", help=f"start: a time {TIME} (default: an hour ago)")
+@click.option("--to", help=f"end: a time {TIME} (default: now)")
+@click.option("--step", type=click.Choice(["60", "600", "3600"]), help="seconds; 60 only without --isp or --group isp")
 @json_option("a list of rows")
 @on_database
 async def history(settings: Settings, as_json: bool, group: HistoryGrouping, from_: str | None, **given: Any) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.db import Database
 
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
-# What --with adds.
+# Members of a row that --with adds.
 _PARTS = ("arrived", "left", "window", "empty_in", "last_left", "oldest")
 GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="what a row stands for")
 WITH = click.option(
@@ -26,7 +26,7 @@ WITH = click.option(
     "parts",
     type=Member(With),
     multiple=True,
-    help="add when the oldest messages arrived, or what arrived and left in the last five minutes",
+    help="add the arrival of the oldest messages, or what arrived and left in the last five full minutes",
 )
 QUERY_OPTIONS = in_order(
     query_options(click.option, isp=Text(), grouping=GROUP, parts=WITH),

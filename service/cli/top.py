@@ -32,8 +32,8 @@ HISTORY_SECONDS = 300
 
 @command("top --by campaign --sender 119 --order retry")
 @click.option("--by", type=Member(Dimension), default="sender", help="what a row stands for")
-@click.option("--order", type=Member(Order), default="total", help="most messages, or (oldest) whose oldest came first")
-@click.option("--status", type=Member(Measure), help="of --order oldest: the oldest message of this status (total)")
+@click.option("--order", type=Member(Order), default="total", help="by number of messages, or by age (oldest)")
+@click.option("--status", type=Member(Measure), help="for --order oldest: only messages of this status")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
 @click.option("--sender", "sender_id", type=ID, help="whose accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
@@ -41,7 +41,7 @@ HISTORY_SECONDS = 300
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
-    """Show who has the most messages, or the oldest, live; on no terminal, one table."""
+    """Show who has the most messages, or the oldest ones, as a live table; without a terminal, print it once."""
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
 
@@ -89,7 +89,7 @@ class View:
         return [*self.columns, *MEASURES, *["oldest"] * self.query.by_age]
 
     def row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A row as a table shows it: with one time."""
+        """A row for the table: of `oldest`, only the time by which the table is ordered."""
         return {**row, "oldest": row.get("oldest", {}).get(self.query.order)}
 
     def press(self, key: str) -> None:

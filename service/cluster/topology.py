@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 SLICE_ROWS = 1000
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 _COLUMNS = len(StatsRow.__struct_fields__)
-# What statements with rates return beside the counts: arrived, left, the window and the last minute.
+# Number of columns that statements with rates add: arrived, left, start and end of the window, last_left.
 _RATES = 5
 
 
@@ -194,7 +194,7 @@ def row_of(values: Any) -> StatsRow:
     if len(more) == _RATES:
         return _with_rates(counts, more)
     oldest, rates = _oldest(more[:4]), more[4:]
-    # Without the end of the window, there are none.
+    # The end of the window is NULL if the query does not have rates.
     if rates and rates[3] is not None:
         return _with_rates(counts, rates, oldest)
     return StatsRowWithOldest(*counts, oldest)  # type: ignore[call-arg] # as long as it has to be

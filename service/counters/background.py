@@ -63,6 +63,6 @@ async def repeat(
 
 
 def next_pause(pause_seconds: float, done: int, aim: int, longest_seconds: float) -> float:
-    """Half the pause after much work, twice after little, within the bounds."""
+    """Halves the pause after much work and doubles it after little, between the shortest and the longest pause."""
     factor = 0.5 if done > aim else 2 if done < aim / 4 else 1
     return min(longest_seconds, max(SHORTEST_PAUSE_SECONDS, pause_seconds * factor))

@@ -28,15 +28,15 @@ COUNTERS_PER_DELTA = 2
 # About so many deltas of a sender are folded before its watermark lets readers skip them.
 MARK_EVERY_DELTAS = 4000.0
 COMPACT_AFTER = timedelta(seconds=10)
-# The history is rolled up at the end of each minute. Until then, its readers add up what folds have recorded.
+# The history is rolled up at the end of each minute. Until then, its readers add up the recorded changes.
 ROLL_UP_SECONDS = 5.0
-# How long the history is kept: the defaults of the settings.
+# How long the history is kept, by the defaults of the settings.
 KEPT = {
     "kept_by_minute": timedelta(days=1),
     "kept_by_ten_minutes": timedelta(days=7),
     "kept_by_hour": timedelta(days=90),
 }
-# To look up and raise the bounds of a sender takes about a hundred times as long as to fold a delta.
+# Raising the bounds of a sender takes about a hundred times as long as folding a delta.
 DELTAS_PER_BOUND = 100
 # Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
 LONGEST_PAUSE_SECONDS = 1.0
@@ -50,7 +50,7 @@ PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database, kept: Mapping[str, timedelta] = KEPT) -> None:
-    """Folds, compacts and rolls up the history until it is cancelled: a node of a cluster that is away stops no other.
+    """Folds, compacts and rolls up the history until cancelled. An unreachable node of a cluster stops no other node.
 
     `kept`: how long the history is kept, by the names of KEPT.
     """
@@ -102,7 +102,7 @@ async def _maintain(node: Node, share: float) -> float:
 
 
 class Folder:
-    """Folds, compacts and rolls up as much at once as the database does within its time limit."""
+    """Folds, compacts and rolls up. The amount of work at once is what the database can do within the time limit."""
 
     def __init__(self, node: Node, kept: Mapping[str, timedelta] = KEPT) -> None:
         self._node, self._kept = node, kept
@@ -112,7 +112,7 @@ class Folder:
         self.max_deltas = MAX_DELTAS
 
     async def take_turn(self) -> float | None:
-        """A fold, and a compact, a roll-up and raised bounds where it is time for them.
+        """Folds. Compacts, rolls up and raises bounds when these are due.
 
         Returns the pause in seconds until the next turn, or None where another fold is at work.
         """
@@ -147,7 +147,7 @@ class Folder:
         return done is not None and done[1]
 
     async def roll_up(self) -> bool:
-        """Rolls up a piece of the history: whether there is more to do. Raises as `fold`."""
+        """Rolls up a part of the history. Returns whether there is more to do. Raises as `fold`."""
         if not self._node.keeps_notes:
             return False
         done = await self._run_within_limit("roll_up_history", max_changes=self.max_deltas, **self._kept)

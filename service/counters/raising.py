@@ -1,4 +1,4 @@
-"""Raising bounds that are too early in the background: `top?order=oldest` looks their senders up in vain."""
+"""Raises bounds that are too early, in the background: they cost `top?order=oldest` useless look-ups."""
 
 import time
 from collections import deque
@@ -10,18 +10,18 @@ from service.schema.columns import message_status
 
 # The work takes at most a quarter of the time.
 REST_PER_WORK = 3
-# No list has more rows. Where as many of the earliest bounds are right, no list needs later ones.
+# The most rows of a list. When this many of the earliest bounds are right, no list needs later ones.
 MOST_ROWS = 1000
-# Between two passes: the shorter, the more bounds were too early. A list should look up fewer than 1,000 in vain.
+# The pause between two passes shrinks when many bounds were too early: a list should waste fewer than 1,000 look-ups.
 LONGEST_PAUSE_SECONDS = 10.0
 AIM_BOUNDS = 500
 
 
 class Raiser:
-    """Takes the statuses in turn. A pass over a status goes from the earliest bound on until MOST_ROWS were right."""
+    """Takes the statuses in turn. For each, starts at the earliest bound and stops when MOST_ROWS bounds were right."""
 
     def __init__(self, run: Callable[..., Awaitable[tuple[Any, ...] | None]]) -> None:
-        """`run`: runs `raise_bounds` with these parameters. Returns its row, or another one where it did nothing."""
+        """`run`: runs `raise_bounds` with these parameters. Returns its row; if it did nothing, None or another row."""
         self._run = run
         self._statuses = deque(message_status.enums)
         self._after: tuple[str | None, int] = None, 0
@@ -29,7 +29,7 @@ class Raiser:
         self._pause_seconds = LONGEST_PAUSE_SECONDS
 
     async def take_turn(self, max_senders: int) -> float:
-        """Looks up the bounds of so many senders. Returns the pause in seconds until the next turn."""
+        """Looks up the bounds of `max_senders` senders. Returns the pause in seconds until the next turn."""
         began_at = time.monotonic()
         status, (after, after_sender) = self._statuses[0], self._after
         done = await self._run(of_status=status, after=after, after_sender=after_sender, max_senders=max_senders)
@@ -45,7 +45,7 @@ class Raiser:
         return max(rest_seconds, self._end_pass())
 
     def _end_pass(self) -> float:
-        """The pause after it."""
+        """Goes on to the next status. Returns the pause in seconds."""
         self._after, self._right = (None, 0), 0
         self._statuses.rotate(-1)
         if self._statuses[0] != message_status.enums[0]:

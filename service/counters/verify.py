@@ -28,7 +28,7 @@ class Difference:
 
     Of grouping_set `hold` it is the number of messages that the hold `hold_id` holds, which no answer of `stats` has.
     Of grouping_set `oldest` it is the number of messages that an answer with `oldest` misses. Of grouping_set `history`
-    it is a count at the end of a step, and what follows from the step before.
+    it is a count at the end of a step, and the count that follows from the step before.
     """
 
     sender_id: int

@@ -39,8 +39,8 @@ POSTS: Final = {
     "purge": ("ControlRequest", "ControlResponse", "Removes messages of every status."),
     "history": (
         *("HistoryRequest", "HistoryResponse"),
-        "The counts at the end of each step, and the messages that arrived and left within it. A step that the service"
-        " did not see has no row; the last row is the current step.",
+        "The counts at the end of each step, and the numbers of messages that arrived and left within it. A step that"
+        " is not fully recorded has no row; the last row is the current step.",
     ),
     "holds": ("ListRequest", "Rows", "The active holds of a sender."),
     "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
@@ -50,15 +50,15 @@ STREAM: Final = ("id", "group", "account_id", "campaign_id", "isp", "with", "int
 NOTES: Final = {
     "ids": "string: JSON has ids as strings, for clients that cannot represent integers above 2^53",
     "names": "1: rows also have the texts of adopted keys, after the documented members; null if there is none",
-    "order": "oldest: the senders whose oldest message came first; only by=sender; rows also have `oldest`",
-    "status": "of order=oldest: the status of that message; total: any",
+    "order": "oldest: the senders with the oldest messages; only with by=sender; rows also have `oldest`",
+    "status": "only with order=oldest: the status of the oldest message; total: any status",
     "at_most": "if more messages match: 409, and no change",
     "expires_in": "seconds; 0 or left out: never",
     "hold_id": "ends only this hold; in place of the filters",
-    "from": "a time as in RFC 3339, or seconds before now; left out: an hour ago",
-    "to": "as from; left out: now",
-    "step": "seconds: 60 for all ISPs together, 600 or 3600; left out: the finest that is kept and gives 1,440 rows at"
-    " most for each ISP",
+    "from": "a time as in RFC 3339, or seconds before now; default: an hour ago",
+    "to": "as from; default: now",
+    "step": "60 (only for all ISPs together), 600 or 3600 seconds; default: the finest step that is kept for the whole"
+    " time and gives 1,440 rows at most for each ISP",
     "with": "oldest: when the oldest messages arrived, for the group total without filters. rates: what arrived and"
     " left in the last five full minutes, for the groups total and isp without filters. XML, URLs: comma-separated",
 }
@@ -95,7 +95,7 @@ class ReportRow(StatsRow, frozen=True, kw_only=True):
 
 
 class HistoryRow(msgspec.Struct):
-    """`at`: the end of the step. `arrived` and `left` are null in the current step where not all of it was seen."""
+    """`at`: the end of the step. `arrived` and `left` are null if the current step is not fully recorded."""
 
     arrived: int | None
     at: datetime
@@ -111,7 +111,7 @@ class HistoryRow(msgspec.Struct):
 @cache
 def openapi_document() -> bytes:
     """The description as JSON."""
-    largest = "The senders, or keys of one sender, with the most messages, or the senders with the oldest ones."
+    largest = "The senders, or keys of one sender, with the most messages; or the senders with the oldest messages."
     changes = "The report at once, and again after each change."
     findings = "What `queuestats doctor` finds in little time, for a token that is not limited."
     events = {"description": "Events `report` and `error`.", "content": {"text/event-stream": {"schema": STRING}}}

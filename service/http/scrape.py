@@ -50,15 +50,15 @@ async def read_of_database(service: Service, deadline: float) -> OfDatabase:
 
 
 async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], float]:
-    """By sender and status: the age of the oldest message, of the senders that are first in a status, and the largest.
+    """The age of the oldest message by sender and status: of the senders first in a status, and of the largest ones.
 
-    By the clock of this machine. A message that is to arrive has the age 0.
+    By the clock of this machine. A message whose time of arrival is in the future has the age 0.
     """
     statuses = [measure for measure in Measure if measure is not Measure.TOTAL]
     first = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders, by_age=True)
     queries = [replace(first, order=status) for status in statuses]
     queries.append(replace(first, sender_ids=tuple(row["sender_id"] for row in largest)))
-    # One after the other: where one list is refused, the others would be too.
+    # Run in sequence: if one list is refused, the others would be refused too.
     reports = [await service.top.run(query) for query in queries]
     now = datetime.now(UTC)
     return {
@@ -71,7 +71,7 @@ async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]
 
 
 async def _rates(service: Service, senders: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """By sender: what arrived and left in the last five full minutes. Without those for which it is not known."""
+    """What arrived and left in the last five full minutes, by sender. Omits senders for which it is not known."""
     queries = [StatsQuery(sender_id, has_rates=True) for sender_id in senders]
     answers = await asyncio.gather(*map(service.statistics.run, queries))
     return {

@@ -16,7 +16,7 @@ _COUNTS = ("new", "proc", "retry", "hold")
 
 
 def open_history(database: Database, settings: Settings) -> History:
-    """One for each process."""
+    """The coalescer for history queries, one for each process."""
 
     async def fetch(queries: Sequence[HistoryQuery]) -> list[HistoryReport]:
         return [await fetch_history(database, query) for query in queries]
@@ -36,7 +36,7 @@ async def fetch_history(database: Database, query: HistoryQuery) -> HistoryRepor
 
 
 def _members(row: Mapping[str, object]) -> dict[str, object]:
-    """In alphabetical order, as the wire has them."""
+    """The members of a row in alphabetical order, as in a response."""
     counts = {name: row[name] for name in _COUNTS}
     members = {"at": row["at"], "isp": row["isp"], "arrived": row["arrived"], "left": row["departed"], **counts}
     return dict(sorted({**members, "total": sum(counts.values())}.items()))  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ class CounterReader:
         """As `read`, one by one from the messages themselves, in time that grows with the queue.
 
         Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
-        So it does for rates, which are not in the messages.
+        Raises Unavailable also for rates, which cannot be read from the messages.
         """
         if any(query.account_ids is not None or query.has_rates for query in queries):
             raise Unavailable(": the queue is being counted")

@@ -1,4 +1,4 @@
-"""The use case: who has the most messages, or the oldest."""
+"""The use case: who has the most messages, or the oldest ones."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -40,7 +40,7 @@ async def fetch_top(database: Database, query: TopQuery) -> TopReport:
 
 
 async def _totals(database: Database, query: TopQuery) -> Sequence[Any]:
-    """Of the senders that a token is limited to, as `Topology.top`."""
+    """The rows of the senders that a token is limited to, as from `Topology.top`."""
     sender_ids = query.sender_ids or ()
     queries = [StatsQuery(sender_id, has_oldest=query.by_age) for sender_id in sender_ids]
     rows = []

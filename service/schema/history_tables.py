@@ -14,7 +14,7 @@ def _time(name: str, *, nullable: bool = False) -> sa.Column[datetime]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
-# What folds have recorded, until the step is over. `at`: the end of the minute, or of the ten minutes, of the row.
+# Changes that folds have recorded and that are not rolled up. `at`: the end of the row's minute or ten minutes.
 history_changes = sa.Table(
     "history_changes",
     metadata,
@@ -24,7 +24,7 @@ history_changes = sa.Table(
     sa.Column("isp", sa.Text(collation="C"), nullable=False),
     _time("at"),
     *count_columns(),
-    # Of the ISP, and what it adds to the sender as a whole.
+    # What arrived for the ISP, and what that adds to the sender as a whole.
     sa.Column("arrived", sa.BigInteger, nullable=False),
     sa.Column("sender_arrived", sa.BigInteger, nullable=False),
     # The last minute in which a message left.
@@ -33,18 +33,18 @@ history_changes = sa.Table(
     sa.Index("history_changes_step_until_sender_id", "step", "until", "sender_id"),
 )
 
-# The steps of a period of one sender. Partitions are made and dropped as time passes.
+# The steps of one sender within a period. Partitions are created and dropped as time passes.
 history = sa.Table(
     "history",
     metadata,
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     _time("period"),
-    # The numbers of the steps, from 1 on; a NULL among the ISPs is the sender as a whole.
+    # The numbers of the steps within the period, starting at 1. An ISP of NULL stands for the sender as a whole.
     sa.Column("numbers", ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("isps", ARRAY(sa.Text(collation="C")), nullable=False),
     *(sa.Column(name, ARRAY(sa.BigInteger), nullable=False) for name in (*message_status.enums, *_BIGINTS)),
-    # From the last minute in which a message left to the end of the step; NULL where none left.
+    # Minutes from the last departure of a message to the end of the step; NULL where no message left.
     sa.Column("idle_minutes", ARRAY(sa.SmallInteger), nullable=False),
     sa.PrimaryKeyConstraint("sender_id", "step", "period", name="history_pkey"),
     postgresql_partition_by="RANGE (step, period)",
@@ -57,7 +57,7 @@ history_steps = sa.Table(
     sa.Column("step", sa.Integer, autoincrement=False, nullable=False),
     _time("rolled_until"),
     sa.Column("rolled_sender", sa.BigInteger, nullable=False),
-    # NULL: none of it was dropped.
+    # NULL: nothing was dropped.
     _time("kept_since", nullable=True),
     sa.PrimaryKeyConstraint("step", name="history_steps_pkey"),
 )
@@ -71,7 +71,7 @@ history_spans = sa.Table(
     sa.PrimaryKeyConstraint("since", name="history_spans_pkey"),
 )
 
-# When a sender, or (0) all senders, were counted anew.
+# The times when a sender, or (0) all senders, were counted anew.
 history_begins = sa.Table(
     "history_begins",
     metadata,

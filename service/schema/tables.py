@@ -49,7 +49,7 @@ deltas = sa.Table(
     # what an update brought, whose counts may cancel out: bits in the order of the enumeration.
     sa.Column("oldest", sa.DateTime(timezone=True)),
     sa.Column("came", sa.SmallInteger),
-    # By how much the statement changed the sender as a whole; NULL: as much as the key. See record_update.
+    # The change of the sender's total by the statement; NULL: the same as the change of the key. See record_update.
     sa.Column("net", sa.BigInteger),
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),
     # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
@@ -108,7 +108,7 @@ bounds = sa.Table(
     *(sa.Column(status, sa.DateTime(timezone=True), nullable=False) for status in message_status.enums),
     sa.PrimaryKeyConstraint("sender_id", "number", name="bounds_pkey"),
 )
-# For the senders with the oldest messages: a sender without messages of a status is in no index of it.
+# For the senders with the oldest messages. The index of a status leaves out senders without messages of this status.
 _orders = {status: status for status in message_status.enums} | {"total": "LEAST(new, proc, retry, hold)"}
 for _name, _order in _orders.items():
     sa.Index(

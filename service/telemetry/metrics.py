@@ -113,8 +113,8 @@ class OfDatabase(Collector):
         """`measured` has the GAUGES and the `budgets`, `largest` the rows of a TopReport by sender.
 
         `conditions`: the name and the severity of each condition of health, and how often it was found.
-        `oldest_seconds`: by sender and status the age of the oldest message; no sender and status has an older one.
-        `rates`: by sender what arrived and left in the last five full minutes.
+        `oldest_seconds`: the age of the oldest message by sender and status; no sender left out has an older one.
+        `rates`: what arrived and left in the last five full minutes, by sender.
         """
         self._measured, self._largest, self._conditions, self._is_ready = measured, largest, conditions, is_ready
         self._oldest_seconds, self._rates = oldest_seconds, rates or {}

@@ -24,7 +24,7 @@ BEGIN
 END
 $$;
 
--- has_arrivals: whether the time of arrival is known: false for an adopted table whose mapping does not name it.
+-- has_arrivals: whether the time of arrival is known. It is not for an adopted table whose mapping does not name it.
 CREATE OR REPLACE FUNCTION "{schema}".has_arrivals() RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$ SELECT "{has_created}" $$;
 
@@ -32,7 +32,7 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT "{has_created}" $$;
 CREATE OR REPLACE FUNCTION "{schema}".arrivals() RETURNS TABLE (are_known boolean)
 LANGUAGE sql STABLE AS $$ SELECT "{has_created}" OR "{schema}".require_arrivals() $$;
 
--- shown_time: a time as answers have it: RFC 3339 has the years 1 to 9999, and no infinity.
+-- shown_time: a time limited to the years 1 to 9999 for responses, because RFC 3339 has no other years and no infinity.
 CREATE OR REPLACE FUNCTION "{schema}".shown_time(at timestamp with time zone) RETURNS timestamp with time zone
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE
@@ -61,8 +61,8 @@ LANGUAGE sql STABLE ROWS 1 AS $$
 $$;
 
 -- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement;
--- infinity if there is none. It has no settings, which would take longer than the look-up: those of its callers are
--- meant for it.
+-- infinity if there is none. It has no settings of its own, which would take longer than the look-up; the settings of
+-- its callers apply.
 CREATE OR REPLACE FUNCTION "{schema}".first_of(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS timestamp with time zone
@@ -145,7 +145,7 @@ END
 $$;
 
 -- earliest_bounds: the senders with the earliest bounds of a status (total: of any), after a time and a sender.
--- Plain STABLE SQL: the planner puts its text in place of the call. Only the branch of the status is run.
+-- Plain STABLE SQL, inlined by the planner. Only the branch of the status is executed.
 CREATE OR REPLACE FUNCTION "{schema}".earliest_bounds(
   of_status text, after timestamp with time zone, after_sender bigint, at_most bigint
 ) RETURNS TABLE (sender_id bigint, since timestamp with time zone)
@@ -172,11 +172,12 @@ LANGUAGE sql STABLE AS $$
    ORDER BY least(new, proc, retry, hold), sender_id LIMIT at_most)
 $$;
 
--- raise_bounds: raises bounds to the first message, of the max_senders senders with the earliest bounds of a status
--- after a time and a sender (NULL, 0: from the first). Returns how many senders had bounds that were too early, whether
--- more may follow, and the time and the sender to go on from; no row while a fold, a rebuild or a TRUNCATE is at work.
--- A fold raises bounds by chance, and those of a sender that it empties. This is for the senders that are left: those
--- that have drained in small steps. Locks and settings are those of fold.
+-- raise_bounds: raises the bounds of max_senders senders to their first messages. It takes the senders with the
+-- earliest bounds of a status, after a time and a sender (NULL, 0: from the first). Returns how many senders had bounds
+-- that were too early, whether more may follow, and the time and the sender to continue from; no row while a fold, a
+-- rebuild or a TRUNCATE is running.
+-- A fold raises the bounds of some senders at random, and those of senders that have no message left. raise_bounds is
+-- for the others: senders whose queues shrank in small steps. Locks and settings are those of fold.
 CREATE OR REPLACE FUNCTION "{schema}".raise_bounds(
   of_status text, after timestamp with time zone, after_sender bigint, max_senders integer
 ) RETURNS TABLE (raised integer, is_more boolean, last_bound timestamp with time zone, last_sender bigint)

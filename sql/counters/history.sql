@@ -1,45 +1,45 @@
 -- The history: how the counts of each sender changed, by steps of a minute, ten minutes and an hour.
 --
 -- A fold appends to history_changes what it folded: a row for each sender and ISP, in the minute of the fold. When the
--- minute is over, roll_up_history moves the rows on: the sum of the sender into `history`, and a row for each sender
--- and ISP into the next step, ten minutes. From there they go into the hour. So each change is, for every step, in
--- exactly one row: in `history`, or in a row of history_changes that has not come to this step yet.
+-- minute is over, roll_up_history adds the sum of the sender to `history`, and a row for each sender and ISP to the
+-- next step, ten minutes. When the ten minutes are over, it moves these rows into the hour in the same way. So for
+-- every step, each change is in exactly one row: of `history`, or of history_changes if this step is not rolled up yet.
 --
--- A row of `history` has the steps of a period of one sender in arrays of one length; an ISP of NULL is the sender as a
--- whole. Each entry has the changes within the step, and the counts at its end.
+-- A row of `history` has the steps of a sender within a period, in arrays of equal length. An ISP of NULL stands for
+-- the sender as a whole. Each entry has the changes within the step, and the counts at its end.
 -- history_spans has the times in which folds ran without a pause of more than five seconds. history_begins has the
--- times of recounts, of a sender or (0) of all: no count of an earlier time follows from the changes.
--- history_steps has the last row of each step that was rolled up, by time and sender: what comes later is after it; and
--- since when the step is kept, once a partition was dropped.
+-- times of recounts, of a sender or (0) of all senders. Counts before a recount do not follow from the changes.
+-- history_steps has, for each step, the time and the sender of the last row that was rolled up; later rows are not
+-- rolled up yet. Once a partition was dropped, it also has the time since which the step is kept.
 -- places: schema, has_history
 
--- history_clock: the time by which folds, roll-ups and readers go.
+-- history_clock: the current time for folds, roll-ups and readers of the history.
 CREATE OR REPLACE FUNCTION "{schema}".history_clock() RETURNS timestamp with time zone
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$ SELECT clock_timestamp() $$;
 
--- seconds: so many seconds.
+-- seconds: a number of seconds as an interval.
 CREATE OR REPLACE FUNCTION "{schema}".seconds(number integer) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT number * interval '1 second' $$;
 
--- start_of: the start of the step that a time is in. Steps begin at multiples of their length.
+-- start_of: the start of the step that contains a time. Steps begin at multiples of their length.
 CREATE OR REPLACE FUNCTION "{schema}".start_of(step interval, at timestamp with time zone)
 RETURNS timestamp with time zone
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT date_bin(step, at, timestamp with time zone '2000-01-01Z') $$;
 
--- period_of: how long the steps of one row are together.
+-- period_of: the length of time that one row of `history` covers.
 CREATE OR REPLACE FUNCTION "{schema}".period_of(step integer) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE step WHEN 3600 THEN interval '6 hours' ELSE interval '1 hour' END
 $$;
 
--- partition_of: how long the periods of one partition are together.
+-- partition_of: the length of time that one partition of `history` covers.
 CREATE OR REPLACE FUNCTION "{schema}".partition_of(step integer) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE step WHEN 60 THEN interval '1 day' WHEN 600 THEN interval '7 days' ELSE interval '30 days' END
 $$;
 
--- cover_history: keeps that a fold runs now. Returns the end of the minute that it is in, for what it folds; NULL where
--- no history is kept. A clock that was set back records in the first minute that is not rolled up.
+-- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong;
+-- NULL where no history is kept. If the clock was set back, this is the first minute that is not rolled up.
 CREATE OR REPLACE FUNCTION "{schema}".cover_history() RETURNS timestamp with time zone
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -65,15 +65,15 @@ BEGIN
 END
 $$;
 
--- begin_history: from here on, the history of a sender, or (0) of all, does not follow from what was before.
+-- begin_history: begins the history of a sender, or (0) of all senders, anew: later counts do not follow from earlier.
 CREATE OR REPLACE FUNCTION "{schema}".begin_history(of_sender bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO "{schema}".history_begins (sender_id, at)
   SELECT of_sender, "{schema}".history_clock() WHERE "{has_history}" ON CONFLICT DO NOTHING
 $$;
 
--- record_leaving: that all messages leave, before a TRUNCATE deletes the counters and the deltas. What no fold has
--- recorded arrives first.
+-- record_leaving: records that all messages leave, before a TRUNCATE deletes the counters and the deltas. Pending
+-- deltas are recorded first.
 CREATE OR REPLACE FUNCTION "{schema}".record_leaving() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -96,8 +96,8 @@ BEGIN
 END
 $$;
 
--- add_history_partition: makes the partition of `history` for a period, unless it is there. Readers go on meanwhile.
--- Roles that may read `history` may read the partition: the former release looks at their rights on each table.
+-- add_history_partition: creates the partition of `history` for a period if it does not exist. Does not block readers.
+-- Roles that may read `history` may read the partition: the former release checks their rights on each table.
 CREATE OR REPLACE FUNCTION "{schema}".add_history_partition(of_step integer, of_period timestamp with time zone)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' AS $$
@@ -124,8 +124,8 @@ BEGIN
 END
 $$;
 
--- drop_history: drops the partitions of a step that end so long ago. A partition that is in use is left for the next
--- time.
+-- drop_history: drops the partitions of a step that ended more than kept_for ago. A partition that is in use is dropped
+-- by a later call.
 CREATE OR REPLACE FUNCTION "{schema}".drop_history(of_step integer, kept_for interval) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' SET timezone = 'UTC' AS $$
 DECLARE
@@ -159,7 +159,7 @@ DECLARE
     "{schema}".period_of(of_step), of_until - "{schema}".seconds(of_step)
   );
   of_number CONSTANT smallint := extract(EPOCH FROM of_until - of_period) / of_step;
-  -- No change is recorded later.
+  -- The time up to which changes are recorded.
   latest CONSTANT timestamp with time zone := greatest(
     "{schema}".history_clock(), (SELECT rolled_until FROM "{schema}".history_steps WHERE step = 60)
   );
@@ -243,10 +243,10 @@ BEGIN
 END
 $$;
 
--- roll_up_history: rolls up about so many changes of the oldest step that is over, and drops what was kept for long
--- enough. Returns how many senders it has written and whether there is more to do; no row while a fold, a rebuild or a
--- TRUNCATE is at work.
--- Ten minutes are rolled up six minutes late: until then, the last five full minutes of each ISP are in
+-- roll_up_history: rolls up about max_changes changes of the oldest step that is over, and drops history that is too
+-- old. Returns how many senders it has written and whether there is more to do; no row while a fold, a rebuild or a
+-- TRUNCATE is running.
+-- Steps of ten minutes are rolled up six minutes late, so that the last five full minutes of each ISP are in
 -- history_changes.
 CREATE OR REPLACE FUNCTION "{schema}".roll_up_history(
   max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval

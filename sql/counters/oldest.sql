@@ -1,15 +1,15 @@
 -- oldest_senders: the senders whose oldest message came first.
 --
 -- The oldest message of a sender is not older than its lower limit: its bound (bounds.sql), or `oldest` of its pending
--- deltas if that is earlier. The senders are looked up in the order of their lower limits, a chunk at a time, until the
--- next lower limit is later than the last of the row_limit best that were found. So the list is exact, whatever the
--- bounds are. A bound that is too early costs a look-up. After max_look_ups the walk ends with an error (QS503), and
--- the background raises the earliest bounds (raise_bounds).
+-- deltas if that is earlier. The senders are looked up in the order of their lower limits, a chunk at a time, until
+-- row_limit senders are found and no later lower limit can precede the last of them. So the list is exact even if
+-- bounds are too early. Such a bound costs a look-up. After max_look_ups the search ends with an error (QS503). The
+-- background raises the earliest bounds (raise_bounds).
 -- places: schema
 
--- oldest_of: when the oldest message of each status of a sender came; NULL if the status counts 0. The same as in
--- queries/from_counters/total_with_oldest.sql.
--- Plain STABLE SQL: the planner puts its text in place of the call.
+-- oldest_of: when the oldest message of each status of a sender arrived; NULL if the count of the status is 0. The
+-- same look-up as in queries/from_counters/total_with_oldest.sql.
+-- Plain STABLE SQL, inlined by the planner.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_of(of_sender bigint) RETURNS TABLE (
   new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
   hold timestamp with time zone
@@ -45,7 +45,7 @@ LANGUAGE sql STABLE AS $$
     ) AS first_hold ON true
 $$;
 
--- time_in: the time of one status, or the earliest one (total).
+-- time_in: the time of one status, or the earliest time of all statuses (total).
 CREATE OR REPLACE FUNCTION "{schema}".time_in(times "{schema}".bounds, of_status text) RETURNS timestamp with time zone
 LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE of_status
@@ -54,10 +54,10 @@ LANGUAGE sql IMMUTABLE AS $$
   END
 $$;
 
--- oldest_senders: those whose oldest message of a status (total: of any) came first, in this order, with the times of
--- their oldest message of each status; NULL where there is none. All statements of a STABLE function have the snapshot
--- of the calling one.
--- SECURITY DEFINER: oldest_message reads the table, of which the service's role sees a view alone.
+-- oldest_senders: the senders with the oldest messages of a status (total: of any), oldest first, with the time of the
+-- oldest message of each status; NULL where there is none. All statements of a STABLE function use the snapshot of the
+-- calling statement.
+-- SECURITY DEFINER: oldest_message reads the table, while the service's role may read only a view of it.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_senders(of_status text, row_limit bigint) RETURNS TABLE (
   sender_id bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
   hold timestamp with time zone
@@ -122,7 +122,7 @@ BEGIN
         ERRCODE = 'QS503', MESSAGE = 'the bounds of the oldest messages are being raised: try again later';
     END IF;
 
-    -- UNION: a sender may have been looked up for its bound and for its deltas.
+    -- UNION removes duplicates: a sender may be looked up both for its bound and for its deltas.
     best := ARRAY(
       SELECT times
       FROM (

@@ -1,16 +1,16 @@
 -- What readers of the history use: see history.sql.
--- Plain STABLE SQL functions: the planner puts their text in place of the call.
+-- Plain STABLE SQL functions, inlined by the planner.
 -- places: schema
 
--- latest_change: changes are recorded up to this time.
+-- latest_change: the time up to which changes are recorded.
 CREATE OR REPLACE FUNCTION "{schema}".latest_change() RETURNS timestamp with time zone
 LANGUAGE sql STABLE AS $$
   SELECT greatest("{schema}".history_clock(), (SELECT rolled_until FROM "{schema}".history_steps WHERE step = 60))
 $$;
 
--- changes_not_rolled_up: what folds have recorded of a sender and no roll-up has moved into this step of the history.
--- A look-up for each minute since the last roll-up: what was rolled up and is not vacuumed yet is not visited.
--- OFFSET 0 keeps the planner from another join.
+-- changes_not_rolled_up: the recorded changes of a sender that no roll-up has moved into this step of the history.
+-- There is one look-up for each minute since the last roll-up, so rows that were rolled up and are not vacuumed yet are
+-- not visited. OFFSET 0 keeps the planner from choosing another join.
 CREATE OR REPLACE FUNCTION "{schema}".changes_not_rolled_up(of_sender bigint, of_step integer)
 RETURNS SETOF "{schema}".history_changes LANGUAGE sql STABLE AS $$
   SELECT found.*
@@ -26,8 +26,8 @@ RETURNS SETOF "{schema}".history_changes LANGUAGE sql STABLE AS $$
   WHERE rolled.step <= of_step
 $$;
 
--- recorded_changes: the changes of a sender after a time, by steps, and some before it. `at`: the end of the step; one
--- may come in several rows. is_total: of the sender as a whole, with the ISP '', or of its ISPs.
+-- recorded_changes: the changes of a sender by steps, after a time; it may also return some earlier ones. `at`: the end
+-- of the step. A step may have several rows. is_total: true for the sender as a whole, with the ISP ''; false for ISPs.
 CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
   of_sender bigint, of_step integer, since timestamp with time zone, is_total boolean
 ) RETURNS TABLE (
@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
   WHERE until > since
 $$;
 
--- is_covered: whether folds ran all the time, and the sender was not counted anew.
+-- is_covered: whether folds ran for all of a time span, and the sender was not counted anew within it.
 CREATE OR REPLACE FUNCTION "{schema}".is_covered(
   of_sender bigint, of_since timestamp with time zone, of_until timestamp with time zone
 ) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -61,10 +61,11 @@ CREATE OR REPLACE FUNCTION "{schema}".is_covered(
   )
 $$;
 
--- rates_of: for each of these ISPs, or ('') for the sender as a whole (is_total), what arrived and left in the last
--- five full minutes; NULL where that is not known. last_left: the minute in which a message left last, NULL where none
--- is known. Within the last hour and a few minutes it is in history_changes, before that in `history`.
--- PL/pgSQL: the statement that calls it does not have its plan in it.
+-- rates_of: the numbers of messages that arrived and left in the last five full minutes, for each of these ISPs, or
+-- for the sender as a whole (is_total, with the ISP ''); NULL where they are not known. last_left: the minute in which
+-- the last message left, NULL where none is known. That minute is in history_changes if it is at most an hour and a few
+-- minutes ago, otherwise in `history`.
+-- PL/pgSQL, so that its plan is not part of the plan of the calling statement.
 CREATE OR REPLACE FUNCTION "{schema}".rates_of(of_sender bigint, is_total boolean, of_isps text[]) RETURNS TABLE (
   isp text, arrived bigint, departed bigint, window_from timestamp with time zone, window_to timestamp with time zone,
   last_left timestamp with time zone
@@ -101,9 +102,9 @@ BEGIN
 END
 $$;
 
--- history_differences: where the counts at the end of a step are not those of the step before, of the same ISP, plus
--- the changes; the counters, with what is not rolled up, come after the last step. Of one sender, or of all (NULL),
--- since all that was counted last. isp NULL: the sender as a whole.
+-- history_differences: counts at the end of a step that are not the counts of the step before, of the same ISP, plus
+-- the changes. After the last step, it compares with the counters, less the changes that are not rolled up. For one
+-- sender, or for all (NULL), since the last recount. isp NULL: the sender as a whole.
 CREATE OR REPLACE FUNCTION "{schema}".history_differences(of_sender bigint) RETURNS TABLE (
   sender_id bigint, step integer, isp text, at timestamp with time zone, status text, expected bigint, kept bigint
 ) LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

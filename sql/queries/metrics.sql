@@ -2,7 +2,7 @@
 -- drift: wrong counts that are not repaired yet, of one machine. verified_at, fully_verified_at: of the last audit in
 -- the background and of the last verify of all senders; NULL where there was none.
 -- colliding_keys: the texts that have the number of another text: see sql/adopt/names.sql.
--- has_arrivals: whether the time of arrival of the messages is known.
+-- has_arrivals: whether the times of arrival of messages are known.
 -- The condition on drift is always true: the service reads by index.
 -- indexes: audit_log_verify, background_tasks_pkey, drift_pkey, jobs_open, keys_pkey
 -- parameters: none

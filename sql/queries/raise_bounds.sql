@@ -1,5 +1,5 @@
 -- raise_bounds: raises bounds that are too early, of the senders with the earliest ones; no row while a fold is at work
--- Times are text: a message may have one that no driver has.
+-- Times are text: a message may have a time that the driver cannot represent.
 -- parameters: of_status text, after text, after_sender bigint, max_senders integer
 SELECT /* queries/raise_bounds.sql */
   raised,

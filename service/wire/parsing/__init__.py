@@ -120,7 +120,7 @@ def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
 
 
 def parse_top(envelope: Envelope) -> TopQuery:
-    """The query for the largest, or the oldest; an `id` belongs to all but `by=sender`. BadRequest as `parse_query`."""
+    """The query for the largest or the oldest. All but `by=sender` require an `id`. BadRequest as `parse_query`."""
     members = envelope.members
     by = parameters.BY.read(members) or Dimension.SENDER
     order = parameters.ORDER.read(members) or Order.TOTAL
@@ -136,7 +136,7 @@ def parse_top(envelope: Envelope) -> TopQuery:
 
 
 def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery:
-    """`kept`: for how long each of STEPS is kept. Of the last hour, and in the finest step, if these are left out.
+    """`kept`: how long each of STEPS is kept. Defaults: the last hour, and the step of `HistoryQuery.finest_step`.
 
     BadRequest as `parse_query`.
     """
@@ -151,7 +151,7 @@ def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery
         raise BadRequest(f"step must be {', '.join(map(str, STEPS[:-1]))} or {STEPS[-1]}")
     if has_isps and step == STEPS[0]:
         raise BadRequest(f"step {step} is for all ISPs together: leave out isp, with the group total")
-    # Not by the clock here: the current step of the database is the last one.
+    # None rather than this machine's time: the last step is the current step of the database.
     return HistoryQuery(parameters.ID.read(members), isp, is_by_isp, step, since, until if until < now else None)
 
 

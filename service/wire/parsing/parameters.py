@@ -109,13 +109,13 @@ class Words(Generic[_Choice]):
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """A time as RFC 3339 has it, or so many seconds before now."""
+    """A time in the format of RFC 3339, or a number of seconds before now."""
 
     name: str
     default_seconds: int = 0
 
     def read(self, members: Members, now: datetime) -> datetime:
-        """In UTC. Raises BadRequest."""
+        """The time in UTC. Raises BadRequest."""
         value = members.get(self.name)
         if value is None or (type(value) is str and not value.strip(BLANKS)):
             return now - timedelta(seconds=self.default_seconds)

@@ -1,5 +1,5 @@
 -- isp_with_rates: as isp, with what arrived and left in the last five full minutes
--- One query for each position of the array, from 1 on. What is not known is NULL (counters/recorded.sql).
+-- One query for each position of the array, from 1 on. Values that are not known are NULL (counters/recorded.sql).
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[]

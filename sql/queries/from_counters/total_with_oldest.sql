@@ -1,7 +1,7 @@
 -- total_with_oldest: as total, with the time of arrival of the oldest message of each status, NULL where there is none
 -- One query for each position of the array, from 1 on. A look-up begins at the bound of its status, or at the oldest
 -- arrival that is pending (counters/bounds.sql). A status that counts 0 is not looked up.
--- has_rates: also what arrived and left, as total_with_rates; otherwise NULL.
+-- has_rates: whether to return what arrived and left, as total_with_rates does; otherwise these columns are NULL.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, bounds_pkey, messages_by_arrival
 -- places: schema
 -- parameters: sender_id bigint[], has_rates boolean[]

@@ -1,6 +1,6 @@
 -- oldest: the senders whose oldest message of one status, or of all (total), came first, in this order
--- The condition on queued_messages is always true. It locks messages before the statement gets its snapshot: after a
--- TRUNCATE that commits in between, the snapshot would have counts and the table no messages.
+-- The condition on queued_messages is always true. It locks messages before the statement gets its snapshot. Without
+-- it, a TRUNCATE might commit in between: the snapshot would have counts, and the table no messages.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: oldest_in text, row_limit bigint

@@ -64,7 +64,7 @@ function element(name, text, attributes = {}) {
   return made;
 }
 
-// Text that stays the same is not replaced: a selection in it stays too.
+// Unchanged text is not replaced, so that a selection in it stays.
 function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -77,7 +77,7 @@ class CountTable {
     this.link = link;
     this.order = "total";
     this.rows = [];
-    // By key: a row is updated in place, so that the focus in it stays.
+    // Lines by key: a line is updated in place, so that the focus in it stays.
     this.lines = new Map();
     const head = element("tr", null);
     for (const column of [this.key, ...STATUSES, "total"]) {
@@ -140,7 +140,7 @@ class CountTable {
     return line;
   }
 
-  // A line that moves loses the focus: the others move around it.
+  // Moving a line would take the focus from it, so the other lines are moved around the focused one.
   arrange(lines) {
     const wanted = new Set(lines);
     for (const line of [...this.body.children]) if (!wanted.has(line)) line.remove();
