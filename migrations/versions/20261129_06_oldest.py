@@ -19,13 +19,14 @@ STATUSES = ("new", "proc", "retry", "hold")
 
 
 def upgrade() -> None:
+    # First: it commits what was done before, and only at its end does a revision pass on the rights on a new table.
+    _index("messages_by_arrival", "sender_id, status, created_at", "messages_sender_id_status")
     op.execute("ALTER TABLE queuestats.deltas ADD COLUMN oldest timestamp with time zone, ADD COLUMN came smallint")
     columns = ", ".join(f"{status} timestamp with time zone NOT NULL" for status in STATUSES)
     op.execute(
         f"CREATE TABLE queuestats.bounds (sender_id bigint NOT NULL, number bigint NOT NULL, {columns},"
         " CONSTRAINT bounds_pkey PRIMARY KEY (sender_id, number))"
     )
-    _index("messages_by_arrival", "sender_id, status, created_at", "messages_sender_id_status")
 
 
 def downgrade() -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +51,16 @@ def imported(tree: ast.Module) -> set[str]:
 def test_every_revision_states_its_phase_can_be_taken_back_and_is_frozen() -> None:
     assert FILES
     assert [f"{path.stem} {fault}" for path in FILES for fault in faults(path)] == []
+
+
+def test_a_new_table_is_committed_with_the_end_of_its_revision() -> None:
+    """There, the service gets the right to read it: before, the former release would not be ready."""
+    command = [sys.executable, "-m", "alembic", "upgrade", "head", "--sql"]
+    root = migrations_path().parent
+    written = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    transactions = [part for part in written.split("\nCOMMIT;\n") if "CREATE TABLE queuestats." in part]
+    assert len(transactions) > 5
+    unfinished = [
+        part for part in transactions if not re.search(r"^(UPDATE|INSERT INTO) queuestats.alembic", part, re.MULTILINE)
+    ]
+    assert unfinished == []
