@@ -29,10 +29,13 @@ with choose_server({}, docker_container) as server:
     print(server.words, server.url, sep="\\n")
 """
 
-# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind.
+# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind. Signals that
+# this process ignores (SIGHUP below nohup) have their default effect there.
 LEAVE = """
-import subprocess, time
-from tests.servers import run_folder
+import signal, subprocess, time
+from tests.servers import ENDINGS, run_folder
+for number in ENDINGS:
+    signal.signal(number, signal.SIG_DFL)
 with run_folder():
     subprocess.run("sleep 600 & echo $TMPDIR", shell=True)
     time.sleep(600)
