@@ -80,18 +80,20 @@ class Result:
         answers, written, operated = self.answers, self.written, self.operated
         yield f"PostgreSQL {self.postgresql}, seed {self.plan.seed}, {self.plan.seconds / 60:g} minutes."
         yield "\n| | |\n|---|---|"
-        yield f"| answers compared | {answers.compared.total():,}: {_listed(answers.compared)} |"
-        yield f"| wrong | {len(answers.wrong)} |"
-        yield f"| lost | {len(operated.lost) + len(self.differences)} |"
+        yield f"| responses compared | {answers.compared.total():,}: {_listed(answers.compared)} |"
+        yield f"| wrong responses | {len(answers.wrong)} |"
+        yield f"| lost messages and jobs | {len(operated.lost) + len(self.differences)} |"
         yield f"| statuses of `stats` | {_listed(answers.by_status)}; broken connections: {answers.broken:,} |"
-        yield f"| statuses of calls | {_listed(operated.by_status)} |"
-        yield f"| calls | {_listed(operated.calls)}; {operated.settled} times settled and compared with the table |"
-        yield f"| transactions | {written.transactions:,} with {written.messages:,} changes |"
-        yield f"| transactions whose COMMIT got no answer | {written.unknown:,} |"
+        yield f"| statuses of operators' calls | {_listed(operated.by_status)} |"
+        compared = f"the table was compared with the ledger {operated.settled:,} times"
+        yield f"| operators' calls | {_listed(operated.calls)}; {compared} |"
+        yield f"| transactions of the writers | {written.transactions:,} with {written.messages:,} changes |"
+        yield f"| transactions whose COMMIT got no response | {written.unknown:,} |"
         steps = [self.memory[i * (len(self.memory) - 1) // 6] for i in range(7)] if self.memory else []
         yield f"| memory of the largest worker, over time | {', '.join(f'{rss >> 20}' for rss, _ in steps)} MiB |"
         yield f"| size of the database, over time | {', '.join(f'{size >> 20}' for _, size in steps)} MiB |"
-        yield "\n| fault | times | first right answer after the database's return: median, longest | longest gap |"
+        first = "first correct response after the database's return: median, longest"
+        yield f"\n| fault | times | {first} | longest time without a correct response |"
         yield "|---|---|---|---|"
         for name, pairs in sorted(self.waits.items()):
             waits, gaps = zip(*pairs, strict=True)
