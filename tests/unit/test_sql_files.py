@@ -78,7 +78,7 @@ def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
 
 
 def test_the_map_lists_every_place() -> None:
-    table = MAP[MAP.index("| place |") : MAP.index("## What requests are answered with")]
+    table = MAP[MAP.index("| place |") : MAP.index("## Statements that answer requests")]
     assert sorted(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|([^|]*)\|", table)))) == sorted(PLACES)
 
 
