@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +30,23 @@ with choose_server({}, docker_container) as server:
     print(server.words, server.url, sep="\\n")
 """
 
-# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind. Signals that
-# this process ignores (SIGHUP below nohup) have their default effect there.
+# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind.
 LEAVE = """
-import signal, subprocess, time
-from tests.servers import ENDINGS, run_folder
-for number in ENDINGS:
-    signal.signal(number, signal.SIG_DFL)
+import subprocess, time
+from tests.servers import run_folder
 with run_folder():
     subprocess.run("sleep 600 & echo $TMPDIR", shell=True)
     time.sleep(600)
 """
+
+
+@pytest.fixture(autouse=True)
+def signals_with_an_effect() -> Iterator[None]:
+    """Children do not inherit an ignored signal: SIGHUP below nohup, SIGINT in the background of a script."""
+    former = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def forbidden() -> Any:
