@@ -26,7 +26,7 @@ setup: .venv/.dev ## set up .venv with everything that development needs (the de
 demo: .venv/.runtime ## serve a realistic queue from an embedded PostgreSQL (PORT=8080 MESSAGES=1000000)
 	@exec $(BIN)/queuestats demo --port $(PORT) --messages $(MESSAGES)
 
-test: check ## everything that guards a change: lint, types, tests against a real PostgreSQL
+test: check .cache/node/.installed ## everything that guards a change: lint, types, tests against a real PostgreSQL
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: .venv/.dev ## lint and types only, side by side
@@ -106,6 +106,12 @@ clean: ## remove .venv and everything else that was made here; the demo's data s
 
 .venv/.dev: requirements-dev.lock pyproject.toml
 	$(call install,-r requirements-dev.lock)
+
+# TypeScript, for tests/clients. Where npm or its packages are missing, its tests are skipped.
+.cache/node/.installed: tests/clients/package.json tests/clients/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && \
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch .installed || \
+	echo "There is no npm, or it can't install TypeScript: tests that need it are skipped."
 
 # A lock file is complete, so pip resolves nothing (--no-deps): an older pip takes a newer release of `coverage[toml]`
 # for one that the file does not name. Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.
