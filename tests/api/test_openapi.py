@@ -27,7 +27,7 @@ from service.model import Action, Dimension, Scope
 from service.settings import PREFIX
 from service.wire.parsing.parameters import ACCEPTED
 from tests.api.operator import Operator
-from tests.api.wire import serve_process
+from tests.api.wire import STATS, serve_process
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
@@ -120,6 +120,43 @@ async def test_rows_have_the_members_that_are_described(
             assert msgspec.convert(rows, list[ROWS[name]])  # type: ignore[valid-type]
             found |= {member for row in rows for member in row}
         assert found == {field.encode_name for field in msgspec.structs.fields(ROWS[name])}, name
+
+
+async def test_an_operation_needs_the_scope_that_it_names(client: httpx.AsyncClient, database: TestDatabase) -> None:
+    one = {scope: await create_token(database.owner_url, f"only {scope}", [scope]) for scope in Scope}
+    others = {
+        scope: await create_token(database.owner_url, f"not {scope}", [each for each in Scope if each is not scope])
+        for scope in Scope
+    }
+    for path, operations in json.loads(openapi_document())["paths"].items():
+        ((method, operation),) = operations.items()
+        content = b'{"id": 119}' if method == "post" else None
+        for scope in (each["token"][0] for each in operation["security"]):
+            for secrets, status in ((others, 403), (one, 200)):
+                if status == 200 and path.endswith("/stream/"):
+                    continue  # it does not end
+                headers = {"Authorization": f"Bearer {secrets[Scope(scope)]}"}
+                response = await client.request(method, path, headers=headers, content=content)
+                assert response.status_code == status, path
+
+
+async def test_headers_that_are_described_are_sent(client: httpx.AsyncClient, token: str) -> None:
+    document = json.loads(openapi_document())
+    stats = document["paths"][STATS]["post"]["responses"]
+    known = {"Authorization": f"Bearer {token}"}
+    right = await client.post(STATS, json={"id": 119, "unknown": 1}, headers=known)
+    unchanged = await client.post(STATS, json={"id": 119}, headers=known | {"If-None-Match": right.headers["ETag"]})
+    wrong = await client.post(STATS, json={"id": 119})
+    for response, described in (
+        (right, stats["200"]),
+        (unchanged, stats["304"]),
+        (wrong, document["components"]["responses"]["Unauthorized"]),
+    ):
+        assert [name for name in described["headers"] if name not in response.headers] == []
+    assert [each.status_code for each in (right, unchanged, wrong)] == [200, 304, 401]
+    # Errors that a client can't bring about here; tests/api/wire.py checks the header of each.
+    for name in ("TooManyRequests", "Unavailable"):
+        assert "Retry-After" in document["components"]["responses"][name]["headers"]
 
 
 async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
