@@ -3,7 +3,6 @@
 
 PORT ?= 8080
 MESSAGES ?= 1000000
-MINUTES ?= 60
 SEED ?= 1
 # More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
 PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
@@ -70,9 +69,11 @@ bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (
 	$(BIN)/queuestats bench write
 	$(BIN)/python -m tests.load.http
 
-load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
-	@exec $(BIN)/python -m tests.load.run $(LOAD)
+load: MINUTES ?= 5
+load: .venv/.dev ## a thousand polling clients of a server of its own, their answers compared (MINUTES=5 LOAD="--clients 64 --pause 0.1")
+	@exec $(BIN)/python -m tests.load.run --minutes $(MINUTES) $(LOAD)
 
+soak: MINUTES ?= 60
 soak: .venv/.dev ## an hour of writers, operators and readers, and every 20 seconds a fault (MINUTES=60 SEED=1)
 	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED)
 
