@@ -40,6 +40,7 @@ def schemas() -> dict[str, Any]:
     """All schemas by name, each with a description."""
     own = (*CHOICES, *ROWS.values(), Explanation, Details, ConditionRow)
     _, found = msgspec.json.schema_components(own, ref_template=REFERENCE)
+    found |= {row.__name__: _as_sent(found[row.__name__]) for row in ROWS.values()}
     found |= {"Flag": FLAG, **_bodies()}
     found |= {schema_name(name, "Request"): _request(name) for name in OF_ENDPOINTS if name not in ("top", "stream")}
     return {name: _described(name, schema) for name, schema in found.items()}
@@ -88,6 +89,13 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
         if member_text := members.get(name, {}).get(member) or members.get(member):
             own.setdefault("description", member_text)
     return schema
+
+
+def _as_sent(schema: dict[str, Any]) -> dict[str, Any]:
+    """A row with its members in alphabetical order, those that a request adds at the end."""
+    properties = schema["properties"]
+    order = sorted(properties, key=lambda name: (name not in schema["required"], name))
+    return schema | {"properties": {name: properties[name] for name in order}}
 
 
 def _request(endpoint: str) -> dict[str, Any]:
