@@ -111,7 +111,7 @@ clean: ## remove .venv and everything else that was made here; the demo's data s
 # TypeScript, for tests/clients. Where npm or its packages are missing, its tests are skipped.
 .cache/node/.installed: tests/clients/package.json tests/clients/package-lock.json
 	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && \
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch .installed || \
+	npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund --loglevel=error && touch .installed || \
 	echo "There is no npm, or it can't install TypeScript: tests that need it are skipped."
 
 # A lock file is complete, so pip resolves nothing (--no-deps): an older pip takes a newer release of `coverage[toml]`
