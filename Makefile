@@ -3,7 +3,6 @@
 
 PORT ?= 8080
 MESSAGES ?= 1000000
-MINUTES ?= 60
 SEED ?= 1
 # More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
 PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
@@ -26,7 +25,7 @@ setup: .venv/.dev ## set up .venv with everything that development needs (the de
 demo: .venv/.runtime ## serve a realistic queue from an embedded PostgreSQL (PORT=8080 MESSAGES=1000000)
 	@exec $(BIN)/queuestats demo --port $(PORT) --messages $(MESSAGES)
 
-test: check ## everything that guards a change: lint, types, tests against a real PostgreSQL
+test: check .cache/node/.installed ## everything that guards a change: lint, types, tests against a real PostgreSQL
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: .venv/.dev ## lint and types only, side by side
@@ -70,9 +69,11 @@ bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (
 	$(BIN)/queuestats bench write
 	$(BIN)/python -m tests.load.http
 
-load: .venv/.dev ## a load test of a server of its own, its answers checked (LOAD="--seconds 300 --clients 64")
-	@exec $(BIN)/python -m tests.load.run $(LOAD)
+load: MINUTES ?= 5
+load: .venv/.dev ## a thousand polling clients of a server of its own, their answers compared (MINUTES=5 LOAD="--clients 64 --pause 0.1")
+	@exec $(BIN)/python -m tests.load.run --minutes $(MINUTES) $(LOAD)
 
+soak: MINUTES ?= 60
 soak: .venv/.dev ## an hour of writers, operators and readers, and every 20 seconds a fault (MINUTES=60 SEED=1)
 	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED)
 
@@ -106,6 +107,12 @@ clean: ## remove .venv and everything else that was made here; the demo's data s
 
 .venv/.dev: requirements-dev.lock pyproject.toml
 	$(call install,-r requirements-dev.lock)
+
+# TypeScript, for tests/clients. Where npm or its packages are missing, its tests are skipped.
+.cache/node/.installed: tests/clients/package.json tests/clients/package-lock.json
+	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && \
+	npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund --loglevel=error && touch .installed || \
+	echo "There is no npm, or it can't install TypeScript: tests that need it are skipped."
 
 # A lock file is complete, so pip resolves nothing (--no-deps): an older pip takes a newer release of `coverage[toml]`
 # for one that the file does not name. Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.

@@ -1,15 +1,18 @@
-"""`make load`: a server of its own under the platform's mix, while messages are written; at the end every answer is
-compared with the oracle. Exits with 1 on any wrong answer or failed request.
+"""`make load`: a thousand polling clients ask a server of its own, while messages are written.
+
+Half of the answers are of senders whose writers keep a journal, with which they are compared. At the end every sender's
+answers are compared with the oracle. Exits with 1 on any wrong answer or failed request.
 """
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -25,19 +28,28 @@ from service.schema import migrate
 from service.workbench.seed import SeedPlan, default_senders, seed
 from service.workbench.seed.plan import Profile
 from tests.api.wire import ROOT, STATS, body_of, serve_process
+from tests.load.journal import Entry, NotedLedger, read_answers, wrong_answers
 from tests.oracle import Message, expected_rows
 from tests.servers import scratch_folder
+from tests.soak.run import at_work
+from tests.soak.writers import PLATFORM, Writer, Written
 from tests.unit.test_render import read_json_report, read_xml_report
 
+# Senders whose writers keep a journal.
+NOTED_SENDERS = 20
+NOTING_WRITERS = 2
+CLIENTS_AT_ONCE = 32
 READERS = {Format.JSON: read_json_report, Format.XML: read_xml_report}
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How long, how many clients, how many messages at first, and how many a second are written meanwhile."""
+    """How long, how many clients, and the seconds that each pauses between its requests; how many messages at first,
+    and how many are written a second."""
 
-    seconds: int = 30
-    clients: int = 32
+    seconds: float = 300
+    clients: int = 1000
+    pause: float = 2
     messages: int = 200_000
     rate: int = 1000
 
@@ -46,15 +58,39 @@ class LoadPlan:
         return default_senders(self.messages, Profile.PLATFORM)
 
 
-def load(owner_url: str, service_url: str, plan: LoadPlan) -> list[str]:
-    """Runs the load on a migrated, empty database. What was wrong, one sentence each; nothing is a success."""
+@dataclass
+class Outcome:
+    """`wrong`: a sentence for each answer or request that was; none is a success."""
+
+    compared: int
+    wrong: list[str]
+
+
+def load(owner_url: str, service_url: str, plan: LoadPlan) -> Outcome:
+    """Runs the load on a migrated, empty database."""
     token = asyncio.run(prepare(owner_url, plan))
     environment = {"QUEUESTATS_DATABASE_URL": service_url, "QUEUESTATS_ADMIN_DATABASE_URL": owner_url}
-    with serve_process(environment) as served:
+    journal: list[Entry] = []
+    with serve_process(environment) as served, scratch_folder() as folder:
+        answers = folder / "answers"
         with simulation(environment, plan):
-            failed = run_locust(served.url, token, plan) != 0
-        wrong = compare(served.url, token, asyncio.run(queue(owner_url)))
-    return [*(["Requests failed, or were answered wrongly; the report above names them."] if failed else []), *wrong]
+            failed = asyncio.run(noted_load(owner_url, served.url, token, plan, journal, answers)) != 0
+        found = read_answers(answers.read_text("utf-8").splitlines())
+        wrong = [*wrong_answers(journal, found), *compare(served.url, token, asyncio.run(queue(owner_url)))]
+    return Outcome(len(found), [*(["Requests failed; the report above names them."] if failed else []), *wrong])
+
+
+async def noted_load(owner_url: str, url: str, token: str, plan: LoadPlan, journal: list[Entry], answers: Path) -> int:
+    """Locust's exit code. Meanwhile the messages of the senders beyond the seeded ones are written, and noted."""
+    senders = range(plan.senders + 1, plan.senders + 1 + NOTED_SENDERS)
+    ledgers = {sender_id: NotedLedger(sender_id, journal) for sender_id in senders}
+    writers = [Writer(seed, owner_url, ledgers, Written()) for seed in range(NOTING_WRITERS)]
+    async with AsyncExitStack() as stack, at_work(*(writer.write_forever() for writer in writers)):
+        code = await asyncio.to_thread(run_locust, url, token, plan, answers)
+        # No transaction is under way when the writers end, so the comparison with the table finds them all.
+        for ledger in ledgers.values():
+            await stack.enter_async_context(ledger.closed())
+    return code
 
 
 async def prepare(owner_url: str, plan: LoadPlan) -> str:
@@ -64,6 +100,7 @@ async def prepare(owner_url: str, plan: LoadPlan) -> str:
         name = await connection.fetchval("SELECT quote_ident(current_database())")
         await connection.execute(f"COMMENT ON DATABASE {name} IS 'queuestats: disposable'")
         await seed(connection, SeedPlan(plan.messages, plan.senders))
+        await connection.execute(PLATFORM)
     finally:
         await connection.close()
     return await create_token(owner_url, "load")
@@ -84,13 +121,15 @@ def simulation(environment: dict[str, str], plan: LoadPlan) -> Iterator[None]:
         process.wait(30)
 
 
-def run_locust(url: str, token: str, plan: LoadPlan) -> int:
+def run_locust(url: str, token: str, plan: LoadPlan, answers: Path) -> int:
     """Prints its summary. The exit code: 0 where every request was answered rightly."""
+    spawn_rate = max(CLIENTS_AT_ONCE, plan.clients / 10)
     options = ["--headless", "--only-summary", "--host", url, "--stop-timeout", "10", "--loglevel", "WARNING"]
-    size = ["--users", str(plan.clients), "--spawn-rate", str(plan.clients), "--run-time", f"{plan.seconds}s"]
+    size = ["--users", str(plan.clients), "--spawn-rate", str(spawn_rate), "--run-time", f"{plan.seconds:.0f}s"]
     command = [sys.executable, "-m", "locust", "--locustfile", "tests/load/locustfile.py", *options, *size]
-    given = {"LOAD_TOKEN": token, "LOAD_SENDERS": str(plan.senders), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env={**os.environ, **given}, cwd=ROOT, check=False).returncode
+    given = {"LOAD_TOKEN": token, "LOAD_SENDERS": str(plan.senders), "LOAD_PAUSE": str(plan.pause)}
+    noted = {"LOAD_NOTED": str(NOTED_SENDERS), "LOAD_ANSWERS": str(answers), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env={**os.environ, **given, **noted}, cwd=ROOT, check=False).returncode
 
 
 async def queue(owner_url: str) -> dict[int, list[Message]]:
@@ -120,25 +159,33 @@ def compare(url: str, token: str, messages: dict[int, list[Message]]) -> list[st
     return wrong
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise ArgumentTypeError("must be a whole number from 1")
-    return int(text)
+def positive(text: str) -> float:
+    try:
+        if (number := float(text)) > 0:
+            return int(number) if number.is_integer() else number
+    except ValueError:
+        pass
+    raise ArgumentTypeError("must be a number above 0")
 
 
 def main() -> int:
     parser = ArgumentParser(description=__doc__)
-    for name, default in vars(LoadPlan()).items():
+    parser.add_argument("--minutes", type=positive, default=5, help="[default: 5]")
+    for name, default in list(vars(LoadPlan()).items())[1:]:
         parser.add_argument(f"--{name}", type=positive, default=default, help=f"[default: {default}]")
-    plan = LoadPlan(**vars(parser.parse_args()))
+    given = vars(parser.parse_args())
+    plan = LoadPlan(60 * given.pop("minutes"), **given)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with scratch_folder() as folder, EmbeddedServer(Path(folder) / "data") as server:
         click.echo(f"Preparing {plan.messages:,} messages of {plan.senders:,} senders ...")
         asyncio.run(migrate(server.owner_url, server.service_url))
-        wrong = load(server.owner_url, server.service_url, plan)
-    for sentence in wrong[:20]:
+        outcome = load(server.owner_url, server.service_url, plan)
+    for sentence in outcome.wrong[:20]:
         click.echo(sentence, err=True)
-    click.echo(f"{len(wrong)} wrong." if wrong else "Every sender's answer is what the oracle counts.")
-    return 1 if wrong else 0
+    click.echo(f"{outcome.compared:,} answers compared with the journal, then every sender's with the oracle.")
+    click.echo(f"{len(outcome.wrong)} wrong." if outcome.wrong else "None is wrong.")
+    return 1 if outcome.wrong else 0
 
 
 if __name__ == "__main__":

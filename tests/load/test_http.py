@@ -11,7 +11,7 @@ import pytest
 from service.model import Action
 from service.settings import Settings
 from tests.api.wire import STATS, serve_process
-from tests.load import control, subscribers
+from tests.load import advice, control, subscribers
 from tests.load.charts import draw
 from tests.load.competitors import BARE, NAIVE, SERVICE, UNBATCHED, Variant, read_json, read_xml
 from tests.load.http import check, measure_http, options_of
@@ -68,6 +68,15 @@ async def test_subscribers_are_measured_beside_stats(disposable: Settings) -> No
     report = await subscribers.measure(disposable, subscribers.options_of(few))
     assert report["subscribers"] == 10
     assert report["ratio"] > 0
+
+
+@pytest.mark.slow
+async def test_ways_to_have_the_counts_of_many_senders_are_measured(disposable: Settings) -> None:
+    options = advice.options_of(["--senders=10", "--messages=1000", "--rounds=1", "--seconds=1"])
+    report = {each["variant"]: each["counts a second"] for each in await advice.measure(disposable, options)}
+    assert len(report) == 6
+    assert all(report[name] > 0 for name in ("single requests", "top"))
+    assert report["nothing"] == report["these writes alone"] == 0
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from service.model import Grouping
 from tests.api.wire import serve_process
 from tests.conftest import TestDatabase
 from tests.load.answers import WrongAnswer, check_error, check_report
+from tests.load.journal import Answer, Entry, NotedLedger, wrong_answers
 from tests.load.run import LoadPlan, compare, load
 from tests.oracle import Message, insert
 
@@ -23,8 +24,31 @@ def report(*rows: dict[str, Any]) -> bytes:
 
 @pytest.mark.slow
 def test_the_platforms_mix_is_answered_rightly_while_messages_are_written(database: TestDatabase) -> None:
-    plan = LoadPlan(seconds=3, clients=8, messages=5000, rate=200)
-    assert load(database.owner_url, database.service_url, plan) == []
+    plan = LoadPlan(seconds=3, clients=8, pause=0.01, messages=5000, rate=200)
+    outcome = load(database.owner_url, database.service_url, plan)
+    assert outcome.wrong == []
+    assert outcome.compared > 0
+
+
+def test_an_answer_is_compared_with_what_was_written_before_and_meanwhile() -> None:
+    journal: list[Entry] = []
+    ledger = NotedLedger(7, journal)
+    cell = ledger.cell(306, 0, "", "new")
+    for number in range(3):
+        ledger.attempt({cell: 1})
+        if number < 2:
+            ledger.commit({cell: 1})
+    # At 1 and 2 s a message was committed; the third one may be committed at any time from 3 s on.
+    times = [0.9, 1, 1.9, 2, 3]
+    noted = [entry._replace(at=at) for entry, at in zip(journal, times, strict=True)]
+
+    def wrong(sent_at: float, received_at: float, new: int) -> list[str]:
+        row = {**dict.fromkeys(ROW, 0), "isp": "", "new": new, "total": new}
+        return list(wrong_answers(noted, [Answer(sent_at, received_at, 7, "total", [row])]))
+
+    assert [wrong(2.1, 2.5, new) == [] for new in (1, 2, 3)] == [False, True, False]
+    assert [wrong(1.5, 2.5, new) == [] for new in (0, 1, 2, 3)] == [False, True, True, False]
+    assert [wrong(2.1, 3.5, new) == [] for new in (1, 2, 3, 4)] == [False, True, True, False]
 
 
 async def test_an_answer_that_the_queue_denies_is_found(database: TestDatabase, owner: Any) -> None:

@@ -94,7 +94,7 @@ def test_what_development_asks_for_is_used() -> None:
         each for each in names(project()["dependency-groups"]["dev"]) if not each.startswith(("pytest-", "types-"))
     }
     assert sorted(each for each in asked - used if not each.endswith(("-stubs", "-cli"))) == [
-        *("import-linter", "openapi-python-client")  # programs
+        *("httpx-sse", "import-linter", "openapi-python-client")  # an example, and programs
     ]
 
 
