@@ -3,6 +3,7 @@
 Names, choices, limits and rows come from the model and the table of parameters, so the description can't go stale.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version
@@ -12,8 +13,35 @@ import msgspec
 
 from service import errors
 from service.control.jobs import STATUSES_OF
-from service.model import SUCCESS, Action, Format, Grouping, HistoryGrouping, Ids, Oldest, StatsRow, Window, With
-from service.wire.parsing.parameters import MAX_BODY_BYTES, OF_ENDPOINTS, Choice, Flag, Text, Time, WholeNumber, Words
+from service.model import (
+    SUCCESS,
+    Action,
+    By,
+    Format,
+    Grouping,
+    HistoryGrouping,
+    Ids,
+    Measure,
+    Oldest,
+    ReportFormat,
+    ReportOrder,
+    StatsRow,
+    Window,
+    With,
+)
+from service.wire.parsing.parameters import (
+    MAX_BODY_BYTES,
+    OF_ENDPOINTS,
+    Choice,
+    Flag,
+    Numbers,
+    Parameter,
+    Text,
+    Texts,
+    Time,
+    WholeNumber,
+    Words,
+)
 
 QUEUE: Final = "/api/v1.1/admin/senders/queue"
 ERRORS: Final = (
@@ -42,6 +70,7 @@ POSTS: Final = {
         "The counts at the end of each step, and the numbers of messages that arrived and left within it. A step that"
         " is not fully recorded has no row; the last row is the current step.",
     ),
+    "report": ("ReportRequest", "ReportResponse", "The messages of many senders by keys of choice, a page at a time."),
     "holds": ("ListRequest", "Rows", "The active holds of a sender."),
     "jobs": ("ListRequest", "Rows", "A hundred holds, releases and purges of a sender, the open ones first."),
 }
@@ -61,6 +90,22 @@ NOTES: Final = {
     " time and gives 1,440 rows at most for each ISP",
     "with": "oldest: when the oldest messages arrived, for the group total without filters. rates: what arrived and"
     " left in the last five full minutes, for the groups total and isp without filters. XML, URLs: comma-separated",
+}
+REPORT_NOTES: Final = {
+    "senders": "left out: all that the token may see",
+    "by": "what a row stands for; none: one grand total; default: sender",
+    "account_id": "one or a list; 0: the messages without an account; left out: all",
+    "campaign_id": "one or a list; 0: the messages without a campaign; left out: all",
+    "isp": 'one or a list; "": the messages without an ISP; left out: all',
+    "status": "only rows that have such messages; with order=oldest: the status of the oldest message",
+    "search": "only senders whose id, or with names whose name, begins so",
+    "order": "key: ascending; a count: descending; oldest: only with by=sender and no filter, rows also have `oldest`",
+    "after": "the `next` of the page before, of the same query",
+    "count": "1: the answer has the number of rows of all pages; null if it is not known",
+}
+EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "stats": {"id": 119, "group": "account_campaign"},
+    "report": {"senders": [119, 120], "by": ["sender", "isp"]},
 }
 DEFAULTS: Final = {"account_id": 0, "campaign_id": 0, "isp": "", "group": "total", "analyze": 0}
 NO_DEFAULTS: Final = (
@@ -92,6 +137,24 @@ class ReportRow(StatsRow, frozen=True, kw_only=True):
     left: int | msgspec.UnsetType | None = msgspec.UNSET
     window: Window | msgspec.UnsetType = msgspec.UNSET
     oldest: Oldest | msgspec.UnsetType = msgspec.UNSET
+
+
+class PageRow(msgspec.Struct, kw_only=True):
+    """The keys of `by`, the counts, and the members that `names` and the order `oldest` add."""
+
+    sender_id: int | Digits | msgspec.UnsetType = msgspec.UNSET
+    account_id: int | Digits | msgspec.UnsetType = msgspec.UNSET
+    campaign_id: int | Digits | msgspec.UnsetType = msgspec.UNSET
+    isp: str | msgspec.UnsetType = msgspec.UNSET
+    hold: int
+    new: int
+    proc: int
+    retry: int
+    total: int
+    oldest: Oldest | msgspec.UnsetType = msgspec.UNSET
+    account_name: Name = msgspec.UNSET
+    campaign_name: Name = msgspec.UNSET
+    sender_name: Name = msgspec.UNSET
 
 
 class HistoryRow(msgspec.Struct):
@@ -144,18 +207,22 @@ def _operation(name: str, summary: str, responses: dict[str, Any], **members: An
 
 
 def _post(name: str, request: str, response: str, summary: str) -> dict[str, Any]:
-    example = {"id": 119, **({"group": "account_campaign"} if name == "stats" else {})}
+    example = EXAMPLES.get(name, {"id": 119})
     content = {
         "application/json": {"schema": _reference(request), "example": example},
-        "application/xml": {"schema": STRING, "example": "<xml><id>119</id></xml>"},
+        "application/xml": {"schema": STRING, "example": f"<xml>{''.join(map(_element, example.items()))}</xml>"},
     }
     description, others = REFUSES_UNKNOWN, {}
+    done = _body("Done.", response)
     if name == "stats":
         description, others = IGNORES, UNCHANGED
+    elif name == "report":
+        others = UNCHANGED
+        done["content"]["text/csv"] = {"schema": STRING}
     elif name in list(Action):
         description = f"{REFUSES} A dry run counts: {', '.join(STATUSES_OF[Action(name)])}."
         others = _errors(errors.Conflict)
-    responses = {"200": _body("Done.", response)} | others | _errors(*ERRORS)
+    responses = {"200": done} | others | _errors(*ERRORS)
     body = {"required": True, "description": BODY, "content": content}
     return _operation(name, summary, responses, description=description, requestBody=body)
 
@@ -165,13 +232,23 @@ def _get(name: str, summary: str, query: list[dict[str, Any]], responses: dict[s
 
 
 def _schemas() -> dict[str, Any]:
-    own = (Format, Grouping, HistoryGrouping, Ids, With, ReportRow, HistoryRow)
+    choices = (Format, ReportFormat, Grouping, HistoryGrouping, Ids, By, Measure, ReportOrder, With)
+    own = (*choices, ReportRow, PageRow, HistoryRow)
     _, of_model = msgspec.json.schema_components(own, ref_template=REFERENCE)
     success = {"error": {"enum": [0], "default": 0}, "error_text": {**STRING, "default": SUCCESS}}
     codes = [400, 401, 403, 404, 405, 409, 413, 429, 500, 503, 504]
     details = ("messages", "job_id", "hold_id", "new", "proc", "retry", "hold", "left_holds", "left_messages")
     bodies = {
         "StatsResponse": _object({**success, "data": _array(_reference("ReportRow"))}, "data"),
+        "ReportResponse": _object(
+            {
+                **success,
+                "data": _array(_reference("PageRow")),
+                "next": {"type": ["string", "null"]},
+                "count": {"type": ["integer", "null"]},
+            },
+            *("data", "next"),
+        ),
         "HistoryResponse": _object({**success, "data": _array(_reference("HistoryRow"))}, "data"),
         "Explained": _object({**success, "data": OBJECT}, "data"),
         "Rows": _object({**success, "data": _array(OBJECT)}, "data"),
@@ -191,29 +268,36 @@ def _request(endpoint: str) -> dict[str, Any]:
     """The body of a POST, as the table of parameters has it."""
     is_control = endpoint in list(Action)
     filters = dict.fromkeys(("account_id", "campaign_id"), "left out: all" if is_control else "0 or left out: all")
+    notes = NOTES | (REPORT_NOTES if endpoint == "report" else filters)
+    defaults = {} if is_control or endpoint == "report" else DEFAULTS
     properties = {}
     for parameter in OF_ENDPOINTS[endpoint]:
-        name = parameter.name
-        # Of a Flag.
-        schema: dict[str, Any] = {"enum": [0, 1]}
-        match parameter:
-            case WholeNumber(_, least, most):
-                schema = {"type": "integer", "minimum": least, "maximum": most}
-            case Choice(_, choices):
-                schema = _reference(choices.__name__)
-            case Words(_, choices):
-                schema = _array(_reference(choices.__name__))
-            case Time():
-                schema = {"type": ["integer", "string"]}
-            case Text(_, most):
-                schema = STRING | {"pattern": FILLED if is_control else WITHOUT_NUL}
-                schema |= {"maxLength": most} if most < MAX_BODY_BYTES else {}
-        if name in DEFAULTS and not is_control:
-            schema["default"] = DEFAULTS[name]
-        if note := (NOTES | filters).get(name):
-            schema["description"] = note
-        properties[name] = schema
-    return _object(properties, "id") | ({} if endpoint == "stats" else {"additionalProperties": False})
+        name, text = parameter.name, STRING | {"pattern": FILLED if is_control else WITHOUT_NUL}
+        default = {"default": defaults[name]} if name in defaults else {}
+        note = {"description": notes[name]} if name in notes else {}
+        properties[name] = _schema(parameter, text) | default | note
+    others = {} if endpoint == "stats" else {"additionalProperties": False}
+    return _object(properties, *({"id"} & properties.keys())) | others
+
+
+def _schema(parameter: Parameter, text: dict[str, Any]) -> dict[str, Any]:
+    match parameter:
+        case WholeNumber(_, least, most):
+            return {"type": "integer", "minimum": least, "maximum": most}
+        case Choice(_, choices):
+            return _reference(choices.__name__)
+        case Words(_, choices):
+            return _array(_reference(choices.__name__))
+        case Numbers(_, least, most):
+            return _list({"type": "integer", "minimum": least}, most)
+        case Texts(_, most):
+            return _list(text, most)
+        case Time():
+            return {"type": ["integer", "string"]}
+        case Text(_, most):
+            return text | ({"maxLength": most} if most < MAX_BODY_BYTES else {})
+    # Of a Flag.
+    return {"enum": [0, 1]}
 
 
 def _in_url(endpoint: str, name: str, required: str = "", **notes: str) -> dict[str, Any]:
@@ -239,6 +323,16 @@ def _object(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 
 def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
+
+
+def _element(member: tuple[str, Any]) -> str:
+    name, value = member
+    return f"<{name}>{','.join(map(str, value)) if isinstance(value, list) else value}</{name}>"
+
+
+def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
+    """One value, or an array of them."""
+    return {"anyOf": [items, _array(items) | {"minItems": 1, "maxItems": most}]}
 
 
 def _reference(name: str) -> dict[str, Any]:

@@ -61,8 +61,6 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
         page, following, number = await read(MOST_READ + 1)
         if following == position and not page:
             raise _too_much(query)
-    if not query.by and not page and query.status is None:
-        page = [dict.fromkeys(_COUNTS, 0)]
     return _report(query, page, following, number)
 
 
@@ -76,8 +74,11 @@ async def fetch_definition(database: Database, query: ReportQuery) -> ReportPage
 def _report(
     query: ReportQuery, rows: Sequence[Mapping[str, Any]], following: Position | None, number: int | None
 ) -> ReportPage:
+    if not (rows or query.by or query.status):
+        rows = [dict.fromkeys(_COUNTS, 0)]
+    columns = [*_columns(query), *["oldest"] * (query.order is ReportOrder.OLDEST)]
     more: dict[str, Any] = {"next": None if following is None else write_cursor(query, following)}
-    return ReportPage(_columns(query), rows, more | ({"count": number} if query.has_count else {}))
+    return ReportPage(columns, rows, more | ({"count": number} if query.has_count else {}))
 
 
 def _columns(query: ReportQuery) -> tuple[str, ...]:

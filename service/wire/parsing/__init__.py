@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
@@ -23,7 +23,6 @@ from service.model import (
     Measure,
     Order,
     Presentation,
-    ReportFormat,
     ReportOrder,
     ReportQuery,
     StatsQuery,
@@ -36,7 +35,6 @@ from service.wire.parsing.refusals import foreign, refuse_ambiguous, refuse_empt
 from service.wire.parsing.xml_body import EARLY_BYTES, is_costly, read_xml, read_xml_names
 
 _LEAD = re.compile(rb"[ \t\r\n]*+(?:\xef\xbb\xbf[ \t\r\n]*+)*+")  # blanks and byte-order marks
-F = TypeVar("F", Format, ReportFormat)
 _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 
 
@@ -65,7 +63,7 @@ class Envelope:
         """The token, trimmed; None if there is none. Raises BadRequest if it is no string."""
         return parameters.TOKEN.read(self.early).strip(parameters.BLANKS) or None
 
-    def format(self, parameter: parameters.Choice[F]) -> F | None:
+    def format(self, parameter: parameters.Choice[Any] = parameters.FORMAT) -> Any:
         """None if it is left out. Raises BadRequest if it is wrong."""
         return parameter.read(self.members)
 

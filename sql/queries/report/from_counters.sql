@@ -118,10 +118,7 @@ read AS MATERIALIZED (
     AND (
       cast(:search AS text) IS NULL
       OR starts_with(cast(candidate.sender_id AS text), cast(:search AS text))
-      OR EXISTS (
-        SELECT FROM queuestats.keys
-        WHERE id = candidate.sender_id AND starts_with(value, cast(:search AS text))
-      )
+      OR (SELECT starts_with(value, cast(:search AS text)) FROM queuestats.keys WHERE id = candidate.sender_id)
     )
   ORDER BY candidate.sender_id
   LIMIT cast(:read_limit AS bigint)
