@@ -281,23 +281,24 @@ def _request(endpoint: str) -> dict[str, Any]:
 
 
 def _schema(parameter: Parameter, text: dict[str, Any]) -> dict[str, Any]:
+    # Of a Flag.
+    schema: dict[str, Any] = {"enum": [0, 1]}
     match parameter:
         case WholeNumber(_, least, most):
-            return {"type": "integer", "minimum": least, "maximum": most}
+            schema = {"type": "integer", "minimum": least, "maximum": most}
         case Choice(_, choices):
-            return _reference(choices.__name__)
+            schema = _reference(choices.__name__)
         case Words(_, choices):
-            return _array(_reference(choices.__name__))
+            schema = _array(_reference(choices.__name__))
         case Numbers(_, least, most):
-            return _list({"type": "integer", "minimum": least}, most)
+            schema = _list({"type": "integer", "minimum": least}, most)
         case Texts(_, most):
-            return _list(text, most)
+            schema = _list(text, most)
         case Time():
-            return {"type": ["integer", "string"]}
+            schema = {"type": ["integer", "string"]}
         case Text(_, most):
-            return text | ({"maxLength": most} if most < MAX_BODY_BYTES else {})
-    # Of a Flag.
-    return {"enum": [0, 1]}
+            schema = text | ({"maxLength": most} if most < MAX_BODY_BYTES else {})
+    return schema
 
 
 def _in_url(endpoint: str, name: str, required: str = "", **notes: str) -> dict[str, Any]:

@@ -22,8 +22,6 @@ Position: TypeAlias = tuple[int | str, ...]
 
 MOST_READ: Final = 100_000
 """The most counters, and the most look-ups, of a page."""
-_MORE_READ: Final = 1_000
-"""The counters that are read beside one for each row, where a page may end before all are read."""
 MOST_LARGEST: Final = 10_000
 MOST_OLDEST: Final = 1_000
 MAX_ID: Final = 2**63 - 1
@@ -56,7 +54,7 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
             raise Unavailable(": the queue is being counted") from error
         return *await _page(query, rows), rows[0]["number"]
 
-    page, following, number = await read(query.limit + _MORE_READ if _is_by_sender(query) else MOST_READ + 1)
+    page, following, number = await read(_enough(query) if _is_by_sender(query) else MOST_READ + 1)
     if following and not page:
         page, following, number = await read(MOST_READ + 1)
         if following == position and not page:
@@ -121,6 +119,11 @@ def _too_much(query: ReportQuery) -> BadRequest:
 def _is_by_sender(query: ReportQuery) -> bool:
     """Whether its rows are in the order in which senders are read, so that a page may end before all are read."""
     return Dimension.SENDER in query.by and query.order is ReportOrder.KEY and not query.has_count
+
+
+def _enough(query: ReportQuery) -> int:
+    """Counters for a full page: one for each row, and some more for hot senders and what is pending."""
+    return query.limit + query.limit // 8 + 100
 
 
 def _parameters(query: ReportQuery, position: Position | None, read_limit: int) -> dict[str, Any]:

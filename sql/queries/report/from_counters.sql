@@ -42,24 +42,27 @@ changing AS MATERIALIZED (
 candidate AS MATERIALIZED (
   SELECT
     sender.sender_id, slice.first_account, slice.last_account, slice.isp,
+    (SELECT cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)) AS grouping_set,
     NOT cast(:is_wide AS boolean) OR sender.sender_id IN (SELECT sender_id FROM changing) AS is_changing
   FROM (
     SELECT unnest(cast(:sender_ids AS bigint[])) AS sender_id
-    UNION
-    SELECT kept.sender_id
-    FROM unnest(cast(:first_ids AS bigint[]), cast(:last_ids AS bigint[])) AS range (first_id, last_id)
-      CROSS JOIN LATERAL (
-        SELECT sender_id FROM "{schema}".sender_totals
-        WHERE sender_id BETWEEN range.first_id AND range.last_id
-        ORDER BY sender_id
-        LIMIT cast(:read_limit AS bigint)
-      ) AS kept
-    UNION
-    SELECT changing.sender_id
-    FROM changing
-      INNER JOIN unnest(cast(:first_ids AS bigint[]), cast(:last_ids AS bigint[])) AS range (first_id, last_id)
-        ON changing.sender_id BETWEEN range.first_id AND range.last_id
-    WHERE cast(:first_ids AS bigint[]) <> '{}'
+    UNION ALL
+    (
+      SELECT kept.sender_id
+      FROM unnest(cast(:first_ids AS bigint[]), cast(:last_ids AS bigint[])) AS range (first_id, last_id)
+        CROSS JOIN LATERAL (
+          SELECT sender_id FROM "{schema}".sender_totals
+          WHERE sender_id BETWEEN range.first_id AND range.last_id
+          ORDER BY sender_id
+          LIMIT cast(:read_limit AS bigint)
+        ) AS kept
+      UNION
+      SELECT changing.sender_id
+      FROM changing
+        INNER JOIN unnest(cast(:first_ids AS bigint[]), cast(:last_ids AS bigint[])) AS range (first_id, last_id)
+          ON changing.sender_id BETWEEN range.first_id AND range.last_id
+      WHERE cast(:first_ids AS bigint[]) <> '{}'
+    )
   ) AS sender
     CROSS JOIN
       unnest(cast(:first_accounts AS bigint[]), cast(:last_accounts AS bigint[]), cast(:slice_isps AS text[]))
@@ -77,7 +80,7 @@ read AS MATERIALIZED (
       FROM "{schema}".counters
       WHERE NOT candidate.is_changing AND candidate.isp IS NULL
         AND sender_id = candidate.sender_id
-        AND grouping_set = cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)
+        AND grouping_set = candidate.grouping_set
         AND epoch = 0
         AND account_id >= 0
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
@@ -87,7 +90,7 @@ read AS MATERIALIZED (
       FROM "{schema}".counters
       WHERE NOT candidate.is_changing AND candidate.isp IS NOT NULL
         AND sender_id = candidate.sender_id
-        AND grouping_set = cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)
+        AND grouping_set = candidate.grouping_set
         AND epoch = 0
         AND isp >= ''
         AND isp = candidate.isp
@@ -95,9 +98,7 @@ read AS MATERIALIZED (
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
       UNION ALL
       SELECT account_id, campaign_id, isp, new, proc, retry, hold
-      FROM "{schema}".current_counters(
-          candidate.sender_id, cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)
-        )
+      FROM "{schema}".current_counters(candidate.sender_id, candidate.grouping_set)
       WHERE candidate.is_changing
         AND account_id >= 0
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
@@ -159,8 +160,8 @@ FROM (
   SELECT
     CASE WHEN cast(:has_count AS boolean) THEN (SELECT count(*) FROM ranked) END AS number,
     least(
-      (SELECT max(sender_id) FROM read HAVING count(*) = cast(:read_limit AS bigint)),
-      (SELECT max(sender_id) FROM candidate HAVING count(*) = cast(:read_limit AS bigint))
+      (SELECT sender_id FROM read LIMIT 1 OFFSET cast(:read_limit AS bigint) - 1),
+      (SELECT sender_id FROM candidate LIMIT 1 OFFSET cast(:read_limit AS bigint) - 1)
     ) AS cut
   WHERE (SELECT are_readable FROM "{schema}".counted())
 ) AS size
