@@ -1,5 +1,7 @@
 """`queue/report/`: many senders, by keys of choice, against sums made in Python."""
 
+import csv
+import io
 import itertools
 import random
 from collections import Counter, defaultdict
@@ -8,9 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from lxml import etree
 
+from service.access.admin import create_token
 from service.model import Dimension, Format
-from tests.api.wire import STATS, body_of
+from service.queue import report as report_module
+from tests.api.wire import STATS, body_of, check_error
+from tests.conftest import TestDatabase
 from tests.oracle import STATUSES, Message, insert
 
 REPORT = STATS.replace("stats", "report")
@@ -82,8 +88,10 @@ def expected(messages: Iterable[Message], by: Sequence[str], **asked: Any) -> li
     return [row for row in rows if row[asked.get("status", "total")]]
 
 
-async def ask(client: httpx.AsyncClient, token: str, format: Format = Format.JSON, **members: Any) -> httpx.Response:
-    return await client.post(REPORT, content=body_of(format, token=token, **members))
+async def ask(
+    client: httpx.AsyncClient, token: str, written_in: Format = Format.JSON, /, **members: Any
+) -> httpx.Response:
+    return await client.post(REPORT, content=body_of(written_in, token=token, **members))
 
 
 async def pages(client: httpx.AsyncClient, token: str, **members: Any) -> list[Any]:
@@ -193,7 +201,7 @@ async def test_xml_and_csv_have_the_rows_of_json(
         assert [each.tag for each in root][-3:] == ["error", "error_text", "next"]
         assert root.findtext("next") == of_json.json()["next"]
         assert root.findtext("error") == "0"
-    of_csv = await ask(client, token, **given, **{"format": "csv", "count": 1})
+    of_csv = await ask(client, token, **given, format="csv", count=1)
     assert of_csv.headers["content-type"] == "text/csv; charset=utf-8"
     assert list(csv.DictReader(io.StringIO(of_csv.text, newline=""))) == in_text
     assert of_csv.headers["x-queuestats-next"] == of_json.json()["next"]
@@ -339,7 +347,7 @@ async def test_what_is_wrong_is_refused(
 
 async def test_an_error_of_a_request_for_csv_is_written_as_the_request(client: httpx.AsyncClient, token: str) -> None:
     for format in Format:
-        check_error(await ask(client, token, format, **{"format": "csv", "limit": 0}), 400, format)
+        check_error(await ask(client, token, format, format="csv", limit=0), 400, format)
 
 
 async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
@@ -390,7 +398,8 @@ async def test_counts_below_zero_are_no_report(
 
 AGED = """
 INSERT INTO messages (sender_id, status, recipient, created_at)
-SELECT n, (ARRAY['new', 'hold'])[1 + n % 2]::message_status, 'x', '2026-01-01Z'::timestamptz + (9 - n % 4) * interval '1h'
+SELECT n, (ARRAY['new', 'hold'])[1 + n % 2]::message_status, 'x',
+       '2026-01-01Z'::timestamptz + (9 - n % 4) * interval '1h'
 FROM generate_series(1, 9) AS n
 """
 
