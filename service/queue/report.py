@@ -49,7 +49,7 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
 
     async def read(read_limit: int) -> tuple[list[dict[str, Any]], Position | None, int | None]:
         try:
-            rows = await topology.report(_parameters(query, position, read_limit))
+            rows = await topology.report(report_parameters(query, position, read_limit))
         except Uncounted as error:
             raise Unavailable(": the queue is being counted") from error
         return *await _page(query, rows), rows[0]["number"]
@@ -126,7 +126,7 @@ def _enough(query: ReportQuery) -> int:
     return query.limit + query.limit // 8 + 100
 
 
-def _parameters(query: ReportQuery, position: Position | None, read_limit: int) -> dict[str, Any]:
+def report_parameters(query: ReportQuery, position: Position | None, read_limit: int) -> dict[str, Any]:
     """Those of sql/queries/report/from_counters.sql."""
     first_sender = int(position[1]) if position and _is_by_sender(query) else 1
     senders = [sender_id for sender_id in query.sender_ids or () if sender_id >= first_sender]

@@ -271,7 +271,7 @@ async def test_a_limited_token_gets_what_it_may_see(
     database: TestDatabase,
     messages: list[Message],
     by: tuple[str, ...],
-    limits: dict[str, list[int]],
+    limits: dict[str, Any],
 ) -> None:
     token = await create_token(database.owner_url, "agency", **limits)
     seen = {"senders": limits.get("sender_ids"), "account_id": limits.get("account_ids")}

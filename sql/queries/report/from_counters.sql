@@ -20,17 +20,19 @@ WITH /* queries/report/from_counters.sql */ horizon AS MATERIALIZED (
   WHERE sender_id = 0
 ),
 
--- Those that sender_totals may lack: with pending deltas, and with counters in their current epoch.
+-- Senders with pending deltas, and with counters in their current epoch. The counts keep the planner from scanning the
+-- index by sender instead.
 changing AS MATERIALIZED (
   SELECT sender_id
   FROM "{schema}".deltas
   WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
+    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
   UNION ALL
   SELECT late.sender_id
   FROM unnest((SELECT running FROM horizon)) AS running (id)
     CROSS JOIN LATERAL (
       SELECT sender_id FROM "{schema}".deltas
-      WHERE xid = running.id AND xid >= '0'
+      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
       OFFSET 0
     ) AS late
   UNION ALL
@@ -97,22 +99,32 @@ read AS MATERIALIZED (
         AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
       UNION ALL
-      SELECT account_id, campaign_id, isp, new, proc, retry, hold
-      FROM "{schema}".current_counters(candidate.sender_id, candidate.grouping_set)
-      WHERE candidate.is_changing
-        AND account_id >= 0
-        AND account_id BETWEEN candidate.first_account AND candidate.last_account
-        AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
-        AND (candidate.isp IS NULL OR isp = candidate.isp)
-      UNION ALL
-      SELECT account_id, campaign_id, isp, new, proc, retry, hold
-      FROM "{schema}".pending_deltas(candidate.sender_id, NULL, NULL, NULL)
-      WHERE candidate.is_changing
-        AND (
-          cast(:account_ids AS bigint[]) IS NULL
-          OR account_id BETWEEN candidate.first_account AND candidate.last_account
-        )
-        AND (cast(:isps AS text[]) IS NULL OR isp = candidate.isp)
+      SELECT changed.*
+      FROM (SELECT WHERE candidate.is_changing OFFSET 0) AS once
+        CROSS JOIN LATERAL (
+          SELECT account_id, campaign_id, isp, new, proc, retry, hold
+          FROM "{schema}".current_counters(candidate.sender_id, candidate.grouping_set)
+          WHERE candidate.isp IS NULL
+            AND account_id >= 0
+            AND account_id BETWEEN candidate.first_account AND candidate.last_account
+            AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+          UNION ALL
+          SELECT account_id, campaign_id, isp, new, proc, retry, hold
+          FROM "{schema}".current_counters(candidate.sender_id, candidate.grouping_set)
+          WHERE candidate.isp IS NOT NULL
+            AND isp >= ''
+            AND isp = candidate.isp
+            AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+            AND account_id BETWEEN candidate.first_account AND candidate.last_account
+          UNION ALL
+          SELECT account_id, campaign_id, isp, new, proc, retry, hold
+          FROM "{schema}".pending_deltas(candidate.sender_id, NULL, NULL, NULL)
+          WHERE (
+              cast(:account_ids AS bigint[]) IS NULL
+              OR account_id BETWEEN candidate.first_account AND candidate.last_account
+          )
+          AND (cast(:isps AS text[]) IS NULL OR isp = candidate.isp)
+        ) AS changed
     ) AS part
   WHERE (cast(:account_ids AS bigint[]) IS NULL OR part.account_id = ANY(cast(:account_ids AS bigint[])))
     AND (cast(:campaign_ids AS bigint[]) IS NULL OR part.campaign_id = ANY(cast(:campaign_ids AS bigint[])))
