@@ -58,8 +58,8 @@ async def test_its_pages_are_what_the_messages_give(database: TestDatabase, owne
             for step in data.draw(st.lists(st.sampled_from(STEPS), max_size=3)):
                 await owner.execute(f"SELECT * FROM queuestats.{step}")
             for query in data.draw(st.lists(QUERIES, min_size=10, max_size=10)):
-                rows, page = [], await fetch_page(pool, query)
-                rows += page.rows
+                page = await fetch_page(pool, query)
+                rows = [*page.rows]
                 while page.more["next"]:
                     page = await fetch_page(pool, msgspec.structs.replace(query, after=page.more["next"]))
                     rows += page.rows

@@ -119,11 +119,11 @@ read AS MATERIALIZED (
           UNION ALL
           SELECT account_id, campaign_id, isp, new, proc, retry, hold
           FROM "{schema}".pending_deltas(candidate.sender_id, NULL, NULL, NULL)
-          WHERE (
+          WHERE (cast(:isps AS text[]) IS NULL OR isp = candidate.isp)
+            AND (
               cast(:account_ids AS bigint[]) IS NULL
               OR account_id BETWEEN candidate.first_account AND candidate.last_account
-          )
-          AND (cast(:isps AS text[]) IS NULL OR isp = candidate.isp)
+            )
         ) AS changed
     ) AS part
   WHERE (cast(:account_ids AS bigint[]) IS NULL OR part.account_id = ANY(cast(:account_ids AS bigint[])))
