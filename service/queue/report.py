@@ -122,8 +122,9 @@ def _is_by_sender(query: ReportQuery) -> bool:
 
 
 def _enough(query: ReportQuery) -> int:
-    """Counters for a full page: one for each row, and some more for hot senders and what is pending."""
-    return query.limit + query.limit // 8 + 100
+    """Counters for a full page: one for each row, and some more for hot senders and what is pending; or look-ups."""
+    slices = len(query.isps or query.account_ids or [0])
+    return min(MOST_READ, slices * (query.limit + query.limit // 8 + 100))
 
 
 def report_parameters(query: ReportQuery, position: Position | None, read_limit: int) -> dict[str, Any]:
@@ -180,10 +181,10 @@ def _slices(query: ReportQuery) -> dict[str, Any]:
     first, last = _bounds(query.account_ids, Dimension.ACCOUNT in query.by)
     first_campaign, last_campaign = _bounds(query.campaign_ids, Dimension.CAMPAIGN in query.by)
     slices: list[tuple[int, int, str | None]] = [(first, last, None)]
-    if query.isps or (Dimension.ISP not in query.by and last > first):
-        slices = [(first, last, isp) for isp in query.isps or ("",)]
-    elif query.account_ids:
+    if query.account_ids and not query.isps:
         slices = [(account_id, account_id, None) for account_id in query.account_ids]
+    elif query.isps or (Dimension.ISP not in query.by and last > first):
+        slices = [(first, last, isp) for isp in query.isps or ("",)]
     first_accounts, last_accounts, isps = map(list, zip(*slices, strict=True))
     return {
         "grouping_set": grouping_set,

@@ -1,14 +1,15 @@
 """The parameters of the report on many senders, from JSON, XML and a table of texts to a query."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from service.errors import BadRequest
-from service.model import Dimension, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Grouping, Measure, ReportOrder, ReportQuery
 from service.queue.report import report_parameters
-from service.wire.parsing import parse_envelope, parse_report
+from service.wire.parsing import parse_envelope, parse_query, parse_report
 
 MAX = 2**63 - 1
 
@@ -69,9 +70,8 @@ def test_a_list_in_xml_is_separated_by_commas(written: str, query: ReportQuery) 
 @pytest.mark.parametrize("name", ["senders", "account_id", "campaign_id"])
 @pytest.mark.parametrize("wrong", [[], [[]], [None], [""], ",", "1,", [1.0], [-1], ["+1"], [True], {}, MAX + 1])
 def test_what_is_no_list_of_numbers_is_refused(name: str, wrong: Any) -> None:
-    with pytest.raises(BadRequest, match=f"Incorrect request: {name} must be a list of 1 to 1000? whole numbers") as of:
+    with pytest.raises(BadRequest, match=f"{name} must be a list of 1 to 1000? whole numbers from"):
         parse(**{name: wrong})
-    assert str(wrong) not in of.value.text or wrong in ([], ",", MAX + 1)
 
 
 @pytest.mark.parametrize("wrong", [[], [None], [["a"]], ["a\0"], ["\ud800"], 5, {}, ["x"] * 101])
@@ -81,13 +81,10 @@ def test_what_is_no_list_of_texts_is_refused(wrong: Any) -> None:
 
 
 def test_a_filter_of_stats_is_no_list() -> None:
-    for members in ({"account_id": []}, {"account_id": [1]}, {"isp": ["a"]}, {"isp": []}):
-        body = json.dumps({"id": 119, **members}).encode()
-        with pytest.raises(BadRequest):
-            from service.model import Grouping
-            from service.wire.parsing import parse_query
-
-            parse_query(parse_envelope(body), Grouping.TOTAL)
+    for name, value in itertools.product(("account_id", "campaign_id", "isp"), ([], [1], ["a"])):
+        envelope = parse_envelope(json.dumps({"id": 119, name: value}).encode())
+        with pytest.raises(BadRequest, match=f"{name} must be"):
+            parse_query(envelope, Grouping.TOTAL)
 
 
 @pytest.mark.parametrize(
