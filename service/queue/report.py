@@ -63,7 +63,12 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
 
 
 async def fetch_definition(database: Database, query: ReportQuery) -> ReportPage:
-    """All rows of a query, added up from the messages themselves, in time that grows with the queue."""
+    """All rows of a query, added up from the messages themselves, in time that grows with the queue.
+
+    Raises BadRequest for a search and for the order oldest, Unavailable or TimedOut.
+    """
+    if query.search or query.order is ReportOrder.OLDEST:
+        raise BadRequest("search and order=oldest are not read from the messages")
     parameters = _filters(query) | {"sender_ids": query.sender_ids}
     rows = await (await find_topology(database)).scan_report(parameters)
     return _report(query, [_row(query, row) for row in rows], None, len(rows))
@@ -112,7 +117,7 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
 def _too_much(query: ReportQuery) -> BadRequest:
     advice = "ask for fewer senders" if query.sender_ids else "name senders"
     if not _is_by_sender(query):
-        advice += ", or ask by sender in the order key, which has pages"
+        advice += ", or ask by sender in the order key without count, which has pages"
     return BadRequest(f"this page would take more than {MOST_READ:,} counters or look-ups: {advice}")
 
 

@@ -356,7 +356,8 @@ async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
     monkeypatch.setattr(report_module, "MOST_READ", 5)
     text = check_error(await ask(client, token, by="isp"), 400, Format.JSON)
     assert text.endswith(
-        "more than 5 counters or look-ups: name senders, or ask by sender in the order key, which has pages"
+        "more than 5 counters or look-ups: name senders,"
+        " or ask by sender in the order key without count, which has pages"
     )
     text = check_error(await ask(client, token, by="isp", senders=[1, 2, 7, 12, 119, 120]), 400, Format.JSON)
     assert "ask for fewer senders" in text

@@ -160,6 +160,7 @@ def test_the_report_has_the_rows_of_several_keys_in_pages(ask: Run) -> None:
     assert oldest["oldest"] == row["oldest"]["total"]
     for wrong in (("--sender", "x"), ("--order", "oldest", "--by", "isp"), ("--csv", "--json")):
         assert ask("report", *wrong).returncode == 2
+    assert "not read from the messages" in ask("report", "--search", "1", "--from-messages").stderr
     assert "after must be the next of a page" in ask("report", "--after", "x").stderr
 
 

@@ -76,7 +76,10 @@ candidate AS MATERIALIZED (
 read AS MATERIALIZED (
   SELECT
     candidate.sender_id, part.account_id, part.campaign_id, part.isp, part.new, part.proc, part.retry, part.hold
-  FROM candidate
+  FROM (
+    -- Before PostgreSQL 17 the order of a CTE is not used: all would be read and sorted before LIMIT.
+    SELECT * FROM candidate ORDER BY sender_id
+  ) AS candidate
     CROSS JOIN LATERAL (
       SELECT account_id, campaign_id, isp, new, proc, retry, hold
       FROM "{schema}".counters
