@@ -31,7 +31,7 @@ from service.model import (
 MAX_BODY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
 MAX_MEMBERS: Final = 256  # of the JSON object or of <xml>, each as often as it is written
-MAX_ITEMS: Final = 1000  # of a list
+MAX_ITEMS: Final = 100  # of a list; more are whole numbers alone
 MAX_INT: Final = 2**63 - 1
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
 BLANKS: Final = " \t\r\n"
@@ -126,15 +126,15 @@ class Numbers:
 
     name: str
     least: int = 0
-    most_items: int = 100
+    most_items: int = MAX_ITEMS
 
     def read(self, members: Members) -> tuple[int, ...] | None:
         """In ascending order, without repeats; None if it is left out. Raises BadRequest."""
         value = members.get(self.name)
         if value is None or (type(value) is str and not value.strip(BLANKS)):
             return None
-        items = _items(value)
-        read = {item if type(item) is int else _whole_number(item or None) for item in items}
+        items = _items(value, self.most_items)
+        read = {item if type(item) is int else _whole_number(item or None) for item in items[: self.most_items]}
         numbers = sorted(number for number in read if number is not None and self.least <= number <= MAX_INT)
         if 1 <= len(items) <= self.most_items and len(numbers) == len(read):
             return tuple(numbers)
@@ -147,14 +147,14 @@ class Texts:
     """A text, or several: a JSON array, or a string in which commas separate them. "" is a text."""
 
     name: str
-    most_items: int = 100
+    most_items: int = MAX_ITEMS
 
     def read(self, members: Members) -> tuple[str, ...] | None:
         """In ascending order, without repeats; those of a JSON array as written. None if left out. BadRequest."""
         value = members.get(self.name)
         if value is None:
             return None
-        items = _items(value)
+        items = _items(value, self.most_items)
         if 1 <= len(items) <= self.most_items and all(map(_is_text, items)):
             return tuple(sorted(set(items)))
         raise BadRequest(
@@ -205,10 +205,10 @@ def _is_text(value: object) -> TypeGuard[str]:
     return type(value) is str and not _NEITHER_STORED_NOR_SENT.search(value)
 
 
-def _items(value: object) -> Sequence[Any]:
-    """Of a string each trimmed; none of what is neither text nor a list nor a number."""
+def _items(value: object, most: int) -> Sequence[Any]:
+    """The items of a list, those of a string trimmed; more than `most` if it has more."""
     if type(value) is str:
-        return [item.strip(BLANKS) for item in value.split(",")]
+        return [item.strip(BLANKS) for item in value.split(",", most)]
     return value if isinstance(value, tuple) else [value]
 
 
@@ -239,7 +239,7 @@ BY: Final = Choice("by", Dimension)
 ORDER: Final = Choice("order", Order)
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
-SENDERS: Final = Numbers("senders", least=1, most_items=MAX_ITEMS)
+SENDERS: Final = Numbers("senders", least=1, most_items=1000)
 REPORT_BY: Final = Words("by", By)
 ACCOUNT_IDS: Final = Numbers("account_id")
 CAMPAIGN_IDS: Final = Numbers("campaign_id")
