@@ -27,8 +27,8 @@ MOST_OLDEST: Final = 1_000
 MAX_ID: Final = 2**63 - 1
 _KEYS: Final = tuple(dimension.column for dimension in Dimension)
 _COUNTS: Final = ("hold", "new", "proc", "retry", "total")
-# From so many senders on it is cheaper to read all pending deltas once than to look up those of each.
-_WIDE_SENDERS: Final = 100
+# From so many senders on, all pending deltas are read once (0.5 us each) in place of those of each sender (3.3 us).
+_WIDE_SENDERS: Final = 250
 
 
 def open_report(database: Database, settings: Settings) -> Report:
