@@ -1,7 +1,7 @@
 -- from_counters: the messages of many senders by keys of choice, in order, from one snapshot
--- The first two columns say what was read; they are there without a row of the report too. number: the rows before
--- those that row_limit and after_... leave out. cut: the first sender that may lack rows, as read_limit bounds what is
--- read, in ascending order of the senders: look-ups (one for each sender and slice), and counters.
+-- The first two columns are there without a row of the report too. number: how many rows all pages have, if has_count.
+-- cut: the first sender that may lack rows, as read_limit bounds what is read, in ascending order of the senders:
+-- look-ups (one for each sender and slice), and counters.
 -- The senders are those of sender_ids and all with an id from first_ids to last_ids; with search only those whose id or
 -- name begins so. Most have nothing but counters of epoch 0: one descent of an index. is_wide: to find the others, the
 -- pending deltas of all senders are read once; otherwise each sender's own are looked up.
