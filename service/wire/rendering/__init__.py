@@ -73,12 +73,13 @@ _WRITERS: Final[Mapping[AnyFormat, _Writer]] = {
     ReportFormat.CSV: _Writer(lambda _: b"", as_csv.write_rows, as_csv.write_head, b"", lambda _: b""),
 }
 
-# Of a documented response: to write it anew would take 12 us in XML.
-_ENDS: Final = {format: writer.after({}) for format, writer in _WRITERS.items()}
+# Of a documented response: to write the end anew would take 12 us in XML.
+_AROUND: Final = {format: (writer.before(()), writer.after({})) for format, writer in _WRITERS.items()}
 
 
 def render_report(report: Report, format: AnyFormat, shape: Shape | None = None) -> bytes:
-    return b"".join(_pieces(report, format, shape, max(1, len(report.rows))))
+    before, after = _around(report, format, shape)
+    return before + _WRITERS[format].write_rows(shape.apply(report.rows) if shape else report.rows) + after
 
 
 def render_report_in_slices(report: Report, format: AnyFormat, shape: Shape | None = None) -> Iterator[bytes]:
@@ -86,19 +87,21 @@ def render_report_in_slices(report: Report, format: AnyFormat, shape: Shape | No
 
     500 rows take 0.5 ms; 2 ms in XML where all have ISPs that were never rendered before; with names, 100 rows do.
     """
-    return _pieces(report, format, shape, _SHAPED_SLICE_ROWS if shape else _SLICE_ROWS)
-
-
-def _pieces(report: Report, format: AnyFormat, shape: Shape | None, step: int) -> Iterator[bytes]:
-    """The bytes of a report, `step` rows at a time."""
     writer = _WRITERS[format]
-    columns, more = (report.columns, report.more) if isinstance(report, ReportPage) else ((), {})
-    before = writer.before(shape.columns(columns) if shape else columns)
+    before, after = _around(report, format, shape)
+    step = _SHAPED_SLICE_ROWS if shape else _SLICE_ROWS
     for start in range(0, max(1, len(report.rows)), step):
         rows = report.rows[start : start + step]
         yield before + writer.write_rows(shape.apply(rows) if shape else rows)
         before = writer.between
-    yield writer.after(more) if more else _ENDS[format]
+    yield after
+
+
+def _around(report: Report, format: AnyFormat, shape: Shape | None) -> tuple[bytes, bytes]:
+    if not isinstance(report, ReportPage):
+        return _AROUND[format]
+    writer = _WRITERS[format]
+    return writer.before(shape.columns(report.columns) if shape else report.columns), writer.after(report.more)
 
 
 def render_error(error: ServiceError, format: AnyFormat) -> bytes:
