@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from service.cluster.citus import ATTEMPTS, Citus
 from service.db import Database, Statement
-from service.errors import Moved, ServiceError, Unavailable, Uncounted
+from service.errors import BadRequest, Moved, ServiceError, Unavailable, Uncounted
 from service.model import StatsQuery
 
 Answer = Callable[[int], list[tuple[Any, ...]]]
@@ -91,3 +93,10 @@ async def test_only_a_shard_that_is_not_counted_yet_has_no_answer_from_counters(
     cluster = Cluster()
     cluster.answer[0] = lambda count: [row(1, None), *(row(position) for position in range(2, count + 1))]
     assert await read(cluster, 1, 2, 4) == [5, Uncounted.__name__, 5]
+
+
+async def test_a_report_on_many_senders_is_refused() -> None:
+    citus = Citus(cast(Database, Cluster()))
+    for read_report in (citus.report, citus.scan_report):
+        with pytest.raises(BadRequest, match="not available for a distributed queue"):
+            await read_report({})
