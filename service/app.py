@@ -27,6 +27,7 @@ from service.model import Action
 from service.queue.history import open_history
 from service.queue.live import STREAM_CONNECTIONS, Streams, open_statistics
 from service.queue.names import Names
+from service.queue.report import open_report
 from service.queue.stats import Statistics
 from service.queue.top import open_top
 from service.settings import Settings, load_settings
@@ -40,6 +41,7 @@ ROUTES = [
     Route(f"{QUEUE}/stream", Endpoint(endpoints.stream), methods=["GET"]),
     Route(f"{QUEUE}/top", Endpoint(endpoints.top), methods=["GET"]),
     Route(f"{QUEUE}/history", Endpoint(endpoints.history), methods=["POST"]),
+    Route(f"{QUEUE}/report", Endpoint(endpoints.report), methods=["POST"]),
     Route(f"{QUEUE}/explain", Endpoint(endpoints.explain), methods=["POST"]),
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
     Route(f"{QUEUE}/holds", Endpoint(endpoints.holds, "holds"), methods=["POST"]),
@@ -79,6 +81,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         open_top(databases["serve"], settings),
         open_history(databases["serve"], settings),
+        open_report(databases["serve"], settings),
         key_names,
         streams,
         Control(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -27,6 +27,17 @@ class Format(StrEnum):
 
     JSON = "json"
     XML = "xml"
+
+
+class ReportFormat(StrEnum):
+    """How a report on many senders is written."""
+
+    JSON = "json"
+    XML = "xml"
+    CSV = "csv"
+
+
+AnyFormat: TypeAlias = Format | ReportFormat
 
 
 class Ids(StrEnum):
@@ -70,6 +81,16 @@ class Dimension(StrEnum):
         return self.value if self is Dimension.ISP else f"{self}_id"
 
 
+class By(StrEnum):
+    """What the rows of a report on many senders are told apart by: any of these, or `none` for one grand total."""
+
+    SENDER = "sender"
+    ACCOUNT = "account"
+    CAMPAIGN = "campaign"
+    ISP = "isp"
+    NONE = "none"
+
+
 class Measure(StrEnum):
     """What a row counts: the messages of a status, or all."""
 
@@ -83,6 +104,18 @@ class Measure(StrEnum):
 class Order(StrEnum):
     """The order of the rows of `top`: by a count, largest first, or by the oldest message, oldest first."""
 
+    TOTAL = "total"
+    NEW = "new"
+    PROC = "proc"
+    RETRY = "retry"
+    HOLD = "hold"
+    OLDEST = "oldest"
+
+
+class ReportOrder(StrEnum):
+    """The order of a report on many senders: by keys, by a count, largest first, or by the oldest message."""
+
+    KEY = "key"
     TOTAL = "total"
     NEW = "new"
     PROC = "proc"
@@ -185,6 +218,32 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
     by_age: bool = False
 
 
+class ReportQuery(msgspec.Struct, frozen=True, gc=False):
+    """A page of the report on many senders; `by` is empty for one grand total.
+
+    Each filter is None, which lets every message through, or lists in ascending order what it lets through; 0 and ""
+    are the messages without an account, a campaign or an ISP. `status`: only rows that have such messages.
+    `search`: only senders whose id, or with `has_names` whose name, begins so. `after`: the `next` of the page before.
+    """
+
+    by: tuple[Dimension, ...] = (Dimension.SENDER,)
+    sender_ids: tuple[int, ...] | None = None
+    account_ids: tuple[int, ...] | None = None
+    campaign_ids: tuple[int, ...] | None = None
+    isps: tuple[str, ...] | None = None
+    status: Measure | None = None
+    search: str = ""
+    has_names: bool = False
+    order: ReportOrder = ReportOrder.KEY
+    limit: int = 1000
+    after: str = ""
+    has_count: bool = False
+
+    @property
+    def has_filters(self) -> bool:
+        return (self.account_ids, self.campaign_ids, self.isps) != (None, None, None)
+
+
 class Action(StrEnum):
     """What is done to the messages of a queue."""
 
@@ -283,6 +342,20 @@ class TopReport:
     """
 
     rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """The rows of a ReportQuery, from one snapshot, in its order; equal ones in the order of their keys.
+
+    A row has `columns`: the keys, and the counts in alphabetical order; by age, it also has `oldest`, with times by
+    name. `more` stands after the rows: `next`, which is None on the last page (others may have fewer rows than the
+    limit), and, where it was asked for, `count`, the number of rows of all pages, None where it is not known.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+    more: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from service.errors import Forbidden
-from service.model import HistoryQuery, Scope, StatsQuery, TopQuery
+from service.model import HistoryQuery, ReportOrder, ReportQuery, Scope, StatsQuery, TopQuery
 
 
 def token_hash(secret: str) -> bytes:
@@ -74,6 +74,16 @@ class Token(Limits):
         self.require_sender(query.sender_id)
         return query
 
+    def limit_report(self, query: ReportQuery) -> ReportQuery:
+        """The query, limited to what this token may see. Raises Forbidden if it names a sender or account beyond."""
+        if self.account_ids is not None and query.order is ReportOrder.OLDEST:
+            raise Forbidden("this token is limited to accounts, and oldest is the sender's")
+        return msgspec.structs.replace(
+            query,
+            sender_ids=_within("senders", query.sender_ids, self.sender_ids),
+            account_ids=_within("accounts", query.account_ids, self.account_ids),
+        )
+
     def limit_top(self, query: TopQuery) -> TopQuery:
         """As `limit`. Raises Forbidden for a limit to accounts: their share of all senders takes a scan."""
         if self.account_ids is not None:
@@ -82,3 +92,11 @@ class Token(Limits):
             self.require_sender(query.sender_id)
             return query
         return msgspec.structs.replace(query, sender_ids=self.sender_ids)
+
+
+def _within(kind: str, ids: tuple[int, ...] | None, limit: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if limit is None or ids is None:
+        return ids or limit
+    if {*ids} <= {*limit}:
+        return ids
+    raise Forbidden(f"this token is limited to other {kind}")

@@ -16,7 +16,7 @@ from service.telemetry.origin import command as command_in_use
 # `--help` is quick.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
-    *("adopt", "top", "history", "hold", "release", "purge", "holds", "jobs", "audit", "prune"),
+    *("adopt", "top", "history", "report", "hold", "release", "purge", "holds", "jobs", "audit", "prune"),
     *("bench", "simulate", "psql", "completion"),
 )
 MODULE_OF = {

@@ -59,16 +59,14 @@ def print_json(value: Any) -> None:
 
 def print_csv(columns: Sequence[str], rows: Rows) -> None:
     """With a head. A text that a spreadsheet would take for a formula gets a `'` in front."""
-    lines = [[_cell(row[column]) for column in columns] for row in rows]
+    from service.wire.rendering.as_csv import cell
+
+    lines = [[_printed(cell(row[column])) for column in columns] for row in rows]
     csv.writer(sys.stdout).writerows([columns, *lines])
 
 
-def _cell(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    # https://owasp.org/www-community/attacks/CSV_Injection
-    quoted = f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return escape(quoted) if sys.stdout.isatty() else quoted
+def _printed(value: Any) -> Any:
+    return escape(value) if isinstance(value, str) and sys.stdout.isatty() else value
 
 
 def table_of(columns: Iterable[str], rows: Rows) -> "Table":

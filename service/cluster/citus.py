@@ -104,6 +104,11 @@ class Citus(Topology):
         rows = [msgspec.json.decode(record["found"]) for record in records]
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
+    async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        raise BadRequest("this report is not available for a distributed queue")
+
+    scan_report = report
+
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
         raise BadRequest("the history is not available for a distributed queue")
 

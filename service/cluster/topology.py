@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -112,6 +112,17 @@ class Topology:
             return [{**row, "oldest": msgspec.to_builtins(_oldest(tuple(row)[-4:]))} for row in rows]
         statement, parameters = top_statement("queries/top/", query)
         return await self._database.fetch(statement, **parameters)
+
+    async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """The columns of sql/queries/report/from_counters.sql, one row at least.
+
+        Raises Uncounted where the counters do not hold all messages.
+        """
+        return await self._database.fetch(load_statement("queries/report/from_counters"), **parameters)
+
+    async def scan_report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """The columns of sql/queries/report/from_messages.sql."""
+        return await self._database.fetch_scan(load_statement("queries/report/from_messages"), **parameters)
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
         """The columns of sql/queries/history.sql. Raises Uncounted where the counters do not hold all messages."""

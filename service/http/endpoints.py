@@ -21,8 +21,15 @@ from service.queue.explain import explain as explain_query
 from service.queue.live import Followed, Subscriber
 from service.telemetry.metrics import CONTENT_TYPE
 from service.telemetry.metrics import render as render_metrics
-from service.wire.parsing import parse_control, parse_history, parse_presentation, parse_query, parse_top
-from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS
+from service.wire.parsing import (
+    parse_control,
+    parse_history,
+    parse_presentation,
+    parse_query,
+    parse_report,
+    parse_top,
+)
+from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS, REPORT_FORMAT
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
@@ -60,6 +67,17 @@ async def history(request: QueueRequest) -> Response:
     query = token.limit_history(parse_history(request.envelope, list(service.settings.history_kept.values())))
     outcome = await service.history.run(query)
     return respond(render_rows(outcome.result.rows, request.format), request)
+
+
+async def report(request: QueueRequest) -> Response:
+    """Many senders, by keys of choice, a page at a time."""
+    service = request.service
+    token = await request.open(Scope.STATS, REPORT_FORMAT)
+    query = token.limit_report(parse_report(request.envelope))
+    presentation = parse_presentation(request.envelope, request.format)
+    outcome = await service.report.run(query)
+    shape = await service.names.shape(presentation, outcome.result.rows)
+    return await respond_report(request, outcome, shape)
 
 
 async def stream(request: QueueRequest) -> Response:

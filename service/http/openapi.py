@@ -32,6 +32,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "top": Operation("read", Scope.STATS, "TopResponse"),
     "stream": Operation("read", Scope.STATS),
     "history": Operation("read", Scope.STATS, "HistoryResponse"),
+    "report": Operation("read", Scope.STATS, "ReportResponse"),
     **dict.fromkeys(Action, Operation("control", Scope.CONTROL, "ControlResponse")),
     "holds": Operation("control", Scope.STATS, "HoldsResponse"),
     "jobs": Operation("control", Scope.CONTROL, "JobsResponse"),
@@ -44,7 +45,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
 # Called by GET, with the parameters in the URL.
 GETS: Final = ("top", "stream")
 # With an ETag.
-TAGGED: Final = ("stats", "top")
+TAGGED: Final = ("stats", "top", "report")
 GENERAL: Final = TEXTS["general"]
 ERRORS: Final = (
     *(errors.BadRequest, errors.Unauthorized, errors.Forbidden, errors.TooLarge),
@@ -95,7 +96,8 @@ def _operation(name: str) -> dict[str, Any]:
         "responses": {"200": _success(name)} | _others(name, action),
     }
     if _method(name) == "post":
-        content = {"schema": reference(schema_name(name, "Request")), "example": {"id": 119}}
+        example = {"senders": [119, 120], "by": ["sender", "isp"]} if name == "report" else {"id": 119}
+        content = {"schema": reference(schema_name(name, "Request")), "example": example}
         described["requestBody"] = {"required": True, "content": {"application/json": content}}
     in_url = OF_ENDPOINTS[name] if name in GETS else ()
     parameters = [_in_url(name, each) for each in in_url if each.name not in _not_in_url(name)]
@@ -127,6 +129,8 @@ def _success(name: str) -> dict[str, Any]:
             return {"description": "The metrics.", "content": {"text/plain": {"schema": STRING}}}
     body = _body("Success.", reference(OPERATIONS[name].response), has_xml=name in OF_ENDPOINTS)
     headers = ["X-Request-Id"]
+    if name == "report":
+        body["content"]["text/csv"] = {"schema": STRING}
     if name in TAGGED:
         headers += ["ETag", "Server-Timing"]
     if name == "stats":

@@ -1,7 +1,7 @@
 """A request of the API: what came with it, what it means, and what the log records of it."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from starlette import types
@@ -15,15 +15,16 @@ from service.counters.readiness import Readiness
 from service.db import Database
 from service.errors import BadRequest, ServiceError
 from service.http.limits import OpenRequests
-from service.model import Format, Scope, StatsQuery
+from service.model import AnyFormat, Format, Scope, StatsQuery
 from service.queue.history import History
 from service.queue.live import Streams
 from service.queue.names import Names
+from service.queue.report import Report
 from service.queue.stats import Statistics
 from service.queue.top import Top
 from service.settings import Settings
 from service.wire.parsing import Envelope, parse_envelope, parse_url, sniff
-from service.wire.parsing.parameters import ACCEPTED, URL_PARAMETERS
+from service.wire.parsing.parameters import ACCEPTED, FORMAT, URL_PARAMETERS, Choice
 from service.wire.parsing.refusals import compressed, refuse_empty, refuse_in_url, refuse_unknown, unknown_names
 
 _NOTHING: Final = Envelope(Format.JSON, {})
@@ -37,6 +38,7 @@ class Service:
     statistics: Statistics
     top: Top
     history: History
+    report: Report
     names: Names
     streams: Streams
     control: Control
@@ -56,7 +58,7 @@ class QueueRequest(Request):
     content = b""
     refusal: ServiceError | None = None
     # Of the response: `open` finds the format, the status is 0 until it begins.
-    format = Format.JSON
+    format: AnyFormat = Format.JSON
     status = 0
     # For the log and the metrics alone.
     token_name = ""
@@ -114,7 +116,7 @@ class QueueRequest(Request):
         query_string: bytes = self.scope["query_string"]
         return query_string.decode("latin-1")
 
-    async def open(self, scope: Scope) -> Token:
+    async def open(self, scope: Scope, format: Choice[Any] = FORMAT) -> Token:
         """What most endpoints begin with: host, body, token, names of parameters and format, in this order.
 
         Raises TooLarge, BadRequest, or as `authorize`.
@@ -123,7 +125,7 @@ class QueueRequest(Request):
         if self.endpoint != "stats":
             self.refuse_unknown()
         envelope = self.envelope
-        self.format = envelope.format() or self.in_url.format() or envelope.written_in
+        self.format = envelope.format(format) or self.in_url.format(format) or envelope.written_in
         self.format_label = self.format.value
         return token
 

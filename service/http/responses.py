@@ -14,11 +14,11 @@ from starlette.responses import Response
 from service.errors import ServiceError, TooManyRequests
 from service.http.large_responses import GZIP_LEVEL, TAG_BYTES, LargeResponse, entity_tag, render_large
 from service.http.requests import QueueRequest
-from service.model import StatsReport, TopReport
+from service.model import AnyFormat, ReportFormat, ReportPage, StatsReport, TopReport
 from service.queue.coalescer import Outcome
 from service.settings import Settings
 from service.telemetry.metrics import BUDGET_REFUSED, REFUSED
-from service.wire.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
+from service.wire.rendering import MEDIA_TYPES, Report, render_error, render_report, render_report_in_slices
 from service.wire.rendering.rows import Shape
 
 logger = logging.getLogger(__name__)
@@ -43,15 +43,15 @@ def respond(content: bytes, request: QueueRequest) -> Response:
 
 
 async def respond_report(
-    request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport], shape: Shape | None
+    request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport] | Outcome[ReportPage], shape: Shape | None
 ) -> Response:
     """Raises Unavailable where too many large reports wait for their clients already."""
     report = outcome.result
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {**NO_STORE, "Server-Timing": timing}
+    headers = {**NO_STORE, "Server-Timing": timing, **_in_headers(report, request.format)}
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
-    if isinstance(report, StatsReport) and len(report.rows) > most_rows:
+    if len(report.rows) > most_rows:
         return await _respond_large(request, report, shape, headers)
     content = render_report(report, request.format, shape)
     headers["ETag"] = tag = entity_tag(hashlib.blake2b(content, digest_size=TAG_BYTES))
@@ -62,8 +62,14 @@ async def respond_report(
     return Response(content, headers=headers, media_type=MEDIA_TYPES[request.format])
 
 
+def _in_headers(report: Report, format: AnyFormat) -> dict[str, str]:
+    """What CSV has no place for."""
+    members = report.more if isinstance(report, ReportPage) and format == ReportFormat.CSV else {}
+    return {f"X-Queuestats-{name.title()}": str(value) for name, value in members.items() if value is not None}
+
+
 async def _respond_large(
-    request: QueueRequest, report: StatsReport, shape: Shape | None, headers: dict[str, str]
+    request: QueueRequest, report: Report, shape: Shape | None, headers: dict[str, str]
 ) -> Response:
     unread, is_gzip = request.service.unsent.of(request.token_name), request.accepts_gzip()
     pieces = render_report_in_slices(report, request.format, shape)

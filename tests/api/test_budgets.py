@@ -107,23 +107,32 @@ async def test_a_request_for_a_stream_that_is_refused_keeps_no_share(settings: S
 
 
 @pytest.mark.usefixtures("large_queue")
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        (STATS, {"id": 119, "group": "account_campaign"}),
+        (STATS.replace("stats", "report"), {"by": "sender,account,campaign", "limit": 10_000}),
+    ],
+    ids=["stats", "report"],
+)
 async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_alone(
-    settings: Settings, token: str, other_token: str
+    settings: Settings, token: str, other_token: str, path: str, members: dict[str, Any]
 ) -> None:
-    body = body_of(Format.JSON, id=119, group="account_campaign")
+    body = body_of(Format.JSON, **members)
 
     async def ask(secret: str) -> httpx.Response:
-        return await client.post(STATS, content=body, headers=PLAIN | {"Authorization": f"Bearer {secret}"})
+        return await client.post(path, content=body, headers=PLAIN | {"Authorization": f"Bearer {secret}"})
 
     # A report alone may be larger than the share.
-    async with client_with(settings, token_unread_bytes=1 << 20) as client:
-        assert len((await ask(token)).content) > 1 << 20
-        with unread(client, head_of(f"Content-Length: {len(body)}", f"Authorization: Bearer {token}") + body):
+    async with client_with(settings, token_unread_bytes=1 << 19) as client:
+        assert len((await ask(token)).content) > 1 << 19
+        request = head_of(f"Content-Length: {len(body)}", f"Authorization: Bearer {token}", path=path) + body
+        with unread(client, request):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while (refused := await ask(token)).status_code == 200:
                     pass
             text = check_error(refused, 429, Format.JSON)
-            assert text == "Too many requests: a token may have 1048576 unread bytes at a time"
+            assert text == "Too many requests: a token may have 524288 unread bytes at a time"
             assert (await ask(other_token)).status_code == 200
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (await ask(token)).status_code != 200:  # noqa: ASYNC110 - the service notices the end

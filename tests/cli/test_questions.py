@@ -142,6 +142,28 @@ def test_the_history_ends_with_the_present_counts(ask: Run) -> None:
     assert refused.returncode == 2
 
 
+def test_the_report_has_the_rows_of_several_keys_in_pages(ask: Run) -> None:
+    by = ("report", "--by", "sender", "--by", "isp")
+    first = ask(*by, "--limit", "2", "--json")
+    assert [(row["sender_id"], row["isp"], row["total"]) for row in rows(first)] == [(119, "", 1), (119, "Gmail", 2)]
+    after = first.stderr.removeprefix("More rows: --after ").strip()
+    last = ask(*by, "--limit", "2", "--json", "--after", after)
+    assert ([row["isp"] for row in rows(last)], last.stderr) == (["Yahoo", "evil\x1b[31m"], "")
+    assert rows(ask(*by, "--json", "--from-messages")) == [*rows(first), *rows(last)]
+    filters = ("--sender", "119", "--account", "306", "--campaign", "4914", "--isp", "Yahoo", "--status", "hold")
+    head, line = csv.reader(ask("report", *filters, "--by", "account", "--csv", "--names").stdout.splitlines())
+    assert head == ["account_id", "hold", "new", "proc", "retry", "total", "account_name"]
+    assert line == ["306", "1", "0", "0", "0", "1", ""]
+    assert [row["total"] for row in rows(ask("report", "--by", "none", "--isp", "", "--json"))] == [1]
+    (oldest,) = csv.DictReader(ask("report", "--order", "oldest", "--csv").stdout.splitlines())
+    (row,) = rows(ask("report", "--order", "oldest", "--json"))
+    assert oldest["oldest"] == row["oldest"]["total"]
+    for wrong in (("--sender", "x"), ("--order", "oldest", "--by", "isp"), ("--csv", "--json")):
+        assert ask("report", *wrong).returncode == 2
+    assert "not read from the messages" in ask("report", "--search", "1", "--from-messages").stderr
+    assert "after must be the next of a page" in ask("report", "--after", "x").stderr
+
+
 def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) -> None:
     """On a terminal the table is drawn anew; a second total is seen after a message has gone."""
     command = [*program(), "stats", "--sender", "119", "--watch", "0.1"]

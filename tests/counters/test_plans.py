@@ -37,6 +37,16 @@ SCALARS = {
     "step": "600",
     "since": "'2026-01-01Z'",
     "until": "NULL",
+    "is_wide": "true",
+    "search": "NULL",
+    **dict.fromkeys(("by_sender", "by_account", "by_campaign", "by_isp", "has_count"), "true"),
+    **dict.fromkeys(("first_campaign", "after_sender", "after_account", "after_campaign"), "0"),
+    "last_campaign": str(2**63 - 1),
+    "status": "'new'",
+    "sort_by": "'key'",
+    "after_rank": "NULL",
+    "after_isp": "''",
+    "read_limit": "1000",
 }
 READING = [
     path

@@ -10,11 +10,12 @@ import pytest
 
 from service.cluster.topology import from_counters
 from service.db import Database, load_statement
-from service.model import KEYS, Grouping, StatsQuery
+from service.model import KEYS, Dimension, Grouping, ReportOrder, ReportQuery, StatsQuery
 from service.queue.explain import Plan, nodes_of, plan_of, warnings
+from service.queue.report import report_parameters
 from service.resources import sql_path
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
-from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, churn, fill
+from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, SENDERS, churn, fill
 
 pytestmark = pytest.mark.xdist_group("seeded plans")
 
@@ -159,6 +160,40 @@ async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Da
     plan = await plan_within_budget(service, name, given, len(ASKERS))
 
     assert await judge(service, name, plan) == []
+
+
+BY_SENDER, BY_ISP = (Dimension.SENDER,), (Dimension.SENDER, Dimension.ISP)
+REPORTS = {
+    "senders": ReportQuery(BY_SENDER, tuple(ASKERS)),
+    "a few senders": ReportQuery(BY_SENDER, tuple(ASKERS)[:3]),
+    "all senders": ReportQuery(BY_SENDER),
+    "all senders by isp": ReportQuery(BY_ISP),
+    "a page": ReportQuery(BY_ISP, limit=20),
+    "one isp": ReportQuery(BY_SENDER, tuple(ASKERS), isps=("Gmail",)),
+    "accounts of one isp": ReportQuery((Dimension.ACCOUNT,), tuple(ASKERS), isps=("Gmail",)),
+    "accounts": ReportQuery((Dimension.ACCOUNT,), tuple(ASKERS)),
+    "isps of two accounts": ReportQuery(BY_ISP, tuple(ASKERS), account_ids=(306, 307)),
+    "one campaign": ReportQuery(BY_SENDER, tuple(ASKERS), campaign_ids=(4591,)),
+    "largest": ReportQuery(BY_SENDER, tuple(ASKERS), order=ReportOrder.RETRY),
+    "grand total": ReportQuery(()),
+}
+
+
+@pytest.mark.parametrize("query", REPORTS.values(), ids=REPORTS)
+async def test_a_report_goes_by_its_indexes_and_reads_the_counters_of_its_rows(
+    service: Database, query: ReportQuery
+) -> None:
+    name, most = "queries/report/from_counters", query.limit + 200
+    parameters = report_parameters(query, None, most)
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
+    look_ups = len(given["sender_ids"] or range(SENDERS)) * len(given["slice_isps"])
+    # All pending deltas are read to find senders with some.
+    plan = await plan_within_budget(service, name, given, look_ups)
+
+    assert await judge(service, name, plan) == []
+    assert rows_read(plan, "counters") <= 2 * most
+    if Dimension.SENDER in query.by and query.limit >= SENDERS:
+        assert rows_read(plan, "counters") <= 2 * plan.tree["Plan"]["Actual Rows"]
 
 
 @pytest.mark.parametrize("sender_id", [MIDDLE_SENDER, EXAMPLE_SENDER])

@@ -19,6 +19,7 @@ AS_SCANS = (
     "queries/adopt",
     "queries/citus",
     "queries/from_messages",
+    "queries/report/from_messages",
     "queries/watch",
     "queries/differences",
     "queries/disposable",

@@ -105,3 +105,6 @@ async def test_what_a_distributed_queue_does_not_have_is_refused_in_words() -> N
         await citus.top(TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True))
     with pytest.raises(BadRequest, match="the history is not available for a distributed queue"):
         await citus.history(HistoryQuery(1, None, is_by_isp=False, step_seconds=60, since=datetime.now(UTC)))
+    for read_report in (citus.report, citus.scan_report):
+        with pytest.raises(BadRequest, match="this report is not available for a distributed queue"):
+            await read_report({})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
-from service.model import Format, Ids, StatsReport, StatsRow
+from service.model import Format, Ids, ReportFormat, StatsReport, StatsRow
 from service.wire.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
 from service.wire.rendering.rows import Shape
 
@@ -193,6 +193,7 @@ def test_each_format_has_its_media_type() -> None:
     assert MEDIA_TYPES == {
         Format.JSON: "application/json; charset=utf-8",
         Format.XML: "application/xml; charset=utf-8",
+        ReportFormat.CSV: "text/csv; charset=utf-8",
     }
 
 

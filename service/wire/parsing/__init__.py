@@ -4,12 +4,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs
 
 from service.errors import BadRequest
 from service.model import (
     STEPS,
     Action,
+    AnyFormat,
+    By,
     ControlRequest,
     Dimension,
     Format,
@@ -20,6 +23,8 @@ from service.model import (
     Measure,
     Order,
     Presentation,
+    ReportOrder,
+    ReportQuery,
     StatsQuery,
     TopQuery,
 )
@@ -58,9 +63,9 @@ class Envelope:
         """The token, trimmed; None if there is none. Raises BadRequest if it is no string."""
         return parameters.TOKEN.read(self.early).strip(parameters.BLANKS) or None
 
-    def format(self) -> Format | None:
+    def format(self, parameter: parameters.Choice[Any] = parameters.FORMAT) -> Any:
         """None if it is left out. Raises BadRequest if it is wrong."""
-        return parameters.FORMAT.read(self.members)
+        return parameter.read(self.members)
 
     def valid_format(self) -> Format | None:
         """As `format`, for the format of an error: None if it is wrong."""
@@ -155,7 +160,33 @@ def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery
     return HistoryQuery(parameters.ID.read(members), isp, is_by_isp, step, since, until if until < now else None)
 
 
-def parse_presentation(envelope: Envelope, format: Format) -> Presentation:
+def parse_report(envelope: Envelope) -> ReportQuery:
+    """BadRequest as `parse_query`, also for an order that the rows do not have."""
+    members = envelope.members
+    by = parameters.REPORT_BY.read(members) or {By.SENDER}
+    if By.NONE in by and len(by) > 1:
+        raise BadRequest("by must be none alone, or a list of sender, account, campaign and isp")
+    query = ReportQuery(
+        tuple(Dimension(key) for key in By if key in by and key is not By.NONE),
+        parameters.SENDERS.read(members),
+        parameters.ACCOUNT_IDS.read(members),
+        parameters.CAMPAIGN_IDS.read(members),
+        parameters.ISPS.read(members),
+        parameters.STATUS.read(members),
+        parameters.SEARCH.read(members).strip(parameters.BLANKS),
+        parameters.NAMES.read(members),
+        parameters.REPORT_ORDER.read(members) or ReportOrder.KEY,
+        parameters.REPORT_LIMIT.read(members),
+        parameters.AFTER.read(members).strip(parameters.BLANKS),
+        parameters.COUNT.read(members),
+    )
+    is_of_senders = query.by == (Dimension.SENDER,) and not query.has_filters and not query.search
+    if query.order is ReportOrder.OLDEST and not is_of_senders:
+        raise BadRequest("order=oldest is for by=sender, without account_id, campaign_id, isp and search")
+    return query
+
+
+def parse_presentation(envelope: Envelope, format: AnyFormat) -> Presentation:
     """How rows are written. XML has no numbers, so `ids` affects only JSON. BadRequest as `parse_query`."""
     ids = parameters.IDS.read(envelope.members) or Ids.NUMBER
     return Presentation(ids if format is Format.JSON else Ids.NUMBER, parameters.NAMES.read(envelope.members))

@@ -13,7 +13,16 @@ from typing import Annotated
 import msgspec
 
 from service.errors import BadRequest
-from service.wire.parsing.parameters import LISTS, MAX_DEPTH, MAX_INT, MAX_MEMBERS, NOT_TEXT, PARAMETERS, Number
+from service.wire.parsing.parameters import (
+    LISTS,
+    MAX_DEPTH,
+    MAX_INT,
+    MAX_ITEMS,
+    MAX_MEMBERS,
+    NOT_TEXT,
+    PARAMETERS,
+    Number,
+)
 from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 # Within so many bytes no object has more than MAX_MEMBERS members: one takes 5 bytes at least.
@@ -23,7 +32,8 @@ _PlainValue = str | Annotated[int, msgspec.Meta(ge=1, le=MAX_INT)]
 _decode_plain = msgspec.json.Decoder(dict[str, _PlainValue]).decode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_string = msgspec.json.Decoder(str).decode
-_decode_strings = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_plain_items = msgspec.json.Decoder(tuple[str | Annotated[int, msgspec.Meta(ge=0, le=MAX_INT)], ...]).decode
+_decode_items = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"  # a high one without a low one after it
@@ -136,6 +146,14 @@ def _value(raw: msgspec.Raw, is_list: bool) -> object:
     if first in b"-0123456789":
         return Number(written.decode())
     if is_list and first == b"[":
-        with suppress(msgspec.DecodeError):
-            return _decode_strings(written)
+        return _items(written)
     return None if written == b"null" else NOT_TEXT
+
+
+def _items(written: bytes) -> object:
+    """The values of an array. One that is not plain has few items, or is wrong: 1,000 would take 0.6 ms."""
+    if b"-" not in written:
+        with suppress(msgspec.DecodeError):
+            return _decode_plain_items(written)
+    items = _decode_items(written)
+    return tuple(_value(item, is_list=False) for item in items) if len(items) <= MAX_ITEMS else NOT_TEXT

@@ -1,9 +1,8 @@
 """Every parameter: what it accepts, and which endpoints take it.
 
 Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too wherever a value is
-trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, a tuple of texts, or
-`NOT_TEXT`. An error
-names the parameter and what it accepts, never the value.
+trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, a tuple of these, or
+`NOT_TEXT`. An error names the parameter and what it accepts, never the value.
 """
 
 import re
@@ -11,14 +10,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeGuard, TypeVar
 
 from service.errors import BadRequest
-from service.model import MAX_REASON_CHARACTERS, Dimension, Format, Grouping, HistoryGrouping, Ids, Measure, Order, With
+from service.model import (
+    MAX_REASON_CHARACTERS,
+    By,
+    Dimension,
+    Format,
+    Grouping,
+    HistoryGrouping,
+    Ids,
+    Measure,
+    Order,
+    ReportFormat,
+    ReportOrder,
+    With,
+)
 
 MAX_BODY_BYTES: Final = 65_536
 MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
 MAX_MEMBERS: Final = 256  # of the JSON object or of <xml>, each as often as it is written
+MAX_ITEMS: Final = 100  # of a list; more are whole numbers alone
 MAX_INT: Final = 2**63 - 1
 NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
 BLANKS: Final = " \t\r\n"
@@ -45,8 +58,8 @@ class WholeNumber:
 
     def read(self, members: Members) -> int:
         """The number, or the default. Raises BadRequest if it is not from `least` to `most`."""
-        value = members.get(self.name) or self.default
-        number = value if type(value) is int else _whole_number(value)
+        value = members.get(self.name)
+        number = value if type(value) is int else _whole_number(self.default if value in (None, "") else value)
         if number is None or not self.least <= number <= self.most:
             raise BadRequest(f"{self.name} must be a whole number from {self.least} to {self.most}")
         return number
@@ -103,8 +116,50 @@ class Words(Generic[_Choice]):
         try:
             words = [word.strip(BLANKS) for word in listed or ()]  # type: ignore[attr-defined]
             return frozenset(self.choices(word) for word in words if word)
-        except (TypeError, ValueError):
+        except (AttributeError, TypeError, ValueError):
             raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A whole number, or several: a JSON array, or a string in which commas separate them."""
+
+    name: str
+    least: int = 0
+    most_items: int = MAX_ITEMS
+
+    def read(self, members: Members) -> tuple[int, ...] | None:
+        """In ascending order, without repeats; None if it is left out. Raises BadRequest."""
+        value = members.get(self.name)
+        if value is None or (type(value) is str and not value.strip(BLANKS)):
+            return None
+        items = _items(value, self.most_items)
+        read = {item if type(item) is int else _whole_number(item or None) for item in items[: self.most_items]}
+        numbers = sorted(number for number in read if number is not None and self.least <= number <= MAX_INT)
+        if 1 <= len(items) <= self.most_items and len(numbers) == len(read):
+            return tuple(numbers)
+        kind = f"whole numbers from {self.least} to {MAX_INT}"
+        raise BadRequest(f"{self.name} must be a list of 1 to {self.most_items} {kind}")
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text, or several: a JSON array, or a string in which commas separate them. "" is a text."""
+
+    name: str
+    most_items: int = MAX_ITEMS
+
+    def read(self, members: Members) -> tuple[str, ...] | None:
+        """In ascending order, without repeats; those of a JSON array as written. None if left out. BadRequest."""
+        value = members.get(self.name)
+        if value is None:
+            return None
+        items = _items(value, self.most_items)
+        if 1 <= len(items) <= self.most_items and all(map(_is_text, items)):
+            return tuple(sorted(set(items)))
+        raise BadRequest(
+            f"{self.name} must be a list of 1 to {self.most_items} strings without NUL and lone surrogates"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +195,21 @@ class Text:
         value = members.get(self.name)
         if value is None:
             return ""
-        if type(value) is str and len(value) <= self.most_characters and not _NEITHER_STORED_NOR_SENT.search(value):
+        if _is_text(value) and len(value) <= self.most_characters:
             return value
         size = "" if self.most_characters == MAX_BODY_BYTES else f"of at most {self.most_characters} characters "
         raise BadRequest(f"{self.name} must be a string {size}without NUL and lone surrogates")
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return type(value) is str and not _NEITHER_STORED_NOR_SENT.search(value)
+
+
+def _items(value: object, most: int) -> Sequence[Any]:
+    """The items of a list, those of a string trimmed; more than `most` if it has more."""
+    if type(value) is str:
+        return [item.strip(BLANKS) for item in value.split(",", most)]
+    return value if isinstance(value, tuple) else [value]
 
 
 def _whole_number(value: object) -> int | None:
@@ -173,6 +239,17 @@ BY: Final = Choice("by", Dimension)
 ORDER: Final = Choice("order", Order)
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
+SENDERS: Final = Numbers("senders", least=1, most_items=1000)
+REPORT_BY: Final = Words("by", By)
+ACCOUNT_IDS: Final = Numbers("account_id")
+CAMPAIGN_IDS: Final = Numbers("campaign_id")
+ISPS: Final = Texts("isp")
+SEARCH: Final = Text("search", 255)
+REPORT_ORDER: Final = Choice("order", ReportOrder)
+REPORT_LIMIT: Final = WholeNumber("limit", least=1, most=10_000, default=1000)
+AFTER: Final = Text("after", 2000)
+COUNT: Final = Flag("count")
+REPORT_FORMAT: Final = Choice("format", ReportFormat)
 ANALYZE: Final = Flag("analyze")
 # Calls with effects refuse filters of 0, which reports print as the keys of rows.
 FILLED_ACCOUNT_ID: Final = replace(ACCOUNT_ID, least=1)
@@ -184,7 +261,7 @@ REASON: Final = Text("reason", MAX_REASON_CHARACTERS)
 EXPIRES_IN: Final = WholeNumber("expires_in", most=31_536_000)
 HOLD_ID: Final = WholeNumber("hold_id", least=1)
 
-Parameter = WholeNumber | Flag | Text | Time | Choice[Any] | Words[Any]
+Parameter = WholeNumber | Flag | Text | Time | Choice[Any] | Words[Any] | Numbers | Texts
 _READING = (TOKEN, FORMAT, IDS, NAMES)
 _FILTER = (ID, ACCOUNT_ID, CAMPAIGN_ID, ISP)
 _CONTROL = (TOKEN, FORMAT, ID, FILLED_ACCOUNT_ID, FILLED_CAMPAIGN_ID, ISP, DRY_RUN, AT_MOST, DETAILS)
@@ -193,6 +270,10 @@ OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     "stream": (*_READING, *_FILTER, GROUP, WITH, INTERVAL_MS),
     "history": (TOKEN, FORMAT, ID, ISP, HISTORY_GROUP, FROM, TO, STEP),
     "top": (*_READING, ID, BY, ORDER, STATUS, LIMIT),
+    "report": (
+        *(TOKEN, REPORT_FORMAT, IDS, NAMES, SENDERS, REPORT_BY, ACCOUNT_IDS, CAMPAIGN_IDS, ISPS, STATUS, SEARCH),
+        *(REPORT_ORDER, REPORT_LIMIT, AFTER, COUNT),
+    ),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),
     "explain": (*_READING, *_FILTER, GROUP, WITH, ANALYZE),
@@ -207,5 +288,8 @@ URL_PARAMETERS: Final = (TOKEN.name, FORMAT.name)
 PARAMETERS: Final = frozenset().union(*ACCEPTED.values())
 # Those whose value may be a JSON array.
 LISTS: Final = frozenset(
-    taken.name for parameters in OF_ENDPOINTS.values() for taken in parameters if isinstance(taken, Words)
+    taken.name
+    for parameters in OF_ENDPOINTS.values()
+    for taken in parameters
+    if isinstance(taken, Words | Numbers | Texts)
 )

@@ -25,6 +25,10 @@ class Shape:
         """The rows with their documented members first; an id without a name has the name None."""
         return [self._apply(_members(row)) for row in rows]
 
+    def columns(self, columns: Sequence[str]) -> list[str]:
+        """These columns of rows that name a sender, and those that are added."""
+        return [*columns, *(NAMES_OF[id_] for id_ in NAMES_OF if self.names is not None and id_ in columns)]
+
     def _apply(self, members: dict[str, Any]) -> dict[str, Any]:
         added: dict[str, str | None] = {}
         if self.names is not None:

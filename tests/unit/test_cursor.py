@@ -1,0 +1,56 @@
+"""Cursors are opaque, and valid for their query alone."""
+
+import base64
+
+import pytest
+from msgspec.structs import replace
+
+from service.errors import BadRequest
+from service.model import Dimension, Measure, ReportOrder, ReportQuery
+from service.wire.cursor import read_cursor, write_cursor
+
+QUERY = ReportQuery((Dimension.SENDER, Dimension.ISP), sender_ids=(1, 2), isps=("", "Gm\u00e4il"))
+POSITION = (0, 2**63 - 1, 0, 0, "Gm\u00e4il \U0001f98a")
+
+
+def test_what_is_written_is_read() -> None:
+    cursor = write_cursor(QUERY, POSITION)
+    assert read_cursor(replace(QUERY, after=cursor)) == POSITION
+    assert read_cursor(replace(QUERY, after=cursor, limit=7, has_count=True)) == POSITION
+    assert read_cursor(QUERY) is None
+
+
+def test_it_fits_into_a_url_and_a_header() -> None:
+    assert set(write_cursor(QUERY, POSITION)) <= {*"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(QUERY, by=(Dimension.SENDER,)),
+        replace(QUERY, sender_ids=None),
+        replace(QUERY, account_ids=(0,)),
+        replace(QUERY, isps=("",)),
+        replace(QUERY, status=Measure.NEW),
+        replace(QUERY, search="1"),
+        replace(QUERY, has_names=True),
+        replace(QUERY, order=ReportOrder.NEW),
+    ],
+    ids=str,
+)
+def test_another_query_refuses_it(other: ReportQuery) -> None:
+    with pytest.raises(BadRequest, match="after must be the next of a page of the same query"):
+        read_cursor(replace(other, after=write_cursor(QUERY, POSITION)))
+
+
+def test_a_changed_position_is_refused() -> None:
+    cursor = base64.urlsafe_b64decode(write_cursor(QUERY, POSITION) + "==")
+    changed = base64.urlsafe_b64encode(cursor.replace(b"[0,", b"[1,")).decode()
+    with pytest.raises(BadRequest):
+        read_cursor(replace(QUERY, after=changed))
+
+
+@pytest.mark.parametrize("after", ["x", "=", "A", "AAAA", "\u00e9", "a b", "A" * 2000])
+def test_what_is_no_cursor_is_refused(after: str) -> None:
+    with pytest.raises(BadRequest):
+        read_cursor(replace(QUERY, after=after))
