@@ -1,0 +1,104 @@
+"""The first view: what needs attention, and what a limited token sees."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from service.access.admin import create_token
+from service.model import Scope
+from tests.browser.steps import go_to, log_in
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=15_000)
+OLDEST = "#oldest tbody tr"
+
+
+async def age(owner: Any, sender_id: int, status: str, **ago: float) -> None:
+    """Lets the sender's messages of a status have arrived so long ago."""
+    await owner.execute(
+        "UPDATE messages SET created_at = $1 WHERE sender_id = $2 AND status = $3::text::message_status",
+        datetime.now(UTC) - timedelta(**ago),
+        sender_id,
+        status,
+    )
+
+
+async def test_the_sender_with_the_oldest_messages_comes_first(page: Page, token: str, owner: Any) -> None:
+    await age(owner, 7, "new", hours=3)
+    await age(owner, 119, "retry", hours=1)
+    await log_in(page, token)
+    await expect(page.locator(OLDEST).nth(0).locator("td").nth(0)).to_have_text("7")
+    await expect(page.locator(OLDEST).nth(0).locator("td").nth(1)).to_contain_text("3 h 0 min")
+    await expect(page.locator(OLDEST).nth(1).locator("td").nth(4)).to_contain_text("1 h 0 min")
+    await page.get_by_role("button", name="oldest retry").click()
+    await expect(page.locator(OLDEST)).to_have_count(1)
+    await expect(page.get_by_role("columnheader", name="oldest retry")).to_have_attribute("aria-sort", "descending")
+    await page.locator("#oldest").get_by_role("link", name="119", exact=True).click()
+    await expect(page.get_by_role("heading", name="Sender 119", exact=True)).to_be_visible()
+    await expect(page.locator("#oldest-retry")).to_contain_text("oldest 1 h 0 min")
+
+
+async def test_the_title_names_the_view(page: Page, token: str) -> None:
+    await expect(page).to_have_title("Log in · queuestats")
+    await log_in(page, token)
+    await expect(page).to_have_title("Overview · queuestats")
+    await go_to(page, 7)
+    await expect(page).to_have_title("Sender 7 · queuestats")
+    await page.go_back()
+    await expect(page).to_have_title("Overview · queuestats")
+
+
+async def test_an_address_shows_its_view_after_the_log_in(page: Page, url: str, token: str) -> None:
+    await page.goto(f"{url}/#/sender/119?chart=week")
+    await page.reload()
+    await log_in(page, token)
+    await expect(page.locator("#count-total")).to_have_text("30")
+    await expect(page.get_by_role("button", name="7 days")).to_have_attribute("aria-pressed", "true")
+    await page.get_by_role("button", name="24 hours").click()
+    assert await page.evaluate("location.hash") == "#/sender/119?chart=day"
+
+
+async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
+    page: Page, database: TestDatabase, owner: Any
+) -> None:
+    limited = await create_token(database.owner_url, "agency", list(Scope), sender_ids=[119], account_ids=[306])
+    await log_in(page, limited)
+    await expect(page.locator("#limited")).to_have_text(
+        "No access: this token is limited to accounts."
+        " Its senders are not listed. Enter the number of a sender above to see its accounts."
+    )
+    await go_to(page, 119)
+    await expect(page.locator("#count-total")).to_have_text("15")
+    await expect(page.locator("table[data-by=account] tbody tr")).to_have_count(1)
+    await expect(page.locator("table[data-by=account] tbody tr")).to_contain_text("306")
+    await expect(page.locator("table[data-by=campaign] tbody tr")).to_have_count(3)
+    await expect(page.locator("table[data-by=isp] tbody tr")).to_have_count(3)
+    await expect(page.locator("#recorded")).to_contain_text("the history is the sender's")
+    await expect(page.get_by_role("alert")).to_be_hidden()
+
+
+async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Page, database: TestDatabase) -> None:
+    await log_in(page, await create_token(database.owner_url, "prometheus", [Scope.METRICS]))
+    await expect(page.locator("#limited")).to_contain_text("No access: this token lacks the scope stats.")
+    await expect(page.locator("#limited")).to_contain_text("queuestats token create NAME --scope stats")
+    await expect(page.locator("#overview")).to_be_hidden()
+
+
+async def test_a_warning_is_shown_with_what_to_do(page: Page, token: str, owner: Any) -> None:
+    await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
+    await log_in(page, token)
+    await expect(page.locator("#conditions")).to_contain_text("Run queuestats migrate")
+
+
+async def test_the_list_says_that_it_is_cut(page: Page, token: str, owner: Any) -> None:
+    await insert(owner, [Message(sender_id) for sender_id in range(1000, 1101)])
+    await log_in(page, token)
+    await expect(page.locator("#largest tbody tr")).to_have_count(100)
+    await expect(page.locator("#largest .cut")).to_contain_text("The 100 with the most messages (total). Others")
+    await page.get_by_role("button", name="Show 1,000").click()
+    await expect(page.locator("#largest tbody tr")).to_have_count(103)
+    await expect(page.locator("#largest .cut")).to_be_empty()
