@@ -76,7 +76,7 @@ async def page(url: str, browser: Browser) -> AsyncIterator[Page]:
     """The page, opened. At the end there must have been no error in the console."""
     # A profile of its own: no cookie, no storage and no cache of another test.
     opened = await (await browser.new_context()).new_page()
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(60_000)
     errors: list[str] = []
     opened.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
     opened.on("pageerror", lambda error: errors.append(str(error)))

@@ -11,7 +11,7 @@ from tests.browser.steps import go_to, held_back, log_in, open_sender
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 
 async def count(page: Page, action: str = "purge") -> None:
@@ -283,3 +283,14 @@ async def test_a_queue_that_grows_may_be_held_when_the_dialog_allows_more(page: 
     await page.locator("#confirm").click()
     await expect(page.locator("#outcome")).to_contain_text("hold of sender 119, the whole queue: 20 messages, job ")
     assert sent == [{"id": "119", "details": 1, "at_most": 20}]
+
+
+async def test_a_key_of_a_table_is_put_into_the_form(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.get_by_label("Account", exact=True).fill("306")
+    await page.locator("#by-isp").get_by_role("button", name="Gmail").click()
+    await expect(page.get_by_label("Action")).to_be_focused()
+    await expect(page.get_by_label("ISP", exact=True)).to_have_value("Gmail")
+    await expect(page.get_by_label("Account", exact=True)).to_have_value("")
+    # Only messages of all ISPs, or of one, can be held.
+    await expect(page.locator("#by-isp td:first-child button")).to_have_count(2)

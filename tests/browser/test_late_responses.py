@@ -14,7 +14,7 @@ from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 NO_FIGURE = "\N{EN DASH}"
 SENDERS = "table[data-by=sender] tbody tr"
 OF_A_SENDER = [f"table[data-by={each}] tbody tr" for each in ("account", "campaign", "isp")]

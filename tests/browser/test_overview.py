@@ -4,16 +4,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from msgspec.structs import replace
+from playwright.async_api import Browser, Page, expect
 
 from service.access.admin import create_token
 from service.model import Scope
+from tests.api.wire import serving
 from tests.browser.steps import go_to, log_in
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 OLDEST = "#oldest tbody tr"
 
 
@@ -77,7 +79,9 @@ async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
     await expect(page.locator("table[data-by=account] tbody tr")).to_contain_text("306")
     await expect(page.locator("table[data-by=campaign] tbody tr")).to_have_count(3)
     await expect(page.locator("table[data-by=isp] tbody tr")).to_have_count(3)
+    await expect(page.locator("#limited")).to_contain_text("All numbers are those of its accounts.")
     await expect(page.locator("#recorded")).to_contain_text("the history is the sender's")
+    await expect(page.get_by_role("button", name="7 days")).to_be_hidden()
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -102,3 +106,16 @@ async def test_the_list_says_that_it_is_cut(page: Page, token: str, owner: Any) 
     await page.get_by_role("button", name="Show 1,000").click()
     await expect(page.locator("#largest tbody tr")).to_have_count(103)
     await expect(page.locator("#largest .cut")).to_be_empty()
+
+
+async def test_errors_are_known_where_every_http_status_is_200(
+    browser: Browser, settings: Any, token: str, owner: Any
+) -> None:
+    async with serving(replace(settings, error_http_status="200")) as url:
+        page = await (await browser.new_context()).new_page()
+        await page.goto(url)
+        await log_in(page, token)
+        await expect(page.locator("#largest")).to_contain_text("No message.")
+        await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
+        await expect(page.get_by_role("alert")).to_contain_text("You are logged out. API token required")
+        await page.context.close()

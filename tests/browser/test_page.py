@@ -17,7 +17,7 @@ from tests.oracle import Message, insert
 pytestmark = pytest.mark.slow
 STATIC = Path(page_module.__file__).parent / "static"
 MOST_BYTES = 200_000
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 
 async def findings(page: Page) -> list[str]:

@@ -11,7 +11,7 @@ from tests.counters.clock import Clock
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 HOSTILE = [
     *("long-isp." * 28, "x" * 255, "بريد مصر", "📮 Emoji Mail 🇩🇪", "<b>bold</b><script>alert(1)</script>"),
     *("tab\there", " leading", "\u202eevil", "null", "without ISP", ""),

@@ -17,7 +17,7 @@ from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 FIGURES = "#figures .as-of"
 A_CLOCK_TIME = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
 # Longer than a silent stream is believed, and than a request may take.

@@ -23,6 +23,8 @@ export function message(error) {
   return error.name === "TimeoutError" ? "The service does not answer in time" : "The service does not answer";
 }
 
+// The events of a stream as they come, or the members of a response. An error may have any HTTP status
+// (QUEUESTATS_ERROR_HTTP_STATUS); its body has its number.
 async function call(path, signal, { body, secret = session.token, base = API } = {}) {
   const options = { headers: { Authorization: `Bearer ${secret}` }, signal };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
@@ -30,18 +32,17 @@ async function call(path, signal, { body, secret = session.token, base = API } =
   const ahead = Date.parse(response.headers.get("date")) - Date.now();
   // The header has whole seconds.
   aheadMs = Math.abs(ahead) > 2000 ? ahead : 0;
-  if (response.ok) return response;
-  const { error_text } = await response.json().catch(() => ({ error_text: `HTTP ${response.status}` }));
+  if (response.headers.get("content-type")?.startsWith("text/event-stream")) return response.body;
+  const found = await response.json().catch(() => ({ error: response.status, error_text: `HTTP ${response.status}` }));
   signal.throwIfAborted();
-  throw Object.assign(new Refused(error_text), { status: response.status });
+  if (found.error) throw Object.assign(new Refused(found.error_text), { status: found.error });
+  return found;
 }
 
 // `signal` is the view's or null: a request with an effect goes on when its view ends.
-export async function ask(path, signal, options) {
+export function ask(path, signal, options) {
   const limited = AbortSignal.any([AbortSignal.timeout(signal ? READING_MS : ACTING_MS), ...(signal ? [signal] : [])]);
-  const found = await (await call(path, limited, options)).json();
-  limited.throwIfAborted();
-  return found;
+  return call(path, limited, options);
 }
 
 // The events of a stream and, as events without a name, its signs of life. Ends with an error where it is silent.
@@ -55,7 +56,7 @@ export async function* events(path, signal) {
   };
   try {
     wait();
-    const reader = (await call(path, either)).body.pipeThrough(new TextDecoderStream()).getReader();
+    const reader = (await call(path, either)).pipeThrough(new TextDecoderStream()).getReader();
     for (let text = ""; ; ) {
       const { value, done } = await reader.read();
       if (done) return;

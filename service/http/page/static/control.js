@@ -3,7 +3,7 @@ import { Refused, SHOWN, ask, message, now } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { Freshness, poll } from "./fresh.js";
 import { Table } from "./tables.js";
-import { duration, filterOf, grouped, isolated, messages, named, sentence, timed, moment } from "./words.js";
+import { duration, filterOf, grouped, isolated, keyOf, messages, moment, named, sentence, timed } from "./words.js";
 
 const FILTERS = ["account_id", "campaign_id", "isp"];
 const WARNINGS = {
@@ -84,6 +84,20 @@ function readForm() {
 
 function endOf({ expires_in }) {
   return ` It ends ${expires_in ? `after ${$("expires_in").selectedOptions[0].text}` : "when it is released"}.`;
+}
+
+// The key of a row; for a token that may act it puts the key into the form. Messages without a key can't be chosen.
+export function actOn(row, by) {
+  const field = by === "isp" ? "isp" : `${by}_id`;
+  const key = keyOf(row, by);
+  if ($("control").hidden || row[field] === "" || row[field] === "0") return key;
+  const button = element("button", { type: "button", class: "link", title: "Hold, release or purge these messages" }, ...key);
+  button.addEventListener("click", () => {
+    for (const id of FILTERS) $(id).value = id === field ? row[field] : "";
+    $("act").dispatchEvent(new Event("input"));
+    $("action").focus();
+  });
+  return [button];
 }
 
 // What was counted is not to be confirmed any more: the form or the view is another one.

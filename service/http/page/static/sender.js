@@ -1,7 +1,7 @@
 // One sender: figures, history, who its messages belong to, and what can be done.
 import { Chart, RANGES } from "./chart.js";
-import { Refused, message, now } from "./client.js";
-import { showControl } from "./control.js";
+import { message, now } from "./client.js";
+import { actOn, showControl } from "./control.js";
 import { $, render } from "./dom.js";
 import { Freshness, nameView, poll } from "./fresh.js";
 import { follow } from "./stream.js";
@@ -10,7 +10,7 @@ import { duration, grouped, moment, named, sentence, timed } from "./words.js";
 
 const HISTORY_MS = 20000;
 const FIGURES = [...STATUSES, "total"];
-const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by));
+const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by, (row) => actOn(row, by)));
 
 const perMinute = (count) => grouped(Math.round((count / 5) * 10) / 10);
 // Times with seconds, without the microseconds.
@@ -81,40 +81,53 @@ export function showSender(sender, range, signal) {
 }
 
 function showHistory(sender, chart, signal) {
+  $("plots").hidden = $("ranges").hidden = false;
   let isOver = false;
-  const again = poll(async (step) => {
+  const look = async (step) => {
     if (isOver) return;
     try {
       await chart.look(step);
     } catch (error) {
       // A cluster, a token that is limited to accounts: there is none.
-      if (!(error instanceof Refused) || ![400, 403].includes(error.status)) throw error;
+      if (![400, 403].includes(error.status)) throw error;
       isOver = true;
       chart.close();
       render($("recorded"), sentence(message(error)));
-      $("plots").hidden = true;
+      $("plots").hidden = $("ranges").hidden = true;
     }
-  }, new Freshness($("history"), signal), signal, HISTORY_MS);
-  $("plots").hidden = false;
-  for (const [range, button] of Object.keys(RANGES).map((each) => [each, $(`range-${each}`)])) {
-    button.setAttribute("aria-pressed", range === chart.range);
-    button.onclick = () => {
-      for (const other of Object.keys(RANGES)) $(`range-${other}`).setAttribute("aria-pressed", other === range);
-      history.replaceState(null, "", `#/sender/${sender}?chart=${range}`);
-      chart.show(range);
-      again();
+  };
+  const again = poll(look, new Freshness($("history"), signal), signal, HISTORY_MS);
+  chooseRange(chart.range, (range) => {
+    history.replaceState(null, "", `#/sender/${sender}?chart=${range}`);
+    chart.show(range);
+    again();
+  });
+}
+
+function chooseRange(chosen, onChoice) {
+  for (const range of Object.keys(RANGES)) {
+    $(`range-${range}`).setAttribute("aria-pressed", range === chosen);
+    $(`range-${range}`).onclick = () => {
+      chooseRange(range, onChoice);
+      onChoice(range);
     };
   }
 }
 
 function showTables(sender, signal) {
   let read = (parameters, step) => top({ id: sender, ...parameters }, step);
+  const look = async (table, step) => {
+    try {
+      await table.look(read, step);
+    } catch (error) {
+      if (error.status !== 403) throw error;
+      await table.look(ofAccounts, step);
+      read = ofAccounts;
+      render($("limited"), "This token is limited to accounts. All numbers are those of its accounts.");
+    }
+  };
+  const ofAccounts = (parameters, step) => ofLimited({ id: sender, ...parameters }, step);
   for (const table of tables) {
-    const look = (step) => table.look(read, step);
-    table.onOrder = poll((step) => look(step).catch((error) => {
-      if (error.status !== 403 || signal.aborted) throw error;
-      read = (parameters, each) => ofLimited({ id: sender, ...parameters }, each);
-      return look(step);
-    }), new Freshness(table.section, signal), signal);
+    table.onOrder = poll((step) => look(table, step), new Freshness(table.section, signal), signal);
   }
 }
