@@ -1,17 +1,21 @@
 """The first view: what needs attention, and what a limited token sees."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, expect
 
 from service.access.admin import create_token
 from service.model import Scope
+from service.schema.mapping import QueueMapping
 from tests.api.wire import serving
 from tests.browser.steps import go_to, log_in
 from tests.conftest import TestDatabase
+from tests.db.adoption import adopt
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
@@ -118,4 +122,29 @@ async def test_errors_are_known_where_every_http_status_is_200(
         await expect(page.locator("#largest")).to_contain_text("No message.")
         await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
         await expect(page.get_by_role("alert")).to_contain_text("You are logged out. API token required")
+        await page.context.close()
+
+
+async def test_an_adopted_queue_has_names_and_may_have_no_ages(
+    browser: Browser, settings: Any, empty_database: TestDatabase
+) -> None:
+    connection = await asyncpg.connect(empty_database.owner_url)
+    await connection.execute("CREATE TABLE queue (number bigint PRIMARY KEY, who text, state text)")
+    await adopt(empty_database, QueueMapping(table="queue", sender="who", status="state"))
+    await connection.execute("INSERT INTO queue SELECT number, 'דואר', 'new' FROM generate_series(1, 30) AS number")
+    await connection.close()
+    adopted = replace(settings, database_url=empty_database.service_url, admin_database_url=empty_database.owner_url)
+    async with serving(adopted) as url:
+        page = await (await browser.new_context()).new_page()
+        await page.goto(url)
+        await log_in(page, await create_token(empty_database.owner_url, "operator", list(Scope)))
+        await expect(page.locator("#oldest")).to_be_hidden()
+        await page.locator("#largest").get_by_role("link", name="דואר").click()
+        await expect(page.locator("#count-total")).to_have_text("30")
+        # Its direction ends with it.
+        await expect(page.locator("h1 bdi")).to_have_text("דואר")
+        await expect(page).to_have_title(re.compile(r"^Sender דואר \(\d+\) · queuestats$"))
+        await expect(page.locator("#oldest-total")).to_be_empty()
+        await expect(page.locator("#window")).to_contain_text("recorded")
+        await expect(page.get_by_role("alert")).to_be_hidden()
         await page.context.close()

@@ -42,13 +42,18 @@ async function readRates(ids, signal) {
 export function showOverview(signal) {
   $("title").textContent = "What needs attention";
   nameView("Overview");
-  $("overview").hidden = false;
+  $("overview").hidden = $("oldest").hidden = false;
   oldest.clear();
   largest.clear();
-  render($("limited"));
   rates = new Map();
+  showOldest(signal);
+  largest.onOrder = poll(refusable((step) => largest.look(top, step)), new Freshness($("largest"), signal), signal);
+}
+
+function showOldest(signal) {
   let readAt = 0;
-  const lookForOldest = async (step) => {
+  const look = async (step) => {
+    if ($("oldest").hidden) return;
     const rows = await top({ order: "oldest", status: oldest.order, limit: OLDEST }, step);
     oldest.fill(rows);
     if (Date.now() - readAt < RATES_MS) return;
@@ -57,14 +62,20 @@ export function showOverview(signal) {
     step.throwIfAborted();
     oldest.fill(rows);
   };
-  const explained = (look) => (step) => look(step).catch((error) => {
-    if (error.status !== 403) throw error;
-    $("overview").hidden = true;
-    render($("limited"), ...limitation(error.message));
-  });
-  oldest.onOrder = poll(explained(lookForOldest), new Freshness($("oldest"), signal), signal);
-  largest.onOrder = poll(explained((step) => largest.look(top, step)), new Freshness($("largest"), signal), signal);
+  oldest.onOrder = poll(refusable(look), new Freshness($("oldest"), signal), signal);
 }
+
+// A refusal is no trouble: it says what this queue does not have, or what the token may not see.
+const refusable = (look) => async (step) => {
+  try {
+    await look(step);
+  } catch (error) {
+    if (error.status === 400) $("oldest").hidden = true;
+    else if (error.status === 403) render($("limited"), ...limitation(error.message));
+    else throw error;
+    $("overview").hidden = error.status === 403;
+  }
+};
 
 // What a token that may not see all senders can do here.
 function limitation(reason) {
