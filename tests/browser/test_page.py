@@ -107,6 +107,7 @@ async def test_a_hold_is_counted_confirmed_and_watched(page: Page, token: str) -
     await page.get_by_role("button", name="Count …", exact=True).click()
     await expect(page.locator("#hit")).to_have_text("hold of sender 119, ISP Gmail: 4 new, 2 retry.")
     await expect(page.locator("#count-hold")).to_have_text("6")
+    assert await findings(page) == []
     await page.get_by_role("button", name="Confirm hold of 6 messages", exact=True).click()
     await expect(page.locator("#count-hold")).to_have_text("12")
     await expect(page.locator("#outcome")).to_contain_text("hold of sender 119, ISP Gmail: 6 messages, job")

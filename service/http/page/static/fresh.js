@@ -45,7 +45,9 @@ export class Freshness {
   }
 
   draw() {
-    const isOld = this.reason !== "" || Date.now() - this.heardAt > SILENCE_MS;
+    // A hidden page reads nothing: that is no silence of the service.
+    const isSilent = !document.hidden && Date.now() - this.heardAt > SILENCE_MS;
+    const isOld = this.reason !== "" || isSilent;
     const at = this.at === null ? "" : moment(this.at);
     render(this.note, isOld ? `no data${at && ` since ${at}`}` : at && `as of ${at}`);
     this.section.classList.toggle("old", isOld);
@@ -53,7 +55,7 @@ export class Freshness {
   }
 }
 
-// Repeats until the view ends. The function that it returns drops what is under way, and starts it anew.
+// Repeats until the view ends, with a pause that is shorter than a silence. The function that it returns drops what is under way, and starts it anew.
 export function poll(work, freshness, signal, pauseMs = REFRESH_MS) {
   let step;
   const once = async () => {

@@ -8,7 +8,7 @@ import { follow } from "./stream.js";
 import { CountTable, STATUSES, ofLimited, top } from "./tables.js";
 import { duration, grouped, moment, named, sentence, timed } from "./words.js";
 
-const HISTORY_MS = 20000;
+const HISTORY_MS = 10000;
 const FIGURES = [...STATUSES, "total"];
 const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by, (row) => actOn(row, by)));
 
