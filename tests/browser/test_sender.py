@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.steps import go_to, log_in, open_sender, sender_link
-from tests.counters.clock import Clock
+from tests.counters.clock import FOLD_SECONDS, Clock
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
@@ -37,13 +37,20 @@ async def test_rates_are_shown_a_minute_and_the_chart_is_there_at_once(page: Pag
 
 
 async def test_a_queue_that_stands_still_says_since_when(page: Page, token: str, owner: Any) -> None:
-    clock = Clock(owner, datetime.now(UTC) - timedelta(minutes=7))
+    clock = Clock(owner, begun := datetime.now(UTC) - timedelta(minutes=7))
     await clock.begin()
     await owner.execute("DELETE FROM messages WHERE status = 'proc'")
     await clock.run(420)
     await open_sender(page, token, total=24)
     await expect(page.locator("#outlook-label")).to_have_text("stands still since")
-    await expect(page.locator("#outlook")).to_contain_text(":00")
+    # The end of the minute in which the fold saw them leave.
+    since = (begun + timedelta(seconds=FOLD_SECONDS)).replace(second=0) + timedelta(minutes=1)
+    await expect(page.locator("#outlook")).to_contain_text(f"{since.astimezone():%H:%M:%S}")
+    await page.get_by_role("link", name="queuestats").click()
+    await expect(page.locator("#oldest")).to_contain_text("none since ")
+    moving = {"left": 0, "last_left": "2026-03-01T12:05:00Z", "window": {"to": "2026-03-01T12:05:00Z"}}
+    script = "async (row) => (await import('/page/words.js')).stillSince(row)"
+    assert await page.evaluate(script, moving) is None
 
 
 async def test_no_name_of_an_isp_changes_the_page(page: Page, token: str, owner: Any) -> None:

@@ -3,7 +3,7 @@ import { ask, now } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { Freshness, nameView, poll } from "./fresh.js";
 import { CountTable, STATUSES, Table, top } from "./tables.js";
-import { duration, grouped, keyOf, moment, sentence, timed } from "./words.js";
+import { duration, grouped, keyOf, perMinute, sentence, stillSince, timed } from "./words.js";
 
 const OLDEST = 10;
 // The numbers change with the minute.
@@ -28,8 +28,8 @@ const oldest = new Table(
 
 function left(row) {
   if (row?.left == null) return "–";
-  if (row.left) return grouped(Math.round(row.left / 5));
-  return row.last_left ? `none since ${moment(Date.parse(row.last_left))}` : "none";
+  const since = stillSince(row);
+  return since === null ? perMinute(row.left) : since === "not known" ? "none" : `none since ${since}`;
 }
 
 // What the senders' rates are. Where they are not known, as in a cluster, the column stays empty.

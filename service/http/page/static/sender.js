@@ -6,13 +6,12 @@ import { $, render } from "./dom.js";
 import { Freshness, nameView, poll } from "./fresh.js";
 import { follow } from "./stream.js";
 import { CountTable, STATUSES, ofLimited, top } from "./tables.js";
-import { duration, grouped, moment, named, sentence, timed } from "./words.js";
+import { duration, grouped, moment, named, perMinute, sentence, stillSince, timed } from "./words.js";
 
 const HISTORY_MS = 10000;
 const FIGURES = [...STATUSES, "total"];
 const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by, (row) => actOn(row, by)));
 
-const perMinute = (count) => grouped(Math.round((count / 5) * 10) / 10);
 // Times with seconds, without the microseconds.
 const at = (iso) => moment(Date.parse(iso));
 
@@ -40,7 +39,8 @@ function covered({ window }, isKnown) {
 function outlook(row, isKnown) {
   if (row.total === 0) return ["empty in", "empty now"];
   if (!isKnown) return ["empty in", "–"];
-  if (row.left === 0) return ["stands still since", row.last_left ? at(row.last_left) : "not known"];
+  const since = stillSince(row);
+  if (since !== null) return ["stands still since", since];
   if (row.empty_in !== null) return ["empty in", duration(row.empty_in)];
   return ["grows by", `${perMinute(row.arrived - row.left)} a minute`];
 }

@@ -4,6 +4,8 @@ import { element } from "./dom.js";
 const number = new Intl.NumberFormat("en");
 
 export const grouped = (value) => number.format(value);
+// Of a number within the last five full minutes.
+export const perMinute = (count) => grouped(Math.round((count / 5) * 10) / 10);
 export const messages = (count) => `${grouped(count)} ${count === 1 ? "message" : "messages"}`;
 export const sentence = (text) => `${text}.`.replace(/\.\.$/, ".");
 
@@ -36,6 +38,14 @@ export function duration(seconds) {
 
 // `shown` stands for the time; the time itself is there for a pointer and for machines.
 export const timed = (iso, shown) => element("time", { datetime: iso, title: moment(Date.parse(iso)) }, shown);
+
+// Since when no message has left, as a text; null if one has left in the last five full minutes or after them.
+export function stillSince({ left, last_left, window }) {
+  if (left !== 0) return null;
+  if (!last_left) return "not known";
+  const [minute, end] = [Date.parse(last_left), Date.parse(window.to)];
+  return minute < end ? moment(minute + 60000) : null;
+}
 
 // A name may be written from right to left: its own element keeps it from turning the words around it.
 export const isolated = (text) => element("bdi", {}, text);
