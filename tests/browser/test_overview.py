@@ -89,6 +89,16 @@ async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
+async def test_a_token_that_is_limited_to_another_sender_sees_none_of_it(page: Page, database: TestDatabase) -> None:
+    await log_in(page, await create_token(database.owner_url, "of sender 7", sender_ids=[7]))
+    await expect(page.locator("#largest tbody tr")).to_have_count(1)
+    await go_to(page, 119)
+    await expect(page.get_by_role("alert")).to_have_text("No access: this token is limited to other senders.")
+    await expect(page.locator("#by-isp .as-of")).to_have_text("no data")
+    await expect(page.locator("#limited")).to_be_empty()
+    await expect(page.locator("#count-total")).to_have_text("\N{EN DASH}")
+
+
 async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Page, database: TestDatabase) -> None:
     await log_in(page, await create_token(database.owner_url, "prometheus", [Scope.METRICS]))
     await expect(page.locator("#limited")).to_contain_text("No access: this token lacks the scope stats.")
@@ -138,7 +148,9 @@ async def test_an_adopted_queue_has_names_and_may_have_no_ages(
         page = await (await browser.new_context()).new_page()
         await page.goto(url)
         await log_in(page, await create_token(empty_database.owner_url, "operator", list(Scope)))
+        await expect(page.locator("#largest tbody tr")).to_contain_text("30")
         await expect(page.locator("#oldest")).to_be_hidden()
+        await expect(page.get_by_role("alert")).to_be_hidden()
         await page.locator("#largest").get_by_role("link", name="דואר").click()
         await expect(page.locator("#count-total")).to_have_text("30")
         # Its direction ends with it.
