@@ -70,7 +70,7 @@ def _printed(value: Any) -> Any:
 
 
 def table_of(columns: Iterable[str], rows: Rows) -> "Table":
-    """Numbers stand to the right."""
+    """Numbers stand to the right, their thousands grouped; ids are no numbers to read."""
     from rich.table import Table
     from rich.text import Text
 
@@ -80,8 +80,13 @@ def table_of(columns: Iterable[str], rows: Rows) -> "Table":
         # A number that does not fit goes on in the next line: with its end cut off it would be another number.
         table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(row[column])) for column in columns))
+        table.add_row(*(Text(_in_table(column, row[column])) for column in columns))
     return table
+
+
+def _in_table(column: str, value: Any) -> str:
+    is_id = column == "id" or column.endswith("_id")
+    return f"{value:,}" if type(value) is int and not is_id else printable(value)
 
 
 def printable(value: Any) -> str:

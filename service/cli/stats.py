@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,16 +109,18 @@ def _flat(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seconds: float) -> None:
     """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. Goes on after an outage."""
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
+    from rich.text import Text
 
     console = Console()
     with suppress(asyncio.CancelledError), Live(console=console, auto_refresh=False) as live:
         while True:
+            at = datetime.now()  # noqa: DTZ005 the person's own time
             try:
-                shown: Any = table_of(*await read())
+                shown: Any = Group(Text(f"as of {at:%H:%M:%S}"), table_of(*await read()))
             except ServiceError as error:
-                shown = escape(f"{error.text}.")
+                shown = escape(f"{at:%H:%M:%S}: {error.text}.")
             if console.is_terminal:
                 live.update(shown, refresh=True)
             else:

@@ -6,13 +6,14 @@ import tty
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
 from service.cli.options import command, json_option, names_option, on_database, open_pool
-from service.cli.output import print_table, table_of
+from service.cli.output import UNLIMITED_WIDTH, print_table, table_of
 from service.cli.types import ID, FiniteRange, Member
 from service.errors import ServiceError
 from service.model import Dimension, Measure, Order, TopQuery, TopReport
@@ -21,12 +22,17 @@ from service.telemetry.text import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 MEASURES = (Measure.NEW, Measure.PROC, Measure.RETRY, Measure.HOLD, Measure.TOTAL)
 ORDER_OF_KEY = {"n": Measure.NEW, "p": Measure.PROC, "r": Measure.RETRY, "h": Measure.HOLD, "t": Measure.TOTAL}
 HELP = "order: n p r h t   oldest: o   pause: space   filter: /   end: q"
 BARS = " ▁▂▃▄▅▆▇█"
+SPARKLINE = "last minutes"
 SPARKLINE_POINTS = 30
+# Around the rows: the state, the head, its borders, the lower border and the keys.
+FRAME_LINES = 6
 HISTORY_SECONDS = 300
 
 
@@ -113,22 +119,60 @@ class View:
         counts = {row[self.query.by.column]: int(row[self.query.order]) for row in report.rows}
         self.history = {key: [*self.history.get(key, ()), count][-points:] for key, count in counts.items()}
 
-    def draw(self) -> "RenderableType":
+    def draw(self, width: int = 80, height: int = 24) -> "RenderableType":
+        """So large at most: what does not fit of the rows and of their last minutes is left out."""
         from rich.console import Group
         from rich.text import Text
 
-        by, text = self.query.by.column, self.filter.casefold()
-        rows = [
-            {**self.row(row), "last minutes": sparkline(self.history.get(row[by], ()))}
+        text = self.filter.casefold()
+        found = [
+            {**row, "oldest": age(self.row(row)["oldest"])}
             for row in self.report.rows
             if text in " ".join(str(row[name]) for name in self.columns if row[name] is not None).casefold()
         ]
+        rows = found[: max(1, height - FRAME_LINES)]
         order = f"oldest {self.query.order}" if self.query.by_age else self.query.order
         state = [f"by {order}", "paused" if self.is_paused else "", self.error]
+        if len(rows) < len(found):
+            state.append(f"{len(rows)} of {len(found)} rows")
         if self.filter or self.is_filtering:
             state.append(f"filter: {self.filter}{'_' if self.is_filtering else ''}")
-        table = table_of([*self.all_columns, "last minutes"], rows)
-        return Group(Text(escape("   ".join(filter(None, state)))), table, Text(HELP, style="dim"))
+        return Group(_line("   ".join(filter(None, state))), self._table(rows, width), Text(HELP, style="dim"))
+
+    def _table(self, rows: Sequence[Mapping[str, Any]], width: int) -> "Table":
+        """A line for each row: with the last minutes where there is room, with a shorter name where there is not."""
+        from rich.console import Console
+
+        measure = Console(width=UNLIMITED_WIDTH).measure
+        table = table_of(self.all_columns, rows)
+        room = width - measure(table).maximum
+        if room >= len(SPARKLINE) + len("│  "):
+            lines = [sparkline(self.history.get(row[self.query.by.column], ())) for row in rows]
+            wider = [{**row, SPARKLINE: line[3 - room :]} for row, line in zip(rows, lines, strict=True)]
+            return table_of([*self.all_columns, SPARKLINE], wider)
+        if room < 0:
+            table.padding = (0, 0)
+            for column in table.columns:
+                if column.justify == "left" and (excess := measure(table).maximum - width) > 0:
+                    longest = max(len(str(cell)) for cell in column.cells)
+                    column.max_width, column.no_wrap, column.overflow = max(8, longest - excess), True, "ellipsis"
+        return table
+
+
+def _line(text: str) -> "Text":
+    from rich.text import Text
+
+    return Text(escape(text), no_wrap=True, overflow="ellipsis")
+
+
+def age(at: str | None) -> str:
+    """The time since then, in its two largest units; "" for None."""
+    if at is None:
+        return ""
+    minutes = max(0, int((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds() // 60))
+    if minutes >= 24 * 60:
+        return f"{minutes // 1440:,} d {minutes // 60 % 24} h"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def sparkline(points: Sequence[int]) -> str:
@@ -156,7 +200,7 @@ async def _live(view: View, read: Callable[[TopQuery], Awaitable[TopReport]], se
                     view.show(await read(view.query), seconds)
                 except ServiceError as error:
                     view.error = f"{error.text}."
-            live.update(view.draw(), refresh=True)
+            live.update(view.draw(*live.console.size), refresh=True)
             pressed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(pressed.wait(), seconds)

@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -97,7 +98,9 @@ async def stream(request: QueueRequest) -> Response:
     with ExitStack() as place:
         place.enter_context(service.open_streams.place(token.name))
         first = await service.streams.read(followed)
-        return EventResponse(service.streams.follow(followed, subscriber, first), place.pop_all(), service.settings)
+        events = service.streams.follow(followed, subscriber, first)
+        sign_of_life = partial(service.streams.sign_of_life, followed)
+        return EventResponse(events, sign_of_life, place.pop_all(), service.settings)
 
 
 async def control(request: QueueRequest) -> Response:

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -93,14 +93,23 @@ def encode_event(name: str, data: bytes, id_: str | None = None) -> bytes:
 class EventResponse(EventSourceResponse):
     """A stream that ends with its events, and where its client does not read them in time. It closes `place` then.
 
+    While it is open, comments with `sign_of_life` go between the events.
+
     When the server stops, the events may go on until its time limit.
     """
 
-    def __init__(self, events: AsyncIterator[bytes], place: AbstractContextManager[object], settings: Settings) -> None:
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        sign_of_life: Callable[[], str],
+        place: AbstractContextManager[object],
+        settings: Settings,
+    ) -> None:
         super().__init__(
             events,
             headers=NO_TRANSFORM,
             ping=HEARTBEAT_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment=sign_of_life()),
             send_timeout=settings.send_timeout_ms / 1000,
             shutdown_grace_period=settings.shutdown_timeout_ms / 1000,
         )

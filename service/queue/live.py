@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -58,6 +58,7 @@ class Event:
     id: str
     content: bytes
     began_at: float
+    is_error: bool = False
 
 
 class Followed(NamedTuple):
@@ -131,6 +132,14 @@ class Streams:
         data = b"".join(slices).removesuffix(b"}") + b',"taken_at":' + taken + b"}"
         return Event(id_, self._encode("report", data, id_), began_at)
 
+    def sign_of_life(self, followed: Followed) -> str:
+        """`as of`, and the time up to which the report that the subscribers have is known to be the newest one."""
+        channel = self._channels.get(followed)
+        if channel is None or channel.newest.is_error:
+            return "no report"
+        age = timedelta(seconds=time.monotonic() - channel.newest.began_at)
+        return f"as of {(datetime.now(UTC) - age).isoformat()}"
+
     async def _read_or_error(self, followed: Followed) -> Event:
         try:
             return await self.read(followed)
@@ -142,7 +151,7 @@ class Streams:
 
     def _error_event(self, error: ServiceError) -> Event:
         content = self._encode("error", render_error(error, Format.JSON), None)
-        return Event(f"error {error.code}", content, time.monotonic())
+        return Event(f"error {error.code}", content, time.monotonic(), is_error=True)
 
     async def follow(self, followed: Followed, subscriber: Subscriber, first: Event) -> AsyncIterator[bytes]:
         """Events in slices, `first` too unless the client has it, until the token is revoked or the service ends.

@@ -190,3 +190,26 @@ async def test_a_wrong_request_is_answered_as_stats_answers_it(
 
 async def test_without_a_token_there_is_none(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"{STREAM}?{FAST}")).status_code == 401
+
+
+async def test_a_comment_says_up_to_when_the_report_is_the_newest(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.http.responses.HEARTBEAT_SECONDS", 0.3)
+    async with following(client, token) as stream:
+        event = await stream.next()
+        assert event is not None
+        taken_at = datetime.fromisoformat(event.data["taken_at"])
+        times = [await comment(stream) for _ in range(2)]
+        first, second = (datetime.fromisoformat(time.removeprefix("as of ")) for time in times)
+        assert taken_at <= first < second <= datetime.now(UTC)
+        await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
+        while (said := await comment(stream)) != "no report":
+            assert said.startswith("as of ")
+
+
+async def comment(stream: Stream) -> str:
+    """The text of the next one."""
+    while not (line := await anext(stream._lines)).startswith(": "):
+        pass
+    return line.removeprefix(": ")

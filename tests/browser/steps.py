@@ -4,7 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from playwright.async_api import Error, Page, Route, expect
+from playwright.async_api import Error, Locator, Page, Route, expect
+
+
+def sender_link(page: Page, sender_id: int) -> Locator:
+    """The link in the list of the largest senders."""
+    return page.locator("table[data-by=sender]").get_by_role("link", name=str(sender_id), exact=True)
 
 
 async def log_in(page: Page, token: str) -> None:
@@ -12,11 +17,11 @@ async def log_in(page: Page, token: str) -> None:
     await page.keyboard.press("Enter")
 
 
-async def open_sender(page: Page, token: str) -> None:
+async def open_sender(page: Page, token: str, total: int = 30) -> None:
     """Sender 119, by its link, until its figures are there."""
     await log_in(page, token)
-    await page.get_by_role("link", name="119", exact=True).click()
-    await expect(page.locator("#count-total")).to_have_text("30")
+    await sender_link(page, 119).click()
+    await expect(page.locator("#count-total")).to_have_text(str(total))
 
 
 async def go_to(page: Page, sender_id: int | str) -> None:
@@ -68,15 +73,16 @@ async def held_back(page: Page, pattern: str) -> AsyncIterator[HeldBack]:
         await page.unroute(pattern)
 
 
-async def watch(page: Page) -> None:
+async def watch(page: Page, part: str = "main") -> None:
     """From here on every text that the page shows is kept: what arrives late may stand there for a moment only."""
     await page.evaluate(
-        """() => {
-          const main = document.querySelector("main");
+        """(part) => {
+          const main = document.querySelector(part);
           window.shown = [main.innerText];
           const keep = () => window.shown.push(main.innerText);
           new MutationObserver(keep).observe(main, { childList: true, subtree: true, characterData: true });
-        }"""
+        }""",
+        part,
     )
 
 

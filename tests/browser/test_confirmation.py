@@ -16,14 +16,17 @@ expect.set_options(timeout=60_000)
 
 async def count(page: Page, action: str = "purge") -> None:
     await page.get_by_label("Action").select_option(action)
-    await page.get_by_role("button", name="Count", exact=True).click()
+    await page.get_by_role("button", name="Count …", exact=True).click()
 
 
 async def count_all(page: Page, token: str) -> None:
     """Sender 119, a purge of all of it, ready to be confirmed."""
     await open_sender(page, token)
     await count(page)
-    await expect(page.locator("#confirm")).to_have_text("Confirm purge of 30 messages: sender 119, the whole queue")
+    await expect(page.locator("#hit")).to_have_text(
+        "purge of sender 119, the whole queue: 6 hold, 12 new, 6 proc, 6 retry."
+    )
+    await expect(page.locator("#confirm")).to_have_text("Confirm purge of 30 messages")
 
 
 async def expect_disarmed(page: Page) -> None:
@@ -53,8 +56,8 @@ async def test_what_was_counted_is_named_and_sent_with_its_number(page: Page, to
         await page.get_by_label(label, exact=True).fill(value)
     await count(page, "hold")
     words = "sender 119, account 306, campaign 4914, ISP Yahoo"
-    await expect(page.locator("#hit")).to_have_text(f"hold hits 3 messages of {words}: 2 new, 1 retry.")
-    await page.get_by_role("button", name=f"Confirm hold of 3 messages: {words}", exact=True).click()
+    await expect(page.locator("#hit")).to_have_text(f"hold of {words}: 2 new, 1 retry.")
+    await page.get_by_role("button", name="Confirm hold of 3 messages", exact=True).click()
     await expect(page.locator("#outcome")).to_contain_text(f"hold of {words}: 3 messages, job ")
     filter = {"id": "119", "account_id": "306", "campaign_id": "4914", "isp": "Yahoo"}
     assert sent == [{**filter, "reason": "complaints", "details": 1, "at_most": 3}]
@@ -105,10 +108,12 @@ async def to_another_page_and_back(page: Page, token: str) -> None:
 
 
 Step = Callable[[Page, str], Awaitable[None]]
-NAVIGATIONS = [to_another_sender, by_the_address, back_and_forth, out_and_in_again, to_another_page_and_back]
+# What a person can do while the dialog covers the page.
+BESIDE_THE_DIALOG = [by_the_address, back_and_forth, to_another_page_and_back]
+NAVIGATIONS = [*BESIDE_THE_DIALOG, to_another_sender, out_and_in_again]
 
 
-@pytest.mark.parametrize("navigate", NAVIGATIONS)
+@pytest.mark.parametrize("navigate", BESIDE_THE_DIALOG)
 async def test_a_navigation_takes_the_confirmation_back(page: Page, token: str, navigate: Step) -> None:
     await count_all(page, token)
     await navigate(page, token)
@@ -128,29 +133,34 @@ async def test_a_count_that_arrives_after_a_navigation_is_dropped(page: Page, to
     await expect_disarmed(page)
 
 
-EDITS = [("#action", "release"), ("#account_id", "306"), ("#campaign_id", "4914"), ("#isp", "Gmail"), ("#reason", "x")]
+EDITS = [("#account_id", "306"), ("#campaign_id", "4914"), ("#isp", "Gmail"), ("#reason", "x"), ("#action", "release")]
 
 
 async def edit(page: Page, field: str, value: str) -> None:
     await (page.locator(field).select_option(value) if field == "#action" else page.locator(field).fill(value))
 
 
-@pytest.mark.parametrize(("field", "value"), EDITS)
-async def test_an_edit_takes_the_confirmation_back(page: Page, token: str, field: str, value: str) -> None:
+async def test_a_cancel_takes_the_confirmation_back(page: Page, token: str) -> None:
     await count_all(page, token)
-    await edit(page, field, value)
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    await page.keyboard.press("Enter")
     await expect_disarmed(page)
+    await count(page)
+    await expect(page.locator("#confirm")).to_have_text("Confirm purge of 30 messages")
+    await page.keyboard.press("Escape")
+    await expect_disarmed(page)
+    await expect(page.get_by_role("button", name="Count …")).to_be_focused()
 
 
-@pytest.mark.parametrize(("field", "value"), EDITS)
-async def test_a_count_that_arrives_after_an_edit_is_dropped(page: Page, token: str, field: str, value: str) -> None:
+async def test_a_count_that_arrives_after_an_edit_is_dropped(page: Page, token: str) -> None:
     await open_sender(page, token)
-    async with held_back(page, "**/purge/") as counted:
-        await count(page)
-        await counted.arrived.wait()
-        await edit(page, field, value)
-        await counted.release()
-    await expect_disarmed(page)
+    for field, value in EDITS:
+        async with held_back(page, "**/hold/") as counted:
+            await count(page, "hold")
+            await counted.arrived.wait()
+            await edit(page, field, value)
+            await counted.release()
+        await expect_disarmed(page)
 
 
 async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) -> None:
@@ -159,9 +169,7 @@ async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) 
         await count(page, "purge")
         await former.arrived.wait()
         await count(page, "hold")
-        confirm = page.get_by_role(
-            "button", name="Confirm hold of 18 messages: sender 119, the whole queue", exact=True
-        )
+        confirm = page.get_by_role("button", name="Confirm hold of 18 messages", exact=True)
         await expect(confirm).to_be_visible()
         await former.release()
         await expect(confirm).to_be_visible()
@@ -194,7 +202,7 @@ async def test_the_form_of_the_former_sender_is_empty_for_the_next_one(page: Pag
     await open_sender(page, token)
     await page.get_by_label("Account", exact=True).fill("306")
     await count(page)
-    await go_to(page, 7)
+    await by_the_address(page, token)
     await expect(page.get_by_label("Account", exact=True)).to_have_value("")
     await expect(page.get_by_label("Action")).to_have_value("hold")
 
@@ -204,9 +212,85 @@ async def test_a_refused_count_is_told_beside_the_form_and_stays(page: Page, tok
     await page.get_by_label("Account", exact=True).fill("9223372036854775808")
     await count(page)
     text = "Incorrect request: account_id must be a whole number from"
-    await expect(page.locator("#hit")).to_contain_text(text)
+    await expect(page.locator("#refused")).to_contain_text(text)
     for _ in range(2):
         async with page.expect_response("**/jobs/"):
             pass
-    await expect(page.locator("#hit")).to_contain_text(text)
+    await expect(page.locator("#refused")).to_contain_text(text)
     await expect(page.locator("#confirm")).to_be_hidden()
+
+
+async def test_a_hold_ends_when_it_was_said_to(page: Page, token: str) -> None:
+    sent = effects(page)
+    await open_sender(page, token)
+    await page.get_by_label("Account", exact=True).fill("306")
+    await page.get_by_label("Ends after").select_option("4 hours")
+    await count(page, "hold")
+    await expect(page.locator("#warning")).to_contain_text("It ends after 4 hours.")
+    await page.locator("#confirm").click()
+    await expect(page.locator("#holds tbody")).to_contain_text("account 306")
+    await expect(page.locator("#holds tbody td").nth(6)).not_to_have_text("never")
+    assert sent == [{"id": "119", "account_id": "306", "expires_in": "14400", "details": 1, "at_most": 9}]
+
+
+async def test_a_hold_has_its_number_its_owner_and_a_release_of_its_own(page: Page, token: str) -> None:
+    sent = effects(page)
+    await open_sender(page, token)
+    for isp in ("Gmail", "Yahoo"):
+        await page.get_by_label("ISP", exact=True).fill(isp)
+        await count(page, "hold")
+        await page.locator("#confirm").click()
+        await expect(page.locator("#outcome")).to_contain_text(f"ISP {isp}: 6 messages, job ")
+    hold = page.locator("#holds tbody tr").nth(1)
+    await expect(hold).to_contain_text("ISP Yahoo")
+    await expect(hold.locator("td").nth(2)).to_have_text("6")
+    await expect(hold.locator("td").nth(4)).to_have_text("operator")
+    await hold.get_by_role("button").focus()
+    # Two refreshes of the table.
+    for _ in range(2):
+        async with page.expect_response("**/holds/"):
+            pass
+    await expect(hold.get_by_role("button")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#asked")).to_have_text("Release 6 messages?")
+    await page.locator("#confirm").click()
+    await expect(page.locator("#holds tbody tr")).to_have_count(1)
+    await expect(page.locator("#holds tbody tr")).to_contain_text("ISP Gmail")
+    assert sent[-1] == {"id": "119", "hold_id": sent[-1]["hold_id"], "details": 1, "at_most": 6}
+
+
+async def test_an_open_job_shows_how_far_it_is_and_what_it_waits_for(page: Page, token: str, owner: Any) -> None:
+    await open_sender(page, token)
+    await count(page)
+    async with owner.transaction():
+        await owner.execute("SELECT FROM messages WHERE sender_id = 119 AND account_id = 306 FOR UPDATE")
+        await page.locator("#confirm").click()
+        job = page.locator("#jobs tbody tr").first
+        await expect(job.get_by_role("progressbar")).to_be_visible()
+        await expect(job.locator("td").nth(4)).to_contain_text("15 of 30")
+        await expect(job.locator("td").nth(5)).to_contain_text("since ")
+    await expect(job.locator("td").nth(3)).to_have_text("done")
+    await expect(page.locator("#outcome")).to_contain_text("30 messages, job ")
+
+
+async def test_a_queue_that_grows_may_be_held_when_the_dialog_allows_more(page: Page, token: str, owner: Any) -> None:
+    sent = effects(page)
+    await open_sender(page, token)
+    await count(page, "hold")
+    await expect(page.get_by_label("Refuse if more than")).to_have_value("18")
+    await page.get_by_label("Refuse if more than").fill("20")
+    await insert(owner, [Message()] * 2)
+    await page.locator("#confirm").click()
+    await expect(page.locator("#outcome")).to_contain_text("hold of sender 119, the whole queue: 20 messages, job ")
+    assert sent == [{"id": "119", "details": 1, "at_most": 20}]
+
+
+async def test_a_key_of_a_table_is_put_into_the_form(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.get_by_label("Account", exact=True).fill("306")
+    await page.locator("#by-isp").get_by_role("button", name="Gmail").click()
+    await expect(page.get_by_label("Action")).to_be_focused()
+    await expect(page.get_by_label("ISP", exact=True)).to_have_value("Gmail")
+    await expect(page.get_by_label("Account", exact=True)).to_have_value("")
+    # Only messages of all ISPs, or of one, can be held.
+    await expect(page.locator("#by-isp td:first-child button")).to_have_count(2)

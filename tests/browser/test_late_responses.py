@@ -22,7 +22,7 @@ OF_A_SENDER = [f"table[data-by={each}] tbody tr" for each in ("account", "campai
 
 async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page: Page, token: str) -> None:
     await open_sender(page, token)
-    await page.get_by_role("button", name="Count", exact=True).click()
+    await page.get_by_role("button", name="Count …", exact=True).click()
     await page.get_by_role("button", name="Confirm hold").click()
     await expect(page.locator("#holds tbody tr")).to_have_count(1)
     await expect(page.locator("#jobs")).to_contain_text("hold")
@@ -34,7 +34,7 @@ async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page:
         for rows in OF_A_SENDER:
             await expect(page.locator(rows)).to_have_count(0)
         await expect(page.locator("#control")).to_be_hidden()
-        for place in ("#holds", "#jobs", "#outcome"):
+        for place in ("#holds tbody", "#jobs tbody", "#outcome"):
             await expect(page.locator(place)).to_be_empty()
     await expect(page.locator("#count-total")).to_have_text("1")
     await expect(page.locator("#holds")).to_contain_text("No hold is active.")
@@ -83,7 +83,7 @@ async def test_a_log_out_drops_what_is_under_way_for_the_next_token(
     limited = await create_token(database.owner_url, "of sender 7", sender_ids=[7])
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
-    async with held_back(page, "**/top/?limit=100&*") as responses:
+    async with held_back(page, "**/top/?by=sender&*") as responses:
         await responses.arrived.wait()
         await page.get_by_role("button", name="Log out").click()
         await log_in(page, limited)
@@ -116,7 +116,7 @@ async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, 
         await log_in(page, limited)
         await expect(page.locator(SENDERS)).to_have_count(1)
         await checked.release()
-    async with page.expect_response("**/top/?limit=100&*"):
+    async with page.expect_response("**/top/?by=sender&*"):
         pass
     await expect(page.locator(SENDERS)).to_have_count(1)
 
@@ -125,11 +125,11 @@ async def test_rows_in_an_order_that_is_no_longer_chosen_are_dropped(page: Page,
     await insert(owner, [Message(8, status="retry")] * 9)
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(3)
-    async with held_back(page, "**/top/?limit=100&order=total*") as by_total:
+    async with held_back(page, "**/top/?by=sender&order=total*") as by_total:
         await by_total.arrived.wait()
         await page.locator("table[data-by=sender]").get_by_role("button", name="retry").click()
         await expect(page.locator(SENDERS)).to_have_count(2)
-        await watch(page)
+        await watch(page, "#largest")
         await by_total.release()
     # The sender that has no retries.
     assert "119" in await shown(page)

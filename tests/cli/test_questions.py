@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import re
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from service.cli.output import table_of
 from service.cli.top import View, sparkline
 from service.db.statements import literal, read_sql
 from service.model import Dimension, Measure, TopQuery, TopReport
@@ -74,6 +76,13 @@ def test_stats_gives_the_rows_of_the_question_as_json(
     answer = rows(ask("stats", "--sender", "119", "--json", *options))
     assert [(row["account_id"], row["campaign_id"], row["isp"], row["total"]) for row in answer] == expected
     assert all(row["total"] == sum(row[status] for status in ("new", "proc", "retry", "hold")) for row in answer)
+
+
+def test_a_table_groups_thousands_and_leaves_ids_as_they_are() -> None:
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table_of(["account_id", "total"], [{"account_id": 1234567, "total": 1234567}]))
+    assert re.search("│ +1234567 │ +1,234,567 │", captured.get())
 
 
 def test_a_table_is_complete_and_harmless(ask: Run) -> None:
@@ -170,6 +179,7 @@ def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) ->
     seen, code = run_on_terminal(command, tmp_path, until=b"total", keys=b"\x03", **ask.keywords)  # type: ignore[attr-defined]
     assert code == 0
     assert "\u2502" in seen
+    assert re.search(r"as of \d\d:\d\d:\d\d", seen)
     assert "Stopped." in seen
     assert ask("stats", "--sender", "1", "--watch", "--json").returncode == 2
 
@@ -353,13 +363,35 @@ def test_a_key_switches_to_the_senders_with_the_oldest_messages_and_back() -> No
         view.press(key)
     # Until the next report.
     assert "by oldest retry" in drawn()
-    view.show(TopReport([row | {"oldest": {"retry": "2026-01-01", "total": "2025-01-01"}}]), 1)
-    assert "2026-01-01" in drawn()
+    three_hours_ago = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
+    view.show(TopReport([row | {"oldest": {"retry": three_hours_ago, "total": "2025-01-01T00:00:00Z"}}]), 1)
+    assert "3 h 0 min" in drawn()
     view.press("o")
-    assert "2026-01-01" not in drawn()
+    assert "3 h 0 min" not in drawn()
     of_isps = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119), ["isp"])
     of_isps.press("o")
     assert not of_isps.query.by_age
+
+
+@pytest.mark.parametrize(
+    ("by", "by_age"), [(Dimension.SENDER, False), (Dimension.SENDER, True), (Dimension.ISP, False)]
+)
+def test_a_screen_of_80_by_24_has_the_borders_and_the_keys(by: Dimension, by_age: bool) -> None:
+    oldest = {"oldest": dict.fromkeys(Measure, "2025-01-01T00:00:00Z")}
+    key = "some provider of mail " * 5 if by is Dimension.ISP else 119
+    rows = [{by.column: key, **dict.fromkeys(Measure, 1_234_567 if by_age else 12_345), **oldest} for _ in range(30)]
+    view = View(TopQuery(by, Measure.TOTAL, 30, 119, by_age=by_age), [by.column])
+    view.show(TopReport(rows), 1)
+    console = Console(width=80, height=24)
+    with console.capture() as captured:
+        console.print(view.draw(*console.size))
+    state, *table, keys = captured.get().splitlines()
+    assert "by oldest total   18 of 30 rows" in state or "by total   18 of 30 rows" in state
+    assert "end: q" in keys
+    assert len(table) == 22
+    assert (table[0][0], table[0][-1], table[-1][0], table[-1][-1]) == tuple("┏┓└┘")
+    assert max(map(len, table)) <= 80
+    assert "1,234,567" in table[5] or "12,345" in table[5]
 
 
 @pytest.mark.parametrize(

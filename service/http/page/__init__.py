@@ -1,10 +1,10 @@
-"""The operator's page: one template, one module of JavaScript, nothing from outside.
+"""The operator's page: one template and modules of JavaScript that run as they are, nothing from outside.
 
 It speaks to the same endpoints as every client. Its token stays in the memory of the page.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader
 from starlette.requests import Request
@@ -16,7 +16,8 @@ from service.model import Action, Dimension
 
 FOLDER: Final = Path(__file__).parent
 STATIC_PATH: Final = "/page"
-STATIC: Final = StaticFiles(directory=FOLDER / "static")
+RANGES: Final = {"hour": "1 hour", "day": "24 hours", "week": "7 days"}
+EXPIRIES: Final = {3600: "1 hour", 14_400: "4 hours", 86_400: "1 day", 604_800: "7 days"}
 _TEMPLATES: Final = Jinja2Templates(env=Environment(loader=FileSystemLoader(FOLDER), autoescape=True))
 # Swagger UI, of which the readable page of the HTTP interface is made.
 SWAGGER_PATH: Final = "/swagger"
@@ -33,14 +34,28 @@ _HEADERS: Final = {
 }
 
 
+class _Modules(StaticFiles):
+    """Files that a browser asks for anew each time: modules of two releases do not fit together."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+STATIC: Final = _Modules(directory=FOLDER / "static")
+
+
 async def page(request: Request) -> Response:
     keys = [key for key in Dimension if key is not Dimension.SENDER]
     context = {
         "static": STATIC_PATH.removeprefix("/"),
         "statuses": ("new", "proc", "retry", "hold"),
-        "keys": keys,
+        "keys": keys[::-1],
         "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in keys},
         "actions": list(Action),
+        "ranges": RANGES,
+        "expiries": EXPIRIES,
     }
     return _TEMPLATES.TemplateResponse(request, "index.html", context, headers=_HEADERS)
 

@@ -1,0 +1,27 @@
+// Elements of the page. What is shown already stays as it is, and with it the focus and the selection.
+export const $ = (id) => document.getElementById(id);
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// Shows texts and elements in the node.
+export function render(node, ...children) {
+  const next = node.cloneNode(false);
+  next.append(...children);
+  if (!node.isEqualNode(next)) node.replaceChildren(...next.childNodes);
+}
+
+// Puts the lines into this order. Moving a line would take the focus from it, so the others are moved around it.
+export function arrange(body, lines) {
+  const wanted = new Set(lines);
+  for (const line of [...body.children]) if (!wanted.has(line)) line.remove();
+  if (lines.every((line, index) => body.children[index] === line)) return;
+  const focused = lines.findIndex((line) => line.contains(document.activeElement));
+  if (focused < 0) return body.replaceChildren(...lines);
+  lines[focused].before(...lines.slice(0, focused));
+  lines[focused].after(...lines.slice(focused + 1));
+}

@@ -1,0 +1,85 @@
+// Whether what the page shows is so now: the time of the data stands beside it, and old data is greyed.
+import { SILENCE_MS, inSight, message, now, pause, session } from "./client.js";
+import { $, render } from "./dom.js";
+import { moment, sentence } from "./words.js";
+
+const REFRESH_MS = 2000;
+const troubles = new Map();
+let view = "";
+
+export function nameView(name) {
+  view = name;
+  const isOld = [...troubles.keys()].some((source) => source instanceof Freshness);
+  document.title = `${isOld ? "No data: " : ""}${name} · queuestats`;
+}
+
+// Shows what is wrong, or with "" that it is over. Of equal texts one is shown.
+export function tell(source, text) {
+  if (text) troubles.set(source, text);
+  else troubles.delete(source);
+  render($("error"), [...new Set(troubles.values())].join(" "));
+  $("error").hidden = !troubles.size;
+  nameView(view);
+}
+
+export class Freshness {
+  constructor(section, signal) {
+    Object.assign(this, { section, note: section.querySelector(".as-of"), at: null, heardAt: Date.now(), reason: "" });
+    const timer = setInterval(() => this.draw(), 1000);
+    signal.addEventListener("abort", () => {
+      clearInterval(timer);
+      tell(this, "");
+    });
+    this.draw();
+  }
+
+  // The data is that of `at`.
+  mark(at) {
+    Object.assign(this, { at, heardAt: Date.now(), reason: "" });
+    this.draw();
+  }
+
+  fail(reason) {
+    this.reason = reason;
+    this.draw();
+  }
+
+  draw() {
+    // A hidden page reads nothing: that is no silence of the service.
+    const isSilent = !document.hidden && Date.now() - this.heardAt > SILENCE_MS;
+    const isOld = this.reason !== "" || isSilent;
+    const at = this.at === null ? "" : moment(this.at);
+    render(this.note, isOld ? `no data${at && ` since ${at}`}` : at && `as of ${at}`);
+    this.section.classList.toggle("old", isOld);
+    tell(this, isOld ? sentence(this.reason || "The service does not answer in time") : "");
+  }
+}
+
+// Repeats until the view ends, with a pause that is shorter than a silence. The function that it returns drops what is under way, and starts it anew.
+export function poll(work, freshness, signal, pauseMs = REFRESH_MS) {
+  let step;
+  const once = async () => {
+    const begunAt = now();
+    try {
+      await work(step);
+      step.throwIfAborted();
+      freshness.mark(begunAt);
+    } catch (error) {
+      if (step.aborted) return;
+      if (error.status === 401) return session.end(error.message);
+      freshness.fail(message(error));
+    }
+  };
+  let again;
+  (async () => {
+    while (!signal.aborted) {
+      await inSight(signal);
+      const renewed = new AbortController();
+      again = () => renewed.abort();
+      step = AbortSignal.any([signal, renewed.signal]);
+      await once();
+      await pause(pauseMs, step);
+    }
+  })();
+  return () => again?.();
+}

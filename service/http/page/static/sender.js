@@ -1,0 +1,133 @@
+// One sender: figures, history, who its messages belong to, and what can be done.
+import { Chart, RANGES } from "./chart.js";
+import { message, now } from "./client.js";
+import { actOn, showControl } from "./control.js";
+import { $, render } from "./dom.js";
+import { Freshness, nameView, poll } from "./fresh.js";
+import { follow } from "./stream.js";
+import { CountTable, STATUSES, ofLimited, top } from "./tables.js";
+import { duration, grouped, moment, named, perMinute, sentence, stillSince, timed } from "./words.js";
+
+const HISTORY_MS = 10000;
+const FIGURES = [...STATUSES, "total"];
+const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by, (row) => actOn(row, by)));
+
+// Times with seconds, without the microseconds.
+const at = (iso) => moment(Date.parse(iso));
+
+function drawFigures(row) {
+  for (const name of FIGURES) {
+    render($(`count-${name}`), grouped(row[name]));
+    const oldest = row.oldest?.[name];
+    render($(`oldest-${name}`), ...(oldest ? ["oldest ", timed(oldest, duration((now() - Date.parse(oldest)) / 1000))] : []));
+  }
+  const isKnown = row.arrived !== undefined && row.arrived !== null;
+  render($("arrived"), isKnown ? perMinute(row.arrived) : "–");
+  render($("left"), isKnown ? perMinute(row.left) : "–");
+  render($("window"), covered(row, isKnown));
+  const [label, value] = outlook(row, isKnown);
+  render($("outlook-label"), label);
+  render($("outlook"), value);
+}
+
+function covered({ window }, isKnown) {
+  if (!window) return "What arrives and leaves is not known here.";
+  return `${isKnown ? "Arrived and left" : "Not recorded completely"} from ${at(window.from)} to ${at(window.to)}.`;
+}
+
+// What becomes of the queue if it goes on like this.
+function outlook(row, isKnown) {
+  if (row.total === 0) return ["empty in", "empty now"];
+  if (!isKnown) return ["empty in", "–"];
+  const since = stillSince(row);
+  if (since !== null) return ["stands still since", since];
+  if (row.empty_in !== null) return ["empty in", duration(row.empty_in)];
+  return ["grows by", `${perMinute(row.arrived - row.left)} a minute`];
+}
+
+function clear(sender) {
+  render($("title"), `Sender ${sender}`);
+  nameView(`Sender ${sender}`);
+  for (const name of FIGURES) [$(`count-${name}`), $(`oldest-${name}`)].forEach((node, index) => render(node, index ? "" : "–"));
+  for (const id of ["arrived", "left", "outlook"]) render($(id), "–");
+  render($("outlook-label"), "empty in");
+  for (const id of ["window", "recorded"]) render($(id));
+  tables.forEach((table) => table.clear());
+  $("sender").hidden = $("history").hidden = false;
+}
+
+// `range` is that of the chart; the address has it too.
+export function showSender(sender, range, signal) {
+  clear(sender);
+  const chart = new Chart(sender, range, signal);
+  let row = null;
+  let name = null;
+  follow(sender, new Freshness($("figures"), signal), signal, (report, takenAt) => {
+    if (name === null && report.sender_name) {
+      name = report.sender_name;
+      render($("title"), "Sender ", ...named(sender, name));
+      nameView(`Sender ${name} (${sender})`);
+    }
+    row = report;
+    drawFigures(row);
+    chart.add(takenAt, row);
+  });
+  // Ages grow while nothing changes.
+  const clock = setInterval(() => row && !$("figures").classList.contains("old") && drawFigures(row), 1000);
+  signal.addEventListener("abort", () => clearInterval(clock));
+  showHistory(sender, chart, signal);
+  showTables(sender, signal);
+  showControl({ id: sender, name: () => name }, signal);
+}
+
+function showHistory(sender, chart, signal) {
+  $("plots").hidden = $("ranges").hidden = false;
+  let isOver = false;
+  const look = async (step) => {
+    if (isOver) return;
+    try {
+      await chart.look(step);
+    } catch (error) {
+      // A cluster, a token that is limited to accounts: there is none.
+      if (![400, 403].includes(error.status)) throw error;
+      isOver = true;
+      chart.close();
+      render($("recorded"), sentence(message(error)));
+      $("plots").hidden = $("ranges").hidden = true;
+    }
+  };
+  const again = poll(look, new Freshness($("history"), signal), signal, HISTORY_MS);
+  chooseRange(chart.range, (range) => {
+    history.replaceState(null, "", `#/sender/${sender}?chart=${range}`);
+    chart.show(range);
+    again();
+  });
+}
+
+function chooseRange(chosen, onChoice) {
+  for (const range of Object.keys(RANGES)) {
+    $(`range-${range}`).setAttribute("aria-pressed", range === chosen);
+    $(`range-${range}`).onclick = () => {
+      chooseRange(range, onChoice);
+      onChoice(range);
+    };
+  }
+}
+
+function showTables(sender, signal) {
+  let read = (parameters, step) => top({ id: sender, ...parameters }, step);
+  const look = async (table, step) => {
+    try {
+      await table.look(read, step);
+    } catch (error) {
+      if (error.status !== 403) throw error;
+      await table.look(ofAccounts, step);
+      read = ofAccounts;
+      render($("limited"), "This token is limited to accounts. All numbers are those of its accounts.");
+    }
+  };
+  const ofAccounts = (parameters, step) => ofLimited({ id: sender, ...parameters }, step);
+  for (const table of tables) {
+    table.onOrder = poll((step) => look(table, step), new Freshness(table.section, signal), signal);
+  }
+}

@@ -1,0 +1,127 @@
+"""Nothing on the page looks newer than it is."""
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from tests.api.wire import serve_process
+from tests.browser.steps import held_back, log_in, open_sender
+from tests.cli.programs import Program
+from tests.conftest import TestDatabase
+from tests.oracle import Message, insert
+
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=60_000)
+FIGURES = "#figures .as-of"
+A_CLOCK_TIME = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
+# Longer than a silent stream is believed, and than a request may take.
+SILENCE = 21_000
+
+
+async def test_the_time_of_the_figures_stands_beside_them(page: Page, token: str, owner: Any) -> None:
+    await open_sender(page, token)
+    await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^as of {A_CLOCK_TIME}$"))
+    before = await page.locator(FIGURES).text_content()
+    await page.wait_for_timeout(1100)
+    await insert(owner, [Message()])
+    await expect(page.locator("#count-total")).to_have_text("31")
+    assert await page.locator(FIGURES).text_content() != before
+
+
+async def test_a_sign_of_life_makes_unchanged_figures_newer(
+    page: Page, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.http.responses.HEARTBEAT_SECONDS", 0.5)
+    await open_sender(page, token)
+    before = await page.locator(FIGURES).text_content()
+    await expect(page.locator(FIGURES)).not_to_have_text(before or "")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def served(database: TestDatabase, owner: Any) -> AsyncIterator[Program]:
+    """A service in a process of its own."""
+    await insert(owner, [Message()] * 30)
+    with serve_process({"QUEUESTATS_DATABASE_URL": database.service_url}) as program:
+        program.wait_until_ready()
+        yield program
+
+
+async def test_a_frozen_service_is_not_live(served: Program, browser: Browser, token: str, owner: Any) -> None:
+    page = await (await browser.new_context()).new_page()
+    await page.clock.install()
+    await page.goto(served.url)
+    await open_sender(page, token)
+    served.process.send_signal(signal.SIGSTOP)
+    try:
+        # The silent stream is given up for another one.
+        async with page.expect_request("**/stream/**"):
+            await page.clock.fast_forward(SILENCE)
+        await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^no data since {A_CLOCK_TIME}$"))
+        await expect(page.locator("#figures")).to_have_class("old")
+        await expect(page.locator("#by-isp")).to_have_class("old")
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        await expect(page).to_have_title("No data: Sender 119 · queuestats")
+        await insert(owner, [Message()])
+    finally:
+        served.process.send_signal(signal.SIGCONT)
+    await expect(page.locator("#count-total")).to_have_text("31")
+    await expect(page.locator(".old")).to_have_count(0)
+    await expect(page).to_have_title("Sender 119 · queuestats")
+    await page.context.close()
+
+
+async def test_a_database_that_is_away_makes_the_figures_old_at_once(
+    page: Page, token: str, database: TestDatabase, server_url: str
+) -> None:
+    await open_sender(page, token)
+    admin = await asyncpg.connect(server_url)
+    try:
+        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+        await admin.fetch(end, database.name)
+        await expect(page.locator(FIGURES)).to_have_text(re.compile("^no data since "))
+        await expect(page.get_by_role("alert")).to_contain_text("Service unavailable")
+        await expect(page.locator("#count-total")).to_have_text("30")
+        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
+        await expect(page.locator(FIGURES)).to_have_text(re.compile("^as of "))
+        await expect(page.get_by_role("alert")).to_be_hidden()
+    finally:
+        await admin.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
+        await admin.close()
+
+
+async def test_a_step_without_a_record_is_a_gap(page: Page) -> None:
+    """As the points that uPlot draws: it connects none with a null beside it."""
+    rows = [{"at": at, "left": at} for at in (60, 120, 300, 360)]
+    points = await page.evaluate("async (rows) => (await import('/page/chart.js')).pointsOf(rows, 60, ['left'])", rows)
+    assert points == [[60, 120, 180, 300, 360], [60, 120, None, 300, 360]]
+
+
+async def test_a_request_has_a_time_limit(page: Page, token: str) -> None:
+    await page.clock.install()
+    await log_in(page, token)
+    await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^as of "))
+    async with held_back(page, "**/top/?by=sender&*") as responses:
+        await responses.arrived.wait()
+        await page.clock.fast_forward(SILENCE)
+        await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^no data since "))
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        responses.lets_new_ones_pass = True
+        await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^as of "))
+
+
+async def test_a_revoked_token_is_logged_out_with_a_reason(page: Page, token: str, owner: Any) -> None:
+    await open_sender(page, token)
+    await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
+    await expect(page.get_by_label("API token")).to_be_focused()
+    await expect(page.get_by_role("alert")).to_have_text(
+        "You are logged out. API token required: this one is unknown or revoked."
+        " A demo that is started again prints another token."
+    )
+    assert await page.evaluate("location.hash") == "#/sender/119"
