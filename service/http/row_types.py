@@ -66,6 +66,10 @@ class TopRow(_NamedCounts, kw_only=True):
     oldest: Oldest | Unset = msgspec.UNSET
 
 
+class ReportRow(TopRow, kw_only=True):
+    pass
+
+
 class HistoryRow(_Counts):
     at: At
     isp: str
@@ -145,6 +149,7 @@ ROWS: Final[dict[str, type[msgspec.Struct]]] = {
     "stats": StatsRow,
     "top": TopRow,
     "history": HistoryRow,
+    "report": ReportRow,
     "holds": HoldsRow,
     "jobs": JobsRow,
 }

@@ -12,14 +12,30 @@ import msgspec
 
 from service import errors
 from service.http.row_types import ROWS, ConditionRow, Details, Explanation
-from service.model import SUCCESS, Action, Dimension, Format, Grouping, HistoryGrouping, Ids, Measure, Order, With
+from service.model import (
+    SUCCESS,
+    Action,
+    By,
+    Dimension,
+    Format,
+    Grouping,
+    HistoryGrouping,
+    Ids,
+    Measure,
+    Order,
+    ReportFormat,
+    ReportOrder,
+    With,
+)
 from service.wire.parsing.parameters import (
     MAX_BODY_BYTES,
     OF_ENDPOINTS,
     Choice,
     Flag,
+    Numbers,
     Parameter,
     Text,
+    Texts,
     Time,
     WholeNumber,
     Words,
@@ -33,7 +49,10 @@ WITHOUT_NUL: Final = r"^[^\u0000]*$"
 FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
 # A schema of its own: a generated client then has one type for all of them. The names are for generators.
 FLAG: Final = {"title": "Flag", "type": "integer", "enum": [0, 1], "x-enum-varnames": ["NO", "YES"]}
-CHOICES: Final = (Format, Grouping, HistoryGrouping, Ids, With, Dimension, Order, Measure)
+CHOICES: Final = (
+    *(Format, Grouping, HistoryGrouping, Ids, With, Dimension, Order, Measure),
+    *(By, ReportFormat, ReportOrder),
+)
 
 
 def schemas() -> dict[str, Any]:
@@ -59,11 +78,15 @@ def _bodies() -> dict[str, Any]:
     codes = sorted(error.code for error in errors.ServiceError.__subclasses__())
     rows = {name: _array(reference(row.__name__)) for name, row in ROWS.items()}
     status = {"status": STRING}
+    page = {"next": {"type": ["string", "null"]}, "count": {"type": ["integer", "null"]}}
     return {
         **{
             schema_name(name, "Response"): _object(success | {"data": data}, text=f"The response of `{name}`.")
             for name, data in {**rows, "explain": reference("Explanation")}.items()
         },
+        "ReportResponse": _object(
+            success | {"data": rows["report"]} | page, ("count",), "The response of `report` as JSON or XML."
+        ),
         "ControlResponse": _object(success | {"details": reference("Details")}, optional=("details",)),
         "ConditionsResponse": _object({"data": _array(reference("ConditionRow"))}),
         "StreamReport": _object(success | {"data": rows["stats"], "taken_at": {**STRING, "format": "date-time"}}),
@@ -120,6 +143,10 @@ def parameter_schema(endpoint: str, parameter: Parameter) -> dict[str, Any]:
             schema = reference(choices.__name__)
         case Words(_, choices):
             schema = _array(reference(choices.__name__))
+        case Numbers(_, least, most):
+            schema = _list({"type": "integer", "format": "int64", "minimum": least}, most)
+        case Texts(_, most):
+            schema = _list(STRING | {"pattern": WITHOUT_NUL}, most)
         case Time():
             schema = {"type": ["integer", "string"]}
         case Text(_, most):
@@ -144,3 +171,8 @@ def _object(properties: dict[str, Any], optional: Collection[str] = (), text: st
 
 def _array(items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
+
+
+def _list(items: dict[str, Any], most: int) -> dict[str, Any]:
+    """One value, or an array of them."""
+    return {"anyOf": [items, _array(items) | {"minItems": 1, "maxItems": most}]}
