@@ -55,7 +55,7 @@ def test_no_answer_is_wrong_and_nothing_is_lost() -> None:
     assert result.answers.compared.total() > 100
     assert len(result.waits) == 3
     assert result.operated.settled >= 3
-    assert f"| answers compared | {result.answers.compared.total():,}: json " in "\n".join(result.lines())
+    assert f"| responses compared | {result.answers.compared.total():,}: json " in "\n".join(result.lines())
 
 
 @pytest.mark.slow
