@@ -30,10 +30,6 @@ LEFT = {
     ("docs/clients.md", "mend"),
     ("docs/clients.md", "stands"),
     ("docs/health.md", "again and again"),
-    ("docs/operations.md", "meanwhile"),
-    ("docs/operations.md", "mends"),
-    ("docs/operations.md", "stand"),
-    ("docs/operations.md", "tells"),
 }
 
 
