@@ -14,7 +14,7 @@ from service.queue.coalescer import Coalescer, Limits
 from service.queue.top import fetch_top
 from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
-from service.wire.cursor import read_cursor, write_cursor
+from service.wire.cursor import BY_AGE, BY_COUNT, BY_KEYS, read_cursor, write_cursor
 
 Report: TypeAlias = Coalescer[ReportQuery, ReportPage]
 Position: TypeAlias = tuple[int | str, ...]
@@ -42,9 +42,9 @@ def open_report(database: Database, settings: Settings) -> Report:
 
 async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
     """From one snapshot taken after the call. Raises BadRequest, Unavailable or TimedOut."""
-    position = read_cursor(query)
     if _is_of_largest(query):
-        return await _fetch_largest(database, query, position)
+        return await _fetch_largest(database, query)
+    position = read_cursor(query, BY_KEYS)
     topology = await find_topology(database)
 
     async def read(read_limit: int) -> tuple[list[dict[str, Any]], Position | None, int | None]:
@@ -216,8 +216,9 @@ def _is_of_largest(query: ReportQuery) -> bool:
     return is_of_all and has_its_rows and not query.has_filters and not query.search
 
 
-async def _fetch_largest(database: Database, query: ReportQuery, position: Position | None) -> ReportPage:
+async def _fetch_largest(database: Database, query: ReportQuery) -> ReportPage:
     by_age = query.order is ReportOrder.OLDEST
+    position = read_cursor(query, BY_AGE if by_age else BY_COUNT)
     measure = query.status or Measure.TOTAL
     before, most = int(position[-1]) if position else 0, MOST_OLDEST if by_age else MOST_LARGEST
     if before + query.limit > most:

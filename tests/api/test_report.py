@@ -13,8 +13,9 @@ import pytest
 from lxml import etree
 
 from service.access.admin import create_token
-from service.model import Dimension, Format
+from service.model import Dimension, Format, ReportOrder, ReportQuery
 from service.queue import report as report_module
+from service.wire.cursor import write_cursor
 from tests.api.wire import STATS, body_of, check_error
 from tests.conftest import TestDatabase
 from tests.oracle import STATUSES, Message, insert
@@ -305,6 +306,38 @@ async def test_a_cursor_belongs_to_its_query(client: httpx.AsyncClient, token: s
     for asked in others:
         text = check_error(await ask(client, token, **asked), 400, Format.JSON)
         assert text == "Incorrect request: after must be the next of a page of the same query"
+
+
+FORGED: list[tuple[ReportOrder, tuple[Any, ...]]] = [
+    (ReportOrder.KEY, ()),
+    (ReportOrder.KEY, (0, 1, 2)),
+    (ReportOrder.KEY, ("x", 1, 1, 1, "")),
+    (ReportOrder.KEY, (0, 1, 1, 1, 2)),
+    (ReportOrder.KEY, (0, 2**63, 1, 1, "")),
+    (ReportOrder.KEY, (0, 1, 1, 1, "\0")),
+    (ReportOrder.TOTAL, ("x", 1, 0)),
+    (ReportOrder.TOTAL, (-1, 1, -2000)),
+    (ReportOrder.OLDEST, (0, 1, 0)),
+    (ReportOrder.OLDEST, ("\0", 1, -2)),
+]
+
+
+@pytest.mark.parametrize(("order", "position"), FORGED, ids=str)
+async def test_a_cursor_that_a_client_has_written_is_refused(
+    client: httpx.AsyncClient, token: str, order: ReportOrder, position: tuple[Any, ...]
+) -> None:
+    after = write_cursor(ReportQuery(order=order), position)
+    text = check_error(await ask(client, token, order=order, after=after), 400, Format.JSON)
+    assert text == "Incorrect request: after must be the next of a page of the same query"
+
+
+async def test_the_next_of_the_longest_row_is_accepted(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+    most = 2**63 - 1
+    messages = [Message(most, most, most, "\x01" * 254 + last) for last in "ab"]
+    await insert(owner, messages)
+    for order in ("key", "new"):
+        rows = await pages(client, token, by=BY[-1], order=order, limit=1)
+        assert rows == expected(messages, BY[-1])
 
 
 @pytest.mark.parametrize(
