@@ -229,7 +229,10 @@ async def _fetch_largest(database: Database, query: ReportQuery) -> ReportPage:
         return (row["oldest"][measure] if by_age else -row[measure], row["sender_id"])
 
     # Those of the pages before may have changed: the page begins after the last row, wherever that is now.
-    rows = [row for row in (await fetch_top(database, top)).rows if not position or place(row) > position[:-1]]
+    found = (await fetch_top(database, top)).rows
+    rows = [row for row in found if not position or place(row) > position[:-1]]
     page = [{column: row[column] for column in [*_columns(query), *["oldest"] * by_age]} for row in rows[: query.limit]]
-    following = (*place(page[-1]), before + query.limit) if len(rows) > query.limit else None
+    last = place(page[-1]) if page else (position or ())[:-1]
+    has_more = len(rows) > query.limit or len(found) > before + query.limit
+    following = (*last, before + query.limit) if has_more else None
     return _report(query, page, following, None)

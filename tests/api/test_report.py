@@ -97,7 +97,7 @@ async def ask(
 
 async def pages(client: httpx.AsyncClient, token: str, **members: Any) -> list[Any]:
     """The rows of all pages."""
-    rows, after = [], None
+    rows, after = [], members.pop("after", None)
     while True:
         response = await ask(client, token, after=after, **members)
         assert response.status_code == 200, response.text
@@ -306,6 +306,21 @@ async def test_a_cursor_belongs_to_its_query(client: httpx.AsyncClient, token: s
     for asked in others:
         text = check_error(await ask(client, token, **asked), 400, Format.JSON)
         assert text == "Incorrect request: after must be the next of a page of the same query"
+
+
+async def test_senders_that_grow_between_pages_end_no_list_of_the_largest(
+    client: httpx.AsyncClient, token: str, owner: Any
+) -> None:
+    messages = [Message(sender_id) for sender_id in range(1, 21) for _ in range(30 - sender_id)]
+    await insert(owner, messages)
+    first = (await ask(client, token, order="total", limit=4)).json()
+    assert [row["sender_id"] for row in first["data"]] == [1, 2, 3, 4]
+    # More than a page overtakes the last row.
+    grown = [Message(sender_id) for sender_id in range(13, 21) for _ in range(50)]
+    await insert(owner, grown)
+    rows = await pages(client, token, order="total", limit=4, after=first["next"])
+    stayed = [row for row in expected([*messages, *grown], ["sender"], order="total") if row["total"] < 26]
+    assert rows == stayed
 
 
 FORGED: list[tuple[ReportOrder, tuple[Any, ...]]] = [
