@@ -57,7 +57,7 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
     page, following, number = await read(_enough(query) if _is_by_sender(query) else MOST_READ + 1)
     if following and not page:
         page, following, number = await read(MOST_READ + 1)
-        if following == position and not page:
+        if following and position and following <= position and not page:
             raise _too_much(query)
     return _report(query, page, following, number)
 
@@ -100,8 +100,9 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
         raise _too_much(query)
     found = [row for row in rows if row["total"] is not None and (cut is None or row["sender_id"] < cut)]
     following: Position | None = None if cut is None else (0, cut, -1, -1, "")
-    if len(found) > query.limit:
-        last = found[query.limit - 1]
+    if len(found) > query.limit or (found and following):
+        # Rather than the cut: a client can read a cursor, and its token may not see that sender.
+        last = found[: query.limit][-1]
         following = (0 if query.order is ReportOrder.KEY else last[query.order], *itemgetter(*_KEYS)(last))
     columns = _columns(query)
     values, page = itemgetter(*columns), []

@@ -1,5 +1,6 @@
 """`queue/report/`: many senders, by keys of choice, against sums made in Python."""
 
+import base64
 import csv
 import io
 import itertools
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from lxml import etree
 
@@ -287,6 +289,37 @@ async def test_a_limited_token_gets_what_it_may_see(
     if "account_ids" in limits:
         for asked in ({"account_id": [0, 2]}, {"order": "oldest"}):
             check_error(await ask(client, token, **asked), 403, Format.JSON)
+
+
+async def test_cursors_of_a_limited_token_name_no_other_sender(
+    client: httpx.AsyncClient, database: TestDatabase, owner: Any
+) -> None:
+    own = [Message(sender_id, account_id=7) for sender_id in (5, 400, 900)]
+    # More than what the first read of a page of one row looks up.
+    await insert(owner, [*own, *(Message(100 + n, account_id=8) for n in range(600))])
+    token = await create_token(database.owner_url, "agency", account_ids=[7])
+    rows, after = [], None
+    while True:
+        content = (await ask(client, token, limit=1, after=after)).json()
+        rows += content["data"]
+        after = content["next"]
+        if after is None:
+            break
+        (_, sender_id, *_) = msgspec.msgpack.decode(base64.urlsafe_b64decode(f"{after}==")[12:])
+        assert sender_id in (5, 400, 900)
+    assert rows == expected(own, ["sender"])
+
+
+async def test_a_sender_that_grows_beyond_what_a_page_reads_does_not_come_again(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert(owner, [Message(7, account_id) for account_id in range(4)])
+    first = (await ask(client, token, by=["sender", "account"], limit=2)).json()
+    monkeypatch.setattr(report_module, "MOST_READ", 5)
+    await insert(owner, [Message(7, account_id) for account_id in range(4, 9)])
+    await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    response = await ask(client, token, by=["sender", "account"], limit=2, after=first["next"])
+    assert "more than 5 counters" in check_error(response, 400, Format.JSON)
 
 
 async def test_a_cursor_belongs_to_its_query(client: httpx.AsyncClient, token: str, messages: list[Message]) -> None:
