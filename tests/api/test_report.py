@@ -317,7 +317,6 @@ async def test_a_sender_that_grows_beyond_what_a_page_reads_does_not_come_again(
     first = (await ask(client, token, by=["sender", "account"], limit=2)).json()
     monkeypatch.setattr(report_module, "MOST_READ", 5)
     await insert(owner, [Message(7, account_id) for account_id in range(4, 9)])
-    await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
     response = await ask(client, token, by=["sender", "account"], limit=2, after=first["next"])
     assert "more than 5 counters" in check_error(response, 400, Format.JSON)
 
@@ -445,6 +444,19 @@ async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
     monkeypatch.setattr(report_module, "MOST_LARGEST", 5)
     text = check_error(await ask(client, token, order="total", limit=6), 400, Format.JSON)
     assert text.endswith("order=total lists the first 5 senders; the order key lists all")
+
+
+@pytest.mark.parametrize("by", ["none", "isp", "campaign"])
+async def test_what_is_read_between_the_items_of_a_list_counts(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    await insert(owner, [Message(campaign_id=campaign_id) for campaign_id in range(1, 41)])
+    while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
+        await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    monkeypatch.setattr(report_module, "MOST_READ", 30)
+    assert (await ask(client, token, by=by, campaign_id=[1, 30])).json()["error"] == 0
+    text = check_error(await ask(client, token, by=by, campaign_id=[1, 40]), 400, Format.JSON)
+    assert "more than 30 counters" in text
 
 
 async def test_pages_that_end_before_all_is_read_are_the_whole(

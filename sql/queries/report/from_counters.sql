@@ -127,15 +127,12 @@ read AS MATERIALIZED (
               cast(:account_ids AS bigint[]) IS NULL
               OR account_id BETWEEN candidate.first_account AND candidate.last_account
             )
+            AND (cast(:campaign_ids AS bigint[]) IS NULL OR campaign_id = ANY(cast(:campaign_ids AS bigint[])))
         ) AS changed
     ) AS part
-  WHERE (cast(:account_ids AS bigint[]) IS NULL OR part.account_id = ANY(cast(:account_ids AS bigint[])))
-    AND (cast(:campaign_ids AS bigint[]) IS NULL OR part.campaign_id = ANY(cast(:campaign_ids AS bigint[])))
-    AND (
-      cast(:search AS text) IS NULL
-      OR starts_with(cast(candidate.sender_id AS text), cast(:search AS text))
-      OR (SELECT starts_with(value, cast(:search AS text)) FROM queuestats.keys WHERE id = candidate.sender_id)
-    )
+  WHERE cast(:search AS text) IS NULL
+    OR starts_with(cast(candidate.sender_id AS text), cast(:search AS text))
+    OR (SELECT starts_with(value, cast(:search AS text)) FROM queuestats.keys WHERE id = candidate.sender_id)
   ORDER BY candidate.sender_id
   LIMIT cast(:read_limit AS bigint)
 ),
@@ -159,6 +156,9 @@ ranked AS NOT MATERIALIZED (
         "{schema}".counter_sum(retry) AS retry,
         "{schema}".counter_sum(hold) AS hold
       FROM read
+      -- After LIMIT: what is read between the first and the last of a list is counted too.
+      WHERE (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))
+        AND (cast(:campaign_ids AS bigint[]) IS NULL OR campaign_id = ANY(cast(:campaign_ids AS bigint[])))
       GROUP BY 1, 2, 3, 4
     ) AS summed
   ) AS counted
