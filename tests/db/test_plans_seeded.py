@@ -16,6 +16,7 @@ from service.queue.report import report_parameters
 from service.resources import sql_path
 from tests.conftest import TestDatabase, _on, drop_database, open_pool, url_of
 from tests.db.seeded import EXAMPLE_SENDER, LARGE_SENDER, MIDDLE_SENDER, PATIENCE_SECONDS, SENDERS, churn, fill
+from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.xdist_group("seeded plans")
 
@@ -194,6 +195,23 @@ async def test_a_report_goes_by_its_indexes_and_reads_the_counters_of_its_rows(
     assert rows_read(plan, "counters") <= 2 * most
     if Dimension.SENDER in query.by and query.limit >= SENDERS:
         assert rows_read(plan, "counters") <= 2 * plan.tree["Plan"]["Actual Rows"]
+
+
+async def test_a_report_on_many_isps_reads_the_pending_deltas_of_a_sender_once(
+    database: TestDatabase, owner: Any
+) -> None:
+    isps = [f"isp {number:02}" for number in range(20)]
+    await insert(owner, [Message(isp=isp) for isp in isps])
+    query = ReportQuery(BY_ISP, (119,), isps=tuple(isps))
+    given = {
+        name: list(each) if isinstance(each, tuple) else each
+        for name, each in report_parameters(query, None, 1000).items()
+    }
+    async with open_pool(database.service_url) as opened:
+        statement = load_statement("queries/report/from_counters")
+        plan = await plan_of(opened, statement, given, analyze=True, is_scan=False)
+    assert plan.tree["Plan"]["Actual Rows"] == len(isps)
+    assert rows_read(plan, "deltas") == len(isps)
 
 
 @pytest.mark.parametrize("sender_id", [MIDDLE_SENDER, EXAMPLE_SENDER])

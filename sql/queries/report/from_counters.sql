@@ -6,7 +6,8 @@
 -- name begins so. Most have nothing but counters of epoch 0: one descent of an index. is_wide: to find the others, the
 -- pending deltas of all senders are read once; otherwise each sender's own are looked up.
 -- A slice is one descent: the accounts from first to last, or those of one ISP. A key outside the grouping set is 0 or
--- '' in the counters. A filter that is NULL lets every message through.
+-- '' in the counters. A sender's pending deltas are read with its first slice. A filter that is NULL lets every message
+-- through.
 -- sort_by: key, total, new, proc, retry or hold. after_rank: the value that the last row of the page before was sorted
 -- by; NULL: the first page.
 -- indexes: counters_by_account, counters_by_isp, deltas_sender_id_xid, watermarks_pkey, sender_totals_pkey, deltas_xid
@@ -43,7 +44,7 @@ changing AS MATERIALIZED (
 
 candidate AS MATERIALIZED (
   SELECT
-    sender.sender_id, slice.first_account, slice.last_account, slice.isp,
+    sender.sender_id, slice.first_account, slice.last_account, slice.isp, slice.number = 1 AS is_first,
     (SELECT cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)) AS grouping_set,
     NOT cast(:is_wide AS boolean) OR sender.sender_id IN (SELECT sender_id FROM changing) AS is_changing
   FROM (
@@ -68,7 +69,7 @@ candidate AS MATERIALIZED (
   ) AS sender
     CROSS JOIN
       unnest(cast(:first_accounts AS bigint[]), cast(:last_accounts AS bigint[]), cast(:slice_isps AS text[]))
-        AS slice (first_account, last_account, isp)
+      WITH ORDINALITY AS slice (first_account, last_account, isp, number)
   ORDER BY sender.sender_id
   LIMIT cast(:read_limit AS bigint)
 ),
@@ -122,12 +123,10 @@ read AS MATERIALIZED (
           UNION ALL
           SELECT account_id, campaign_id, isp, new, proc, retry, hold
           FROM "{schema}".pending_deltas(candidate.sender_id, NULL, NULL, NULL)
-          WHERE (cast(:isps AS text[]) IS NULL OR isp = candidate.isp)
-            AND (
-              cast(:account_ids AS bigint[]) IS NULL
-              OR account_id BETWEEN candidate.first_account AND candidate.last_account
-            )
+          WHERE candidate.is_first
+            AND (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))
             AND (cast(:campaign_ids AS bigint[]) IS NULL OR campaign_id = ANY(cast(:campaign_ids AS bigint[])))
+            AND (cast(:isps AS text[]) IS NULL OR isp = ANY(cast(:isps AS text[])))
         ) AS changed
     ) AS part
   WHERE cast(:search AS text) IS NULL
