@@ -67,7 +67,8 @@ def test_the_step_is_the_one_given_or_the_finest_that_is_kept() -> None:
 )
 def test_a_time_is_read_in_utc(written: str, since: datetime) -> None:
     query = parse(**{"from": written})
-    assert (query.since, query.since.tzinfo) == (since, UTC)
+    assert query.since == since
+    assert query.since.tzinfo is UTC
 
 
 @pytest.mark.parametrize("seconds", [7200, "7200", " 07200 "])
@@ -91,6 +92,7 @@ def test_a_history_until_now_or_later_ends_with_the_current_step(to: Any) -> Non
     [
         *("yesterday", "2026-03-01", "2026-03-01T12:00:00", "2026-03-01 12:00:00Z", "2026-13-01T12:00:00Z"),
         *("0001-01-01T00:00:00+01:00", "2026-03-01T12:00:00Z!", "\u0662026-03-01T12:00:00Z"),
+        *("\u00a0", "\u00a02026-03-01T12:00:00Z"),
         *(-1, 1.5, True, [], {}, 10**11, 2**63 - 1),
     ],
 )

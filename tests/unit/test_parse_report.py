@@ -109,6 +109,13 @@ def test_a_minus_in_a_list_is_no_number() -> None:
         parse_report(parse_envelope(b'{"account_id":[-0]}'))
 
 
+def test_a_no_break_space_is_no_blank() -> None:
+    query = parse(search="\u00a012", after="\u00a0x", isp=" \u00a0a, b")
+    assert (query.search, query.after, query.isps) == ("\u00a012", "\u00a0x", ("b", "\u00a0a"))
+    assert refusal(senders="\u00a0").startswith("senders must be a list")
+    assert refusal(by="\u00a0isp").startswith("by must be a list")
+
+
 def test_rows_are_told_apart_by_what_the_request_lists() -> None:
     assert parse(by=[]).by == parse(by=[""]).by == (Dimension.SENDER,)
     assert parse(by="isp, campaign,account,sender").by == tuple(Dimension)
