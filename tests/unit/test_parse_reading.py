@@ -193,3 +193,26 @@ def test_a_token_is_held_to_its_rule() -> None:
     with pytest.raises(BadRequest) as refused:
         body(token=7).token()
     assert refused.value.text == "Incorrect request: token must be a string without NUL and lone surrogates"
+
+
+@pytest.mark.parametrize("given", [{}, *({"with": nothing} for nothing in (None, "", " ", ",", [], [""], [" ", "\n"]))])
+def test_a_report_has_the_documented_members_unless_the_request_differs(given: dict[str, Any]) -> None:
+    assert parse_query(body(id=119, **given), Grouping.TOTAL) == StatsQuery(119)
+
+
+def test_a_report_has_more_members_on_request() -> None:
+    for given in ("oldest", " oldest,", ["oldest"], ["", " oldest\n", "oldest"]):
+        assert parse_query(body(id=119, **{"with": given}), Grouping.TOTAL) == StatsQuery(119, has_oldest=True)
+    for given in ("oldest, rates", "rates,oldest", ["oldest", "rates"]):
+        query = parse_query(body(id=119, **{"with": given}), Grouping.TOTAL)
+        assert query == StatsQuery(119, has_oldest=True, has_rates=True)
+    in_xml = parse_envelope(b"<xml><id>119</id><with>rates</with></xml>")
+    assert parse_query(in_xml, Grouping.ISP) == StatsQuery(119, grouping=Grouping.ISP, has_rates=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["newest", "Oldest", "oldest rates", ["oldest", 5], [None], [["oldest"]], 5, True, {}]
+)
+def test_what_is_no_list_of_more_members_is_refused(wrong: Any) -> None:
+    text = "with must be a list of oldest, rates"
+    assert refusal(lambda envelope: parse_query(envelope, Grouping.TOTAL), id=119, **{"with": wrong}) == text

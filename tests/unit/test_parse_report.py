@@ -18,6 +18,12 @@ def parse(**members: Any) -> ReportQuery:
     return parse_report(parse_envelope(json.dumps(members).encode()))
 
 
+def refusal(**members: Any) -> str:
+    with pytest.raises(BadRequest) as refused:
+        parse(**members)
+    return refused.value.text.removeprefix("Incorrect request: ")
+
+
 def test_nothing_is_given() -> None:
     assert parse() == ReportQuery()
     assert parse(senders=None, by="", account_id=" ", isp=None, after=" ", order=None, limit="") == ReportQuery()
@@ -78,6 +84,70 @@ def test_what_is_no_list_of_numbers_is_refused(name: str, wrong: Any) -> None:
 def test_what_is_no_list_of_texts_is_refused(wrong: Any) -> None:
     with pytest.raises(BadRequest, match="isp must be a list of 1 to 100 strings without NUL"):
         parse(isp=wrong)
+
+
+def test_a_list_has_all_its_items_up_to_the_most() -> None:
+    assert parse(senders=[*range(1000, 0, -1)]).sender_ids == tuple(range(1, 1001))
+    assert parse(senders=",".join(map(str, range(1, 1001)))).sender_ids == tuple(range(1, 1001))
+    assert parse(account_id=[MAX, 0]).account_ids == (0, MAX)
+    for texts in ([f"a-{number}" for number in range(100, 200)], [f'"{number}' for number in range(100, 200)]):
+        assert parse(isp=texts).isps == tuple(texts)
+    assert parse(isp=",".join(str(number) for number in range(100, 200))).isps == tuple(map(str, range(100, 200)))
+
+
+def test_a_list_with_an_item_too_many_is_refused() -> None:
+    for senders in ([*range(1, 1002)], ",".join(map(str, range(1, 1002))), [*range(1, 1001), "x"], [0], [5] * 1001):
+        assert refusal(senders=senders) == f"senders must be a list of 1 to 1000 whole numbers from 1 to {MAX}"
+    for account_ids in ([*range(101)], "1," * 100 + "1", [0] * 101, [-0.0], [MAX + 1]):
+        assert refusal(account_id=account_ids) == f"account_id must be a list of 1 to 100 whole numbers from 0 to {MAX}"
+    for isps in (["a"] * 101, ["-"] * 101, "a," * 100, [5]):
+        assert refusal(isp=isps) == "isp must be a list of 1 to 100 strings without NUL and lone surrogates"
+
+
+def test_a_minus_in_a_list_is_no_number() -> None:
+    with pytest.raises(BadRequest, match="account_id must be a list"):
+        parse_report(parse_envelope(b'{"account_id":[-0]}'))
+
+
+def test_a_no_break_space_is_no_blank() -> None:
+    query = parse(search="\u00a012", after="\u00a0x", isp=" \u00a0a, b")
+    assert (query.search, query.after, query.isps) == ("\u00a012", "\u00a0x", ("b", "\u00a0a"))
+    assert refusal(senders="\u00a0").startswith("senders must be a list")
+    assert refusal(by="\u00a0isp").startswith("by must be a list")
+
+
+def test_rows_are_told_apart_by_what_the_request_lists() -> None:
+    assert parse(by=[]).by == parse(by=[""]).by == (Dimension.SENDER,)
+    assert parse(by="isp, campaign,account,sender").by == tuple(Dimension)
+    assert parse(by=["none"]).by == parse(by="none,none").by == ()
+    assert refusal(by="none,sender") == "by must be none alone, or a list of sender, account, campaign and isp"
+    assert refusal(by="queue") == "by must be a list of sender, account, campaign, isp, none"
+
+
+def test_the_oldest_are_of_senders_alone() -> None:
+    assert parse(order="oldest", status="hold", senders=[1]).order is ReportOrder.OLDEST
+    assert parse(order="new", by="isp", search="1", account_id=5).order is ReportOrder.NEW
+    text = "order=oldest is for by=sender, without account_id, campaign_id, isp and search"
+    others: list[dict[str, Any]] = [
+        *({"by": by} for by in ("isp", "none", "sender,isp")),
+        *({"account_id": 0}, {"campaign_id": 0}, {"isp": ""}, {"search": "1"}),
+    ]
+    for other in others:
+        assert refusal(order="oldest", **other) == text
+
+
+def test_other_parameters_of_the_report_are_held_to_their_rules() -> None:
+    assert refusal(status="sent") == "status must be total, new, proc, retry or hold"
+    assert refusal(order="id") == "order must be key, total, new, proc, retry, hold or oldest"
+    assert (
+        refusal(search="1" * 256) == "search must be a string of at most 255 characters without NUL and lone surrogates"
+    )
+    assert (
+        refusal(after="x" * 2001) == "after must be a string of at most 2000 characters without NUL and lone surrogates"
+    )
+    assert refusal(limit=10_001) == "limit must be a whole number from 1 to 10000"
+    assert refusal(names=2) == "names must be 0 or 1"
+    assert refusal(count="yes") == "count must be 0 or 1"
 
 
 def test_a_filter_of_stats_is_no_list() -> None:

@@ -78,6 +78,10 @@ def test_a_row_without_names_has_its_documented_members_in_their_order() -> None
     )
 
 
+def test_a_row_of_any_members_keeps_its_times() -> None:
+    assert Shape().apply([ROW]) == [ROW]
+
+
 @pytest.mark.parametrize("format", Format)
 def test_a_slice_of_rows_with_names_has_a_hundred_of_them(format: Format) -> None:
     report = StatsReport([*QUEUE.rows] * 250)
