@@ -52,6 +52,7 @@ def test_the_step_is_the_one_given_or_the_finest_that_is_kept() -> None:
     kept = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=6))
     assert [parse(kept, **{"from": hours * 3600 - 60}).step_seconds for hours in (2, 4, 6)] == [60, 600, 3600]
     assert parse(kept, **{"from": 3 * 3600, "step": 60}).step_seconds == 60
+    assert [at_noon(step=left_out).step_seconds for left_out in (None, "")] == [60, 60]
     assert parse(**{"from": 1440 * 60}).step_seconds == 60
     assert parse(**{"from": 1440 * 60 + 1}).step_seconds == 600
 

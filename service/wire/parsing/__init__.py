@@ -151,7 +151,9 @@ def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery
     if since >= until:
         raise BadRequest("from must be before to")
     has_isps = is_by_isp or isp is not None
-    step = parameters.STEP.read_given(members) or HistoryQuery.finest_step(since, until, now, kept, has_isps=has_isps)
+    step = HistoryQuery.finest_step(since, until, now, kept, has_isps=has_isps)
+    if members.get(parameters.STEP.name) not in (None, ""):
+        step = parameters.STEP.read(members)
     if step not in STEPS:
         raise BadRequest(f"step must be {', '.join(map(str, STEPS[:-1]))} or {STEPS[-1]}")
     if has_isps and step == STEPS[0]:
