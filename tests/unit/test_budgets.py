@@ -40,6 +40,8 @@ def test_each_token_has_a_share_of_its_own_and_the_metrics_have_its_use() -> Non
     for token_name in ("one", "two"):
         streams.give_back(token_name)
     assert [used("open_streams", token_name) for token_name in ("one", "two")] == [0, 1]
+    streams.give_back("two")
+    assert used("open_streams", "two") == 0
 
 
 def test_a_place_is_given_back_when_it_is_closed() -> None:
@@ -77,3 +79,4 @@ def test_a_response_holds_more_than_the_share_only_while_it_is_the_only_one_of_i
     small.hold(6)
     with pytest.raises(TooManyRequests):
         large.hold(1)
+    small.release()
