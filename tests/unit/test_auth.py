@@ -12,7 +12,7 @@ from service.access.admin import new_secret
 from service.access.cache import LOOK_UP_PAUSE_SECONDS, MAX_AGE_SECONDS, REFRESH_AGE_SECONDS, Tokens
 from service.access.rules import Token, token_hash
 from service.db import Database
-from service.errors import Forbidden, Unauthorized, Unavailable
+from service.errors import Forbidden, TimedOut, Unauthorized, Unavailable
 from service.model import Scope
 
 MINE = Token("mine", frozenset({"stats"}))
@@ -25,6 +25,7 @@ class CountingDatabase:
         self.tokens = tokens
         self.asked = 0
         self.is_gone = False
+        self.failure: Exception = Unavailable()
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -37,7 +38,7 @@ class CountingDatabase:
         is_gone = self.is_gone
         await self.answering.wait()
         if is_gone:
-            raise Unavailable()
+            raise self.failure
         return found
 
 
@@ -271,3 +272,62 @@ async def test_wrong_tokens_are_delayed_by_the_address_that_sends_them(
         check.cancel()
     results = await asyncio.gather(*checks, return_exceptions=True)
     assert [type(result) for result in results].count(Unauthorized) == len(checks) - delays
+
+
+async def test_while_the_database_answers_a_check_in_an_outage_is_any_check(
+    tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await tokens.check_in_outage("right", Scope.STATS, None, 60.0) == MINE
+    with pytest.raises(Forbidden, match="explain"):
+        await tokens.check_in_outage("right", Scope.EXPLAIN, None, 60.0)
+    for wrong in (None, "wrong"):
+        with pytest.raises(Unauthorized):
+            await tokens.check_in_outage(wrong, Scope.STATS, "192.0.2.1", 60.0)
+    assert caplog.messages == ["wrong token address=192.0.2.1"]
+
+
+async def test_in_an_outage_the_tokens_of_the_last_look_up_are_valid_and_all_others_meet_its_error(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    database.is_gone = True
+    with pytest.raises(Unavailable):
+        await tokens.check_in_outage("right", Scope.STATS, None, 60.0)
+    database.is_gone = False
+    clock.now += 1
+    await tokens.check("right", Scope.STATS)
+
+    database.is_gone = True
+    clock.now += 3600
+    assert await tokens.check_in_outage("right", Scope.STATS, None, 60.0) == MINE
+    with pytest.raises(Forbidden, match="explain"):
+        await tokens.check_in_outage("right", Scope.EXPLAIN, None, 60.0)
+    clock.now += 1
+    with pytest.raises(Unavailable):
+        await tokens.check_in_outage("wrong", Scope.STATS, None, 60.0)
+
+
+async def test_a_database_that_does_not_answer_in_time_is_an_outage_too(
+    tokens: Tokens, database: CountingDatabase, clock: Clock
+) -> None:
+    await tokens.check("right", Scope.STATS)
+    database.answering.clear()
+    clock.now += 3600
+    assert await tokens.check_in_outage("right", Scope.STATS, None, 0.01) == MINE
+    with pytest.raises(TimedOut):
+        await tokens.check_in_outage("wrong", Scope.STATS, None, 0.01)
+
+
+async def test_tokens_are_looked_up_again_and_again_without_a_request(
+    tokens: Tokens, database: CountingDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.access.cache.IDLE_REFRESH_SECONDS", 0.0)
+    refreshing = asyncio.create_task(tokens.refresh_forever())
+    while database.asked < 3:
+        await asyncio.sleep(0.001)
+        assert not refreshing.done()
+    database.is_gone, database.failure = True, ZeroDivisionError()
+    while not caplog.messages:
+        await asyncio.sleep(0.001)
+        assert not refreshing.done()
+    refreshing.cancel()
+    assert caplog.messages[0].startswith("tokens failed error=builtins.ZeroDivisionError at ")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from prometheus_client import REGISTRY
 
 from service.errors import Conflict, ServiceError, Unavailable
 from service.queue.coalescer import Coalescer, Limits, Outcome
@@ -38,12 +39,19 @@ def run(coalescer: Coalescer[str, str], *queries: str) -> list[asyncio.Task[Outc
     return [asyncio.create_task(coalescer.run(query)) for query in queries]
 
 
+def waiting_requests() -> float:
+    waiting = REGISTRY.get_sample_value("queuestats_waiting_requests")
+    assert waiting is not None
+    return waiting
+
+
 async def turns() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_a_batch_begins_after_the_rest_of_the_one_before() -> None:
+async def test_a_batch_begins_after_the_rest_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.queue.coalescer.MOST_REST_SECONDS", 3600.0)
     times = []
 
     async def fetch(queries: Sequence[str]) -> Sequence[str]:
@@ -55,7 +63,15 @@ async def test_a_batch_begins_after_the_rest_of_the_one_before() -> None:
     resting = Coalescer[str, str](fetch, Limits(batches=1, queries=1, waiters=10, wait_seconds=3600, rest=3))
     await asyncio.gather(*run(resting, "a", "b"))
     first_began, first_ended, second_began, _ = times
-    assert second_began - first_ended >= min(0.25, 3 * (first_ended - first_began))
+    assert second_began - first_ended >= 3 * (first_ended - first_began)
+
+
+async def test_a_rest_ends_after_its_limit(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.queue.coalescer.MOST_REST_SECONDS", 0.01)
+    resting = Coalescer[str, str](batches, Limits(batches=1, queries=1, waiters=10, wait_seconds=3600, rest=1e9))
+    batches.may_end.set()
+    await asyncio.gather(*run(resting, "a", "b"))
+    assert batches.begun == [["a"], ["b"]]
 
 
 @pytest.fixture
@@ -191,6 +207,20 @@ async def test_a_batch_works_for_the_requests_of_all_its_waiters(batches: Batche
     batches.may_end.set()
     await asyncio.gather(request("one", "a"), request("two", "b"), request("three", "a"))
     assert batches.requests == [("one", "three", "two")]
+
+
+@pytest.mark.parametrize(("rest", "counted"), [(0, 3), (1, 0)])
+async def test_requests_that_wait_are_counted_and_the_queries_of_streams_are_not(
+    batches: Batches, rest: float, counted: int
+) -> None:
+    coalescer = Coalescer[str, str](batches, Limits(1, 10, 100, 3600, rest))
+    before = waiting_requests()
+    tasks = run(coalescer, "a", "a", "b")
+    await turns()
+    assert waiting_requests() - before == counted
+    batches.may_end.set()
+    await asyncio.gather(*tasks)
+    assert waiting_requests() == before
 
 
 async def test_a_cancelled_waiter_makes_room_for_one_more(batches: Batches) -> None:

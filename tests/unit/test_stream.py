@@ -16,7 +16,7 @@ from service.access.budgets import Unsent
 from service.access.cache import Tokens
 from service.errors import Forbidden, ServiceError, TimedOut, Unauthorized, Unavailable
 from service.http.responses import encode_event
-from service.model import Presentation, Scope, StatsQuery, StatsReport, StatsRow
+from service.model import Ids, Presentation, Scope, StatsQuery, StatsReport, StatsRow
 from service.queue.coalescer import Outcome
 from service.queue.live import Event, Followed, Streams, Subscriber
 from service.queue.names import Names
@@ -33,6 +33,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.total = 0
+        self.rows_before: list[StatsRow] = []
         self.queries: set[StatsQuery] = set()
         self.age_seconds = 0.0
         self.error: Exception | None = None
@@ -51,7 +52,7 @@ class Queue:
         if self.error is not None:
             raise self.error
         row = StatsRow(0, 0, 0, "", self.total, 0, 0, self.total)
-        return Outcome(StatsReport([row]), 0.0, self.age_seconds)
+        return Outcome(StatsReport([*self.rows_before, row]), 0.0, self.age_seconds)
 
     async def wait_for_reads(self, count: int = 3) -> None:
         """Until the report of at least one read that begins after this call is published."""
@@ -177,6 +178,23 @@ async def test_a_report_has_the_same_id_whenever_it_is_read(service: Service) ->
     assert third.id != first.id
     assert len(third.id) == 32
     assert service.queue.queries == {FOLLOWED.query}
+
+
+async def test_a_report_that_is_written_in_another_way_has_another_id(service: Service) -> None:
+    ways = [Presentation(), Presentation(ids=Ids.STRING), Presentation(has_names=True)]
+    events = [await service.streams.read(Followed(StatsQuery(119), way)) for way in ways]
+    assert len({event.id for event in events}) == 3
+
+
+@pytest.mark.parametrize("count", range(5))
+async def test_the_id_of_a_long_report_depends_on_its_last_row(
+    service: Service, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("service.queue.live.PACKED_ROWS", 2)
+    service.queue.rows_before = [StatsRow(1, 0, 0, "", 0, 0, 0, 0)] * count
+    first = await service.streams.read(FOLLOWED)
+    service.queue.total = 1
+    assert (await service.streams.read(FOLLOWED)).id != first.id
 
 
 async def test_a_report_with_names_has_the_name_of_the_sender(service: Service) -> None:
@@ -316,12 +334,13 @@ async def test_a_fault_is_an_internal_error_that_the_log_has(
 
 
 @pytest.mark.parametrize("error", [Unauthorized(": revoked"), Forbidden("no scope")])
+@pytest.mark.parametrize(("revoked", "valid"), [("mine", "other"), ("other", "mine")])
 async def test_a_token_that_is_no_longer_valid_ends_its_streams_with_the_error(
-    watched: Service, error: ServiceError
+    watched: Service, error: ServiceError, revoked: str, valid: str
 ) -> None:
-    async with watched.follow(secret="mine") as mine, watched.follow(secret="other") as other:
+    async with watched.follow(secret=revoked) as mine, watched.follow(secret=valid) as other:
         assert [await total(mine), await total(other)] == [0, 0]
-        watched.secrets.errors["mine"] = error
+        watched.secrets.errors[revoked] = error
         assert data_of(await anext(mine)) == {"error": error.code, "error_text": error.text}
         assert await anext(mine, None) is None
         watched.queue.total = 1
@@ -392,5 +411,29 @@ async def test_an_unchanged_report_is_not_rendered_again(service: Service) -> No
         assert await total(events) == 0
         first, second = await service.streams.read(FOLLOWED), await service.streams.read(FOLLOWED)
         assert first.content is second.content
+        assert first.began_at < second.began_at, "it was the newest one for longer"
         service.queue.total = 1
         assert (await service.streams.read(FOLLOWED)).id != first.id
+
+
+async def test_a_sign_of_life_has_the_time_up_to_which_the_report_is_the_newest_one(service: Service) -> None:
+    assert service.streams.sign_of_life(FOLLOWED) == "no report"
+    service.queue.age_seconds = OLD_SECONDS
+    before = time.time()
+    async with service.follow(NEVER_MS) as events:
+        assert await total(events) == 0
+        words, _, moment = service.streams.sign_of_life(FOLLOWED).rpartition(" ")
+    after = time.time()
+    as_of = datetime.fromisoformat(moment)
+    assert words == "as of"
+    assert as_of.tzinfo == UTC
+    # The two clocks are not read at the same moment, and the time has microseconds.
+    assert before - 0.01 <= as_of.timestamp() + OLD_SECONDS <= after + 0.01
+
+
+async def test_a_sign_of_life_has_no_time_while_the_newest_event_is_an_error(service: Service) -> None:
+    async with service.follow() as events:
+        assert await total(events) == 0
+        service.queue.error = Unavailable()
+        assert data_of(await anext(events))["error"] == 503
+        assert service.streams.sign_of_life(FOLLOWED) == "no report"

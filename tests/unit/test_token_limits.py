@@ -2,14 +2,15 @@
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from service.access.cache import FailedTokens
-from service.access.rules import Token
+from service.access.rules import Limits, Token
 from service.errors import Forbidden
-from service.model import Dimension, Measure, StatsQuery, TopQuery
+from service.model import Dimension, HistoryQuery, Measure, ReportOrder, ReportQuery, StatsQuery, TopQuery
 
 SCOPES = frozenset({"stats"})
 UNLIMITED = Token("all", SCOPES)
@@ -69,6 +70,80 @@ def test_the_largest_within_a_sender_need_a_token_that_sees_the_whole_sender() -
     with pytest.raises(Forbidden) as refusal:
         OF_ACCOUNTS.limit_top(within)
     assert refusal.value.text == "No access: this token is limited to accounts"
+
+
+@pytest.mark.parametrize("part", ["has_oldest", "has_rates"])
+def test_a_token_limited_to_accounts_has_neither_the_oldest_messages_nor_the_rates(part: str) -> None:
+    query = StatsQuery(119, has_oldest=part == "has_oldest", has_rates=part == "has_rates")
+    assert OF_SENDERS.limit(query) is query
+    with pytest.raises(Forbidden) as refusal:
+        OF_ACCOUNTS.limit(query)
+    assert refusal.value.text == "No access: this token is limited to accounts, and oldest and rates are the sender's"
+
+
+def test_a_history_is_for_tokens_that_see_the_whole_sender() -> None:
+    query = HistoryQuery(119, None, False, 60, datetime(2026, 1, 1, tzinfo=UTC))
+    for token in (UNLIMITED, OF_SENDERS):
+        assert token.limit_history(query) is query
+    with pytest.raises(Forbidden) as refusal:
+        Token("other", SCOPES, sender_ids=(120,)).limit_history(query)
+    assert refusal.value.text == "No access: this token is limited to other senders"
+    with pytest.raises(Forbidden) as refusal:
+        OF_ACCOUNTS.limit_history(query)
+    assert refusal.value.text == "No access: this token is limited to accounts, and the history is the sender's"
+
+
+@pytest.mark.parametrize(
+    ("token", "asked", "limited"),
+    [
+        (UNLIMITED, {}, {}),
+        (UNLIMITED, {"sender_ids": (1,), "account_ids": (2,)}, {"sender_ids": (1,), "account_ids": (2,)}),
+        (OF_SENDERS, {}, {"sender_ids": (119, 120)}),
+        (OF_SENDERS, {"sender_ids": (120,), "account_ids": (1,)}, {"sender_ids": (120,), "account_ids": (1,)}),
+        (OF_SENDERS, {"sender_ids": (119, 120)}, {"sender_ids": (119, 120)}),
+        (OF_ACCOUNTS, {}, {"sender_ids": (119,), "account_ids": (306, 307)}),
+        (OF_ACCOUNTS, {"account_ids": (307,)}, {"sender_ids": (119,), "account_ids": (307,)}),
+        (OF_SENDERS, {"order": ReportOrder.OLDEST}, {"order": ReportOrder.OLDEST, "sender_ids": (119, 120)}),
+    ],
+)
+def test_a_report_on_many_senders_is_one_on_those_of_the_token(
+    token: Token, asked: dict[str, Any], limited: dict[str, Any]
+) -> None:
+    assert token.limit_report(ReportQuery(search="Ac", **asked)) == ReportQuery(search="Ac", **limited)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"sender_ids": (119, 121)}, "this token is limited to other senders"),
+        ({"account_ids": (306, 308)}, "this token is limited to other accounts"),
+        ({"order": ReportOrder.OLDEST}, "this token is limited to accounts, and oldest is the sender's"),
+    ],
+)
+def test_a_report_on_what_the_token_may_not_see_is_refused(asked: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Forbidden) as refusal:
+        OF_ACCOUNTS.limit_report(ReportQuery(**asked))
+    assert refusal.value.text == f"No access: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("own", "sender_limits", "account_limits", "is_included"),
+    [
+        (Limits(), None, None, True),
+        (Limits(), [119], [306], True),
+        (Limits(sender_ids=(119, 120)), [119], None, True),
+        (Limits(sender_ids=(119, 120)), [120, 119], [306], True),
+        (Limits(sender_ids=(119, 120)), [119, 121], None, False),
+        (Limits(sender_ids=(119, 120)), None, [306], False),
+        (Limits(account_ids=(306, 307)), None, [307], True),
+        (Limits(account_ids=(306, 307)), [119], [308], False),
+        (Limits(account_ids=(306, 307)), [119], None, False),
+    ],
+)
+def test_limits_include_those_that_are_the_same_or_narrower(
+    own: Limits, sender_limits: list[int] | None, account_limits: list[int] | None, is_included: bool
+) -> None:
+    assert own.include(sender_limits, account_limits) is is_included
 
 
 class Refusals:
