@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from service.db import Database
 from service.errors import ServiceError
-from service.model import StatsReport
+from service.reports import StatsReport
 from service.schema import migrate
 from service.settings import Settings
 from tests.servers import choose_server, docker_container, run_folder

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from service.model import Grouping, StatsQuery, StatsRow
+from service.model import Grouping, StatsQuery
+from service.reports import StatsRow
 
 STATUSES = ("new", "proc", "retry", "hold")
 

@@ -11,7 +11,8 @@ from service.cli.options import command, in_order, json_option, names_option, on
 from service.cli.output import Rows, add_names, echo, print_csv, print_json, print_table, table_of
 from service.cli.types import FiniteRange, Member, Text
 from service.errors import ServiceError
-from service.model import Explanation, Grouping, StatsQuery, With
+from service.model import Grouping, StatsQuery, With
+from service.reports import Explanation
 from service.settings import Settings
 from service.telemetry.text import escape
 

@@ -16,7 +16,8 @@ from service.cli.options import command, json_option, names_option, on_database,
 from service.cli.output import UNLIMITED_WIDTH, print_table, table_of
 from service.cli.types import ID, FiniteRange, Member
 from service.errors import ServiceError
-from service.model import Dimension, Measure, Order, TopQuery, TopReport
+from service.model import Dimension, Measure, Order, TopQuery
+from service.reports import TopReport
 from service.settings import Settings
 from service.telemetry.text import escape
 

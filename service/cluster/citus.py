@@ -17,7 +17,8 @@ import msgspec
 from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
-from service.model import HistoryQuery, StatsQuery, StatsRow, TopQuery
+from service.model import HistoryQuery, StatsQuery, TopQuery
+from service.reports import StatsRow
 
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.

@@ -12,18 +12,8 @@ import msgspec
 
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import ServiceError, Uncounted
-from service.model import (
-    Dimension,
-    Grouping,
-    HistoryQuery,
-    Oldest,
-    StatsQuery,
-    StatsRow,
-    StatsRowWithOldest,
-    StatsRowWithRates,
-    TopQuery,
-    Window,
-)
+from service.model import Dimension, Grouping, HistoryQuery, StatsQuery, TopQuery
+from service.reports import Oldest, StatsRow, StatsRowWithOldest, StatsRowWithRates, Window
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from service.cluster.topology import from_counters
 from service.control.actor import of_command
 from service.db import Connection, fetch
 from service.errors import CommandError
-from service.model import Grouping, StatsQuery, StatsRow
+from service.model import Grouping, StatsQuery
+from service.reports import StatsRow
 
 # "other": a status that the service has no answer for, so none of it is kept.
 STATUSES = ("new", "proc", "retry", "hold", "other")

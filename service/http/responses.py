@@ -14,8 +14,9 @@ from starlette.responses import Response
 from service.errors import ServiceError, TooManyRequests
 from service.http.large_responses import GZIP_LEVEL, TAG_BYTES, LargeResponse, entity_tag, render_large
 from service.http.requests import QueueRequest
-from service.model import AnyFormat, ReportFormat, ReportPage, StatsReport, TopReport
+from service.model import AnyFormat, ReportFormat
 from service.queue.coalescer import Outcome
+from service.reports import ReportPage, StatsReport, TopReport
 from service.settings import Settings
 from service.telemetry.metrics import BUDGET_REFUSED, REFUSED
 from service.wire.rendering import MEDIA_TYPES, Report, render_error, render_report, render_report_in_slices

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from service.counters.health import SERVED
 from service.errors import ServiceError
 from service.http.requests import Service
-from service.model import Dimension, Measure, StatsQuery, StatsRowWithRates, TopQuery
+from service.model import Dimension, Measure, StatsQuery, TopQuery
+from service.reports import StatsRowWithRates
 from service.telemetry.metrics import OfDatabase
 
 Result = TypeVar("Result")

@@ -12,7 +12,8 @@ from service.cluster import find_topology
 from service.cluster.topology import from_counters, from_messages, sub_queries
 from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
 from service.db.statements import literal, replace_parameters
-from service.model import Explanation, StatsQuery
+from service.model import StatsQuery
+from service.reports import Explanation
 
 # From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
 AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"

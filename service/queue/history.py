@@ -6,8 +6,9 @@ from typing import TypeAlias
 from service.cluster import find_topology
 from service.db import Database
 from service.errors import Unavailable, Uncounted
-from service.model import HistoryQuery, HistoryReport
+from service.model import HistoryQuery
 from service.queue.coalescer import Coalescer, Limits
+from service.reports import HistoryReport
 from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
 

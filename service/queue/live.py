@@ -21,9 +21,10 @@ from service.access.budgets import UnreadResponse
 from service.access.cache import Tokens
 from service.db import Database
 from service.errors import Forbidden, InternalError, ServiceError, TooManyRequests, Unauthorized, Unavailable
-from service.model import Format, Presentation, Scope, StatsQuery, StatsReport
+from service.model import Format, Presentation, Scope, StatsQuery
 from service.queue.names import Names
 from service.queue.stats import Statistics
+from service.reports import StatsReport
 from service.settings import Settings
 from service.telemetry.logs import format_frames
 from service.telemetry.metrics import STREAMS

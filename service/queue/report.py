@@ -9,9 +9,10 @@ from service.cluster import find_topology
 from service.cluster.topology import SLICE_ROWS
 from service.db import Database
 from service.errors import BadRequest, Unavailable, Uncounted
-from service.model import Dimension, Measure, ReportOrder, ReportPage, ReportQuery, TopQuery
+from service.model import Dimension, Measure, ReportOrder, ReportQuery, TopQuery
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.top import fetch_top
+from service.reports import ReportPage
 from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
 from service.wire.cursor import BY_AGE, BY_COUNT, BY_KEYS, read_cursor, write_cursor

@@ -12,8 +12,9 @@ from service.cluster import Topology, find_topology
 from service.cluster.topology import SLICE_ROWS, statement_name, sub_queries
 from service.db import Database
 from service.errors import ServiceError, Unavailable, Uncounted
-from service.model import Measure, StatsQuery, StatsReport, StatsRow
+from service.model import Measure, StatsQuery
 from service.queue.coalescer import Coalescer, Limits, Outcome
+from service.reports import StatsReport, StatsRow
 from service.settings import Settings
 from service.telemetry.metrics import BATCH_QUERIES
 

@@ -8,9 +8,10 @@ import msgspec
 from service.cluster import find_topology
 from service.db import Database
 from service.errors import ServiceError
-from service.model import Measure, StatsQuery, TopQuery, TopReport
+from service.model import Measure, StatsQuery, TopQuery
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.stats import CounterReader
+from service.reports import TopReport
 from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
 

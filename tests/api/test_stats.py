@@ -11,7 +11,8 @@ import pytest
 from lxml import etree
 from msgspec.structs import replace
 
-from service.model import Format, Grouping, StatsQuery, StatsRow
+from service.model import Format, Grouping, StatsQuery
+from service.reports import StatsRow
 from service.settings import Settings
 from tests.api.wire import MEDIA_TYPES, STATS, body_of, client_of, serving
 from tests.oracle import STATUSES, Message, expected_rows, insert

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from service.access.admin import create_token, rotate_token
 from service.access.rules import Token
 from service.errors import Forbidden
-from service.model import Format, Grouping, Scope, StatsQuery, StatsRow
+from service.model import Format, Grouping, Scope, StatsQuery
 from service.queue.stats import CounterReader, fetch_report
+from service.reports import StatsRow
 from tests.api.wire import STATS, body_of, check_error
 from tests.conftest import TestDatabase, open_pool, successful
 from tests.oracle import STATUSES, Message, expected_rows, insert

@@ -17,7 +17,8 @@ from rich.console import Console
 from service.cli.output import table_of
 from service.cli.top import View, sparkline
 from service.db.statements import literal, read_sql
-from service.model import Dimension, Measure, TopQuery, TopReport
+from service.model import Dimension, Measure, TopQuery
+from service.reports import TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 

@@ -9,8 +9,9 @@ import asyncpg
 
 from service.db import Database, Statement, load_statement
 from service.db.errors import translated
-from service.model import Grouping, StatsQuery, StatsRow
+from service.model import Grouping, StatsQuery
 from service.queue.stats import CounterReader, fetch_report
+from service.reports import StatsRow
 from tests.conftest import successful
 
 STATUSES = ("hold", "new", "proc", "retry")

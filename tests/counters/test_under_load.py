@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from service.cluster.topology import statement_name
-from service.model import Grouping, StatsQuery, StatsRow
+from service.model import Grouping, StatsQuery
+from service.reports import StatsRow
 from tests.counters.conftest import Connect
 from tests.counters.load import SENDERS, WRITERS, fold_until, write_until
 from tests.counters.observing import answer, answers, drift, fold, on, scanned, snapshot

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from service.cluster.topology import from_counters, from_messages
 from service.db import Database, fetch, load_statement
-from service.model import Grouping, StatsQuery, StatsRow
+from service.model import Grouping, StatsQuery
 from service.queue.stats import Statistics, fetch_report
+from service.reports import StatsRow
 from service.settings import Settings
 from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert

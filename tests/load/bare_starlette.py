@@ -5,7 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.model import Format, Grouping, StatsReport, StatsRow
+from service.model import Format, Grouping
+from service.reports import StatsReport, StatsRow
 from service.wire.parsing import parse_envelope, parse_query
 from service.wire.rendering import MEDIA_TYPES, render_report
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from service.errors import BadRequest, InternalError, ServiceError, TimedOut, UnknownMethod
-from service.model import Format, Ids, ReportFormat, StatsReport, StatsRow
+from service.model import Format, Ids, ReportFormat
+from service.reports import StatsReport, StatsRow
 from service.wire.rendering import MEDIA_TYPES, render_error, render_report, render_report_in_slices
 from service.wire.rendering.rows import Shape
 

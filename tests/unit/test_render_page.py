@@ -5,18 +5,8 @@ from typing import Any
 
 import pytest
 
-from service.model import (
-    AnyFormat,
-    Format,
-    Ids,
-    Oldest,
-    ReportFormat,
-    ReportPage,
-    StatsReport,
-    StatsRowWithOldest,
-    StatsRowWithRates,
-    Window,
-)
+from service.model import AnyFormat, Format, Ids, ReportFormat
+from service.reports import Oldest, ReportPage, StatsReport, StatsRowWithOldest, StatsRowWithRates, Window
 from service.wire.rendering import render_report, render_report_in_slices, render_rows
 from service.wire.rendering.as_csv import cell
 from service.wire.rendering.rows import Shape

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.model import Explanation, Format, Ids, StatsReport, StatsRow, TopReport
+from service.model import Format, Ids
+from service.reports import Explanation, StatsReport, StatsRow, TopReport
 from service.wire.rendering import (
     render_details,
     render_explanation,

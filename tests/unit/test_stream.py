@@ -16,11 +16,12 @@ from service.access.budgets import Unsent
 from service.access.cache import Tokens
 from service.errors import Forbidden, ServiceError, TimedOut, Unauthorized, Unavailable
 from service.http.responses import encode_event
-from service.model import Ids, Presentation, Scope, StatsQuery, StatsReport, StatsRow
+from service.model import Ids, Presentation, Scope, StatsQuery
 from service.queue.coalescer import Outcome
 from service.queue.live import Event, Followed, Streams, Subscriber
 from service.queue.names import Names
 from service.queue.stats import Statistics
+from service.reports import StatsReport, StatsRow
 from service.wire.rendering.rows import Shape
 
 FOLLOWED = Followed(StatsQuery(119))

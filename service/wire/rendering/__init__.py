@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from service.errors import ServiceError
-from service.model import SUCCESS, AnyFormat, Explanation, Format, Ids, ReportFormat, ReportPage, StatsReport, TopReport
+from service.model import SUCCESS, AnyFormat, Format, Ids, ReportFormat
+from service.reports import Explanation, ReportPage, StatsReport, TopReport
 from service.wire.rendering import as_csv, as_xml
 from service.wire.rendering.rows import IDS, Rows, Shape
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from service.model import Oldest
+from service.reports import Oldest
 
 
 def write_head(columns: Sequence[str]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
-from service.model import StatsRow
+from service.reports import StatsRow
 from service.wire.rendering.rows import Rows
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from service.model import Ids, StatsRow
+from service.model import Ids
+from service.reports import StatsRow
 
 Rows = Sequence[StatsRow] | Sequence[Mapping[str, Any]]
 IDS: Final = ("account_id", "campaign_id", "id", "sender_id")
