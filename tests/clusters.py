@@ -81,6 +81,14 @@ def running(cluster: Cluster, settings: Mapping[str, str] = MappingProxyType({})
 
 
 def free_port() -> int:
+    """A port for a server that can't take port 0.
+
+    A closed connection holds it in TIME_WAIT for a minute: the kernel gives it to no other process meanwhile, and a
+    server that binds it by its number, with SO_REUSEADDR as servers do, gets it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as accepted:
+            accepted.close()  # the end that closes first is the one that waits
+            client.recv(1)
     return port
