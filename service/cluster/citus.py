@@ -1,4 +1,4 @@
-"""A queue that Citus distributes by sender: each shard of `messages` is a queue of its own.
+"""A queue that Citus distributes by sender: each node counts the shards of `messages` that it has.
 
 Each query is read where the shard of its sender is, on a connection to that very node. Through the coordinator an
 answer takes 20 to 30 times the processor time (docs/scaling.md).
@@ -7,18 +7,17 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from itertools import chain
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-import msgspec
-
-from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
+from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
+from service.db.statements import parse_statement, read_sql
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
+from service.schema.files import node_table
 
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
@@ -39,16 +38,18 @@ class _Place(NamedTuple):
 
 
 class ShardNode(Node):
-    """A node of a cluster: its statements do their work for each shard that is there."""
+    """A node of a cluster: its statements do their work for all shards that are there."""
 
-    folder = "queries/citus"
     keeps_notes = False
+
+    def statement(self, name: str) -> Statement:
+        return _at_node(f"queries/{name}")
 
     async def prove(self, share: float) -> None:
         """Nothing: `verify` compares the shards."""
 
     async def count(self) -> bool:
-        ((done,),) = await self.database.fetch(self.statement("settle"), WRITING_WITHOUT_LIMIT)
+        ((done,),) = await self.database.fetch(load_statement("queries/citus/settle"), WRITING_WITHOUT_LIMIT)
         if done:
             logger.info("cluster: %s", done)
         return done is not None
@@ -77,32 +78,36 @@ class Citus(Topology):
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         if queries[0].has_oldest or queries[0].has_rates:
             raise BadRequest("with is not available for a distributed queue")
-        statement = _reader(statement_name(queries[0]))
+        statement = _at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
-            values = {name: [getattr(query, name) for query in own] for name in statement.order[1:]}
+            values = {name: [getattr(query, name) for query in own] for name in statement.types if name != "shards"}
             return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
 
         return await self._at_places([query.sender_id for query in queries], read_at)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
-        values = {**filters_of(query), "grouping": query.grouping}
-        rows = await self._fetch_at(load_statement("queries/citus/scan"), values, is_scan=True)
-        return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
+        async def scan_at(node: Database, _: Mapping[int, int]) -> list[Any]:
+            return [await node.fetch_scan(_at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
+
+        return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """Of all senders: the largest of each node, each node in a snapshot of its own."""
         if query.by_age:
             raise BadRequest("order=oldest is not available for a distributed queue")
-        statement, parameters = top_statement("queries/citus/top_", query)
+        own, parameters = top_statement("queries/top/", query)
+        statement = _at_node(own.name, "required")
+
+        async def top_at(node: Database, shards: Mapping[int, int] | None) -> list[Any]:
+            return [await node.fetch(statement, shards=shards and list(shards.values()), **parameters)]
+
         if query.sender_id is not None:
-            records = await self._fetch_at(statement, parameters)
+            rows = await self._at_place(query.sender_id, top_at)
         else:
-            nodes = await self.nodes()
-            of_nodes = await asyncio.gather(*(node.database.fetch(statement, **parameters) for node in nodes))
-            records = list(chain.from_iterable(of_nodes))
-        rows = [msgspec.json.decode(record["found"]) for record in records]
+            of_nodes = await asyncio.gather(*(top_at(node.database, None) for node in await self.nodes()))
+            rows = [row for (found,) in of_nodes for row in found]
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
@@ -114,8 +119,7 @@ class Citus(Topology):
         raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        statement = load_statement("queries/citus/watch")
-        reads = [node.database.fetch(statement, most_deltas=most_deltas) for node in await self.nodes()]
+        reads = [node.database.fetch(node.statement("watch"), most_deltas=most_deltas) for node in await self.nodes()]
         rows: list[Any] = []
         for result in await asyncio.gather(*reads, return_exceptions=True):
             if not isinstance(result, BaseException):
@@ -132,19 +136,15 @@ class Citus(Topology):
         await self._locate([sender_id])
         where = "no node has it now"
         if place := self._places.get(sender_id):
-            where = f"{place.node[0]}:{place.node[1]}, schema queuestats_{place.shard}"
+            where = f"{place.node[0]}:{place.node[1]}, table messages_{place.shard}"
         raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
 
-    async def _fetch_at(self, statement: Statement, parameters: Mapping[str, Any], *, is_scan: bool = False) -> Any:
-        """The rows of a statement on the node that has the shard of its `sender_id`."""
-
-        async def fetch_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
-            return [await (node.fetch_scan if is_scan else node.fetch)(statement, **parameters)]
-
-        (rows,) = await self._at_places([parameters["sender_id"]], fetch_at)
-        if isinstance(rows, ServiceError):
-            raise rows
-        return rows
+    async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
+        """The result of `run` at the node that has the shard of a sender. Raises what it has in place of one."""
+        (found,) = await self._at_places([sender_id], run)
+        if isinstance(found, ServiceError):
+            raise found
+        return found
 
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
@@ -171,12 +171,14 @@ class Citus(Topology):
         self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
     ) -> Sequence[T | ServiceError]:
         try:
-            return await run(await self._database.at(*node), shards)
+            found = await run(await self._database.at(*node), shards)
         except ServiceError as error:
+            found = [error] * len(shards)
+        for position, result in zip(shards, found, strict=True):
             # The next query may find them on another node.
-            for position in shards:
+            if isinstance(result, ServiceError):
                 self._places.pop(sender_ids[position], None)
-            return [error] * len(shards)
+        return found
 
     async def _locate(self, sender_ids: Sequence[int]) -> None:
         """Looks up the places of senders that are not known."""
@@ -189,9 +191,12 @@ class Citus(Topology):
 
 
 @cache
-def _reader(name: str) -> Statement:
-    """The call of the function that sql/citus/node.sql makes of a file of queries/from_counters/."""
-    types = {"shards": "bigint[]", **load_statement(f"queries/from_counters/{name}").types}
-    parameters = ", ".join(f"${number}" for number in range(1, len(types) + 1))
-    sql = f"SELECT /* citus/{name} */ * FROM queuestats_node.{name}({parameters})"
-    return Statement(f"citus/{name}", sql, sql, tuple(types), MappingProxyType(types))
+def _at_node(name: str, within: str = "") -> Statement:
+    """A statement on the counters of a node; `within`: the file of sql/citus/ that adds the proof of its shards."""
+    table = node_table()
+    statement = load_statement(name, table.places)
+    if not within:
+        return statement
+    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in statement.types.items())
+    places = {"schema": table.schema, "statement": statement.text, "parameters": parameters}
+    return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)

@@ -35,6 +35,13 @@ FILES = (
     # Last: from here on messages are counted.
     _ATTACH,
 )
+# Those of them that a node of a Citus cluster has too, for all its shards, and what differs.
+NODE_FILES = (
+    *(f"counters/{name}" for name in ("grouping_sets", "sum", "watermarks", "lock", "read", "history", "triggers")),
+    *(f"counters/{name}" for name in ("bounds", "fold", "compact", "deltas", "rebuild", "audit")),
+    "citus/node",
+)
+NODE_SCHEMA = "queuestats_local"
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 # Makes messages of rows: of the adopted table, of a transition table, or of NEW or OLD.
 _MESSAGES = (
@@ -123,11 +130,27 @@ def own_table(messages_schema: str = "public") -> MessagesTable:
     return _table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
 
 
-def shard_table(schema: str, name: str) -> MessagesTable:
-    """A shard of `messages`, in the schema of its counters. It has no holds and no history."""
-    lacking = dict.fromkeys(("has_holds", "has_history"), "false")
-    table = _table(name, schema, message_status="public.message_status", queued_messages=name, **lacking)
-    return replace(table, paths=tuple(path for path in FILES if path != _HEALTH))
+def node_table() -> MessagesTable:
+    """The shards of `messages` on a node of a cluster, in the one schema of their counters.
+
+    It has no holds, no history and no bounds. `citus/node` has what differs.
+    """
+    table = _table(
+        "public.messages",
+        NODE_SCHEMA,
+        message_status="public.message_status",
+        # Citus makes it anew at times.
+        messages_oid="to_regclass('public.messages')",
+        # The owner alone puts triggers on a shard.
+        counted_table="TG_RELID",
+        locked=f"{NODE_SCHEMA}.settle_lock",
+        queued_messages=(
+            '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status'
+            " FROM queuestats_local.messages_here(cast(:sender_id AS bigint))) AS queued"
+        ),
+        **dict.fromkeys(("has_holds", "has_history", "has_created"), "false"),
+    )
+    return replace(table, paths=NODE_FILES)
 
 
 def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
@@ -185,9 +208,9 @@ def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "messages": name,
         "messages_literal": literal(name),
         "messages_oid": f"{literal(name)}::regclass",
+        "counted_table": places.get("messages_oid", f"{literal(name)}::regclass"),
         "message_status": f"{schema}.message_status",
         "queued_messages": f"{schema}.queued_messages",
-        # Citus locks a shard only through a view over it.
         "locked": f"{schema}.queued_messages",
         "queued": f"{schema}.queued_messages",
         "new_rows": "new_rows",
@@ -228,7 +251,7 @@ def table_definition(name: str) -> list[str]:
 
 
 def _create(table: Table) -> list[ExecutableDDLElement]:
-    # SQLAlchemy has the indexes of a table in a set. A changed order would be a new version of every shard.
+    # SQLAlchemy has the indexes of a table in a set. The order is always the same.
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     return [CreateTable(table), *map(CreateIndex, indexes)]
 

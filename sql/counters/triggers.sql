@@ -7,10 +7,11 @@
 -- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
 -- huge one.
 --
--- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, whose writers do not look at
--- holds. try_new_rows, try_old_rows: of an adopted table, end the trigger where its mapping can't be evaluated any
+-- counted_table: the table with the trigger. A shard has none that it would be compared with.
+-- new_rows, old_rows: the transition tables as messages. has_holds: false on a node of a cluster, whose writers do not
+-- look at holds. try_new_rows, try_old_rows: of an adopted table, end the trigger where its mapping can't be evaluated any
 -- more, and call remember_uncounted.
--- places: schema, messages_oid, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
+-- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
 -- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
@@ -45,7 +46,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
@@ -85,7 +86,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_old_rows}"
@@ -116,7 +117,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_new_rows}"

@@ -5,7 +5,7 @@ SELECT /* queries/citus/shards.sql */
 FROM unnest(cast(:sender_id AS bigint[])) AS sender (id)
   CROSS JOIN
     LATERAL (
-      SELECT queuestats_node.shard_of(sender.id) AS id
+      SELECT queuestats_local.shard_of(sender.id) AS id
     ) AS shard
   INNER JOIN pg_dist_placement AS placement ON placement.shardid = shard.id
   INNER JOIN pg_dist_node AS node ON node.groupid = placement.groupid AND node.noderole = 'primary'
