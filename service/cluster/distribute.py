@@ -17,6 +17,8 @@ from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
 
 NODE = node_table()
+# Settings of a session. What is made in it is no affair of the other nodes, and takes as long as it takes.
+LOCAL = "SET citus.enable_ddl_propagation = off; SET client_min_messages = error; SET statement_timeout = 0"
 PAUSE_SECONDS = 0.5
 # While writers go on, the triggers of a shard may have to wait for them again and again.
 PATIENCE_STEPS = 1200
@@ -60,8 +62,10 @@ async def bring_up_nodes(owner_url: str, service_url: str | None, progress: Call
         nodes = await fetch(connection, "queries/citus/primaries")
         # The schema of the coordinator says that the shards are counted, and which shard a sender is in.
         await _bring_up(connection, service_url)
-        await _drop_former(connection)
     await asyncio.gather(*(_bring_up_node(owner_url, service_url, host, port, progress) for host, port in nodes))
+    # The coordinator last: by its functions services of a former release find the nodes.
+    for url in (*(at_host(owner_url, host, port) for host, port in nodes), owner_url):
+        await _drop_former(url)
 
 
 async def _bring_up_node(
@@ -70,13 +74,10 @@ async def _bring_up_node(
     async with connect(at_host(owner_url, host, port)) as connection:
         await _bring_up(connection, service_url)
         await _count_shards(connection, lambda done: progress(f"{host}:{port}: {done}."))
-        await _drop_former(connection)
 
 
 async def _bring_up(connection: Connection, service_url: str | None) -> None:
-    # Of this session: what is made here is no affair of the other nodes, and takes as long as it takes.
-    await connection.execute("SET citus.enable_ddl_propagation = off; SET client_min_messages = error")
-    await connection.execute("SET statement_timeout = 0")
+    await connection.execute(LOCAL)
     places = {"schema": NODE.schema}
     async with connection.transaction():
         if not await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", NODE.schema):
@@ -108,6 +109,8 @@ async def _count_shards(connection: Connection, progress: Callable[[str], None])
     )
 
 
-async def _drop_former(connection: Connection) -> None:
-    for row in await fetch(connection, "citus/former"):
-        await trying_for_lock(partial(connection.execute, row["statement"]), connection)
+async def _drop_former(url: str) -> None:
+    async with connect(url) as connection:
+        await connection.execute(LOCAL)
+        for row in await fetch(connection, "citus/former"):
+            await trying_for_lock(partial(connection.execute, row["statement"]), connection)
