@@ -7,17 +7,14 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from service.cluster.node import at_node
 from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
-from service.db.statements import parse_statement, read_sql
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
-from service.schema.files import node_table
 
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
@@ -43,7 +40,7 @@ class ShardNode(Node):
     keeps_notes = False
 
     def statement(self, name: str) -> Statement:
-        return _at_node(f"queries/{name}")
+        return at_node(f"queries/{name}")
 
     async def prove(self, share: float) -> None:
         """Nothing: `verify` compares the shards."""
@@ -78,7 +75,7 @@ class Citus(Topology):
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         if queries[0].has_oldest or queries[0].has_rates:
             raise BadRequest("with is not available for a distributed queue")
-        statement = _at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
+        statement = at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
@@ -89,7 +86,7 @@ class Citus(Topology):
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
         async def scan_at(node: Database, _: Mapping[int, int]) -> list[Any]:
-            return [await node.fetch_scan(_at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
+            return [await node.fetch_scan(at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
 
         return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
@@ -98,7 +95,7 @@ class Citus(Topology):
         if query.by_age:
             raise BadRequest("order=oldest is not available for a distributed queue")
         own, parameters = top_statement("queries/top/", query)
-        statement = _at_node(own.name, "required")
+        statement = at_node(own.name, "required")
 
         async def top_at(node: Database, shards: Mapping[int, int] | None) -> list[Any]:
             return [await node.fetch(statement, shards=shards and list(shards.values()), **parameters)]
@@ -188,15 +185,3 @@ class Citus(Topology):
         if unknown:
             rows = await self._database.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
             self._places.update((row["sender_id"], _Place(row["shard"], (row["host"], row["port"]))) for row in rows)
-
-
-@cache
-def _at_node(name: str, within: str = "") -> Statement:
-    """A statement on the counters of a node; `within`: the file of sql/citus/ that adds the proof of its shards."""
-    table = node_table()
-    statement = load_statement(name, table.places)
-    if not within:
-        return statement
-    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in statement.types.items())
-    places = {"schema": table.schema, "statement": statement.text, "parameters": parameters}
-    return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)

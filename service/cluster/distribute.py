@@ -7,16 +7,16 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from service.cluster.node import SCHEMA, TABLE
 from service.db import Connection, connect, fetch
 from service.db.address import at_host
 from service.db.statements import read_sql
 from service.errors import CommandError
 from service.schema.columns import grouping_set
-from service.schema.files import newer_columns, node_table, table_definitions
+from service.schema.files import newer_columns, table_definitions
 from service.schema.locks import changing_schema, trying_for_lock
 from service.schema.roles import login
 
-NODE = node_table()
 # Settings of a session. What is made in it is no affair of the other nodes, and takes as long as it takes.
 LOCAL = "SET citus.enable_ddl_propagation = off; SET client_min_messages = error; SET statement_timeout = 0"
 PAUSE_SECONDS = 0.5
@@ -78,16 +78,16 @@ async def _bring_up_node(
 
 async def _bring_up(connection: Connection, service_url: str | None) -> None:
     await connection.execute(LOCAL)
-    places = {"schema": NODE.schema}
+    places = {"schema": SCHEMA}
     async with connection.transaction():
-        if not await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", NODE.schema):
-            tables = [*table_definitions(NODE.schema, [grouping_set]), read_sql("citus/tables", places)]
-            for definition in (f"CREATE SCHEMA {NODE.schema}", *tables):
+        if not (await fetch(connection, "citus/made"))[0]["is_made"]:
+            made = [*table_definitions(SCHEMA, [grouping_set]), read_sql("citus/tables", places)]
+            for definition in (f"CREATE SCHEMA {SCHEMA}", *made):
                 await connection.execute(definition)
-        for addition in newer_columns(NODE.schema):
+        for addition in newer_columns(SCHEMA):
             await connection.execute(addition)
         await connection.execute(read_sql("migrate/create_or_replace", places))
-        for file in NODE.files():
+        for file in TABLE.files():
             await fetch(connection, "migrate/run_file", places, file=file.text)
         if service_url:
             for row in await fetch(connection, "citus/grants", role=login(service_url)[0]):

@@ -35,13 +35,6 @@ FILES = (
     # Last: from here on messages are counted.
     _ATTACH,
 )
-# Those of them that a node of a Citus cluster has too, for all its shards, and what differs.
-NODE_FILES = (
-    *(f"counters/{name}" for name in ("grouping_sets", "sum", "watermarks", "lock", "read", "history", "triggers")),
-    *(f"counters/{name}" for name in ("bounds", "fold", "compact", "deltas", "rebuild", "audit")),
-    "citus/node",
-)
-NODE_SCHEMA = "queuestats_local"
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
 # Makes messages of rows: of the adopted table, of a transition table, or of NEW or OLD.
 _MESSAGES = (
@@ -127,30 +120,7 @@ class MessagesTable:
 
 
 def own_table(messages_schema: str = "public") -> MessagesTable:
-    return _table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
-
-
-def node_table() -> MessagesTable:
-    """The shards of `messages` on a node of a cluster, in the one schema of their counters.
-
-    It has no holds, no history and no bounds. `citus/node` has what differs.
-    """
-    table = _table(
-        "public.messages",
-        NODE_SCHEMA,
-        message_status="public.message_status",
-        # Citus makes it anew at times.
-        messages_oid="to_regclass('public.messages')",
-        # The owner alone puts triggers on a shard.
-        counted_table="TG_RELID",
-        locked=f"{NODE_SCHEMA}.settle_lock",
-        queued_messages=(
-            '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status'
-            " FROM queuestats_local.messages_here(cast(:sender_id AS bigint))) AS queued"
-        ),
-        **dict.fromkeys(("has_holds", "has_history", "has_created"), "false"),
-    )
-    return replace(table, paths=NODE_FILES)
+    return messages_table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
 
 
 def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
@@ -165,7 +135,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
     values = {name: adopted.values.get(name, "") for name in MAPPED.split()}
     values["created"] = values["created"] or NO_TIME
     names = ", ".join(adopted.names)
-    table = _table(
+    table = messages_table(
         adopted.queue,
         schema,
         **values,
@@ -201,8 +171,8 @@ def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
     return places
 
 
-def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
-    """`places`: besides, or in place of, those of our own table."""
+def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
+    """A table of messages, counted in a schema. `places`: besides, or in place of, those of our own table."""
     own = {
         "schema": schema,
         "messages": name,
@@ -251,7 +221,7 @@ def table_definition(name: str) -> list[str]:
 
 
 def _create(table: Table) -> list[ExecutableDDLElement]:
-    # SQLAlchemy has the indexes of a table in a set. The order is always the same.
+    # SQLAlchemy has the indexes of a table in a set.
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     return [CreateTable(table), *map(CreateIndex, indexes)]
 

@@ -66,8 +66,8 @@ LANGUAGE sql STABLE AS $$
   WHERE state <> 'here'
 $$;
 
--- require_proved: true if the counts of these shards (NULL: of all that this node knows) can be read, in the snapshot of
--- the calling statement. Otherwise an error: where to look (QS409) is known anew, or the shard is not counted (QS503).
+-- require_proved: true if the counts of these shards (NULL: of all that this node knows) can be read, in the snapshot
+-- of the calling statement. Otherwise an error: a shard is on another node by now (QS409), or is not counted (QS503).
 CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[]) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -247,8 +247,8 @@ BEGIN
 END
 $$;
 
--- forget_shard: deletes the counts of a shard that has left, but not those of senders of a shard that is here: a half of
--- a split. Under the fold's lock: a fold would write them anew.
+-- forget_shard: deletes the counts of a shard that has left, but not those of senders of a shard that is here: a half
+-- of a split. Under the fold's lock: a fold would write them anew.
 CREATE OR REPLACE FUNCTION "{schema}".forget_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -267,9 +267,9 @@ BEGIN
 END
 $$;
 
--- settle: one step towards counts of the shards that are here, and of no others: gives a shard its triggers, counts it,
--- or deletes what one has left behind. What it did; NULL where nothing is left to do, or another one is at it. A step is
--- one transaction. A shard whose writers have a long transaction open holds up no other.
+-- settle: one step towards counts of the shards that are here, and of no others: gives a shard its triggers, counts
+-- it, or deletes what one has left behind. What it did; NULL where nothing is left to do, or another one is at it. A
+-- step is one transaction. A shard whose writers have a long transaction open holds up no other.
 CREATE OR REPLACE FUNCTION "{schema}".settle() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET client_min_messages = error AS $$

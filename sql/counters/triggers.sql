@@ -7,10 +7,9 @@
 -- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
 -- huge one.
 --
--- counted_table: the table with the trigger. A shard has none that it would be compared with.
--- new_rows, old_rows: the transition tables as messages. has_holds: false on a node of a cluster, whose writers do not
--- look at holds. try_new_rows, try_old_rows: of an adopted table, end the trigger where its mapping can't be evaluated any
--- more, and call remember_uncounted.
+-- counted_table: the table that counts here. On a node of a cluster any that has the triggers, and has_holds is false.
+-- new_rows, old_rows: the transition tables as messages. try_new_rows, try_old_rows: of an adopted table, end the
+-- trigger where its mapping can't be evaluated any more, and call remember_uncounted.
 -- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
 -- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
