@@ -129,7 +129,7 @@ BEGIN
 END
 $$;
 
--- recount: as counters/recount.sql, of the shards that are here.
+-- recount: as counters/recount.sql, of the shards that are here. The table of one that has left may still be there.
 CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint
@@ -139,18 +139,19 @@ CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
          "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
          "{schema}".counter_sum(retry), "{schema}".counter_sum(hold),
          "{schema}".counter_sum(total - new - proc - retry - hold)
-  FROM "{schema}".shards CROSS JOIN LATERAL "{schema}".recount_shard(shard, of_sender)
+  FROM "{schema}".placed() CROSS JOIN LATERAL "{schema}".recount_shard(shard, of_sender)
   WHERE of_sender IS NULL OR worker_hash(of_sender) BETWEEN lowest AND highest
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
 -- audit_shards: as audit, of the shards whose counts can be read. The locks keep a TRUNCATE from being taken for drift.
+-- A TRUNCATE locks the shards in several sessions: where both wait for each other, this gives up before Citus ends that.
 CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
   of_shard bigint;

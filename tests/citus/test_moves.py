@@ -202,16 +202,38 @@ async def test_what_a_shard_leaves_behind_is_deleted_and_not_listed(distributed:
         assert {row["sender_id"]: row["total"] for row in rows} == await truth(distributed)
 
 
+async def split(distributed: Distributed) -> None:
+    """The shard of SENDER, onto both nodes."""
+    connection = await asyncpg.connect(distributed.owner_url)
+    try:
+        await connection.execute(
+            "DO $$ DECLARE own record; BEGIN"
+            " SELECT * INTO own FROM pg_dist_shard INNER JOIN citus_shards USING (shardid)"
+            f" WHERE shardid = get_shard_id_for_distribution_column('messages', {SENDER});"
+            " PERFORM citus_split_shard_by_split_points("
+            "own.shardid, ARRAY[((own.shardminvalue::bigint + own.shardmaxvalue::bigint) / 2)::text],"
+            " ARRAY(SELECT nodeid FROM pg_dist_node WHERE groupid <> 0 ORDER BY nodeport <> own.nodeport),"
+            " 'block_writes'); END $$"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_halves_of_a_split_are_compared_while_the_table_of_the_whole_is_still_there(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(INSERT.format(300))
+    await split(distributed)
+    for node in (1, 2):
+        while {*await distributed.unproved(node)} - {"moved"}:
+            await distributed.run("SELECT queuestats_local.settle()", node)
+    assert await differences(distributed) == []
+
+
 async def test_halves_of_a_split_keep_their_counts_on_both_nodes(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(300))
     async with serving(distributed) as service, writers(distributed), clients(distributed) as answers:
-        shard, middle, port = await _half(distributed)
-        ids = await distributed.run(
-            f"SELECT array_agg(nodeid ORDER BY nodeport <> {port}) FROM pg_dist_node WHERE groupid <> 0"
-        )
-        await distributed.run(
-            f"SELECT citus_split_shard_by_split_points({shard}, ARRAY['{middle}'], ARRAY{list(ids)}, 'block_writes')"
-        )
+        await split(distributed)
         before = answers[0]
         await until(lambda: _answered(answers, before))
         for node in (1, 2):
@@ -245,21 +267,6 @@ async def test_a_trigger_of_a_shard_that_was_switched_off_is_noticed_and_what_it
         await until(partial(_is_settled, distributed, move.source))
         assert await totals(service) == await truth(distributed)
     assert await differences(distributed) == []
-
-
-async def _half(distributed: Distributed) -> tuple[int, int, int]:
-    """The shard of SENDER, a hash in its middle, the port of its node."""
-    connection = await asyncpg.connect(distributed.owner_url)
-    try:
-        row = await connection.fetchrow(
-            "SELECT shardid, (shardminvalue::bigint + shardmaxvalue::bigint) / 2, nodeport"
-            " FROM pg_dist_shard INNER JOIN citus_shards USING (shardid)"
-            f" WHERE shardid = get_shard_id_for_distribution_column('messages', {SENDER})"
-        )
-        assert row is not None
-        return row[0], row[1], row[2]
-    finally:
-        await connection.close()
 
 
 async def _answered(answers: list[int], before: int) -> bool:
