@@ -2631,8 +2631,12 @@ BEGIN
   IF current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM queuestats.record_leaving();
   ELSE
-    -- What leaves may not be in the snapshot.
-    PERFORM queuestats.begin_history(0);
+    BEGIN
+      -- What leaves may not be in the snapshot.
+      PERFORM queuestats.begin_history(0);
+    EXCEPTION WHEN serialization_failure THEN
+      NULL; -- A rebuild since the snapshot began the history at this very time.
+    END;
   END IF;
   BEGIN
     DELETE FROM queuestats.counters;
