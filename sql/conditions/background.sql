@@ -1,6 +1,6 @@
 -- background: a background task fails, or no process of the service runs it
--- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet;
--- and a service of the release before this one, which may not keep when it folds, runs on until it is replaced.
+-- Folding and jobs are needed only while there are deltas and jobs. Messages that were counted a moment ago have not
+-- waited for a fold. An instance of the previous release may not record when it folds; it runs until it is replaced.
 -- parameters: none
 SELECT /* conditions/background.sql */
   CASE

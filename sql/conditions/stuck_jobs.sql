@@ -1,4 +1,4 @@
--- stuck_jobs: jobs that wait for more than a minute, fail again and again, or were begun more than ten minutes ago
+-- stuck_jobs: jobs have waited for more than a minute, failed repeatedly, or began more than ten minutes ago
 -- parameters: none
 SELECT /* conditions/stuck_jobs.sql */
   format('job %s, a %s for sender %s, is %s since %s', id, action, sender_id, state, created_at)

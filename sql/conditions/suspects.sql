@@ -1,4 +1,4 @@
--- suspects: the counters of senders contradict themselves; the check reads all counters, and no message
+-- suspects: the counters of senders contradict each other; the check reads all counters, and no message
 -- parameters: none
 SELECT /* conditions/suspects.sql */
   format('the counters of sender %s contradict themselves', sender_id) AS finding,

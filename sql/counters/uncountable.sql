@@ -1,5 +1,5 @@
--- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row where they can.
--- There the counts would be wrong without anybody's noticing, so the service answers nothing.
+-- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row if they can. Counts
+-- of such a table would be wrong without a sign of it, so the service answers nothing.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".uncountable_messages() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -21,7 +21,7 @@ BEGIN
   FROM "{schema}".unfit_mapping() AS unfit
   WHERE kind IS NOT NULL AND unfit IS NOT NULL;
 
-  -- Until they were counted the messages themselves are read.
+  -- Until the messages have been counted, statements read the messages themselves.
   RETURN QUERY
   SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
   FROM "{schema}".trigger_state()
@@ -58,8 +58,8 @@ BEGIN
 END
 $$;
 
--- is_distributed: whether Citus has distributed messages. It keeps its tables in pg_catalog.pg_dist_partition: read by
--- EXECUTE, because elsewhere there is none.
+-- is_distributed: whether Citus has distributed messages. Citus stores its tables in pg_catalog.pg_dist_partition,
+-- which is read by EXECUTE because it does not exist without Citus.
 CREATE OR REPLACE FUNCTION "{schema}".is_distributed() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

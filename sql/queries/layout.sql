@@ -1,6 +1,6 @@
--- layout: what stands where `migrate` is to build: our tables, those of a former version, or somebody else's
--- `is_former`: whether version 0.1.0 made them, which `migrate` moves.
--- `refusal`: why `migrate` leaves the database alone, NULL where it does not. Always one row.
+-- layout: the tables that exist where `migrate` creates ours: our own, of a former version, or of another application
+-- `is_former`: whether version 0.1.0 created them; `migrate` moves these.
+-- `refusal`: why `migrate` does not change the database, NULL if it does. Always one row.
 -- parameters: messages_schema text
 SELECT /* queries/layout.sql */
   is_foreign,
