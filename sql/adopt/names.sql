@@ -68,7 +68,7 @@ BEGIN
   SELECT min(word) AS one, max(word) AS other INTO same FROM named GROUP BY id HAVING count(*) > 1 LIMIT 1;
   IF FOUND THEN
     RAISE unique_violation USING MESSAGE = format(
-      'the keys %s and %s have the same number, and would be counted as one: write one of them in another way',
+      'the keys %s and %s have the same number, and would be counted as one: map one of them differently',
       same.one, same.other
     );
   END IF;

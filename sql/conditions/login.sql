@@ -14,7 +14,7 @@ FROM pg_roles AS role
     ),
     (
       role.rolvaliduntil <= now(),
-      format('the role %s has a password that is not valid since %s', role.rolname, role.rolvaliduntil),
+      format('the password of the role %s has been invalid since %s', role.rolname, role.rolvaliduntil),
       format('ALTER ROLE %I VALID UNTIL ''infinity''', role.rolname)
     ),
     (

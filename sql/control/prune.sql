@@ -35,7 +35,7 @@ DECLARE
   ended CONSTANT bigint[] := ARRAY(SELECT id FROM "{schema}".prunable_jobs(older_than) LIMIT at_most);
 BEGIN
   IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
-    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner may delete rows younger than 30 days';
   ELSIF NOT pg_try_advisory_xact_lock('"{schema}".audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;

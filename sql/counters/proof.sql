@@ -129,7 +129,7 @@ BEGIN
     RETURN QUERY SELECT 'a column that the mapping names was altered', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created again', can_be_counted, false;
   END IF;
 END
 $$;

@@ -23,7 +23,7 @@ BEGIN
     -- After the count: a trigger that was disabled by now is disabled in those versions, or has another version.
     IF EXISTS (SELECT FROM "{schema}".trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
-        MESSAGE = format('a trigger that counts %s is missing or switched off', "{schema}".messages_table()),
+        MESSAGE = format('a trigger that counts %s is missing or disabled', "{schema}".messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
   END IF;

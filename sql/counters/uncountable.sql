@@ -9,11 +9,11 @@ DECLARE
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT coalesce(
-      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM "{schema}".adopted),
+      (SELECT format('the adopted table %s was dropped or renamed', mapping ->> 'queue') FROM "{schema}".adopted),
       'there is no table messages'
     );
   ELSIF kind NOT IN ('r', 'p') THEN
-    RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
+    RETURN NEXT 'messages is a view or a foreign table, and writes to the table behind it are not counted';
   END IF;
 
   RETURN QUERY
@@ -23,7 +23,7 @@ BEGIN
 
   -- Until the messages have been counted, statements read the messages themselves.
   RETURN QUERY
-  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  SELECT format('triggers that count %s are missing: run queuestats migrate', messages)
   FROM "{schema}".trigger_state()
   WHERE is_missing AND EXISTS (SELECT FROM "{schema}".baseline) AND NOT "{schema}".is_distributed();
 
@@ -37,18 +37,18 @@ BEGIN
   );
 
   RETURN QUERY
-  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+  SELECT format('the partition %s of %s is a foreign table, and writes to the table behind it are not counted',
                 part.relid, messages)
   FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
   WHERE relkind = 'f';
 
   RETURN QUERY
-  SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
+  SELECT format('%s inherits from %s, and writes to it are not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
   RETURN QUERY
-  SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
+  SELECT format('%s is a part of %s, and writes through %2$s are not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
 

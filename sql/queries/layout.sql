@@ -8,7 +8,7 @@ SELECT /* queries/layout.sql */
   CASE
     WHEN NOT messages_is_a_table
       THEN
-        'The queue can''t be counted: messages is a view or a foreign table, and what is written behind it is not.'
+        'The queue can''t be counted: messages is a view or a foreign table.'
     WHEN is_former AND cast(:messages_schema AS text) <> 'public'
       THEN format(
           'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in public.',

@@ -71,10 +71,10 @@ taken AS (
 refused AS (
   SELECT
     CASE
-      WHEN relpersistence = 't' THEN format('%s is a temporary table: only its own session sees it.', name)
+      WHEN relpersistence = 't' THEN format('%s is a temporary table: other sessions do not see it.', name)
       WHEN relkind NOT IN ('r', 'p')
         THEN format(
-            '%s is %s: what is written behind it would not be counted.', name,
+            '%s is %s: writes to the table behind it would not be counted.', name,
             CASE relkind
               WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' ELSE 'no table'
             END
@@ -85,7 +85,7 @@ refused AS (
             INNER JOIN pg_class AS child ON child.oid = inhrelid
           WHERE inhparent = candidate.oid AND NOT child.relispartition
         )
-        THEN format('Other tables inherit from %s: what is written to them would not be counted.', name)
+        THEN format('Other tables inherit from %s: writes to them would not be counted.', name)
       WHEN EXISTS (SELECT FROM leaf WHERE leaf.relkind = 'f' AND leaf.oid <> candidate.oid)
         THEN format(
             '%s, a part of %s, is a foreign table: it would not be counted.',
@@ -95,10 +95,10 @@ refused AS (
             ), name
           )
       WHEN starts_with(qualified_name, 'queuestats.')
-        THEN format('%s is in the schema queuestats, which is for what counts it: move it to another one.', name)
+        THEN format('%s is in the schema queuestats, which is reserved: move it to another schema.', name)
       WHEN (SELECT taken.name FROM taken) IS NOT NULL
         THEN format(
-            '%s has a trigger %s already, a name that adopt needs: rename it.', name, (SELECT taken.name FROM taken)
+            '%s already has a trigger %s, and adopt needs this name: rename the trigger.', name, (SELECT taken.name FROM taken)
           )
       WHEN (SELECT names FROM lacking) IS NOT NULL
         THEN format(
