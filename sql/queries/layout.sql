@@ -16,11 +16,11 @@ SELECT /* queries/layout.sql */
         )
     WHEN has_part_of_former AND NOT is_former
       THEN
-        'The schema public holds a part of what version 0.1.0 makes, and was left alone: run `queuestats migrate` of'
-        ' 0.1.0 to its end, and then this one.'
+        'The schema public has only some of the objects of version 0.1.0, and was not changed: complete'
+                ' `queuestats migrate` of 0.1.0, and then run this one.'
     WHEN is_adoption_begun AND NOT is_former AND cast(:messages_schema AS text) <> 'queuestats'
       THEN
-        'An adoption of this database was cut short: run `queuestats adopt --attach` again, or `adopt --detach`.'
+        'An adoption of this database was interrupted: run `queuestats adopt --attach` again, or `adopt --detach`.'
     WHEN other_schema IS NOT NULL
       THEN format(
           'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in %s.',
@@ -28,8 +28,8 @@ SELECT /* queries/layout.sql */
         )
     WHEN is_foreign
       THEN
-        'The schema queuestats of this database holds something else, and was left alone: rename it, or choose another'
-        ' database.'
+        'The schema queuestats of this database belongs to another application, and was not changed: rename it, or'
+                ' choose another database.'
   END AS refusal
 FROM (
   SELECT

@@ -563,7 +563,7 @@ async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
             with pytest.raises(CommandError, match="cut short"):
                 await adopt(empty_database, OUTBOX_MAPPING)
         if file != "attach.sql":
-            with pytest.raises(CommandError, match="An adoption of this database was cut short"):
+            with pytest.raises(CommandError, match="An adoption of this database was interrupted"):
                 await migrate(empty_database.owner_url, empty_database.service_url)
         await detach(empty_database.owner_url, lambda what: None)
         assert dump(empty_database.owner_url) == before
