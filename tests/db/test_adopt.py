@@ -726,7 +726,7 @@ BAD: dict[str, dict[str, Any]] = {
         "table": "mail.checked",
         **{name: getattr(OUTBOX_MAPPING, name) for name in ("status_column", "stored")},
     },
-    "key does not tell rows apart: several have a@isp.example": {
+    "key does not identify a row: several rows have a@isp.example": {
         "key": "recipient",
         **{name: getattr(OUTBOX_MAPPING, name) for name in ("status_column", "stored")},
     },
