@@ -147,8 +147,8 @@ def create_app_from_environment() -> Starlette:
         configure_traces()
     load_statements()
     app = create_app(settings)
-    # Objects that are loaded now stay until the process ends. Each full collection of them would block the event loop for
-    # 40 to 50 ms (about once in ten reports of 10,000 rows); without them it takes 2 ms.
+    # Objects that are loaded now stay until the process ends. A full collection that includes them would block the
+    # event loop for 40 to 50 ms (about once in ten reports of 10,000 rows); without them it takes 2 ms.
     gc.collect()
     gc.freeze()
     return app

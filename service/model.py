@@ -220,9 +220,9 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
 class ReportQuery(msgspec.Struct, frozen=True, gc=False):
     """A page of the report on many senders; `by` is empty for one grand total.
 
-    A filter is None, which matches every message, or a list of keys in ascending order, in which 0 and "" match messages
-    without an account, a campaign or an ISP. `status`: only rows with messages of this status. `search`: only senders
-    whose id, or with `has_names` whose name, begins with this text. `after`: the `next` of the page before.
+    A filter is None, which matches every message, or a list of keys in ascending order, in which 0 and "" match
+    messages without an account, a campaign or an ISP. `status`: only rows with messages of this status. `search`: only
+    senders whose id, or with `has_names` whose name, begins with this text. `after`: the `next` of the page before.
     """
 
     by: tuple[Dimension, ...] = (Dimension.SENDER,)

@@ -2298,7 +2298,7 @@ DECLARE
   ended CONSTANT bigint[] := ARRAY(SELECT id FROM queuestats.prunable_jobs(older_than) LIMIT at_most);
 BEGIN
   IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
-    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner may delete rows younger than 30 days';
   ELSIF NOT pg_try_advisory_xact_lock('queuestats.audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;
@@ -2462,7 +2462,7 @@ BEGIN
     -- After the count: a trigger that was disabled by now is disabled in those versions, or has another version.
     IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
-        MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
+        MESSAGE = format('a trigger that counts %s is missing or disabled', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
   END IF;
@@ -3266,18 +3266,18 @@ $$;
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
+    AS $_$
 DECLARE
   messages CONSTANT regclass := queuestats.messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT coalesce(
-      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM queuestats.adopted),
+      (SELECT format('the adopted table %s was dropped or renamed', mapping ->> 'queue') FROM queuestats.adopted),
       'there is no table messages'
     );
   ELSIF kind NOT IN ('r', 'p') THEN
-    RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
+    RETURN NEXT 'messages is a view or a foreign table, and writes to the table behind it are not counted';
   END IF;
 
   RETURN QUERY
@@ -3287,7 +3287,7 @@ BEGIN
 
   -- Until the messages have been counted, statements read the messages themselves.
   RETURN QUERY
-  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  SELECT format('triggers that count %s are missing: run queuestats migrate', messages)
   FROM queuestats.trigger_state()
   WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
@@ -3301,18 +3301,18 @@ BEGIN
   );
 
   RETURN QUERY
-  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+  SELECT format('the partition %s of %s is a foreign table, and writes to the table behind it are not counted',
                 part.relid, messages)
   FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
   WHERE relkind = 'f';
 
   RETURN QUERY
-  SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
+  SELECT format('%s inherits from %s, and writes to it are not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
   RETURN QUERY
-  SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
+  SELECT format('%s is a part of %s, and writes through %2$s are not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
 
@@ -3320,7 +3320,7 @@ BEGIN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
-$$;
+$_$;
 
 CREATE FUNCTION queuestats.unfit_mapping() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3399,7 +3399,7 @@ BEGIN
     RETURN QUERY SELECT 'a column that the mapping names was altered', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created again', can_be_counted, false;
   END IF;
 END
 $$;

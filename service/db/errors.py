@@ -70,9 +70,7 @@ _ADVICE = {
         " UNTIL, or run `queuestats migrate`, which creates the role."
     ),
     ("3D",): "There is no such database: {}; create it, or correct the address.",
-    ("42501",): (
-        "The database's role lacks a right: {}; `queuestats migrate`, run as the owner, grants it."
-    ),
+    ("42501",): ("The database's role lacks a right: {}; `queuestats migrate`, run as the owner, grants it."),
     ("42P01", "42703", "42883", "3F"): (
         "The database is not migrated to this version: {}; run `queuestats migrate` first."
     ),

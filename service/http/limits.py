@@ -79,9 +79,9 @@ class BodyReader:
         self.is_whole = False
 
     async def read_within_limits(self, declared_bytes: int, open_requests: OpenRequests) -> ServiceError | None:
-        """Reads the body. Returns the error of an incomplete one, because an unknown path has priority. ClientDisconnect."""
+        """Returns the error if the body is incomplete: an unknown path has priority. Raises ClientDisconnect."""
         if declared_bytes > MAX_BODY_BYTES:
-            # Reading sends 100 Continue to a client that waits for it. JDK 17's client hangs if it gets another status first.
+            # Reading sends 100 Continue to a client that waits for it. JDK 17's client hangs if another one is first.
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_BYTE_SECONDS):
                     while not self.is_whole and sniff(bytes(self.content[:MAX_BODY_BYTES])) is None:

@@ -574,7 +574,7 @@ async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
 async def test_a_table_that_is_gone_is_told_and_let_go(empty_database: TestDatabase, admin: Any) -> None:
     await adopt_outbox(empty_database, admin)
     await admin.execute("DROP TABLE mail.outbox CASCADE")
-    with pytest.raises(CommandError, match="The adopted table is gone or renamed"):
+    with pytest.raises(CommandError, match="The adopted table was dropped or renamed"):
         await migrate(empty_database.owner_url, empty_database.service_url)
     await admin.execute(OUTBOX.replace("CREATE SCHEMA mail;", ""))
     await adopt(empty_database, OUTBOX_MAPPING)
@@ -710,10 +710,10 @@ BAD: dict[str, dict[str, Any]] = {
     "depends on more than the row: functions in index predicate": {
         "where": "tenant is not null and state <> 'delivered' and now() > '2000-01-01'"
     },
-    "no primary key: say by --key": {"table": "mail.keyless"},
+    "no primary key: use --key": {"table": "mail.keyless"},
     "mail.shown is a view": {"table": "mail.shown"},
     "mail.parted_1 is a part of mail.parted": {"table": "mail.parted_1"},
-    "has a trigger messages_inserted already": {"table": "mail.triggered"},
+    "already has a trigger messages_inserted": {"table": "mail.triggered"},
     "has no column phase": {"status_column": "phase", "stored": {"new": "a", "hold": "b"}},
     "needs status_column": {"status_column": "state"},
     "is none of new, proc, retry, hold": {"stored": {"gone": "x"}},

@@ -84,7 +84,7 @@ def test_a_parameter_without_a_value_is_refused(action: Action) -> None:
     for name in ACCEPTED[action]:
         for value in (None, "", " \t\r\n"):
             for envelope in bodies(*{"id": 119, name: value}.items()):
-                assert refusal(envelope, action) == f"{name} must have a value, or be left out"
+                assert refusal(envelope, action) == f"{name} must have a value, or be omitted"
 
 
 @pytest.mark.parametrize("action", Action)
@@ -161,7 +161,7 @@ def test_the_url_takes_token_and_format_alone() -> None:
             refuse_in_url("purge", [name])
         expected = f"Incorrect request: {name} is not accepted in the URL, which takes token and format{advice}"
         assert refused.value.text == expected
-    with pytest.raises(BadRequest, match="token must have a value, or be left out"):
+    with pytest.raises(BadRequest, match="token must have a value, or be omitted"):
         refuse_empty([("format", "json"), ("token", "")])
 
 

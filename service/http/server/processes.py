@@ -90,7 +90,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _drain(self, deadline: float) -> None:
-        """Waits until no more requests arrive. No more connections are accepted, and each response closes its connection.
+        """Waits until no more requests arrive. Connections are no longer accepted, and each response closes its own.
 
         uvicorn's shutdown closes idle connections at once, and loses requests that clients are sending on them.
         """
@@ -112,7 +112,7 @@ class Worker(Process):
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor. It has no option for the class of its processes, so the method that starts one is overridden."""
+    """uvicorn's supervisor. It has no option for the class of its processes, so their start is overridden."""
 
     def start_worker(self) -> Worker:
         worker = Worker(self.config, self.sockets)
@@ -165,7 +165,7 @@ class Workers(Multiprocess):
 
 
 def raise_descriptor_limit() -> None:
-    """Sets the soft limit to the hard limit: each connection takes a descriptor, and the soft limit is for old programs."""
+    """Sets the soft limit to the hard limit: connections take descriptors, and the soft limit is for old programs."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:

@@ -21,7 +21,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser = RestartingParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        super().connection_made(GatheringTransport(transport))  # type: ignore[arg-type] # has the methods that uvicorn calls
+        super().connection_made(GatheringTransport(transport))  # type: ignore[arg-type] # has what uvicorn calls
 
     def on_headers_complete(self) -> None:
         # The parser reads the head of an offer twice. On the first pass it treats the connection as upgraded.

@@ -98,7 +98,7 @@ refused AS (
         THEN format('%s is in the schema queuestats, which is reserved: move it to another schema.', name)
       WHEN (SELECT taken.name FROM taken) IS NOT NULL
         THEN format(
-            '%s already has a trigger %s, and adopt needs this name: rename the trigger.', name, (SELECT taken.name FROM taken)
+            '%s already has a trigger %s, a name that adopt needs: rename it.', name, (SELECT taken.name FROM taken)
           )
       WHEN (SELECT names FROM lacking) IS NOT NULL
         THEN format(
