@@ -83,8 +83,8 @@ class ReportPage:
     """The rows of a ReportQuery, from one snapshot, in its order; equal ones in the order of their keys.
 
     A row has `columns`: the keys, and the counts in alphabetical order; by age, it also has `oldest`, with times by
-    name. `more` stands after the rows: `next`, which is None on the last page (others may have fewer rows than the
-    limit), and, where it was asked for, `count`, the number of rows of all pages, None where it is not known.
+    name. `more` follows the rows: `next`, which is None on the last page (other pages may have fewer rows than the
+    limit), and on request `count`, the number of rows of all pages, None if it is not known.
     """
 
     columns: Sequence[str]
@@ -105,9 +105,9 @@ class HistoryReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`sql` as it stands in its file, its parameters by name, and the plan as lines of text and as PostgreSQL's JSON.
+    """`sql` as in its file, its parameters by name, and the plan as lines of text and as PostgreSQL's JSON.
 
-    `warnings`: a sentence for each way in which the plan is not the one intended.
+    `warnings`: a sentence for each difference between the plan and the intended one.
     """
 
     statement: str

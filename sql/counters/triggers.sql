@@ -182,8 +182,8 @@ $queuestats$;
 
 -- TRUNCATE has no transition table, so all counts are deleted. It holds an exclusive lock on messages, so all other
 -- deltas are committed. The fold's lock comes first: otherwise a running fold would add its sums again afterwards.
--- Counts are removed by DELETE, which blocks no reader, however long the transaction is open; until it commits, readers
--- get the counts from before.
+-- Counts are removed by DELETE, which blocks no reader, even if the transaction is open for long. Until it commits,
+-- readers get the counts from before.
 -- A transaction with one snapshot for all its statements can't delete rows that were written since that snapshot. In
 -- this case the row in fold_lock makes clear_counts delete them with a TRUNCATE at the very end of the transaction, so
 -- that the lock on the counters that blocks readers is held only briefly.

@@ -17,7 +17,7 @@ SELECT /* queries/layout.sql */
     WHEN has_part_of_former AND NOT is_former
       THEN
         'The schema public has only some of the objects of version 0.1.0, and was not changed: complete'
-                ' `queuestats migrate` of 0.1.0, and then run this one.'
+        ' `queuestats migrate` of 0.1.0, and then run this one.'
     WHEN is_adoption_begun AND NOT is_former AND cast(:messages_schema AS text) <> 'queuestats'
       THEN
         'An adoption of this database was interrupted: run `queuestats adopt --attach` again, or `adopt --detach`.'
@@ -29,7 +29,7 @@ SELECT /* queries/layout.sql */
     WHEN is_foreign
       THEN
         'The schema queuestats of this database belongs to another application, and was not changed: rename it, or'
-                ' choose another database.'
+        ' choose another database.'
   END AS refusal
 FROM (
   SELECT

@@ -334,7 +334,7 @@ async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDa
     service = open_pool(empty_database.service_url, pool_size=2)
     async with service:
         control = Control(service, service, 1000)
-        with pytest.raises(ServiceError, match="does not say how a status is written"):
+        with pytest.raises(ServiceError, match="does not define how a status is written"):
             await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
         await control.carry_out(ControlRequest(Action.PURGE, StatsQuery(1)), ACTOR, "2")
     assert await admin.fetchval("SELECT count(*) FROM queuestats.queued_messages WHERE sender_id = 1") == 0
