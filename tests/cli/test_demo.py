@@ -111,8 +111,8 @@ def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_c
         assert ask(first.url, old).json() == EXAMPLE
     with running(folder, *demo(folder)) as second:
         new = token_of(second)
-        assert "of an earlier start is used again; its token no longer works" in second.output
-        assert "to fill it anew" not in second.output
+        assert "of an earlier start is used again. Its token no longer works" in second.output
+        assert "to replace them" not in second.output
         assert ask(second.url, old).status_code == 401
         assert ask(second.url, new).json() == EXAMPLE
     with running(folder, *demo(folder, "2000")) as third:
