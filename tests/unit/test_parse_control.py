@@ -117,7 +117,7 @@ def test_an_attribute_is_refused(attribute: str, place: str) -> None:
     "text", ["account_id=306", "&lt;account_id&gt;306&lt;/account_id&gt;", "<![CDATA[<account_id>306</account_id>]]>"]
 )
 def test_text_between_the_elements_is_refused(text: str) -> None:
-    expected = "<xml> must hold elements alone, and holds text between them"
+    expected = "<xml> must contain only elements, and contains text between them"
     for body in (f"<xml>{text}<id>119</id></xml>", f"<xml>\n<id>119</id>\n{text}</xml>"):
         assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
 

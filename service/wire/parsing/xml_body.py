@@ -41,14 +41,14 @@ def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, 
 
 
 def read_xml_names(body: bytes, start: int) -> list[str]:
-    """The names of the child elements in a body that `read_xml` accepts, as often as they are written.
+    """The names of the child elements in a body that `read_xml` accepts, with repeats.
 
-    Before them the attributes of `<xml>` and of these elements: some serializers write a member so. Raises BadRequest
-    for text between the elements: it may be a parameter that was escaped.
+    The attributes of `<xml>` and of these elements precede them, because some serializers write members as attributes.
+    Raises BadRequest for text between the elements, which may be an escaped parameter.
     """
     reader = _Reader(body, start, is_whole=True)
     if reader.has_text_between:
-        raise BadRequest("<xml> must hold elements alone, and holds text between them")
+        raise BadRequest("<xml> must contain only elements, and contains text between them")
     return reader.attributes + reader.names
 
 
@@ -57,7 +57,7 @@ def _broken(good_bytes: int) -> BadRequest:
 
 
 class _Reader:
-    """Collects the root's children while the parser reports what it meets."""
+    """Collects the root's children from the events of the parser."""
 
     def __init__(self, body: bytes, start: int, *, is_whole: bool) -> None:
         # Expat reads "<" and a zero byte as UTF-16 with any given encoding; no XML in UTF-8 has a zero byte.
