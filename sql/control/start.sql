@@ -106,7 +106,7 @@ BEGIN
       ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
   END IF;
   IF of_action <> 'purge' AND NOT "{schema}".is_holdable() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not define how a status is written';
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping does not define how a status is written';
   END IF;
   -- If two texts have the same number, the second has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
