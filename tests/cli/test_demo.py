@@ -118,7 +118,7 @@ def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_c
     with running(folder, *demo(folder, "2000")) as third:
         token_of(third)
         (arguments,) = re.findall(r"^queuestats (seed --replace .*)$", third.output, re.MULTILINE)
-        assert "It holds 42,000 messages, not 2,000" in third.output
+        assert "It has 42,000 messages, not 2,000" in third.output
         assert "Seeded 2,000 messages" in queuestats(*shlex.split(arguments)).stdout
 
 
