@@ -1,4 +1,4 @@
-"""The composition root: routes, middleware, and what is opened and closed with the application."""
+"""The composition root: routes, middleware, and the resources of the application."""
 
 import asyncio
 import gc
@@ -59,8 +59,8 @@ ROUTES = [
 
 
 def create_app(settings: Settings) -> Starlette:
-    """It opens without its database, and closes its connections at the end."""
-    # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
+    """The application. It starts without its database, and closes its connections at the end."""
+    # Separate connections: slow reports do not block other requests, and plans and probes do not delay reports.
     names = ("serve", "streams", "tokens", "fold", "count", "explain", "ready", "control", "jobs", "expiries")
     databases = {name: _database(settings, name) for name in names}
     open_requests = OpenRequests(settings.request_time_limit_ms)
@@ -98,7 +98,7 @@ def create_app(settings: Settings) -> Starlette:
         Budget("open_streams", settings.token_streams),
         open_requests,
     )
-    # In place of Starlette's stack, whose two nets for exceptions take 18 us of a request.
+    # In place of Starlette's stack, whose two exception handlers take 18 us of a request.
     app.middleware_stack = RequestMiddleware(app.router, service)
     return app
 
@@ -140,15 +140,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
 
 
 def create_app_from_environment() -> Starlette:
-    """What a worker process calls: its settings come through the environment."""
+    """The function that a worker process calls. Its settings come from the environment."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     if settings.has_traces:
         configure_traces()
     load_statements()
     app = create_app(settings)
-    # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for
-    # 40 to 50 ms each time (about once in ten reports of 10,000 rows); so it takes 2.
+    # Objects that are loaded now stay until the process ends. A full collection that includes them would block the
+    # event loop for 40 to 50 ms (about once in ten reports of 10,000 rows); without them it takes 2 ms.
     gc.collect()
     gc.freeze()
     return app

@@ -1,4 +1,4 @@
-"""The endpoints. `stats` shows the whole request flow: open, parse, limit, read, render."""
+"""The endpoints. `stats` has the complete request flow: open, parse, limit, read, render."""
 
 import asyncio
 from contextlib import ExitStack
@@ -82,7 +82,7 @@ async def report(request: QueueRequest) -> Response:
 
 
 async def stream(request: QueueRequest) -> Response:
-    """Server-Sent Events: the report at once, and again whenever it has changed."""
+    """Server-Sent Events: the report at once, and again after each change."""
     service = request.service
     token = await request.authorize(Scope.STATS)
     request.refuse_unknown()
@@ -104,7 +104,7 @@ async def stream(request: QueueRequest) -> Response:
 
 
 async def control(request: QueueRequest) -> Response:
-    """Holds, releases or purges, as its path says."""
+    """Holds, releases or purges; the path determines which."""
     service = request.service
     token = await request.open(Scope.CONTROL)
     request.refuse_empty_in_url()
@@ -121,7 +121,7 @@ async def control(request: QueueRequest) -> Response:
 
 
 async def holds(request: QueueRequest) -> Response:
-    """The active holds of a sender. Who made them and why stands in those that the token may end."""
+    """The active holds of a sender. The maker and the reason are included for holds that the token may end."""
     token = await request.open(Scope.STATS)
     found = await request.service.control.holds(_sender_of(request, token))
     for row in found:
@@ -152,7 +152,7 @@ async def _respond_list(request: QueueRequest, rows: list[dict[str, Any]]) -> Re
 
 
 async def explain(request: QueueRequest) -> Response:
-    """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
+    """The SQL with which `stats` would answer the same body, and its plan; with `analyze` 1 it runs, read-only."""
     service = request.service
     token = await request.open(Scope.EXPLAIN)
     query = token.limit(parse_query(request.envelope, service.settings.default_group))
@@ -163,7 +163,7 @@ async def explain(request: QueueRequest) -> Response:
 
 
 async def metrics(request: QueueRequest) -> Response:
-    """For Prometheus, with a token of its own scope, because depths show what customers send."""
+    """For Prometheus, with a separate scope, because queue depths show how much customers send."""
     seconds = scrape_seconds(request.service.settings.request_time_limit_ms)
     deadline = asyncio.get_running_loop().time() + seconds
     _require_unlimited(await request.authorize(Scope.METRICS, outage_after_seconds=seconds))
@@ -176,12 +176,12 @@ async def openapi(request: QueueRequest) -> Response:
 
 
 async def health(request: QueueRequest) -> Response:
-    """Alive: says nothing of the database."""
+    """The process is alive. Does not examine the database."""
     return Response(msgspec.json.encode({"status": "alive"}), headers=NO_STORE, media_type=JSON)
 
 
 async def conditions(request: QueueRequest) -> Response:
-    """What `queuestats doctor` finds in little time, the errors first, for a token that is limited to nothing."""
+    """The findings of the cheap conditions of `queuestats doctor`, errors first, for a token without limits."""
     token = await request.authorize(Scope.STATS)
     _require_unlimited(token)
     found = sorted(await request.service.readiness.findings(), key=lambda finding: -finding.severity)
@@ -190,7 +190,7 @@ async def conditions(request: QueueRequest) -> Response:
 
 
 async def ready(request: QueueRequest) -> Response:
-    """Ready: a query of `stats` is answered, by a schema that this code was written for."""
+    """Ready: `stats` answers a query, and the schema fits this code."""
     try:
         obstacles = await request.service.readiness.obstacles()
     except Unavailable as error:

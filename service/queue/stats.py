@@ -18,7 +18,7 @@ from service.reports import StatsReport, StatsRow
 from service.settings import Settings
 from service.telemetry.metrics import BATCH_QUERIES
 
-# The counters of one machine are dropped when its queue is distributed: until the next check nothing is answered.
+# When the queue of one machine is distributed, its counters are dropped. Until the next check, requests get 503.
 RECHECK_SECONDS = 10.0
 
 
@@ -33,15 +33,14 @@ class CounterReader:
     async def read(self, queries: Sequence[StatsQuery]) -> list[StatsReport | ServiceError]:
         """The reports in the order of `queries`, which has no repeats; each from one snapshot taken after the call.
 
-        An error in place of a report where counts of it are wrong, or its node of a cluster is away or has not counted
-        it yet. Raises Uncounted where the counters do not hold all messages: `scan` has the answer. Raises Unavailable
-        or TimedOut.
+        An error replaces a report whose counts are wrong, or whose node of a cluster does not answer or has not counted
+        it yet. Raises Uncounted if the counters do not include all messages: use `scan`. Raises Unavailable, TimedOut.
         """
         BATCH_QUERIES.observe(len(queries))
         topology = await self._current()
         by_name: dict[str, dict[StatsQuery, None]] = {}
         for sub_query in chain.from_iterable(map(sub_queries, queries)):
-            # It may be one of the other queries too.
+            # It may also be one of the other queries.
             by_name.setdefault(statement_name(sub_query), {})[sub_query] = None
         reports: dict[StatsQuery, StatsReport | ServiceError] = {}
         for alike in map(list, by_name.values()):
@@ -49,19 +48,19 @@ class CounterReader:
         return [reports.get(query) or _sum(reports[sub_query] for sub_query in sub_queries(query)) for query in queries]
 
     async def _current(self) -> Topology:
-        """As of at most `RECHECK_SECONDS` ago."""
+        """The topology, at most `RECHECK_SECONDS` old."""
         if self._topology is None or time.monotonic() - self._checked_at > RECHECK_SECONDS:
             self._topology = await find_topology(self._database, self._topology)
-            # Where they have changed, it forgets where senders are.
+            # If they have changed, the locations of senders are dropped.
             await self._topology.nodes()
             self._checked_at = time.monotonic()
         return self._topology
 
     async def scan(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
-        """As `read`, one by one from the messages themselves, in time that grows with the queue.
+        """As `read`, but one query at a time, from the messages themselves, in time proportional to the queue.
 
-        Raises Unavailable for a limited token: its accounts would be scanned one by one, each in a snapshot of its own.
-        Raises Unavailable also for rates, which cannot be read from the messages.
+        Raises Unavailable for a limited token, because each of its accounts would be scanned in another snapshot, and
+        for rates, which cannot be read from the messages.
         """
         if any(query.account_ids is not None or query.has_rates for query in queries):
             raise Unavailable(": the queue is being counted")
@@ -73,23 +72,23 @@ class Statistics:
     """Reports of queues; a process has one for requests, and one for streams."""
 
     def __init__(self, database: Database, settings: Settings, rest: float = 0) -> None:
-        """`rest` as in `Limits`."""
+        """`rest`: see `Limits`."""
         reader = CounterReader(database)
-        # A query that has waited for half of its time would hardly be answered in the other half.
+        # A query that has waited for half of its time limit would hardly be answered in the other half.
         wait_seconds = settings.request_time_limit_ms / 2000
         limits = Limits(1, settings.batch_queries, settings.waiting_requests, wait_seconds, rest)
-        # One connection of the pool is for totals, so that listings, however long, never hold up a total.
+        # One connection of the pool is for totals, so that long reports never delay a total.
         self._totals = Coalescer(reader.read, limits)
         limits = replace(limits, batches=settings.pool_size - 1)
         self._listings = Coalescer(reader.read, limits, is_large=_is_large, kind=statement_name)
-        # A scan takes as long as it takes, and leaves a connection to those who need none.
+        # A scan may take long, so one connection remains for queries that need no scan.
         self._scans = Coalescer(reader.scan, replace(limits, queries=1))
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
-        """The report of a query, its rows in ascending order of their keys, from one snapshot taken after the call.
+        """The report of a query, with rows in ascending order of their keys, from one snapshot taken after the call.
 
-        Grouping `total` gives exactly one row, the others one for each key that has messages. Raises Unavailable, also
-        where too many requests wait, or TimedOut.
+        Grouping `total` has exactly one row, the others one for each key that has messages. Raises Unavailable, also if
+        too many requests wait, or TimedOut.
         """
         coalescer = self._totals if statement_name(query) == "total" else self._listings
         try:
@@ -99,7 +98,7 @@ class Statistics:
 
 
 async def fetch_report(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:
-    """As `Statistics.run`, for a single query; with `is_from_messages` added up from the messages themselves."""
+    """As `Statistics.run`, for a single query; with `is_from_messages` it counts the messages themselves."""
     reader = CounterReader(database)
     if not is_from_messages:
         with suppress(Uncounted):
@@ -115,13 +114,13 @@ def _is_large(report: StatsReport) -> bool:
 
 
 def _report(query: StatsQuery, rows: Sequence[StatsRow] | ServiceError) -> StatsReport | ServiceError:
-    """The rows that were read for a query, with the keys that a filter fixed."""
+    """The rows of a query, with the keys from its filters."""
     if isinstance(rows, ServiceError):
         return rows
     fixed = {key: value for key in query.grouping.keys if (value := getattr(query, key)) is not None}
     if not fixed:
         return StatsReport(rows)
-    # Only `total` has a row for an empty queue.
+    # Only `total` has a row if the queue is empty.
     return StatsReport([msgspec.structs.replace(row, **fixed) for row in rows if row.total])
 
 

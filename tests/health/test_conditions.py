@@ -316,7 +316,7 @@ async def test_after_a_migration_the_service_of_the_former_release_has_a_minute_
     # A delta is as new as the oldest transaction of the whole server, and that of another test may be older.
     while not (found := await fetch(owner, "conditions/background")):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
-    assert [row["finding"] for row in found] == ["fold was never done"]
+    assert [row["finding"] for row in found] == ["fold has never succeeded"]
 
 
 async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
