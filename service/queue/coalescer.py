@@ -58,7 +58,7 @@ class Limits:
     """`batches` in flight at once, `queries` in a batch, `waiters` that are not in flight yet, and for how long.
 
     After a batch, the next one waits for `rest` times as long as the batch took: the queries are those of streams, and
-    no requests that wait.
+    no requests that wait. With `has_turns`, kinds take turns: the next batch is of the kind that had none for longest.
     """
 
     batches: int
@@ -66,6 +66,7 @@ class Limits:
     waiters: int
     wait_seconds: float
     rest: float = 0
+    has_turns: bool = False
 
 
 class Coalescer(Generic[Query, Result]):
@@ -143,6 +144,8 @@ class Coalescer(Generic[Query, Result]):
             batch = {query: self._leave(query) for query in queries}
             self._in_flight.update(batch)
             self._kinds_in_flight.add(kind)
+            if self._limits.has_turns:
+                self._put_last(kind)
             task = asyncio.create_task(self._run_and_rest(batch))
             self._batches.add(task)
             task.add_done_callback(partial(self._end, batch, kind))
@@ -168,6 +171,11 @@ class Coalescer(Generic[Query, Result]):
             if len(chosen) == self._limits.queries:
                 break
         return chosen, chosen_kind
+
+    def _put_last(self, kind: Hashable) -> None:
+        """The queries of other kinds that wait go first."""
+        for query in [query for query, entry in self._waiting.items() if entry.kind == kind]:
+            self._waiting[query] = self._waiting.pop(query)
 
     def _leave(self, query: Query) -> _Entry[Result]:
         entry = self._waiting.pop(query)
@@ -209,7 +217,7 @@ class Coalescer(Generic[Query, Result]):
     def _expire(self) -> None:
         """Refuses those who have waited too long; runs again when the time of the next one is up."""
         self._expiry = None
-        for query, entry in list(self._waiting.items()):
+        for query, entry in sorted(self._waiting.items(), key=lambda each: each[1].queued_at):
             left = entry.queued_at + self._limits.wait_seconds - time.perf_counter()
             if left > 0:
                 self._expiry = asyncio.get_running_loop().call_later(left, self._expire)

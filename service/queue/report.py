@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from service.cluster import find_topology
 from service.cluster.topology import SLICE_ROWS
@@ -17,7 +17,15 @@ from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
 from service.wire.cursor import BY_AGE, BY_COUNT, BY_KEYS, read_cursor, write_cursor
 
-Report: TypeAlias = Coalescer[ReportQuery, ReportPage]
+
+class Asked(NamedTuple):
+    """A query, and the token that asks it."""
+
+    query: ReportQuery
+    token_name: str
+
+
+Report: TypeAlias = Coalescer[Asked, ReportPage]
 Position: TypeAlias = tuple[int | str, ...]
 """The row that a page begins after: what it is sorted by, and its keys. Of the largest: their number is last."""
 
@@ -25,6 +33,8 @@ MOST_READ: Final = 100_000
 """The most counters, and the most look-ups, of a page."""
 MOST_LARGEST: Final = 10_000
 MOST_OLDEST: Final = 1_000
+CONNECTIONS: Final = 2
+"""Of a process: the statements that run at once, each of another token."""
 MAX_ID: Final = 2**63 - 1
 _KEYS: Final = tuple(dimension.column for dimension in Dimension)
 _COUNTS: Final = ("hold", "new", "proc", "retry", "total")
@@ -33,12 +43,14 @@ _WIDE_SENDERS: Final = 250
 
 
 def open_report(database: Database, settings: Settings) -> Report:
-    """One for each process: equal queries that wait together share a statement."""
+    """One for each process. Tokens take turns; equal queries of a token that wait together share a statement."""
 
-    async def fetch(queries: Sequence[ReportQuery]) -> list[ReportPage]:
-        return [await fetch_page(database, query) for query in queries]
+    async def fetch(batch: Sequence[Asked]) -> list[ReportPage]:
+        return [await fetch_page(database, asked.query) for asked in batch]
 
-    return Coalescer(fetch, Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000))
+    wait_seconds = settings.request_time_limit_ms / 2000
+    limits = Limits(CONNECTIONS, 1, settings.waiting_requests, wait_seconds, has_turns=True)
+    return Coalescer(fetch, limits, kind=lambda asked: asked.token_name)
 
 
 async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
