@@ -141,8 +141,8 @@ def parameter_schema(endpoint: str, parameter: Parameter) -> dict[str, Any]:
             schema = reference("Flag")
         case Choice(_, choices):
             schema = reference(choices.__name__)
-        case Words(_, choices):
-            schema = _array(reference(choices.__name__))
+        case Words(_, choices, is_filled):
+            schema = _array(reference(choices.__name__)) | ({"minItems": 1} if is_filled else {})
         case Numbers(_, least, most):
             schema = _list({"type": "integer", "format": "int64", "minimum": least}, most)
         case Texts(_, most):

@@ -393,6 +393,7 @@ async def test_the_next_of_the_longest_row_is_accepted(client: httpx.AsyncClient
         ({"by": "planet"}, "by must be a list of sender, account, campaign, isp, none"),
         ({"by": ["none", "isp"]}, "by must be none alone, or a list of"),
         ({"by": [1]}, "by must be a list of"),
+        ({"by": []}, "by must be a list of sender, account, campaign, isp, none"),
         ({"senders": []}, "senders must be a list of 1 to 1000 whole numbers from 1 to"),
         ({"senders": [0]}, "senders must be a list of"),
         ({"senders": [1.5]}, "senders must be a list of"),

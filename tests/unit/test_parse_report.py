@@ -73,6 +73,20 @@ def test_a_list_in_xml_is_separated_by_commas(written: str, query: ReportQuery) 
     assert parse_report(parse_envelope(f"<xml>{written}</xml>".encode())) == query
 
 
+@pytest.mark.parametrize("wrong", [[], [None], [""], ["isp", ""], ",", "isp,", [["isp"]], [5], {}, "isp sender"])
+def test_what_is_no_list_of_words_is_refused(wrong: Any) -> None:
+    """An empty array is wrong in each list: it could mean none as well as the default."""
+    assert refusal(by=wrong) == "by must be a list of sender, account, campaign, isp, none"
+
+
+@pytest.mark.parametrize("written", ['{"isp":""}', "<xml><isp/></xml>", "<xml><isp></isp></xml>", '{"isp":[""]}'])
+def test_an_empty_isp_selects_the_messages_without_one_and_an_empty_id_selects_all(written: str) -> None:
+    """For stats, all three are filters that are left out."""
+    assert parse_report(parse_envelope(written.encode())) == ReportQuery(isps=("",))
+    of_account = written.replace("isp", "account_id").replace('[""]', '""')
+    assert parse_report(parse_envelope(of_account.encode())) == ReportQuery()
+
+
 @pytest.mark.parametrize("name", ["senders", "account_id", "campaign_id"])
 @pytest.mark.parametrize("wrong", [[], [[]], [None], [""], ",", "1,", [1.0], [-1], ["+1"], [True], {}, MAX + 1])
 def test_what_is_no_list_of_numbers_is_refused(name: str, wrong: Any) -> None:
@@ -117,7 +131,6 @@ def test_a_no_break_space_is_no_blank() -> None:
 
 
 def test_rows_are_told_apart_by_what_the_request_lists() -> None:
-    assert parse(by=[]).by == parse(by=[""]).by == (Dimension.SENDER,)
     assert parse(by="isp, campaign,account,sender").by == tuple(Dimension)
     assert parse(by=["none"]).by == parse(by="none,none").by == ()
     assert refusal(by="none,sender") == "by must be none alone, or a list of sender, account, campaign and isp"

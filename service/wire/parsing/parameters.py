@@ -7,6 +7,7 @@ trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Num
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -104,20 +105,26 @@ class Choice(Generic[_Choice]):
 
 @dataclass(frozen=True, slots=True)
 class Words(Generic[_Choice]):
-    """Any of several words: a JSON array, or a comma-separated string, each trimmed."""
+    """Any of several words: a JSON array, or a comma-separated string, each trimmed.
+
+    `is_filled`: a list without a word, or with an empty one, is wrong. Otherwise it asks for nothing.
+    """
 
     name: str
     choices: type[_Choice]
+    is_filled: bool = False
 
     def read(self, members: Members) -> frozenset[_Choice]:
         """Empty if it is left out. Raises BadRequest."""
         value = members.get(self.name)
-        listed = value.split(",") if type(value) is str else value
-        try:
-            words = [word.strip(BLANKS) for word in listed or ()]  # type: ignore[attr-defined]
-            return frozenset(self.choices(word) for word in words if word)
-        except (AttributeError, TypeError, ValueError):
-            raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}") from None
+        if value is None or (type(value) is str and not value.strip(BLANKS)):
+            return frozenset()
+        with suppress(AttributeError, ValueError):
+            words = [word.strip(BLANKS) for word in _items(value, MAX_ITEMS)]
+            found = frozenset(self.choices(word) for word in words if word or self.is_filled)
+            if found or not self.is_filled:
+                return found
+        raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +247,7 @@ ORDER: Final = Choice("order", Order)
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
 SENDERS: Final = Numbers("senders", least=1, most_items=1000)
-REPORT_BY: Final = Words("by", By)
+REPORT_BY: Final = Words("by", By, is_filled=True)
 ACCOUNT_IDS: Final = Numbers("account_id")
 CAMPAIGN_IDS: Final = Numbers("campaign_id")
 ISPS: Final = Texts("isp")
