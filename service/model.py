@@ -237,6 +237,8 @@ class ReportQuery(msgspec.Struct, frozen=True, gc=False):
     limit: int = 1000
     after: str = ""
     has_count: bool = False
+    is_limited: bool = False
+    """Whether its token may see only these accounts, and so no sender that has none of them."""
 
     @property
     def has_filters(self) -> bool:

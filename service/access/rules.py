@@ -82,6 +82,7 @@ class Token(Limits):
             query,
             sender_ids=_within("senders", query.sender_ids, self.sender_ids),
             account_ids=_within("accounts", query.account_ids, self.account_ids),
+            is_limited=self.account_ids is not None,
         )
 
     def limit_top(self, query: TopQuery) -> TopQuery:

@@ -70,7 +70,9 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
     page, following, number = await read(_enough(query) if _is_by_sender(query) else MOST_READ + 1)
     if following and not page:
         page, following, number = await read(MOST_READ + 1)
-        if following and position and following <= position and not page:
+        # A client can read a cursor: without a row, it would name a sender that a limited token may not see.
+        names_other = query.is_limited and query.sender_ids is None
+        if following and not page and (names_other or (position and following <= position)):
             raise _too_much(query)
     return _report(query, page, following, number)
 
@@ -114,7 +116,7 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
     found = [row for row in rows if row["total"] is not None and (cut is None or row["sender_id"] < cut)]
     following: Position | None = None if cut is None else (0, cut, -1, -1, "")
     if len(found) > query.limit or (found and following):
-        # Rather than the cut: a client can read a cursor, and its token may not see that sender.
+        # Rather than the cut, which a limited token may not see.
         last = found[: query.limit][-1]
         following = (0 if query.order is ReportOrder.KEY else last[query.order], *itemgetter(*_KEYS)(last))
     columns = _columns(query)

@@ -101,8 +101,12 @@ def test_a_history_is_for_tokens_that_see_the_whole_sender() -> None:
         (OF_SENDERS, {}, {"sender_ids": (119, 120)}),
         (OF_SENDERS, {"sender_ids": (120,), "account_ids": (1,)}, {"sender_ids": (120,), "account_ids": (1,)}),
         (OF_SENDERS, {"sender_ids": (119, 120)}, {"sender_ids": (119, 120)}),
-        (OF_ACCOUNTS, {}, {"sender_ids": (119,), "account_ids": (306, 307)}),
-        (OF_ACCOUNTS, {"account_ids": (307,)}, {"sender_ids": (119,), "account_ids": (307,)}),
+        (OF_ACCOUNTS, {}, {"sender_ids": (119,), "account_ids": (306, 307), "is_limited": True}),
+        (
+            OF_ACCOUNTS,
+            {"account_ids": (307,)},
+            {"sender_ids": (119,), "account_ids": (307,), "is_limited": True},
+        ),
         (OF_SENDERS, {"order": ReportOrder.OLDEST}, {"order": ReportOrder.OLDEST, "sender_ids": (119, 120)}),
     ],
 )
