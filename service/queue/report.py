@@ -9,7 +9,7 @@ from service.cluster import find_topology
 from service.cluster.topology import SLICE_ROWS
 from service.db import Database
 from service.errors import BadRequest, Unavailable, Uncounted
-from service.model import Dimension, Measure, ReportOrder, ReportQuery, TopQuery
+from service.model import Dimension, Measure, Order, ReportQuery, TopQuery
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.top import fetch_top
 from service.reports import ReportPage
@@ -82,7 +82,7 @@ async def fetch_definition(database: Database, query: ReportQuery) -> ReportPage
 
     Raises BadRequest for a search and for the order oldest, Unavailable or TimedOut.
     """
-    if query.search or query.order is ReportOrder.OLDEST:
+    if query.search or query.order is Order.OLDEST:
         raise BadRequest("search and order=oldest are not read from the messages")
     parameters = _filters(query) | {"sender_ids": query.sender_ids}
     rows = await (await find_topology(database)).scan_report(parameters)
@@ -94,7 +94,7 @@ def _report(
 ) -> ReportPage:
     if not (rows or query.by or query.status):
         rows = [dict.fromkeys(_COUNTS, 0)]
-    columns = [*_columns(query), *["oldest"] * (query.order is ReportOrder.OLDEST)]
+    columns = [*_columns(query), *["oldest"] * (query.order is Order.OLDEST)]
     more: dict[str, Any] = {"next": None if following is None else write_cursor(query, following)}
     return ReportPage(columns, rows, more | ({"count": number} if query.has_count else {}))
 
@@ -118,7 +118,7 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
     if len(found) > query.limit or (found and following):
         # Rather than the cut, which a limited token may not see.
         last = found[: query.limit][-1]
-        following = (0 if query.order is ReportOrder.KEY else last[query.order], *itemgetter(*_KEYS)(last))
+        following = (0 if query.order is Order.KEY else last[query.order], *itemgetter(*_KEYS)(last))
     columns = _columns(query)
     values, page = itemgetter(*columns), []
     for number, row in enumerate(found[: query.limit], 1):
@@ -139,7 +139,7 @@ def _too_much(query: ReportQuery) -> BadRequest:
 
 def _is_by_sender(query: ReportQuery) -> bool:
     """Whether its rows are in the order in which senders are read, so that a page may end before all are read."""
-    return Dimension.SENDER in query.by and query.order is ReportOrder.KEY and not query.has_count
+    return Dimension.SENDER in query.by and query.order is Order.KEY and not query.has_count
 
 
 def _enough(query: ReportQuery) -> int:
@@ -224,7 +224,7 @@ def _bounds(ids: Sequence[int] | None, is_key: bool) -> tuple[int, int]:
 
 def _is_of_largest(query: ReportQuery) -> bool:
     """Whether it is a list of senders that `top` has, longer."""
-    if query.order is ReportOrder.OLDEST:
+    if query.order is Order.OLDEST:
         return True
     is_of_all = query.by == (Dimension.SENDER,) and query.sender_ids is None
     # The list of a count lacks senders that have no such messages.
@@ -233,7 +233,7 @@ def _is_of_largest(query: ReportQuery) -> bool:
 
 
 async def _fetch_largest(database: Database, query: ReportQuery) -> ReportPage:
-    by_age = query.order is ReportOrder.OLDEST
+    by_age = query.order is Order.OLDEST
     position = read_cursor(query, BY_AGE if by_age else BY_COUNT)
     measure = query.status or Measure.TOTAL
     before, most = int(position[-1]) if position else 0, MOST_OLDEST if by_age else MOST_LARGEST

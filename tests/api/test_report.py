@@ -15,7 +15,7 @@ import pytest
 from lxml import etree
 
 from service.access.admin import create_token
-from service.model import Dimension, Format, ReportOrder, ReportQuery
+from service.model import Dimension, Format, Order, ReportQuery
 from service.queue import report as report_module
 from service.wire.cursor import write_cursor
 from tests.api.wire import STATS, body_of, check_error
@@ -374,23 +374,23 @@ async def test_senders_that_grow_between_pages_end_no_list_of_the_largest(
     assert rows == stayed
 
 
-FORGED: list[tuple[ReportOrder, tuple[Any, ...]]] = [
-    (ReportOrder.KEY, ()),
-    (ReportOrder.KEY, (0, 1, 2)),
-    (ReportOrder.KEY, ("x", 1, 1, 1, "")),
-    (ReportOrder.KEY, (0, 1, 1, 1, 2)),
-    (ReportOrder.KEY, (0, 2**63, 1, 1, "")),
-    (ReportOrder.KEY, (0, 1, 1, 1, "\0")),
-    (ReportOrder.TOTAL, ("x", 1, 0)),
-    (ReportOrder.TOTAL, (-1, 1, -2000)),
-    (ReportOrder.OLDEST, (0, 1, 0)),
-    (ReportOrder.OLDEST, ("\0", 1, -2)),
+FORGED: list[tuple[Order, tuple[Any, ...]]] = [
+    (Order.KEY, ()),
+    (Order.KEY, (0, 1, 2)),
+    (Order.KEY, ("x", 1, 1, 1, "")),
+    (Order.KEY, (0, 1, 1, 1, 2)),
+    (Order.KEY, (0, 2**63, 1, 1, "")),
+    (Order.KEY, (0, 1, 1, 1, "\0")),
+    (Order.TOTAL, ("x", 1, 0)),
+    (Order.TOTAL, (-1, 1, -2000)),
+    (Order.OLDEST, (0, 1, 0)),
+    (Order.OLDEST, ("\0", 1, -2)),
 ]
 
 
 @pytest.mark.parametrize(("order", "position"), FORGED, ids=str)
 async def test_a_cursor_that_a_client_has_written_is_refused(
-    client: httpx.AsyncClient, token: str, order: ReportOrder, position: tuple[Any, ...]
+    client: httpx.AsyncClient, token: str, order: Order, position: tuple[Any, ...]
 ) -> None:
     after = write_cursor(ReportQuery(order=order), position)
     text = check_error(await ask(client, token, order=order, after=after), 400, Format.JSON)

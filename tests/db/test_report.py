@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.model import Dimension, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Measure, Order, ReportQuery
 from service.queue.report import fetch_definition, fetch_page
 from tests.conftest import TestDatabase, open_pool
 from tests.counters.observing import drift
@@ -43,7 +43,7 @@ QUERIES = st.builds(
     campaign_ids=some(IDS),
     isps=some(ISPS),
     status=st.none() | st.sampled_from(list(Measure)),
-    order=st.sampled_from([order for order in ReportOrder if order is not ReportOrder.OLDEST]),
+    order=st.sampled_from([order for order in Order if order is not Order.OLDEST]),
     limit=st.integers(1, 8),
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import BadRequest
-from service.model import Dimension, Grouping, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Grouping, Measure, Order, ReportQuery
 from service.queue.report import report_parameters
 from service.wire.parsing import parse_envelope, parse_query, parse_report
 
@@ -52,7 +52,7 @@ def test_everything_is_given() -> None:
         Measure.HOLD,
         "12",
         has_names=True,
-        order=ReportOrder.NEW,
+        order=Order.NEW,
         limit=10_000,
         after="x",
         has_count=True,
@@ -138,8 +138,8 @@ def test_rows_are_told_apart_by_what_the_request_lists() -> None:
 
 
 def test_the_oldest_are_of_senders_alone() -> None:
-    assert parse(order="oldest", status="hold", senders=[1]).order is ReportOrder.OLDEST
-    assert parse(order="new", by="isp", search="1", account_id=5).order is ReportOrder.NEW
+    assert parse(order="oldest", status="hold", senders=[1]).order is Order.OLDEST
+    assert parse(order="new", by="isp", search="1", account_id=5).order is Order.NEW
     text = "order=oldest is for by=sender, without account_id, campaign_id, isp and search"
     others: list[dict[str, Any]] = [
         *({"by": by} for by in ("isp", "none", "sender,isp")),

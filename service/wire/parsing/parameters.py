@@ -25,7 +25,6 @@ from service.model import (
     Measure,
     Order,
     ReportFormat,
-    ReportOrder,
     With,
 )
 
@@ -89,6 +88,11 @@ class Choice(Generic[_Choice]):
 
     name: str
     choices: type[_Choice]
+    without: tuple[_Choice, ...] = ()
+
+    @property
+    def words(self) -> tuple[_Choice, ...]:
+        return tuple(choice for choice in self.choices if choice not in self.without)
 
     def read(self, members: Members) -> _Choice | None:
         """None if it is left out. Raises BadRequest."""
@@ -96,11 +100,13 @@ class Choice(Generic[_Choice]):
         if value is None:
             return None
         text = value.strip(BLANKS) if type(value) is str else "no text"
-        try:
-            return self.choices(text) if text else None
-        except ValueError:
-            *others, last = self.choices
-            raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}") from None
+        if not text:
+            return None
+        with suppress(ValueError):
+            if (choice := self.choices(text)) not in self.without:
+                return choice
+        *others, last = self.words
+        raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +249,7 @@ STEP: Final = WholeNumber("step", least=60, most=3600)
 HISTORY_GROUP: Final = Choice("group", HistoryGrouping)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
-ORDER: Final = Choice("order", Order)
+ORDER: Final = Choice("order", Order, without=(Order.KEY,))
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
 SENDERS: Final = Numbers("senders", least=1, most_items=1000)
@@ -252,7 +258,7 @@ ACCOUNT_IDS: Final = Numbers("account_id")
 CAMPAIGN_IDS: Final = Numbers("campaign_id")
 ISPS: Final = Texts("isp")
 SEARCH: Final = Text("search", 255)
-REPORT_ORDER: Final = Choice("order", ReportOrder)
+REPORT_ORDER: Final = Choice("order", Order)
 REPORT_LIMIT: Final = WholeNumber("limit", least=1, most=10_000, default=1000)
 AFTER: Final = Text("after", 2000)
 COUNT: Final = Flag("count")

@@ -13,33 +13,9 @@
 -- indexes: counters_by_account, counters_by_isp, deltas_sender_id_xid, watermarks_pkey, sender_totals_pkey, deltas_xid
 -- places: schema
 -- parameters: sender_ids bigint[], first_ids bigint[], last_ids bigint[], is_wide boolean, search text, grouping_set text, by_sender boolean, by_account boolean, by_campaign boolean, by_isp boolean, first_accounts bigint[], last_accounts bigint[], slice_isps text[], first_campaign bigint, last_campaign bigint, account_ids bigint[], campaign_ids bigint[], isps text[], status text, sort_by text, has_count boolean, after_rank bigint, after_sender bigint, after_account bigint, after_campaign bigint, after_isp text, read_limit bigint, row_limit bigint
-WITH /* queries/report/from_counters.sql */ horizon AS MATERIALIZED (
-  SELECT
-    coalesce(max(watermark), '0') AS watermark,
-    coalesce(max(running), '{}') AS running
-  FROM "{schema}".trusted_watermarks
-  WHERE sender_id = 0
-),
-
--- Senders with pending deltas, and with counters in their current epoch. The counts keep the planner from scanning the
--- index by sender instead.
-changing AS MATERIALIZED (
+WITH /* queries/report/from_counters.sql */ changing AS MATERIALIZED (
   SELECT sender_id
-  FROM "{schema}".deltas
-  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
-    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
-  UNION ALL
-  SELECT late.sender_id
-  FROM unnest((SELECT running FROM horizon)) AS running (id)
-    CROSS JOIN LATERAL (
-      SELECT sender_id FROM "{schema}".deltas
-      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
-      OFFSET 0
-    ) AS late
-  UNION ALL
-  SELECT sender_id
-  FROM "{schema}".watermarks
-  WHERE sender_id > 0
+  FROM "{schema}".changing_senders(cast(cast(:grouping_set AS text) AS "{schema}".grouping_set))
 ),
 
 candidate AS MATERIALIZED (
