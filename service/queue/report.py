@@ -35,7 +35,10 @@ MOST_LARGEST: Final = 10_000
 MOST_OLDEST: Final = 1_000
 CONNECTIONS: Final = 2
 """Of a process: the statements that run at once, each of another token."""
+MOST_SLICES: Final = 100
+"""The most look-ups of a sender."""
 MAX_ID: Final = 2**63 - 1
+ALL_IDS: Final = (0, MAX_ID)
 _KEYS: Final = tuple(dimension.column for dimension in Dimension)
 _COUNTS: Final = ("hold", "new", "proc", "retry", "total")
 # From so many senders on, all pending deltas are read once (0.5 us each) in place of those of each sender (3.3 us).
@@ -132,6 +135,9 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
 
 def _too_much(query: ReportQuery) -> BadRequest:
     advice = "ask for fewer senders" if query.sender_ids else "name senders"
+    is_open = {Dimension.ACCOUNT, Dimension.ISP} <= {*query.by} and not (query.account_ids or query.isps)
+    if query.campaign_ids and is_open:
+        advice += ", or name accounts"
     if not _is_by_sender(query):
         advice += ", or ask by sender in the order key without count, which has pages"
     return BadRequest(f"this page would take more than {MOST_READ:,} counters or look-ups: {advice}")
@@ -144,7 +150,7 @@ def _is_by_sender(query: ReportQuery) -> bool:
 
 def _enough(query: ReportQuery) -> int:
     """Counters for a full page: one for each row, and some more for hot senders and what is pending; or look-ups."""
-    slices = len(query.isps or query.account_ids or [0])
+    slices = len(_slices(query)["slice_isps"])
     return min(MOST_READ, slices * (query.limit + query.limit // 8 + 100))
 
 
@@ -199,27 +205,27 @@ def _slices(query: ReportQuery) -> dict[str, Any]:
     """What of a sender's counters is read, and in which pieces; each piece is one descent of an index."""
     filters = {"account": query.account_ids, "campaign": query.campaign_ids, "isp": query.isps}
     grouping_set = "_".join(name for name, ids in filters.items() if ids or Dimension(name) in query.by) or "total"
-    first, last = _bounds(query.account_ids, Dimension.ACCOUNT in query.by)
-    first_campaign, last_campaign = _bounds(query.campaign_ids, Dimension.CAMPAIGN in query.by)
-    slices: list[tuple[int, int, str | None]] = [(first, last, None)]
-    if query.account_ids and not query.isps:
-        slices = [(account_id, account_id, None) for account_id in query.account_ids]
-    elif query.isps or (Dimension.ISP not in query.by and last > first):
-        slices = [(first, last, isp) for isp in query.isps or ("",)]
-    first_accounts, last_accounts, isps = map(list, zip(*slices, strict=True))
-    return {
-        "grouping_set": grouping_set,
-        "first_accounts": first_accounts,
-        "last_accounts": last_accounts,
-        "slice_isps": isps,
-        "first_campaign": first_campaign,
-        "last_campaign": last_campaign,
-    }
+    accounts = _bounds(query.account_ids, Dimension.ACCOUNT in query.by)
+    campaigns = _bounds(query.campaign_ids, Dimension.CAMPAIGN in query.by)
+    isps: Sequence[str | None] = query.isps or [None]
+    if query.account_ids and (campaigns == [ALL_IDS] or len(accounts) * len(campaigns) * len(isps) > MOST_SLICES):
+        isps = [None]
+    elif accounts == [ALL_IDS] and isps == [None]:
+        if Dimension.ISP in query.by:
+            # Neither index has campaigns first: all counters are read.
+            campaigns = [ALL_IDS]
+        else:
+            isps = [""]
+    if len(accounts) * len(campaigns) * len(isps) > MOST_SLICES:
+        campaigns = [(campaigns[0][0], campaigns[-1][-1])]
+    slices = [(*account, *campaign, isp) for account in accounts for campaign in campaigns for isp in isps]
+    names = ("first_accounts", "last_accounts", "first_campaigns", "last_campaigns", "slice_isps")
+    return {"grouping_set": grouping_set, **dict(zip(names, map(list, zip(*slices, strict=True)), strict=True))}
 
 
-def _bounds(ids: Sequence[int] | None, is_key: bool) -> tuple[int, int]:
-    """The least and the greatest id in the counters; 0 where they are not kept by it."""
-    return (ids[0], ids[-1]) if ids else (0, MAX_ID if is_key else 0)
+def _bounds(ids: Sequence[int] | None, is_key: bool) -> list[tuple[int, int]]:
+    """The first and the last id of each range in the counters; 0 where they are not kept by it."""
+    return [(id_, id_) for id_ in ids] if ids else [ALL_IDS if is_key else (0, 0)]
 
 
 def _is_of_largest(query: ReportQuery) -> bool:

@@ -467,13 +467,43 @@ async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
 
 
 @pytest.mark.parametrize("by", ["none", "isp", "campaign"])
-async def test_what_is_read_between_the_items_of_a_list_counts(
+async def test_of_a_list_only_its_items_are_read(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
+    while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
+        await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    monkeypatch.setattr(report_module, "MOST_READ", 5)
+    lists = {"account_id": [1, 40], "campaign_id": [1, 40], "isp": ["Gmail"]}
+    for names in (["campaign_id"], ["account_id", "campaign_id"], ["campaign_id", "isp"], [*lists]):
+        asked = {name: lists[name] for name in names}
+        assert (await ask(client, token, by=by, **asked)).json()["error"] == 0, asked
+
+
+@pytest.mark.parametrize("by", [["account", "isp"], ["sender", "account", "isp"]], ids=",".join)
+async def test_what_is_read_beside_the_campaigns_that_are_asked_for_counts(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: list[str]
+) -> None:
+    await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
+    while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
+        await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    monkeypatch.setattr(report_module, "MOST_READ", 30)
+    after = (await ask(client, token, by=by, campaign_id=1)).json().get("next") if "sender" in by else None
+    text = check_error(await ask(client, token, by=by, campaign_id=1, after=after), 400, Format.JSON)
+    assert "more than 30 counters or look-ups: name senders, or name accounts" in text
+    asked = {"by": by, "campaign_id": 1, "account_id": [1, 2]}
+    assert len((await ask(client, token, **asked)).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("by", ["none", "isp", "campaign"])
+async def test_what_is_read_between_the_items_of_a_long_list_counts(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     await insert(owner, [Message(campaign_id=campaign_id) for campaign_id in range(1, 41)])
     while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
         await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
     monkeypatch.setattr(report_module, "MOST_READ", 30)
+    monkeypatch.setattr(report_module, "MOST_SLICES", 1)
     assert (await ask(client, token, by=by, campaign_id=[1, 30])).json()["error"] == 0
     text = check_error(await ask(client, token, by=by, campaign_id=[1, 40]), 400, Format.JSON)
     assert "more than 30 counters" in text

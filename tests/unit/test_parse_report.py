@@ -190,25 +190,69 @@ def test_the_ids_that_begin_so_are_ranges(search: str, ranges: list[tuple[int, i
     assert given["search"] is None
 
 
+S, A, C, P = Dimension
+ANY, NONE = (0, MAX), (0, 0)
+
+
 @pytest.mark.parametrize(
     ("query", "grouping_set", "slices"),
     [
-        (ReportQuery(), "total", [(0, 0, None)]),
-        (ReportQuery((Dimension.SENDER, Dimension.ISP)), "isp", [(0, 0, None)]),
-        (ReportQuery((Dimension.ACCOUNT,)), "account", [(0, MAX, "")]),
-        (ReportQuery((Dimension.ACCOUNT, Dimension.ISP)), "account_isp", [(0, MAX, None)]),
-        (ReportQuery(account_ids=(1, 5)), "account", [(1, 1, None), (5, 5, None)]),
-        (ReportQuery((Dimension.ISP,), account_ids=(1, 5)), "account_isp", [(1, 1, None), (5, 5, None)]),
-        (ReportQuery(isps=("", "a")), "isp", [(0, 0, ""), (0, 0, "a")]),
-        (ReportQuery(account_ids=(1, 5), isps=("a",)), "account_isp", [(1, 5, "a")]),
-        (ReportQuery((Dimension.CAMPAIGN,), isps=("a",)), "campaign_isp", [(0, 0, "a")]),
+        (ReportQuery(), "total", [(*NONE, *NONE, None)]),
+        (ReportQuery((S, P)), "isp", [(*NONE, *NONE, None)]),
+        (ReportQuery((A,)), "account", [(*ANY, *NONE, "")]),
+        (ReportQuery((A, P)), "account_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery((A, C, P)), "account_campaign_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery(account_ids=(1, 5)), "account", [(1, 1, *NONE, None), (5, 5, *NONE, None)]),
+        (ReportQuery((P,), account_ids=(1, 5)), "account_isp", [(1, 1, *NONE, None), (5, 5, *NONE, None)]),
+        (ReportQuery(campaign_ids=(1, 5)), "campaign", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
+        (ReportQuery((A,), campaign_ids=(1, 5)), "account_campaign", [(*ANY, 1, 1, ""), (*ANY, 5, 5, "")]),
+        (ReportQuery((P,), campaign_ids=(1, 5)), "campaign_isp", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
+        # No index has campaigns first: all is read, and counts.
+        (ReportQuery((A, P), campaign_ids=(1, 5)), "account_campaign_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery(isps=("", "a")), "isp", [(*NONE, *NONE, ""), (*NONE, *NONE, "a")]),
+        (ReportQuery((C,), isps=("a",)), "campaign_isp", [(*NONE, *ANY, "a")]),
+        (ReportQuery((A,), isps=("a",)), "account_isp", [(*ANY, *NONE, "a")]),
+        (ReportQuery((A, P), campaign_ids=(1,), isps=("a",)), "account_campaign_isp", [(*ANY, 1, 1, "a")]),
+        (ReportQuery((S,), (1,), (1,), (2, 3)), "account_campaign", [(1, 1, 2, 2, None), (1, 1, 3, 3, None)]),
+        (ReportQuery((P,), None, (1, 5), None, ("a",)), "account_isp", [(1, 1, *NONE, "a"), (5, 5, *NONE, "a")]),
+        (
+            ReportQuery((S,), None, (1,), (2,), ("a", "b")),
+            "account_campaign_isp",
+            [(1, 1, 2, 2, "a"), (1, 1, 2, 2, "b")],
+        ),
+        # By campaign, either index would read more than that.
+        (
+            ReportQuery((C,), None, (1, 5), None, ("a",)),
+            "account_campaign_isp",
+            [(1, 1, *ANY, None), (5, 5, *ANY, None)],
+        ),
     ],
     ids=str,
 )
 def test_a_slice_is_one_descent_of_an_index(
-    query: ReportQuery, grouping_set: str, slices: list[tuple[int, int, str | None]]
+    query: ReportQuery, grouping_set: str, slices: list[tuple[int, int, int, int, str | None]]
 ) -> None:
     given = report_parameters(query, None, 1)
-    assert given["grouping_set"] == grouping_set
-    names = ("first_accounts", "last_accounts", "slice_isps")
-    assert list(zip(*(given[name] for name in names), strict=True)) == slices
+    assert (given["grouping_set"], slices_of(given)) == (grouping_set, slices)
+
+
+def slices_of(given: dict[str, Any]) -> list[tuple[Any, ...]]:
+    names = ("first_accounts", "last_accounts", "first_campaigns", "last_campaigns", "slice_isps")
+    return list(zip(*(given[name] for name in names), strict=True))
+
+
+def test_a_sender_has_at_most_a_hundred_look_ups() -> None:
+    ten, eleven = tuple(range(1, 11)), tuple(range(1, 12))
+    isps = tuple(f"isp {n:03}" for n in range(100))
+    exact = report_parameters(ReportQuery(account_ids=ten, campaign_ids=ten), None, 1)
+    assert len(slices_of(exact)) == 100
+    # Then each account is read from the first to the last campaign, and each ISP too.
+    ranges = report_parameters(ReportQuery(account_ids=ten, campaign_ids=eleven), None, 1)
+    assert slices_of(ranges) == [(account_id, account_id, 1, 11, None) for account_id in ten]
+    ranges = report_parameters(ReportQuery(campaign_ids=(1, 5), isps=isps), None, 1)
+    assert slices_of(ranges) == [(0, 0, 1, 5, isp) for isp in isps]
+    # Or all ISPs of an account.
+    assert slices_of(report_parameters(ReportQuery(account_ids=(1, 5), isps=isps), None, 1)) == [
+        (1, 1, 0, 0, None),
+        (5, 5, 0, 0, None),
+    ]
