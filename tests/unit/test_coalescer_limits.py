@@ -141,17 +141,17 @@ async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_fi
             await coalescer.run(query)
         refused.append(query)
 
-    tasks = run(coalescer, "x1", "a1")
-    early = asyncio.create_task(refusal_of("a2"))
+    tasks = run(coalescer, "x1", "b1")
+    early = asyncio.create_task(refusal_of("b2"))
     await turns()
-    late = asyncio.create_task(refusal_of("b1"))
+    late = asyncio.create_task(refusal_of("a1"))
     await turns()
-    # The batch of x ends, and that of a begins: then it is the turn of b.
+    # The batch of x ends, and that of b begins: then it is the turn of a.
     batches.may_end.set()
     batches.may_end.clear()
     await asyncio.gather(early, late)
-    assert batches.begun == [["x1"], ["a1"]]
-    assert refused == ["a2", "b1"]
+    assert batches.begun == [["x1"], ["b1"]]
+    assert refused == ["b2", "a1"]
     batches.may_end.set()
     await asyncio.gather(*tasks)
 
