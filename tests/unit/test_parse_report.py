@@ -128,6 +128,7 @@ def test_a_no_break_space_is_no_blank() -> None:
     assert (query.search, query.after, query.isps) == ("\u00a012", "\u00a0x", ("b", "\u00a0a"))
     assert refusal(senders="\u00a0").startswith("senders must be a list")
     assert refusal(by="\u00a0isp").startswith("by must be a list")
+    assert refusal(by="\u00a0").startswith("by must be a list")
 
 
 def test_rows_are_told_apart_by_what_the_request_lists() -> None:
