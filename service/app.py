@@ -27,6 +27,7 @@ from service.model import Action
 from service.queue.history import open_history
 from service.queue.live import STREAM_CONNECTIONS, Streams, open_statistics
 from service.queue.names import Names
+from service.queue.report import CONNECTIONS as REPORT_CONNECTIONS
 from service.queue.report import open_report
 from service.queue.stats import Statistics
 from service.queue.top import open_top
@@ -60,9 +61,7 @@ ROUTES = [
 
 def create_app(settings: Settings) -> Starlette:
     """The application. It starts without its database, and closes its connections at the end."""
-    # Separate connections: slow reports do not block other requests, and plans and probes do not delay reports.
-    names = ("serve", "streams", "tokens", "fold", "count", "explain", "ready", "control", "jobs", "expiries")
-    databases = {name: _database(settings, name) for name in names}
+    databases = _databases(settings)
     open_requests = OpenRequests(settings.request_time_limit_ms)
     app = Starlette(routes=ROUTES, lifespan=_lifespan)
     app.router.redirect_slashes = False
@@ -81,7 +80,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         open_top(databases["serve"], settings),
         open_history(databases["serve"], settings),
-        open_report(databases["serve"], settings),
+        open_report(databases["reports"], settings),
         key_names,
         streams,
         Control(
@@ -96,6 +95,7 @@ def create_app(settings: Settings) -> Starlette:
         Readiness(databases["ready"], settings.connections),
         Unsent(settings.unsent_limit_bytes, settings.token_unread_bytes, settings.send_timeout_ms),
         Budget("open_streams", settings.token_streams),
+        Budget("open_reports", settings.token_reports),
         open_requests,
     )
     # In place of Starlette's stack, whose two exception handlers take 18 us of a request.
@@ -103,10 +103,17 @@ def create_app(settings: Settings) -> Starlette:
     return app
 
 
-def _database(settings: Settings, purpose: str) -> Database:
+def _databases(settings: Settings) -> dict[str, Database]:
+    """By purpose, so that slow reports can't shut everybody out, and neither plans nor probes hold up a report."""
+    sizes = dict.fromkeys(("tokens", "fold", "count", "explain", "ready", "jobs", "expiries"), 1)
+    sizes |= {"serve": settings.pool_size, "reports": REPORT_CONNECTIONS}
+    sizes |= {"streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}
+    return {purpose: _database(settings, purpose, size) for purpose, size in sizes.items()}
+
+
+def _database(settings: Settings, purpose: str, size: int) -> Database:
     url = settings.database_url
     assert url is not None
-    size = {"serve": settings.pool_size, "streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
     if purpose in ("control", "count", "jobs", "expiries"):
         settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
     return Database(settings, url, pool_size=size, purpose=purpose)

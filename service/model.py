@@ -101,18 +101,7 @@ class Measure(StrEnum):
 
 
 class Order(StrEnum):
-    """The order of the rows of `top`: by a count, largest first, or by the oldest message, oldest first."""
-
-    TOTAL = "total"
-    NEW = "new"
-    PROC = "proc"
-    RETRY = "retry"
-    HOLD = "hold"
-    OLDEST = "oldest"
-
-
-class ReportOrder(StrEnum):
-    """The order of a report on many senders: by keys, by a count, largest first, or by the oldest message."""
+    """The order of rows: by keys (not of `top`), by a count, largest first, or by the oldest message, oldest first."""
 
     KEY = "key"
     TOTAL = "total"
@@ -233,10 +222,12 @@ class ReportQuery(msgspec.Struct, frozen=True, gc=False):
     status: Measure | None = None
     search: str = ""
     has_names: bool = False
-    order: ReportOrder = ReportOrder.KEY
+    order: Order = Order.KEY
     limit: int = 1000
     after: str = ""
     has_count: bool = False
+    is_limited: bool = False
+    """Whether its token may see only these accounts, and so no sender that has none of them."""
 
     @property
     def has_filters(self) -> bool:

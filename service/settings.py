@@ -36,8 +36,8 @@ def _default_data_dir() -> Path:
     return Path("/var/lib/queuestats") if os.geteuid() == 0 else Path(platformdirs.user_data_dir("queuestats"))
 
 
-# Of a process, beside those that reports are read on: service/app.py.
-OTHER_CONNECTIONS = 12
+# Of a process, beside its pool for reports of one sender: service/app.py.
+OTHER_CONNECTIONS = 14
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_streams: Annotated[
         int, Meta(ge=1, le=10**6), "open streams of one token in a process; more where many clients share a token"
     ] = 500
+    token_reports: Annotated[
+        int, Meta(ge=1, le=10**6), "open reports on many senders of one token in a process; one of them is read at once"
+    ] = 20
     token_unread_bytes: Annotated[
         int,
         Meta(ge=1 << 16, le=1 << 40),

@@ -671,6 +671,34 @@ CREATE FUNCTION queuestats.changes_not_rolled_up(of_sender bigint, of_step integ
   WHERE rolled.step <= of_step
 $$;
 
+CREATE FUNCTION queuestats.changing_senders(of_grouping_set queuestats.grouping_set) RETURNS TABLE(sender_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  WITH horizon AS MATERIALIZED (
+    SELECT coalesce(max(watermark), '0') AS watermark, coalesce(max(running), '{}') AS running
+    FROM queuestats.trusted_watermarks WHERE sender_id = 0
+  )
+  SELECT sender_id FROM queuestats.deltas
+  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
+    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+  UNION
+  SELECT late.sender_id
+  FROM unnest((SELECT running FROM horizon)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT sender_id FROM queuestats.deltas
+      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+      OFFSET 0
+    ) AS late
+  UNION
+  SELECT hot.sender_id
+  FROM queuestats.watermarks AS hot
+  WHERE EXISTS (
+    SELECT FROM queuestats.counters AS counter
+    WHERE counter.sender_id = hot.sender_id
+      AND counter.grouping_set = of_grouping_set AND counter.epoch = hot.epoch AND counter.account_id >= 0
+  )
+$$;
+
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from service.errors import Forbidden
-from service.model import HistoryQuery, ReportOrder, ReportQuery, Scope, StatsQuery, TopQuery
+from service.model import HistoryQuery, Order, ReportQuery, Scope, StatsQuery, TopQuery
 
 
 def token_hash(secret: str) -> bytes:
@@ -76,12 +76,13 @@ class Token(Limits):
 
     def limit_report(self, query: ReportQuery) -> ReportQuery:
         """The query, limited to what this token may see. Raises Forbidden if it names another sender or account."""
-        if self.account_ids is not None and query.order is ReportOrder.OLDEST:
+        if self.account_ids is not None and query.order is Order.OLDEST:
             raise Forbidden("this token is limited to accounts, and oldest is the sender's")
         return msgspec.structs.replace(
             query,
             sender_ids=_within("senders", query.sender_ids, self.sender_ids),
             account_ids=_within("accounts", query.account_ids, self.account_ids),
+            is_limited=self.account_ids is not None,
         )
 
     def limit_top(self, query: TopQuery) -> TopQuery:

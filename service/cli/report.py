@@ -6,7 +6,7 @@ from service.cli.options import command, in_order, json_option, names_option, on
 from service.cli.output import echo, print_csv, print_table
 from service.cli.types import Member, Text
 from service.errors import BadRequest
-from service.model import By, Format, Measure, ReportOrder
+from service.model import By, Format, Measure, Order
 from service.settings import Settings
 
 LISTS = in_order(
@@ -22,7 +22,7 @@ LISTS = in_order(
 @LISTS
 @click.option("--status", type=Member(Measure), help="only rows with messages of this status")
 @click.option("--search", help="only senders whose id, or with --names whose name, begins with this")
-@click.option("--order", type=Member(ReportOrder), default="key", help="by key, by a count (largest first), or by age")
+@click.option("--order", type=Member(Order), default="key", help="by key, by a count (largest first), or by age")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="number of rows")
 @click.option("--after", help="the page after the one that ended with this value")
 @click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a header")

@@ -20,6 +20,7 @@ from service.model import Dimension, Measure, Order, TopQuery
 from service.reports import TopReport
 from service.settings import Settings
 from service.telemetry.text import escape
+from service.wire.parsing.parameters import ORDER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +40,7 @@ HISTORY_SECONDS = 300
 
 @command("top --by campaign --sender 119 --order retry")
 @click.option("--by", type=Member(Dimension), default="sender", help="key of a row")
-@click.option("--order", type=Member(Order), default="total", help="by number of messages, or by age (oldest)")
+@click.option("--order", type=Member(ORDER.words), default="total", help="by number of messages, or by age (oldest)")
 @click.option("--status", type=Member(Measure), help="for --order oldest: only messages of this status")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="number of rows")
 @click.option("--sender", "sender_id", type=ID, help="sender of the accounts, campaigns or ISPs")

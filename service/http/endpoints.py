@@ -20,6 +20,7 @@ from service.http.scrape import read_of_database, scrape_seconds
 from service.model import Action, Format, Scope
 from service.queue.explain import explain as explain_query
 from service.queue.live import Followed, Subscriber
+from service.queue.report import Asked
 from service.telemetry.metrics import CONTENT_TYPE
 from service.telemetry.metrics import render as render_metrics
 from service.wire.parsing import (
@@ -76,9 +77,10 @@ async def report(request: QueueRequest) -> Response:
     token = await request.open(Scope.STATS, REPORT_FORMAT)
     query = token.limit_report(parse_report(request.envelope))
     presentation = parse_presentation(request.envelope, request.format)
-    outcome = await service.report.run(query)
-    shape = await service.names.shape(presentation, outcome.result.rows)
-    return await respond_report(request, outcome, shape)
+    with service.open_reports.place(token.name):
+        outcome = await service.report.run(Asked(query, token.name))
+        shape = await service.names.shape(presentation, outcome.result.rows)
+        return await respond_report(request, outcome, shape)
 
 
 async def stream(request: QueueRequest) -> Response:

@@ -47,6 +47,7 @@ class Service:
     readiness: Readiness
     unsent: Unsent
     open_streams: Budget
+    open_reports: Budget
     open_requests: OpenRequests
 
 

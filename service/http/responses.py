@@ -35,7 +35,7 @@ NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
 # Proxies close a connection that is idle for a minute or for half a minute.
 HEARTBEAT_SECONDS = 15
 END_OF_EVENT = b"\r\n\r\n"
-_GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+_GZIP = {"Content-Encoding": "gzip"}
 
 
 def respond(content: bytes, request: QueueRequest) -> Response:
@@ -50,7 +50,8 @@ async def respond_report(
     report = outcome.result
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {**NO_STORE, "Server-Timing": timing, **_in_headers(report, request.format)}
+    # Of a 304 and of a report without compression, too: RFC 9110, 12.5.5 and 15.4.5.
+    headers = {**NO_STORE, "Vary": "Accept-Encoding", "Server-Timing": timing, **_in_headers(report, request.format)}
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
     if len(report.rows) > most_rows:
         return await _respond_large(request, report, shape, headers)

@@ -24,7 +24,6 @@ from service.model import (
     Measure,
     Order,
     ReportFormat,
-    ReportOrder,
     With,
 )
 from service.wire.parsing.parameters import (
@@ -51,7 +50,7 @@ FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
 FLAG: Final = {"title": "Flag", "type": "integer", "enum": [0, 1], "x-enum-varnames": ["NO", "YES"]}
 CHOICES: Final = (
     *(Format, Grouping, HistoryGrouping, Ids, With, Dimension, Order, Measure),
-    *(By, ReportFormat, ReportOrder),
+    *(By, ReportFormat),
 )
 
 
@@ -139,10 +138,11 @@ def parameter_schema(endpoint: str, parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "integer", "format": size, "minimum": least, "maximum": most}
         case Flag():
             schema = reference("Flag")
-        case Choice(_, choices):
-            schema = reference(choices.__name__)
-        case Words(_, choices):
-            schema = _array(reference(choices.__name__))
+        case Choice(_, choices, without):
+            of_its_own = STRING | {"title": schema_name(endpoint, choices.__name__), "enum": [*parameter.words]}
+            schema = of_its_own if without else reference(choices.__name__)
+        case Words(_, choices, is_filled):
+            schema = _array(reference(choices.__name__)) | ({"minItems": 1} if is_filled else {})
         case Numbers(_, least, most):
             schema = _list({"type": "integer", "format": "int64", "minimum": least}, most)
         case Texts(_, most):

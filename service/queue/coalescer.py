@@ -58,7 +58,8 @@ class Limits:
     """The largest numbers of `batches` in flight, `queries` in a batch, and `waiters`; and the longest wait.
 
     After a batch, the next one waits for `rest` times the duration of the batch. This is for streams, on which no
-    request waits.
+    request waits. With `has_turns`, kinds take turns: the next batch is of the kind that has waited the longest since
+    its last batch.
     """
 
     batches: int
@@ -66,6 +67,7 @@ class Limits:
     waiters: int
     wait_seconds: float
     rest: float = 0
+    has_turns: bool = False
 
 
 class Coalescer(Generic[Query, Result]):
@@ -143,6 +145,8 @@ class Coalescer(Generic[Query, Result]):
             batch = {query: self._leave(query) for query in queries}
             self._in_flight.update(batch)
             self._kinds_in_flight.add(kind)
+            if self._limits.has_turns:
+                self._put_last(kind)
             task = asyncio.create_task(self._run_and_rest(batch))
             self._batches.add(task)
             task.add_done_callback(partial(self._end, batch, kind))
@@ -168,6 +172,11 @@ class Coalescer(Generic[Query, Result]):
             if len(chosen) == self._limits.queries:
                 break
         return chosen, chosen_kind
+
+    def _put_last(self, kind: Hashable) -> None:
+        """The queries of other kinds that wait go first."""
+        for query in [query for query, entry in self._waiting.items() if entry.kind == kind]:
+            self._waiting[query] = self._waiting.pop(query)
 
     def _leave(self, query: Query) -> _Entry[Result]:
         entry = self._waiting.pop(query)
@@ -209,7 +218,7 @@ class Coalescer(Generic[Query, Result]):
     def _expire(self) -> None:
         """Refuses waiters that have waited too long; runs again at the time limit of the next one."""
         self._expiry = None
-        for query, entry in list(self._waiting.items()):
+        for query, entry in sorted(self._waiting.items(), key=lambda each: each[1].queued_at):
             left = entry.queued_at + self._limits.wait_seconds - time.perf_counter()
             if left > 0:
                 self._expiry = asyncio.get_running_loop().call_later(left, self._expire)

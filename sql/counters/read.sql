@@ -43,3 +43,33 @@ CREATE OR REPLACE FUNCTION "{schema}".pending_deltas(
       OFFSET 0
     ) AS late
 $$;
+
+-- The senders whose counts of a grouping set are not those of epoch 0 alone: each once, and some that are after all.
+-- They have pending deltas, or counters in their current epoch.
+-- The conditions on the counts of deltas keep the planner from an index-only scan of the whole index by sender.
+CREATE OR REPLACE FUNCTION "{schema}".changing_senders(of_grouping_set "{schema}".grouping_set)
+RETURNS TABLE (sender_id bigint) LANGUAGE sql STABLE AS $$
+  WITH horizon AS MATERIALIZED (
+    SELECT coalesce(max(watermark), '0') AS watermark, coalesce(max(running), '{}') AS running
+    FROM "{schema}".trusted_watermarks WHERE sender_id = 0
+  )
+  SELECT sender_id FROM "{schema}".deltas
+  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
+    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+  UNION
+  SELECT late.sender_id
+  FROM unnest((SELECT running FROM horizon)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT sender_id FROM "{schema}".deltas
+      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+      OFFSET 0
+    ) AS late
+  UNION
+  SELECT hot.sender_id
+  FROM "{schema}".watermarks AS hot
+  WHERE EXISTS (
+    SELECT FROM "{schema}".counters AS counter
+    WHERE counter.sender_id = hot.sender_id
+      AND counter.grouping_set = of_grouping_set AND counter.epoch = hot.epoch AND counter.account_id >= 0
+  )
+$$;

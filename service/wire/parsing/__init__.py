@@ -23,7 +23,6 @@ from service.model import (
     Measure,
     Order,
     Presentation,
-    ReportOrder,
     ReportQuery,
     StatsQuery,
     TopQuery,
@@ -177,13 +176,13 @@ def parse_report(envelope: Envelope) -> ReportQuery:
         parameters.STATUS.read(members),
         parameters.SEARCH.read(members).strip(parameters.BLANKS),
         parameters.NAMES.read(members),
-        parameters.REPORT_ORDER.read(members) or ReportOrder.KEY,
+        parameters.REPORT_ORDER.read(members) or Order.KEY,
         parameters.REPORT_LIMIT.read(members),
         parameters.AFTER.read(members).strip(parameters.BLANKS),
         parameters.COUNT.read(members),
     )
     is_of_senders = query.by == (Dimension.SENDER,) and not query.has_filters and not query.search
-    if query.order is ReportOrder.OLDEST and not is_of_senders:
+    if query.order is Order.OLDEST and not is_of_senders:
         raise BadRequest("order=oldest is for by=sender, without account_id, campaign_id, isp and search")
     return query
 

@@ -7,6 +7,7 @@ An error contains the name of the parameter and its valid values, never the give
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,7 +25,6 @@ from service.model import (
     Measure,
     Order,
     ReportFormat,
-    ReportOrder,
     With,
 )
 
@@ -88,6 +88,11 @@ class Choice(Generic[_Choice]):
 
     name: str
     choices: type[_Choice]
+    without: tuple[_Choice, ...] = ()
+
+    @property
+    def words(self) -> tuple[_Choice, ...]:
+        return tuple(choice for choice in self.choices if choice not in self.without)
 
     def read(self, members: Members) -> _Choice | None:
         """None if it is omitted. Raises BadRequest."""
@@ -95,29 +100,37 @@ class Choice(Generic[_Choice]):
         if value is None:
             return None
         text = value.strip(BLANKS) if type(value) is str else "no text"
-        try:
-            return self.choices(text) if text else None
-        except ValueError:
-            *others, last = self.choices
-            raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}") from None
+        if not text:
+            return None
+        with suppress(ValueError):
+            if (choice := self.choices(text)) not in self.without:
+                return choice
+        *others, last = self.words
+        raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}")
 
 
 @dataclass(frozen=True, slots=True)
 class Words(Generic[_Choice]):
-    """Some of several words: a JSON array, or a comma-separated string, trimmed."""
+    """Some of several words: a JSON array, or a comma-separated string, trimmed.
+
+    With `is_filled`, an empty list or an empty word is an error. Otherwise both are ignored.
+    """
 
     name: str
     choices: type[_Choice]
+    is_filled: bool = False
 
     def read(self, members: Members) -> frozenset[_Choice]:
         """Empty if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
-        listed = value.split(",") if type(value) is str else value
-        try:
-            words = [word.strip(BLANKS) for word in listed or ()]  # type: ignore[attr-defined]
-            return frozenset(self.choices(word) for word in words if word)
-        except (AttributeError, TypeError, ValueError):
-            raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}") from None
+        if value is None or (type(value) is str and not value.strip(BLANKS)):
+            return frozenset()
+        with suppress(AttributeError, ValueError):
+            words = [word.strip(BLANKS) for word in _items(value, MAX_ITEMS)]
+            found = frozenset(self.choices(word) for word in words if word or self.is_filled)
+            if found or not self.is_filled:
+                return found
+        raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,16 +249,16 @@ STEP: Final = WholeNumber("step", least=60, most=3600)
 HISTORY_GROUP: Final = Choice("group", HistoryGrouping)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
-ORDER: Final = Choice("order", Order)
+ORDER: Final = Choice("order", Order, without=(Order.KEY,))
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
 SENDERS: Final = Numbers("senders", least=1, most_items=1000)
-REPORT_BY: Final = Words("by", By)
+REPORT_BY: Final = Words("by", By, is_filled=True)
 ACCOUNT_IDS: Final = Numbers("account_id")
 CAMPAIGN_IDS: Final = Numbers("campaign_id")
 ISPS: Final = Texts("isp")
 SEARCH: Final = Text("search", 255)
-REPORT_ORDER: Final = Choice("order", ReportOrder)
+REPORT_ORDER: Final = Choice("order", Order)
 REPORT_LIMIT: Final = WholeNumber("limit", least=1, most=10_000, default=1000)
 AFTER: Final = Text("after", 2000)
 COUNT: Final = Flag("count")

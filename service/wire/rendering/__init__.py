@@ -17,7 +17,7 @@ from service.wire.rendering.rows import IDS, Rows, Shape
 
 MEDIA_TYPES: Final[Mapping[AnyFormat, str]] = {
     **{format: f"application/{format}; charset=utf-8" for format in Format},
-    ReportFormat.CSV: "text/csv; charset=utf-8",
+    ReportFormat.CSV: "text/csv; charset=utf-8; header=present",
 }
 Report = StatsReport | TopReport | ReportPage
 _SLICE_ROWS: Final = 500
