@@ -106,6 +106,8 @@ async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Pa
     await expect(page.locator("#limited")).to_contain_text("No access: this token lacks the scope stats.")
     await expect(page.locator("#limited")).to_contain_text("queuestats token create NAME --scope stats")
     await expect(page.locator("#overview")).to_be_hidden()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await expect(page).to_have_title("Overview · queuestats")
 
 
 async def test_a_warning_is_shown_with_what_to_do(page: Page, token: str, owner: Any) -> None:

@@ -167,6 +167,10 @@ async def test_back_leads_to_the_same_place_and_link(page: Page, token: str, own
     await page.go_back()
     await expect(sender_link(page, 1060)).to_be_focused()
     assert abs(await page.evaluate(top) - before) < 5
+    await page.reload()
+    await log_in(page, token)
+    await expect(sender_link(page, 1060)).to_be_focused()
+    assert abs(await page.evaluate(top) - before) < 5
     # A new number in the table takes neither.
     await insert(owner, [Message(1060)])
     await expect(page.locator(SENDERS).filter(has_text="1060").locator("td").nth(5)).to_have_text("2")
@@ -212,6 +216,10 @@ async def test_what_takes_too_many_counters_is_said_and_not_shown_as_nothing(
     await page.locator("#senders table").get_by_role("button", name="sender").click()
     await expect(page.locator(SENDERS)).not_to_have_count(0)
     await expect(page.locator("#senders .refusal")).to_be_empty()
+    # The accounts of one sender are listed by the largest, as on a cluster.
+    await insert(owner, [Message(9, account_id=account_id) for account_id in range(1, 121)])
+    await page.evaluate("location.hash = '#/sender/9?by=account'")
+    await expect(page.locator("#split .range")).to_have_text(f"1{TO}100, and others that are not shown")
 
 
 async def test_a_token_with_too_many_reports_waits_as_long_as_it_is_told(page: Page, token: str, owner: Any) -> None:

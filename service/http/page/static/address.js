@@ -1,4 +1,6 @@
 // The address names the view and what its table shows: Back, a reload and a bookmark show the same again.
+import { $ } from "./dom.js";
+
 const REMEMBER_MS = 100;
 const RETURN_MS = 5000;
 const BY_A_PERSON = ["wheel", "pointerdown", "keydown"];
@@ -30,7 +32,8 @@ let isReturning = false;
 let timer;
 
 function remember() {
-  if (isReturning) return;
+  // A person who logs in again returns to where the view was left.
+  if (isReturning || !$("log-in").hidden) return;
   const focused = document.activeElement?.getAttribute("href");
   const top = document.activeElement?.getBoundingClientRect().top;
   history.replaceState({ ...history.state, y: scrollY, focused, top }, "");

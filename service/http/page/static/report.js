@@ -165,8 +165,10 @@ export class Report {
 
   // A refusal is no trouble: it says what to ask for instead. Rows of another address would be a lie.
   refuse(error) {
-    if (error.status === 400 || this.section.classList.contains("waiting")) this.clear();
-    if (error.status !== 400) throw error;
+    // What a token may not see of all is said by the first view, what of a sender is an error.
+    const isRefusal = error.status === 400 || (error.status === 403 && !this.sender);
+    if (isRefusal || this.section.classList.contains("waiting")) this.clear();
+    if (!isRefusal) throw error;
     this.section.classList.remove("waiting");
     render(this.part("refusal"), sentence(error.message));
   }
