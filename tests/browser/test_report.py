@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests.browser.steps import OF_SENDERS, held_back, log_in, open_sender, sender_link, split_by
+from tests.browser.steps import OF_SENDERS, held_back, log_in, open_sender, sender_link, shown, split_by, watch
 from tests.browser.test_page import findings
 from tests.oracle import Message, insert
 
@@ -60,10 +60,14 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
     assert await keys(page.locator(SENDERS)) == pages[1]
     await page.go_back()
     await expect(page.locator(RANGE)).to_have_text(f"201{TO}300 of 11,002 senders")
-    # Another order begins with its first page.
-    await page.locator("#senders table").get_by_role("button", name="sender").click()
+    # Another order begins with its first page. The same once more is no step of Back.
+    for _ in range(2):
+        await page.locator("#senders table").get_by_role("button", name="sender").click()
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 11,002 senders")
     assert (await keys(page.locator(SENDERS)))[:3] == ["7", "119", "1001"]
+    await page.go_back()
+    await expect(page.locator(RANGE)).to_have_text(f"201{TO}300 of 11,002 senders")
+    await page.go_forward()
     await page.get_by_label("Search senders").fill("1199")
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}11 of 11 senders")
     await expect(forward).to_have_attribute("aria-disabled", "true")
@@ -76,22 +80,22 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
 
 
 async def test_a_bookmark_shows_its_page_in_two_tabs(page: Page, url: str, token: str, owner: Any) -> None:
-    await owner.execute(MANY)
+    await insert(owner, [Message(sender_id) for sender_id in range(1000, 1200)])
     await log_in(page, token)
-    await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 11,002 senders")
+    await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 202 senders")
     await page.locator("#senders table").get_by_role("button", name="retry").click()
     await page.get_by_role("button", name="Next").click()
-    await expect(page.locator(RANGE)).to_have_text(f"101{TO}200 of 11,002 senders")
+    await expect(page.locator(RANGE)).to_have_text(f"101{TO}200 of 202 senders")
     rows = await keys(page.locator(SENDERS))
     other = await page.context.new_page()
     await other.goto(page.url)
     await log_in(other, token)
-    await expect(other.locator(RANGE)).to_have_text(f"101{TO}200 of 11,002 senders")
+    await expect(other.locator(RANGE)).to_have_text(f"101{TO}200 of 202 senders")
     assert await keys(other.locator(SENDERS)) == rows
     # The pages before it are not known there, the first one is.
     await expect(other.get_by_role("button", name="Previous")).to_have_attribute("aria-disabled", "true")
     await other.get_by_role("button", name="First").click()
-    await expect(other.locator(RANGE)).to_have_text(f"1{TO}100 of 11,002 senders")
+    await expect(other.locator(RANGE)).to_have_text(f"1{TO}100 of 202 senders")
 
 
 async def test_few_retries_among_five_thousand_accounts_are_found_by_every_way(
@@ -231,14 +235,15 @@ async def test_a_token_with_too_many_reports_waits_as_long_as_it_is_told(page: P
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
     await page.clock.install()
+    await watch(page)
     async with page.expect_response(lambda response: response.status == 429):
         await page.route("**/report/", refuse, times=1)
         await page.clock.fast_forward(2500)
-    await expect(page.locator("#senders")).not_to_have_class(re.compile("old"))
-    await expect(page.get_by_role("alert")).to_be_hidden()
     await insert(owner, [Message(8)])
     await page.clock.fast_forward(10_000)
     await expect(page.locator(SENDERS)).to_have_count(3)
+    for text in ("Too many requests", "no data"):
+        assert text not in await shown(page)
 
 
 async def test_rows_of_another_filter_are_not_shown_when_it_can_not_be_asked_for(page: Page, token: str) -> None:

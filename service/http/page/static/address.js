@@ -20,9 +20,9 @@ export function href({ path, parameters }, changes) {
   return next.size ? `${path}?${next}`.replaceAll("%2C", ",") : path;
 }
 
-// `state` is what the address does not say. A replaced address is no step of Back.
+// `state` is what the address does not say. A replaced address, or the same again, is no step of Back.
 export function go(to, { state = null, isReplaced = false } = {}) {
-  if (isReplaced) history.replaceState(state, "", to);
+  if (isReplaced || to === location.hash) history.replaceState(state, "", to);
   else history.pushState(state, "", to);
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
