@@ -47,6 +47,7 @@ ROUTES = [
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
     Route(f"{QUEUE}/holds", Endpoint(endpoints.holds, "holds"), methods=["POST"]),
     Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs, "jobs"), methods=["POST"]),
+    Route(f"{QUEUE}/audit", Endpoint(endpoints.audit), methods=["POST"]),
     Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),

@@ -3762,6 +3762,8 @@ ALTER TABLE ONLY queuestats.watermarks
 
 CREATE INDEX messages_by_arrival ON public.messages USING btree (sender_id, status, created_at);
 
+CREATE INDEX audit_log_sender_id ON queuestats.audit_log USING btree (sender_id, id);
+
 CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 
 CREATE INDEX bounds_by_hold ON queuestats.bounds USING btree (hold, sender_id) WHERE (hold < 'infinity'::timestamp with time zone);

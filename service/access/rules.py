@@ -27,6 +27,10 @@ class Limits:
         """The limits as parameters of the statements of sql/queries/control/."""
         return {"sender_limits": self.sender_ids, "account_limits": self.account_ids}
 
+    @property
+    def is_unlimited(self) -> bool:
+        return self.sender_ids is None and self.account_ids is None
+
     def include(self, sender_limits: Sequence[int] | None, account_limits: Sequence[int] | None) -> bool:
         """Whether the other limits are the same or narrower. may_end() of sql/control/preview.sql is the same rule."""
         pairs = ((self.sender_ids, sender_limits), (self.account_ids, account_limits))

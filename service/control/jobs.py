@@ -210,6 +210,15 @@ class Control:
         """The latest entries first: the columns of sql/queries/control/audit.sql."""
         return await self._fetch("audit", sender_id=sender_id, row_limit=row_limit)
 
+    async def audit_of_sender(self, sender_id: int, token: Token, row_limit: int) -> list[dict[str, Any]]:
+        """The latest first: the columns of sql/queries/control/audit_of_sender.sql. Of a limited token its own only.
+
+        Others may have acted for reasons that are not for it to read.
+        """
+        own = None if token.is_unlimited else token.name
+        limits = {"token": own, "account_ids": token.account_ids}
+        return await self._fetch("audit_of_sender", sender_id=sender_id, row_limit=row_limit, **limits)
+
     async def _fetch(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         rows = await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
         return [dict(row) for row in rows]

@@ -31,7 +31,7 @@ from service.wire.parsing import (
     parse_report,
     parse_top,
 )
-from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS, REPORT_FORMAT
+from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS, LIMIT, REPORT_FORMAT
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
@@ -140,6 +140,13 @@ async def jobs(request: QueueRequest) -> Response:
     )
 
 
+async def audit(request: QueueRequest) -> Response:
+    """What was done to the messages of a sender, the latest first; to a limited token, what it did itself."""
+    token = await request.open(Scope.CONTROL)
+    sender_id, row_limit = _sender_of(request, token), LIMIT.read(request.envelope.members)
+    return await _respond_list(request, await request.service.control.audit_of_sender(sender_id, token, row_limit))
+
+
 def _sender_of(request: QueueRequest, token: Token) -> int:
     sender_id: int = ID.read(request.envelope.members)
     token.require_sender(sender_id)
@@ -205,5 +212,5 @@ async def ready(request: QueueRequest) -> Response:
 
 
 def _require_unlimited(token: Token) -> None:
-    if token.sender_ids is not None or token.account_ids is not None:
+    if not token.is_unlimited:
         raise Forbidden("this is about all senders, and the token is limited")

@@ -36,6 +36,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     **dict.fromkeys(Action, Operation("control", Scope.CONTROL, "ControlResponse")),
     "holds": Operation("control", Scope.STATS, "HoldsResponse"),
     "jobs": Operation("control", Scope.CONTROL, "JobsResponse"),
+    "audit": Operation("control", Scope.CONTROL, "AuditResponse"),
     "explain": Operation("operate", Scope.EXPLAIN, "ExplainResponse"),
     "metrics": Operation("operate", Scope.METRICS),
     "conditions": Operation("operate", Scope.STATS, "ConditionsResponse"),

@@ -122,5 +122,6 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text),
     # The holds that a release has ended.
     sa.Column("hold_ids", ARRAY(sa.BigInteger)),
+    sa.Index("audit_log_sender_id", "sender_id", "id"),
     sa.Index("audit_log_verify", "id", postgresql_where=sa.text("action = 'verify'::text")),
 )

@@ -47,12 +47,12 @@ STATIC: Final = _Modules(directory=FOLDER / "static")
 
 
 async def page(request: Request) -> Response:
-    keys = [key for key in Dimension if key is not Dimension.SENDER]
+    keys = [Dimension.ISP, Dimension.CAMPAIGN, Dimension.ACCOUNT]
     context = {
         "static": STATIC_PATH.removeprefix("/"),
         "statuses": ("new", "proc", "retry", "hold"),
-        "keys": keys[::-1],
-        "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in keys},
+        "keys": keys,
+        "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in Dimension},
         "actions": list(Action),
         "ranges": RANGES,
         "expiries": EXPIRIES,

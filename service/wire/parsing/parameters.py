@@ -289,6 +289,7 @@ OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     ),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),
+    "audit": (*_READING, ID, LIMIT),
     "explain": (*_READING, *_FILTER, GROUP, WITH, ANALYZE),
     "hold": (*_CONTROL, REASON, EXPIRES_IN),
     "release": (*_CONTROL, HOLD_ID),

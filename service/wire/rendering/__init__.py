@@ -115,7 +115,7 @@ def render_details(details: Mapping[str, object] | None, format: AnyFormat) -> b
 
 
 def render_rows(rows: Sequence[Mapping[str, object]], format: AnyFormat, shape: Shape | None = None) -> bytes:
-    """Rows of any members, whose values are numbers, texts, times or None."""
+    """Rows of any members, whose values are numbers, texts, times, lists of these or None."""
     return _WRITERS[format].write({"data": shape.apply(rows) if shape else rows, **_SUCCESS})
 
 
