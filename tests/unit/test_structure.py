@@ -56,6 +56,7 @@ NAME_NODES = {
     "service/workbench/seed/__init__.py": "the option --distribute in an error",
     "service/cli/migrate.py": "the option --distribute, which asks service/cluster",
     "service/db/pool.py": "a setting of each connection, which a server without Citus ignores",
+    "service/settings.py": "a variable of the tests",
     "service/embedded/binaries.py": "the distribution of a Python package",
 }
 
