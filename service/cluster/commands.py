@@ -65,7 +65,7 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     if not state["is_distributed"]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/nodes")
-    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port in nodes]
+    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port, _ in nodes]
 
 
 async def require_one_machine(connection: Connection, advice: str) -> None:
