@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> Starlette:
         ),
         tokens,
         databases["explain"],
-        Readiness(databases["ready"], settings.connections),
+        Readiness(databases["ready"], settings.connections, statistics.warm_up),
         Unsent(settings.unsent_limit_bytes, settings.token_unread_bytes, settings.send_timeout_ms),
         Budget("open_streams", settings.token_streams),
         open_requests,
