@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> Starlette:
         ),
         tokens,
         databases["explain"],
-        Readiness(databases["ready"], settings.connections),
+        Readiness(databases["ready"], settings.connections, statistics.warm_up),
         Unsent(settings.unsent_limit_bytes, settings.token_unread_bytes, settings.send_timeout_ms),
         Budget("open_streams", settings.token_streams),
         Budget("open_reports", settings.token_reports),
@@ -105,7 +105,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def _databases(settings: Settings) -> dict[str, Database]:
-    """By purpose, so that slow reports can't shut everybody out, and neither plans nor probes hold up a report."""
+    """By purpose: slow reports do not block other requests, and plans and probes do not delay reports."""
     sizes = dict.fromkeys(("tokens", "fold", "count", "explain", "ready", "jobs", "expiries"), 1)
     sizes |= {"serve": settings.pool_size, "reports": REPORT_CONNECTIONS}
     sizes |= {"streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}

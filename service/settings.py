@@ -20,7 +20,7 @@ from service.errors import CommandError, WrongUsage
 from service.model import Grouping
 
 PREFIX = "QUEUESTATS_"
-FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES"}
+FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES", "QUEUESTATS_TEST_CITUS"}
 ON_OFF = {"on": True, "off": False}
 # An address may list several hosts: names or bracketed addresses, with or without ports.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"

@@ -174,7 +174,7 @@ class Folder:
 
     async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[Any, ...] | None:
         try:
-            rows = await self._node.database.fetch(self._node.statement(name), WRITING, **parameters)
+            rows = await self._node.fetch(self._node.statement(name), WRITING, **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
@@ -189,7 +189,7 @@ async def _warn_of_slowdown(node: Node) -> None:
     while True:
         await asyncio.sleep(SLOWDOWN_CHECK_SECONDS)
         try:
-            (seen,) = await node.database.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
+            (seen,) = await node.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
         except Exception:  # noqa: BLE001, S112 the fold reports errors of the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:

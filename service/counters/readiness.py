@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from service.cluster import find_topology
+from service.cluster import Topology, find_topology
 from service.counters.health import (
     CHEAP,
     CONDITIONS,
@@ -58,8 +58,9 @@ class Shared(Generic[Result]):
 class Readiness:
     """One for each process, with a connection of its own. Methods raise Unavailable or TimedOut."""
 
-    def __init__(self, database: Database, connections: int) -> None:
-        self._database, self._connections = database, connections
+    def __init__(self, database: Database, connections: int, warm_up: Callable[[Topology], Awaitable[None]]) -> None:
+        """`warm_up`: of the connections that requests are answered on."""
+        self._database, self._connections, self._warm_up = database, connections, warm_up
         self._obstacles = Shared(self._find_obstacles, READINESS_SECONDS)
         self._findings = Shared(self._find_all, FINDINGS_SECONDS)
         self._keeps_statements = False
@@ -85,7 +86,7 @@ class Readiness:
         if mismatch := await self._database.run("queries/contract", contract_mismatch):
             return [CONTRACT.found(mismatch)]
         try:
-            await probe(self._database)
+            await self._warm_up(await probe(self._database))
         except ServiceError:
             if not (found := await self._examine(REFUSALS)):
                 raise
@@ -123,9 +124,11 @@ class Readiness:
         return found
 
 
-async def probe(database: Database) -> None:
+async def probe(database: Database) -> Topology:
     """Runs the statements of `stats`: the look-up of tokens, and each grouping. Raises Unavailable or TimedOut."""
     await database.fetch(load_statement("tokens/valid"))
-    for sender_id in (await find_topology(database)).probed_senders:
+    topology = await find_topology(database)
+    for sender_id in topology.probed_senders:
         for grouping in Grouping:
             await fetch_report(database, StatsQuery(sender_id, grouping=grouping))
+    return topology

@@ -151,7 +151,8 @@ def translated(error: Exception) -> Exception:
         return error
     if state in _OURS:
         known = _OURS[state](_first_line(error))
-        if not isinstance(known, Uncounted):
+        # Part of the operation of a cluster: the query is answered in another way.
+        if not isinstance(known, Moved | Uncounted):
             logger.warning("database refuses said=%r detail=%r", _first_line(error), getattr(error, "detail", None))
         return known
     if isinstance(error, TimeoutError) or state in _OUT_OF_TIME:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -38,9 +39,6 @@ WRITING = "SET TRANSACTION READ WRITE"
 # For pools on which no request waits.
 WRITING_WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
 
-# The driver looks up each array type, which takes seconds with Citus: it calls a function for each row of pg_class.
-SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
-
 
 class Database:
     """A lazily filled pool: it opens without its database, and recovers after an outage.
@@ -51,27 +49,27 @@ class Database:
     application_name of its connections, by default the command.
     """
 
-    def __init__(
-        self, settings: Settings, url: str, *, pool_size: int, purpose: str = "", **server_settings: str
-    ) -> None:
-        self._settings, self._url, self._purpose = settings, url, purpose
+    def __init__(self, settings: Settings, url: str, *, pool_size: int, purpose: str = "") -> None:
+        self._settings, self.url, self._purpose = settings, url, purpose
         # The most connections.
         self.size = pool_size
+        # Of service/cluster, which remembers what it has found.
+        self.topology: Any = None
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
         self._reconnecting = reconnecting_to(url)
         self._in_use = CONNECTIONS.labels(purpose)
-        self._pool = asyncpg.create_pool(
+        self._busy: set[Connection] = set()
+        self._arguments = {
             **for_driver(url),
-            min_size=0,
-            max_size=pool_size,
-            timeout=self._connect_timeout,
-            connect=self._connect,
-            reset=_keep,
-            server_settings={"application_name": application_name(purpose), **server_settings},
-            statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
+            "timeout": self._connect_timeout,
+            "server_settings": {"application_name": application_name(purpose)},
+            "statement_cache_size": STATEMENTS_KEPT[settings.has_prepared_statements],
             **of_primary(url),
+        }
+        self._pool = asyncpg.create_pool(
+            **self._arguments, min_size=0, max_size=pool_size, connect=self._connect, reset=_keep
         )
 
     async def __aenter__(self) -> Self:
@@ -90,14 +88,35 @@ class Database:
     async def at(self, host: str, port: int) -> "Database":
         """A pool on another node of a cluster, which closes together with this one."""
         if (host, port) not in self._nodes:
-            url = at_host(self._url, host, port)
-            node = Database(self._settings, url, pool_size=self.size, purpose=self._purpose, **SHOW_SHARDS)
+            url = at_host(self.url, host, port)
+            node = Database(self._settings, url, pool_size=self.size, purpose=self._purpose)
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
 
+    @property
+    def address(self) -> str:
+        """Host and port, for a person."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    async def try_connection(self) -> None:
+        """Opens a connection that is not one of the pool, and closes it. Raises Unavailable or TimedOut."""
+        try:
+            connection = await asyncpg.connect(**self._arguments)
+        except asyncpg.TooManyConnectionsError:
+            # The server responds, and the pool may have connections.
+            return
+        except Exception as error:
+            raise translated(error) from error
+        connection.terminate()
+
+    def cut(self) -> None:
+        """Ends the connections that run a statement, without waiting for the server."""
+        for connection in self._busy:
+            _cut(connection)
+
     async def keeps_prepared_statements(self) -> bool:
         """Whether prepared statements are kept, if it uses them. Raises CommandError if that can't be tested."""
-        return not self._settings.has_prepared_statements or await keeps_prepared_statements(self._url)
+        return not self._settings.has_prepared_statements or await keeps_prepared_statements(self.url)
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of one statement, from one snapshot; `begin_with` as in `run`, WRITING for example."""
@@ -176,10 +195,12 @@ class Database:
                 raise Unavailable(": every database connection is busy") from error
             raise Unavailable(said=in_words(error)) from error
         self._in_use.inc()
+        self._busy.add(connection)
         try:
             yield connection
         finally:
             self._in_use.dec()
+            self._busy.discard(connection)
             await self._pool.release(connection)
 
 

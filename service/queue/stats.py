@@ -1,7 +1,8 @@
 """The use case: a query about a queue, and its report. Requests that wait together share one statement."""
 
+import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +13,7 @@ from service.cluster import Topology, find_topology
 from service.cluster.topology import SLICE_ROWS, statement_name, sub_queries
 from service.db import Database
 from service.errors import ServiceError, Unavailable, Uncounted
-from service.model import Measure, StatsQuery
+from service.model import Grouping, Measure, StatsQuery
 from service.queue.coalescer import Coalescer, Limits, Outcome
 from service.reports import StatsReport, StatsRow
 from service.settings import Settings
@@ -50,11 +51,13 @@ class CounterReader:
     async def _current(self) -> Topology:
         """The topology, at most `RECHECK_SECONDS` old."""
         if self._topology is None or time.monotonic() - self._checked_at > RECHECK_SECONDS:
-            self._topology = await find_topology(self._database, self._topology)
-            # If they have changed, the locations of senders are dropped.
-            await self._topology.nodes()
+            self._topology = await find_topology(self._database)
             self._checked_at = time.monotonic()
         return self._topology
+
+    def queue_of(self, sender_id: int) -> Hashable:
+        """As `Topology.queue_of`; None before the first batch, which finds the topology."""
+        return self._topology.queue_of(sender_id) if self._topology else None
 
     async def scan(self, queries: Sequence[StatsQuery]) -> list[StatsReport]:
         """As `read`, but one query at a time, from the messages themselves, in time proportional to the queue.
@@ -68,21 +71,30 @@ class CounterReader:
         return [StatsReport(await topology.scan(query)) for query in queries]
 
 
+class _Queues:
+    """The waiting queries of one node."""
+
+    def __init__(self, reader: CounterReader, totals: Limits, listings: Limits) -> None:
+        self.totals = Coalescer(reader.read, totals)
+        self.listings = Coalescer(reader.read, listings, is_large=_is_large, kind=statement_name)
+        # A scan may take long, so one connection remains for queries that need no scan.
+        self.scans = Coalescer(reader.scan, replace(listings, queries=1))
+
+
 class Statistics:
     """Reports of queues; a process has one for requests, and one for streams."""
 
     def __init__(self, database: Database, settings: Settings, rest: float = 0) -> None:
         """`rest`: see `Limits`."""
-        reader = CounterReader(database)
+        self._reader = CounterReader(database)
         # A query that has waited for half of its time limit would hardly be answered in the other half.
         wait_seconds = settings.request_time_limit_ms / 2000
-        limits = Limits(1, settings.batch_queries, settings.waiting_requests, wait_seconds, rest)
+        self._totals = Limits(1, settings.batch_queries, settings.waiting_requests, wait_seconds, rest)
         # One connection of the pool is for totals, so that long reports never delay a total.
-        self._totals = Coalescer(reader.read, limits)
-        limits = replace(limits, batches=settings.pool_size - 1)
-        self._listings = Coalescer(reader.read, limits, is_large=_is_large, kind=statement_name)
-        # A scan may take long, so one connection remains for queries that need no scan.
-        self._scans = Coalescer(reader.scan, replace(limits, queries=1))
+        self._listings = replace(self._totals, batches=settings.pool_size - 1)
+        # By node: a node that does not respond delays no query of another node.
+        self._queues: dict[Hashable, _Queues] = {}
+        self._warm_nodes: set[Hashable] = set()
 
     async def run(self, query: StatsQuery) -> Outcome[StatsReport]:
         """The report of a query, with rows in ascending order of their keys, from one snapshot taken after the call.
@@ -90,11 +102,28 @@ class Statistics:
         Grouping `total` has exactly one row, the others one for each key that has messages. Raises Unavailable, also if
         too many requests wait, or TimedOut.
         """
-        coalescer = self._totals if statement_name(query) == "total" else self._listings
+        node = self._reader.queue_of(query.sender_id)
+        if (queues := self._queues.get(node)) is None:
+            queues = self._queues[node] = _Queues(self._reader, self._totals, self._listings)
+        coalescer = queues.totals if statement_name(query) == "total" else queues.listings
         try:
             return await coalescer.run(query)
         except Uncounted:
-            return await self._scans.run(query)
+            return await queues.scans.run(query)
+
+    async def warm_up(self, topology: Topology) -> None:
+        """Runs a query of each group mode on each node of a cluster that has answered none yet; nothing elsewhere.
+
+        The first statements of a connection take much longer there. A node that does not answer is left out.
+        """
+        samples = await topology.sample_senders(self._warm_nodes)
+        await asyncio.gather(*(self._warm_up(node, sender_id) for node, sender_id in samples.items()))
+
+    async def _warm_up(self, node: Hashable, sender_id: int | None) -> None:
+        with suppress(ServiceError):
+            if sender_id is not None:
+                await asyncio.gather(*(self.run(StatsQuery(sender_id, grouping=grouping)) for grouping in Grouping))
+            self._warm_nodes.add(node)
 
 
 async def fetch_report(database: Database, query: StatsQuery, *, is_from_messages: bool = False) -> StatsReport:

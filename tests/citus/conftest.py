@@ -1,6 +1,7 @@
 """A real Citus cluster of three servers on this machine, where the extension is installed."""
 
 import contextlib
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +27,9 @@ SHARDS = 6
 
 
 def with_citus() -> Path | None:
-    """The programs of a PostgreSQL that Citus is installed for, the newest."""
+    """The programs of a PostgreSQL that Citus is installed for: those of QUEUESTATS_TEST_CITUS, or the newest."""
+    if chosen := os.environ.get("QUEUESTATS_TEST_CITUS"):
+        return Path(chosen)
     for version in (18, 17, 16, 15):
         if Path(f"/usr/share/postgresql/{version}/extension/citus.control").exists():
             return Path(f"/usr/lib/postgresql/{version}/bin")

@@ -25,6 +25,7 @@ from service.counters.readiness import Readiness, probe
 from service.db import Database, fetch
 from service.db.reconnecting import reconnecting_to
 from service.errors import ServiceError
+from service.queue.stats import Statistics
 from service.schema import migrate
 from service.settings import Settings
 from tests.clusters import Cluster, binaries, running
@@ -214,7 +215,7 @@ async def look(database: TestDatabase, service: Database) -> Views:
     settings = Settings(database_url=database.service_url, admin_database_url=database.owner_url)
     # A command is a process of its own, which waits for no other's next attempt.
     reconnecting_to.cache_clear()
-    readiness = Readiness(service, settings.connections)
+    readiness = Readiness(service, settings.connections, Statistics(service, settings).warm_up)
     owner = await asyncpg.connect(database.owner_url)
     try:
         found = await diagnose(owner, database.owner_url, settings)
