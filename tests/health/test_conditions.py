@@ -232,10 +232,12 @@ async def look(database: TestDatabase, service: Database) -> Views:
 
 
 async def refuses(answer: Any) -> bool:
+    """Whether it raises an error, or returns a list of obstacles."""
     try:
-        return bool(await answer)
+        found = await answer
     except ServiceError:
         return True
+    return isinstance(found, list) and found != []
 
 
 @pytest.fixture
