@@ -1288,7 +1288,7 @@ BEGIN
     RETURN;
   END IF;
   has_bounds := EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0 AND new = 'infinity');
-  -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
+  -- A fold that is lost in a crash does no harm: its deltas are pending again. So it does not wait for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM queuestats.follow_partitions();
   minute := queuestats.cover_history();
@@ -1315,7 +1315,7 @@ BEGIN
   is_more := folded = max_deltas;
   IF is_more THEN
     last_taken := coalesce(last_taken, '0');
-    -- Deltas of a restored dump may name transactions that are yet to come.
+    -- Deltas of a restored dump may have transaction ids that this server has not assigned yet.
     new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
     new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
@@ -1325,7 +1325,7 @@ BEGIN
   new_watermark := least(new_watermark, new_running[max_running + 1]);
   new_running := new_running[:max_running];
 
-  -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
+  -- One statement, and so one snapshot: a delta disappears at the moment at which the counters include it.
   WITH gone AS (
     DELETE FROM queuestats.deltas WHERE ctid = ANY (pending) RETURNING *
   ), marked AS (
@@ -1396,7 +1396,7 @@ BEGIN
       retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
   MERGE INTO queuestats.counters AS kept
-  USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
+  USING change -- each of its rows is looked up by all columns of the index, independent of the tables' statistics
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
     AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch

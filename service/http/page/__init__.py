@@ -35,7 +35,7 @@ _HEADERS: Final = {
 
 
 class _Modules(StaticFiles):
-    """Files that a browser asks for anew each time: modules of two releases do not fit together."""
+    """Files that a browser revalidates at each load, because modules of two releases do not fit together."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

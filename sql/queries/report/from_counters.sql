@@ -1,16 +1,17 @@
 -- from_counters: the messages of many senders by keys of choice, in order, from one snapshot
--- The first two columns are there without a row of the report too. number: how many rows all pages have, if has_count.
--- cut: the first sender that may lack rows, as read_limit bounds what is read, in ascending order of the senders:
--- look-ups (one for each sender and slice), and counters.
--- The senders are those of sender_ids and all with an id from first_ids to last_ids; with search only those whose id or
--- name begins so. Most have nothing but counters of epoch 0: one descent of an index. is_wide: to find the others, the
--- pending deltas of all senders are read once; otherwise each sender's own are looked up.
--- A slice is one descent: of counters_by_account, or with an ISP of counters_by_isp. Its bounds are a prefix of the
--- index, and only the last one is a range, so that all that is read counts. A key outside the grouping set is 0 or ''
--- in the counters. A sender's pending deltas are read with its first slice. A filter that is NULL lets every message
--- through.
--- sort_by: key, total, new, proc, retry or hold. after_rank: the value that the last row of the page before was sorted
--- by; NULL: the first page.
+-- The first two columns have values even if the report has no row. number: the number of rows of all pages, if
+-- has_count. cut: the first sender that may lack rows, because read_limit limits the look-ups (one for each sender and
+-- slice) and the counters that are read, in ascending order of the senders.
+-- The senders are those of sender_ids, and all with an id from first_ids to last_ids; with search, only those whose id
+-- or name begins with this text. Most senders have only counters of epoch 0, which one descent of an index finds.
+-- is_wide: the pending deltas of all senders are read once, to find the other senders; otherwise the deltas of each
+-- sender are looked up.
+-- A slice is one descent of counters_by_account or, with an ISP, of counters_by_isp. Its bounds are a prefix of the
+-- index, and only the last one is a range, so that every row that is read belongs to the report. A key outside the
+-- grouping set is 0 or '' in the counters. The pending deltas of a sender are read with its first slice. A filter that
+-- is NULL matches all messages.
+-- sort_by: key, total, new, proc, retry or hold. after_rank: the sort value of the last row of the previous page; NULL
+-- for the first page.
 -- indexes: counters_by_account, counters_by_isp, deltas_sender_id_xid, watermarks_pkey, sender_totals_pkey, deltas_xid
 -- places: schema
 -- parameters: sender_ids bigint[], first_ids bigint[], last_ids bigint[], is_wide boolean, search text, grouping_set text, by_sender boolean, by_account boolean, by_campaign boolean, by_isp boolean, first_accounts bigint[], last_accounts bigint[], first_campaigns bigint[], last_campaigns bigint[], slice_isps text[], account_ids bigint[], campaign_ids bigint[], isps text[], status text, sort_by text, has_count boolean, after_rank bigint, after_sender bigint, after_account bigint, after_campaign bigint, after_isp text, read_limit bigint, row_limit bigint
@@ -58,7 +59,7 @@ read AS MATERIALIZED (
   SELECT
     candidate.sender_id, part.account_id, part.campaign_id, part.isp, part.new, part.proc, part.retry, part.hold
   FROM (
-    -- Before PostgreSQL 17 the order of a CTE is not used: all would be read and sorted before LIMIT.
+    -- PostgreSQL 16 and older do not use the order of a CTE, and would read and sort all its rows before LIMIT.
     SELECT * FROM candidate ORDER BY sender_id
   ) AS candidate
     CROSS JOIN LATERAL (
@@ -135,7 +136,7 @@ ranked AS NOT MATERIALIZED (
         "{schema}".counter_sum(retry) AS retry,
         "{schema}".counter_sum(hold) AS hold
       FROM read
-      -- After LIMIT: what is read and does not match is counted too.
+      -- After LIMIT, so that rows that are read and do not match count as well.
       WHERE (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))
         AND (cast(:campaign_ids AS bigint[]) IS NULL OR campaign_id = ANY(cast(:campaign_ids AS bigint[])))
         AND (cast(:isps AS text[]) IS NULL OR isp = ANY(cast(:isps AS text[])))

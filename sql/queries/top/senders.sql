@@ -1,6 +1,7 @@
 -- senders: the senders with the most messages of one status or in total, the largest first
--- What changes at the moment is added up anew: senders with pending deltas, and those with counters in their current
--- epoch. Each is one look-up, and folds keep them few. All others stand in sender_totals, in order already.
+-- Senders that are changing, which have pending deltas or counters in their current epoch, are summed in the query: one
+-- look-up for each sender. Folds keep their number small. All others are in sender_totals, which has an index in this
+-- order.
 -- largest_by: total, new, proc, retry or hold. Only the branch of that order is run.
 -- indexes: sender_totals_by_total, counters_by_account, deltas_xid, deltas_sender_id_xid
 -- places: schema
