@@ -25,13 +25,13 @@ setup: .venv/.dev ## set up .venv with everything that development needs (the de
 demo: .venv/.runtime ## serve a realistic queue from an embedded PostgreSQL (PORT=8080 MESSAGES=1000000)
 	@exec $(BIN)/queuestats demo --port $(PORT) --messages $(MESSAGES)
 
-test: check .cache/node/.installed ## everything that guards a change: lint, types, tests against a real PostgreSQL
+test: check .cache/node/.installed ## run lint, types, and all tests against a real PostgreSQL
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-check: .venv/.dev ## lint and types only, side by side
+check: .venv/.dev ## run lint and types only, in parallel
 	@$(MAKE) --no-print-directory --jobs 2 types lint
 
-lint: .venv/.dev ## the style of Python and SQL, and what migrations lock
+lint: .venv/.dev ## check the style of Python and SQL, and the locks of migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/sqlfluff lint sql
@@ -39,51 +39,51 @@ lint: .venv/.dev ## the style of Python and SQL, and what migrations lock
 	$(BIN)/alembic upgrade head --sql > .cache/migrations.sql
 	$(BIN)/squawk .cache/migrations.sql
 
-types: .venv/.dev ## types, and what a module may import
+types: .venv/.dev ## check types, and the imports of modules
 	$(BIN)/mypy service tests migrations
 	$(BIN)/lint-imports --no-cache
 
-test-browser: .venv/.dev ## the operator's page in a real Chromium, which must be installed
+test-browser: .venv/.dev ## test the dashboard in a real Chromium, which must be installed
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) tests/browser
 
-fuzz: .venv/.dev ## 100,000 requests that /openapi.json allows
+fuzz: .venv/.dev ## send 100,000 requests that /openapi.json permits
 	FUZZ_CASES=10000 $(BIN)/python -m pytest -n 0 tests/api/test_openapi.py
 
-coverage: .venv/.dev ## the tests, and the branches of service/ that none of them takes
+coverage: .venv/.dev ## run the tests, and list the branches of service/ that no test runs
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) --cov --cov-report=term-missing:skip-covered
 
-test-versions: .venv/.dev ## the database tests on every PostgreSQL at hand from 15 to 18
+test-versions: .venv/.dev ## run the database tests on every available PostgreSQL from 15 to 18
 	@failed=; for server in 16 18 $(wildcard $(INSTALLED)); do \
 		echo "PostgreSQL: $$server"; \
 		QUEUESTATS_TEST_BINARIES=$$server $(BIN)/python -m pytest $(PYTEST_FLAGS) tests/db || failed="$$failed $$server"; \
 	done; [ -z "$$failed" ] || { echo "Failed on:$$failed" >&2; exit 1; }
 
-example: .venv/.dev ## take the steps of CONTRIBUTING's example in a copy, and run the checks and tests there
+example: .venv/.dev ## apply the example of CONTRIBUTING to a copy, and run the checks and tests there
 	$(BIN)/python -m tests.contributing.campaign
 
-mutants: .venv/.dev ## mutation testing of the modules in [tool.mutmut]; prints the survivors that are not explained
+mutants: .venv/.dev ## run mutation tests of the modules in [tool.mutmut]; prints unexplained survivors
 	$(BIN)/python -m tests.mutants.run
 
-bench: .venv/.dev ## the benchmarks, one after the other, with the competitors (half an hour)
+bench: .venv/.dev ## run all benchmarks with the competitors (half an hour)
 	$(BIN)/queuestats bench sql
 	$(BIN)/queuestats bench write
 	$(BIN)/python -m tests.load.http
 
 load: MINUTES ?= 5
-load: .venv/.dev ## a thousand polling clients of a server of its own, their answers compared (MINUTES=5 LOAD="--clients 64 --pause 0.1")
+load: .venv/.dev ## run a thousand polling clients against a new server, and compare their answers (MINUTES=5 LOAD="--clients 64 --pause 0.1")
 	@exec $(BIN)/python -m tests.load.run --minutes $(MINUTES) $(LOAD)
 
 soak: MINUTES ?= 60
-soak: .venv/.dev ## an hour of writers, operators and readers, and every 20 seconds a fault (MINUTES=60 SEED=1)
+soak: .venv/.dev ## run writers, operators and readers for an hour, with a fault every 20 seconds (MINUTES=60 SEED=1)
 	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED)
 
-health: .venv/.dev ## write docs/health.md anew from the list of conditions
+health: .venv/.dev ## generate docs/health.md from the list of conditions
 	WRITE_HEALTH=1 $(BIN)/python -m pytest --quiet tests/unit/test_health_document.py
 
-schema: .venv/.dev ## write sql/schema.sql anew from the migrations
+schema: .venv/.dev ## generate sql/schema.sql from the migrations
 	WRITE_SCHEMA=1 $(BIN)/python -m pytest --quiet tests/db/test_schema.py
 
-lock: ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: everything to its newest)
+lock: ## update the lock files from pyproject.toml (LOCK_FLAGS=--upgrade: newest versions)
 	@$(find-python)
 	"$(PYTHON)" -m venv .cache/uv
 	.cache/uv/bin/python -m pip install -qq --disable-pip-version-check uv
@@ -95,10 +95,10 @@ lock: ## bring the lock files up to pyproject.toml (LOCK_FLAGS=--upgrade: everyt
 compile = .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links $(LOCK_FLAGS)
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-clean: ## remove .venv and everything else that was made here; the demo's data stays
+clean: ## remove .venv and all other generated files; the demo's data stays
 	rm -rf .venv .cache .hypothesis build dist mutants
 	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,5 +1,5 @@
-"""How Alembic runs: on the connection that `queuestats migrate` gives, or on one of its own, under the same lock and
-limits. One transaction a revision. With --sql it asks no database, and writes down what it would run."""
+"""Runs Alembic on the connection of `queuestats migrate`, or on its own connection with the same lock and limits. Each
+revision is one transaction. With --sql it uses no database, and prints the statements."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from service.schema.revisions import with_alembic
 from service.schema.tables import SCHEMA, metadata
 from service.settings import load_settings
 
-# For whoever runs by hand what --sql writes; otherwise `changing_schema` has set them.
+# For the statements of --sql, which are run by hand; otherwise `changing_schema` has set them.
 LIMITS = (
     f"SET statement_timeout = '{STATEMENT_TIMEOUT_MINUTES}min'",
     f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
@@ -30,7 +30,7 @@ PARTITION = re.compile(r"history_[0-9]+_[0-9]{8}")
 
 def run(connection: Connection | None) -> None:
     """Without a connection, the SQL goes to standard output."""
-    # Alembic's own table stands in our schema, so the schema comes first.
+    # Alembic's own table is in our schema, so the schema is created first.
     create_schema = f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"
     if connection is not None:
         for schema in (SCHEMA, schema_in_use(connection)):
@@ -59,26 +59,26 @@ def run(connection: Connection | None) -> None:
 
 
 def pass_on_rights(ctx: Any, *_: Any, **__: Any) -> None:
-    """In the transaction of each revision: roles that read our tables also read a new one."""
+    """In the transaction of each revision, grants new tables to the roles that read our tables."""
     if not ctx.as_sql:
         ctx.connection.exec_driver_sql(read_sql("migrate/pass_on_rights"))
 
 
 def schema_in_use(connection: Connection) -> str:
-    """The first schema of the search_path, which `changing_schema` has set; it may have to be made."""
+    """The first schema of the search_path, which `changing_schema` has set; it may not exist yet."""
     name: str = connection.execute(text("SHOW search_path")).scalar_one()
     return name
 
 
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
-    """Of the other schemas of the database, autogenerate reads nothing. Partitions of the history come and go."""
+    """Autogenerate does not read other schemas, and not the partitions of the history, which change over time."""
     if kind == "table" and PARTITION.fullmatch(name or ""):
         return False
     return kind != "schema" or name in (None, SCHEMA)
 
 
 def name_by_date(_: Any, __: Any, directives: list[Any]) -> None:
-    """A new revision is named by its day and its number on that day: 20261123_01."""
+    """The name of a new revision is its day and its number on that day: 20261123_01."""
     for directive in directives:
         today = f"{datetime.now(UTC):%Y%m%d}"
         of_today = [each for each in context.script.walk_revisions() if each.revision.startswith(today)]
@@ -98,5 +98,5 @@ else:
         with open_database(load_settings()) as settings:
             asyncio.run(run_by_hand(owner_url(settings), settings.messages_schema))
     except CommandError as error:
-        # Alembic's own command tells an error of this kind in one line.
+        # Alembic's own command prints an error of this class in one line.
         raise AlembicError(str(error)) from error

@@ -8,8 +8,8 @@ Written: ${create_date.date()}
 Rules
 - One transaction, lock_timeout 3 s, statement_timeout 10 min. Raise them with SET LOCAL only, and say why.
 - Nothing here reads a file or imports code that will change later: a revision is frozen.
-- Functions, triggers and rights live in sql/ and are put into place after the last revision.
-- Drop a column in two releases, rename in three. A NOT NULL comes through a validated CHECK.
+- Functions, triggers and rights are in sql/; `migrate` runs these files after the last revision.
+- Drop a column in two releases, rename in three. Add a NOT NULL with a validated CHECK.
 - An index on a large table is built CONCURRENTLY, in an autocommit block; set and reset timeouts around it.
 - Every upgrade has its downgrade, and tests/db runs up, down, up.
 """

@@ -1,1 +1,1 @@
-"""queuestats: what is in a mail sender's queue, exactly, now."""
+"""queuestats: exact, current counts of the messages in a mail sender's queue."""

@@ -1,4 +1,4 @@
-"""The composition root: routes, middleware, and what is opened and closed with the application."""
+"""The composition root: routes, middleware, and the resources of the application."""
 
 import asyncio
 import gc
@@ -27,6 +27,7 @@ from service.model import Action
 from service.queue.history import open_history
 from service.queue.live import STREAM_CONNECTIONS, Streams, open_statistics
 from service.queue.names import Names
+from service.queue.report import CONNECTIONS as REPORT_CONNECTIONS
 from service.queue.report import open_report
 from service.queue.stats import Statistics
 from service.queue.top import open_top
@@ -46,6 +47,7 @@ ROUTES = [
     *(Route(f"{QUEUE}/{action}", Endpoint(endpoints.control, action), methods=["POST"]) for action in Action),
     Route(f"{QUEUE}/holds", Endpoint(endpoints.holds, "holds"), methods=["POST"]),
     Route(f"{QUEUE}/jobs", Endpoint(endpoints.jobs, "jobs"), methods=["POST"]),
+    Route(f"{QUEUE}/audit", Endpoint(endpoints.audit), methods=["POST"]),
     Route("/", Endpoint(page), methods=["GET"]),
     Mount(STATIC_PATH, STATIC),
     Mount(SWAGGER_PATH, SWAGGER),
@@ -59,10 +61,8 @@ ROUTES = [
 
 
 def create_app(settings: Settings) -> Starlette:
-    """It opens without its database, and closes its connections at the end."""
-    # Connections of their own: slow reports can't shut everybody out, and neither plans nor probes hold up a report.
-    names = ("serve", "streams", "tokens", "fold", "count", "explain", "ready", "control", "jobs", "expiries")
-    databases = {name: _database(settings, name) for name in names}
+    """The application. It starts without its database, and closes its connections at the end."""
+    databases = _databases(settings)
     open_requests = OpenRequests(settings.request_time_limit_ms)
     app = Starlette(routes=ROUTES, lifespan=_lifespan)
     app.router.redirect_slashes = False
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> Starlette:
         statistics,
         open_top(databases["serve"], settings),
         open_history(databases["serve"], settings),
-        open_report(databases["serve"], settings),
+        open_report(databases["reports"], settings),
         key_names,
         streams,
         Control(
@@ -93,20 +93,28 @@ def create_app(settings: Settings) -> Starlette:
         ),
         tokens,
         databases["explain"],
-        Readiness(databases["ready"], settings.connections),
+        Readiness(databases["ready"], settings.connections, statistics.warm_up),
         Unsent(settings.unsent_limit_bytes, settings.token_unread_bytes, settings.send_timeout_ms),
         Budget("open_streams", settings.token_streams),
+        Budget("open_reports", settings.token_reports),
         open_requests,
     )
-    # In place of Starlette's stack, whose two nets for exceptions take 18 us of a request.
+    # In place of Starlette's stack, whose two exception handlers take 18 us of a request.
     app.middleware_stack = RequestMiddleware(app.router, service)
     return app
 
 
-def _database(settings: Settings, purpose: str) -> Database:
+def _databases(settings: Settings) -> dict[str, Database]:
+    """By purpose: slow reports do not block other requests, and plans and probes do not delay reports."""
+    sizes = dict.fromkeys(("tokens", "fold", "count", "explain", "ready", "jobs", "expiries"), 1)
+    sizes |= {"serve": settings.pool_size, "reports": REPORT_CONNECTIONS}
+    sizes |= {"streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}
+    return {purpose: _database(settings, purpose, size) for purpose, size in sizes.items()}
+
+
+def _database(settings: Settings, purpose: str, size: int) -> Database:
     url = settings.database_url
     assert url is not None
-    size = {"serve": settings.pool_size, "streams": STREAM_CONNECTIONS, "control": CONTROL_CONNECTIONS}.get(purpose, 1)
     if purpose in ("control", "count", "jobs", "expiries"):
         settings = replace(settings, request_time_limit_ms=STEP_TIME_LIMIT_MS)
     return Database(settings, url, pool_size=size, purpose=purpose)
@@ -140,15 +148,15 @@ async def _lifespan(app: Starlette) -> AsyncIterator[dict[str, OpenRequests]]:
 
 
 def create_app_from_environment() -> Starlette:
-    """What a worker process calls: its settings come through the environment."""
+    """The function that a worker process calls. Its settings come from the environment."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     if settings.has_traces:
         configure_traces()
     load_statements()
     app = create_app(settings)
-    # What is loaded by now stays for good. Walked by the collector again and again, it would hold up the event loop for
-    # 40 to 50 ms each time (about once in ten reports of 10,000 rows); so it takes 2.
+    # Objects that are loaded now stay until the process ends. A full collection that includes them would block the
+    # event loop for 40 to 50 ms (about once in ten reports of 10,000 rows); without them it takes 2 ms.
     gc.collect()
     gc.freeze()
     return app

@@ -1,6 +1,6 @@
-"""Everything that can go wrong, and what the client sees.
+"""All errors, and the responses to clients.
 
-ServiceError          answered over HTTP: a number and one sentence
+ServiceError          an HTTP response with a number and one sentence
 ├── BadRequest        400  the body or a parameter
 │   └── LateBody      400  the body did not come in time
 ├── Unauthorized      401  no token, or not a valid one
@@ -9,11 +9,11 @@ ServiceError          answered over HTTP: a number and one sentence
 ├── MethodNotAllowed  405  not a POST
 ├── Conflict          409  more messages match than the request allows
 ├── TooLarge          413  the body is over the limit
-├── TooManyRequests   429  the token uses more than its share
-├── InternalError     500  a fault of ours; the log has it
-├── Unavailable       503  the database is out of reach, or we are full
-│   ├── Moved         503  a shard is on another node by now
-│   └── Uncounted     503  a shard has come from another node, and is not counted yet
+├── TooManyRequests   429  the token has used up a budget
+├── InternalError     500  a fault of the service, which is logged
+├── Unavailable       503  the database is out of reach, or the service is overloaded
+│   ├── Moved         503  a shard was moved to another node
+│   └── Uncounted     503  a shard was moved from another node, and is not counted yet
 └── TimedOut          504  the database took longer than the limit
 CommandError          one sentence on the terminal, exit code 1
 └── WrongUsage        exit code 2
@@ -25,12 +25,12 @@ from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """An error as the client sees it: `code`, and `text`, one sentence that says what to mend."""
+    """An error in a response: `code`, and `text`, one sentence with advice."""
 
     code: ClassVar[int]
     begins: ClassVar[str]
     is_refusal: ClassVar[bool] = False
-    """Whether the log has it: the service could not, or would not, do what may have been right."""
+    """Whether it is logged: the service could not, or did not want to, answer a request that may be right."""
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str = "") -> None:
@@ -90,7 +90,7 @@ class TooManyRequests(ServiceError):
     headers = MappingProxyType({"Retry-After": "1"})
 
     def __init__(self, detail: str, resource: str) -> None:
-        """`resource`: what the token uses too much of, for the metrics."""
+        """`resource`: the budget that the token has used up, for the metrics."""
         super().__init__(detail)
         self.resource = resource
 
@@ -100,7 +100,7 @@ class InternalError(ServiceError):
     begins = "Internal error"
 
 
-# The detail of Unavailable where a standby answers.
+# The detail of Unavailable if the database is a standby.
 STANDBY = ": the database is a standby"
 
 
@@ -111,7 +111,7 @@ class Unavailable(ServiceError):
     headers = MappingProxyType({"Retry-After": "1"})
 
     def __init__(self, detail: str = "", said: str = "") -> None:
-        """`said`: what the database said, in words for its DBA; the log and /readyz have it, clients do not."""
+        """`said`: the message of the database for its DBA, in the log and in /readyz, but not in responses."""
         super().__init__(detail)
         self.detail, self.said = detail, said
 
@@ -131,12 +131,12 @@ class TimedOut(ServiceError):
 
 
 class CommandError(Exception):
-    """A failure of a command, in one sentence."""
+    """A failure of a command, as one sentence."""
 
     exit_code: ClassVar[int] = 1
 
 
 class WrongUsage(CommandError):
-    """A command line that asks for what can't be."""
+    """A command line that can't be carried out."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""The nouns of requests: what can be chosen, and queries. `reports.py` has those of responses."""
+"""The types of requests: enumerations and queries. `reports.py` has the types of responses."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -11,25 +11,25 @@ import msgspec
 from service.errors import BadRequest
 
 KEYS: Final = ("account_id", "campaign_id", "isp")
-"""Columns by which messages are counted; each is a filter too."""
+"""Columns by which messages are counted; they are filters too."""
 MAX_REASON_CHARACTERS: Final = 200
 STEPS: Final = (60, 600, 3600)
-"""The steps of a history, in seconds. The finest step exists only for the sender as a whole."""
+"""The steps of a history, in seconds. The finest step exists only for the whole sender."""
 MOST_POINTS: Final = 1440
-"""The most points of a history whose step is not given."""
+"""The largest number of points of a history without a given step."""
 SUCCESS: Final = "Successful operation"
 """The text of a response without an error."""
 
 
 class Format(StrEnum):
-    """How a request or a response is written."""
+    """The format of a request or a response."""
 
     JSON = "json"
     XML = "xml"
 
 
 class ReportFormat(StrEnum):
-    """How a report on many senders is written."""
+    """The format of a report on many senders."""
 
     JSON = "json"
     XML = "xml"
@@ -40,14 +40,14 @@ AnyFormat: TypeAlias = Format | ReportFormat
 
 
 class Ids(StrEnum):
-    """How a response as JSON writes ids."""
+    """The JSON type of ids in a response."""
 
     NUMBER = "number"
     STRING = "string"
 
 
 class Grouping(StrEnum):
-    """What a row of a report stands for; the wire calls it `group`."""
+    """The keys of a row of a report; the parameter `group`."""
 
     TOTAL = "total"
     ACCOUNT = "account"
@@ -61,14 +61,14 @@ class Grouping(StrEnum):
 
 
 class HistoryGrouping(StrEnum):
-    """What a row of a history stands for within its step; the parameter is `group`."""
+    """The keys of a row of a history within its step; the parameter `group`."""
 
     TOTAL = "total"
     ISP = "isp"
 
 
 class Dimension(StrEnum):
-    """What a row of the largest stands for; the wire calls it `by`."""
+    """The key of a row of `top`; the parameter `by`."""
 
     SENDER = "sender"
     ACCOUNT = "account"
@@ -81,7 +81,7 @@ class Dimension(StrEnum):
 
 
 class By(StrEnum):
-    """What the rows of a report on many senders are told apart by: any of these, or `none` for one grand total."""
+    """The keys of the rows of a report on many senders: any of these, or `none` for one grand total."""
 
     SENDER = "sender"
     ACCOUNT = "account"
@@ -91,7 +91,7 @@ class By(StrEnum):
 
 
 class Measure(StrEnum):
-    """What a row counts: the messages of a status, or all."""
+    """A count of a row: the messages of a status, or all messages."""
 
     TOTAL = "total"
     NEW = "new"
@@ -101,18 +101,7 @@ class Measure(StrEnum):
 
 
 class Order(StrEnum):
-    """The order of the rows of `top`: by a count, largest first, or by the oldest message, oldest first."""
-
-    TOTAL = "total"
-    NEW = "new"
-    PROC = "proc"
-    RETRY = "retry"
-    HOLD = "hold"
-    OLDEST = "oldest"
-
-
-class ReportOrder(StrEnum):
-    """The order of a report on many senders: by keys, by a count, largest first, or by the oldest message."""
+    """The order of rows: by keys (not of `top`), by a count, largest first, or by the oldest message, oldest first."""
 
     KEY = "key"
     TOTAL = "total"
@@ -124,7 +113,7 @@ class ReportOrder(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a token may do."""
+    """The permissions of a token."""
 
     STATS = "stats"
     EXPLAIN = "explain"
@@ -133,7 +122,7 @@ class Scope(StrEnum):
 
 
 class With(StrEnum):
-    """What a report has on request, after the documented members of a row."""
+    """Optional members of a report, after the documented members of a row."""
 
     OLDEST = "oldest"
     RATES = "rates"
@@ -143,7 +132,7 @@ WITH_RATES: Final = (Grouping.TOTAL, Grouping.ISP)
 
 
 class StatsQuery(msgspec.Struct, frozen=True, gc=False):
-    """A query about one sender's queue. A filter that is None lets every message through.
+    """A query about one sender's queue. A filter None matches every message.
 
     `account_ids`: the accounts that a limited token may see, in ascending order; the report is the sum of theirs.
     `has_oldest`: rows are StatsRowWithOldest; only for a total without filters. `has_rates`: rows are
@@ -160,7 +149,7 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
     has_rates: bool = False
 
     def with_parts(self, parts: Collection[With]) -> "StatsQuery":
-        """The same query with these parts. Raises BadRequest if the query cannot have one of them."""
+        """The same query with these optional members. Raises BadRequest if the query cannot have one of them."""
         has_oldest, has_rates = With.OLDEST in parts, With.RATES in parts
         if has_oldest and self != StatsQuery(self.sender_id):
             raise BadRequest("oldest is for the group total, without a filter by account, campaign or ISP")
@@ -169,7 +158,7 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, has_oldest=has_oldest, has_rates=has_rates)
 
     def in_numbers(self) -> str:
-        """For the log: without the ISP, which is text that a client sent."""
+        """For the log: without the ISP, because a client sent that text."""
         ids = (self.sender_id, self.account_id or "", self.campaign_id or "")
         return "/".join(map(str, (self.grouping, *ids)))
 
@@ -177,7 +166,7 @@ class StatsQuery(msgspec.Struct, frozen=True, gc=False):
 class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
     """The history of one sender: of all its messages, or only of those of `isp`. A row for each step, or step and ISP.
 
-    `since`, `until`: aware UTC. The first and the last step are included as a whole. `until` is None: until now.
+    `since`, `until`: aware UTC. The first and the last step are included completely. `until` is None: until now.
     """
 
     sender_id: int
@@ -193,7 +182,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, gc=False):
     ) -> int:
         """The finest step that is still kept for `since` and gives `MOST_POINTS` at most; otherwise the coarsest step.
 
-        `kept`: how long each step is kept. Only the sender as a whole has the first step.
+        `kept`: how long each step is kept. Only the whole sender has the first step.
         """
         for step, kept_for in zip(STEPS, kept, strict=True):
             is_short = until - since <= MOST_POINTS * timedelta(seconds=step)
@@ -220,9 +209,9 @@ class TopQuery(msgspec.Struct, frozen=True, gc=False):
 class ReportQuery(msgspec.Struct, frozen=True, gc=False):
     """A page of the report on many senders; `by` is empty for one grand total.
 
-    Each filter is None, which lets every message through, or lists in ascending order what it lets through; 0 and ""
-    are the messages without an account, a campaign or an ISP. `status`: only rows that have such messages.
-    `search`: only senders whose id, or with `has_names` whose name, begins so. `after`: the `next` of the page before.
+    A filter is None, which matches every message, or a list of keys in ascending order, in which 0 and "" match
+    messages without an account, a campaign or an ISP. `status`: only rows with messages of this status. `search`: only
+    senders whose id, or with `has_names` whose name, begins with this text. `after`: the `next` of the page before.
     """
 
     by: tuple[Dimension, ...] = (Dimension.SENDER,)
@@ -233,10 +222,12 @@ class ReportQuery(msgspec.Struct, frozen=True, gc=False):
     status: Measure | None = None
     search: str = ""
     has_names: bool = False
-    order: ReportOrder = ReportOrder.KEY
+    order: Order = Order.KEY
     limit: int = 1000
     after: str = ""
     has_count: bool = False
+    is_limited: bool = False
+    """Whether its token may see only these accounts, and so no sender that has none of them."""
 
     @property
     def has_filters(self) -> bool:
@@ -244,7 +235,7 @@ class ReportQuery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Action(StrEnum):
-    """What is done to the messages of a queue."""
+    """An action on the messages of a queue."""
 
     HOLD = "hold"
     RELEASE = "release"
@@ -252,9 +243,9 @@ class Action(StrEnum):
 
 
 class ControlRequest(msgspec.Struct, frozen=True):
-    """What is to be done to which messages: those that `query` counts, or, of a release, those of the hold `hold_id`.
+    """An action on the messages that `query` counts or, for a release, on those of the hold `hold_id`.
 
-    Where more than `at_most` messages match, nothing is done.
+    If more than `at_most` messages match, nothing is done.
     """
 
     action: Action
@@ -267,7 +258,7 @@ class ControlRequest(msgspec.Struct, frozen=True):
 
 
 class Presentation(msgspec.Struct, frozen=True, gc=False):
-    """What a client of a reading call asks for beyond the documented rows."""
+    """The options of a reading call beyond the documented rows."""
 
     ids: Ids = Ids.NUMBER
     has_names: bool = False

@@ -1,4 +1,4 @@
-"""What comes back: the reports of queries, and their rows."""
+"""The results of queries: reports and their rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import msgspec
 
 
 class StatsRow(msgspec.Struct, frozen=True, gc=False):
-    """Messages by status, in the order in which the wire writes them; a key outside the grouping is 0 or ""."""
+    """Messages by status, in the order of the members in responses; a key outside the grouping is 0 or ""."""
 
     account_id: int
     campaign_id: int
@@ -22,12 +22,12 @@ class StatsRow(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_negative(self) -> bool:
-        """Whether a count is below zero, which only drift causes: such an answer is not sent."""
+        """Whether a count is below zero, which only drift causes. Such a row is not sent."""
         return self.new < 0 or self.proc < 0 or self.retry < 0 or self.hold < 0
 
 
 class Oldest(msgspec.Struct, frozen=True, gc=False):
-    """When the oldest message of a status, or of all, arrived (RFC 3339, UTC, microseconds). None: there is none."""
+    """Arrival of the oldest message of each status, and of all (RFC 3339, UTC, microseconds); None if there is none."""
 
     hold: str | None
     new: str | None
@@ -83,8 +83,8 @@ class ReportPage:
     """The rows of a ReportQuery, from one snapshot, in its order; equal ones in the order of their keys.
 
     A row has `columns`: the keys, and the counts in alphabetical order; by age, it also has `oldest`, with times by
-    name. `more` stands after the rows: `next`, which is None on the last page (others may have fewer rows than the
-    limit), and, where it was asked for, `count`, the number of rows of all pages, None where it is not known.
+    name. `more` follows the rows: `next`, which is None on the last page (other pages may have fewer rows than the
+    limit), and on request `count`, the number of rows of all pages, None if it is not known.
     """
 
     columns: Sequence[str]
@@ -105,9 +105,9 @@ class HistoryReport:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`sql` as it stands in its file, its parameters by name, and the plan as lines of text and as PostgreSQL's JSON.
+    """`sql` as in its file, its parameters by name, and the plan as lines of text and as PostgreSQL's JSON.
 
-    `warnings`: a sentence for each way in which the plan is not the one intended.
+    `warnings`: a sentence for each difference between the plan and the intended one.
     """
 
     statement: str

@@ -1,4 +1,4 @@
-"""Where the SQL files and the migrations lie: beside the package in a checkout, inside it in an installed wheel."""
+"""The paths of SQL files and migrations: beside the package in a checkout, inside it in an installed wheel."""
 
 from pathlib import Path
 

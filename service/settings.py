@@ -20,7 +20,7 @@ from service.errors import CommandError, WrongUsage
 from service.model import Grouping
 
 PREFIX = "QUEUESTATS_"
-FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES"}
+FOR_TESTS_ONLY = {"QUEUESTATS_TEST_DATABASE_URL", "QUEUESTATS_TEST_BINARIES", "QUEUESTATS_TEST_CITUS"}
 ON_OFF = {"on": True, "off": False}
 # An address may list several hosts: names or bracketed addresses, with or without ports.
 _HOST = r"(\[[0-9a-fA-F:.%]*\]|[^][@:/?#,]*)(:[0-9]*)?"
@@ -36,31 +36,31 @@ def _default_data_dir() -> Path:
     return Path("/var/lib/queuestats") if os.geteuid() == 0 else Path(platformdirs.user_data_dir("queuestats"))
 
 
-# Of a process, beside those that reports are read on: service/app.py.
-OTHER_CONNECTIONS = 12
+# Of a process, beside its pool for reports of one sender: service/app.py.
+OTHER_CONNECTIONS = 14
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings in force. `None` for a database address means the embedded server under `data_dir`.
+    """The effective settings. `None` for a database address means the embedded server under `data_dir`.
 
-    The text beside a type is the setting's meaning; a `title` says what a value must be that no range describes.
+    The text beside a type is the meaning of the setting. A `title` describes the valid values if no range does.
     """
 
     database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the database, as the service's role"] = None
     admin_database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the same database, as its owner"] = None
-    messages_schema: Annotated[SchemaName, "the schema of the table messages; `migrate` builds there"] = "public"
-    data_dir: Annotated[Path, "where the embedded database lives"] = msgspec.field(default_factory=_default_data_dir)
-    host: Annotated[str, "address to listen on; one that others reach needs TLS, here or in front"] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535), "port to listen on; 0 takes a free one"] = 8080
-    workers: Annotated[int, Meta(ge=1, le=256), "processes that serve; one for each core"] = 1
-    tls_certificate: Annotated[Path | None, "certificate with its chain (PEM), where no proxy ends TLS"] = None
+    messages_schema: Annotated[SchemaName, "schema of the table messages; `migrate` creates both"] = "public"
+    data_dir: Annotated[Path, "folder of the embedded database"] = msgspec.field(default_factory=_default_data_dir)
+    host: Annotated[str, "address to listen on; if others reach it, it needs TLS here or in a proxy"] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), "port to listen on; 0: any free port"] = 8080
+    workers: Annotated[int, Meta(ge=1, le=256), "number of processes that serve; set one for each core"] = 1
+    tls_certificate: Annotated[Path | None, "certificate with its chain (PEM), if no proxy terminates TLS"] = None
     tls_key: Annotated[Path | None, "private key of that certificate (PEM)"] = None
-    default_group: Annotated[Grouping, "`group` where a request has none"] = Grouping.TOTAL
-    error_http_status: Annotated[Literal["match", "200"], "`200` for clients that read errors from the body alone"] = (
+    default_group: Annotated[Grouping, "`group` of a request that has none"] = Grouping.TOTAL
+    error_http_status: Annotated[Literal["match", "200"], "`200` for clients that read errors only from the body"] = (
         "match"
     )
     pool_size: Annotated[
-        int, Meta(ge=2, le=1000), "database connections of a process; more where long listings wait for each other"
+        int, Meta(ge=2, le=1000), "size of each process's connection pool; raise it if long reports wait for each other"
     ] = 4
     metrics_senders: Annotated[
         int,
@@ -68,12 +68,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "number of senders, largest first, whose queue depth `/metrics` reports, four series each",
     ] = 20
     control_messages: Annotated[
-        int, Meta(ge=0, le=10**9), "a hold, release or purge of more messages is answered at once with its job"
+        int, Meta(ge=0, le=10**9), "a hold, release or purge of more messages returns at once and continues as a job"
     ] = 100_000
     retention_days: Annotated[
         int,
         Meta(ge=0, le=36_500),
-        "finished jobs and the audit log are kept for so many days, 30 at least; 0 keeps them for ever",
+        "number of days to keep finished jobs and the audit log, at least 30; 0: for ever",
     ] = 400
     history_minutes_days: Annotated[int, Meta(ge=1, le=36_500), "number of days to keep the history by minute"] = 1
     history_ten_minutes_days: Annotated[
@@ -83,42 +83,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=36_500), "number of days to keep the history by hour, including that of ISPs"
     ] = 90
     batch_queries: Annotated[
-        int, Meta(ge=1, le=10_000), "most queries in one statement; 1 to see what sharing statements gains"
+        int, Meta(ge=1, le=10_000), "largest number of queries in one statement; 1: statements are not shared"
     ] = 200
     waiting_requests: Annotated[
-        int, Meta(ge=1, le=10**6), "requests that may wait for the database; more where that many clients ask at once"
+        int, Meta(ge=1, le=10**6), "largest number of requests that wait for the database; raise it for more clients"
     ] = 2000
     request_time_limit_ms: Annotated[
-        TimeLimit, "longest time for a request: its body, waiting and the database; below the clients' own limit"
+        TimeLimit, "longest time for a whole request; set it below the time limit of the clients"
     ] = 10_000
     connect_timeout_ms: Annotated[
-        TimeLimit, "longest wait for a database connection; more where the database is far away"
+        TimeLimit, "longest wait for a database connection; raise it if the database is far away"
     ] = 2000
     proof_percent: Annotated[
-        int, Meta(ge=0, le=50), "share of the time that one database session recounts senders at random; 0: never"
+        int, Meta(ge=0, le=50), "percentage of the time of one database session to recount random senders; 0: never"
     ] = 1
-    slow_statement_ms: Annotated[
-        int, Meta(ge=0, le=600_000), "a statement that takes so long is logged; less to find what is slow"
-    ] = 500
-    has_prepared_statements: Annotated[bool, "`off` behind a PgBouncer before 1.21 in transaction mode"] = (
+    slow_statement_ms: Annotated[int, Meta(ge=0, le=600_000), "a statement that takes at least this long is logged"] = (
+        500
+    )
+    has_prepared_statements: Annotated[bool, "set `off` behind a PgBouncer before 1.21 in transaction mode"] = (
         msgspec.field(default=True, name="prepared_statements")
     )
     keep_alive_timeout_ms: Annotated[
         int,
         Meta(ge=1000, le=3_600_000),
-        "longest wait for the next request on a connection; longer than a proxy in front keeps it",
+        "longest wait for the next request on a connection; set it longer than the proxy does",
     ] = 75_000
     send_timeout_ms: Annotated[
-        TimeLimit, "longest wait for a client that does not read its response; more over slow lines"
+        TimeLimit, "longest wait for a client that does not read its response; raise it for slow networks"
     ] = 30_000
     unsent_limit_bytes: Annotated[
         int,
         Meta(ge=1 << 20, le=1 << 40),
-        "large reports that a process holds for clients to read; less where memory is short",
+        "largest total size of reports that a process holds until clients read them",
     ] = 128 << 20
     token_streams: Annotated[
         int, Meta(ge=1, le=10**6), "open streams of one token in a process; more where many clients share a token"
     ] = 500
+    token_reports: Annotated[
+        int, Meta(ge=1, le=10**6), "open reports on many senders of one token in a process; one of them is read at once"
+    ] = 20
     token_unread_bytes: Annotated[
         int,
         Meta(ge=1 << 16, le=1 << 40),

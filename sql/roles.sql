@@ -1,9 +1,9 @@
--- roles: the service's role and its rights, no more than it needs
--- `queuestats migrate` runs this at its end. By hand, as a superuser, where the owner may not create roles,
+-- roles: the service's role, with the least rights that it needs
+-- `queuestats migrate` runs this at its end. If the owner may not create roles, run it by hand as a superuser:
 --   psql -d DATABASE -c "SET queuestats.service_role = 'ROLE'" -f sql/roles.sql
--- A role that exists keeps its password and its attributes. A limit is set on the role, so that it holds whichever way
--- the role connects, and only where the role has none of its own: a DBA's value stays, and a new value here reaches
--- new roles alone.
+-- An existing role keeps its password and its attributes. Limits are set on the role, so that they apply to all its
+-- connections, and only if the role has no value of its own: values of a DBA stay, and a new value here applies only to
+-- new roles.
 DO $$
 DECLARE
   service text := current_setting('queuestats.service_role');
@@ -20,7 +20,7 @@ BEGIN
       EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L', service, password);
     EXCEPTION
       WHEN duplicate_object OR unique_violation THEN
-        NULL; -- The migration of another database in this cluster was quicker.
+        NULL; -- A concurrent migration of another database has created it.
       WHEN insufficient_privilege THEN
         RAISE insufficient_privilege USING MESSAGE = format(
           'the role %I is missing and %I may not create it; as a superuser run psql -d %I'
@@ -34,22 +34,26 @@ BEGIN
     SELECT name, value
     FROM (
       VALUES ('statement_timeout', '15s'), ('lock_timeout', '5s'), ('idle_in_transaction_session_timeout', '30s'),
-        -- The counters' tables may be a few pages, where a scan looks cheaper; a prepared plan outlives that.
+        -- Small tables of counters would make a sequential scan look cheaper, and a prepared plan is kept after they
+        -- have grown.
         ('enable_seqscan', 'off'),
-        -- Only an index scan marks the dead entries that it meets, so that the next one passes them by; a bitmap scan
-        -- visits their rows again, at every read, until a vacuum comes.
+        -- Only an index scan marks dead entries, so that the next scan skips them. A bitmap scan visits their rows at
+        -- each read, until a vacuum.
         ('enable_bitmapscan', 'off'),
-        -- A look-up's plan is the same for every sender. Where the server takes a plan for the very values to be
-        -- cheaper, it makes one at each execution, which takes longer than to read the counters.
+        -- The plan of a look-up is the same for every sender. If the server expected a plan for the given values to be
+        -- cheaper, it would plan at each execution, which takes longer than reading the counters.
         ('plan_cache_mode', 'force_generic_plan'),
-        -- No statement of the service runs for so long that compiling it would pay.
+        -- No statement of the service runs long enough for JIT compilation to pay off.
         ('jit', 'off'),
-        -- What the database's own defaults may be otherwise; folds write, in READ COMMITTED.
+        -- The database's own defaults may differ; folds write, in READ COMMITTED.
         ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'),
-        -- Where a policy would hide messages it is an error, and no smaller count.
-        ('row_security', 'off')
+        -- If a policy would hide messages, this causes an error and not a smaller count.
+        ('row_security', 'off'),
+        -- The driver looks up each array type once per connection. To hide shards, Citus calls a function for each row
+        -- of pg_class, so that such a look-up takes 0.4 s of processor time in place of 0.01.
+        ('citus.show_shards_for_app_name_prefixes', '*')
     ) AS standing_limit (name, value)
-    WHERE NOT EXISTS (
+    WHERE (name NOT LIKE 'citus.%' OR to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL) AND NOT EXISTS (
       SELECT
       FROM pg_catalog.pg_db_role_setting AS kept
         JOIN pg_catalog.pg_roles AS role ON role.oid = kept.setrole
@@ -68,7 +72,7 @@ BEGIN
     END;
   END LOOP;
 
-  -- What everybody may do by default, unless a DBA has forbidden it.
+  -- Rights that PUBLIC has by default, unless a DBA has revoked them.
   IF NOT has_database_privilege(service, current_database(), 'CONNECT') THEN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service);
   END IF;
@@ -87,7 +91,7 @@ BEGIN
     ' queuestats.history_changes, queuestats.history_steps, queuestats.history_spans,'
     ' queuestats.history_begins TO %I', service
   );
-  -- Of an adopted table the service reads no column, but what the mapping makes of a row.
+  -- The service reads no column of an adopted table, only the result of the mapping.
   IF to_regproc('queuestats.mapped_messages') IS NOT NULL THEN
     EXECUTE format(
       'GRANT EXECUTE ON FUNCTION queuestats.mapped_messages, queuestats.oldest_message, queuestats.recount,'
@@ -96,7 +100,7 @@ BEGIN
     );
   END IF;
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
-  -- Folding runs under the owner's rights: the service may start it, and can change nothing by itself.
+  -- A fold runs with the owner's rights: the service may start it, and can't change counters by itself.
   EXECUTE format(
     'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
     ' queuestats.recount_if_needed, queuestats.begin_job, queuestats.start_job,'

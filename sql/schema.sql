@@ -70,7 +70,7 @@ BEGIN
     RETURN;
   END IF;
   newly_changed := 0;
-  -- A transaction id means nothing in another cluster, as of a watermark.
+  -- As for a watermark, a transaction id is not valid in another cluster.
   SELECT xmin = written_by::xid AND written_by < pg_snapshot_xmax(pg_current_snapshot()) INTO is_of_this_cluster
   FROM queuestats.jobs WHERE id = job.id;
   IF is_of_this_cluster IS NOT TRUE THEN
@@ -89,7 +89,7 @@ BEGIN
       END;
     IF job.blockers = '{}' THEN
       job.matched := job.matched - job.failed + queuestats.collect_job(job);
-      -- What could not be changed is collected and tried again.
+      -- Messages that could not be changed are collected and tried again.
       job.failed := 0;
       job.settles_at := NULL;
       job.state := 'working';
@@ -121,7 +121,7 @@ BEGIN
     END IF;
   END IF;
 
-  -- A job that waits is passed over for a quarter of the time that it has waited, 0.05 to 5 seconds.
+  -- A waiting job is skipped for a quarter of the time that it has waited, 0.05 to 5 seconds.
   job.waits_since := CASE WHEN waits_for IS NOT NULL THEN coalesce(job.waits_since, now()) END;
   UPDATE queuestats.jobs SET
     state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
@@ -182,7 +182,7 @@ BEGIN
       FROM queuestats.counters
       WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
       UNION ALL
-      -- Readers count epoch 0 twice if a watermark names it, and so does this branch: read.sql.
+      -- If a watermark names epoch 0, readers count this epoch twice, and so does this branch: see read.sql.
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoch)
       WHERE of_sender IS NULL OR sender_id = of_sender
@@ -196,7 +196,7 @@ BEGIN
   FROM queuestats.unread_counts(of_sender)
   WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   UNION ALL
-  -- What the largest senders are found by, beside the counters that it repeats.
+  -- sender_totals, by which the largest senders are found, repeats these counters.
   SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
          ranked.new, ranked.proc, ranked.retry, ranked.hold, 0
   FROM (
@@ -291,7 +291,7 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
     END IF;
-    -- Also what a purge that is collected later removes at most: others may arrive before.
+    -- A purge that collects its messages later removes at most this number, because other messages may arrive before.
     job.matched := CASE WHEN job.state = 'working' OR job.action = 'purge' THEN counted ELSE 0 END;
   END IF;
   UPDATE queuestats.jobs SET
@@ -374,7 +374,7 @@ BEGIN
     RETURN false;
   END IF;
   DELETE FROM queuestats.job_chunks WHERE job_id = of_job;
-  -- The actor of this entry is the one who cancels.
+  -- The actor of this entry is the one that cancels.
   SELECT by_kind, by_name, '' INTO job.requested_by_kind, job.requested_by, job.request_id;
   PERFORM queuestats.log_job(job, 'cancel');
   RETURN true;
@@ -469,8 +469,8 @@ BEGIN
   changed := 0;
   failed := 0;
   has_left_some := false;
-  -- A hold that was released or has expired while its job went on. The release waits for this transaction and looks
-  -- once more, so it finds what is held after this look.
+  -- The hold was released or has expired while its job was running. The release waits for this transaction and then
+  -- collects again, so it finds messages that are held after this check.
   IF job.action = 'hold' AND NOT EXISTS (SELECT FROM queuestats.holds WHERE id = job.hold_id) THEN
     RETURN;
   END IF;
@@ -513,7 +513,7 @@ BEGIN
     RETURN;
   END IF;
 
-  -- Behind all other chunks, so the transaction that has the locks is given time.
+  -- After all other chunks, which gives the transaction that has the locks time to end.
   IF cardinality(done) < cardinality(chunk.ids) THEN
     INSERT INTO queuestats.job_chunks (job_id, number, ids, addresses)
     SELECT job.id, next_number, array_agg(message.id), array_agg(message.address)
@@ -549,7 +549,8 @@ CREATE FUNCTION queuestats.change_messages(job queuestats.jobs, of_ids bigint[],
 <<own>>
 DECLARE
   free_addresses tid[];
-  -- What held_messages has for them, or shall have. Of a release, hold_id is another hold that matches.
+  -- The former or the new content of held_messages for these messages. For a release, hold_id is another hold that
+  -- matches.
   free queuestats.held_messages[];
   released_ids bigint[];
   released_values text[];
@@ -592,7 +593,7 @@ BEGIN
   ) AS free;
 
   IF job.action = 'hold' THEN
-    -- Rows of a former hold, whose messages were released while no trigger was at work.
+    -- Rows of a former hold, whose messages were released while no trigger was active.
     DELETE FROM queuestats.held_messages AS held WHERE held.ctid = ANY (ARRAY(
       SELECT former.ctid FROM unnest(free_ids) AS wanted (id)
         CROSS JOIN LATERAL (
@@ -606,8 +607,8 @@ BEGIN
     WHERE queuestats_row.ctid = ANY (own.free_addresses)
       AND id IN (SELECT unnest(change_messages.free_ids)) AND sender_id = job.sender_id;
   ELSIF job.action = 'release' THEN
-    -- What another hold matches is held by that one from now on. What was put on hold by other means stays if another
-    -- hold matches, or if the hold has expired; else it is new again.
+    -- If another hold matches a message, that hold now holds it. A message that the platform put on hold stays on hold
+    -- if another hold matches or if the hold has expired; otherwise it becomes new.
     INSERT INTO queuestats.held_messages
     SELECT * FROM unnest(free) WHERE hold_id IS NOT NULL AND former_status IS NOT NULL
     ON CONFLICT (sender_id, id) DO UPDATE SET hold_id = excluded.hold_id;
@@ -620,7 +621,7 @@ BEGIN
     INTO released_ids, released_values
     FROM unnest(free)
     WHERE hold_id IS NULL AND (former_status IS NOT NULL OR job.requested_by_kind <> 'expiry');
-    -- The trigger deletes their rows of held_messages.
+    -- The trigger deletes their rows in held_messages.
     UPDATE public.messages AS queuestats_row SET status = CAST(released.queuestats_value AS public.message_status)
     FROM unnest(own.released_ids, own.released_values)
       AS released (queuestats_id, queuestats_value)
@@ -668,6 +669,34 @@ CREATE FUNCTION queuestats.changes_not_rolled_up(of_sender bigint, of_step integ
       OFFSET 0
     ) AS found
   WHERE rolled.step <= of_step
+$$;
+
+CREATE FUNCTION queuestats.changing_senders(of_grouping_set queuestats.grouping_set) RETURNS TABLE(sender_id bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  WITH horizon AS MATERIALIZED (
+    SELECT coalesce(max(watermark), '0') AS watermark, coalesce(max(running), '{}') AS running
+    FROM queuestats.trusted_watermarks WHERE sender_id = 0
+  )
+  SELECT sender_id FROM queuestats.deltas
+  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
+    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+  UNION
+  SELECT late.sender_id
+  FROM unnest((SELECT running FROM horizon)) AS running (id)
+    CROSS JOIN LATERAL (
+      SELECT sender_id FROM queuestats.deltas
+      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
+      OFFSET 0
+    ) AS late
+  UNION
+  SELECT hot.sender_id
+  FROM queuestats.watermarks AS hot
+  WHERE EXISTS (
+    SELECT FROM queuestats.counters AS counter
+    WHERE counter.sender_id = hot.sender_id
+      AND counter.grouping_set = of_grouping_set AND counter.epoch = hot.epoch AND counter.account_id >= 0
+  )
 $$;
 
 CREATE FUNCTION queuestats.clear_counts() RETURNS trigger
@@ -771,7 +800,7 @@ BEGIN
   END IF;
   PERFORM set_config('synchronous_commit', 'off', true);
 
-  -- upto: how many counters there are up to the end of this one's epoch.
+  -- upto: the number of counters up to the end of this epoch.
   SELECT array_agg(id) FILTER (WHERE upto <= max_counters OR is_oldest),
          array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_counters),
          coalesce(max(upto) > max_counters, false)
@@ -796,8 +825,8 @@ BEGIN
     RETURN;
   END IF;
 
-  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster
-  -- would be believed as soon as this transaction has written it.
+  -- One statement, and so one snapshot. It writes the trusted watermark, because readers trust every watermark that
+  -- this transaction writes, also one that came from another cluster.
   WITH moved AS (
     DELETE FROM queuestats.counters WHERE ctid = ANY (moving) RETURNING *
   ), begun AS (
@@ -996,7 +1025,7 @@ BEGIN
       EXECUTE file;
       EXIT;
     EXCEPTION WHEN invalid_function_definition OR invalid_table_definition THEN
-      -- It names a function: "Use DROP FUNCTION name(types) first." No hint names a view.
+      -- The hint names a function: "Use DROP FUNCTION name(types) first." No hint names a view.
       GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
       FOR dropped IN
         WITH RECURSIVE made (class, object, kind, name, owner, rights) AS (
@@ -1026,7 +1055,7 @@ BEGIN
           SELECT class, object, 0 FROM made
           WHERE CASE kind WHEN 'VIEW' THEN SQLSTATE = '42P16' ELSE strpos(hint, ' ' || name) > 0 END
           UNION
-          -- A view depends on what its rule depends on.
+          -- A view depends on the same objects as its rule.
           SELECT CASE WHEN rule.oid IS NULL THEN classid ELSE 'pg_class'::regclass END, coalesce(ev_class, objid),
                  depth + 1
           FROM dependent INNER JOIN pg_depend ON refclassid = class AND refobjid = object
@@ -1177,15 +1206,15 @@ CREATE FUNCTION queuestats.effective_settings(of_role text) RETURNS TABLE(role t
         AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = of_role))
         AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
       UNION ALL
-      -- Those of this session say nothing of the role's.
+      -- Settings of this session do not apply to the role.
       SELECT CASE WHEN source IN ('global', 'database', 'user', 'database user', 'client', 'session') THEN boot_val
                   ELSE reset_val END, false, false, false
     ) AS given
-    -- ALTER ROLE ALL comes before the server's own.
+    -- ALTER ROLE ALL takes precedence over the server's own settings.
     ORDER BY pg_settings.name, is_of_role DESC, is_of_database DESC, is_of_catalog DESC
   ) AS effective
   WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = of_role AND NOT rolsuper)
-    -- The owner's limits are its own affair.
+    -- The limits of the owner are not examined.
     AND of_role <> (SELECT relowner::regrole::text FROM pg_class WHERE oid = 'queuestats.counters'::regclass)
 $_$;
 
@@ -1259,7 +1288,7 @@ BEGIN
     RETURN;
   END IF;
   has_bounds := EXISTS (SELECT FROM queuestats.bounds WHERE sender_id = 0 AND new = 'infinity');
-  -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
+  -- A fold that is lost in a crash does no harm: its deltas are pending again. So it does not wait for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM queuestats.follow_partitions();
   minute := queuestats.cover_history();
@@ -1286,7 +1315,7 @@ BEGIN
   is_more := folded = max_deltas;
   IF is_more THEN
     last_taken := coalesce(last_taken, '0');
-    -- Deltas of a restored dump may name transactions that are yet to come.
+    -- Deltas of a restored dump may have transaction ids that this server has not assigned yet.
     new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
     new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
@@ -1296,7 +1325,7 @@ BEGIN
   new_watermark := least(new_watermark, new_running[max_running + 1]);
   new_running := new_running[:max_running];
 
-  -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
+  -- One statement, and so one snapshot: a delta disappears at the moment at which the counters include it.
   WITH gone AS (
     DELETE FROM queuestats.deltas WHERE ctid = ANY (pending) RETURNING *
   ), marked AS (
@@ -1367,7 +1396,7 @@ BEGIN
       retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
   MERGE INTO queuestats.counters AS kept
-  USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
+  USING change -- each of its rows is looked up by all columns of the index, independent of the tables' statistics
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
     AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch
@@ -1409,7 +1438,7 @@ BEGIN
     DELETE FROM queuestats.held_messages AS held
     USING unnest(left_senders, left_ids) AS message (sender_id, id)
     WHERE held.sender_id = message.sender_id AND held.id = message.id
-      -- Another trigger of the table may have put it back. OFFSET 0: by the key, and by no other condition.
+      -- Another trigger of the table may have moved it back. OFFSET 0 makes the planner read by the key alone.
       AND NOT coalesce((
         SELECT bool_or(still.sender_id = held.sender_id AND still.status = 'hold')
         FROM (SELECT * FROM queuestats.queued_messages AS known WHERE known.id = held.id OFFSET 0) AS still
@@ -1633,7 +1662,7 @@ BEGIN
   WITH message AS MATERIALIZED (
     SELECT message.*
     FROM unnest(hold_arrived.ids) AS written (id)
-      -- OFFSET 0: by the key, and by no other condition.
+      -- OFFSET 0 makes the planner read by the key, and by no other condition.
       CROSS JOIN LATERAL (SELECT * FROM queuestats.queued_messages AS known WHERE known.id = written.id OFFSET 0) AS message
     WHERE message.status IN ('new', 'retry')
   ), matching AS MATERIALIZED (
@@ -1648,7 +1677,8 @@ BEGIN
     FROM message INNER JOIN matching USING (sender_id, account_id, campaign_id, isp)
   ), kept AS (
     INSERT INTO queuestats.held_messages (sender_id, id, former_status, stored_status, hold_id)
-    -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
+    -- An adopted table's key may not be unique, because its owner has chosen it. A duplicate must not be an error for a
+    -- writer.
     SELECT DISTINCT ON (sender_id, id) sender_id, id, status, stored_status, hold_id FROM arrived
     ON CONFLICT (sender_id, id) DO UPDATE SET
       former_status = excluded.former_status, stored_status = excluded.stored_status, hold_id = excluded.hold_id
@@ -1656,8 +1686,8 @@ BEGIN
   SELECT array_agg(arrived.id), array_agg(arrived.sender_id), array_agg(arrived.address)
   INTO held_ids, held_senders, held_addresses FROM arrived;
   IF held_addresses IS NOT NULL THEN
-    -- In each partition another row may have the address. Only the mapping's expressions name columns of the table;
-    -- whatever these are called, they hide no variable.
+    -- Another row may have the same address in another partition. Only the expressions of the mapping name columns of
+    -- the table, so a column of any name hides no variable.
     UPDATE public.messages AS queuestats_row SET
       status = CAST(queuestats.stored_status('hold') AS public.message_status)
     FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
@@ -2296,16 +2326,16 @@ DECLARE
   ended CONSTANT bigint[] := ARRAY(SELECT id FROM queuestats.prunable_jobs(older_than) LIMIT at_most);
 BEGIN
   IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
-    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner may delete rows younger than 30 days';
   ELSIF NOT pg_try_advisory_xact_lock('queuestats.audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;
-  held_messages := 0; -- A service of the previous release reads it.
+  held_messages := 0; -- Services of the previous release read it.
   DELETE FROM queuestats.job_chunks WHERE (job_id, number) IN (
     SELECT job_id, number FROM queuestats.job_chunks WHERE job_id = ANY (ended) LIMIT at_most
   );
   GET DIAGNOSTICS job_chunks = ROW_COUNT;
-  -- A job is the last of what belongs to it.
+  -- A job is deleted after all rows that belong to it.
   DELETE FROM queuestats.jobs WHERE id = ANY (ended) AND job_chunks = 0;
   GET DIAGNOSTICS jobs = ROW_COUNT;
   DELETE FROM queuestats.audit_log WHERE id IN (
@@ -2445,7 +2475,7 @@ CREATE FUNCTION queuestats.rebuild(of_sender bigint DEFAULT NULL::bigint) RETURN
     SET row_security TO 'off'
     AS $$
 BEGIN
-  -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
+  -- Locks messages before the fold's lock, in the same order as TRUNCATE.
   LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE;
   PERFORM queuestats.take_fold_lock(is_waiting => true);
 
@@ -2455,12 +2485,12 @@ BEGIN
       -- What the snapshot of this statement sees, the count sees too.
       DELETE FROM queuestats.uncounted_writes;
     END IF;
-    -- Before the count: what changes from here on is another version.
+    -- Before the count, so that a change during the count has another version.
     PERFORM queuestats.remember_proof();
-    -- After it: what is switched off by now is off in those versions, or is another one.
+    -- After the count: a trigger that was disabled by now is disabled in those versions, or has another version.
     IF EXISTS (SELECT FROM queuestats.trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
-        MESSAGE = format('a trigger that counts %s is missing or switched off', queuestats.messages_table()),
+        MESSAGE = format('a trigger that counts %s is missing or disabled', queuestats.messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
   END IF;
@@ -2468,7 +2498,8 @@ BEGIN
   DELETE FROM queuestats.drift WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE queuestats.baseline SET doubted_at = NULL
   WHERE doubted_at IS NOT NULL AND NOT EXISTS (SELECT FROM queuestats.drift);
-  -- A transaction id that was not given out yet is of another cluster, from a dump: no fold would take the delta.
+  -- A transaction id that was not assigned yet comes from another cluster, through a dump: no fold would take the
+  -- delta.
   DELETE FROM queuestats.deltas
   WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM queuestats.counters WHERE of_sender IS NULL OR sender_id = of_sender;
@@ -2623,7 +2654,7 @@ CREATE FUNCTION queuestats.record_truncate() RETURNS trigger
 BEGIN
   IF TG_RELID IS DISTINCT FROM 'public.messages'::regclass AND NOT queuestats.is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
-  -- A TRUNCATE of a partition would take all counts with it.
+  -- A TRUNCATE of a partition would delete all counts with it.
   ELSIF TG_RELID <> 'public.messages'::regclass THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
@@ -2631,26 +2662,30 @@ BEGIN
   IF current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM queuestats.record_leaving();
   ELSE
-    -- What leaves may not be in the snapshot.
-    PERFORM queuestats.begin_history(0);
+    BEGIN
+      -- The messages that leave may not be in the snapshot.
+      PERFORM queuestats.begin_history(0);
+    EXCEPTION WHEN serialization_failure THEN
+      NULL; -- A rebuild since the snapshot began the history at the same time.
+    END;
   END IF;
   BEGIN
     DELETE FROM queuestats.counters;
     DELETE FROM queuestats.deltas;
     DELETE FROM queuestats.held_messages;
   EXCEPTION WHEN serialization_failure THEN
-    -- Somebody has folded since the snapshot.
+    -- Another transaction has folded since the snapshot.
     DELETE FROM queuestats.deltas WHERE xid = pg_current_xact_id();
   END;
   BEGIN
     DELETE FROM queuestats.sender_totals;
   EXCEPTION WHEN serialization_failure THEN
-    NULL; -- For the same reason; clear_counts does it.
+    NULL; -- For the same reason; clear_counts deletes them.
   END;
   BEGIN
     DELETE FROM queuestats.bounds WHERE sender_id <> 0;
   EXCEPTION WHEN serialization_failure THEN
-    NULL; -- For the same reason. A bound that is too early is right.
+    NULL; -- For the same reason. A bound that is too early is not wrong.
   END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO queuestats.fold_lock DEFAULT VALUES;
@@ -2788,15 +2823,15 @@ BEGIN
   IF NOT queuestats.take_fold_lock(is_waiting => false) OR queuestats.is_proven() THEN
     RETURN false;
   END IF;
-  -- A session keeps a plan for NEW and OLD with the types that they had. The statements change nothing but the version
-  -- of the functions: each session compiles them anew.
+  -- A session keeps a plan for NEW and OLD with their former types. These statements change only the version of the
+  -- functions, so each session compiles them again.
   IF to_regproc('queuestats.record_row') IS NOT NULL THEN
     ALTER FUNCTION queuestats.record_row() SECURITY DEFINER;
   END IF;
   IF to_regproc('queuestats.record_names') IS NOT NULL THEN
     ALTER FUNCTION queuestats.record_names() SECURITY DEFINER;
   END IF;
-  -- Until no drift is left, the proof itself is not looked at: then all messages are counted if it has failed too.
+  -- While drift is left, the proof is not examined. Then all messages are counted if the proof has failed too.
   PERFORM queuestats.rebuild(drifting);
   RETURN true;
 END
@@ -2892,9 +2927,9 @@ BEGIN
       ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
   END IF;
   IF of_action <> 'purge' AND NOT queuestats.is_holdable() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping does not define how a status is written';
   END IF;
-  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
+  -- If two texts have the same number, the second has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
     SELECT FROM queuestats.keys AS key WHERE key.id IN (SELECT -number FROM unnest(keys) AS number)
   ) THEN
@@ -3263,18 +3298,18 @@ $$;
 CREATE FUNCTION queuestats.uncountable_messages() RETURNS SETOF text
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
+    AS $_$
 DECLARE
   messages CONSTANT regclass := queuestats.messages_table();
   kind CONSTANT "char" := (SELECT relkind FROM pg_class WHERE oid = messages);
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT coalesce(
-      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM queuestats.adopted),
+      (SELECT format('the adopted table %s was dropped or renamed', mapping ->> 'queue') FROM queuestats.adopted),
       'there is no table messages'
     );
   ELSIF kind NOT IN ('r', 'p') THEN
-    RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
+    RETURN NEXT 'messages is a view or a foreign table, and writes to the table behind it are not counted';
   END IF;
 
   RETURN QUERY
@@ -3282,9 +3317,9 @@ BEGIN
   FROM queuestats.unfit_mapping() AS unfit
   WHERE kind IS NOT NULL AND unfit IS NOT NULL;
 
-  -- Until they were counted the messages themselves are read.
+  -- Until the messages have been counted, statements read the messages themselves.
   RETURN QUERY
-  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  SELECT format('triggers that count %s are missing: run queuestats migrate', messages)
   FROM queuestats.trigger_state()
   WHERE is_missing AND EXISTS (SELECT FROM queuestats.baseline) AND NOT queuestats.is_distributed();
 
@@ -3298,18 +3333,18 @@ BEGIN
   );
 
   RETURN QUERY
-  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+  SELECT format('the partition %s of %s is a foreign table, and writes to the table behind it are not counted',
                 part.relid, messages)
   FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
   WHERE relkind = 'f';
 
   RETURN QUERY
-  SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
+  SELECT format('%s inherits from %s, and writes to it are not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
   RETURN QUERY
-  SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
+  SELECT format('%s is a part of %s, and writes through %2$s are not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
 
@@ -3317,7 +3352,7 @@ BEGIN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END
-$$;
+$_$;
 
 CREATE FUNCTION queuestats.unfit_mapping() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3396,7 +3431,7 @@ BEGIN
     RETURN QUERY SELECT 'a column that the mapping names was altered', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created again', can_be_counted, false;
   END IF;
 END
 $$;
@@ -3415,7 +3450,7 @@ BEGIN
     FROM pg_stat_activity AS activity
       INNER JOIN pg_locks AS lock ON lock.pid = activity.pid AND lock.locktype = 'virtualxid' AND lock.granted
     WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
-      -- The snapshot of a VACUUM writes no messages.
+      -- A VACUUM has a snapshot but writes no messages.
       AND activity.pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
       -- The distance on a circle of 2^32 transaction ids.
       AND (low_bits - activity.backend_xmin::text::bigint) & 4294967295 BETWEEN 1 AND 2147483647
@@ -3726,6 +3761,8 @@ ALTER TABLE ONLY queuestats.watermarks
     ADD CONSTRAINT watermarks_pkey PRIMARY KEY (sender_id);
 
 CREATE INDEX messages_by_arrival ON public.messages USING btree (sender_id, status, created_at);
+
+CREATE INDEX audit_log_sender_id ON queuestats.audit_log USING btree (sender_id, id);
 
 CREATE INDEX audit_log_verify ON queuestats.audit_log USING btree (id) WHERE (action = 'verify'::text);
 

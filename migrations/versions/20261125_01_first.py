@@ -1,11 +1,11 @@
-"""The queue's messages; in the schema queuestats their counters, the deltas that are not folded yet, and the tokens
+"""The messages of the queue; in the schema queuestats their counters, the pending deltas, and the tokens
 
 Phase: expand (the first revision; `migrate` attaches the triggers after it)
 
-What the planner knows of messages: without statistics on sender, account and campaign together it multiplies the three
-as if each were chosen by chance. On 100,000 messages it then expected 1 row where 686 came, and was as far off in 20 of
-28 shapes of a scan; with them none was off by ten times where it mattered. The price is a sample of 150,000 messages,
-where PostgreSQL takes 30,000 by default.
+Extended statistics of messages: without statistics on sender, account and campaign together, the planner assumes that
+they are independent. On 100,000 messages it then estimated 1 row instead of 686, and had similar errors in 20 of 28
+shapes of a scan; with them, no relevant estimate was wrong by a factor of ten. The cost is a sample of 150,000
+messages instead of PostgreSQL's default of 30,000.
 
 Revision: 20261125_01, after nothing
 Written: 2026-11-25
@@ -148,7 +148,7 @@ def create_counters() -> None:
         schema="queuestats",
     )
     op.create_index("deltas_sender_id_xid", "deltas", ["sender_id", "xid"], schema="queuestats")
-    # For the fold alone: a predicate that is always true and that no reader repeats keeps readers off this index.
+    # Only for the fold: readers do not repeat the predicate, which is always true, so they can't use this index.
     op.create_index("deltas_xid", "deltas", ["xid"], postgresql_where=sa.text("xid >= '0'::xid8"), schema="queuestats")
     op.create_table(
         "counters",
@@ -159,7 +159,7 @@ def create_counters() -> None:
         *count_columns(),
         schema="queuestats",
     )
-    # Both hold every row: the predicates are always true. A statement chooses its index by repeating the predicate.
+    # Both contain every row: the predicates are always true. A statement selects its index by repeating the predicate.
     op.create_index(
         "counters_by_account",
         "counters",
@@ -282,7 +282,7 @@ def create_control() -> None:
         sa.PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
         schema="queuestats",
     )
-    # They live for seconds: to compress them takes twice as long as to collect them.
+    # The rows exist for seconds, and compressing them takes twice as long as collecting them.
     op.execute("ALTER TABLE queuestats.job_chunks ALTER ids SET STORAGE EXTERNAL, ALTER addresses SET STORAGE EXTERNAL")
     op.create_table(
         "audit_log",
@@ -308,7 +308,7 @@ def create_control() -> None:
 
 
 def tune() -> None:
-    """Rows here live for moments: vacuum comes early, works fast, and never cuts the table short, which would lock."""
+    """The rows exist only briefly: vacuum starts early, runs fast, and never truncates the table, which locks it."""
     op.execute(
         "ALTER TABLE queuestats.deltas SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,"
         " autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0,"
@@ -329,7 +329,7 @@ def tune() -> None:
 
 
 def downgrade() -> None:
-    # The triggers go with their functions, and what reads the tables goes with them.
+    # Dropping the functions drops the triggers, and dropping the tables drops the objects that read them.
     op.execute(
         "DO $$ DECLARE gone regprocedure; BEGIN"
         " FOR gone IN SELECT oid FROM pg_proc WHERE pronamespace = 'queuestats'::regnamespace"

@@ -1,11 +1,11 @@
-"""What proves the counts, who acted, and what a held message was stored as
+"""The proof of the counts, the actors of the audit log, and the stored values of held messages
 
 Phase: expand (columns with defaults, and a default; code of the release before reads and writes none of them)
 
-`baseline.triggers` and `baseline.partitions` hold a hash for each counting trigger and each partition, of its oid and
-of the version of its row in the catalog. `queuestats migrate` fills them in: sql/counters/proof.sql.
+`baseline.triggers` and `baseline.partitions` contain a hash for each counting trigger and each partition, of its oid
+and of the version of its row in the catalog. `queuestats migrate` fills them: sql/counters/proof.sql.
 
-`audit_log.token_name` is read where `actor_name` is NULL, and not written any more.
+`audit_log.token_name` is read if `actor_name` is NULL, and is no longer written.
 
 Revision: 20261128_01, after 20261125_01
 Written: 2026-11-28
@@ -21,7 +21,7 @@ branch_labels = None
 depends_on = None
 
 SCHEMA = "queuestats"
-# The kind of whoever acted: token, command or expiry.
+# The kind of actor: token, command or expiry.
 KINDS = {"holds": "created_by_kind", "jobs": "requested_by_kind", "audit_log": "actor_kind"}
 
 

@@ -1,4 +1,4 @@
-"""Which services the functions of the database serve
+"""The releases of the service that the functions of the database serve
 
 Phase: expand (a new table; code of the release before does not read it)
 

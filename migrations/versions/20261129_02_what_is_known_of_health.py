@@ -1,4 +1,4 @@
-"""What is known of the counters' health: drift, tasks of the background, the objects that migrate made
+"""Records about the health of the counters: drift, background tasks, the objects that migrate created
 
 Phase: expand (tables, and a column that may be NULL; code of the release before reads and writes none of them)
 

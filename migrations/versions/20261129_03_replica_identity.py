@@ -1,9 +1,9 @@
-"""Tables without a primary key under a publication FOR ALL TABLES
+"""Replica identity for tables without a primary key, for a publication FOR ALL TABLES
 
 Phase: expand (code of the release before reads and writes the tables as before)
 
 PostgreSQL refuses to update or delete rows of a published table that has no replica identity. Each table is changed in
-a transaction of its own: a statement that reads several of them would otherwise wait for one and block another.
+its own transaction: otherwise a statement that reads several of them would wait for one and block another.
 
 Revision: 20261129_03, after 20261129_02
 Written: 2026-11-29

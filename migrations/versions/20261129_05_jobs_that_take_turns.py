@@ -1,4 +1,4 @@
-"""Jobs that take turns, holds that know their messages and their maker's limits
+"""The order of jobs, the messages of holds, and the limits of their makers
 
 Phase: expand (new columns and indexes; code of the release before does not read them)
 Locks: ACCESS EXCLUSIVE on holds, jobs and audit_log for moments, and on held_messages while it is read once for its

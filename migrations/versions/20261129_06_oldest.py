@@ -1,4 +1,4 @@
-"""What the oldest message of each status is found by
+"""The bounds and the index with which the oldest message of each status is found
 
 Phase: expand (new columns, a new table and an index; code of the release before does not read them)
 Locks: ACCESS EXCLUSIVE on deltas for a moment. The index on messages is built CONCURRENTLY, unless messages is
@@ -19,7 +19,7 @@ STATUSES = ("new", "proc", "retry", "hold")
 
 
 def upgrade() -> None:
-    # First: it commits what was done before, and only at its end does a revision pass on the rights on a new table.
+    # First, because it commits the former steps, and a revision grants the rights on a new table only at its end.
     _index("messages_by_arrival", "sender_id, status, created_at", "messages_sender_id_status")
     op.execute("ALTER TABLE queuestats.deltas ADD COLUMN oldest timestamp with time zone, ADD COLUMN came smallint")
     columns = ", ".join(f"{status} timestamp with time zone NOT NULL" for status in STATUSES)
@@ -31,14 +31,14 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     _index("messages_sender_id_status", "sender_id, status", "messages_by_arrival")
-    # The release before has one column less in the view. It makes anew what goes with it.
+    # The view of the previous release lacks a column. That release creates the dropped objects again.
     op.execute("DROP VIEW IF EXISTS queuestats.queued_messages CASCADE")
     op.execute("DROP TABLE queuestats.bounds")
     op.execute("ALTER TABLE queuestats.deltas DROP COLUMN oldest, DROP COLUMN came")
 
 
 def _index(name: str, columns: str, former: str) -> None:
-    """Where a table is adopted, there is no messages."""
+    """With an adopted table, there is no table messages."""
     kind: str | None = "r"
     if not context.is_offline_mode():
         look_up = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass('messages')"
@@ -47,7 +47,7 @@ def _index(name: str, columns: str, former: str) -> None:
         return
     online = "" if kind == "p" else "CONCURRENTLY"
     with op.get_context().autocommit_block():
-        # An attempt that was cut short leaves an index that is not valid.
+        # An interrupted attempt leaves an invalid index.
         op.execute(f"DROP INDEX {online} IF EXISTS {name}")
         op.execute(f"CREATE INDEX {online} {name} ON messages ({columns})")
         op.execute(f"DROP INDEX {online} IF EXISTS {former}")

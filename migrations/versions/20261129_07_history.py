@@ -1,4 +1,4 @@
-"""What the history of the queues is made of
+"""The tables of the history of the queues
 
 Phase: expand (a new column and new tables; code of the release before does not read them)
 Locks: ACCESS EXCLUSIVE on deltas for a moment.
@@ -60,6 +60,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for name in ("history", *TABLES):
-        # Functions return their rows. The release before has none of these.
+        # Functions return their rows. The previous release has none of these functions.
         op.execute(f"DROP TABLE queuestats.{name} CASCADE")
     op.execute("ALTER TABLE queuestats.deltas DROP COLUMN net")

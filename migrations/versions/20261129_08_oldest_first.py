@@ -1,4 +1,4 @@
-"""In which order the bounds of the oldest messages are read
+"""The indexes for the order in which the bounds of the oldest messages are read
 
 Phase: expand (new indexes)
 Locks: SHARE on bounds while the indexes are built. The table is as new as the revision before: empty, or small.
@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Otherwise the revision before can't drop the table.
+    # Otherwise the previous revision can't drop the table.
     op.execute("DROP FUNCTION IF EXISTS queuestats.time_in(queuestats.bounds, text)")
     for name in ORDERS:
         op.execute(f"DROP INDEX queuestats.bounds_by_{name}")

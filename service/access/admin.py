@@ -1,4 +1,4 @@
-"""What the owner of the database does with tokens: create, rotate, list, revoke."""
+"""The commands of the database's owner for tokens: create, rotate, list, revoke."""
 
 import secrets
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from service.errors import CommandError
 from service.model import Scope
 
 MAX_NAME_CHARACTERS = 100
-# It marks a text as one of our secrets.
-SECRET_PREFIX = "qs_"  # noqa: S105 - of every token, so no secret itself
+# It identifies a text as a secret of queuestats.
+SECRET_PREFIX = "qs_"  # noqa: S105 - the prefix of every token, not a secret
 
 
 def new_secret() -> str:
@@ -31,9 +31,9 @@ async def create_token(
     expires_in: timedelta | None = None,
     replace: bool = False,
 ) -> str:
-    """The secret of a new token, which is stored nowhere; without ids it is not limited, without a time it stays valid.
+    """The secret of a new token, which is not stored. Without ids it has no limits; without a time it does not expire.
 
-    Raises CommandError where the name is no name, or in force already and not to be replaced.
+    Raises CommandError if the name is not valid, or is that of an active token that is not to be replaced.
     """
     if not _is_name(name):
         raise CommandError(f"A token's name has 1 to {MAX_NAME_CHARACTERS} printable characters.")
@@ -46,7 +46,7 @@ async def create_token(
 
 
 async def rotate_token(owner_url: str, name: str, overlap: timedelta) -> str:
-    """A new secret; the former one stays valid for the overlap. Raises CommandError as `revoke_token`."""
+    """A new secret; the former secret stays valid during the overlap. Raises CommandError as `revoke_token`."""
     secret = new_secret()
     await _change_active(owner_url, "tokens/rotate", name, hash=token_hash(secret), overlap=overlap)
     return secret

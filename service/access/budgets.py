@@ -1,6 +1,6 @@
-"""What a token may use of a process at a time: open streams, and bytes that its clients have not read.
+"""The budgets of a token in a process: open streams, and bytes that its clients have not read.
 
-Its active holds and open jobs are counted by the database, in the transaction that begins a job.
+The database counts its active holds and open jobs, in the transaction that begins a job.
 """
 
 from collections import Counter
@@ -12,14 +12,14 @@ from service.telemetry.metrics import BUDGET_USED
 
 
 class Budget:
-    """The use of a resource by each token. All tokens have the same share."""
+    """The use of a resource by each token. All tokens have the same budget."""
 
     def __init__(self, resource: str, share: int) -> None:
         self._resource, self._share = resource, share
         self._used: Counter[str] = Counter()
 
     def take(self, token_name: str, amount: int = 1, own: int = 0) -> None:
-        """Raises TooManyRequests beyond the share, unless the token uses nothing but `own`."""
+        """Raises TooManyRequests beyond the budget, unless the token uses nothing but `own`."""
         used = self._used[token_name]
         if used > own and used + amount > self._share:
             what = self._resource.replace("_", " ")
@@ -37,7 +37,7 @@ class Budget:
 
     @contextmanager
     def place(self, token_name: str) -> Iterator[None]:
-        """One of the resource, until it is closed. Raises TooManyRequests."""
+        """Takes one unit of the resource until it is closed. Raises TooManyRequests."""
         self.take(token_name)
         try:
             yield
@@ -46,7 +46,7 @@ class Budget:
 
 
 class Unsent:
-    """How many bytes of reports wait for their clients to read them; one for each process."""
+    """The number of bytes of reports that clients have not read yet; one object for each process."""
 
     def __init__(self, limit_bytes: int, token_share_bytes: int, send_timeout_ms: int) -> None:
         self.limit_bytes = limit_bytes
@@ -59,7 +59,7 @@ class Unsent:
 
 
 class UnreadResponse:
-    """The bytes of one response that wait for its client."""
+    """The bytes of one response that its client has not read yet."""
 
     def __init__(self, unsent: Unsent, budget: Budget, token_name: str) -> None:
         self._unsent, self._budget, self._token_name = unsent, budget, token_name
@@ -67,16 +67,16 @@ class UnreadResponse:
         self.size = 0
 
     def hold(self, size: int) -> None:
-        """Raises Unavailable beyond the limit of the process, TooManyRequests beyond the token's share of it."""
+        """Raises Unavailable beyond the limit of the process, TooManyRequests beyond the token's budget."""
         if self._unsent.held_bytes + size > self._unsent.limit_bytes:
             raise Unavailable(": too many large reports wait to be read")
-        # A report that is larger than the share is sent while it is the only one of its token.
+        # A report that is larger than the budget is sent if it is the only one of its token.
         self._budget.take(self._token_name, size, own=self.size)
         self._unsent.held_bytes += size
         self.size += size
 
     def release(self) -> None:
-        """Gives back all that is held; changes nothing the second time."""
+        """Releases all bytes; a second call changes nothing."""
         self._budget.give_back(self._token_name, self.size)
         self._unsent.held_bytes -= self.size
         self.size = 0

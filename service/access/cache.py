@@ -1,9 +1,9 @@
-"""Tokens are checked in memory; addresses that try tokens are slowed down.
+"""Checks tokens in memory, and slows down addresses that try tokens.
 
-A process keeps the hashes of all active tokens, as of a moment that is never more than `MAX_AGE_SECONDS` ago: a revoked
-token is refused everywhere within a second. A token that is not among them is looked up in the database once more,
-since it may have been created just now. All requests that wait share that look-up, so wrong tokens cost the database
-the same few queries a second, however many are tried.
+A process caches the hashes of all active tokens, and the cache is never older than `MAX_AGE_SECONDS`. So all instances
+refuse a revoked token within a second. A token that is not in the cache may be new, so the process reads all tokens
+again. All requests that wait share this look-up, so wrong tokens, also many of them, cost the database only a few
+queries per second.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 MAX_AGE_SECONDS = 0.8
 # Under steady load the next look-up starts at this age, in the background.
 REFRESH_AGE_SECONDS = 0.4
-# For the requests that are answered in an outage: the least look-ups are so far apart.
+# For requests that are answered in an outage: a look-up starts at least this often.
 IDLE_REFRESH_SECONDS = 10.0
 # Look-ups begin at least this far apart.
 LOOK_UP_PAUSE_SECONDS = 0.02
-# An address that sends so many wrong tokens within a minute waits for each further refusal.
+# An address that sends this many wrong tokens within a minute waits for each further refusal.
 FREE_FAILURES = 100
 FAILURE_WINDOW_SECONDS = 60.0
 FAILURE_DELAY_SECONDS = 0.5
 ADDRESSES_KEPT = 10_000
-# Refusals that wait at once; beyond that they come undelayed, as each one that waits takes memory.
+# Delayed refusals at a time. Further refusals are sent at once, because a delayed refusal takes memory.
 DELAYED_AT_ONCE = 1000
 
 
@@ -43,7 +43,7 @@ class Tokens:
         self._database = database
         self._clock = clock
         self._tokens: dict[bytes, Token] = {}
-        # When the look-up began that `_tokens` came from.
+        # The start of the look-up that returned `_tokens`.
         self._as_of = -float("inf")
         self._began_at = -float("inf")
         self._running: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class Tokens:
         self._failed = FailedTokens()
 
     async def check(self, secret: str | None, scope: Scope, address: str | None = None) -> Token:
-        """Raises Unauthorized, after a while where the address has sent many wrong tokens; Forbidden without the scope.
+        """Raises Unauthorized, with a delay if the address has sent many wrong tokens; Forbidden without the scope.
 
         Raises Unavailable or TimedOut if the database does not answer.
         """
@@ -74,7 +74,7 @@ class Tokens:
     async def check_in_outage(
         self, secret: str | None, scope: Scope, address: str | None, outage_after_seconds: float
     ) -> Token:
-        """As `check`; but while the database does not answer, a token is valid that was so at the last look-up."""
+        """As `check`, but while the database does not answer, the tokens of the last look-up are valid."""
         try:
             async with asyncio.timeout(outage_after_seconds):
                 return await self.check(secret, scope, address)
@@ -86,7 +86,7 @@ class Tokens:
         return token
 
     async def refresh_forever(self) -> None:
-        """Looks up every few seconds, also where no request does, until it is cancelled."""
+        """Looks up tokens every few seconds, also without requests, until it is cancelled."""
 
         async def refresh() -> float:
             await self._look_up()
@@ -96,7 +96,7 @@ class Tokens:
         await repeat("tokens", refresh)
 
     async def _look_up(self) -> None:
-        """Waits for a look-up that begins after this call. All calls before it begins share it."""
+        """Waits for a look-up that begins after this call. All calls before its start share it."""
         if self._next is None or self._next.done():
             self._next = asyncio.create_task(self._after_running())
         await asyncio.shield(self._next)
@@ -110,7 +110,7 @@ class Tokens:
 
     def _start(self) -> asyncio.Task[None]:
         self._running = asyncio.create_task(self._refresh())
-        # No request waits for a background look-up; its failure shows at the next one.
+        # No request waits for a background look-up. The next look-up reports its failure.
         self._running.add_done_callback(self._finish)
         return self._running
 
@@ -147,7 +147,7 @@ class FailedTokens:
         self._delayed = 0
 
     async def slow_down(self, address: str) -> None:
-        """Counts a wrong token of this address, and waits if there were many."""
+        """Counts a wrong token of this address, and waits if there have been many."""
         if time.monotonic() - self._since > FAILURE_WINDOW_SECONDS or len(self._failures) > ADDRESSES_KEPT:
             self._since = time.monotonic()
             self._failures.clear()

@@ -1,4 +1,4 @@
-"""What a token may do, and whose messages it may see and change."""
+"""The scopes of a token, and the senders and accounts whose messages it may see and change."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,28 +7,32 @@ from dataclasses import dataclass
 import msgspec
 
 from service.errors import Forbidden
-from service.model import HistoryQuery, ReportOrder, ReportQuery, Scope, StatsQuery, TopQuery
+from service.model import HistoryQuery, Order, ReportQuery, Scope, StatsQuery, TopQuery
 
 
 def token_hash(secret: str) -> bytes:
-    """What is stored. The secret is random, so that one round of SHA-256 is as good as a slow hash."""
+    """The stored hash. The secret is random, so one round of SHA-256 is as safe as a slow hash."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The senders and the accounts that a token is limited to; None is no limit."""
+    """The senders and the accounts to which a token is limited; None: no limit."""
 
     sender_ids: tuple[int, ...] | None = None
     account_ids: tuple[int, ...] | None = None
 
     @property
     def parameters(self) -> dict[str, tuple[int, ...] | None]:
-        """As the statements of sql/queries/control/ take them."""
+        """The limits as parameters of the statements of sql/queries/control/."""
         return {"sender_limits": self.sender_ids, "account_limits": self.account_ids}
 
+    @property
+    def is_unlimited(self) -> bool:
+        return self.sender_ids is None and self.account_ids is None
+
     def include(self, sender_limits: Sequence[int] | None, account_limits: Sequence[int] | None) -> bool:
-        """Whether the other limits are these or narrower. may_end() of sql/control/preview.sql is the same rule."""
+        """Whether the other limits are the same or narrower. may_end() of sql/control/preview.sql is the same rule."""
         pairs = ((self.sender_ids, sender_limits), (self.account_ids, account_limits))
         return all(own is None or (other is not None and {*other} <= {*own}) for own, other in pairs)
 
@@ -38,7 +42,7 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Token(Limits):
-    """What a valid secret may do, to the messages of its limits."""
+    """The scopes of a valid secret, for the messages of its limits."""
 
     name: str
     scopes: frozenset[str]
@@ -55,7 +59,7 @@ class Token(Limits):
         return self.account_ids is None or account_id in self.account_ids
 
     def limit(self, query: StatsQuery) -> StatsQuery:
-        """The query, limited to what this token may see. Raises Forbidden if that is nothing."""
+        """The query, limited to the messages that this token may see. Raises Forbidden if there are none."""
         self.require_sender(query.sender_id)
         if self.account_ids is None:
             return query
@@ -75,17 +79,18 @@ class Token(Limits):
         return query
 
     def limit_report(self, query: ReportQuery) -> ReportQuery:
-        """The query, limited to what this token may see. Raises Forbidden if it names a sender or account beyond."""
-        if self.account_ids is not None and query.order is ReportOrder.OLDEST:
+        """The query, limited to what this token may see. Raises Forbidden if it names another sender or account."""
+        if self.account_ids is not None and query.order is Order.OLDEST:
             raise Forbidden("this token is limited to accounts, and oldest is the sender's")
         return msgspec.structs.replace(
             query,
             sender_ids=_within("senders", query.sender_ids, self.sender_ids),
             account_ids=_within("accounts", query.account_ids, self.account_ids),
+            is_limited=self.account_ids is not None,
         )
 
     def limit_top(self, query: TopQuery) -> TopQuery:
-        """As `limit`. Raises Forbidden for a limit to accounts: their share of all senders takes a scan."""
+        """As `limit`. Raises Forbidden for a limit to accounts, because their messages of all senders need a scan."""
         if self.account_ids is not None:
             raise Forbidden("this token is limited to accounts")
         if query.sender_id is not None:

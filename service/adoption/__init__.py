@@ -1,1 +1,1 @@
-"""Counting a table that exists already."""
+"""Counts an existing table."""

@@ -1,4 +1,4 @@
-"""Attaches to a table that exists already, while it is written, and lets it go again."""
+"""Attaches queuestats to an existing table while writers continue, and detaches it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from service.schema.tables import metadata
 
 
 def statements(adopted: Adopted, index: list[Record]) -> str:
-    """All that `attach` runs, as SQL. `index`: the rows of `index_steps`."""
+    """All statements of `attach`, as SQL. `index`: the rows of `index_steps`."""
     table = adopted_table(adopted)
     files = table.files()
     script = [
@@ -52,9 +52,9 @@ async def index_steps(connection: Connection, adopted: Adopted) -> list[Record]:
 
 
 async def attach(owner_url: str, service_url: str | None, adopted: Adopted, progress: Callable[[str], None]) -> None:
-    """Counts the table from now on, while it is written. A second time it changes the mapping, and counts anew.
+    """Counts the table from now on, while writers continue. A second call changes the mapping, and recounts.
 
-    Raises CommandError where this database counts a table of its own, or another one.
+    Raises CommandError if this database counts its own table messages, or another table.
     """
     await migrate(owner_url, service_url, progress, adopted=adopted)
     async with changing_schema(owner_url, adopted.search_path) as connection:
@@ -66,9 +66,9 @@ async def attach(owner_url: str, service_url: str | None, adopted: Adopted, prog
 
 
 async def detach(owner_url: str, progress: Callable[[str], None]) -> str:
-    """Takes all that is ours away, first the triggers; the name of the table, which is as it was.
+    """Removes all objects of queuestats, the triggers first. Returns the name of the table, which is as it was.
 
-    Raises CommandError where nothing is adopted, or something else would go along.
+    Raises CommandError if nothing is adopted, or if objects of other applications would be dropped.
     """
     async with changing_schema(owner_url, "queuestats") as connection:
         found = await attached(connection)
@@ -77,19 +77,19 @@ async def detach(owner_url: str, progress: Callable[[str], None]) -> str:
         own_tables = [table.name for table in metadata.sorted_tables] + ["alembic_version"]
         if strangers := await fetch(connection, "queries/adopt/strangers", own_tables=own_tables):
             names = ", ".join(row["name"] for row in strangers)
-            raise CommandError(f"With the schema queuestats these would go, which are not ours: {names}.")
+            raise CommandError(f"The schema queuestats has other objects, which would be dropped too: {names}.")
         queue: str = found["queue"] or "The table"
         if found["drop_triggers"]:
 
             async def drop_triggers() -> None:
                 await connection.execute(found["drop_triggers"])
-                # From here on the counts are stale.
+                # From now on the counts are stale.
                 await fetch(connection, "migrate/forget_baseline")
 
             await trying_for_lock(drop_triggers, connection)
             progress(f"Triggers of {queue}.")
         for drop_index in found["drop_indexes"]:
-            # Only the index of a table without partitions can go without a lock.
+            # Only the index of a table without partitions can be dropped without a lock.
             await _run_step(connection, drop_index, is_online=not found["is_partitioned"])
         await fetch(connection, "queries/adopt/drop_schema")
         progress("The schema queuestats.")
@@ -100,7 +100,7 @@ async def _run_step(connection: Connection, statement: str, *, is_online: bool) 
     if not is_online:
         await trying_for_lock(partial(connection.execute, statement), connection)
         return
-    # It blocks no writer, and waits for transactions that have an old snapshot.
+    # It blocks no writer, and waits for transactions with an old snapshot.
     await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
     await connection.execute(statement)
     await connection.execute(LIMITS)

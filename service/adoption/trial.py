@@ -1,5 +1,5 @@
-"""Whether a table can be counted by a mapping: the table, the expressions and every row are checked, and a copy of some
-rows is counted in a transaction that is rolled back."""
+"""Checks whether a mapping can count a table: checks the table, the expressions and every row, and counts a copy of
+some rows in a transaction that is rolled back."""
 
 import statistics
 import time
@@ -26,7 +26,7 @@ from service.schema.files import Adopted, adopted_table, table_definitions
 from service.schema.mapping import TRIAL_SCHEMA, QueueMapping, counted_values, derive, find_table, in_parentheses
 from service.schema.migrate import require_encoding
 
-# Statements of so many rows are measured, so often, with and without our triggers by turns.
+# The numbers of rows of the measured statements, and of repetitions, which alternate with and without our triggers.
 BATCHES = {1: 100, 500: 4}
 TURNS = 5
 
@@ -35,9 +35,9 @@ Places = Mapping[str, str]
 
 @dataclass(slots=True)
 class Trial:
-    """What was measured on a copy of some rows. `statement_us`: by the rows of a statement, without and with triggers.
+    """Measurements on a copy of some rows. `statement_us`: by the rows of a statement, without and with triggers.
 
-    `table_rows`: of the table, as the planner estimates; -1 where it does not know. `index`: rows of `index_steps`.
+    `table_rows`: the planner's estimate of the table's rows; -1: no estimate. `index`: rows of `index_steps`.
     """
 
     rows: int
@@ -50,9 +50,9 @@ class Trial:
 
 
 async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial]:
-    """Checks the mapping, and tries everything on a copy of 10,000 rows at most.
+    """Checks the mapping, and tests it on a copy of at most 10,000 rows.
 
-    Raises CommandError as `check`, and where the database refuses what is tried.
+    Raises CommandError as `check`, and if the database refuses a statement of the test.
     """
     async with connect(owner_url) as connection:
         table, adopted = await check(connection, mapping)
@@ -63,29 +63,29 @@ async def try_out(owner_url: str, mapping: QueueMapping) -> tuple[Adopted, Trial
         except InvalidObjectDefinitionError as error:
             raise CommandError(
                 f"The mapping depends on more than the row: {error.message}."
-                " What a message counts as must not change by itself: no time, no setting, no other table."
+                " Its result must not depend on the time, on a setting or on another table."
             ) from None
         finally:
             await transaction.rollback()
 
 
 async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, Adopted]:
-    """The table, and the mapping as SQL. Reads the catalog and the whole table; `connection` is in no transaction.
+    """The table, and the mapping as SQL. Reads the catalog and the whole table; `connection` has no open transaction.
 
-    Raises CommandError with a sentence that names what is wrong with the table or the mapping.
+    Raises CommandError with the fault of the table or of the mapping.
     """
     await require_encoding(connection)
     table = await find_table(connection, mapping)
     (layout,) = await fetch(connection, "queries/layout", messages_schema="queuestats")
     if layout["is_foreign"]:
-        raise CommandError("The schema queuestats of this database holds something else: rename it first.")
+        raise CommandError("The schema queuestats of this database belongs to another application: rename it first.")
     if table["refusal"]:
         raise CommandError(table["refusal"])
     adopted = await derive(connection, table, mapping)
     try:
-        # A session look-up: with it, rows that a policy hides are an error.
+        # With this setting of the session, rows that a policy hides are an error.
         await connection.execute("SET row_security = off")
-        # A rollback does not take back what nextval() writes; here it is refused.
+        # A rollback does not undo nextval(); a read-only transaction refuses it.
         async with connection.transaction(readonly=True):
             await _require_rows(connection, adopted, mapping)
     except ReadOnlySQLTransactionError as error:
@@ -99,30 +99,30 @@ async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, 
 
 
 async def _require_rows(connection: Connection, adopted: Adopted, mapping: QueueMapping) -> None:
-    """Raises CommandError with a sentence that names the rows that do not fit."""
+    """Raises CommandError with the rows that do not fit."""
     places = adopted_table(adopted).places
     rows = await fetch(connection, "adopt/wrong_rows", places)
     if without := sum(row["without_sender"] for row in rows):
         raise CommandError(
-            f"{without:,} rows have a sender that is NULL or not above 0: leave them out by the mapping's where."
+            f"{without:,} rows have a sender that is NULL or not above 0: exclude them in the mapping's where."
         )
-    # Hold and release look a message up by the key that the mapping gives.
+    # Hold and release find a message by the key of the mapping.
     if mapping.key and mapping.stored:
         key = {"key": in_parentheses(mapping.key)}
         for row in await fetch(connection, "adopt/same_key", {**places, **key}):
-            raise CommandError(f"The mapping's key does not tell rows apart: several have {row['key'] or 'none'}.")
+            raise CommandError(f"The mapping's key does not identify a row: several rows have {row['key'] or 'none'}.")
     if rows:
         wrong = ", ".join(f"{row['rows']:,} rows to {row['status'] or 'nothing'}" for row in rows)
         raise CommandError(
             f"The mapping's status maps {wrong}, which is none of {', '.join(message_status.enums)}:"
-            " map it, or leave these rows out by the mapping's where."
+            " map it, or exclude these rows in the mapping's where."
         )
     if not adopted.names:
         return
     for row in await fetch(connection, "adopt/same_number", places):
         raise CommandError(
             f"The keys {row['one']} and {row['other']} have the same number, and would be counted as one: change the"
-            " mapping, so that one of them is written in another way."
+            " mapping, so that one of them gets another text."
         )
 
 
@@ -157,7 +157,7 @@ async def _try_on_copy(connection: Connection, table: Record, adopted: Adopted, 
 
 
 async def _require_stored(connection: Connection, places: Places, mapping: QueueMapping) -> None:
-    """What hold and release write is allowed, and counts as what it stands for."""
+    """The table accepts the values that hold and release write, and the mapping reads them back as the same status."""
     (messages,) = await fetch(connection, "adopt/trial/messages", places, status=None)
     for status, word in mapping.stored.items():
         transaction = connection.transaction()
@@ -176,7 +176,7 @@ async def _require_stored(connection: Connection, places: Places, mapping: Queue
 
 
 async def _measure(connection: Connection, places: Places, rows: int, most_rows: int) -> tuple[float, float]:
-    """Microseconds of a statement that inserts, updates or deletes so many rows, without and with our triggers."""
+    """Microseconds of a statement that inserts, updates or deletes this many rows, without and with our triggers."""
     insert, update, delete = (load_statement(f"adopt/trial/{name}", places) for name in ("insert", "update", "delete"))
     seconds: dict[str, list[float]] = {"disable": [], "enable": []}
     for switch in tuple(seconds) * TURNS:

@@ -12,8 +12,8 @@ from service.cli.output import echo
 from service.errors import CommandError, ServiceError
 from service.telemetry.origin import command as command_in_use
 
-# The module of a command bears its name, or stands in MODULE_OF. It is imported when the command is called, so that
-# `--help` is quick.
+# The module of a command has its name, or is listed in MODULE_OF. It is imported when the command is called, so that
+# `--help` is fast.
 COMMANDS = (
     *("demo", "serve", "migrate", "seed", "token", "stats", "explain", "verify", "fold", "doctor"),
     *("adopt", "top", "history", "report", "hold", "release", "purge", "holds", "jobs", "audit", "prune"),
@@ -46,12 +46,12 @@ class Commands(click.Group):
         except CommandError as error:
             sentence, exit_code = str(error), error.exit_code
         except ServiceError as error:
-            # The import takes a tenth of a second that a command without an error does not spend.
+            # Imported only after an error, because the import takes a tenth of a second.
             from service.db.errors import in_words
 
             sentence = in_words(error)
         except OSError as error:
-            # A full disk below our output, say: Python must not try to write the rest at its end.
+            # For example a full disk: Python must not try to write the rest when it exits.
             sys.stdout = None
             sentence = f"{error.filename or 'The output'}: {error.strerror or error}."
         echo(f"Error: {sentence}", err=True)
@@ -71,7 +71,7 @@ class Commands(click.Group):
 @click.version_option(package_name="queuestats")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """What is in a mail sender's queue, exactly, now.
+    """Exact, current counts of the messages in a mail sender's queue.
 
     Settings come from options, QUEUESTATS_* variables and a .env file. Without a database address, an embedded
     PostgreSQL is used.
@@ -80,5 +80,5 @@ def main(context: click.Context) -> None:
     Example: queuestats stats --sender 119 --group isp
     """
     command_in_use.set(context.invoked_subcommand or "")
-    # A command ends with a sentence of its own; only `serve` and `demo` set up a log.
+    # Commands report errors themselves; only `serve` and `demo` set up a log.
     logging.getLogger("service").addHandler(logging.NullHandler())

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 FILE = Path("queuestats.toml")
 EXPRESSIONS = {
     "table": "the table, as schema.name",
-    "sender": "what is the sender: an expression over its columns, an integer, text or uuid",
-    "account": "what is the account  [default: 0]",
-    "campaign": "what is the campaign  [default: 0]",
-    "isp": "what is the ISP  [default: '']",
-    "status": "what is the status: an expression that gives new, proc, retry or hold",
-    "where": "the rows that are queued  [default: all]",
-    "created": "when a message arrived, a timestamp with time zone  [default: not known]",
-    "key": "what tells rows apart  [default: the primary key]",
+    "sender": "expression for the sender, over the table's columns: an integer, text or uuid",
+    "account": "expression for the account  [default: 0]",
+    "campaign": "expression for the campaign  [default: 0]",
+    "isp": "expression for the ISP  [default: '']",
+    "status": "expression for the status, which returns new, proc, retry or hold",
+    "where": "condition for the rows that are queued  [default: all]",
+    "created": "expression for the time of arrival, a timestamp with time zone  [default: unknown]",
+    "key": "expression that identifies a row  [default: the primary key]",
     "status_column": "the column that hold and release write",
 }
-# What an index of ours on the table is for.
+# The purpose of each index that adopt creates on the table.
 INDEXES = {
-    "queuestats_message_id": "hold and release look messages up by it",
-    "queuestats_arrival": "the oldest messages are found by it",
+    "queuestats_message_id": "for look-ups by hold and release",
+    "queuestats_arrival": "for look-ups of the oldest messages",
 }
 
 
 @click.command()
 @click.option("--file", "path", type=click.Path(path_type=Path), help=f"the mapping as a file  [default: {FILE}]")
 @in_order(*(click.option(f"--{name.replace('_', '-')}", help=meaning) for name, meaning in EXPRESSIONS.items()))
-@click.option("--stored", multiple=True, metavar="STATUS=VALUE", help="what that column holds for a status; repeatable")
-@click.option("--attach", "is_attaching", is_flag=True, help="do it; without this option nothing is changed")
+@click.option("--stored", multiple=True, metavar="STATUS=VALUE", help="that column's value for a status; repeatable")
+@click.option("--attach", "is_attaching", is_flag=True, help="attach; without this option nothing is changed")
 @click.option(
-    "--detach", "is_detaching", is_flag=True, help="take everything away again: THE COUNTS AND TOKENS ARE LOST"
+    "--detach", "is_detaching", is_flag=True, help="remove queuestats from the database: THE COUNTS AND TOKENS ARE LOST"
 )
 @click.option("--sql", "shows_sql", is_flag=True, help="print every statement that --attach runs")
 @on_database
@@ -57,7 +57,7 @@ async def adopt(
 ) -> None:
     """Count a queue that exists already: a table of any name, with any columns.
 
-    It tries the mapping on a copy of 10,000 rows, and says what attaching takes. --attach then does it, online.
+    It tests the mapping on a copy of 10,000 rows, and prints the costs of attaching. --attach then attaches, online.
 
     \b
     Example: queuestats adopt --table mail.outbox --sender sender_ref --isp "split_part(recipient, '@', 2)"
@@ -71,7 +71,7 @@ async def adopt(
     assert url is not None, "on_database has filled it in"
     if is_detaching:
         queue = await detach(url, lambda what: echo(f"Removed: {what}"))
-        echo(f"{queue} is as it was before. The service's role is left: DROP ROLE removes it.")
+        echo(f"{queue} is as it was before. The service's role remains: DROP ROLE removes it.")
         return
     adopted, trial = await try_out(url, _mapping(path, stored, expressions))
     if shows_sql:
@@ -81,14 +81,14 @@ async def adopt(
         return
     _report(adopted, trial)
     if not is_attaching:
-        click.echo("Nothing was changed: --attach does it, --sql prints every statement.")
+        click.echo("Nothing was changed: --attach attaches, --sql prints every statement.")
         return
     await attach(url, settings.database_url, adopted, echo)
-    echo(f"{adopted.queue} is counted. `queuestats verify` compares with a recount.")
+    echo(f"{adopted.queue} is counted. `queuestats verify` compares the counts with a recount.")
 
 
 def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, str | None]) -> "QueueMapping":
-    """The file's, where there is one, with what the options say in its place."""
+    """The mapping of the file, if there is one; options override its values."""
     from service.schema.mapping import QueueMapping
 
     given: dict[str, Any] = {}
@@ -98,14 +98,14 @@ def _mapping(path: Path | None, stored: tuple[str, ...], expressions: dict[str, 
         except OSError as error:
             raise CommandError(f"The file {path or FILE} can't be read: {error.strerror}.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CommandError(f"The file {path or FILE} is no TOML: {error}.") from None
+            raise CommandError(f"The file {path or FILE} is not valid TOML: {error}.") from None
         except KeyError:
             raise CommandError(f"The file {path or FILE} has no table [adopt].") from None
     given |= {name: text for name, text in expressions.items() if text is not None}
     for pair in stored:
         status, mark, value = pair.partition("=")
         if not mark:
-            raise WrongUsage("--stored must be STATUS=VALUE, new=queued say.")
+            raise WrongUsage("--stored must be STATUS=VALUE, for example new=queued.")
         given["stored"] = {**given.get("stored", {}), status: value}
     try:
         return msgspec.convert(given, QueueMapping)
@@ -117,9 +117,9 @@ def _report(adopted: "Adopted", trial: "Trial") -> None:
     from service.schema.files import adopted_table
 
     counted = max(trial.table_rows, trial.rows)
-    lines = [f"{adopted.queue} can be counted: tried on a copy of {trial.rows:,} rows, which is gone again."]
+    lines = [f"{adopted.queue} can be counted: tested on a copy of {trial.rows:,} rows, which was removed."]
     if not trial.statement_us:
-        lines.append("Writers: what the triggers cost is measured from 5,000 rows on.")
+        lines.append("Writers: the cost of the triggers is measured only with at least 5,000 rows.")
     lines += [
         f"Writers: a statement of {size} rows takes {with_triggers:,.0f} us, {without:,.0f} without the triggers"
         f" ({with_triggers / without:.2f} times)."
@@ -129,16 +129,16 @@ def _report(adopted: "Adopted", trial: "Trial") -> None:
     files = len(adopted_table(adopted).paths)
     lines += [
         f"Locks: SHARE ROW EXCLUSIVE on the table for about {1000 * trial.attach_seconds:.0f} ms: writers wait.",
-        "       It is asked for during 100 ms, and again after a pause, until no transaction that writes is open.",
+        "       It is requested for 100 ms, and again after a pause, until no writing transaction is open.",
         f"       ACCESS SHARE while {counted:,} rows are counted, for about"
-        f" {trial.count_seconds * counted / max(trial.rows, 1):.1f} s: nobody waits.",
+        f" {trial.count_seconds * counted / max(trial.rows, 1):.1f} s: writers do not wait.",
         "Rights: CREATE on the database, SELECT and TRIGGER on the table, for hold and release its ownership: the role"
         " has them;",
-        f"        CREATEROLE to make the service's role, which it {roles}.",
+        f"        CREATEROLE to create the service's role, which it {roles}.",
         f"New: the schema queuestats, {files} files of functions, and triggers on the table.",
     ]
     for name in adopted.indexes:
         lines.append(f"     The index {name}, built CONCURRENTLY: {INDEXES[name]}.")
     if adopted.indexes and adopted.is_partitioned:
-        lines.append("     (on each partition; on the table itself SHARE, asked for as above.)")
+        lines.append("     (on each partition; on the table itself with SHARE, requested as above.)")
     echo("\n".join(lines))

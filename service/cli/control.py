@@ -50,13 +50,13 @@ REQUEST_OPTIONS = in_order(
     click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
     json_option(),
 )
-sender_option = click.option("--sender", type=ID, help="only this sender's")
+sender_option = click.option("--sender", type=ID, help="only of this sender")
 
 
 @command('hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h')
 @REQUEST_OPTIONS
-@option_once("--reason", type=REASON, help="why, for those who find the messages on hold")
-@option_once("--expires-in", type=Duration(365), help="when it ends by itself: 12h, 30m  [default: never]")
+@option_once("--reason", type=REASON, help="the reason, shown with the hold")
+@option_once("--expires-in", type=Duration(365), help="the hold ends after this time: 12h, 30m  [default: never]")
 @on_database
 async def hold(
     settings: Settings,
@@ -66,7 +66,7 @@ async def hold(
     at_most: int | None,
     **output: bool,
 ) -> None:
-    """Stop new messages and retries, and what arrives until the release."""
+    """Stop new messages and retries, and messages that arrive until the release."""
     seconds = int(expires_in.total_seconds()) if expires_in else 0
     await _carry_out(settings, ControlRequest(Action.HOLD, query, reason or "", seconds, at_most), **output)
 
@@ -93,12 +93,12 @@ async def purge(
 ) -> None:
     """Remove messages of every status.
 
-    At a terminal it asks first, and removes nothing if more messages match by then.
+    At a terminal it asks for confirmation, and removes nothing if more messages match by then.
     """
     is_unconfirmed = not (is_dry_run or is_confirmed)
     is_terminal = sys.stdin.isatty()
     if is_unconfirmed and not is_terminal and query == StatsQuery(query.sender_id):
-        raise click.UsageError("The whole queue of a sender is removed with --yes only.")
+        raise click.UsageError("To remove the whole queue of a sender, add --yes.")
     request = ControlRequest(Action.PURGE, query, at_most=at_most)
     await _carry_out(settings, request, is_dry_run, as_json, is_asking=is_unconfirmed and is_terminal)
 
@@ -115,7 +115,7 @@ async def _carry_out(
             return
         if is_asking:
             click.confirm(f"Remove {total:,} messages of {_filter_text(request.query)}?", abort=True)
-            # No more than was confirmed, even if messages have arrived since.
+            # At most the confirmed number, even if messages have arrived since.
             request = replace(request, at_most=total if request.at_most is None else min(total, request.at_most))
         job = await _run_job(control, request, total)
     if as_json:
@@ -126,7 +126,7 @@ async def _carry_out(
 
 
 async def _run_job(control: "Control", request: ControlRequest, total: int) -> "Job":
-    """Does the job step by step, with its progress."""
+    """Runs the job step by step, with its progress."""
     job = await control.begin(request, of_command(), uuid.uuid4().hex)
     try:
         with progress(request.action.capitalize(), total) as advance:
@@ -134,7 +134,7 @@ async def _run_job(control: "Control", request: ControlRequest, total: int) -> "
                 job = await control.step(job)
                 advance(job.changed)
     except asyncio.CancelledError:
-        click.echo(f"Job {job.id} goes on while the service runs; queuestats jobs --cancel {job.id} ends it.", err=True)
+        click.echo(f"Job {job.id} continues in the service; queuestats jobs --cancel {job.id} ends it.", err=True)
         raise
     job.require_success()
     return job
@@ -147,7 +147,7 @@ def _filter_text(query: StatsQuery) -> str:
 
 @asynccontextmanager
 async def open_control(settings: Settings) -> AsyncIterator["Control"]:
-    """Two connections as the service's role: reading has its time limit, writing that of a job's step."""
+    """Two connections with the service's role: one has the time limit of reads, one that of a job's step."""
     from service.control.jobs import STEP_TIME_LIMIT_MS, Control
 
     async with (
@@ -163,7 +163,7 @@ async def open_control(settings: Settings) -> AsyncIterator["Control"]:
 @json_option()
 @on_database
 async def holds(settings: Settings, sender: int | None, has_names: bool, as_json: bool) -> None:
-    """List the active holds, each with the number of messages that it holds now."""
+    """List the active holds, with the number of messages that each of them holds now."""
     async with open_control(settings) as control, open_pool(settings) as database:
         found = await control.holds(sender)
         columns, rows = await add_names(database, HOLD_COLUMNS, found) if has_names else (HOLD_COLUMNS, found)
@@ -171,7 +171,7 @@ async def holds(settings: Settings, sender: int | None, has_names: bool, as_json
 
 
 @command("jobs --cancel 12")
-@click.option("--cancel", "cancelled", type=ID, help="end this job; what it has changed stays")
+@click.option("--cancel", "cancelled", type=ID, help="end this job; changed messages stay changed")
 @names_option
 @json_option()
 @on_database
@@ -190,7 +190,7 @@ async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_js
 
 @command("audit --sender 119")
 @sender_option
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="how many entries")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, help="number of entries")
 @json_option()
 @on_database
 async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
@@ -200,14 +200,14 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
 
 
 @command("prune --older-than 90d --dry-run")
-@click.option("--older-than", type=Duration(), required=True, help="what ended longer ago: 90d, 12h, 30m or 45s")
-@click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be deleted")
+@click.option("--older-than", type=Duration(), required=True, help="delete what ended longer ago: 90d, 12h, 30m or 45s")
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the rows that would be deleted")
 @json_option()
 @on_database
 async def prune(settings: Settings, older_than: timedelta, is_dry_run: bool, as_json: bool) -> None:
-    """Delete finished jobs and entries of the audit log, as the owner, and show how many rows of which table.
+    """Delete finished jobs and entries of the audit log, as the owner, and print the number of rows by table.
 
-    Open jobs, what belongs to an active hold, and the newest result of verify are kept. The service does the same by
+    Open jobs, rows of an active hold, and the newest result of verify are kept. The service deletes the same by
     itself: QUEUESTATS_RETENTION_DAYS.
     """
     from service.control.retention import count_prunable

@@ -18,22 +18,20 @@ DIFFERENCE_COLUMNS = (
     "kept",
     "hold_id",
 )
-# A person reads no more; --json lists all.
+# More is too much to read; --json lists all.
 MOST_LINES = 50
 FINDING_COLUMNS = ("severity", "condition", "finding", "meaning", "advice")
 
 
 @command("verify --sender 119")
 @click.option("--sender", type=ID, help="only this sender  [default: all]")
-@click.option(
-    "--repair", "is_repairing", is_flag=True, help="count each sender that differs anew, online, as the owner"
-)
+@click.option("--repair", "is_repairing", is_flag=True, help="recount each sender that differs, online, as the owner")
 @json_option("the list of differences")
 @on_database
 async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
-    """Recount the messages and compare with what the service would answer, in one snapshot.
+    """Recount the messages and compare with the answers of the service, in one snapshot.
 
-    It may run at any moment, under full load. The exit code is 1 where anything differs and was not repaired.
+    It may run at any time, under full load. The exit code is 1 if a difference was found and not repaired.
     """
     from service.counters.verify import keep_result, verify_database
     from service.db import connect
@@ -57,10 +55,10 @@ async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_
 @json_option("a list of {severity, condition, finding, meaning, advice}")
 @on_database
 async def doctor(settings: Settings, as_json: bool) -> int:
-    """Examine all conditions of a live database, and show what a DBA should mend.
+    """Examine all conditions of a live database, and show what a DBA should repair.
 
-    Each condition is a row of the table: error, warning, note or ok. With --json only what was found. docs/health.md
-    describes the conditions. Exit code 0: nothing, or only notes; 3: a warning; 4: an error.
+    The table has a row for each condition: error, warning, note or ok. --json has only the findings. docs/health.md
+    describes the conditions. Exit code 0: no finding, or only notes; 3: a warning; 4: an error.
     """
     from service.counters.doctor import diagnose
     from service.db import connect
@@ -75,14 +73,14 @@ async def doctor(settings: Settings, as_json: bool) -> int:
         rows += [dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "condition": name} for name in passed]
     print_table(FINDING_COLUMNS, rows, as_json)
     if not findings and not as_json:
-        click.echo("Nothing to mend.")
+        click.echo("Nothing to repair.")
     return max((found.severity for found in findings), default=0)
 
 
 @command("fold")
 @on_database
 async def fold(settings: Settings) -> None:
-    """Move all pending deltas into the counters, by hand. While the service runs it does so by itself."""
+    """Move all pending deltas into the counters, by hand. A running service does this by itself."""
     from service.cluster import find_topology
     from service.counters.folding import Folder
 

@@ -10,7 +10,7 @@ from service.cli.workbench import seed_with_progress
 from service.model import Scope, StatsQuery
 from service.settings import Settings, variable
 
-# The sender of the documented example. A very small queue lacks it, but has the first one.
+# The sender of the documented example. A very small queue does not have it, but has sender 1.
 EXAMPLE_SENDER, FIRST_SENDER = 119, 1
 # A demo ends within five seconds; the database needs the rest.
 SHUTDOWN_TIMEOUT_MS = 1000
@@ -25,7 +25,7 @@ def demo(settings: Settings, messages: int) -> None:
     """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM."""
     from service.http.server.sockets import address, listen
 
-    # The port comes first: if it is taken, nothing has been changed.
+    # The port is bound first: if it is taken, nothing has been changed.
     with until_stopped(), listen(settings) as listener:
         own = _for_a_demo(settings)
         click.echo(f"Starting PostgreSQL in {own.data_dir} ...")
@@ -36,12 +36,12 @@ def demo(settings: Settings, messages: int) -> None:
 
 
 def _for_a_demo(settings: Settings) -> Settings:
-    """Without a database address, because a demo fills its database, and with a short wait for open requests."""
+    """Settings without a database address, because a demo fills its database, and with a short shutdown."""
     for name in ("database_url", "admin_database_url"):
         if getattr(settings, name) is not None:
             click.echo(f"{variable(name)} is set, but a demo uses its own embedded database only.")
     patience_ms = min(settings.shutdown_timeout_ms, SHUTDOWN_TIMEOUT_MS)
-    # The lines of a server without faults would hide what a demo prints.
+    # Lines below this level would hide the output of the demo.
     level = "warning" if settings.log_level == "info" else settings.log_level
     own = {"database_url": None, "admin_database_url": None}
     return replace(settings, **own, shutdown_timeout_ms=patience_ms, log_level=level)
@@ -75,12 +75,12 @@ async def _prepare(settings: Settings, messages: int) -> tuple[str, int]:
 
 
 def _reuse_notice(settings: Settings, found: int, messages: int) -> str:
-    notice = "The queue of an earlier start is used again; its token no longer works, the one below takes its place."
+    notice = "The queue of an earlier start is used again. Its token no longer works; the token below replaces it."
     if found == messages:
         return notice
     folder = shlex.quote(str(settings.data_dir))
     return (
-        f"{notice}\nIt holds {found:,} messages, not {messages:,}; to fill it anew while the demo runs:\n"
+        f"{notice}\nIt has {found:,} messages, not {messages:,}; to replace them while the demo runs:\n"
         f"queuestats seed --replace --messages {messages} --data-dir {folder}"
     )
 

@@ -16,7 +16,7 @@ TIME = "such as 2026-03-01T12:00:00Z, or seconds before now"
 @command("history --sender 119 --from 3600")
 @click.option("--sender", "id", type=ID, required=True, help="sender of the queue")
 @click.option("--isp", type=Text(), help="only the messages of this ISP (exact name)")
-@click.option("--group", type=Member(HistoryGrouping), default="total", help="one row a step, or one for each ISP")
+@click.option("--group", type=Member(HistoryGrouping), default="total", help="a row per step, or per step and ISP")
 @click.option("--from", "from_", help=f"start: a time {TIME} (default: an hour ago)")
 @click.option("--to", help=f"end: a time {TIME} (default: now)")
 @click.option("--step", type=click.Choice(["60", "600", "3600"]), help="seconds; 60 only without --isp or --group isp")

@@ -15,7 +15,7 @@ import click
 Result = TypeVar("Result")
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-# Python reports and drops what is raised in a destructor or the callback of a weak reference; imports have such ones.
+# Python reports and drops exceptions in destructors and callbacks of weak references, which imports use.
 DROPPING = ("importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
 RETRY_SECONDS = 0.01
 # SIGALRM repeats a signal until the command unwinds.
@@ -28,9 +28,9 @@ def unwind_on_signals() -> None:
 
 
 def hold_off_signals() -> None:
-    """Ignores signals from here on: a second Ctrl-C must not interrupt the cleanup."""
+    """Ignores signals from now on: a second Ctrl-C must not interrupt the cleanup."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    # A handler that does nothing: programs that are started from here would inherit SIG_IGN.
+    # A handler that does nothing, because child processes would inherit SIG_IGN.
     on_signals(lambda number, frame: None)
 
 
@@ -38,16 +38,16 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
     """Sets the handler of every signal that ends a command."""
     for number in HANDLED:
         signal.signal(number, handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as set by nohup
         signal.signal(signal.SIGHUP, handler)
 
 
 def run(work: Coroutine[Any, Any, Result], *, has_more: bool = False) -> Result:
     """As `asyncio.run`, but a signal cancels the work and raises KeyboardInterrupt after that.
 
-    A handler that raises may do so within the event loop or a greenlet (Alembic runs in one), and has crashed it there.
-    `has_more`: the command goes on after the work, so a signal raises KeyboardInterrupt also where the work ended as
-    if there was none: the signal came at its very end, or `asyncio.wait_for` of Python 3.11 caught the cancellation.
+    A handler that raises within the event loop or a greenlet (Alembic runs in one) has crashed it.
+    `has_more`: the command continues after the work. Then a signal also raises KeyboardInterrupt if the work ended
+    normally, because the signal came at its end or `asyncio.wait_for` of Python 3.11 caught the cancellation.
     """
     signals: list[int] = []
 
@@ -80,20 +80,20 @@ def run(work: Coroutine[Any, Any, Result], *, has_more: bool = False) -> Result:
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """For a command that runs until a signal: the signal is its success, also during the start."""
+    """For a command that runs until a signal: a signal ends it with success, also during the start."""
     try:
         yield
     except KeyboardInterrupt:
         hold_off_signals()
-    # Writing to a full pipe would never end.
+    # A write to a full pipe would never end.
     if select.select([], [sys.stderr], [], 0)[1]:
         click.echo("Stopped.", err=True)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, until the command unwinds: again a little later where Python has dropped it.
+    """Raises KeyboardInterrupt, and raises it again a little later if Python has dropped it.
 
-    It does so silently in C code that raises an error of its own, as `pwd.getpwuid` of Python 3.11.2 does.
+    Python drops it in C code that raises another error, such as `pwd.getpwuid` of Python 3.11.2.
     """
     hold_off_signals()
     signal.signal(signal.SIGALRM, _unwind)

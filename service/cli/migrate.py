@@ -6,15 +6,15 @@ from service.settings import Settings
 
 
 @command("migrate --check || queuestats migrate")
-@click.option("--check", is_flag=True, help="change nothing; the exit code says whether there is something to do")
+@click.option("--check", is_flag=True, help="change nothing; exit code 1 if there is something to do")
 @click.option("--distribute", is_flag=True, help="on a Citus coordinator: distribute messages over the nodes")
-@click.option("--shards", type=click.IntRange(1, 10_000), default=32, help="with --distribute: how many")
+@click.option("--shards", type=click.IntRange(1, 10_000), default=32, help="with --distribute: number of shards")
 @on_database
 async def migrate(settings: Settings, check: bool, distribute: bool, shards: int) -> int:
-    """Bring the database to the newest schema, and give the service's role its rights.
+    """Migrate the database to the newest schema, and grant the rights of the service's role.
 
-    Where Citus has distributed messages, every node and shard too. At the end, and with --check, it examines what
-    `queuestats doctor` does in little time; the exit code is 1 where anything is an error.
+    If Citus has distributed messages, this includes all nodes and shards. At the end, and with --check, it examines
+    the cheap conditions of `queuestats doctor`; the exit code is 1 if a finding is an error.
     """
     from service.cluster.distribute import bring_up_nodes
     from service.cluster.distribute import distribute as distribute_messages

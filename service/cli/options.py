@@ -1,4 +1,4 @@
-"""What commands have in common: an example, options, and the database that they name."""
+"""The common parts of commands: an example, options, and the address of the database."""
 
 import functools
 import inspect
@@ -30,7 +30,7 @@ def in_order(*options: Decorator) -> Decorator:
 
 
 def command(example: str, group: Any = click, **attributes: Any) -> Decorator:
-    """As `click.command`, or as that of a group; the help is the docstring, and below it the example."""
+    """As `click.command`, or as that of a group; the help is the docstring, followed by the example."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         text = f"{inspect.getdoc(function)}\n\n\b\nExample: queuestats {example}"
@@ -45,12 +45,12 @@ def _only(ctx: click.Context, param: click.Parameter, given: tuple[Any, ...]) ->
     return given[0] if given else None
 
 
-# Click itself takes the last value of an option that is repeated, and drops the others.
+# Click itself uses the last value of a repeated option, and ignores the others.
 option_once = functools.partial(click.option, multiple=True, callback=_only)
 
 
 def _as_argument(name: str, make: Callable[[dict[str, Any]], Any], options: Mapping[str, Decorator]) -> Decorator:
-    """Gives a command these options, and as the argument `name` what `make` returns for their values by name."""
+    """Adds these options to a command, which gets `make` of their values (by name) as the argument `name`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -96,7 +96,7 @@ names_option = click.option(
 
 
 def settings_options(*names: str) -> Decorator:
-    """An option for each of these settings, and `settings` as an argument."""
+    """Adds an option for each of these settings, and `settings` as an argument."""
     options = {
         name: click.option("--" + name.replace("_", "-"), name, help=f"{meaning(name)} [{variable(name)}]")
         for name in names
@@ -105,7 +105,7 @@ def settings_options(*names: str) -> Decorator:
 
 
 def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options that name its database, and `settings` with both addresses as an argument.
+    """Adds the options for the database to a command, and `settings` with both addresses as an argument.
 
     The command is a coroutine function, cancelled by a signal; it may return its exit code.
     """
@@ -123,9 +123,9 @@ def on_database(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Settings]:
-    """The settings with both addresses in them; the embedded server runs meanwhile where none was given.
+    """The settings with both addresses; without an address, the embedded server runs during the block.
 
-    Raises CommandError where an address asks for what the driver can't do.
+    Raises CommandError if an address has a parameter that the driver does not support.
     """
     if settings.owner_url is not None:
         _check_addresses(settings)
@@ -150,16 +150,16 @@ def _check_addresses(settings: Settings) -> None:
 
 
 def open_pool(settings: Settings) -> "Database":
-    """One connection as the service's role, by the service's own limits. Raises as `service_url`."""
+    """One connection with the service's role and its limits. Raises as `service_url`."""
     from service.db import Database
 
     return Database(settings, service_url(settings), pool_size=1)
 
 
 def service_url(settings: Settings) -> str:
-    """The address for commands that act as the service. Raises CommandError where only the owner's is set."""
+    """The address for commands that act as the service. Raises CommandError if only the owner's is set."""
     if settings.database_url is None:
-        raise CommandError("QUEUESTATS_DATABASE_URL must be set beside QUEUESTATS_ADMIN_DATABASE_URL.")
+        raise CommandError("QUEUESTATS_DATABASE_URL must be set together with QUEUESTATS_ADMIN_DATABASE_URL.")
     return settings.database_url
 
 

@@ -1,4 +1,4 @@
-"""What commands print: rows for a person or for a machine, and the progress of long work."""
+"""The output of commands: rows for a person or for a program, and the progress of long work."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from service.db import Database
 
-# Wider than any table: where the output is no terminal, no line is folded.
+# Wider than any table: if the output is not a terminal, no line is wrapped.
 UNLIMITED_WIDTH = 10_000
 
 Rows = Sequence[Mapping[str, Any]]
@@ -47,18 +47,18 @@ def print_table(columns: Iterable[str], rows: Rows, as_json: bool) -> None:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Prints lines that may quote the database: no character of theirs controls the terminal."""
+    """Prints lines that may quote the database, with control characters escaped."""
     click.echo("\n".join(map(escape, text.split("\n"))), err=err)
 
 
 def print_json(value: Any) -> None:
-    """One line, times in ISO 8601; what `escape` escapes is escaped as JSON does it."""
+    """One line, with times in ISO 8601; the characters that `escape` escapes are escaped as in JSON."""
     text = msgspec.json.encode(value).decode()
     click.echo("".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text))
 
 
 def print_csv(columns: Sequence[str], rows: Rows) -> None:
-    """With a head. A text that a spreadsheet would take for a formula gets a `'` in front."""
+    """With a header. A text that a spreadsheet would read as a formula gets a leading `'`."""
     from service.wire.rendering.as_csv import cell
 
     lines = [[_printed(cell(row[column])) for column in columns] for row in rows]
@@ -70,14 +70,14 @@ def _printed(value: Any) -> Any:
 
 
 def table_of(columns: Iterable[str], rows: Rows) -> "Table":
-    """Numbers stand to the right, their thousands grouped; ids are no numbers to read."""
+    """Numbers are right-aligned, with thousands separators; ids have none."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
     for column in columns:
         is_numeric = rows and all(isinstance(row[column], int) for row in rows)
-        # A number that does not fit goes on in the next line: with its end cut off it would be another number.
+        # A number that does not fit is wrapped: if it were cut, it would be another number.
         table.add_column(column, justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_in_table(column, row[column])) for column in columns))
@@ -90,7 +90,7 @@ def _in_table(column: str, value: Any) -> str:
 
 
 def printable(value: Any) -> str:
-    """In words for a person; a control character in a name must not reach the terminal as one."""
+    """A value as text for a person; control characters in a name are escaped for the terminal."""
     if isinstance(value, datetime):
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
     if isinstance(value, list):
@@ -100,7 +100,7 @@ def printable(value: Any) -> str:
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that takes how much of `total` is done; where no bar can be drawn, it prints each tenth."""
+    """Yields a function to call with the done part of `total`; without a terminal it prints every tenth."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

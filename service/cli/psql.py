@@ -22,10 +22,10 @@ from service.telemetry.origin import application_name
 @click.option("--as-service", is_flag=True, help="connect as the service's role instead of the owner")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> None:
-    """Open psql on the database in use; psql's own arguments are passed on, and its exit code is ours.
+    """Open psql on the database in use. Arguments are passed to psql, and its exit code is returned.
 
-    The database's address is put before them, so -h, -p, -U and -d are better left out. A file of sql/ takes the
-    parameters that its header names: -v sender_id=119 -f sql/… Its named places are filled as for our own table.
+    The address of the database precedes them, so omit -h, -p, -U and -d. A file of sql/ needs the parameters that
+    its header lists: -v sender_id=119 -f sql/… Its named places are filled as for our own table.
     """
     from service.db.address import for_programs
 
@@ -33,7 +33,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
         url, environment = for_programs(service_url(opened) if as_service else owner_url(opened))
         command = [_program(settings), "--dbname", url]
         command += [fill_file(argument, Path(folder), settings.messages_schema) for argument in arguments]
-        # Ctrl-C is psql's: it cancels the statement there.
+        # Ctrl-C is for psql, which cancels its statement.
         signal.signal(signal.SIGINT, lambda *_: None)
         named = {"PGAPPNAME": application_name(), **os.environ, **environment}
         exit_code = subprocess.call(command, env=named)
@@ -41,7 +41,7 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
 
 
 def fill_file(argument: str, folder: Path, messages_schema: str) -> str:
-    """The argument; in place of a file with named places, the same file with these filled."""
+    """The argument; for a file with named places, the same file with these filled."""
     from service.db.statements import DECLARED, fill
     from service.schema.files import own_table
 
@@ -57,9 +57,9 @@ def fill_file(argument: str, folder: Path, messages_schema: str) -> str:
 def _program(settings: Settings) -> str:
     from service.embedded import binaries
 
-    # A psql that is installed speaks to every server; the embedded one has its own.
+    # An installed psql works with every server; the embedded server has its own.
     found = shutil.which("psql") if settings.owner_url else None
     try:
         return found or str(binaries(18) / "psql")
     except CommandError:
-        raise CommandError("There is no psql here; install PostgreSQL's client programs.") from None
+        raise CommandError("psql is not installed; install PostgreSQL's client programs.") from None

@@ -6,28 +6,28 @@ from service.cli.options import command, in_order, json_option, names_option, on
 from service.cli.output import echo, print_csv, print_table
 from service.cli.types import Member, Text
 from service.errors import BadRequest
-from service.model import By, Format, Measure, ReportOrder
+from service.model import By, Format, Measure, Order
 from service.settings import Settings
 
 LISTS = in_order(
     click.option("--sender", "senders", multiple=True, help="only this sender; may be repeated, as the next four"),
-    click.option("--by", type=Member(By), multiple=True, help="what a row stands for (default: sender)"),
-    click.option("--account", "account_id", multiple=True, help="only this account's messages; 0: those without one"),
-    click.option("--campaign", "campaign_id", multiple=True, help="only this campaign's; 0: those without one"),
-    click.option("--isp", type=Text(), multiple=True, help='only this ISP\'s (exact name); "": those without one'),
+    click.option("--by", type=Member(By), multiple=True, help="keys of a row (default: sender)"),
+    click.option("--account", "account_id", multiple=True, help="only this account's messages; 0: without an account"),
+    click.option("--campaign", "campaign_id", multiple=True, help="only this campaign's; 0: without a campaign"),
+    click.option("--isp", type=Text(), multiple=True, help='only this ISP\'s (exact name); "": without an ISP'),
 )
 
 
 @command("report --sender 119 --sender 120 --by sender --by isp --csv")
 @LISTS
-@click.option("--status", type=Member(Measure), help="only rows that have such messages")
-@click.option("--search", help="only senders whose id, or with --names whose name, begins so")
-@click.option("--order", type=Member(ReportOrder), default="key", help="by key, by a count (largest first), or by age")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="how many rows")
-@click.option("--after", help="the rows after those that ended with this")
-@click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a head")
+@click.option("--status", type=Member(Measure), help="only rows with messages of this status")
+@click.option("--search", help="only senders whose id, or with --names whose name, begins with this")
+@click.option("--order", type=Member(Order), default="key", help="by key, by a count (largest first), or by age")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="number of rows")
+@click.option("--after", help="the page after the one that ended with this value")
+@click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a header")
 @json_option("a list of rows")
-@click.option("--from-messages", "is_from_messages", is_flag=True, help="add up the messages themselves, without pages")
+@click.option("--from-messages", "is_from_messages", is_flag=True, help="count the messages themselves, without pages")
 @names_option
 @on_database
 async def report(
@@ -51,7 +51,7 @@ async def report(
         rows = await name_rows(database, page.rows) if has_names else page.rows
     columns = Shape(names={}).columns(page.columns) if has_names else page.columns
     if not as_json:
-        # Only the time by which they are ordered.
+        # Only the time that determines the order.
         rows = [{**row, "oldest": row["oldest"][query.status or "total"]} if "oldest" in row else row for row in rows]
     if as_csv:
         print_csv(columns, rows)

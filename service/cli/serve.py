@@ -21,7 +21,7 @@ NEXT_STEPS = """This database is empty. Next, in another terminal:
 
 @command("serve --port 8080 --workers 2")
 @settings_options("host", "port", "workers", *DATABASE_SETTINGS)
-@click.option("--dump-config", is_flag=True, help="print the settings in force, secrets masked, and end")
+@click.option("--dump-config", is_flag=True, help="print the effective settings, with secrets masked, and exit")
 def serve(settings: Settings, dump_config: bool) -> None:
     """Serve over HTTP until Ctrl-C or SIGTERM."""
     if dump_config:
@@ -66,13 +66,13 @@ def run_server(settings: Settings, listener: socket.socket, announcement: str = 
     server: Server | Workers
     if settings.workers == 1:
         server = Server(config)
-        # uvicorn raises the signal once more at its end; by then it must interrupt nothing.
+        # uvicorn raises the signal again when it ends, which must not interrupt anything.
         on_signals(server.handle_exit)
         server.run(sockets)
     else:
         server = Workers(config, sockets)
-        # The workers keep their metrics there, so that each of them can report the sums.
+        # The workers store their metrics there, so that each worker can report the sums.
         with tempfile.TemporaryDirectory(prefix="queuestats-metrics-") as os.environ["PROMETHEUS_MULTIPROC_DIR"]:
             server.run()
     if not server.started:
-        raise CommandError("The server could not start; the log says why.")
+        raise CommandError("The server could not start; the log has the reason.")

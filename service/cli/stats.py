@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
 # Members of a row that --with adds.
 _PARTS = ("arrived", "left", "window", "empty_in", "last_left", "oldest")
-GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="what a row stands for")
+GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="keys of a row")
 WITH = click.option(
     "--with",
     "parts",
@@ -36,7 +36,7 @@ QUERY_OPTIONS = in_order(
         "--from-messages",
         "is_from_messages",
         is_flag=True,
-        help="add up the messages themselves: the definition of the answer, in time that grows with the queue",
+        help="count the messages themselves: the definition of the answer; slow for a long queue",
     ),
 )
 
@@ -48,7 +48,7 @@ QUERY_OPTIONS = in_order(
     "--csv",
     "as_csv",
     is_flag=True,
-    help="print the rows as CSV, with a head; a text that begins with = + - @, a tab or CR gets a ' in front",
+    help="print the rows as CSV, with a header; a text that begins with = + - @, a tab or CR gets a leading '",
 )
 @click.option(
     "--watch",
@@ -56,7 +56,7 @@ QUERY_OPTIONS = in_order(
     type=FiniteRange(0.1, 3600),
     is_flag=False,
     flag_value="1",
-    help="repeat the query every so many seconds, 1 where none is given, until Ctrl-C",
+    help="repeat the query at this interval in seconds (default: 1), until Ctrl-C",
 )
 @names_option
 @on_database
@@ -69,7 +69,7 @@ async def stats(
     watch_seconds: float | None,
     has_names: bool,
 ) -> None:
-    """Show what is in a sender's queue, as a table."""
+    """Show the queue of a sender as a table."""
     from service.queue.stats import fetch_report
 
     async def read() -> tuple[Sequence[str], Rows]:
@@ -109,7 +109,7 @@ def _flat(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seconds: float) -> None:
-    """Until Ctrl-C, a table that is drawn anew; on no terminal, one after the other. Goes on after an outage."""
+    """Until Ctrl-C, redraws a table; without a terminal, prints tables in sequence. Continues after an outage."""
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -131,7 +131,7 @@ async def _watch(read: Callable[[], Awaitable[tuple[Sequence[str], Rows]]], seco
 
 
 async def _similar_isps(database: "Database", sender_id: int, isp: str) -> list[str]:
-    """The sender's ISPs that differ from this one by case alone."""
+    """The sender's ISPs that differ from this one only in case."""
     from service.queue.stats import fetch_report
 
     names = [row.isp for row in (await fetch_report(database, StatsQuery(sender_id, grouping=Grouping.ISP))).rows]
@@ -141,16 +141,16 @@ async def _similar_isps(database: "Database", sender_id: int, isp: str) -> list[
 @command("explain --sender 119 --group isp --analyze")
 @QUERY_OPTIONS
 @click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
-@click.option("--batched", is_flag=True, help="for two queries that wait together: this one, and the next sender's")
+@click.option("--batched", is_flag=True, help="for two queries in one statement: this one, and that of the next sender")
 @json_option("{statement, sql, parameters, plan, warnings}")
 @on_database
 async def explain(
     settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
 ) -> None:
-    """Show whether a query runs as intended, the very SQL that the service runs for it, and its plan.
+    """Show whether a query runs as intended, the exact SQL that the service runs for it, and its plan.
 
-    The service's role and settings apply. A look-up's plan is the one for all values, which a prepared statement comes
-    to; a scan is planned for its values.
+    The service's role and settings apply. A look-up has the generic plan of a prepared statement; a scan is planned
+    for its values.
     """
     from service.queue.explain import explain as explain_query
     from service.queue.explain import with_values
@@ -172,7 +172,7 @@ async def explain(
 
 
 def _verdict(explained: Explanation, scan: Mapping[str, Any]) -> str:
-    """Whether the plan is the intended one, its cost, and the cost of reading the messages."""
+    """Whether the plan is the intended one, its cost, and the cost of a scan of the messages."""
     from service.queue.explain import nodes_of
 
     top = explained.tree["Plan"]

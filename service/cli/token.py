@@ -26,14 +26,14 @@ def token() -> None:
 
 @command("token create dashboard --sender 119 --expires-in 90d", token)
 @click.argument("name")
-@several("--scope", "scopes", type=Member(Scope), default=["stats"], help="what it may do; repeat it for several")
-@several("--sender", "sender_ids", type=ID, help="only this sender's messages; repeat it for several")
-@several("--account", "account_ids", type=ID, help="only this account's messages; the same")
-@click.option("--expires-in", type=Duration(), help="how long it is valid: 90d, 12h, 30m or 45s  [default: for ever]")
+@several("--scope", "scopes", type=Member(Scope), default=["stats"], help="what the token may do; repeat for several")
+@several("--sender", "sender_ids", type=ID, help="only messages of this sender; repeat for several")
+@several("--account", "account_ids", type=ID, help="only messages of this account; repeat for several")
+@click.option("--expires-in", type=Duration(), help="period of validity: 90d, 12h, 30m or 45s  [default: for ever]")
 @json_option("{name, token}")
 @on_database
 async def create(settings: Settings, name: str, scopes: tuple[Scope, ...], as_json: bool, **limits: Any) -> None:
-    """Create a token; its secret is shown once. It works at once."""
+    """Create a token; its secret is shown once. It is valid at once."""
     from service.access.admin import create_token
 
     _show(name, await create_token(owner_url(settings), name, scopes, **limits), as_json)
@@ -41,11 +41,11 @@ async def create(settings: Settings, name: str, scopes: tuple[Scope, ...], as_js
 
 @command("token rotate dashboard --overlap 24h", token)
 @click.argument("name")
-@click.option("--overlap", type=Duration(), default="1h", help="how long the former secret stays valid")
+@click.option("--overlap", type=Duration(), default="1h", help="period in which the former secret stays valid")
 @json_option("{name, token}")
 @on_database
 async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: bool) -> None:
-    """Give a token a new secret, shown once. The former one stays valid while clients change over."""
+    """Give a token a new secret, shown once. The former secret stays valid for a while."""
     from service.access.admin import rotate_token
 
     _show(name, await rotate_token(owner_url(settings), name, overlap), as_json)
@@ -55,7 +55,7 @@ def _show(name: str, secret: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"name": name, "token": secret}))
     else:
-        click.echo(f"Token of {name}, shown this once:", err=True)
+        click.echo(f"Token of {name}, shown only once:", err=True)
         click.echo(secret)
 
 
@@ -73,7 +73,7 @@ async def list_(settings: Settings, as_json: bool) -> None:
 @click.argument("name")
 @on_database
 async def revoke(settings: Settings, name: str) -> None:
-    """Revoke a token: within a second it is refused everywhere."""
+    """Revoke a token: all instances refuse it within a second."""
     from service.access.admin import revoke_token
 
     await revoke_token(owner_url(settings), name)

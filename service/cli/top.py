@@ -20,6 +20,7 @@ from service.model import Dimension, Measure, Order, TopQuery
 from service.reports import TopReport
 from service.settings import Settings
 from service.telemetry.text import escape
+from service.wire.parsing.parameters import ORDER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,23 +33,23 @@ HELP = "order: n p r h t   oldest: o   pause: space   filter: /   end: q"
 BARS = " ▁▂▃▄▅▆▇█"
 SPARKLINE = "last minutes"
 SPARKLINE_POINTS = 30
-# Around the rows: the state, the head, its borders, the lower border and the keys.
+# Around the rows: the state, the header, its borders, the lower border and the keys.
 FRAME_LINES = 6
 HISTORY_SECONDS = 300
 
 
 @command("top --by campaign --sender 119 --order retry")
-@click.option("--by", type=Member(Dimension), default="sender", help="what a row stands for")
-@click.option("--order", type=Member(Order), default="total", help="by number of messages, or by age (oldest)")
+@click.option("--by", type=Member(Dimension), default="sender", help="key of a row")
+@click.option("--order", type=Member(ORDER.words), default="total", help="by number of messages, or by age (oldest)")
 @click.option("--status", type=Member(Measure), help="for --order oldest: only messages of this status")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="how many rows")
-@click.option("--sender", "sender_id", type=ID, help="whose accounts, campaigns or ISPs")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, help="number of rows")
+@click.option("--sender", "sender_id", type=ID, help="sender of the accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
 @json_option("a list of rows")
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
-    """Show who has the most messages, or the oldest ones, as a live table; without a terminal, print it once."""
+    """Show the senders with the most or the oldest messages as a live table; without a terminal, print it once."""
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
 
@@ -71,15 +72,15 @@ def _query(order: Order, status: Measure | None, **others: Any) -> TopQuery:
     by_age = order is Order.OLDEST
     query = TopQuery(order=(status or Measure.TOTAL) if by_age else Measure(order), by_age=by_age, **others)
     if (query.by is Dimension.SENDER) != (query.sender_id is None):
-        raise click.UsageError("--sender goes with --by account, campaign or isp, and only with these.")
+        raise click.UsageError("--by account, campaign and isp need --sender, and only they accept it.")
     if (by_age and query.by is not Dimension.SENDER) or (status and not by_age):
-        raise click.UsageError("--order oldest goes with --by sender, and --status with --order oldest.")
+        raise click.UsageError("--order oldest needs --by sender, and --status needs --order oldest.")
     return query
 
 
 @dataclass
 class View:
-    """What is shown; keys change it. `columns` stand before the measures."""
+    """The state of the view, which keys change. `columns` come before the measures."""
 
     query: TopQuery
     columns: Sequence[str]
@@ -114,14 +115,14 @@ class View:
             self.is_paused, self.is_filtering = self.is_paused ^ (key == " "), key == "/"
 
     def show(self, report: TopReport, seconds: float) -> None:
-        """Shows a report, and adds its rows to the history; rows that are gone lose theirs."""
+        """Shows a report, and adds its rows to the history; deletes the history of other rows."""
         self.report, self.error = report, ""
         points = max(2, round(HISTORY_SECONDS / seconds))
         counts = {row[self.query.by.column]: int(row[self.query.order]) for row in report.rows}
         self.history = {key: [*self.history.get(key, ()), count][-points:] for key, count in counts.items()}
 
     def draw(self, width: int = 80, height: int = 24) -> "RenderableType":
-        """So large at most: what does not fit of the rows and of their last minutes is left out."""
+        """Sets the size; rows and last minutes that do not fit are left out."""
         from rich.console import Group
         from rich.text import Text
 
@@ -141,7 +142,7 @@ class View:
         return Group(_line("   ".join(filter(None, state))), self._table(rows, width), Text(HELP, style="dim"))
 
     def _table(self, rows: Sequence[Mapping[str, Any]], width: int) -> "Table":
-        """A line for each row: with the last minutes where there is room, with a shorter name where there is not."""
+        """A line for each row: with the last minutes if there is room, otherwise with a shorter name."""
         from rich.console import Console
 
         measure = Console(width=UNLIMITED_WIDTH).measure
@@ -167,7 +168,7 @@ def _line(text: str) -> "Text":
 
 
 def age(at: str | None) -> str:
-    """The time since then, in its two largest units; "" for None."""
+    """The time since `since`, in its two largest units; "" for None."""
     if at is None:
         return ""
     minutes = max(0, int((datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds() // 60))
@@ -177,14 +178,14 @@ def age(at: str | None) -> str:
 
 
 def sparkline(points: Sequence[int]) -> str:
-    """The points as bars, from the lowest of them to the highest."""
+    """The points as bars, scaled from the lowest to the highest."""
     drawn = points[:: max(1, -(-len(points) // SPARKLINE_POINTS))]
     low, high = min(drawn, default=0), max(drawn, default=0)
     return "".join(BARS[1 + (point - low) * 7 // max(1, high - low)] for point in drawn)
 
 
 async def _live(view: View, read: Callable[[TopQuery], Awaitable[TopReport]], seconds: float) -> None:
-    """Until q or Ctrl-C. Goes on after an outage."""
+    """Runs until q or Ctrl-C. Continues after an outage."""
     from rich.live import Live
 
     pressed = asyncio.Event()

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-# Of senders, accounts and campaigns.
+# Ids of senders, accounts and campaigns.
 ID = click.IntRange(1, 2**63 - 1)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class FiniteRange(click.FloatRange):
-    """As click's, which takes NaN for a number within any bounds."""
+    """As click's FloatRange, but refuses NaN, which click accepts within any bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -24,7 +24,7 @@ class FiniteRange(click.FloatRange):
 
 
 class Member(click.Choice[StrEnum]):
-    """A member of an enumeration, by its value; click's own takes its name."""
+    """A member of an enumeration, by its value; click's own type uses the name."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
         return str(choice)
@@ -56,9 +56,9 @@ class Text(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if re.search("[\0\ud800-\udfff]", value):
-            self.fail("it must be text in UTF-8, without NUL.", param, ctx)
+            self.fail("it must be UTF-8 text without NUL.", param, ctx)
         if self._is_filled and not value.strip():
-            self.fail("it must have a value, or be left out.", param, ctx)
+            self.fail("it must have a value, or be omitted.", param, ctx)
         if self._most_characters is not None and len(value) > self._most_characters:
             self.fail(f"it must have {self._most_characters} characters at most.", param, ctx)
         return str(value)

@@ -31,14 +31,14 @@ rounds_option = partial(click.option, "--rounds", type=click.IntRange(1, 100), h
 
 
 @command("seed --messages 100000 --seed 7")
-@click.option("--messages", type=MESSAGES, default=1_000_000, help="how many in all")
-@click.option("--senders", type=SENDERS, help="how many senders share them  [default: 1000, fewer in a small set]")
+@click.option("--messages", type=MESSAGES, default=1_000_000, help="number of messages")
+@click.option("--senders", type=SENDERS, help="number of senders  [default: 1000, fewer in a small set]")
 @click.option("--seed", "seed_number", type=SEED, default=1, help="same seed, same rows")
 @click.option(
     "--profile",
     type=click.Choice(["platform", "single", "uniform"]),
     default="platform",
-    help="platform: few big senders, many small; single: one sender has all; uniform: all alike",
+    help="platform: few big senders, many small; single: one sender has all; uniform: equal senders",
 )
 @click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
 @on_database
@@ -47,7 +47,7 @@ async def seed(
 ) -> None:
     """Fill a disposable database with a deterministic, realistic queue.
 
-    A database is disposable when its owner has said so:
+    The owner marks a database as disposable:
     queuestats psql -c "COMMENT ON DATABASE name IS 'queuestats: disposable'"
     """
     from service.db import connect
@@ -60,7 +60,7 @@ async def seed(
 
 
 async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, replace: bool = False) -> None:
-    """As `service.workbench.seed.seed`, with its progress and the time that it took."""
+    """As `service.workbench.seed.seed`, and prints its progress and duration."""
     from service.workbench.seed import seed as fill
 
     with progress("Seeding", plan.messages) as advance:
@@ -70,19 +70,19 @@ async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, repl
 
 
 @command("simulate --rate 1000 --seconds 30")
-@click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued a second")
+@click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued per second")
 @click.option(
-    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="for how long; Ctrl-C ends it earlier"
+    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="duration; Ctrl-C ends it earlier"
 )
-@click.option("--batch", "batch_messages", type=click.IntRange(1, 10_000), default=100, help="messages a statement")
-@click.option("--connections", type=click.IntRange(1, 100), default=2, help="agents at once")
-@click.option("--senders", type=SENDERS, default=1000, help="whose messages come; the first has most")
-@json_option("what was done")
+@click.option("--batch", "batch_messages", type=click.IntRange(1, 10_000), default=100, help="messages per statement")
+@click.option("--connections", type=click.IntRange(1, 100), default=2, help="number of concurrent agents")
+@click.option("--senders", type=SENDERS, default=1000, help="number of senders; the first sends most")
+@json_option("the totals")
 @on_database
 async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
-    """Play a mail transfer agent: enqueue, take, retry and finish messages, THOSE THAT ARE THERE TOO.
+    """Simulate a mail transfer agent: enqueue, take, retry and finish messages, ALSO EXISTING ONES.
 
-    Only on a database that is marked disposable, as queuestats seed --help says.
+    It runs only on a database that is marked disposable: see queuestats seed --help.
     """
     from service.workbench.simulate import SimulationPlan, Totals
     from service.workbench.simulate import simulate as play
@@ -97,10 +97,10 @@ async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
 
 @click.group()
 def bench() -> None:
-    """Measure the database: what an answer takes, and what counting costs the writers.
+    """Measure the time of answers, and the cost of counting for writers.
 
-    Both run on a scratch PostgreSQL of their own, in /var/tmp or TMPDIR, unless an address is given. That database must
-    be marked disposable, and LOSES ITS MESSAGES.
+    Both use a scratch PostgreSQL in /var/tmp or TMPDIR, unless an address is given. The database of an address must be
+    marked disposable, and LOSES ITS MESSAGES.
 
     \b
     Example: queuestats bench sql --sizes 10000,1000000
@@ -112,13 +112,13 @@ def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tup
 
 
 @command("bench sql --sizes 10000,1000000 --json > sql.json", bench)
-@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="messages in each queue")
+@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="numbers of messages of the queues")
 @rounds_option(default=3)
 @BENCH_OPTIONS
 def sql(settings: Settings, as_json: bool, **options: Any) -> None:
-    """How long an answer takes by the length of the queue: counters, scan and other candidates.
+    """Measure the time of an answer by the length of the queue: counters, scan and other candidates.
 
-    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes, one of 100,000,000 ten times as much.
+    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes, a queue of 100,000,000 ten times as much.
     """
     from service.workbench.bench.sql import measure_sql
 
@@ -127,12 +127,12 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
 
 @command("bench write --rounds 3", bench)
 @rounds_option(default=7)
-@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="of a run of pgbench")
-@click.option("--messages", type=MESSAGES, default=100_000, help="in the queue meanwhile")
-@click.option("--candidates", "has_candidates", is_flag=True, help="also what the indexes of sql/candidates cost")
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="duration of a run of pgbench")
+@click.option("--messages", type=MESSAGES, default=100_000, help="messages in the queue during a run")
+@click.option("--candidates", "has_candidates", is_flag=True, help="also measure the indexes of sql/candidates")
 @BENCH_OPTIONS
 def write(settings: Settings, as_json: bool, **options: Any) -> None:
-    """How many messages a second pgbench writes with the counters' triggers and without.
+    """Measure how many messages per second pgbench writes with and without the counters' triggers.
 
     Other writes to the same disk change the results.
     """

@@ -7,11 +7,13 @@ from service.db import Database, load_statement
 __all__ = ["Node", "Topology", "find_topology"]
 
 
-async def find_topology(database: Database, former: Topology | None = None) -> Topology:
-    """The topology of the queue of this database as it is now.
+async def find_topology(database: Database) -> Topology:
+    """The topology of the queue of this database as it is now; the same object as long as that does not change.
 
-    `former` again if it still is that, since it remembers where senders are. Raises Unavailable or TimedOut.
+    Raises Unavailable or TimedOut.
     """
     (queue,) = await database.fetch(load_statement("queries/baseline"))
     topology = Citus if queue["is_distributed"] else Topology
-    return former if type(former) is topology else topology(database)
+    if type(database.topology) is not topology:
+        database.topology = topology(database)
+    return database.topology

@@ -6,10 +6,16 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+import time
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import Any, TypeAlias, TypeVar
 
+from service.cluster.breaker import Breaker, breaker_of
 from service.cluster.node import at_node
+from service.cluster.places import Address, Places
 from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
@@ -22,25 +28,25 @@ _RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T
 
 logger = logging.getLogger(__name__)
 
-# A shard that moves again and again while it is read is not found.
-ATTEMPTS = 4
-PLACES_KEPT = 100_000
+# A shard that moves again and again while it is read is not found. The end of a move or a split reaches the nodes one
+# after the other, so an attempt that fails is followed by a pause, each four times as long as the one before.
+ATTEMPTS = 5
+FIRST_PAUSE_SECONDS = 0.005
 
 
-class _Place(NamedTuple):
-    """The shard of a sender, and the node that has it."""
-
-    shard: int
-    node: tuple[str, int]
-
-
+@dataclass(frozen=True)
 class ShardNode(Node):
     """A node of a cluster: its statements do their work for all shards that are there."""
 
     keeps_notes = False
 
+    breaker: Breaker = field(compare=False)
+
     def statement(self, name: str) -> Statement:
         return at_node(f"queries/{name}")
+
+    async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
+        return await self.breaker.run(partial(self.database.fetch, statement, begin_with, **parameters))
 
     async def prove(self, share: float) -> None:
         """Nothing: `verify` compares the shards."""
@@ -61,16 +67,33 @@ class Citus(Topology):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._places: dict[int, _Place] = {}
-        self._addresses: list[tuple[str, int]] = []
+        self._places = Places(database)
+        self._nodes: dict[Address, ShardNode] = {}
 
     async def nodes(self) -> Sequence[Node]:
-        rows = await self._database.fetch(load_statement("queries/citus/nodes"))
-        addresses = [(row["host"], row["port"]) for row in rows]
-        if addresses != self._addresses:
-            self._addresses = addresses
-            self._places.clear()
-        return [ShardNode(await self._database.at(*address)) for address in addresses]
+        await self._places.confirm()
+        return [await self._node(address) for address in self._places.addresses]
+
+    async def _node(self, address: Address) -> ShardNode:
+        if address not in self._nodes:
+            database = await self._database.at(*address)
+            self._nodes[address] = ShardNode(database, breaker_of(database))
+        return self._nodes[address]
+
+    def queue_of(self, sender_id: int) -> Hashable:
+        place = self._places.find(sender_id)
+        if place and (node := self._nodes.get(place.address)):
+            node.breaker.require_closed()
+        return place and place.address
+
+    async def sample_senders(self, known_nodes: Set[Hashable]) -> Mapping[Hashable, int | None]:
+        await self._places.confirm()
+        samples: dict[Hashable, int | None] = dict.fromkeys(set(self._places.addresses) - known_nodes)
+        for sender_id in range(1, 20 * len(self._places.addresses) if samples else 0):
+            place = self._places.find(sender_id)
+            if place and place.address in samples:
+                samples[place.address] = sender_id
+        return samples
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         if queries[0].has_oldest or queries[0].has_rates:
@@ -97,14 +120,15 @@ class Citus(Topology):
         own, parameters = top_statement("queries/top/", query)
         statement = at_node(own.name, "required")
 
-        async def top_at(node: Database, shards: Mapping[int, int] | None) -> list[Any]:
-            return [await node.fetch(statement, shards=shards and list(shards.values()), **parameters)]
+        async def top_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
+            return [await node.fetch(statement, shards=list(shards.values()), **parameters)]
 
         if query.sender_id is not None:
             rows = await self._at_place(query.sender_id, top_at)
         else:
-            of_nodes = await asyncio.gather(*(top_at(node.database, None) for node in await self.nodes()))
-            rows = [row for (found,) in of_nodes for row in found]
+            nodes = await self.nodes()
+            of_nodes = await asyncio.gather(*(node.fetch(statement, shards=None, **parameters) for node in nodes))
+            rows = list(chain.from_iterable(of_nodes))
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
@@ -116,7 +140,7 @@ class Citus(Topology):
         raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        reads = [node.database.fetch(node.statement("watch"), most_deltas=most_deltas) for node in await self.nodes()]
+        reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
         rows: list[Any] = []
         for result in await asyncio.gather(*reads, return_exceptions=True):
             if not isinstance(result, BaseException):
@@ -130,10 +154,10 @@ class Citus(Topology):
         }
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
-        await self._locate([sender_id])
+        await self._places.confirm()
         where = "no node has it now"
-        if place := self._places.get(sender_id):
-            where = f"{place.node[0]}:{place.node[1]}, table messages_{place.shard}"
+        if place := self._places.find(sender_id):
+            where = f"{place.address[0]}:{place.address[1]}, table messages_{place.shard}"
         raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
 
     async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
@@ -147,41 +171,27 @@ class Citus(Topology):
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
         nowhere = Unavailable(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
-        for _ in range(ATTEMPTS):
-            left = [position for position, result in found.items() if isinstance(result, Moved)]
-            if not left:
-                break
-            await self._locate([sender_ids[position] for position in left])
-            by_node: dict[tuple[str, int], dict[int, int]] = {}
-            for position in left:
+        asked_at = -float("inf")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1))
+            await self._places.confirm(asked_at)
+            asked_at = time.monotonic()
+            by_node: dict[Address, dict[int, int]] = {}
+            for position, result in found.items():
                 # A shard without a primary node has no place.
-                if place := self._places.get(sender_ids[position]):
-                    by_node.setdefault(place.node, {})[position] = place.shard
-                else:
-                    found[position] = nowhere
-            runs = (self._at_node(node, sender_ids, shards, run) for node, shards in by_node.items())
+                if isinstance(result, Moved) and (place := self._places.find(sender_ids[position])):
+                    by_node.setdefault(place.address, {})[position] = place.shard
+            runs = (self._at_node(address, shards, run) for address, shards in by_node.items())
             for shards, results in zip(by_node.values(), await asyncio.gather(*runs), strict=True):
                 found.update(zip(shards, results, strict=True))
+            if not any(isinstance(result, Moved) for result in found.values()):
+                break
         return [nowhere if isinstance(result, Moved) else result for result in found.values()]
 
-    async def _at_node(
-        self, node: tuple[str, int], sender_ids: Sequence[int], shards: Mapping[int, int], run: _RunAt[T]
-    ) -> Sequence[T | ServiceError]:
+    async def _at_node(self, address: Address, shards: Mapping[int, int], run: _RunAt[T]) -> Sequence[T | ServiceError]:
         try:
-            found = await run(await self._database.at(*node), shards)
+            node = await self._node(address)
+            return await node.breaker.run(partial(run, node.database, shards))
         except ServiceError as error:
-            found = [error] * len(shards)
-        for position, result in zip(shards, found, strict=True):
-            # The next query may find them on another node.
-            if isinstance(result, ServiceError):
-                self._places.pop(sender_ids[position], None)
-        return found
-
-    async def _locate(self, sender_ids: Sequence[int]) -> None:
-        """Looks up the places of senders that are not known."""
-        if len(self._places) > PLACES_KEPT:
-            self._places.clear()
-        unknown = [id_ for id_ in dict.fromkeys(sender_ids) if id_ not in self._places]
-        if unknown:
-            rows = await self._database.fetch(load_statement("queries/citus/shards"), sender_id=unknown)
-            self._places.update((row["sender_id"], _Place(row["shard"], (row["host"], row["port"]))) for row in rows)
+            return [error] * len(shards)

@@ -1,7 +1,7 @@
 """The nodes of a queue as commands reach them: over a connection to each."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,14 @@ class CountedNode:
     # Of the statements differences and rebuild.
     folder: str = "queries"
 
-    def connect(self, connection: Connection) -> AbstractAsyncContextManager[Connection]:
-        """A connection to the node. `connection` is the one that the command has."""
-        return connect(self.url) if self.url else nullcontext(connection)
+    @asynccontextmanager
+    async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
+        """A connection to the node. `connection` is the one that the command has. An error names the node."""
+        try:
+            async with connect(self.url) if self.url else nullcontext(connection) as at_node:
+                yield at_node
+        except CommandError as error:
+            raise CommandError(f"{self.name}: {error}" if self.name else str(error)) from error
 
     @asynccontextmanager
     async def comparing(self, connection: Connection) -> AsyncIterator[bool]:
@@ -65,7 +70,7 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     if not state["is_distributed"]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/nodes")
-    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port in nodes]
+    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port, _ in nodes]
 
 
 async def require_one_machine(connection: Connection, advice: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -41,6 +41,10 @@ class Node:
         """One of the statements that maintain counters: fold, compact, watch."""
         return load_statement(f"{self.folder}/{name}")
 
+    async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
+        """As `Database.fetch`. Raises Unavailable also as soon as the node of a cluster does not respond."""
+        return await self.database.fetch(statement, begin_with, **parameters)
+
     async def count(self) -> bool:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
         ((is_done,),) = await self.database.fetch(self.statement("recount"), WRITING_WITHOUT_LIMIT)
@@ -73,6 +77,20 @@ class Topology:
     async def nodes(self) -> Sequence[Node]:
         """The nodes that keep counters, as they are now, whether they are up or not."""
         return [Node(self._database)]
+
+    def queue_of(self, sender_id: int) -> Hashable:
+        """Queries wait in one queue for each value of this: the node that has the counts, as far as it is known.
+
+        Raises Unavailable at once where that node does not respond.
+        """
+        return None
+
+    async def sample_senders(self, known_nodes: Set[Hashable]) -> Mapping[Hashable, int | None]:
+        """A number that a sender of each node of a cluster may have, by `queue_of`; without the nodes that are known.
+
+        None for a node that has few of the numbers.
+        """
+        return {}
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         """The rows of queries of one statement name, by the counters, or why there are none.

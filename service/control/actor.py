@@ -1,4 +1,4 @@
-"""Who acts on queues and tokens: a kind and a name, as the audit log keeps them."""
+"""The actor of a change of queues or tokens: a kind and a name, as in the audit log."""
 
 import os
 import pwd
@@ -8,14 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A token by its name, or a command by the user who runs it. The third kind, `expiry`, is the database's own."""
+    """A token by its name, or a command by the user who runs it. Only the database uses the third kind, `expiry`."""
 
     kind: Literal["token", "command"]
     name: str
 
 
 def of_command() -> Actor:
-    """The operating system's user id, with its name for reading: "1000 (alice)". No environment variable chooses it."""
+    """The user id of the operating system with its name: "1000 (alice)". Environment variables do not change it."""
     user_id = os.getuid()
     try:
         name = f"{user_id} ({pwd.getpwuid(user_id).pw_name})"

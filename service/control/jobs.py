@@ -1,6 +1,6 @@
-"""The use case: hold, release and purge. The database keeps the holds and the jobs; any process takes a job further.
+"""The use case: hold, release and purge. The database stores the holds and the jobs; any process can run a job.
 
-A job is begun by one statement, and done in steps (sql/control/change.sql), each a transaction of its own.
+One statement begins a job. It runs in steps (sql/control/change.sql), and each step is a transaction.
 """
 
 import asyncio
@@ -27,28 +27,28 @@ from service.telemetry.metrics import CHANGED
 
 logger = logging.getLogger(__name__)
 
-# While there is nothing to do: the longest that an expired hold stays active, or the job of a dead process rests.
+# The pause while there is nothing to do, which delays the end of an expired hold or the job of a dead process.
 IDLE_SECONDS = 1.0
-# A job's first step reads all that it has to change; a request that waits for it has its own limit.
+# A job's first step reads all messages that it changes. A request that waits for it has its own limit.
 STEP_TIME_LIMIT_MS = 3_600_000
-# While messages are locked, or deltas wait to be folded.
+# The pause while messages are locked, or deltas wait for a fold.
 WAIT_SECONDS = 0.05
 STATUSES_OF = {Action.HOLD: ("new", "retry"), Action.RELEASE: ("hold",), Action.PURGE: ("hold", "new", "proc", "retry")}
-# Beyond that it does not matter how many are pending.
+# The count of pending deltas ends here.
 MOST_DELTAS = 1_000_000
-# All that matched when the call came is done, or can't be done.
+# All messages that matched at the time of the call are done, or can't be done.
 COMPLETE = ("settling", "done", "failed", "cancelled")
-# Errors of a step that say nothing about its job, by the beginning of the SQLSTATE: a lost connection, a standby, a
-# refused login, no resources, a shutdown, the system. A statement that was cancelled (57014) took too long.
+# Errors of a step that do not depend on its job, by the beginning of the SQLSTATE: a lost connection, a standby, a
+# refused login, no resources, a shutdown, the system. A cancelled statement (57014) took too long.
 _NOT_OF_JOB, _CANCELLED = ("08", "25", "28", "53", "57", "58"), "57014"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`changed` messages by now. `hold_id` is that of a hold that was begun, or ended by its id.
+    """`changed`: number of messages so far. `hold_id`: the hold that was begun, or was ended by its id.
 
-    `failed` messages could not be changed, the first because of `error`. `left_messages`, and the `left_holds` that
-    hold them, are of tokens with other limits.
+    `failed` messages could not be changed; `error` is the cause of the first one. `left_messages` are held by
+    `left_holds` of tokens with other limits.
     """
 
     id: int
@@ -66,19 +66,19 @@ class Job:
 
     @property
     def details(self) -> dict[str, object]:
-        """What a client that asks for details gets."""
+        """The `details` of the response."""
         hold = {"hold_id": self.hold_id} if self.hold_id else {}
         return hold | {"job_id": self.id, "messages": self.changed} | left_details(self.left_holds, self.left_messages)
 
     def require_success(self) -> None:
-        """Raises Conflict where messages could not be changed."""
+        """Raises Conflict if messages could not be changed."""
         if self.failed or self.state == "failed":
             what = f"could not change {self.failed} messages" if self.failed else "failed"
             raise Conflict(f"job {self.id} {what}: {self.error}")
 
 
 def left_details(holds: int, messages: int) -> dict[str, object]:
-    """What a call leaves because the token may not end the holds; nothing where that is nothing."""
+    """The holds and messages that a call leaves because the token may not end the holds; empty if there are none."""
     if not holds and not messages:
         return {}
     reason = "held by tokens with other limits than this one"
@@ -86,9 +86,9 @@ def left_details(holds: int, messages: int) -> dict[str, object]:
 
 
 class Control:
-    """Begins jobs and takes them further; one for each process.
+    """Begins and runs jobs; one object for each process.
 
-    `most_holds` and `most_jobs`: how many active holds and open jobs a token may have; None is no limit.
+    `most_holds` and `most_jobs`: the budget of a token for active holds and open jobs; None: no limit.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Control:
         self._share = {"most_holds": most_holds, "most_jobs": most_jobs}
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
-        """A release by `hold_id` with the filter of its hold. Raises BadRequest where the sender has no such hold."""
+        """A release by `hold_id` with the filter of its hold. Raises BadRequest if the sender has no such hold."""
         if request.hold_id is None:
             return request
         for row in await self.holds(request.query.sender_id):
@@ -113,9 +113,9 @@ class Control:
         raise BadRequest("hold_id must be the id of an active hold of this sender")
 
     async def matching(self, request: ControlRequest, limits: Limits = UNLIMITED) -> dict[str, int]:
-        """How many messages of which status the request would change. `request` is one `with_filter`.
+        """The number of messages by status that the request would change. `request` comes from `with_filter`.
 
-        By the counters; of a release by the messages on hold. `left_holds` and `left_messages` are what it would leave.
+        From the counters; for a release, from the messages on hold. It would leave `left_holds` and `left_messages`.
         """
         has_holds = (await find_topology(self._reading)).has_holds
         is_by_holds = has_holds and request.action is Action.RELEASE
@@ -134,10 +134,10 @@ class Control:
         return {status: getattr(row, status) for status in STATUSES_OF[request.action]}
 
     async def begin(self, request: ControlRequest, actor: Actor, request_id: str, limits: Limits = UNLIMITED) -> Job:
-        """The hold is active, or ended, when it returns.
+        """Begins a job. The hold is active, or ended, when this returns.
 
-        Raises Conflict where more than `at_most` messages match, and Forbidden where `limits` do not allow to end the
-        hold of `hold_id`.
+        Raises Conflict if more than `at_most` messages match, and Forbidden if `limits` do not permit to end the hold
+        `hold_id`.
         """
         ((job_id, hold_id),) = await self._database.fetch(
             load_statement("queries/control/start"),
@@ -159,9 +159,9 @@ class Control:
     async def carry_out(
         self, request: ControlRequest, actor: Actor, request_id: str, limits: Limits = UNLIMITED
     ) -> Job:
-        """Begins, and returns when all that matched by then is done; at once where that is too much.
+        """Begins a job, and returns when all messages that matched are done; for too many messages it returns at once.
 
-        Raises Conflict where messages could not be changed.
+        Raises Conflict if messages could not be changed.
         """
         is_large = sum((await self._counted(request)).values()) > self._most_messages
         job = await self.begin(request, actor, request_id, limits)
@@ -171,7 +171,7 @@ class Control:
         return job
 
     async def step(self, job: Job) -> Job:
-        """One step further. Waits a moment where another process does it, or where it can't be done yet."""
+        """Runs one step. Waits a moment if another process runs it, or if it is not possible yet."""
         row = await _try_step(self._database, job.id)
         is_waiting = row is None or row["is_waiting"]
         if row is None:
@@ -182,12 +182,12 @@ class Control:
         return Job(job.id, job.hold_id, *(row[name] for name in known))
 
     async def holds(self, sender_id: int | None) -> list[dict[str, Any]]:
-        """The active ones, the oldest first: the columns of sql/queries/control/holds.sql."""
+        """The active holds, the oldest first: the columns of sql/queries/control/holds.sql."""
         rows = await self._reading.fetch(load_statement("queries/control/holds"), sender_id=sender_id)
         return [dict(row) for row in rows]
 
     async def measure(self) -> dict[str, Any]:
-        """What the metrics ask the database for: `telemetry.metrics.GAUGES`, and the rows of `budgets`."""
+        """The metrics that come from the database: `telemetry.metrics.GAUGES`, and the rows of `budgets`."""
         watched = await (await find_topology(self._reading)).watch(MOST_DELTAS)
         (measured,) = await self._reading.fetch(load_statement("queries/metrics"))
         return {**watched, **measured, "budgets": await self._reading.fetch(load_statement("queries/budgets"))}
@@ -195,11 +195,11 @@ class Control:
     async def jobs(
         self, sender_id: int | None = None, account_ids: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
-        """A hundred, the open ones first, then the newest: the columns of sql/queries/control/jobs.sql."""
+        """A hundred jobs, the open ones first, then the newest: the columns of sql/queries/control/jobs.sql."""
         return await self._fetch("jobs", job_id=None, sender_id=sender_id, account_ids=account_ids)
 
     async def cancel(self, job_id: int, actor: Actor) -> bool:
-        """False where it has ended before."""
+        """Ends a job. False if it has ended before."""
         statement = load_statement("queries/control/cancel")
         ((is_cancelled,),) = await self._database.fetch(
             statement, WRITING, job_id=job_id, actor_kind=actor.kind, actor_name=actor.name
@@ -207,8 +207,17 @@ class Control:
         return bool(is_cancelled)
 
     async def audit(self, sender_id: int | None, row_limit: int) -> list[dict[str, Any]]:
-        """The latest first: the columns of sql/queries/control/audit.sql."""
+        """The latest entries first: the columns of sql/queries/control/audit.sql."""
         return await self._fetch("audit", sender_id=sender_id, row_limit=row_limit)
+
+    async def audit_of_sender(self, sender_id: int, token: Token, row_limit: int) -> list[dict[str, Any]]:
+        """The latest first: the columns of sql/queries/control/audit_of_sender.sql. Of a limited token its own only.
+
+        Others may have acted for reasons that are not for it to read.
+        """
+        own = None if token.is_unlimited else token.name
+        limits = {"token": own, "account_ids": token.account_ids}
+        return await self._fetch("audit_of_sender", sender_id=sender_id, row_limit=row_limit, **limits)
 
     async def _fetch(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         rows = await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
@@ -216,7 +225,7 @@ class Control:
 
 
 def require_control(token: Token, request: ControlRequest) -> None:
-    """Raises Forbidden where the request is for more than the token is limited to."""
+    """Raises Forbidden if the request exceeds the limits of the token."""
     token.limit(request.query)
     if token.account_ids is not None and request.query.account_id is None:
         needing = "request" if request.hold_id is None else "hold"
@@ -224,9 +233,9 @@ def require_control(token: Token, request: ControlRequest) -> None:
 
 
 async def _try_step(database: Database, job_id: int) -> Any:
-    """The row of sql/queries/control/step.sql, its messages counted for the metrics; None where there was no step.
+    """The row of sql/queries/control/step.sql, whose messages the metrics count; None if there was no step.
 
-    After an error the job is passed over for a while. Raises ServiceError where the error says nothing about the job.
+    After an error the job is skipped for a while. Raises ServiceError if the error does not depend on the job.
     """
     try:
         rows = await database.fetch(load_statement("queries/control/step"), WRITING_WITHOUT_LIMIT, job_id=job_id)
@@ -250,12 +259,12 @@ def _is_of_job(error: ServiceError) -> bool:
 
 
 async def work_forever(database: Database) -> None:
-    """Takes open jobs further, in turns, until it is cancelled."""
+    """Runs open jobs in turns, until it is cancelled."""
     await repeat("jobs", partial(_work, database, is_expiry=False), IDLE_SECONDS, Notes(database, "jobs"))
 
 
 async def expire_forever(database: Database) -> None:
-    """Ends holds whose time is over and releases their messages, beside all other jobs, until it is cancelled."""
+    """Ends expired holds and releases their messages, in parallel to other jobs, until it is cancelled."""
 
     async def work() -> float:
         await database.fetch(load_statement("queries/control/expire"), WRITING)
@@ -265,7 +274,7 @@ async def expire_forever(database: Database) -> None:
 
 
 async def _work(database: Database, *, is_expiry: bool) -> float:
-    """A step of the next job. The pause until the one after it, in seconds."""
+    """Runs a step of the next job. Returns the pause before the next step, in seconds."""
     ((job_id,),) = await database.fetch(load_statement("queries/control/next"), WRITING, is_expiry=is_expiry)
     if job_id is None:
         return IDLE_SECONDS

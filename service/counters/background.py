@@ -1,4 +1,4 @@
-"""Work that the service repeats in the background, and what it keeps of that in `queuestats.background_tasks`."""
+"""Work that the service repeats in the background, and its records in `queuestats.background_tasks`."""
 
 import asyncio
 import logging
@@ -13,14 +13,14 @@ from service.telemetry.logs import format_frames
 logger = logging.getLogger(__name__)
 
 ERROR_PAUSE_SECONDS = 2.0
-# Until a process looks again whether another one is still at it.
+# The pause before a process checks again whether another one is still running the task.
 BUSY_PAUSE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS = 0.05
 NOTE_SECONDS = 10.0
 
 
 class Notes:
-    """Keeps in the database whether a task succeeds: at once when that changes, else every ten seconds."""
+    """Records in the database whether a task succeeds: at once after a change, otherwise every ten seconds."""
 
     def __init__(self, database: Database, task: str) -> None:
         self._database, self._task = database, task
@@ -28,7 +28,7 @@ class Notes:
         self._next_at = -float("inf")
 
     async def keep(self, error: str | None) -> None:
-        """`error`: why it failed; None where it succeeded. What can't be written is not kept."""
+        """`error`: the cause of a failure; None for a success. A record that can't be written is dropped."""
         if error == self._error and time.monotonic() < self._next_at:
             return
         self._error, self._next_at = error, time.monotonic() + NOTE_SECONDS
@@ -42,9 +42,9 @@ async def repeat(
     error_pause_seconds: float = ERROR_PAUSE_SECONDS,
     notes: Notes | None = None,
 ) -> None:
-    """Does the work again and again; a failure does not end it.
+    """Repeats the work; a failure does not end the repetition.
 
-    `work` returns the pause in seconds until the next time, or None where another process was at it.
+    `work` returns the pause in seconds before the next run, or None if another process was running it.
     """
     while True:
         done, pause, error = None, error_pause_seconds, None
@@ -63,6 +63,6 @@ async def repeat(
 
 
 def next_pause(pause_seconds: float, done: int, aim: int, longest_seconds: float) -> float:
-    """Halves the pause after much work and doubles it after little, between the shortest and the longest pause."""
+    """Halves the pause after much work and doubles it after little work, within the two limits."""
     factor = 0.5 if done > aim else 2 if done < aim / 4 else 1
     return min(longest_seconds, max(SHORTEST_PAUSE_SECONDS, pause_seconds * factor))

@@ -23,11 +23,11 @@ async def diagnose(
     *,
     is_quick: bool = False,
 ) -> list[Finding]:
-    """Every finding, the errors first; none where all is well. `connection` is the owner's, to `owner_url`.
+    """All findings, the errors first. `connection` is the owner's, to `owner_url`.
 
-    Only some messages are read: `verify` finds drift in every case. Of a node of a cluster, this examines whether it
-    answers and is counted. `is_quick` leaves out what is costly. `progress` is called with the name of each
-    condition first.
+    It reads only some messages; `verify` finds all drift. For a node of a cluster, it examines whether the node
+    answers and is counted. `is_quick` omits costly conditions. `progress` is called with the name of each condition
+    before it is examined.
     """
     service_url = settings.database_url or owner_url
     progress(SCHEMA.name)
@@ -36,7 +36,7 @@ async def diagnose(
     progress(CONTRACT.name)
     if mismatch := await contract_mismatch(connection):
         findings.append(CONTRACT.found(mismatch))
-    # The catalog says whether there is anything to examine.
+    # A look-up in the catalog: without this table there is nothing to examine.
     if not await connection.fetchval("SELECT to_regclass('queuestats.counters') IS NOT NULL"):
         return findings
     progress(PROBE.name)

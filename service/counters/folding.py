@@ -1,7 +1,7 @@
-"""Folding while the service runs: one process at a time moves pending deltas into the counters.
+"""Folds while the service runs: one process at a time moves pending deltas into the counters.
 
-The database decides who folds (its lock lasts as long as the folding transaction), so any number of instances may run
-this, and any of them may die at any moment. Nothing here is needed for exactness, only for speed.
+A lock in the database, which lasts as long as the transaction, determines which process folds. So any number of
+instances may run this, and any of them may die at any time. The counts are exact without folds, but reads are slower.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 MAX_DELTAS = 20_000
 LEAST_MAX_DELTAS = 100
-# To move a counter takes about half as long as to fold a delta.
+# Moving a counter takes about half as long as folding a delta.
 COUNTERS_PER_DELTA = 2
-# About so many deltas of a sender are folded before its watermark lets readers skip them.
+# The number of folded deltas of a sender after which it gets a watermark, with which readers skip them.
 MARK_EVERY_DELTAS = 4000.0
 COMPACT_AFTER = timedelta(seconds=10)
 # The history is rolled up at the end of each minute. Until then, its readers add up the recorded changes.
 ROLL_UP_SECONDS = 5.0
-# How long the history is kept, by the defaults of the settings.
+# The time for which each step of the history is kept: the defaults of the settings.
 KEPT = {
     "kept_by_minute": timedelta(days=1),
     "kept_by_ten_minutes": timedelta(days=7),
@@ -38,10 +38,10 @@ KEPT = {
 }
 # Raising the bounds of a sender takes about a hundred times as long as folding a delta.
 DELTAS_PER_BOUND = 100
-# Between folds: the shorter, the more there was to fold. A busy sender's readers should find less than 1,000 pending.
+# The pause between folds; shorter after larger folds. Readers should find fewer than 1,000 pending deltas of a sender.
 LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
-# A node that is new in a cluster is not folded for so long.
+# A new node of a cluster is not folded for up to this time.
 NODES_CHECK_SECONDS = 10.0
 COUNT_PAUSE_SECONDS = 1.0
 SLOWDOWN_CHECK_SECONDS = 30.0
@@ -50,9 +50,9 @@ PILED_UP_DELTAS = 20_000
 
 
 async def fold_forever(database: Database, kept: Mapping[str, timedelta] = KEPT) -> None:
-    """Folds, compacts and rolls up the history until cancelled. An unreachable node of a cluster stops no other node.
+    """Folds, compacts and rolls up the history until cancelled. An unreachable node does not stop the other nodes.
 
-    `kept`: how long the history is kept, by the names of KEPT.
+    `kept`: the time for which the history is kept, by the names of KEPT.
     """
     await _work_on_nodes(
         database,
@@ -62,9 +62,9 @@ async def fold_forever(database: Database, kept: Mapping[str, timedelta] = KEPT)
 
 
 async def count_forever(database: Database, proof_percent: float = 0) -> None:
-    """Counts what the counters do not hold, until it is cancelled: all messages, where partitions came or went or a
-    trigger was switched off; senders with drift; shards that have come to a node. In between, it audits a few senders,
-    which takes that share of the time. `database` has a long limit of time, as a count needs it.
+    """Recounts until it is cancelled: all messages after a change of partitions or a disabled trigger; senders with
+    drift; shards that were moved to a node. Between recounts it audits a few senders, for the given share of the time.
+    `database` has a long time limit, which a recount needs.
     """
     await _work_on_nodes(
         database,
@@ -73,7 +73,7 @@ async def count_forever(database: Database, proof_percent: float = 0) -> None:
 
 
 async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
-    """Runs the works on each node as long as it is one."""
+    """Runs the tasks on each node as long as the node belongs to the cluster."""
     tasks: dict[Node, list[asyncio.Task[None]]] = {}
 
     async def follow_nodes() -> float:
@@ -102,7 +102,7 @@ async def _maintain(node: Node, share: float) -> float:
 
 
 class Folder:
-    """Folds, compacts and rolls up. The amount of work at once is what the database can do within the time limit."""
+    """Folds, compacts and rolls up. It adapts the amount of work per statement to the time limit."""
 
     def __init__(self, node: Node, kept: Mapping[str, timedelta] = KEPT) -> None:
         self._node, self._kept = node, kept
@@ -114,14 +114,14 @@ class Folder:
     async def take_turn(self) -> float | None:
         """Folds. Compacts, rolls up and raises bounds when these are due.
 
-        Returns the pause in seconds until the next turn, or None where another fold is at work.
+        Returns the pause in seconds before the next turn, or None if another fold is running.
         """
         if not (done := await self.fold()):
             return None
         folded, is_more = done
         if not is_more:
             FOLDED_AT.set_to_current_time()
-        # After a fold, never twice in a row: to move a large epoch may take many turns.
+        # After a fold, never twice in a row, because a large epoch may take many turns.
         if time.monotonic() >= self._next_compact_at and not await self.compact():
             self._next_compact_at = time.monotonic() + COMPACT_AFTER.total_seconds()
         if time.monotonic() >= self._next_roll_up_at and not await self.roll_up():
@@ -133,15 +133,15 @@ class Folder:
         return min(self._pause_seconds, max(0.0, self._next_raise_at - time.monotonic()))
 
     async def fold(self) -> tuple[int, bool] | None:
-        """How many deltas went into the counters, and whether there is more to do; None while another fold is at work.
+        """The number of folded deltas, and whether there is more to do; None while another fold is running.
 
-        One that took too long is undone, and the next one does half as much. Raises Unavailable, or TimedOut where that
-        is as little as can be.
+        A fold that took too long is rolled back, and the next fold is half as large. Raises Unavailable, or TimedOut if
+        the smallest fold takes too long.
         """
         return await self._run_within_limit("fold", max_deltas=self.max_deltas, mark_every=MARK_EVERY_DELTAS)
 
     async def compact(self) -> bool:
-        """Compacts epochs that are older than `COMPACT_AFTER`: whether there is more to do. Raises as `fold`."""
+        """Compacts epochs older than `COMPACT_AFTER`. Returns whether there is more to do. Raises as `fold`."""
         max_counters = COUNTERS_PER_DELTA * self.max_deltas
         done = await self._run_within_limit("compact", max_counters=max_counters, compact_after=COMPACT_AFTER)
         return done is not None and done[1]
@@ -154,7 +154,7 @@ class Folder:
         return done is not None and done[1]
 
     async def raise_bounds(self) -> float:
-        """Raises some of the earliest bounds that are too early. Returns the pause until the next time.
+        """Raises some of the earliest bounds that are too early. Returns the pause before the next turn.
 
         Raises as `fold`.
         """
@@ -163,18 +163,18 @@ class Folder:
         return await self._raiser.take_turn(self.max_deltas // DELTAS_PER_BOUND)
 
     async def fold_all(self) -> int:
-        """How many deltas were pending. Raises as `fold`, and CommandError where another fold is at work."""
+        """Folds all pending deltas; returns their number. Raises as `fold`, and CommandError if another fold runs."""
         total = 0
         while done := await self.fold():
             folded, is_more = done
             total += folded
             if not is_more:
                 return total
-        raise CommandError("Another fold is at work.")
+        raise CommandError("Another fold is running.")
 
     async def _run_within_limit(self, name: str, **parameters: Any) -> tuple[Any, ...] | None:
         try:
-            rows = await self._node.database.fetch(self._node.statement(name), WRITING, **parameters)
+            rows = await self._node.fetch(self._node.statement(name), WRITING, **parameters)
         except TimedOut:
             if self.max_deltas == LEAST_MAX_DELTAS:
                 raise
@@ -185,12 +185,12 @@ class Folder:
 
 
 async def _warn_of_slowdown(node: Node) -> None:
-    """Warns of what makes readers slower, in words for the one who can mend it."""
+    """Warns of conditions that slow down readers."""
     while True:
         await asyncio.sleep(SLOWDOWN_CHECK_SECONDS)
         try:
-            (seen,) = await node.database.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
-        except Exception:  # noqa: BLE001, S112 the folding itself reports what is wrong with the database
+            (seen,) = await node.fetch(node.statement("watch"), most_deltas=PILED_UP_DELTAS)
+        except Exception:  # noqa: BLE001, S112 the fold reports errors of the database
             continue
         if seen["oldest_snapshot_transactions"] > OLD_SNAPSHOT_TRANSACTIONS:
             line = "an old snapshot keeps dead rows from being vacuumed and slows reads holder=%r age_transactions=%s"

@@ -1,4 +1,4 @@
-"""The one list of conditions of health: what finds a condition, what it means for answers, and what to do about it.
+"""The list of conditions of health: how a condition is found, its effect on answers, and the remedy.
 
 Each is a file of sql/conditions/. `queuestats doctor`, `migrate --check`, `/readyz`, `/metrics`, `/conditions` and
 docs/health.md are views of this list.
@@ -12,7 +12,7 @@ from service.db import Connection, PostgresError, fetch, in_words, is_disconnect
 
 
 class Severity(IntEnum):
-    """How bad a condition is. The worst one found is the exit code of `queuestats doctor`."""
+    """The severity of a condition. The worst finding is the exit code of `queuestats doctor`."""
 
     NOTE = 0
     WARNING = 3
@@ -21,7 +21,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`meaning`: for answers. `is_refusal`: `stats` can get 503 for it. `is_costly`: only `doctor` looks for it.
+    """`meaning`: the effect on answers. `is_refusal`: `stats` can be 503. `is_costly`: only `doctor` examines it.
 
     `sql/conditions/<name>.sql` returns a row for each finding: `finding`, and `command` or NULL.
     """
@@ -40,7 +40,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A condition that was found, and what to do about it."""
+    """A condition that was found, and the remedy."""
 
     condition: str
     severity: Severity
@@ -53,7 +53,7 @@ RIGHT = "Answers are right."
 REFUSED = "Requests get 503."
 NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
 
-# Conditions that are found by trying, and not by a statement.
+# Conditions that are found by a test, and not by a statement.
 PROBE = Condition(
     *("probe", ERROR, REFUSED, "A query of stats was run as the service, and failed. Do what the finding says."),
     is_refusal=True,
@@ -62,8 +62,8 @@ CONTRACT = Condition(
     *(
         "contract",
         ERROR,
-        "A request that needs what the database lacks gets 503.",
-        "Run queuestats migrate, or a service of the version that migrated the database.",
+        "Requests that need a missing object of the database get 503.",
+        "Run queuestats migrate, or use the version of the service that migrated the database.",
     ),
     is_refusal=True,
 )
@@ -73,16 +73,16 @@ POOLER = Condition(
     is_refusal=True,
 )
 UNEXAMINED = Condition(
-    *("unexamined", ERROR, "Conditions that were not examined may hold."),
-    "Do what the finding says, and look again.",
+    *("unexamined", ERROR, "Conditions that were not examined may exist."),
+    "Do what the finding says, and examine again.",
 )
 SCHEMA = Condition(
-    *("schema", ERROR, "A service of the former release continues; one that needs the missing part answers 503."),
+    *("schema", ERROR, "Services of the former release continue; those that need the missing objects answer 503."),
     "Run queuestats migrate.",
 )
 NODE = Condition(
     *("node", ERROR, "Requests for senders of this node get 503, or are slow while it is counted."),
-    "Start the node. If it answers, the service counts its messages anew; queuestats migrate does too.",
+    "Start the node. When it answers, the service recounts its messages, or run queuestats migrate.",
 )
 CONDITIONS = (
     Condition(
@@ -95,16 +95,16 @@ CONDITIONS = (
     ),
     Condition(
         *("triggers", ERROR, REFUSED),
-        "Run queuestats migrate: it attaches the triggers and counts all messages anew, while writers go on.",
+        "Run queuestats migrate: it attaches the triggers and recounts all messages, while writers continue.",
         is_refusal=True,
     ),
     Condition(
         *("untrusted", ERROR, REFUSED),
-        "The service counts all messages anew if it can; queuestats migrate does too.",
+        "The service recounts all messages if it can. To recount at once, run queuestats migrate.",
         is_refusal=True,
     ),
     Condition(
-        *("service_rights", ERROR, "Requests that need the right get 503."),
+        *("service_rights", ERROR, "Requests that need the missing right get 503."),
         "Run queuestats migrate, which creates the role and grants its rights.",
         is_refusal=True,
     ),
@@ -124,7 +124,7 @@ CONDITIONS = (
     ),
     Condition(
         *("owner", ERROR, "Folds, jobs and repairs fail; answers become slower."),
-        "As a superuser, give the object or the right back to the owner; then run queuestats migrate.",
+        "Run the command as a superuser; then run queuestats migrate.",
         is_refusal=True,
     ),
     Condition(
@@ -133,8 +133,8 @@ CONDITIONS = (
     ),
     Condition(*("foreign_triggers", ERROR, RIGHT, "Drop the trigger: with it, each write to that table fails.")),
     Condition(
-        *("drift", ERROR, "Answers are right: they come from the messages until the senders are counted anew."),
-        "The service counts them anew. Run queuestats verify, and look for writes that bypass the triggers.",
+        *("drift", ERROR, "Answers are right: they come from the messages until the senders are recounted."),
+        "The service recounts them. Run queuestats verify, and look for writes that bypass the triggers.",
     ),
     Condition(
         *("suspects", ERROR, "Answers for these senders may be wrong."),
@@ -152,22 +152,22 @@ CONDITIONS = (
     ),
     Condition(
         *("keys", ERROR, "Reports add up the counts of the two keys."),
-        "Write one of the texts differently in the mapping, and run the command.",
+        "Change the mapping so that one of the texts differs, and run the command.",
     ),
     Condition(
         *("row_security_forced", ERROR, "Answers are right; a recount fails."),
         "Exempt the owner from the policies.",
     ),
     Condition(
-        *("autovacuum", ERROR, "Answers are right, and become slower with each message."),
-        "Switch the setting on: without it, dead rows of a queue are never removed.",
+        *("autovacuum", ERROR, "Answers are right, and become slower over time."),
+        "Turn the setting on: without it, dead rows of a queue are never removed.",
     ),
     Condition(
-        *("invalid_indexes", ERROR, "Answers are right and may be slow; each write still pays for the index."),
-        "Build the index again, or drop the index that a concurrent build has left.",
+        *("invalid_indexes", ERROR, "Answers are right and may be slow; writes still maintain the index."),
+        "Run the command, which rebuilds the index or drops the rest of a concurrent build.",
     ),
     Condition(
-        *("background", ERROR, "Answers are right and become slower; holds and expiries wait."),
+        *("background", ERROR, "Answers are right and become slower; holds and their expiry are delayed."),
         "Make sure that the service runs, and read its log.",
     ),
     Condition(
@@ -180,27 +180,27 @@ CONDITIONS = (
     ),
     Condition(
         *("uncounted", WARNING, "Answers are right and slow: they come from the messages."),
-        "The service counts all messages anew, while writers go on; queuestats migrate does too.",
+        "The service recounts all messages, while writers continue. To recount at once, run queuestats migrate.",
     ),
     Condition(
         *("partial_triggers", WARNING, "Answers lack what is written with session_replication_role = replica."),
-        "Run queuestats migrate: it enables the triggers ALWAYS and counts all messages anew, while writers go on.",
+        "Run queuestats migrate: it enables the triggers ALWAYS and recounts all messages, while writers continue.",
     ),
     Condition(
         *("verification", WARNING, "Answers of senders that differed were wrong."),
-        "Run the command. With --repair, it counts anew the senders that differ.",
+        "Run the command. With --repair, it recounts the senders that differ.",
     ),
     Condition(
-        *("login_ends", WARNING, "Answers are right until then."),
+        *("login_ends", WARNING, "Answers are right until then; afterwards new connections fail."),
         "Change the password: docs/deployment.md.",
     ),
     Condition(
-        *("settings", WARNING, "Answers are right, and may be slow or hold locks for long."),
+        *("settings", WARNING, "Answers are right and may be slow, and statements may hold locks for a long time."),
         "Change the setting for the role in this database.",
     ),
     Condition(
         *("privileged", WARNING, RIGHT),
-        "Run the command. A right that comes from PUBLIC or from another role has to be revoked there.",
+        "Run the command. Revoke a right that comes from PUBLIC or from another role there.",
     ),
     Condition(*("unlogged", WARNING, "Answers are wrong after a crash.", "Make the table logged.")),
     Condition(
@@ -212,7 +212,7 @@ CONDITIONS = (
         "Make sure that the service runs. To fold by hand, run the command.",
     ),
     Condition(
-        *("old_snapshot", WARNING, "Answers are right and become slower: dead rows pile up, in messages too."),
+        *("old_snapshot", WARNING, "Answers are right and become slower: dead rows accumulate, also in messages."),
         "End the session or the prepared transaction with the command; drop a replication slot that is not in use.",
     ),
     Condition(
@@ -227,7 +227,7 @@ CONDITIONS = (
     Condition(*("slow_statements", NOTE, RIGHT, "The command shows the plan."), is_costly=True),
 )
 CHEAP = tuple(condition for condition in CONDITIONS if not condition.is_costly)
-# What a process of the service looks for.
+# The conditions that a process of the service examines.
 SERVED = (SCHEMA, CONTRACT, POOLER, PROBE, UNEXAMINED, *CHEAP)
 
 
@@ -238,12 +238,13 @@ async def examine(
     conditions: Iterable[Condition] = CONDITIONS,
     progress: Callable[[str], None] = lambda condition: None,
 ) -> list[Finding]:
-    """What is found, in the order of the conditions; nothing where all is well. Any role of ours may ask.
+    """The findings, in the order of the conditions. The owner and the service's role may call it.
 
     `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name
-    of each condition first. Conditions that can't be examined are findings of UNEXAMINED, one for each cause.
+    of each condition before it is examined. Conditions that can't be examined are findings of UNEXAMINED, one for
+    each cause.
     """
-    # The catalog says whether the extension is there.
+    # A look-up in the catalog: the extension may be missing.
     has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
     given: dict[str, str | int] = {"service_role": service_role, "connections": connections}
     findings: list[Finding] = []

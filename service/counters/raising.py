@@ -1,4 +1,4 @@
-"""Raises bounds that are too early, in the background: they cost `top?order=oldest` useless look-ups."""
+"""Raises bounds that are too early, in the background: they cause useless look-ups in `top?order=oldest`."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""Whether the service can answer, and what is wrong with its database, as its own role sees it."""
+"""Whether the service can answer, and the faults of its database that its role can detect."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from service.cluster import find_topology
+from service.cluster import Topology, find_topology
 from service.counters.health import (
     CHEAP,
     CONDITIONS,
@@ -38,7 +38,7 @@ REFUSALS = tuple(condition for condition in CONDITIONS if condition.is_refusal)
 
 
 class Shared(Generic[Result]):
-    """A look-up that all calls within some seconds share: it costs the database the same however many there are."""
+    """A look-up that all calls within some seconds share, so its cost does not depend on the number of calls."""
 
     def __init__(self, look_up: Callable[[], Awaitable[Result]], seconds: float) -> None:
         self._look_up, self._seconds = look_up, seconds
@@ -50,7 +50,7 @@ class Shared(Generic[Result]):
         if self._task is None or (is_old and self._task.done()):
             self._began_at = time.monotonic()
             self._task = asyncio.ensure_future(self._look_up())
-            # Its error is for those who wait for it; they may all have left.
+            # Its error is for the calls that wait for it, which may all have ended.
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return await asyncio.shield(self._task)
 
@@ -58,22 +58,23 @@ class Shared(Generic[Result]):
 class Readiness:
     """One for each process, with a connection of its own. Methods raise Unavailable or TimedOut."""
 
-    def __init__(self, database: Database, connections: int) -> None:
-        self._database, self._connections = database, connections
+    def __init__(self, database: Database, connections: int, warm_up: Callable[[Topology], Awaitable[None]]) -> None:
+        """`warm_up`: of the connections that requests are answered on."""
+        self._database, self._connections, self._warm_up = database, connections, warm_up
         self._obstacles = Shared(self._find_obstacles, READINESS_SECONDS)
         self._findings = Shared(self._find_all, FINDINGS_SECONDS)
         self._keeps_statements = False
 
     async def obstacles(self) -> list[Finding]:
-        """What keeps the service from answering; nothing where it is ready. At most a second old."""
+        """The findings that prevent the service from answering; empty if it is ready. At most a second old."""
         return await self._obstacles.get()
 
     async def findings(self) -> list[Finding]:
-        """What is found of all conditions that cost little. At most ten seconds old."""
+        """The findings of all cheap conditions. At most ten seconds old."""
         return await self._findings.get()
 
     async def log(self) -> None:
-        """Writes to the log what keeps the service from answering. The database's errors are in the log anyway."""
+        """Logs the findings that prevent the service from answering. Errors of the database are already logged."""
         with suppress(ServiceError):
             if obstacles := await self.obstacles():
                 logger.warning("not ready pending=%s", "; ".join(obstacle.finding for obstacle in obstacles))
@@ -85,7 +86,7 @@ class Readiness:
         if mismatch := await self._database.run("queries/contract", contract_mismatch):
             return [CONTRACT.found(mismatch)]
         try:
-            await probe(self._database)
+            await self._warm_up(await probe(self._database))
         except ServiceError:
             if not (found := await self._examine(REFUSALS)):
                 raise
@@ -108,7 +109,7 @@ class Readiness:
 
     async def _has_statements(self) -> bool:
         """Whether the pooler in front of the database, if there is one, keeps prepared statements."""
-        # Where the database is out of reach, the queries that follow raise what clients get.
+        # If the database is out of reach, the following queries raise the error that clients get.
         with suppress(CommandError):
             self._keeps_statements = self._keeps_statements or await self._database.keeps_prepared_statements()
             return self._keeps_statements
@@ -123,9 +124,11 @@ class Readiness:
         return found
 
 
-async def probe(database: Database) -> None:
-    """Runs what `stats` runs: the look-up of tokens, and a report by each grouping. Raises Unavailable or TimedOut."""
+async def probe(database: Database) -> Topology:
+    """Runs the statements of `stats`: the look-up of tokens, and each grouping. Raises Unavailable or TimedOut."""
     await database.fetch(load_statement("tokens/valid"))
-    for sender_id in (await find_topology(database)).probed_senders:
+    topology = await find_topology(database)
+    for sender_id in topology.probed_senders:
         for grouping in Grouping:
             await fetch_report(database, StatsQuery(sender_id, grouping=grouping))
+    return topology

@@ -1,6 +1,6 @@
-"""In one snapshot: the counters against a recount of the messages, and what the service answers against its definition.
+"""In one snapshot, compares the counters with a recount of the messages, and answers with their definition.
 
-Then, the repair.
+Then repairs the differences.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from service.errors import CommandError
 from service.model import Grouping, StatsQuery
 from service.reports import StatsRow
 
-# "other": a status that the service has no answer for, so none of it is kept.
+# "other": a status that no report counts, so it has no counter.
 STATUSES = ("new", "proc", "retry", "hold", "other")
 ONE_MACHINE = CountedNode()
 # Sender, group mode, account, campaign and ISP of a row.
@@ -25,11 +25,11 @@ _Key = tuple[int, str, int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A count that is kept wrongly: whose it is, by which keys it is kept, the recount, and what the service says.
+    """A wrong count: its sender and keys, the recount, and the count of the service.
 
-    Of grouping_set `hold` it is the number of messages that the hold `hold_id` holds, which no answer of `stats` has.
-    Of grouping_set `oldest` it is the number of messages that an answer with `oldest` misses. Of grouping_set `history`
-    it is a count at the end of a step, and the count that follows from the step before.
+    For grouping_set `hold`, it is the number of messages that the hold `hold_id` holds, which is not part of `stats`.
+    For `oldest`, it is the number of messages that an answer with `oldest` misses. For `history`, it is a count at the
+    end of a step, and the count that follows from the step before.
     """
 
     sender_id: int
@@ -50,10 +50,10 @@ class Difference:
 async def verify_database(
     connection: Connection, url: str, sender_id: int | None, *, is_repairing: bool = False
 ) -> tuple[list[Difference], list[Difference]]:
-    """The differences, and those that are left where they were to be repaired; of all nodes of a distributed queue.
+    """The differences, and those that remain after a repair, of all nodes of a distributed queue.
 
-    `connection` is one to the database at `url`. Raises CommandError as `find_differences`, where a node is away, and
-    where the counters are exact but not trusted.
+    `connection` is one to the database at `url`. Raises CommandError as `find_differences`, if a node does not answer,
+    and if the counters are exact but not trusted.
     """
     differences, left = [], []
     for node in await counted_nodes(connection, url):
@@ -66,8 +66,8 @@ async def verify_database(
                 remaining = await find_differences(at_node, sender_id, node)
             elif uncounted and not found:
                 raise CommandError(
-                    f"The counts agree with the messages, and are not trusted: {uncounted[0]['reason']}."
-                    " The service counts anew by itself; `queuestats verify --repair` does it now."
+                    f"The counts agree with the messages, but are not trusted: {uncounted[0]['reason']}."
+                    " The service recounts by itself; `queuestats verify --repair` recounts now."
                 )
         differences += found
         left += remaining
@@ -77,16 +77,16 @@ async def verify_database(
 async def find_differences(
     connection: Connection, sender_id: int | None, node: CountedNode = ONE_MACHINE
 ) -> list[Difference]:
-    """Every difference of one sender, or of all; none where all is exact. It may run under full load at any moment.
+    """All differences of one sender, or of all senders. It may run at any time, under full load.
 
-    Beside the counters, the answers of `comparable_senders` are compared with what defines them. The messages are read
-    twice: for the counters, and for these senders. `connection` is in no transaction. Raises CommandError where the
-    table can't be counted at all.
+    It also compares the answers for `comparable_senders` with their definition. The messages are read twice: for the
+    counters, and for these senders. `connection` has no open transaction. Raises CommandError if the table can't be
+    counted.
     """
     found, is_locked = await _compare(connection, sender_id, node)
     if found and not is_locked:
         # The service's role can't lock an adopted table. A TRUNCATE between the snapshot and the recount looks like
-        # drift; another snapshot does not have the same differences.
+        # drift, but a second snapshot does not have the same differences.
         places = {_place(difference) for difference in found}
         again, _ = await _compare(connection, sender_id, node)
         found = [difference for difference in again if _place(difference) in places]
@@ -98,7 +98,7 @@ def _place(difference: Difference) -> Difference:
 
 
 async def _compare(connection: Connection, sender_id: int | None, node: CountedNode) -> tuple[list[Difference], bool]:
-    """The differences, and whether no TRUNCATE can have made them."""
+    """The differences, and whether a TRUNCATE can't be their cause."""
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
@@ -106,7 +106,7 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
         held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
         missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
         broken = [] if node.url else await fetch(connection, "queries/history_differences", sender_id=sender_id)
-        # From here on some senders alone, by index where there is one.
+        # From here on only some senders are read, by index if possible.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)
         sender_ids = [id_ for id_ in await node.comparable_senders(connection, sender_id) if id_ not in known]
@@ -124,7 +124,7 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
 
 
 async def _compare_answers(connection: Connection, sender_ids: Sequence[int]) -> list[Difference]:
-    """Where an answer of the service is another one than its definition says, in the order of the senders."""
+    """Answers of the service that differ from their definition, in the order of the senders."""
     if not sender_ids:
         return []
     defined = _by_key(await fetch(connection, "queries/defined_answers", sender_ids=sender_ids))
@@ -143,18 +143,18 @@ async def _compare_answers(connection: Connection, sender_ids: Sequence[int]) ->
 
 
 def _by_key(values: Iterable[Iterable[Any]]) -> dict[_Key, StatsRow]:
-    """Rows of answers, each behind its sender and its group mode."""
+    """The rows of answers by sender and group mode."""
     rows = ((sender_id, grouping, StatsRow(*row)) for sender_id, grouping, *row in values)
     return {(id_, str(mode), row.account_id, row.campaign_id, row.isp): row for id_, mode, row in rows}
 
 
 def _senders_of(differences: Iterable[Difference]) -> list[int]:
-    """Those whose counters are wrong."""
+    """The senders whose counters are wrong."""
     return list(dict.fromkeys(difference.sender_id for difference in differences if not difference.is_of_hold))
 
 
 async def repair(connection: Connection, sender_ids: Sequence[int | None], node: CountedNode = ONE_MACHINE) -> None:
-    """Counts senders (None: all of them) anew, while writers go on. `connection` is the owner's."""
+    """Recounts senders (None: all), while writers continue. `connection` is the owner's."""
     for sender_id in sender_ids:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
@@ -169,9 +169,9 @@ async def _repair_held(connection: Connection, found: Iterable[Difference]) -> N
 
 
 async def keep_result(connection: Connection, sender_id: int | None, left: Sequence[Difference]) -> None:
-    """Keeps the differences that are left, so that the service counts their senders anew; not on a standby.
+    """Records the remaining differences, so that the service recounts their senders; not on a standby.
 
-    Of all senders (None), also in the audit log: when, and how many. `connection` is in no transaction.
+    For all senders (None), it also adds an entry to the audit log. `connection` has no open transaction.
     """
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return

@@ -1,6 +1,6 @@
 """The database: a pool, named statements, and the driver's errors turned into ours."""
 
-# What other folders know of the driver.
+# The names of the driver that other folders use.
 from asyncpg import (
     InsufficientPrivilegeError,
     InvalidObjectDefinitionError,

@@ -1,4 +1,4 @@
-"""A database's address, as the driver and other programs take it; docs/deployment.md has the table of parameters.
+"""The address of a database for the driver and for other programs; docs/deployment.md has the table of parameters.
 
 Parsed with urllib: SQLAlchemy's `make_url` refuses several hosts with ports and takes two bracketed ones for one; the
 driver and libpq accept both. See docs/design/libraries.md.
@@ -18,8 +18,8 @@ _HONOURED = (
     " sslcert sslcrl sslkey sslmode sslnegotiation sslpassword sslrootcert target_session_attrs user"
 )
 HONOURED = frozenset(_HONOURED.split())
-# Parameters whose listed values ask for what the driver does anyway; any other value is refused, as it would weaken
-# a connection silently.
+# Parameters whose listed values are the behaviour of the driver. Other values are refused, because ignoring them
+# would weaken a connection silently.
 FIXED = MappingProxyType(
     {
         "channel_binding": ("disable", "prefer"),
@@ -43,7 +43,7 @@ FIXED = MappingProxyType(
         "sslsni": ("1",),
     }
 )
-# Parameters that change no answer.
+# Parameters without an effect on answers.
 _IGNORED = (
     "application_name client_encoding connect_timeout fallback_application_name keepalives keepalives_count"
     " keepalives_idle keepalives_interval load_balance_hosts sslcompression sslkeylogfile tcp_user_timeout"
@@ -52,7 +52,7 @@ IGNORED = frozenset(_IGNORED.split())
 
 
 def check_address(url: str, variable: str) -> list[str]:
-    """The parameters that are ignored. Raises CommandError with one sentence where the address can't be honoured."""
+    """The ignored parameters. Raises CommandError if the address has a parameter that can't be honoured."""
     malformed = f"{variable} has a malformed port or query: a port is a number from 1 to 65535."
     try:
         # Some versions of Python refuse a bracketed address that is not the first.
@@ -66,7 +66,7 @@ def check_address(url: str, variable: str) -> list[str]:
         raise CommandError(malformed)
     for name, value in query.items():
         if name not in HONOURED | IGNORED | FIXED.keys():
-            advice = "a setting of the server is written options=-c%20name%3Dvalue"
+            advice = "write a setting of the server as options=-c%20name%3Dvalue"
             raise CommandError(f"{variable} has the parameter {name}, which libpq does not have; {advice}.")
         if name in FIXED and value not in FIXED[name]:
             advice = f"takes {' or '.join(FIXED[name])} alone" if FIXED[name] else "can't honour; remove it"
@@ -75,7 +75,7 @@ def check_address(url: str, variable: str) -> list[str]:
 
 
 def for_driver(url: str) -> dict[str, Any]:
-    """The driver's arguments: the address with the parameters that it has, and trust in the system's certificates."""
+    """The driver's arguments: the address with its parameters, and trust in the system's certificates."""
     address = urlsplit(url)
     query = [(name, value) for name, value in parse_qsl(address.query) if name not in IGNORED | FIXED.keys()]
     if ("sslrootcert", "system") not in query:
@@ -86,7 +86,7 @@ def for_driver(url: str) -> dict[str, Any]:
 
 
 def with_search_path(url: str, schema: str) -> str:
-    """The address of connections that look for tables in this schema; public is where they look anyway."""
+    """The address with this schema as search_path; public is the default."""
     if schema == "public":
         return url
     address = urlsplit(url)
@@ -94,7 +94,7 @@ def with_search_path(url: str, schema: str) -> str:
 
 
 def for_programs(url: str) -> tuple[str, dict[str, str]]:
-    """The address as libpq takes it, and the environment with its password, as any user can read a command line."""
+    """The address for libpq, and the environment with its password, because any user can read a command line."""
     address, environment = urlsplit(url), {}
     if address.password is not None:
         environment["PGPASSWORD"] = unquote(address.password)
@@ -109,7 +109,7 @@ def for_programs(url: str) -> tuple[str, dict[str, str]]:
 
 
 def of_primary(url: str) -> dict[str, Any]:
-    """Arguments of the driver that choose the primary of several hosts, unless the address or PG… chooses one."""
+    """Arguments of the driver that select the primary of several hosts, unless the address or PG… selects one."""
     is_said = "target_session_attrs" in dict(parse_qsl(urlsplit(url).query)) or "PGTARGETSESSIONATTRS" in os.environ
     return {} if is_said else {"target_session_attrs": "primary"}
 
@@ -124,7 +124,7 @@ def at_host(url: str, host: str, port: int) -> str:
 
 
 def _with_query(address: SplitResult, query: list[tuple[str, str]]) -> str:
-    # urllib itself drops the `//` of an empty host, without which libpq takes the address for something else.
+    # urllib drops the `//` before an empty host, without which libpq reads the address in another way.
     # libpq decodes no `+`.
     after_host = SplitResult("", "", address.path, urlencode(query, quote_via=quote), address.fragment).geturl()
     return f"{address.scheme}://{address.netloc}{after_host}"

@@ -1,4 +1,4 @@
-"""The pool that statements run on."""
+"""The pool of connections on which statements run."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -25,53 +26,50 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# A server that hangs answers no cancellation either: this long after the limit, the connection is cut.
+# A server that hangs does not answer a cancellation either: after this time beyond the limit, the connection is cut.
 GRACE_SECONDS = 1.0
-# Roles and databases may have other defaults.
+# These override the defaults of roles and databases.
 ISOLATION: Final = "read_committed"
-# Settings of a transaction. The service's role has those of a scan the other way round, for look-ups (sql/roles.sql).
+# Settings of a transaction. For look-ups, the service's role has the opposite settings of a scan (sql/roles.sql).
 AS_A_SCAN = (
     "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_custom_plan;"
     " SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on"
 )
 WRITING = "SET TRANSACTION READ WRITE"
-# For a pool that no request waits for alone.
+# For pools on which no request waits.
 WRITING_WITHOUT_LIMIT = f"{WRITING}; SET LOCAL statement_timeout = 0"
-
-# The driver looks up each array type. Citus hides shards by a call for each row of pg_class: that takes seconds.
-SHOW_SHARDS = {"citus.show_shards_for_app_name_prefixes": "*"}
 
 
 class Database:
-    """A lazily filled pool: it opens without its database, and recovers by itself.
+    """A lazily filled pool: it opens without its database, and recovers after an outage.
 
-    `fetch` raises Unavailable or TimedOut; any other error of the driver is a fault of ours and passes.
-    Without prepared statements nothing outlives its transaction on the server's side, and what takes several round
-    trips is one transaction: a pooler may give the next one to another server process. `purpose` is what its
-    connections are called by in pg_stat_activity, where that is not the command.
+    `fetch` raises Unavailable or TimedOut; other errors of the driver are faults of the service, and are not caught.
+    Without prepared statements, nothing in the server outlives its transaction, and several round trips are one
+    transaction, because a pooler may use another server process for the next one. `purpose` is part of the
+    application_name of its connections, by default the command.
     """
 
-    def __init__(
-        self, settings: Settings, url: str, *, pool_size: int, purpose: str = "", **server_settings: str
-    ) -> None:
-        self._settings, self._url, self._purpose = settings, url, purpose
+    def __init__(self, settings: Settings, url: str, *, pool_size: int, purpose: str = "") -> None:
+        self._settings, self.url, self._purpose = settings, url, purpose
         # The most connections.
         self.size = pool_size
+        # Of service/cluster, which remembers what it has found.
+        self.topology: Any = None
         self._nodes: dict[tuple[str, int], Database] = {}
         self._connect_timeout = settings.connect_timeout_ms / 1000
         self._time_limit = settings.request_time_limit_ms / 1000
         self._reconnecting = reconnecting_to(url)
         self._in_use = CONNECTIONS.labels(purpose)
-        self._pool = asyncpg.create_pool(
+        self._busy: set[Connection] = set()
+        self._arguments = {
             **for_driver(url),
-            min_size=0,
-            max_size=pool_size,
-            timeout=self._connect_timeout,
-            connect=self._connect,
-            reset=_keep,
-            server_settings={"application_name": application_name(purpose), **server_settings},
-            statement_cache_size=STATEMENTS_KEPT[settings.has_prepared_statements],
+            "timeout": self._connect_timeout,
+            "server_settings": {"application_name": application_name(purpose)},
+            "statement_cache_size": STATEMENTS_KEPT[settings.has_prepared_statements],
             **of_primary(url),
+        }
+        self._pool = asyncpg.create_pool(
+            **self._arguments, min_size=0, max_size=pool_size, connect=self._connect, reset=_keep
         )
 
     async def __aenter__(self) -> Self:
@@ -79,7 +77,7 @@ class Database:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Ends the pool; a connection still busy after a second is cut off."""
+        """Closes the pool; a connection that is still busy after a second is cut."""
         for node in self._nodes.values():
             await node.__aexit__()
         try:
@@ -88,16 +86,37 @@ class Database:
             self._pool.terminate()
 
     async def at(self, host: str, port: int) -> "Database":
-        """The same on another node of a cluster: a pool that ends with this one."""
+        """A pool on another node of a cluster, which closes together with this one."""
         if (host, port) not in self._nodes:
-            url = at_host(self._url, host, port)
-            node = Database(self._settings, url, pool_size=self.size, purpose=self._purpose, **SHOW_SHARDS)
+            url = at_host(self.url, host, port)
+            node = Database(self._settings, url, pool_size=self.size, purpose=self._purpose)
             self._nodes[host, port] = await node.__aenter__()
         return self._nodes[host, port]
 
+    @property
+    def address(self) -> str:
+        """Host and port, for a person."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+    async def try_connection(self) -> None:
+        """Opens a connection that is not one of the pool, and closes it. Raises Unavailable or TimedOut."""
+        try:
+            connection = await asyncpg.connect(**self._arguments)
+        except asyncpg.TooManyConnectionsError:
+            # The server responds, and the pool may have connections.
+            return
+        except Exception as error:
+            raise translated(error) from error
+        connection.terminate()
+
+    def cut(self) -> None:
+        """Ends the connections that run a statement, without waiting for the server."""
+        for connection in self._busy:
+            _cut(connection)
+
     async def keeps_prepared_statements(self) -> bool:
-        """Whether those that it prepares are kept, if it does. Raises CommandError where it can't be tried."""
-        return not self._settings.has_prepared_statements or await keeps_prepared_statements(self._url)
+        """Whether prepared statements are kept, if it uses them. Raises CommandError if that can't be tested."""
+        return not self._settings.has_prepared_statements or await keeps_prepared_statements(self.url)
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[asyncpg.Record]:
         """All rows of one statement, from one snapshot; `begin_with` as in `run`, WRITING for example."""
@@ -109,13 +128,13 @@ class Database:
         return await self.run(statement.name, work, begin_with)
 
     async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[asyncpg.Record]:
-        """As `fetch`, planned anew for these very values: the optional filters of a scan need it."""
+        """As `fetch`, with a new plan for these values, which the optional filters of a scan need."""
         return await self.fetch(statement, f"{AS_A_SCAN}; {load_statement('queries/primary').sql}", **parameters)
 
     async def run(self, name: str, work: Callable[[Connection], Awaitable[Result]], begin_with: str = "") -> Result:
-        """Does the work on one connection, and once more on a new one where that was gone; it must bear repeating.
+        """Runs the work on one connection, and again on a new one if the connection was lost; it must be repeatable.
 
-        `name` is that of its statement; `begin_with` are settings of a transaction, which the work is then done in.
+        `name` is that of its statement. `begin_with` are the settings of a transaction for the work.
         Raises as `fetch` does.
         """
         began = time.monotonic()
@@ -124,10 +143,10 @@ class Database:
         except Exception as error:
             if is_disconnect(error) and time.monotonic() - began > self._time_limit:
                 raise TimedOut() from error
-            # The latter: the table was altered since the statement was prepared; the driver has forgotten it by now.
+            # InvalidCachedStatementError: the table was altered; the driver has removed the statement from its cache.
             if not is_disconnect(error) and not isinstance(error, asyncpg.InvalidCachedStatementError):
                 raise translated(error) from error
-        # The server was restarted, say, and every pooled connection is dead: one more try on a new one.
+        # For example, a restart of the server has closed all pooled connections: one more try on a new one.
         await self._pool.expire_connections()
         try:
             return await self._run_once(name, work, begin_with)
@@ -140,7 +159,7 @@ class Database:
             cut = asyncio.get_running_loop().call_later(self._time_limit + GRACE_SECONDS, _cut, connection)
             is_transaction = begin_with or not self._settings.has_prepared_statements
             try:
-                # Never a savepoint within it: what a fold writes under one is not believed (watermarks.sql).
+                # Never a savepoint within it: readers do not trust what a fold writes in one (watermarks.sql).
                 async with connection.transaction(isolation=ISOLATION) if is_transaction else nullcontext():
                     with statement_span(name):
                         if begin_with:
@@ -155,20 +174,20 @@ class Database:
                 self._note_time(name, backend, time.monotonic() - began)
 
     def _note_time(self, name: str, backend: int, seconds: float) -> None:
-        """Observes the time; logs a slow statement with its file and process, which the server's log has too."""
+        """Observes the time, and logs a slow statement with its file and process, as in the server's log."""
         STATEMENT_SECONDS.labels(name).observe(seconds)
         if seconds * 1000 >= self._settings.slow_statement_ms:
             line = "slow statement file=sql/%s.sql duration_ms=%.1f backend=%s %s"
             logger.warning(line, name, seconds * 1000, backend, name_requests())
 
     async def _connect(self, *arguments: Any, **named: Any) -> "asyncpg.Connection[asyncpg.Record]":
-        """For the pool, which has no connection at hand. Raises Unavailable at once while the database is away."""
+        """Opens a connection for the pool. Raises Unavailable at once while the database is out of reach."""
         connect = partial(asyncpg.connect, *arguments, **named)
         return await self._reconnecting.connect(connect, self._connect_timeout)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A pooled connection. Raises Unavailable where none can be had in time."""
+        """A pooled connection. Raises Unavailable if none is free in time."""
         try:
             connection = await self._pool.acquire(timeout=self._connect_timeout)
         except TimeoutError as error:
@@ -176,10 +195,12 @@ class Database:
                 raise Unavailable(": every database connection is busy") from error
             raise Unavailable(said=in_words(error)) from error
         self._in_use.inc()
+        self._busy.add(connection)
         try:
             yield connection
         finally:
             self._in_use.dec()
+            self._busy.discard(connection)
             await self._pool.release(connection)
 
 
@@ -192,10 +213,10 @@ async def _begin(connection: Connection, settings: str) -> None:
 
 
 def _cut(connection: Connection) -> None:
-    # It may have been closed, and taken from us, already.
+    # It may have been closed already.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
 async def _keep(connection: Connection) -> None:
-    """Outside a transaction nothing is set on a pooled connection. The driver's own reset would cost a round trip."""
+    """No reset: pooled connections have settings only in transactions, and the driver's reset costs a round trip."""

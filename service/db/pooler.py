@@ -1,4 +1,4 @@
-"""Whether prepared statements outlive their transaction: not behind every pooler in transaction mode."""
+"""Whether prepared statements outlive their transaction; some poolers in transaction mode do not keep them."""
 
 from asyncpg import DuplicatePreparedStatementError, InvalidSQLStatementNameError
 
@@ -9,15 +9,15 @@ TURNS = 20
 
 
 async def keeps_prepared_statements(url: str) -> bool:
-    """Tries it: a statement is prepared by one server process and run by another. True where there is no pooler.
+    """Tests whether a statement that one server process has prepared runs in another. True without a pooler.
 
-    Raises CommandError where the database can't be reached.
+    Raises CommandError if the database can't be reached.
     """
     async with (
         connect(url, prepared_statements=False, is_direct=False) as one,
         connect(url, prepared_statements=False, is_direct=False) as other,
     ):
-        # A pooler reports a process number of its own.
+        # A pooler reports its own process number.
         if await _process(one) == one.get_server_pid():
             return True
         try:
@@ -31,11 +31,11 @@ async def keeps_prepared_statements(url: str) -> bool:
 
 
 async def _runs_elsewhere(one: Connection, other: Connection, name: str) -> bool:
-    """Whether another process than the one that prepared a statement has run it; False where it was the same one."""
+    """Whether a process other than the one that prepared the statement has run it; False if it was the same."""
     async with one.transaction():
         prepared_by = await _process(one)
         statement = await one.prepare("SELECT pg_backend_pid()", name=name)
-    # Its transaction occupies a process: most likely the one that was free last, which has the statement.
+    # Its transaction occupies a process: most likely the last one that became free, which has the statement.
     async with other.transaction():
         await _process(other)
         return bool(await statement.fetchval() != prepared_by)

@@ -1,4 +1,4 @@
-"""How often a process tries to connect to a database that is out of reach."""
+"""Limits the attempts of a process to connect to a database that is out of reach."""
 
 import asyncio
 import logging
@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 Connected = TypeVar("Connected")
 
 FIRST_DELAY_SECONDS = 0.1
-# So the first right answer comes within 2 s of the database's return: docs/reliability.md.
+# With this limit, the service answers within 2 s after the end of an outage: docs/reliability.md.
 LONGEST_DELAY_SECONDS = 1.0
 
 
 class Reconnecting:
-    """Bounds the attempts of all pools of a process to one address: after a failure, one attempt at a time.
+    """Limits the attempts of all pools of a process to one address: after a failure, one attempt at a time.
 
-    The delay before the next attempt grows exponentially, with full jitter, so that processes do not try in step.
+    The delay before the next attempt grows exponentially, with full jitter, so that processes do not synchronize.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Reconnecting:
         self._because = ("", "")
 
     async def connect(self, connect: Callable[[], Awaitable[Connected]], patience_seconds: float) -> Connected:
-        """What `connect` returns. Raises Unavailable where it fails, and at once where it is too early to try again."""
+        """The result of `connect`. Raises Unavailable if it fails, and at once before the delay is over."""
         began_at = time.monotonic()
         if self._failures:
             if began_at < self._next_at:
@@ -42,7 +42,7 @@ class Reconnecting:
         try:
             connection = await connect()
         except asyncio.CancelledError:
-            # The pool has given up.
+            # The pool has stopped waiting.
             self._fail(TimeoutError(), began_at)
             raise
         except Exception as error:
@@ -51,13 +51,13 @@ class Reconnecting:
         return connection
 
     def _fail(self, error: Exception, began_at: float) -> Unavailable:
-        """Delays the next attempt; the error in the words of `translated`."""
+        """Delays the next attempt, and returns the error from `translated`."""
         # Attempts that began together, before the first of them failed, are one failure.
         if began_at >= self._failed_at:
             self._failures = min(self._failures + 1, 30)
             self._failed_at = time.monotonic()
             longest = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2**self._failures)
-            self._next_at = self._failed_at + random.uniform(0, longest)  # noqa: S311 no secret
+            self._next_at = self._failed_at + random.uniform(0, longest)  # noqa: S311 not a secret
         known = translated(error)
         if not isinstance(known, Unavailable):
             is_malformed = isinstance(error, ValueError | OverflowError)
@@ -69,5 +69,5 @@ class Reconnecting:
 
 @cache
 def reconnecting_to(url: str) -> Reconnecting:
-    """The one of this process for an address."""
+    """The object of this process for an address."""
     return Reconnecting()

@@ -19,10 +19,10 @@ from service.resources import sql_path
 _HEADER = re.compile(r"\A-- (?P<name>\w+): \S.*(?:\n--.*)*?\n-- parameters: (?P<parameters>.*)\n")
 DECLARED = "-- places: "
 
-# Below these stands what the service runs while it serves.
+# The folders with the statements that the service runs while it serves.
 SERVED = ("queries", "tokens")
 
-# The closed list of places, SQL that varies: of every table of messages, of a mapping, and what adopt alone fills.
+# The complete list of places: of every table of messages, of a mapping, and of adopt alone.
 COMMON = (
     "schema messages messages_literal messages_oid counted_table message_status queued_messages locked queued"
     " new_rows old_rows has_holds has_created has_history try_new_rows try_old_rows is_mapped uncounted_writes"
@@ -41,24 +41,24 @@ ADOPTING = (
 )
 PLACES = frozenset(f"{COMMON} {PROVED} {MAPPED} {ADOPTING}".split())
 
-# Our own schema: the places of a statement that the service runs.
+# The places of a statement that the service runs, for our own schema.
 OWN: Mapping[str, str] = MappingProxyType(
     {"schema": "queuestats", "queued_messages": "queuestats.scanned_messages(ARRAY[cast(:sender_id AS bigint)])"}
 )
 
 
 class BadStatement(CommandError):
-    """A file below `sql/` breaks the rules; it stops the start."""
+    """A file below `sql/` breaks the rules; the service does not start."""
 
 
 class _Template(string.Template):
-    # A quoted identifier: psql, sqlfluff and other parsers of SQL read it as such.
+    # A quoted identifier, so that psql, sqlfluff and other SQL parsers accept it.
     pattern = r'"\{(?P<named>\w+)\}"|(?P<escaped>(?!))|(?P<braced>(?!))|(?P<invalid>(?!))'  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: `text` as the file has it, places filled; `sql` and `order` as asyncpg prepares and binds it."""
+    """One statement: `text` is that of the file with places filled; `sql` and `order` are for asyncpg."""
 
     name: str
     text: str
@@ -67,7 +67,7 @@ class Statement:
     types: Mapping[str, str]
 
     def bind(self, parameters: Mapping[str, Any]) -> list[Any]:
-        """The values in the order of `$1, $2, …`. Raises BadStatement naming a missing or an unknown parameter."""
+        """The values in the order of `$1, $2, …`. Raises BadStatement with the missing or unknown parameters."""
         if parameters.keys() != self.types.keys():
             wrong = sorted(parameters.keys() ^ self.types.keys())
             takes = ", ".join(self.types) or "no parameter"
@@ -76,10 +76,10 @@ class Statement:
 
 
 def fill(name: str, source: str, places: Mapping[str, str]) -> str:
-    """The text of `sql/<name>.sql` with its places filled, in one pass: what is filled in is not searched again.
+    """The text of `sql/<name>.sql` with its places filled in one pass; values are not searched for places.
 
-    The line `-- places: …` is left out. Raises BadStatement where the text uses a place that it does not declare, that
-    is not in PLACES, or that has no value, or declares one that it does not use.
+    The line `-- places: …` is removed. Raises BadStatement if the text uses a place that it does not declare, that is
+    not in PLACES, or that has no value, or if it declares a place that it does not use.
     """
     before, _, after = source.partition(DECLARED)
     names, _, rest = after.partition("\n")
@@ -93,7 +93,7 @@ def fill(name: str, source: str, places: Mapping[str, str]) -> str:
 
 
 def read_sql(name: str, places: Mapping[str, str] = OWN) -> str:
-    """The text of `sql/<name>.sql`, places filled. Raises BadStatement where there is no such file, or as `fill`."""
+    """The text of `sql/<name>.sql`, places filled. Raises BadStatement if there is no such file, or as `fill`."""
     path = sql_path(f"{name}.sql")
     if not path.is_file():
         raise BadStatement(f"There is no sql/{name}.sql")
@@ -101,9 +101,9 @@ def read_sql(name: str, places: Mapping[str, str] = OWN) -> str:
 
 
 def load_statement(name: str, places: Mapping[str, str] | None = None) -> Statement:
-    """The statement of `sql/<name>.sql`, checked: `queries/total`, say. Without `places`, in our own schema, and kept.
+    """The checked statement of `sql/<name>.sql`. Without `places`, it is for our own schema, and cached.
 
-    Raises BadStatement where there is no such file, or it breaks a rule.
+    Raises BadStatement if there is no such file, or if it breaks a rule.
     """
     return _load_own(name) if places is None else parse_statement(name, read_sql(name, places))
 
@@ -114,14 +114,14 @@ def _load_own(name: str) -> Statement:
 
 
 def load_statements() -> None:
-    """Loads every statement that the service runs, before requests come. Raises BadStatement."""
+    """Loads every statement that the service runs, before the first request. Raises BadStatement."""
     for folder in SERVED:
         for path in sql_path(folder).rglob("*.sql"):
             load_statement(str(path.relative_to(sql_path()).with_suffix("")))
 
 
 def parse_statement(name: str, source: str) -> Statement:
-    """The statement of a text whose places are filled. Raises BadStatement where its header does not fit it."""
+    """The statement of a text whose places are filled. Raises BadStatement if its header does not match it."""
     header = _HEADER.match(source)
     if header is None or header["name"] != Path(name).name:
         raise BadStatement(f"sql/{name}.sql must begin with `-- {Path(name).name}: …` and have `-- parameters: …`")
@@ -129,9 +129,9 @@ def parse_statement(name: str, source: str) -> Statement:
     for declaration in header["parameters"].split(",") if header["parameters"].strip() != "none" else ():
         parameter, _, type_ = declaration.strip().partition(" ")
         if not type_ or parameter in types:
-            raise BadStatement(f"sql/{name}.sql must give each parameter one type, `{parameter} bigint` say")
+            raise BadStatement(f"sql/{name}.sql must declare a type for each parameter, as in `{parameter} bigint`")
         types[parameter] = type_
-    # SQLAlchemy finds the names, writes `$1, $2, …` in their place, and changes nothing else.
+    # SQLAlchemy replaces the names by `$1, $2, …`, and changes nothing else.
     compiled = text(source).compile(dialect=asyncpg.dialect())  # type: ignore[no-untyped-call]
     order = tuple(compiled.positiontup or ())
     if set(order) != types.keys():
@@ -141,13 +141,13 @@ def parse_statement(name: str, source: str) -> Statement:
 
 
 def replace_parameters(source: str, values: Mapping[str, str]) -> str:
-    """The text of a statement with SQL in place of each `:name`."""
+    """The text of a statement in which SQL replaces each `:name`."""
     compiled = text(source).compile(dialect=postgresql.dialect(paramstyle="pyformat"))  # type: ignore[no-untyped-call]
     return str(compiled) % values
 
 
 def literal(value: Any) -> str:
-    """A value as SQL writes it; SQLAlchemy's literals depend on the server's standard_conforming_strings."""
+    """A value as an SQL literal; SQLAlchemy's literals depend on the server's standard_conforming_strings."""
     if isinstance(value, list):
         return f"ARRAY[{', '.join(map(literal, value))}]"
     if value is None:

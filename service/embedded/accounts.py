@@ -1,4 +1,4 @@
-"""The operating system's user that the server runs as: its programs, its folders."""
+"""The operating system's user as which the server runs: its programs and folders."""
 
 import grp
 import os
@@ -14,9 +14,9 @@ from typing import Any
 
 from service.errors import CommandError
 
-# Numbers that neither systemd nor Debian assigns. The server runs as one of them if root starts it.
+# Ids that neither systemd nor Debian assigns. The server runs as one of them if root starts it.
 UNUSED_IDS = range(65520, 65534)
-# Free of PG* variables, library paths and languages of the caller.
+# Without the PG* variables, library paths and languages of the caller.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -36,15 +36,15 @@ class Account:
     def initialiser(self) -> "Account":
         """Runs initdb, which refuses a user without an entry in the user database: `nobody` in place of a number.
 
-        Its group is this account's, and only that group passes through the folder that it works in. So other processes
-        of `nobody` do not reach the files, and the kernel does not let them trace a process of another group.
+        Its group is this account's, and only this group can enter its working directory. So other processes of `nobody`
+        can't reach the files, and the kernel does not permit them to trace a process of another group.
         """
         return self if self.is_ours else replace(_entry("nobody"), gid=self.gid)
 
     def run(
         self, command: Sequence[str | Path], environment: Mapping[str, str] = MappingProxyType({}), **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the command as this user, in a session of its own, which Ctrl-C does not reach. stderr joins stdout."""
+        """Runs the command as this user, in its own session, so Ctrl-C does not reach it. stderr is part of stdout."""
         switch: dict[str, Any] = {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
         return subprocess.run(
             command,
@@ -66,7 +66,7 @@ def current_account() -> Account:
 
 
 def server_account() -> Account:
-    """The current user. For root, which PostgreSQL refuses, a number that no user and no group has."""
+    """The current user. For root, which PostgreSQL refuses, an id that no user and no group has."""
     if os.geteuid() != 0:
         return current_account()
     for number in UNUSED_IDS:
@@ -76,7 +76,7 @@ def server_account() -> Account:
 
 
 def _is_known(number: int) -> bool:
-    """Whether the machine's files or its directory of users (LDAP) have the number."""
+    """Whether the machine's files or its directory of users (LDAP) have the id."""
     for look_up in (pwd.getpwuid, grp.getgrgid):
         with suppress(KeyError):
             look_up(number)
@@ -95,7 +95,7 @@ def _entry(user: int | str) -> Account:
 
 
 def prepare_data_dir(data_dir: Path, account: Account) -> None:
-    """Creates the folder if it is missing. Raises CommandError if it can't serve; nothing on disk has changed then."""
+    """Creates the folder if it is missing. Raises CommandError, before any change, if it can't be used."""
     missing = [folder for folder in (data_dir, *data_dir.parents) if not os.path.lexists(folder)]
     nearest = missing[-1].parent if missing else data_dir
     if not nearest.is_dir():
@@ -103,7 +103,7 @@ def prepare_data_dir(data_dir: Path, account: Account) -> None:
     for folder in () if account.is_ours else (*reversed(nearest.parents), nearest):
         if account.run(["test", "-x", folder]).returncode != 0:
             raise CommandError(
-                f"PostgreSQL runs as the user {account.name} here, who can't pass through {folder}: choose a data"
+                f"PostgreSQL runs as the user {account.name} here, who can't enter {folder}: choose a data"
                 " folder elsewhere with QUEUESTATS_DATA_DIR, /var/lib/queuestats for one."
             )
     for folder in reversed(missing):
@@ -120,7 +120,7 @@ def own_folder(folder: Path, account: Account) -> None:
     """Creates a folder with mode 0700 for the account if it is missing. Raises CommandError if it is anything else."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    # Numbers that were assigned since, or `nobody`, as in version 0.1.
+    # An id that was assigned later, or `nobody`, as in version 0.1.
     earlier = {account.uid} if account.is_ours else {os.geteuid(), account.initialiser.uid, *UNUSED_IDS}
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077 or status.st_uid not in earlier:
@@ -130,7 +130,7 @@ def own_folder(folder: Path, account: Account) -> None:
 
 
 def give_away(folder: Path, from_uid: int, account: Account) -> None:
-    """Gives everything in the folder that belongs to one user to the account. Follows no link."""
+    """Transfers all files of one user in the folder to the account. Does not follow links."""
     for _, folders, files, inside in os.fwalk(folder):
         for name in (".", *folders, *files):
             if os.stat(name, dir_fd=inside, follow_symlinks=False).st_uid == from_uid:

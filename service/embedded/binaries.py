@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: where the wheel has them, a copy if the server's user can't reach them there, and errors."""
+"""PostgreSQL's programs: those of the wheel, or a copy if the server's user can't reach them; and their errors."""
 
 import os
 import re
@@ -19,14 +19,13 @@ NOT_NEEDED_TO_RUN = shutil.ignore_patterns("include", "pkgconfig", "*.a")
 
 
 def binaries(version: int) -> Path:
-    """The folder with postgres, psql, pg_dump, pgbench …; the package is not imported, as its import has effects."""
+    """The folder with postgres, psql, pg_dump, pgbench …; the package is not imported: that has side effects."""
     if version not in TREES:
         raise CommandError(f"There is no embedded PostgreSQL {version}, only {' and '.join(map(str, TREES))}.")
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise CommandError(
-            "There is no database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install"
-            " 'queuestats[embedded]'."
+            "No database: set QUEUESTATS_DATABASE_URL, or install the embedded one: pip install 'queuestats[embedded]'."
         )
     return Path(spec.origin).parent / TREES[version] / "bin"
 
@@ -48,14 +47,14 @@ def reachable_binaries(version: int, account: Account, data_dir: Path) -> Path:
 
 
 def first_error(output: str) -> str:
-    """The first line of a program's output that names an error, else the last line."""
+    """The first line of a program's output with an error, otherwise the last line."""
     if found := re.search(r"(?:PANIC|FATAL|ERROR|error):\s*(.*)", output):
         return found[1].strip()
-    return output.strip().rpartition("\n")[2] or "it does not say why."
+    return output.strip().rpartition("\n")[2] or "without an error message."
 
 
 def _can_run(account: Account, program: Path) -> bool:
-    """Runs it to see: modes alone do not show mounts, access lists and security modules."""
+    """Runs a program, because modes do not include mounts, access lists and security modules."""
     try:
         return account.run([program, "--version"]).returncode == 0
     except PermissionError:

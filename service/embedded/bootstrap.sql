@@ -1,5 +1,5 @@
--- bootstrap: the owner's role and its database, where they are missing. Run by psql, as the superuser, at every start:
--- a start that was killed half-way is healed by the next one.
+-- bootstrap: creates the owner's role and its database if they are missing. psql runs it as the superuser at every
+-- start, so the next start completes one that was interrupted.
 SELECT 'CREATE ROLE queuestats LOGIN CREATEDB CREATEROLE'
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'queuestats')
 \gexec

@@ -1,6 +1,6 @@
-"""Files and folders: where the socket is, folders that are whole, and locks.
+"""Files and folders: the path of the socket, complete folders, and locks.
 
-The locks are advisory. The kernel frees one when the last process that holds it has ended, in whatever way.
+The locks are advisory. The kernel releases a lock when the last process that holds it has ended, also by a crash.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
 
 
 def socket_folder(inside: Path) -> Path:
-    """In the data folder; under /tmp if that path is too long for a socket, or has the comma that separates hosts."""
+    """In the data folder; under /tmp if that path is too long for a socket, or has a comma, which separates hosts."""
     if len(os.fsencode(inside / SOCKET_NAME)) <= SOCKET_PATH_BYTES and "," not in str(inside):
         return inside
     digest = hashlib.sha256(os.fsencode(inside)).hexdigest()[:16]
@@ -32,11 +32,11 @@ def socket_folder(inside: Path) -> Path:
 
 
 def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a private folder and renames it, so that `folder` is never half full. The caller excludes all others."""
+    """Fills a private folder and renames it, so that `folder` is never incomplete. The caller holds a lock."""
     prefix = f"{folder.name}.new-"
     for leftover in folder.parent.glob(f"{prefix}*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    # A program that an interrupted `fill` has started may go on writing. The next call removes what is left.
+    # A program of an interrupted `fill` may still be writing. The next call removes its files.
     with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as private:
         unfinished = Path(private, "new")
         unfinished.mkdir(mode=0o700)
@@ -45,7 +45,7 @@ def create_whole(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def open_lock(path: Path) -> IO[bytes]:
-    """A lock on it lasts until the file is closed, also by a child process that inherited it."""
+    """A lock on the file lasts until it is closed, also in a child process that inherited it."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "r+b", buffering=0)
 
 

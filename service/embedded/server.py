@@ -21,8 +21,8 @@ DATABASE = "queuestats"
 SUPERUSER, OWNER, SERVICE = "postgres", "queuestats", "queuestats_service"
 BOOTSTRAP = Path(__file__).with_name("bootstrap.sql")
 START_SECONDS = 60
-# A fast shutdown writes out what is only in memory. One that takes longer is cut off, and the next start recovers.
-# An immediate shutdown gives a process that hangs five seconds.
+# A fast shutdown writes all data from memory to disk. After this time it is cut, and the next start recovers.
+# In an immediate shutdown, a process that hangs has five seconds.
 STOP_SECONDS = {"fast": 4, "immediate": 7}
 DEFAULT_OPTIONS = {"shared_buffers": "256MB", "max_wal_size": "2GB"}
 INITDB = (
@@ -34,8 +34,8 @@ INITDB = (
 class EmbeddedServer:
     """One use of the PostgreSQL in a data folder, from `start` to `stop`; any number of processes may use it at once.
 
-    Errors that a person can mend are a CommandError of one sentence. `options` are server settings; a server that runs
-    already keeps its own. Every process of a server holds `postgres-….server.lock`: it is free when none is left.
+    Errors that a person can correct are CommandErrors. `options` are server settings; a running server keeps its own.
+    Every process of a server holds `postgres-….server.lock`, which is free when no process is left.
     """
 
     def __init__(self, data_dir: Path, version: int = 18, *, options: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -50,13 +50,13 @@ class EmbeddedServer:
         self.owner_url, self.service_url, self.superuser_url = map(self._url, (OWNER, SERVICE, SUPERUSER))
 
     def start(self) -> Self:
-        """Returns when the server runs and has the owner's database."""
+        """Starts the server if necessary. Returns when it runs and has the owner's database."""
         with self._plain_errors():
             prepare_data_dir(self._data_dir, self._account)
             try:
                 with self._alone():
                     self._use = files.open_lock(self._beside("users.lock"))
-                    files.try_lock(self._use, shared=True)  # held exclusively only under the start lock
+                    files.try_lock(self._use, shared=True)  # held exclusively only while the start lock is held
                     self._bring_up()
                     self._bootstrap()
             except BaseException:
@@ -69,7 +69,7 @@ class EmbeddedServer:
         if self._use is None:
             return
         use, self._use = self._use, None
-        # `use` is closed in any case, and before the start lock is free for another process.
+        # `use` is closed in any case, before the start lock is released.
         with use, self._plain_errors(), self._alone(), use:
             if files.try_lock(use):
                 self._shut_down()
@@ -77,13 +77,13 @@ class EmbeddedServer:
     __enter__, __exit__ = start, stop
 
     def _bring_up(self) -> None:
-        """Returns when the server takes connections; takes over one that runs already."""
+        """Returns when the server accepts connections; uses a server that already runs."""
         deadline = time.monotonic() + START_SECONDS
         while self._is_alive():
             if self._ping() == 0:
                 return
             if time.monotonic() > deadline:
-                raise self._failure("runs, but takes no connections; its log may say why.")
+                raise self._failure("runs, but accepts no connections; see its log.")
             time.sleep(files.POLL_SECONDS)
         if not self._folder.exists():
             files.create_whole(self._folder, self._initialise)
@@ -109,9 +109,9 @@ class EmbeddedServer:
                 self._pg_ctl("stop", "-s", "-W", "-m", mode, stdout=subprocess.DEVNULL)
                 time.sleep(files.POLL_SECONDS)
         if self._is_alive():
-            raise self._failure("does not stop; its log may say why.")
+            raise self._failure("does not stop; see its log.")
         with suppress(OSError):
-            self._socket_dir.rmdir()  # it may be the only thing outside the data folder
+            self._socket_dir.rmdir()  # may be the only folder outside the data folder
 
     def _initialise(self, unfinished: Path) -> None:
         initialiser = self._account.initialiser
@@ -126,7 +126,7 @@ class EmbeddedServer:
         give_away(unfinished, initialiser.uid, self._account)
 
     def _write_access_rules(self) -> None:
-        """Outside the cluster's folder, where the server's user could have put a link in the place of a file."""
+        """Outside the cluster's folder, in which the server's user could have replaced a file by a link."""
         users = sorted({self._account.name, current_account().name})
         identities = "".join(f'queuestats "{user}" all\n' for user in users)
         for name, text in (("hba.conf", "local all all peer map=queuestats\n"), ("ident.conf", identities)):
@@ -135,7 +135,7 @@ class EmbeddedServer:
             self._beside(name).chmod(0o644)
 
     def _launch(self) -> None:
-        # No process of this server is left. The process ids in its files may be another program's by now.
+        # No process of this server is left. The process ids in its files may now be those of another program.
         for trace in (self._folder / "postmaster.pid", self._socket_dir / f"{files.SOCKET_NAME}.lock"):
             trace.unlink(missing_ok=True)
         settings = {
@@ -146,7 +146,7 @@ class EmbeddedServer:
             "hba_file": str(self._beside("hba.conf")),
             "ident_file": str(self._beside("ident.conf")),
         }
-        # pg_ctl hands them to a shell.
+        # pg_ctl passes them to a shell.
         options = shlex.join(f"--{name}={value}" for name, value in settings.items())
         log_path = self._beside("log")
         with files.open_lock(self._beside("server.lock")) as lock, log_path.open("a+", errors="replace") as log:
@@ -159,11 +159,11 @@ class EmbeddedServer:
                 raise self._failure(f"did not start: {first_error(log.read())}")
 
     def _is_alive(self) -> bool:
-        """Whether a process of the server is left; on file systems that can't inherit locks, the socket shows it."""
+        """Whether a process of the server is left; on file systems that can't inherit locks, found by the socket."""
         return files.is_held(self._beside("server.lock")) or self._ping() in (0, 1)
 
     def _ping(self) -> int:
-        """pg_isready's exit code: 0 takes connections, 1 starts or stops, 2 no response."""
+        """pg_isready's exit code: 0 accepts connections, 1 starts or stops, 2 no response."""
         return self._run_client("pg_isready", "-h", str(self._socket_dir), "-p", str(files.PORT)).returncode
 
     def _run_client(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The endpoints. `stats` shows the whole request flow: open, parse, limit, read, render."""
+"""The endpoints. `stats` has the complete request flow: open, parse, limit, read, render."""
 
 import asyncio
 from contextlib import ExitStack
@@ -20,6 +20,7 @@ from service.http.scrape import read_of_database, scrape_seconds
 from service.model import Action, Format, Scope
 from service.queue.explain import explain as explain_query
 from service.queue.live import Followed, Subscriber
+from service.queue.report import Asked
 from service.telemetry.metrics import CONTENT_TYPE
 from service.telemetry.metrics import render as render_metrics
 from service.wire.parsing import (
@@ -30,7 +31,7 @@ from service.wire.parsing import (
     parse_report,
     parse_top,
 )
-from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS, REPORT_FORMAT
+from service.wire.parsing.parameters import ANALYZE, DETAILS, DRY_RUN, ID, INTERVAL_MS, LIMIT, REPORT_FORMAT
 from service.wire.rendering import MEDIA_TYPES, render_details, render_explanation, render_rows
 
 JSON = MEDIA_TYPES[Format.JSON]
@@ -76,13 +77,14 @@ async def report(request: QueueRequest) -> Response:
     token = await request.open(Scope.STATS, REPORT_FORMAT)
     query = token.limit_report(parse_report(request.envelope))
     presentation = parse_presentation(request.envelope, request.format)
-    outcome = await service.report.run(query)
-    shape = await service.names.shape(presentation, outcome.result.rows)
-    return await respond_report(request, outcome, shape)
+    with service.open_reports.place(token.name):
+        outcome = await service.report.run(Asked(query, token.name))
+        shape = await service.names.shape(presentation, outcome.result.rows)
+        return await respond_report(request, outcome, shape)
 
 
 async def stream(request: QueueRequest) -> Response:
-    """Server-Sent Events: the report at once, and again whenever it has changed."""
+    """Server-Sent Events: the report at once, and again after each change."""
     service = request.service
     token = await request.authorize(Scope.STATS)
     request.refuse_unknown()
@@ -104,7 +106,7 @@ async def stream(request: QueueRequest) -> Response:
 
 
 async def control(request: QueueRequest) -> Response:
-    """Holds, releases or purges, as its path says."""
+    """Holds, releases or purges; the path determines which."""
     service = request.service
     token = await request.open(Scope.CONTROL)
     request.refuse_empty_in_url()
@@ -121,7 +123,7 @@ async def control(request: QueueRequest) -> Response:
 
 
 async def holds(request: QueueRequest) -> Response:
-    """The active holds of a sender. Who made them and why stands in those that the token may end."""
+    """The active holds of a sender. The maker and the reason are included for holds that the token may end."""
     token = await request.open(Scope.STATS)
     found = await request.service.control.holds(_sender_of(request, token))
     for row in found:
@@ -138,6 +140,13 @@ async def jobs(request: QueueRequest) -> Response:
     )
 
 
+async def audit(request: QueueRequest) -> Response:
+    """What was done to the messages of a sender, the latest first; to a limited token, what it did itself."""
+    token = await request.open(Scope.CONTROL)
+    sender_id, row_limit = _sender_of(request, token), LIMIT.read(request.envelope.members)
+    return await _respond_list(request, await request.service.control.audit_of_sender(sender_id, token, row_limit))
+
+
 def _sender_of(request: QueueRequest, token: Token) -> int:
     sender_id: int = ID.read(request.envelope.members)
     token.require_sender(sender_id)
@@ -152,7 +161,7 @@ async def _respond_list(request: QueueRequest, rows: list[dict[str, Any]]) -> Re
 
 
 async def explain(request: QueueRequest) -> Response:
-    """The SQL that would answer the same body at `stats`, and its plan; with `analyze` 1 it runs, read-only."""
+    """The SQL with which `stats` would answer the same body, and its plan; with `analyze` 1 it runs, read-only."""
     service = request.service
     token = await request.open(Scope.EXPLAIN)
     query = token.limit(parse_query(request.envelope, service.settings.default_group))
@@ -163,7 +172,7 @@ async def explain(request: QueueRequest) -> Response:
 
 
 async def metrics(request: QueueRequest) -> Response:
-    """For Prometheus, with a token of its own scope, because depths show what customers send."""
+    """For Prometheus, with a separate scope, because queue depths show how much customers send."""
     seconds = scrape_seconds(request.service.settings.request_time_limit_ms)
     deadline = asyncio.get_running_loop().time() + seconds
     _require_unlimited(await request.authorize(Scope.METRICS, outage_after_seconds=seconds))
@@ -176,12 +185,12 @@ async def openapi(request: QueueRequest) -> Response:
 
 
 async def health(request: QueueRequest) -> Response:
-    """Alive: says nothing of the database."""
+    """The process is alive. Does not examine the database."""
     return Response(msgspec.json.encode({"status": "alive"}), headers=NO_STORE, media_type=JSON)
 
 
 async def conditions(request: QueueRequest) -> Response:
-    """What `queuestats doctor` finds in little time, the errors first, for a token that is limited to nothing."""
+    """The findings of the cheap conditions of `queuestats doctor`, errors first, for a token without limits."""
     token = await request.authorize(Scope.STATS)
     _require_unlimited(token)
     found = sorted(await request.service.readiness.findings(), key=lambda finding: -finding.severity)
@@ -190,7 +199,7 @@ async def conditions(request: QueueRequest) -> Response:
 
 
 async def ready(request: QueueRequest) -> Response:
-    """Ready: a query of `stats` is answered, by a schema that this code was written for."""
+    """Ready: `stats` answers a query, and the schema fits this code."""
     try:
         obstacles = await request.service.readiness.obstacles()
     except Unavailable as error:
@@ -203,5 +212,5 @@ async def ready(request: QueueRequest) -> Response:
 
 
 def _require_unlimited(token: Token) -> None:
-    if token.sender_ids is not None or token.account_ids is not None:
+    if not token.is_unlimited:
         raise Forbidden("this is about all senders, and the token is limited")

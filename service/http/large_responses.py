@@ -13,16 +13,16 @@ from service.access.budgets import UnreadResponse
 
 logger = logging.getLogger(__name__)
 
-# Half the size of what level 1 leaves costs twice its time; beyond 5 there is little left to gain.
+# This level takes twice the time of level 1 for half of its size; higher levels save little more.
 GZIP_LEVEL = 5
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 TAG_BYTES = 16
-# The server takes no more from us while so much of a connection is unsent.
+# The server accepts no more data while this much of a connection is unsent.
 SLICE_BYTES = 1 << 16
 
 
 class LargeResponse(Response):
-    """A body that goes out slice by slice, as fast as the client reads it, and counts as unsent until then."""
+    """A body that is sent in slices, as fast as the client reads it, and counts as unsent until then."""
 
     def __init__(
         self, slices: Sequence[bytes], unread: UnreadResponse, headers: dict[str, str], media_type: str
@@ -41,14 +41,14 @@ class LargeResponse(Response):
                         await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            # Without its end the server closes the connection.
+            # The server closes the connection of an incomplete response.
             logger.warning("a client does not read its report unsent_bytes=%d", self._unread.size)
         finally:
             self._unread.release()
 
 
 async def render_large(pieces: Iterator[bytes], is_gzip: bool, unread: UnreadResponse) -> tuple[list[bytes], str]:
-    """The slices and their entity tag. Between two, others get their turn; what is rendered is held from there on."""
+    """The slices and their entity tag. Other tasks run between two slices; rendered slices count as unsent."""
     digest = hashlib.blake2b(digest_size=TAG_BYTES)
     packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WINDOW) if is_gzip else None
     slices: list[bytes] = []
@@ -71,5 +71,5 @@ async def render_large(pieces: Iterator[bytes], is_gzip: bool, unread: UnreadRes
 
 
 def entity_tag(digest: "hashlib.blake2b") -> str:
-    """A weak one: with and without compression the report is the same."""
+    """A weak entity tag, because the compressed and the plain report are equivalent."""
     return f'W/"{digest.hexdigest()}"'

@@ -1,4 +1,4 @@
-"""The limits of a request: its deadline, and the size of its body; and what happens to the rest of a body."""
+"""The limits of a request: its deadline, the size of its body, and the treatment of the rest of a body."""
 
 import asyncio
 import time
@@ -12,18 +12,18 @@ from service.errors import LateBody, ServiceError, TooLarge, Unavailable
 from service.wire.parsing import sniff
 from service.wire.parsing.parameters import MAX_BODY_BYTES
 
-# How long the first byte of a body that is refused for its size may take: it may decide the format of the refusal.
+# The time limit for the first byte of a refused large body, which may determine the format of the refusal.
 FIRST_BYTE_SECONDS = 0.25
-# After a response that came before the end of the body, so much of the rest is still taken off the wire.
+# After a response before the end of the body, this much of the rest is read and dropped.
 LINGER_BYTES = 16 << 20
 LINGER_SECONDS = 1.0
 _LIMIT = f": a body holds at most {MAX_BODY_BYTES} bytes"
 
 
 class OpenRequests:
-    """All have the same time limit, so they end in the order in which they began, and one timer is enough for all.
+    """The open requests. All have the same time limit, so they end in the order of their start, and one timer suffices.
 
-    (`asyncio.timeout` has one for each: 10 of the 110 us that a request took outside the database.)
+    (`asyncio.timeout` has a timer for each request: 10 of the 110 us that a request took outside the database.)
     """
 
     def __init__(self, time_limit_ms: int) -> None:
@@ -36,7 +36,7 @@ class OpenRequests:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> asyncio.Task[Any]:
-        """Sets the deadline of the current task, which is cancelled then. Returns the task for `end`."""
+        """Sets the deadline at which the current task is cancelled. Returns the task for `end`."""
         task = asyncio.current_task()
         assert task is not None
         self._deadlines[task] = time.monotonic() + self._limit_seconds
@@ -45,7 +45,7 @@ class OpenRequests:
         return task
 
     def end(self, task: asyncio.Task[Any]) -> None:
-        """Takes the deadline off the task; sending the response has none. Changes nothing the second time."""
+        """Removes the deadline of the task, because sending the response has none. A second call changes nothing."""
         self._deadlines.pop(task, None)
 
     def has_expired(self) -> bool:
@@ -79,9 +79,9 @@ class BodyReader:
         self.is_whole = False
 
     async def read_within_limits(self, declared_bytes: int, open_requests: OpenRequests) -> ServiceError | None:
-        """Returns the reason if it was not read to its end: an unknown path comes first. Raises ClientDisconnect."""
+        """Returns the error if the body is incomplete: an unknown path has priority. Raises ClientDisconnect."""
         if declared_bytes > MAX_BODY_BYTES:
-            # Reading sends 100 Continue to a client that waits for it. JDK 17's hangs where another status comes first.
+            # Reading sends 100 Continue to a client that waits for it. JDK 17's client hangs if another one is first.
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_BYTE_SECONDS):
                     while not self.is_whole and sniff(bytes(self.content[:MAX_BODY_BYTES])) is None:
@@ -96,7 +96,7 @@ class BodyReader:
         return TooLarge(_LIMIT) if len(self.content) > MAX_BODY_BYTES else None
 
     async def _read(self, most_bytes: int) -> None:
-        """Until the body is whole, or holds more than `most_bytes`. Raises ClientDisconnect."""
+        """Reads until the body is complete, or exceeds `most_bytes`. Raises ClientDisconnect."""
         while not self.is_whole and len(self.content) <= most_bytes:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -105,10 +105,10 @@ class BodyReader:
             self.is_whole = not message.get("more_body", False)
 
     def lingering(self, send: Send) -> Send:
-        """Ends the connection after the response, and reads on for a while before that.
+        """Closes the connection after the response, but first reads for a while.
 
-        Closed at once, with some of the body unread, the client would find its connection reset before it reads the
-        response. Left open, the rest of the body would have to be read, however long it is.
+        If it were closed at once, with an unread rest of the body, the client would get a reset before it reads the
+        response. If it stayed open, the whole rest of the body, of any length, would have to be read.
         """
 
         async def send_and_linger(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""The layers around the endpoints. Plain ASGI, and one of each kind: a layer takes microseconds of every request."""
+"""The layers around the endpoints: plain ASGI and few, because each layer takes microseconds of every request."""
 
 import asyncio
 import logging
@@ -25,23 +25,23 @@ from service.telemetry.origin import Origin, begin_request, end_request, origins
 
 logger = logging.getLogger(__name__)
 
-# Above that a body may cost a millisecond or two (tests/load/worst_bodies.py), and is parsed in a turn of its own.
+# A larger body may cost one or two milliseconds (tests/load/worst_bodies.py), and has its own turn of the event loop.
 SMALL_BODY_BYTES = 1024
-# A path and query, or a body, that hold such a long request id may hold it as a token.
+# A request id of at least this length that also occurs in the URL or the body may be a token.
 SHORTEST_TOKEN = 16
 
 _SLASHES = re.compile("/{2,}")
 _REQUEST_ID = re.compile("[A-Za-z0-9._-]{1,64}")
 _OUR_TOKEN = re.compile("qs_", re.IGNORECASE)
-# To look a series up by its labels takes longer than to count.
+# Cached, because looking up a series by its labels takes longer than counting.
 _requests, _request_seconds = cache(REQUESTS.labels), cache(REQUEST_SECONDS.labels)
 
 
 class RequestMiddleware:
-    """Makes a QueueRequest of every request, `scope["request"]`, and answers every error outside the endpoints.
+    """Creates the QueueRequest of each request, `scope["request"]`, and answers errors outside the endpoints.
 
-    The deadline is for the body and the endpoint; it ends where the response begins. The connection ends with the
-    response where the body was not read to its end, after a fault outside the endpoints, and while the service drains.
+    The deadline is for the body and the endpoint; it ends when the response begins. The response closes its connection
+    if the body was not read to its end, after a fault outside the endpoints, and while the service drains.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -58,7 +58,7 @@ class RequestMiddleware:
         task = self._open_requests.begin()
         try:
             request = QueueRequest(scope, receive, self._service)
-            # The HTTP parser has refused what is not a number.
+            # The HTTP parser has refused values that are not numbers.
             declared_bytes = int(request.header(b"content-length") or 0)
             request.refusal = await body.read_within_limits(declared_bytes, self._open_requests)
             request.content = bytes(body.content)
@@ -75,7 +75,7 @@ class RequestMiddleware:
         scope["request"], scope["path"] = request, _normalize(scope)
         request.id = _client_id(request) or f"{getrandbits(128):032x}"
         span = begin_request(request.id)
-        # For the log lines and spans of everything that is done for it; the server gives each request its own task.
+        # For the log lines and spans of the request; the server runs each request in its own task.
         origins.set((Origin(request.id, span),))
         try:
             if len(request.content) > SMALL_BODY_BYTES:
@@ -94,9 +94,9 @@ class RequestMiddleware:
         _account(request, status, time.perf_counter() - began_at)
 
     async def _parse_in_turn(self, request: QueueRequest) -> None:
-        """One large body in a turn of the event loop, and at most half of the time.
+        """Parses one large body in a turn of the event loop, for at most half of the time.
 
-        A valid request takes about ten turns. With the bodies of 32 connections in each turn it took 4.4 s.
+        A valid request takes about ten turns. With the bodies of 32 connections in every turn it took 4.4 s.
         """
         async with self._parsing:
             began_at = time.perf_counter()
@@ -105,7 +105,7 @@ class RequestMiddleware:
             await asyncio.sleep(time.perf_counter() - began_at)
 
     def _noting(self, request: QueueRequest, task: asyncio.Task[Any], send: Send) -> Send:
-        """Where the response begins, its deadline ends, and its head gets the request's id."""
+        """When the response begins, ends the deadline, and adds the id of the request to the headers."""
 
         async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -120,9 +120,9 @@ class RequestMiddleware:
 
 
 class Endpoint:
-    """For a route: hands over the QueueRequest, and answers every failure of the endpoint, the deadline too.
+    """For a route: calls the endpoint with the QueueRequest, and answers all its failures, including the deadline.
 
-    For a function in its place Starlette makes a second Request, and a second net for exceptions: 12 us of a request.
+    For a plain function, Starlette adds a second Request and a second exception handler: 12 us of a request.
     """
 
     def __init__(self, handle: Callable[[QueueRequest], Awaitable[Response]], name: str = "") -> None:
@@ -133,20 +133,20 @@ class Endpoint:
         request: QueueRequest = scope["request"]
         try:
             response = await self.handle(request)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 the client gets an answer, the log has it
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 it is answered and logged
             response = respond_error(request, _failure(request, error))
         await response(scope, receive, send)
 
 
 def _failure(request: QueueRequest, error: BaseException) -> ServiceError:
-    """The error as the client sees it. The log has where a fault of ours arose, the client the request's id."""
+    """The error of the response. The log has the origin of a fault of the service, the client only the request's id."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, asyncio.CancelledError):
-        # Otherwise the service ends, and its time for open requests is up.
+        # Otherwise the service stops, and the time for open requests is over.
         return TimedOut() if request.service.open_requests.has_expired() else Unavailable()
     if isinstance(error, HTTPException):
-        # Files have no such header: they are only read.
+        # Files have no such header: their routes only read.
         allowed = (error.headers or {}).get("Allow", "GET, HEAD").split(", ")
         return MethodNotAllowed(", ".join(sorted(allowed))) if error.status_code == 405 else UnknownMethod()
     logger.error("fault request=%s to=%s error=%s", request.id, request.endpoint, format_frames(error))
@@ -173,8 +173,8 @@ def _account(request: QueueRequest, status: int, seconds: float) -> None:
 
 
 def _client_id(request: QueueRequest) -> str | None:
-    """The client's own request id; None where it is no plain word, or a token that was put there."""
-    # Of a repeated one the first counts.
+    """The client's request id; None if it is not a plain word, or may be a token."""
+    # If it is repeated, the first one counts.
     first: bytes = next((value for name, value in request.scope["headers"] if name == b"x-request-id"), b"")
     given = first.decode("latin-1")
     if not _REQUEST_ID.fullmatch(given) or _OUR_TOKEN.search(given):
@@ -187,7 +187,7 @@ def _client_id(request: QueueRequest) -> str | None:
 
 
 def _normalize(scope: Scope) -> str:
-    """The path with single slashes and none at its end, as the routes have it. No route has an encoded slash."""
+    """The path with single slashes and no trailing slash, as in the routes. No route has an encoded slash."""
     raw = scope.get("raw_path") or b""
     path: str = raw.decode("latin-1") if b"%" in raw and b"%2f" in raw.lower() else scope["path"]
     return (_SLASHES.sub("/", path) if "//" in path else path).rstrip("/") or "/"

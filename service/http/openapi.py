@@ -1,6 +1,6 @@
-"""`GET /openapi.json`: the HTTP interface, described from the types that the code itself works with.
+"""`GET /openapi.json`: describes the HTTP interface from the types that the code uses.
 
-Names, choices, limits and rows come from the model and the table of parameters, so the description can't go stale.
+Names, choices, limits and rows come from the model and the table of parameters, so the description is up to date.
 `schemas.py` has the schemas, `openapi.toml` the descriptions.
 """
 
@@ -20,7 +20,7 @@ QUEUE: Final = "/api/v1.1/admin/senders/queue"
 
 
 class Operation(NamedTuple):
-    """`response`: the name of its schema, "" where that is no JSON. Without a scope, no token is needed."""
+    """`response`: the name of its schema, "" if it is not JSON. Without a scope, no token is needed."""
 
     tag: str
     scope: Scope | None
@@ -36,6 +36,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     **dict.fromkeys(Action, Operation("control", Scope.CONTROL, "ControlResponse")),
     "holds": Operation("control", Scope.STATS, "HoldsResponse"),
     "jobs": Operation("control", Scope.CONTROL, "JobsResponse"),
+    "audit": Operation("control", Scope.CONTROL, "AuditResponse"),
     "explain": Operation("operate", Scope.EXPLAIN, "ExplainResponse"),
     "metrics": Operation("operate", Scope.METRICS),
     "conditions": Operation("operate", Scope.STATS, "ConditionsResponse"),
@@ -116,7 +117,7 @@ def _text(name: str, action: Action | None) -> str:
 
 
 def _not_in_url(name: str) -> tuple[str, ...]:
-    """The token of a GET stands in the header; the stream is written in one format."""
+    """The token of a GET is in the header; the stream has one format."""
     return ("token", "format") if name == "stream" else ("token",)
 
 
@@ -159,7 +160,7 @@ def _in_url(name: str, parameter: Parameter) -> dict[str, Any]:
     schema = parameter_schema(name, parameter)
     text = schema.pop("description")
     is_required = (name, parameter.name) == ("stream", "id")
-    # Generators write a list in several ways, of which the service takes one.
+    # Generators write a list in several ways, of which the service accepts one.
     schema = STRING if isinstance(parameter, Words) else schema
     return {"name": parameter.name, "in": "query", "required": is_required, "description": text, "schema": schema}
 

@@ -1,4 +1,4 @@
-"""A request of the API: what came with it, what it means, and what the log records of it."""
+"""A request of the API: its parts, its meaning, and its record in the log."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,7 +32,7 @@ _NOTHING: Final = Envelope(Format.JSON, {})
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the endpoints work with; one for each process."""
+    """The resources of the endpoints; one object for each process."""
 
     settings: Settings
     statistics: Statistics
@@ -47,20 +47,21 @@ class Service:
     readiness: Readiness
     unsent: Unsent
     open_streams: Budget
+    open_reports: Budget
     open_requests: OpenRequests
 
 
 class QueueRequest(Request):
-    """One object for a whole request, from the middleware, which reads the body, to the log line."""
+    """One object for a whole request, from the middleware to the log line. The middleware reads the body."""
 
     id = ""
-    # As much of the body as was read, and why it was no more.
+    # The part of the body that was read, and the error if it is incomplete.
     content = b""
     refusal: ServiceError | None = None
-    # Of the response: `open` finds the format, the status is 0 until it begins.
+    # Of the response: `open` determines the format, and the status is 0 until it begins.
     format: AnyFormat = Format.JSON
     status = 0
-    # For the log and the metrics alone.
+    # Only for the log and the metrics.
     token_name = ""
     query: StatsQuery | None = None
     format_label = ""
@@ -74,13 +75,13 @@ class QueueRequest(Request):
 
     @property
     def endpoint(self) -> str:
-        """The name for the log. A path may hold anything, a token too, so an unknown one is not logged."""
+        """The name for the log. A path may contain anything, also a token, so an unknown path is not logged."""
         name: str = getattr(self.scope.get("endpoint"), "name", "unknown")
         return name
 
     @property
     def envelope(self) -> Envelope:
-        """The parameters of the body, or of the URL of a GET. Raises the body's refusal, or BadRequest."""
+        """The parameters of the body, or of the URL of a GET. Raises the error of the body, or BadRequest."""
         # Not `cached_property`: before Python 3.12 it takes a lock.
         if self._envelope is None:
             if self.refusal is not None:
@@ -88,13 +89,13 @@ class QueueRequest(Request):
             try:
                 self._envelope = self.in_url if self.method in ("GET", "HEAD") else self._parse_body()
             except BadRequest as error:
-                # The format of the error comes from the body too, which is not parsed a second time.
+                # The format of the error also depends on the body, which is not parsed again.
                 self.refusal = error
                 raise
         return self._envelope
 
     def parse(self) -> None:
-        """Reads `envelope` before it is needed. Raises as that."""
+        """Reads `envelope` before it is needed. Raises as `envelope`."""
         _ = self.envelope
 
     def _parse_body(self) -> Envelope:
@@ -108,7 +109,7 @@ class QueueRequest(Request):
 
     @property
     def in_url(self) -> Envelope:
-        """Not `query_params`: that takes a `;` and a byte beyond ASCII for something else."""
+        """Not `query_params`, which decodes a `;` and bytes beyond ASCII in another way."""
         return parse_url(self._query_string) if self.scope["query_string"] else _NOTHING
 
     @property
@@ -117,7 +118,7 @@ class QueueRequest(Request):
         return query_string.decode("latin-1")
 
     async def open(self, scope: Scope, format: Choice[Any] = FORMAT) -> Token:
-        """What most endpoints begin with: host, body, token, names of parameters and format, in this order.
+        """The first step of most endpoints: checks host, body, token, names of parameters and format, in this order.
 
         Raises TooLarge, BadRequest, or as `authorize`.
         """
@@ -130,7 +131,7 @@ class QueueRequest(Request):
         return token
 
     async def authorize(self, scope: Scope, outage_after_seconds: float | None = None) -> Token:
-        """Raises Unauthorized, after a while where its address has sent many wrong tokens, or Forbidden.
+        """Raises Unauthorized, with a delay if its address has sent many wrong tokens, or Forbidden.
 
         With `outage_after_seconds` as `Tokens.check_in_outage`.
         """
@@ -147,7 +148,7 @@ class QueueRequest(Request):
         return token
 
     def secret(self) -> str | None:
-        """The header's token, else the body's or the URL's of a POST. Raises BadRequest where that is no string."""
+        """The token of the header, else that of the body or URL of a POST. Raises BadRequest if it is not a string."""
         envelope = self.envelope
         scheme, _, credentials = self.header(b"authorization").strip().partition(" ")
         in_header = credentials.strip() if scheme.lower() == "bearer" else ""
@@ -156,7 +157,7 @@ class QueueRequest(Request):
         return envelope.token() or self.in_url.token()
 
     def error_format(self) -> Format:
-        """The first valid one of the body's `format`, the URL's, the body's first byte, the content type, JSON."""
+        """The first valid format of: the body's `format`, the URL's, the body's first byte, the content type, JSON."""
         try:
             in_body = self.envelope.valid_format()
         except ServiceError:
@@ -166,12 +167,12 @@ class QueueRequest(Request):
         return in_body or self.in_url.valid_format() or sniff(self.content) or by_type
 
     def ignored_names(self) -> list[str]:
-        """The names in the body and in the URL of a POST that the endpoint does not take, fit for a header."""
+        """The names in the body and in the URL of a POST that the endpoint does not accept, safe for a header."""
         in_body = unknown_names(self.envelope.members, ACCEPTED[self.endpoint])
         return in_body + unknown_names(self.in_url.members, URL_PARAMETERS)
 
     def refuse_unknown(self) -> None:
-        """Raises BadRequest for a parameter that the endpoint does not take."""
+        """Raises BadRequest for a parameter that the endpoint does not accept."""
         if self.method == "POST":
             refuse_in_url(self.endpoint, self.in_url.members)
         refuse_unknown(self.endpoint, self.envelope.members)
@@ -189,11 +190,11 @@ class QueueRequest(Request):
         return False
 
     def has(self, entity_tag: str) -> bool:
-        """Whether `If-None-Match` says that the client has this report already."""
+        """Whether the client has this report already, by `If-None-Match`."""
         given = self.header(b"if-none-match")
         tags = {tag.strip().removeprefix("W/") for tag in given.split(",")} if given else set()
         return "*" in tags or entity_tag.removeprefix("W/") in tags
 
     def header(self, name: bytes) -> str:
-        """Of a repeated one the last. Not `headers`: that decodes them all for each look-up, 4 us of a request."""
+        """The last value of a header. Not `headers`, which decodes all headers for each look-up: 4 us of a request."""
         return self._headers_by_name.get(name, b"").decode("latin-1")

@@ -25,17 +25,17 @@ from service.wire.rendering.rows import Shape
 logger = logging.getLogger(__name__)
 
 NO_STORE = {"Cache-Control": "no-store"}
-# Up to here a report is rendered in one go: a millisecond or two.
+# Up to this number of rows, a report is rendered without a pause: one or two milliseconds.
 SMALL_REPORT_ROWS = 1000
 SMALL_SHAPED_REPORT_ROWS = 200
-# Less fits into one packet anyway.
+# A smaller body fits into one packet anyway.
 WORTH_GZIP_BYTES = 1400
-# A proxy that compresses a stream holds its events back until a block is full.
+# A proxy that compresses a stream delays its events until a block is full.
 NO_TRANSFORM = {"Cache-Control": "no-store, no-transform"}
-# Proxies close a connection that is silent for a minute, or half of one.
+# Proxies close a connection that is idle for a minute or for half a minute.
 HEARTBEAT_SECONDS = 15
 END_OF_EVENT = b"\r\n\r\n"
-_GZIP = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+_GZIP = {"Content-Encoding": "gzip"}
 
 
 def respond(content: bytes, request: QueueRequest) -> Response:
@@ -46,11 +46,12 @@ def respond(content: bytes, request: QueueRequest) -> Response:
 async def respond_report(
     request: QueueRequest, outcome: Outcome[StatsReport] | Outcome[TopReport] | Outcome[ReportPage], shape: Shape | None
 ) -> Response:
-    """Raises Unavailable where too many large reports wait for their clients already."""
+    """A report. Raises Unavailable if too many large reports are unread already."""
     report = outcome.result
     # Milliseconds in the database, and waiting for it.
     timing = f"db;dur={outcome.batch_seconds * 1000:.2f}, wait;dur={outcome.wait_seconds * 1000:.2f}"
-    headers = {**NO_STORE, "Server-Timing": timing, **_in_headers(report, request.format)}
+    # Of a 304 and of a report without compression, too: RFC 9110, 12.5.5 and 15.4.5.
+    headers = {**NO_STORE, "Vary": "Accept-Encoding", "Server-Timing": timing, **_in_headers(report, request.format)}
     most_rows = SMALL_SHAPED_REPORT_ROWS if shape else SMALL_REPORT_ROWS
     if len(report.rows) > most_rows:
         return await _respond_large(request, report, shape, headers)
@@ -64,7 +65,7 @@ async def respond_report(
 
 
 def _in_headers(report: Report, format: AnyFormat) -> dict[str, str]:
-    """What CSV has no place for."""
+    """The members that CSV can't contain."""
     members = report.more if isinstance(report, ReportPage) and format == ReportFormat.CSV else {}
     return {f"X-Queuestats-{name.title()}": str(value) for name, value in members.items() if value is not None}
 
@@ -83,20 +84,20 @@ async def _respond_large(
 
 
 def encode_event(name: str, data: bytes, id_: str | None = None) -> bytes:
-    """A Server-Sent Event as it goes over the wire. `data` is UTF-8 in one line.
+    """The bytes of a Server-Sent Event. `data` is UTF-8 in one line.
 
-    The library splits a text into lines: 50 ms for 2 MB, in which no request is served.
+    The library splits a text into lines, which blocks all requests for 50 ms per 2 MB.
     """
     frame = ServerSentEvent("", event=name, id=id_).encode()
     return frame.removesuffix(END_OF_EVENT) + data + END_OF_EVENT
 
 
 class EventResponse(EventSourceResponse):
-    """A stream that ends with its events, and where its client does not read them in time. It closes `place` then.
+    """A stream that ends after its events, or if its client does not read them in time. It then closes `place`.
 
-    While it is open, comments with `sign_of_life` go between the events.
+    While it is open, it sends comments with `sign_of_life` between the events.
 
-    When the server stops, the events may go on until its time limit.
+    When the server stops, the events may continue until its time limit.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class EventResponse(EventSourceResponse):
             try:
                 await super().__call__(scope, receive, send)
             except SendTimeoutError:
-                # Without its end the server closes the connection.
+                # The server closes the connection of an incomplete response.
                 logger.warning("a client does not read its stream")
 
 
 def respond_error(request: QueueRequest, error: ServiceError) -> Response:
-    """The one body that every error has, in the format that the client can most likely read."""
+    """The body of an error, in the format that the client can most likely read."""
     format = request.error_format()
-    # What is counted and logged, whatever QUEUESTATS_ERROR_HTTP_STATUS makes of the HTTP status.
+    # The counted and logged status, independent of QUEUESTATS_ERROR_HTTP_STATUS.
     request.error_code = error.code
     if isinstance(error, TooManyRequests):
         BUDGET_REFUSED.labels(error.resource, request.token_name).inc()

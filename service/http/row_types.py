@@ -10,7 +10,7 @@ import msgspec
 
 from service.model import Action
 
-# As a string where the request has `ids` `string`.
+# A string if the request has `ids` `string`.
 Id = int | Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
 At = Annotated[datetime, msgspec.Meta(tz=True)]
 Unset = msgspec.UnsetType
@@ -77,19 +77,22 @@ class HistoryRow(_Counts):
     left: int | None
 
 
-class _NamedFilter(msgspec.Struct, kw_only=True):
-    id: Id
+class _Filter(msgspec.Struct, kw_only=True):
     sender_id: Id
     account_id: Id | None
     campaign_id: Id | None
     isp: str | None
-    created_at: At
     account_name: Name = msgspec.UNSET
     campaign_name: Name = msgspec.UNSET
     sender_name: Name = msgspec.UNSET
 
 
-class HoldsRow(_NamedFilter, kw_only=True):
+class _Begun(_Filter, kw_only=True):
+    id: Id
+    created_at: At
+
+
+class HoldsRow(_Begun, kw_only=True):
     messages: int
     reason: str | None
     created_by_kind: str
@@ -97,7 +100,7 @@ class HoldsRow(_NamedFilter, kw_only=True):
     expires_at: At | None
 
 
-class JobsRow(_NamedFilter, kw_only=True):
+class JobsRow(_Begun, kw_only=True):
     action: Action
     state: Literal["waiting", "working", "settling", "done", "failed", "cancelled"]
     matched: int
@@ -113,6 +116,19 @@ class JobsRow(_NamedFilter, kw_only=True):
     requested_by_kind: str
     requested_by: str
     finished_at: At | None
+
+
+class AuditRow(_Filter, kw_only=True):
+    at: At
+    action: str
+    messages: int | None
+    actor_kind: str
+    actor_name: str
+    request_id: str
+    reason: str
+    hold_id: int | None
+    hold_ids: list[int] | None
+    job_id: int | None
 
 
 class Explanation(msgspec.Struct):
@@ -152,4 +168,5 @@ ROWS: Final[dict[str, type[msgspec.Struct]]] = {
     "report": ReportRow,
     "holds": HoldsRow,
     "jobs": JobsRow,
+    "audit": AuditRow,
 }

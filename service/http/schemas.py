@@ -24,7 +24,6 @@ from service.model import (
     Measure,
     Order,
     ReportFormat,
-    ReportOrder,
     With,
 )
 from service.wire.parsing.parameters import (
@@ -44,14 +43,14 @@ from service.wire.parsing.parameters import (
 TEXTS: Final = tomllib.loads(Path(__file__).with_name("openapi.toml").read_text("utf-8"))
 REFERENCE: Final = "#/components/schemas/{name}"
 STRING: Final[dict[str, Any]] = {"type": "string"}
-# A NUL is refused everywhere, a blank text by calls with effects.
+# All calls refuse a NUL; calls with effects also refuse a blank text.
 WITHOUT_NUL: Final = r"^[^\u0000]*$"
 FILLED: Final = r"^[^\u0000]*[^\u0000 \t\r\n][^\u0000]*$"
-# A schema of its own: a generated client then has one type for all of them. The names are for generators.
+# A separate schema, so that a generated client has one type for all of them. The names are for generators.
 FLAG: Final = {"title": "Flag", "type": "integer", "enum": [0, 1], "x-enum-varnames": ["NO", "YES"]}
 CHOICES: Final = (
     *(Format, Grouping, HistoryGrouping, Ids, With, Dimension, Order, Measure),
-    *(By, ReportFormat, ReportOrder),
+    *(By, ReportFormat),
 )
 
 
@@ -97,7 +96,7 @@ def _bodies() -> dict[str, Any]:
 
 
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """With its title, its description and those of its members; integers have 64 bits."""
+    """The schema with its title, its description and those of its members; integers have 64 bits."""
     schema = {"title": name, **schema}
     if text := TEXTS["schemas"].get(name):
         schema["description"] = text
@@ -115,14 +114,14 @@ def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_sent(schema: dict[str, Any]) -> dict[str, Any]:
-    """A row with its members in alphabetical order, those that a request adds at the end."""
+    """A row with its members in alphabetical order; members that a request adds are last."""
     properties = schema["properties"]
     order = sorted(properties, key=lambda name: (name not in schema["required"], name))
     return schema | {"properties": {name: properties[name] for name in order}}
 
 
 def _request(endpoint: str) -> dict[str, Any]:
-    """The body of a POST. `stats` alone ignores other members."""
+    """The body of a POST. Only `stats` ignores other members."""
     taken = OF_ENDPOINTS[endpoint]
     properties = {parameter.name: parameter_schema(endpoint, parameter) for parameter in taken}
     optional = [name for name in properties if name != "id"]
@@ -131,7 +130,7 @@ def _request(endpoint: str) -> dict[str, Any]:
 
 
 def parameter_schema(endpoint: str, parameter: Parameter) -> dict[str, Any]:
-    """With its description. Without a default: generated clients send defaults, and TypeScript requires them."""
+    """A parameter with its description. No default: generated clients send defaults, and TypeScript requires them."""
     schema: dict[str, Any]
     match parameter:
         case WholeNumber(_, least, most):
@@ -139,10 +138,11 @@ def parameter_schema(endpoint: str, parameter: Parameter) -> dict[str, Any]:
             schema = {"type": "integer", "format": size, "minimum": least, "maximum": most}
         case Flag():
             schema = reference("Flag")
-        case Choice(_, choices):
-            schema = reference(choices.__name__)
-        case Words(_, choices):
-            schema = _array(reference(choices.__name__))
+        case Choice(_, choices, without):
+            of_its_own = STRING | {"title": schema_name(endpoint, choices.__name__), "enum": [*parameter.words]}
+            schema = of_its_own if without else reference(choices.__name__)
+        case Words(_, choices, is_filled):
+            schema = _array(reference(choices.__name__)) | ({"minItems": 1} if is_filled else {})
         case Numbers(_, least, most):
             schema = _list({"type": "integer", "format": "int64", "minimum": least}, most)
         case Texts(_, most):

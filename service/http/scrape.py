@@ -1,4 +1,4 @@
-"""What a scrape of `/metrics` reads from the database: as much as the database answers in time."""
+"""The values that a scrape of `/metrics` reads from the database in time."""
 
 import asyncio
 from collections import Counter
@@ -22,23 +22,23 @@ LONGEST_SECONDS = 4.0
 
 
 def scrape_seconds(request_time_limit_ms: int) -> float:
-    """How long a scrape waits for the database: so long that the response is in time."""
+    """The time for which a scrape waits for the database, so that the response is in time."""
     return min(LONGEST_SECONDS, request_time_limit_ms / 2000)
 
 
 async def read_of_database(service: Service, deadline: float) -> OfDatabase:
-    """Each part that the database answers before the deadline, in the event loop's time."""
+    """The parts that the database answers before the deadline, which is in the time of the event loop."""
     largest = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders)
     measured, obstacles, findings, report = await asyncio.gather(
         _by(deadline, service.control.measure()),
         _by(deadline, service.readiness.obstacles()),
         _by(deadline, service.readiness.findings()),
-        # The largest senders of only some nodes of a cluster may be others.
+        # The largest senders of some nodes need not be those of the cluster.
         _by(deadline, service.top.run(largest)),
     )
     conditions = None
     found = Counter(finding.condition for finding in findings or ())
-    # In an outage they may be of before it; a standby is found without any query.
+    # In an outage they may be older; a standby is found without a query.
     if findings is not None and (measured is not None or found.keys() == {"standby"}):
         conditions = [(condition.name, condition.severity.name.lower(), found[condition.name]) for condition in SERVED]
     rows, ages, rates = None if report is None else report.result.rows, None, None
@@ -53,7 +53,7 @@ async def read_of_database(service: Service, deadline: float) -> OfDatabase:
 async def _oldest_seconds(service: Service, largest: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], float]:
     """The age of the oldest message by sender and status: of the senders first in a status, and of the largest ones.
 
-    By the clock of this machine. A message whose time of arrival is in the future has the age 0.
+    Uses the clock of this machine. A message whose time of arrival is in the future has the age 0.
     """
     statuses = [measure for measure in Measure if measure is not Measure.TOTAL]
     first = TopQuery(Dimension.SENDER, Measure.TOTAL, service.settings.metrics_senders, by_age=True)
@@ -84,7 +84,7 @@ async def _rates(service: Service, senders: Iterable[int]) -> dict[int, tuple[in
 
 
 async def _by(deadline: float, reading: Awaitable[Result]) -> Result | None:
-    """The result, or None where there is none in time. The driver ends a cancelled query later than that."""
+    """The result, or None if it is late. The driver ends a cancelled query later."""
     task = asyncio.ensure_future(reading)
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:

@@ -1,7 +1,7 @@
-"""Requests that wait together become one statement.
+"""Combines requests that wait at the same time into one statement.
 
-A query waits only while as many batches are in flight as may be, never for a clock. A batch in flight is never joined,
-since its snapshot may be older than the request.
+A query waits only while the largest number of batches is in flight, and never for a timer. It never joins a batch in
+flight, whose snapshot may be older than the request.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from service.telemetry.origin import Origin, origins
 Query = TypeVar("Query", bound=Hashable)
 Result = TypeVar("Result")
 
-# Queries whose last result was large, the latest ones.
+# The number of remembered queries whose last result was large.
 LARGE_QUERIES_KEPT = 10_000
-# A stream that is opened waits for the rest of the batch before its own.
+# The longest rest, because a new stream waits for it before its own batch.
 MOST_REST_SECONDS = 0.25
 
 
 class Outcome(msgspec.Struct, Generic[Result], frozen=True):
-    """A result, and where its time went: waiting for a batch, and in the batch."""
+    """A result, and its time: the wait for a batch, and the batch."""
 
     result: Result
     wait_seconds: float
@@ -36,11 +36,11 @@ class Outcome(msgspec.Struct, Generic[Result], frozen=True):
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Result]):
-    """One query that waits or is in flight, and all who wait for it."""
+    """A query that waits or is in flight, and its waiters."""
 
     queued_at: float
     kind: Hashable
-    # Their requests. Each waiter has a future of its own: one that leaves takes nothing along.
+    # The requests of the waiters. Each waiter has its own future, so that its cancellation does not affect others.
     waiters: dict[asyncio.Future[Result], tuple[Origin, ...]] = field(default_factory=dict)
     left_at: float = 0.0
 
@@ -55,10 +55,11 @@ class _Entry(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`batches` in flight at once, `queries` in a batch, `waiters` that are not in flight yet, and for how long.
+    """The largest numbers of `batches` in flight, `queries` in a batch, and `waiters`; and the longest wait.
 
-    After a batch, the next one waits for `rest` times as long as the batch took: the queries are those of streams, and
-    no requests that wait.
+    After a batch, the next one waits for `rest` times the duration of the batch. This is for streams, on which no
+    request waits. With `has_turns`, kinds take turns: the next batch is of the kind that has waited the longest since
+    its last batch.
     """
 
     batches: int
@@ -66,13 +67,14 @@ class Limits:
     waiters: int
     wait_seconds: float
     rest: float = 0
+    has_turns: bool = False
 
 
 class Coalescer(Generic[Query, Result]):
-    """`fetch` returns the results of a batch in order, or an error in place of one, or raises for all of them.
+    """`fetch` returns the results of a batch in order, with an error in place of a result, or raises for all of them.
 
-    Where queries have a `kind`, a batch holds one kind, and one batch of a kind is in flight. A query whose last result
-    `is_large` goes out alone, beside the others of its kind, and never twice at once: it holds up no other query.
+    If queries have a `kind`, a batch has one kind, and one batch of each kind is in flight. A query whose last result
+    `is_large` runs alone, in parallel to its kind and only once at a time, so it does not delay other queries.
     """
 
     def __init__(
@@ -95,8 +97,8 @@ class Coalescer(Generic[Query, Result]):
     async def run(self, query: Query) -> Outcome[Result]:
         """The result, from a batch that begins after this call. Raises as `fetch` does.
 
-        Raises Unavailable at once where too many wait, or after the longest wait. A call that is cancelled takes its
-        query back, unless others wait for it or it is in flight.
+        Raises Unavailable at once if too many wait, or after the longest wait. A cancelled call removes its query,
+        unless others wait for it or it is in flight.
         """
         if self._waiters >= self._limits.waiters:
             raise Unavailable(": too many requests are waiting")
@@ -127,7 +129,7 @@ class Coalescer(Generic[Query, Result]):
             WAITING.inc(number)
 
     def _start_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        # In the next turn of the loop, so that all requests of this turn come along.
+        # In the next turn of the event loop, so that all requests of this turn join the batch.
         if not self._is_starting and len(self._batches) < self._limits.batches:
             self._is_starting = True
             loop.call_soon(self._start)
@@ -143,6 +145,8 @@ class Coalescer(Generic[Query, Result]):
             batch = {query: self._leave(query) for query in queries}
             self._in_flight.update(batch)
             self._kinds_in_flight.add(kind)
+            if self._limits.has_turns:
+                self._put_last(kind)
             task = asyncio.create_task(self._run_and_rest(batch))
             self._batches.add(task)
             task.add_done_callback(partial(self._end, batch, kind))
@@ -154,7 +158,7 @@ class Coalescer(Generic[Query, Result]):
         self._start()
 
     def _choose(self) -> tuple[list[Query], Hashable]:
-        """The next batch, the query that waits longest first, and the kind that it keeps others of from starting."""
+        """The next batch, starting with the query that has waited longest, and the kind that it blocks."""
         chosen: list[Query] = []
         chosen_kind: Hashable = None
         for query, entry in self._waiting.items():
@@ -169,6 +173,11 @@ class Coalescer(Generic[Query, Result]):
                 break
         return chosen, chosen_kind
 
+    def _put_last(self, kind: Hashable) -> None:
+        """The queries of other kinds that wait go first."""
+        for query in [query for query, entry in self._waiting.items() if entry.kind == kind]:
+            self._waiting[query] = self._waiting.pop(query)
+
     def _leave(self, query: Query) -> _Entry[Result]:
         entry = self._waiting.pop(query)
         entry.left_at = time.perf_counter()
@@ -182,21 +191,21 @@ class Coalescer(Generic[Query, Result]):
             await asyncio.sleep(min(MOST_REST_SECONDS, self._limits.rest * (time.perf_counter() - began_at)))
 
     async def _run(self, batch: dict[Query, _Entry[Result]]) -> None:
-        # Of all who wait for the batch, not of the request that started it.
+        # The requests of all waiters, and not only the one that started the batch.
         origins.set(tuple(origin for entry in batch.values() for of_one in entry.waiters.values() for origin in of_one))
         try:
             results = await self._fetch(list(batch))
-            # A list, so that a missing result is found before the first one is handed out.
+            # A list, so that a missing result is detected before the first one is returned.
             for (query, entry), result in list(zip(batch.items(), results, strict=True)):
                 entry.resolve(result)
                 self._remember(query, not isinstance(result, ServiceError) and self._is_large(result))
-        except Exception as error:  # noqa: BLE001 a fault of one query must not become a fault of all
-            # Repeated one by one after an outage, they would take as many times the time.
+        except Exception as error:  # noqa: BLE001 a fault of one query must not affect all queries
+            # After an outage, repeating the queries one by one would multiply the time.
             if isinstance(error, Unavailable | TimedOut) or len(batch) == 1:
                 for entry in batch.values():
                     entry.resolve(error)
             else:
-                # Any of them may be the cause, so each runs again, alone.
+                # Any query may be the cause, so each query runs again, alone.
                 await asyncio.gather(*(self._run({query: entry}) for query, entry in batch.items()))
 
     def _remember(self, query: Query, is_large: bool) -> None:
@@ -207,9 +216,9 @@ class Coalescer(Generic[Query, Result]):
                 del self._large[next(iter(self._large))]
 
     def _expire(self) -> None:
-        """Refuses those who have waited too long; runs again when the time of the next one is up."""
+        """Refuses waiters that have waited too long; runs again at the time limit of the next one."""
         self._expiry = None
-        for query, entry in list(self._waiting.items()):
+        for query, entry in sorted(self._waiting.items(), key=lambda each: each[1].queued_at):
             left = entry.queued_at + self._limits.wait_seconds - time.perf_counter()
             if left > 0:
                 self._expiry = asyncio.get_running_loop().call_later(left, self._expire)

@@ -1,4 +1,4 @@
-"""The very SQL that the service runs for a query, the plan that PostgreSQL makes of it, and what is wrong with that."""
+"""The exact SQL that the service runs for a query, its plan, and warnings about the plan."""
 
 import json
 import re
@@ -15,11 +15,11 @@ from service.db.statements import literal, replace_parameters
 from service.model import StatsQuery
 from service.reports import Explanation
 
-# From the sixth call on, the server has one plan for all queries; EXECUTE shows it at once.
+# From the sixth call on, the server uses one plan for all queries. With this setting EXECUTE uses it at once.
 AS_A_LOOK_UP = "SET LOCAL transaction_read_only = on; SET LOCAL plan_cache_mode = force_generic_plan"
-# From here on, reading the whole table is the better plan for a scan.
+# From this share of the table on, reading the whole table is the better plan for a scan.
 LARGE_SHARE = 0.05
-# Fewer rows than this cost nothing, whatever was expected.
+# Wrong estimates of fewer rows than this do not matter.
 ROWS_THAT_MATTER = 100
 SANE_FACTOR = 10
 COUNTS = ("counters", "deltas", "watermarks")
@@ -28,7 +28,7 @@ _INDEXES = re.compile(r"^-- indexes: (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`lines` as psql shows them; `tree` is PostgreSQL's JSON of the same, with the members Plan, JIT …"""
+    """`lines` as in psql; `tree` is the same plan as PostgreSQL's JSON, with the members Plan, JIT …"""
 
     lines: list[str]
     tree: dict[str, Any]
@@ -37,7 +37,7 @@ class Plan:
 async def explain(
     database: Database, query: StatsQuery, *, analyze: bool, is_batched: bool = False, is_from_messages: bool = False
 ) -> Explanation:
-    """With `analyze` the statement really runs; with `is_batched` it is planned together with the next sender's query.
+    """With `analyze` the statement runs; with `is_batched` it is planned together with the query of the next sender.
 
     Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
     """
@@ -56,10 +56,10 @@ async def explain(
 async def plan_of(
     database: Database, statement: Statement, parameters: Mapping[str, Any], *, analyze: bool, is_scan: bool
 ) -> Plan:
-    """The plan of a scan is made for these values, of any other statement for all values.
+    """The plan of a statement: for a scan with these values, for other statements with any values.
 
-    With `analyze` the statement really runs, once for `lines`, and once more for `tree`. Raises Unavailable, TimedOut,
-    or BadStatement naming a parameter that is missing or too many.
+    With `analyze` the statement runs twice: for `lines` and for `tree`. Raises Unavailable, TimedOut, or BadStatement
+    with missing or unknown parameters.
     """
     values = statement.bind(parameters)
     options = f"BUFFERS {analyze}, ANALYZE {analyze}"
@@ -77,9 +77,9 @@ async def plan_of(
 
 
 async def _prepare(connection: Connection, statement: Statement, values: list[Any]) -> str:
-    """The call of a prepared statement: EXPLAIN by itself would plan for the values, whatever the setting says."""
+    """The call of a prepared statement, because EXPLAIN of a plain statement always plans for the values."""
     types = [statement.types[name] for name in statement.order]
-    # A prepared statement outlives a transaction that failed.
+    # A prepared statement outlives a failed transaction.
     if await connection.fetchval(load_statement("explain/is_prepared").sql):
         await connection.execute("DEALLOCATE explained")
     await connection.execute(f"PREPARE explained ({', '.join(types)}) AS {statement.sql}")
@@ -88,22 +88,22 @@ async def _prepare(connection: Connection, statement: Statement, values: list[An
 
 
 def with_values(sql: str, parameters: Mapping[str, Any]) -> str:
-    """The statement as psql takes it: each `:name` is its value."""
+    """The statement for psql: each `:name` is replaced by its value."""
     code = "\n".join(line for line in sql.splitlines() if not line.startswith("-- parameters:"))
     return replace_parameters(code, {name: literal(value) for name, value in parameters.items()}).rstrip() + ";\n"
 
 
 def intended_indexes(text: str) -> tuple[str, ...]:
-    """Those that the header of a statement's file names."""
+    """The indexes in the header of a statement's file."""
     found = _INDEXES.search(text)
     return tuple(found[1].split(", ")) if found else ()
 
 
 def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, is_scan: bool) -> list[str]:
-    """One sentence for each way in which the plan is not the one intended; none where all is well.
+    """A sentence for each difference between the plan and the intended one.
 
     `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan, `tables` the row of
-    sql/explain/tables.sql. Estimates are judged of an analyzed scan alone: a look-up is planned for all senders.
+    sql/explain/tables.sql. Estimates are checked only for an analyzed scan: a look-up is planned for all senders.
     """
     nodes = list(nodes_of(tree["Plan"]))
     intended = intended_indexes(text)
@@ -116,10 +116,10 @@ def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, i
         used = {node.get("Index Name") for node in nodes}
         found += [f"The index {index} is not used." for index in intended if index not in {*used, *lacking}]
     if tree.get("JIT", {}).get("Functions"):
-        found.append("The plan is compiled first (JIT), which takes longer than such a statement: set jit = off.")
+        found.append("JIT compilation of the plan takes longer than such a statement: set jit = off.")
     if is_scan:
         found += [
-            f"{node['Node Type']} was expected to give {node['Plan Rows']} rows and gave {node['Actual Rows']:.0f}:"
+            f"{node['Node Type']}: estimated {node['Plan Rows']} rows, actual {node['Actual Rows']:.0f}:"
             " ANALYZE messages."
             for node in nodes
             if off_by(node) > SANE_FACTOR
@@ -128,22 +128,22 @@ def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, i
 
 
 def nodes_of(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A node and all below it."""
+    """A node and all nodes below it."""
     yield plan
     for child in plan.get("Plans", []):
         yield from nodes_of(child)
 
 
 def off_by(node: Mapping[str, Any]) -> float:
-    """By what factor more or fewer rows came than were expected, a loop; 1 where too few came to matter."""
+    """The factor between the expected and the actual rows of a loop; 1 if the rows are too few to matter."""
     rows, expected = node.get("Actual Rows", 0), max(1, node["Plan Rows"])
     return 1.0 if rows < ROWS_THAT_MATTER else float(max(rows / expected, expected / rows))
 
 
 def _is_wrong(node: Mapping[str, Any], tables: Mapping[str, Any], workers: int) -> bool:
-    """Whether a table should not be read as a whole: `messages` may be, for a sender who has a good part of it."""
+    """Whether a table must not be read as a whole; `messages` may be, for a sender with a large part of it."""
     if node["Relation Name"] != "messages":
         return node["Relation Name"] in COUNTS
-    # What a node says of itself is for each worker.
+    # The numbers of a node are per worker.
     times = node.get("Actual Loops", 1 + (workers if node["Parallel Aware"] else 0))
     return bool(node.get("Actual Rows", node["Plan Rows"]) * times < LARGE_SHARE * tables["messages"])

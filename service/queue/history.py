@@ -1,4 +1,4 @@
-"""The use case: how the counts of a sender changed, by steps of a minute, ten minutes or an hour."""
+"""The use case: the changes of the counts of a sender, by steps of a minute, ten minutes or an hour."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias

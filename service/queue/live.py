@@ -1,7 +1,7 @@
-"""The use case: a report whenever it has changed.
+"""The use case: a report after each change.
 
-All subscribers of a query share a channel, and so one statement a tick. A channel keeps its newest event alone: slow
-readers skip events, and hold up no other.
+All subscribers of a query share a channel, and so one statement per interval. A channel stores only its newest event:
+slow readers skip events, and do not delay others.
 """
 
 import asyncio
@@ -32,29 +32,29 @@ from service.wire.rendering import render_error, render_report_in_slices
 
 logger = logging.getLogger(__name__)
 
-# A revoked token ends its streams within a second: its check may rest on a look-up that is half a second old.
+# The streams of a revoked token end within a second; its check may use a look-up that is half a second old.
 REVOCATION_CHECK_SECONDS = 0.2
-# After that, an event that had no room among the unread bytes of its token is tried again.
+# The pause before another attempt to send an event that exceeded the unread bytes of its token.
 ROOM_CHECK_SECONDS = 0.1
-# The subscribers of a channel share its event. Beside it, each one has two slices in memory.
+# The subscribers of a channel share its event. In addition, each subscriber has two slices in memory.
 SLICE_BYTES = 1 << 16
-# So many rows take half a millisecond.
+# This many rows take half a millisecond.
 PACKED_ROWS = 2500
 # For totals, listings and names.
 STREAM_CONNECTIONS = 3
-# Statements of streams run a fourth of the time at most, however many streams there are.
+# Statements of streams run for at most a quarter of the time, with any number of streams.
 STREAM_BATCH_QUERIES = 25
 STREAM_REST = 3.0
 MOST_STREAMS = 10**6
 _pack = msgspec.msgpack.Encoder().encode
 
-# The name of an event, its data in UTF-8 and its id, as they go over the wire.
+# The bytes of an event: its name, its data in UTF-8 and its id.
 Encode: TypeAlias = Callable[[str, bytes, str | None], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`content` as it goes over the wire, to all subscribers; equal reports have the same `id`, on every process."""
+    """`content`: the bytes for all subscribers. Equal reports have the same `id` in all processes."""
 
     id: str
     content: bytes
@@ -63,7 +63,7 @@ class Event:
 
 
 class Followed(NamedTuple):
-    """What a stream shows: the reports of a query, written in one way."""
+    """The content of a stream: the reports of a query in one format."""
 
     query: StatsQuery
     presentation: Presentation = Presentation()
@@ -71,7 +71,7 @@ class Followed(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Subscriber:
-    """A client that follows a query. `sent_id`: the event that it has, by its `Last-Event-ID` at first."""
+    """A client that follows a query. `sent_id`: the last event that it has, initially its `Last-Event-ID`."""
 
     secret: str
     interval_seconds: float
@@ -82,7 +82,7 @@ class Subscriber:
     is_over: bool = False
 
     def has_room(self, event: Event) -> bool:
-        """Holds the bytes of the event, or none of them."""
+        """Reserves all bytes of the event, or none."""
         try:
             self.unread.hold(len(event.content))
         except (TooManyRequests, Unavailable):
@@ -91,9 +91,9 @@ class Subscriber:
 
 
 def open_statistics(database: Database, settings: Settings) -> Statistics:
-    """The reports of streams, which share no queue and no connection with those of requests.
+    """The reports of streams, separate in queues and connections from those of requests.
 
-    Any number of streams may wait: the budgets of tokens limit them.
+    Any number of streams may wait, because the budgets of tokens limit it.
     """
     own = msgspec.structs.replace(
         settings, pool_size=STREAM_CONNECTIONS - 1, batch_queries=STREAM_BATCH_QUERIES, waiting_requests=MOST_STREAMS
@@ -113,12 +113,12 @@ class Streams:
         self._subscribers: set[Subscriber] = set()
 
     async def read(self, followed: Followed) -> Event:
-        """From a snapshot taken after the call. A report that other subscribers have already is not rendered again.
+        """An event from a snapshot taken after the call. A report that other subscribers have is not rendered again.
 
         Raises as `Statistics.run`.
         """
         outcome = await self._statistics.run(followed.query)
-        # Before anything else: the rest takes its time, and is no part of the report's age.
+        # Taken first, because the duration of the next steps is not part of the report's age.
         began_at, taken_at = time.monotonic() - outcome.batch_seconds, time.time() - outcome.batch_seconds
         id_ = await _id_of(outcome.result, followed.presentation)
         channel = self._channels.get(followed)
@@ -134,7 +134,7 @@ class Streams:
         return Event(id_, self._encode("report", data, id_), began_at)
 
     def sign_of_life(self, followed: Followed) -> str:
-        """`as of`, and the time up to which the report that the subscribers have is known to be the newest one."""
+        """`as of`, and the time up to which the current report of the subscribers is known to be the newest."""
         channel = self._channels.get(followed)
         if channel is None or channel.newest.is_error:
             return "no report"
@@ -146,7 +146,7 @@ class Streams:
             return await self.read(followed)
         except ServiceError as error:
             return self._error_event(error)
-        except Exception as error:  # noqa: BLE001 the stream goes on, and the log has the error
+        except Exception as error:  # noqa: BLE001 the stream continues, and the error is logged
             logger.error("fault to=stream error=%s", format_frames(error))
             return self._error_event(InternalError())
 
@@ -155,10 +155,10 @@ class Streams:
         return Event(f"error {error.code}", content, time.monotonic(), is_error=True)
 
     async def follow(self, followed: Followed, subscriber: Subscriber, first: Event) -> AsyncIterator[bytes]:
-        """Events in slices, `first` too unless the client has it, until the token is revoked or the service ends.
+        """Events in slices, with `first` unless the client has it, until the token is revoked or the service stops.
 
-        While the database is away one event has the error; the next report follows when it is back. While the token
-        has no room for the bytes of an event, the event waits, and becomes the newest one.
+        While the database is out of reach, one event has the error; the next report follows after the outage. While an
+        event exceeds the unread bytes of the token, it waits, and the newest event replaces it.
         """
         channel = self._channels.get(followed)
         if channel is None:
@@ -209,13 +209,13 @@ class Streams:
         try:
             await self._tokens.check(secret, Scope.STATS)
         except ServiceError as error:
-            # While the database is away, a token may be valid or not.
+            # While the database is out of reach, the state of a token is unknown.
             return self._error_event(error) if isinstance(error, Unauthorized | Forbidden) else None
         return None
 
 
 async def _id_of(report: StatsReport, presentation: Presentation) -> str:
-    """Of the rows before they are named and rendered, which takes many times as long. A recorded name never changes."""
+    """The id from the rows without names, before rendering, which takes much longer. A recorded name never changes."""
     digest = hashlib.blake2b(_pack(presentation), digest_size=16)
     for start in range(0, len(report.rows), PACKED_ROWS):
         digest.update(_pack(report.rows[start : start + PACKED_ROWS]))
@@ -224,7 +224,7 @@ async def _id_of(report: StatsReport, presentation: Presentation) -> str:
 
 
 class _Channel:
-    """A query that has subscribers: it runs again at their shortest interval."""
+    """A query with subscribers, which runs again at their shortest interval."""
 
     def __init__(self, read: Callable[[], Awaitable[Event]], first: Event) -> None:
         self.newest = first
@@ -237,7 +237,7 @@ class _Channel:
         self._publish(first)
 
     def leave(self, subscriber: Subscriber) -> bool:
-        """Whether the channel is over, since it was the last subscriber."""
+        """Removes a subscriber. Returns whether it was the last one, and so the channel has ended."""
         self._subscribers.discard(subscriber)
         if not self._subscribers:
             self._ticking.cancel()
@@ -249,7 +249,7 @@ class _Channel:
             self._publish(await self._read())
 
     def _publish(self, event: Event) -> None:
-        """A report that comes from an older snapshot than the newest one is left out."""
+        """Publishes an event, unless its snapshot is older than that of the newest one."""
         if event.began_at >= self.newest.began_at:
             former, self.newest = self.newest, event
             if event.id != former.id:

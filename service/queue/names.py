@@ -1,4 +1,4 @@
-"""The use case: the texts of adopted keys, which are counted by a number in their place."""
+"""The use case: the texts of adopted keys, which are counted by numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from service.wire.rendering.rows import Rows, Shape, named_ids
 
 
 class Names:
-    """Look-ups of one process; those that wait together share a statement."""
+    """The look-ups of one process; those that wait at the same time share a statement."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -19,7 +19,7 @@ class Names:
         self._coalescer: Coalescer[frozenset[int], Mapping[int, str]] = Coalescer(self._read, limits)
 
     async def shape(self, presentation: Presentation, rows: Rows, sender_id: int | None = None) -> Shape | None:
-        """How to write these rows, of `sender_id` where they name no sender; None for the documented ones.
+        """How to write these rows, which are of `sender_id` if they name no sender; None for documented rows.
 
         The names are from a later snapshot than the rows; a recorded name never changes. Raises Unavailable, TimedOut.
         """

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from service.cluster import find_topology
 from service.cluster.topology import SLICE_ROWS
 from service.db import Database
 from service.errors import BadRequest, Unavailable, Uncounted
-from service.model import Dimension, Measure, ReportOrder, ReportQuery, TopQuery
+from service.model import Dimension, Measure, Order, ReportQuery, TopQuery
 from service.queue.coalescer import Coalescer, Limits
 from service.queue.top import fetch_top
 from service.reports import ReportPage
@@ -17,7 +17,15 @@ from service.settings import Settings
 from service.telemetry.metrics import refuse_negative
 from service.wire.cursor import BY_AGE, BY_COUNT, BY_KEYS, read_cursor, write_cursor
 
-Report: TypeAlias = Coalescer[ReportQuery, ReportPage]
+
+class Asked(NamedTuple):
+    """A query, and the token that asks it."""
+
+    query: ReportQuery
+    token_name: str
+
+
+Report: TypeAlias = Coalescer[Asked, ReportPage]
 Position: TypeAlias = tuple[int | str, ...]
 """The row that a page begins after: what it is sorted by, and its keys. Of the largest: their number is last."""
 
@@ -25,7 +33,12 @@ MOST_READ: Final = 100_000
 """The most counters, and the most look-ups, of a page."""
 MOST_LARGEST: Final = 10_000
 MOST_OLDEST: Final = 1_000
+CONNECTIONS: Final = 2
+"""Of a process: the statements that run at once, each of another token."""
+MOST_SLICES: Final = 100
+"""The most look-ups of a sender."""
 MAX_ID: Final = 2**63 - 1
+ALL_IDS: Final = (0, MAX_ID)
 _KEYS: Final = tuple(dimension.column for dimension in Dimension)
 _COUNTS: Final = ("hold", "new", "proc", "retry", "total")
 # From so many senders on, all pending deltas are read once (0.5 us each) in place of those of each sender (3.3 us).
@@ -33,12 +46,14 @@ _WIDE_SENDERS: Final = 250
 
 
 def open_report(database: Database, settings: Settings) -> Report:
-    """One for each process: equal queries that wait together share a statement."""
+    """One for each process. Tokens take turns; equal queries of a token that wait together share a statement."""
 
-    async def fetch(queries: Sequence[ReportQuery]) -> list[ReportPage]:
-        return [await fetch_page(database, query) for query in queries]
+    async def fetch(batch: Sequence[Asked]) -> list[ReportPage]:
+        return [await fetch_page(database, asked.query) for asked in batch]
 
-    return Coalescer(fetch, Limits(1, 1, settings.waiting_requests, settings.request_time_limit_ms / 2000))
+    wait_seconds = settings.request_time_limit_ms / 2000
+    limits = Limits(CONNECTIONS, 1, settings.waiting_requests, wait_seconds, has_turns=True)
+    return Coalescer(fetch, limits, kind=lambda asked: asked.token_name)
 
 
 async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
@@ -58,7 +73,9 @@ async def fetch_page(database: Database, query: ReportQuery) -> ReportPage:
     page, following, number = await read(_enough(query) if _is_by_sender(query) else MOST_READ + 1)
     if following and not page:
         page, following, number = await read(MOST_READ + 1)
-        if following and position and following <= position and not page:
+        # A client can read a cursor: without a row, it would name a sender that a limited token may not see.
+        names_other = query.is_limited and query.sender_ids is None
+        if following and not page and (names_other or (position and following <= position)):
             raise _too_much(query)
     return _report(query, page, following, number)
 
@@ -68,7 +85,7 @@ async def fetch_definition(database: Database, query: ReportQuery) -> ReportPage
 
     Raises BadRequest for a search and for the order oldest, Unavailable or TimedOut.
     """
-    if query.search or query.order is ReportOrder.OLDEST:
+    if query.search or query.order is Order.OLDEST:
         raise BadRequest("search and order=oldest are not read from the messages")
     parameters = _filters(query) | {"sender_ids": query.sender_ids}
     rows = await (await find_topology(database)).scan_report(parameters)
@@ -80,7 +97,7 @@ def _report(
 ) -> ReportPage:
     if not (rows or query.by or query.status):
         rows = [dict.fromkeys(_COUNTS, 0)]
-    columns = [*_columns(query), *["oldest"] * (query.order is ReportOrder.OLDEST)]
+    columns = [*_columns(query), *["oldest"] * (query.order is Order.OLDEST)]
     more: dict[str, Any] = {"next": None if following is None else write_cursor(query, following)}
     return ReportPage(columns, rows, more | ({"count": number} if query.has_count else {}))
 
@@ -102,9 +119,9 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
     found = [row for row in rows if row["total"] is not None and (cut is None or row["sender_id"] < cut)]
     following: Position | None = None if cut is None else (0, cut, -1, -1, "")
     if len(found) > query.limit or (found and following):
-        # Rather than the cut: a client can read a cursor, and its token may not see that sender.
+        # Rather than the cut, which a limited token may not see.
         last = found[: query.limit][-1]
-        following = (0 if query.order is ReportOrder.KEY else last[query.order], *itemgetter(*_KEYS)(last))
+        following = (0 if query.order is Order.KEY else last[query.order], *itemgetter(*_KEYS)(last))
     columns = _columns(query)
     values, page = itemgetter(*columns), []
     for number, row in enumerate(found[: query.limit], 1):
@@ -118,6 +135,9 @@ async def _page(query: ReportQuery, rows: Sequence[Any]) -> tuple[list[dict[str,
 
 def _too_much(query: ReportQuery) -> BadRequest:
     advice = "ask for fewer senders" if query.sender_ids else "name senders"
+    is_open = {Dimension.ACCOUNT, Dimension.ISP} <= {*query.by} and not (query.account_ids or query.isps)
+    if query.campaign_ids and is_open:
+        advice += ", or name accounts"
     if not _is_by_sender(query):
         advice += ", or ask by sender in the order key without count, which has pages"
     return BadRequest(f"this page would take more than {MOST_READ:,} counters or look-ups: {advice}")
@@ -125,12 +145,12 @@ def _too_much(query: ReportQuery) -> BadRequest:
 
 def _is_by_sender(query: ReportQuery) -> bool:
     """Whether its rows are in the order in which senders are read, so that a page may end before all are read."""
-    return Dimension.SENDER in query.by and query.order is ReportOrder.KEY and not query.has_count
+    return Dimension.SENDER in query.by and query.order is Order.KEY and not query.has_count
 
 
 def _enough(query: ReportQuery) -> int:
     """Counters for a full page: one for each row, and some more for hot senders and what is pending; or look-ups."""
-    slices = len(query.isps or query.account_ids or [0])
+    slices = len(_slices(query)["slice_isps"])
     return min(MOST_READ, slices * (query.limit + query.limit // 8 + 100))
 
 
@@ -185,32 +205,32 @@ def _slices(query: ReportQuery) -> dict[str, Any]:
     """What of a sender's counters is read, and in which pieces; each piece is one descent of an index."""
     filters = {"account": query.account_ids, "campaign": query.campaign_ids, "isp": query.isps}
     grouping_set = "_".join(name for name, ids in filters.items() if ids or Dimension(name) in query.by) or "total"
-    first, last = _bounds(query.account_ids, Dimension.ACCOUNT in query.by)
-    first_campaign, last_campaign = _bounds(query.campaign_ids, Dimension.CAMPAIGN in query.by)
-    slices: list[tuple[int, int, str | None]] = [(first, last, None)]
-    if query.account_ids and not query.isps:
-        slices = [(account_id, account_id, None) for account_id in query.account_ids]
-    elif query.isps or (Dimension.ISP not in query.by and last > first):
-        slices = [(first, last, isp) for isp in query.isps or ("",)]
-    first_accounts, last_accounts, isps = map(list, zip(*slices, strict=True))
-    return {
-        "grouping_set": grouping_set,
-        "first_accounts": first_accounts,
-        "last_accounts": last_accounts,
-        "slice_isps": isps,
-        "first_campaign": first_campaign,
-        "last_campaign": last_campaign,
-    }
+    accounts = _bounds(query.account_ids, Dimension.ACCOUNT in query.by)
+    campaigns = _bounds(query.campaign_ids, Dimension.CAMPAIGN in query.by)
+    isps: Sequence[str | None] = query.isps or [None]
+    if query.account_ids and (campaigns == [ALL_IDS] or len(accounts) * len(campaigns) * len(isps) > MOST_SLICES):
+        isps = [None]
+    elif accounts == [ALL_IDS] and isps == [None]:
+        if Dimension.ISP in query.by:
+            # Neither index has campaigns first: all counters are read.
+            campaigns = [ALL_IDS]
+        else:
+            isps = [""]
+    if len(accounts) * len(campaigns) * len(isps) > MOST_SLICES:
+        campaigns = [(campaigns[0][0], campaigns[-1][-1])]
+    slices = [(*account, *campaign, isp) for account in accounts for campaign in campaigns for isp in isps]
+    names = ("first_accounts", "last_accounts", "first_campaigns", "last_campaigns", "slice_isps")
+    return {"grouping_set": grouping_set, **dict(zip(names, map(list, zip(*slices, strict=True)), strict=True))}
 
 
-def _bounds(ids: Sequence[int] | None, is_key: bool) -> tuple[int, int]:
-    """The least and the greatest id in the counters; 0 where they are not kept by it."""
-    return (ids[0], ids[-1]) if ids else (0, MAX_ID if is_key else 0)
+def _bounds(ids: Sequence[int] | None, is_key: bool) -> list[tuple[int, int]]:
+    """The first and the last id of each range in the counters; 0 where they are not kept by it."""
+    return [(id_, id_) for id_ in ids] if ids else [ALL_IDS if is_key else (0, 0)]
 
 
 def _is_of_largest(query: ReportQuery) -> bool:
     """Whether it is a list of senders that `top` has, longer."""
-    if query.order is ReportOrder.OLDEST:
+    if query.order is Order.OLDEST:
         return True
     is_of_all = query.by == (Dimension.SENDER,) and query.sender_ids is None
     # The list of a count lacks senders that have no such messages.
@@ -219,7 +239,7 @@ def _is_of_largest(query: ReportQuery) -> bool:
 
 
 async def _fetch_largest(database: Database, query: ReportQuery) -> ReportPage:
-    by_age = query.order is ReportOrder.OLDEST
+    by_age = query.order is Order.OLDEST
     position = read_cursor(query, BY_AGE if by_age else BY_COUNT)
     measure = query.status or Measure.TOTAL
     before, most = int(position[-1]) if position else 0, MOST_OLDEST if by_age else MOST_LARGEST

@@ -1,4 +1,4 @@
-"""The schema: its tables, what `migrate` does, the service's role."""
+"""The schema: its tables, the steps of `migrate`, the service's role."""
 
 from service.schema.migrate import migrate
 

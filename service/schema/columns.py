@@ -1,4 +1,4 @@
-"""The types and columns that several of our tables have, and the metadata that all of them stand in."""
+"""The types and columns that several of our tables have, and the metadata of all tables."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from sqlalchemy.dialects.postgresql import ENUM
 from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.types import UserDefinedType
 
-# Everything of ours but `messages` and its enumeration lives here.
+# The schema of all our objects except `messages` and its enumeration.
 SCHEMA = "queuestats"
 
 metadata = sa.MetaData(schema=SCHEMA)
 
 message_status = ENUM("new", "proc", "retry", "hold", name="message_status")
-# By which keys a counter is kept: the eight combinations of account, campaign and ISP.
+# The grouping sets of counters: the eight combinations of account, campaign and ISP.
 grouping_set = ENUM(
     *("total", "account", "campaign", "isp"),
     *("account_campaign", "account_isp", "campaign_isp", "account_campaign_isp"),
@@ -23,7 +23,7 @@ grouping_set = ENUM(
 
 
 class SystemType(UserDefinedType[str]):
-    """A type that PostgreSQL has and SQLAlchemy has not: the name of the class in lower case."""
+    """A type of PostgreSQL that SQLAlchemy lacks: the name of the class in lower case."""
 
     cache_ok = True
 
@@ -56,7 +56,7 @@ def count_columns() -> list[sa.Column[Any]]:
 
 
 def filter_columns() -> list[sa.Column[Any]]:
-    """NULL lets every message of the sender through."""
+    """NULL matches every message of the sender."""
     return [
         sa.Column("sender_id", sa.BigInteger, nullable=False),
         sa.Column("account_id", sa.BigInteger),

@@ -1,4 +1,4 @@
-"""Which services the functions of a database serve: numbers that `migrate` writes and `/readyz` compares.
+"""The releases of the service that the functions of a database serve: `migrate` writes numbers, `/readyz` compares.
 
 CONTRIBUTING.md says when a change raises one of them.
 """
@@ -9,16 +9,16 @@ import asyncpg
 
 from service.db import Connection, fetch
 
-# What this code needs. Raised when its statements need functions, columns or rights that an older database lacks.
+# The contract of this code. Raised when its statements need functions, columns or rights that older databases lack.
 CONTRACT = 2
-# What the functions of this version still serve. Raised when code of an older contract would answer wrongly, or fail.
+# The oldest contract that the functions of this version serve. Raised when older code would answer wrongly, or fail.
 OLDEST = 1
-# Of the versions that wrote no number.
+# The contract of versions that wrote no number.
 FIRST = 1
 
 
 async def contract_mismatch(connection: Connection) -> str:
-    """What keeps this code from serving on this database, as words for a person; empty where they go together."""
+    """The reasons why this code can't serve on this database, in words; empty if it can."""
     if (numbers := await _numbers(connection)) is None:
         return "the whole schema is missing"
     number, oldest = numbers
@@ -30,14 +30,14 @@ async def contract_mismatch(connection: Connection) -> str:
 
 
 async def narrow_contract(connection: Connection) -> None:
-    """Before anything is changed: no service that the outcome would not serve is ready from here on."""
-    # A version before contract numbers has no table for them, and an empty database nothing.
+    """Called before any change: from now on, services that the new functions would not serve are not ready."""
+    # A version before contract numbers has no table for them, and an empty database has no tables.
     with suppress(asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         await _write(connection, "migrate/narrow_contract")
 
 
 async def write_contract(connection: Connection) -> None:
-    """When all is in place."""
+    """Called after all changes."""
     await _write(connection, "migrate/write_contract")
 
 
@@ -46,7 +46,7 @@ async def _write(connection: Connection, name: str) -> None:
 
 
 async def _numbers(connection: Connection) -> tuple[int, int] | None:
-    """The contract of the database and the oldest one that it serves; None where there is no schema."""
+    """The contract of the database and the oldest one that it serves; None without a schema."""
     try:
         rows = await fetch(connection, "queries/contract")
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):

@@ -11,7 +11,7 @@ def kind_column(name: str) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False, server_default=sa.text("'token'::text"))
 
 
-# The active ones; what has ended stands in the audit log.
+# Active holds; ended holds are in the audit log.
 holds = sa.Table(
     "holds",
     metadata,
@@ -22,30 +22,30 @@ holds = sa.Table(
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
     kind_column("created_by_kind"),
-    # What the token of its maker is limited to; NULL: nothing.
+    # The limits of its maker's token; NULL: no limit.
     sa.Column("sender_limits", ARRAY(sa.BigInteger)),
     sa.Column("account_limits", ARRAY(sa.BigInteger)),
     sa.Index("holds_sender_id", "sender_id"),
-    # By it holds_of() finds the holds that match a message, however many others there are.
+    # With this index holds_of() finds the holds that match a message, with any number of other holds.
     sa.Index("holds_filter", sa.text("hash_record_extended(ROW(sender_id, account_id, campaign_id, isp), 0::bigint)")),
 )
 
-# What a held message is given back when it is released.
+# The former values of held messages, which a release restores.
 held_messages = sa.Table(
     "held_messages",
     metadata,
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     sa.Column("id", sa.BigInteger, nullable=False),
     sa.Column("former_status", message_status, nullable=False),
-    # What the table held, an array of one text (sql/control/arrivals.sql); NULL where the release before held it.
+    # The former value, an array of one text (sql/control/arrivals.sql); NULL if a previous release held the message.
     sa.Column("stored_status", sa.Text),
-    # The hold that holds it, active or ended. NULL where a former release held it, and no active hold matched.
+    # The hold of the message, active or ended. NULL if a former release held it, and no active hold matched.
     sa.Column("hold_id", sa.BigInteger),
     sa.PrimaryKeyConstraint("sender_id", "id", name="held_messages_pkey"),
     sa.Index("held_messages_hold", "hold_id", postgresql_where=sa.text("hold_id IS NOT NULL")),
 )
 
-# Calls of hold, release and purge that are being carried out, or were: see sql/control/README.md.
+# Calls of hold, release and purge, open or finished: see sql/control/README.md.
 jobs = sa.Table(
     "jobs",
     metadata,
@@ -65,23 +65,23 @@ jobs = sa.Table(
     kind_column("requested_by_kind"),
     # The holds that a release has ended.
     sa.Column("ended_holds", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
-    # What the token is limited to, and what was left because another's hold holds it.
+    # The limits of the token, and the messages and holds that were left because the token may not end the holds.
     sa.Column("sender_limits", ARRAY(sa.BigInteger)),
     sa.Column("account_limits", ARRAY(sa.BigInteger)),
     sa.Column("left_holds", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("left_messages", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-    # Until then it is passed over.
+    # Until this time the job is skipped.
     sa.Column("run_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("stepped_at", sa.DateTime(timezone=True)),
-    # Steps in a row that ended in an error; the first error; the messages that could not be changed.
+    # Consecutive steps that ended in an error; the first error; the messages that could not be changed.
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("error", sa.Text),
     sa.Column("failed", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-    # For what it waits, and since when; the transactions, as pg_locks names them, while it is settling.
+    # The cause of a wait, and its start; while settling, the transactions by their names in pg_locks.
     sa.Column("waits_for", sa.Text),
     sa.Column("waits_since", sa.DateTime(timezone=True)),
     sa.Column("blockers", ARRAY(sa.Text)),
-    # In another cluster, where transaction ids mean nothing, it is not that of the row.
+    # In another cluster, where transaction ids are not valid, it is not that of the row.
     sa.Column("written_by", XID8, server_default=sa.text("pg_current_xact_id()")),
     sa.CheckConstraint("action IN ('hold', 'release', 'purge')", name="jobs_action"),
     sa.CheckConstraint("state IN ('waiting', 'working', 'settling', 'done', 'failed', 'cancelled')", name="jobs_state"),
@@ -89,7 +89,7 @@ jobs = sa.Table(
     sa.Index("jobs_sender_id", "sender_id", "id"),
 )
 
-# The messages that a job has still to change, some thousands a row.
+# The messages that a job has yet to change, some thousands per row.
 job_chunks = sa.Table(
     "job_chunks",
     metadata,
@@ -100,7 +100,7 @@ job_chunks = sa.Table(
     sa.PrimaryKeyConstraint("job_id", "number", name="job_chunks_pkey"),
 )
 
-# The service's role inserts and reads, and deletes what is old by sql/control/prune.sql. The owner alone changes it.
+# The service's role inserts and reads, and deletes old rows by sql/control/prune.sql. Only the owner can update it.
 audit_log = sa.Table(
     "audit_log",
     metadata,
@@ -108,13 +108,13 @@ audit_log = sa.Table(
     sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("action", sa.Text, nullable=False),
     *filter_columns(),
-    # Of the release before: who acted.
+    # The actor, for the previous release.
     sa.Column("token_name", sa.Text, nullable=False, server_default=sa.text("''::text")),
     sa.Column("request_id", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, server_default=sa.text("''::text")),
     sa.Column("hold_id", sa.BigInteger),
     sa.Column("job_id", sa.BigInteger),
-    # Of a verify: the differences.
+    # For a verify: the differences.
     sa.Column("messages", sa.BigInteger),
     kind_column("actor_kind"),
     sa.Column("actor_name", sa.Text),
@@ -122,5 +122,6 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text),
     # The holds that a release has ended.
     sa.Column("hold_ids", ARRAY(sa.BigInteger)),
+    sa.Index("audit_log_sender_id", "sender_id", "id"),
     sa.Index("audit_log_verify", "id", postgresql_where=sa.text("action = 'verify'::text")),
 )

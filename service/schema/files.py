@@ -1,6 +1,6 @@
-"""The table of messages, our own or an adopted one, and the files of `sql/` as they are put into place for it.
+"""The table of messages, our own or an adopted one, and the files of `sql/` that `migrate` runs for it.
 
-One set of files serves both: sql/adopt/README.md says what differs.
+Both use one set of files: sql/adopt/README.md describes the differences.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from service.schema.columns import SCHEMA, message_status
 from service.schema.tables import metadata
 
 _ATTACH, _HEALTH = "counters/attach", "counters/health"
-# Files that are put into place after the last revision, in this order, when their text has changed.
+# Files that `migrate` runs after the last revision, in this order, when their text has changed.
 FILES = (
     *(f"counters/{name}" for name in ("uncountable", "queued_messages", "grouping_sets", "sum", "watermarks", "lock")),
     *("counters/read", "counters/history"),
-    # The triggers call it, and writers go on between two files.
+    # Before the triggers that call it, because writers continue between two files.
     "control/arrivals",
     *(
         f"counters/{name}"
@@ -32,36 +32,36 @@ FILES = (
     ),
     *("counters/rebuild", "counters/audit", _HEALTH),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
-    # Last: from here on messages are counted.
+    # Last: from now on messages are counted.
     _ATTACH,
 )
 _DIALECT = dialect()  # type: ignore[no-untyped-call]
-# Makes messages of rows: of the adopted table, of a transition table, or of NEW or OLD.
+# Rows as messages: of the adopted table, of a transition table, or of NEW or OLD.
 _MESSAGES = (
     '(SELECT {sender} AS sender_id, {account} AS account_id, {campaign} AS campaign_id, {isp} COLLATE "C" AS isp,'
     " {status} AS status, {id} AS id, {created} AS created_at{more} FROM {rows} AS queuestats_row"
     " WHERE {condition} AND {sender} > 0 AND {status} IS NOT NULL)"
 )
 _NAMES = "(SELECT unnest(CAST(ARRAY[{names}] AS text[])) AS word FROM {rows} AS queuestats_row WHERE {condition})"
-# Fails where the mapping can't be evaluated any more.
-# The first statement reads a row: of NEW and OLD nothing else shows that a column is gone, once a plan is kept.
+# Fails if the mapping can't be evaluated.
+# The first statement reads a row: with a cached plan, nothing else shows that a column of NEW or OLD was dropped.
 _TRY = (
     "PERFORM {try_columns} FROM {rows} AS queuestats_row LIMIT 1;"
     " PERFORM message.* FROM {messages_of_rows} AS message LIMIT 0;"
 )
-# The time of arrival in a table whose mapping names none.
+# The time of arrival if the mapping has no `created`.
 NO_TIME = "CAST(NULL AS timestamp with time zone)"
-# Ends a trigger whose mapping failed. The writer goes on, and no answer trusts the counters.
+# Ends a trigger whose mapping failed. The writer continues, and the counters are not trusted.
 _TRY_ROWS = f"BEGIN {_TRY} EXCEPTION WHEN OTHERS THEN PERFORM {{schema}}.remember_uncounted(); RETURN NULL; END;"
 
 
 class Adopted(msgspec.Struct, frozen=True):
-    """The mapping of an adopted table as SQL that was checked; stored as JSON in `queuestats.adopted`.
+    """The mapping of an adopted table as checked SQL; stored as JSON in `queuestats.adopted`.
 
-    `queue`: the quoted name of the table. `values`: what stands in the places of sql/adopt/. `names`: its keys that are
-    text. `columns`: those that it names, quoted. `indexes`: ours on the table, by name, as CREATE INDEX defines them
+    `queue`: the quoted name of the table. `values`: the values for the places of sql/adopt/. `names`: its text keys.
+    `columns`: the columns that it names, quoted. `indexes`: our indexes on the table, by name: the text of CREATE INDEX
     after the name of the table. `search_path`: the one that the mapping was written for. `source`: the mapping as its
-    owner wrote it. `version`: of the rules that make `values` of it; migrate renews a mapping of former ones.
+    owner wrote it. `version`: of the rules that compute `values`; migrate renews mappings of former rules.
     `has_collations`: whether a column or an expression has another collation than the database.
     """
 
@@ -79,7 +79,7 @@ class Adopted(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SqlFile:
-    """A file as it is put into place. `name`: its key in `queuestats.repeatable_migrations`."""
+    """The text of a file as `migrate` runs it. `name`: its key in `queuestats.repeatable_migrations`."""
 
     path: str
     text: str
@@ -91,13 +91,13 @@ class SqlFile:
 
     @property
     def is_attaching(self) -> bool:
-        """Whether it puts triggers on the table of messages, which takes a lock that writers wait for."""
+        """Whether it creates triggers on the table of messages, which takes a lock that blocks writers."""
         return self.name.startswith("attach")
 
 
 @dataclass(frozen=True, slots=True)
 class MessagesTable:
-    """The table of messages that a schema of ours counts: its name, and what it puts in the places of sql/."""
+    """A counted table of messages: its name, and its values for the places of sql/."""
 
     name: str
     schema: str
@@ -106,7 +106,7 @@ class MessagesTable:
     adopted: Adopted | None = None
 
     def render(self, path: str) -> str:
-        """The text of `sql/<path>.sql` as it is run for this table."""
+        """The text of `sql/<path>.sql` for this table."""
         return read_sql(path, self.places)
 
     def files(self) -> list[SqlFile]:
@@ -131,7 +131,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
     added = ["adopt/rows"] if rows else []
     if adopted.names:
         added += ["adopt/names", f"adopt/attach_names{rows}"]
-    # A mapping of a former version lacks some: migrate renews it before it runs a file.
+    # A mapping of a former version lacks some values: migrate renews it before it runs a file.
     values = {name: adopted.values.get(name, "") for name in MAPPED.split()}
     values["created"] = values["created"] or NO_TIME
     names = ", ".join(adopted.names)
@@ -153,7 +153,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
 
 
 def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
-    """The places that make messages of rows. Of NEW and OLD they read the columns that the mapping names."""
+    """The places that convert rows to messages. From NEW and OLD they read the columns that the mapping names."""
     stored = values["stored_column"] if values["is_holdable"] == "true" else "NULL"
     more = f", ctid AS address, CAST({stored} AS text) AS stored_status"
     places = {"queued": _MESSAGES.format_map({**values, "rows": adopted.queue, "more": more})}
@@ -172,7 +172,7 @@ def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
-    """A table of messages, counted in a schema. `places`: besides, or in place of, those of our own table."""
+    """A table of messages, counted in a schema. `places`: these extend or replace those of our own table."""
     own = {
         "schema": schema,
         "messages": name,
@@ -201,17 +201,17 @@ def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
 
 
 def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
-    """Statements that make our own tables, and these types, in another schema."""
+    """Statements that create our own tables, and these types, in another schema."""
     elements: list[ExecutableDDLElement] = [CreateEnumType(type_) for type_ in types]
     for table in _own_tables():
         elements += _create(table)
-    # A type that is not made here stands beside `messages`.
+    # Other types are in the schema of `messages`.
     types_schema = schema if message_status in types else "public"
     return [_compile(element, schema, types_schema) for element in elements]
 
 
 def table_definition(name: str) -> list[str]:
-    """Statements that make one of our own tables; none where there is no table of this name."""
+    """Statements that create one of our own tables; none if there is no table of this name."""
     return [
         _compile(element, SCHEMA, "public")
         for table in _own_tables()
@@ -221,13 +221,13 @@ def table_definition(name: str) -> list[str]:
 
 
 def _create(table: Table) -> list[ExecutableDDLElement]:
-    # SQLAlchemy has the indexes of a table in a set.
+    # SQLAlchemy stores the indexes of a table in a set.
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     return [CreateTable(table), *map(CreateIndex, indexes)]
 
 
 def newer_columns(schema: str) -> list[str]:
-    """Adds to our own tables in another schema the columns that they lack."""
+    """Statements that add missing columns to our own tables in another schema."""
     return [
         # ALTER TABLE takes its lock even with IF NOT EXISTS.
         f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{schema}.{table.name}'::regclass"

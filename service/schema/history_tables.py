@@ -24,7 +24,7 @@ history_changes = sa.Table(
     sa.Column("isp", sa.Text(collation="C"), nullable=False),
     _time("at"),
     *count_columns(),
-    # What arrived for the ISP, and what that adds to the sender as a whole.
+    # The messages that arrived for the ISP, and the part of them that arrived for the whole sender.
     sa.Column("arrived", sa.BigInteger, nullable=False),
     sa.Column("sender_arrived", sa.BigInteger, nullable=False),
     # The last minute in which a message left.
@@ -40,7 +40,7 @@ history = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     _time("period"),
-    # The numbers of the steps within the period, starting at 1. An ISP of NULL stands for the sender as a whole.
+    # The numbers of the steps within the period, starting at 1. The ISP NULL is for the whole sender.
     sa.Column("numbers", ARRAY(sa.SmallInteger), nullable=False),
     sa.Column("isps", ARRAY(sa.Text(collation="C")), nullable=False),
     *(sa.Column(name, ARRAY(sa.BigInteger), nullable=False) for name in (*message_status.enums, *_BIGINTS)),
@@ -50,19 +50,19 @@ history = sa.Table(
     postgresql_partition_by="RANGE (step, period)",
 )
 
-# How far each step is rolled up.
+# The last row of each step that is rolled up.
 history_steps = sa.Table(
     "history_steps",
     metadata,
     sa.Column("step", sa.Integer, autoincrement=False, nullable=False),
     _time("rolled_until"),
     sa.Column("rolled_sender", sa.BigInteger, nullable=False),
-    # NULL: nothing was dropped.
+    # NULL: no partition was dropped.
     _time("kept_since", nullable=True),
     sa.PrimaryKeyConstraint("step", name="history_steps_pkey"),
 )
 
-# When folds ran without a pause of more than five seconds.
+# The times in which folds ran without a pause of more than five seconds.
 history_spans = sa.Table(
     "history_spans",
     metadata,
@@ -71,7 +71,7 @@ history_spans = sa.Table(
     sa.PrimaryKeyConstraint("since", name="history_spans_pkey"),
 )
 
-# The times when a sender, or (0) all senders, were counted anew.
+# The times when a sender, or (0) all senders, were recounted.
 history_begins = sa.Table(
     "history_begins",
     metadata,

@@ -1,4 +1,4 @@
-"""The mapping of a table that exists already: expressions over its columns, and the SQL that is made of them."""
+"""The mapping of an existing table: expressions over its columns, and the SQL for them."""
 
 import asyncpg
 import msgspec
@@ -12,7 +12,7 @@ from service.schema.files import Adopted
 INTEGERS = {"int2", "int4", "int8"}
 TEXTS = {"text", "varchar", "bpchar", "uuid", "citext"}
 KEYS = ("sender", "account", "campaign")
-# The types that each expression may have, and these in words.
+# The valid types of each expression, also in words.
 ALLOWED = {
     **dict.fromkeys(KEYS, (INTEGERS | TEXTS, "an integer, text or uuid")),
     **dict.fromkeys(("isp", "status"), (TEXTS, "text")),
@@ -20,20 +20,20 @@ ALLOWED = {
     "created": ({"timestamptz"}, "a timestamp with time zone"),
 }
 STATUSES = tuple(message_status.enums)
-# Of the rules by which a mapping becomes SQL. A change of what they count belongs into `renew`.
+# The version of the rules that convert a mapping to SQL. If a change affects counts, `renew` has to consider it.
 VERSION = 3
-# Exists only in transactions that are rolled back.
+# A schema that exists only in transactions that are rolled back.
 TRIAL_SCHEMA = "queuestats_trial"
-# Of the functions that have the expressions of a mapping in their text.
+# The search_path of the functions whose text contains the expressions of a mapping.
 FUNCTION_PATH = "SET LOCAL search_path = pg_catalog, pg_temp"
 
 
 class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """As its owner writes it: expressions over the columns of `table`.
+    """A mapping as its owner writes it: expressions over the columns of `table`.
 
-    `where`: the rows that are queued. `created`: when a message arrived; without it there is no answer to how old the
-    queue is. `key`: what tells rows apart, by default the primary key. `status_column` and
-    `stored`: the column that hold and release write, and what they write there for each status.
+    `where`: the rows that are queued. `created`: the time of arrival, without which the age of the queue is unknown.
+    `key`: identifies a row, by default the primary key. `status_column` and `stored`: the column that hold and
+    release write, and its value for each status.
     """
 
     table: str
@@ -50,7 +50,7 @@ class QueueMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 async def find_table(connection: Connection, mapping: QueueMapping) -> asyncpg.Record:
-    """The row of sql/queries/adopt/table.sql. Raises CommandError where there is no such table."""
+    """The row of sql/queries/adopt/table.sql. Raises CommandError if there is no such table."""
     values = {"table_name": mapping.table, "is_holdable": bool(mapping.status_column)}
     try:
         (table,) = await fetch(connection, "queries/adopt/table", **values)
@@ -60,16 +60,14 @@ async def find_table(connection: Connection, mapping: QueueMapping) -> asyncpg.R
 
 
 async def renew(connection: Connection, former: Adopted) -> Adopted | None:
-    """A mapping of a former version by the rules of this one; None where it is of this one.
+    """A mapping of a former version by the rules of this one; None if it is of this version.
 
-    Raises CommandError where it does not fit the table any more.
+    Raises CommandError if it no longer fits the table.
     """
     if former.version == VERSION:
         return None
     if not former.source:
-        raise CommandError(
-            "The mapping is of a version that did not store it: run `queuestats adopt --attach` with it."
-        )
+        raise CommandError("A former version did not store the mapping: run `queuestats adopt --attach` with it.")
     mapping = msgspec.convert(former.source, QueueMapping)
     await connection.execute(f"SET search_path = {former.search_path}")
     try:
@@ -81,7 +79,7 @@ async def renew(connection: Connection, former: Adopted) -> Adopted | None:
 
 
 async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> Adopted:
-    """The mapping as SQL. `connection` is in no transaction. Raises CommandError naming what an expression lacks."""
+    """The mapping as SQL. `connection` has no open transaction. Raises CommandError with the fault of an expression."""
     written = {name: expression for name in ALLOWED if (expression := getattr(mapping, name))}
     types = {name: await _type_of(connection, table, name, each) for name, each in written.items()}
     for name, type_ in types.items():
@@ -115,7 +113,7 @@ async def derive(connection: Connection, table: asyncpg.Record, mapping: QueueMa
 
 
 def counted_values(own: dict[str, str], schema: str) -> dict[str, str]:
-    """What a message counts as. `own`: the expressions as `_own` returns them; `schema` has the functions."""
+    """The values of a row as a message. `own`: the expressions from `_own`; `schema` has the functions."""
     keys = {}
     for name in KEYS:
         number, text = own[f"{name}_number"], own[f"{name}_text"]
@@ -130,7 +128,7 @@ def counted_values(own: dict[str, str], schema: str) -> dict[str, str]:
 
 
 def _arrival(own: dict[str, str], created: str) -> dict[str, str]:
-    """By what the oldest messages are found. The index on the table uses no function of our schema."""
+    """The keys for look-ups of the oldest messages. The index on the table uses no function of our schema."""
     sender = f"CAST({own['sender_number']} AS bigint)"
     if own["sender_text"] != "NULL":  # as key_id
         text = f'CAST({own["sender_text"]} AS text) COLLATE "C"'
@@ -153,12 +151,12 @@ def _indexes(values: dict[str, str], *, is_id_a_column: bool) -> dict[str, str]:
 
 
 def in_parentheses(expression: str) -> str:
-    # A comment at the end of an expression must not take the parenthesis along.
+    # A comment at the end of an expression must not include the parenthesis.
     return f"({expression}\n)" if "--" in expression else f"({expression})"
 
 
 def _own(expressions: dict[str, str], types: dict[str, str]) -> dict[str, str]:
-    """The expressions as PostgreSQL writes them, for sql/adopt/recount.sql."""
+    """The expressions in PostgreSQL's spelling, for sql/adopt/recount.sql."""
     own = {f"own_{name}": expressions[name] for name in ("isp", "status", "where")}
     for name in KEYS:
         kind, other = ("number", "text") if types[name] in INTEGERS else ("text", "number")
@@ -179,9 +177,9 @@ async def _type_of(connection: Connection, table: asyncpg.Record, name: str, exp
 
 
 async def _id(connection: Connection, table: asyncpg.Record, mapping: QueueMapping) -> tuple[str, bool]:
-    """What tells a message apart from all others, as a number; and whether it is a column."""
+    """The expression that identifies a message by a number; and whether it is a column."""
     if not mapping.key and not table["key"]:
-        raise CommandError(f"{table['name']} has no primary key: say by --key what tells its rows apart.")
+        raise CommandError(f"{table['name']} has no primary key: use --key for an expression that identifies a row.")
     columns = table["key"] if not mapping.key else [in_parentheses(mapping.key)]
     is_integer = [await _type_of(connection, table, "key", column) in INTEGERS for column in columns]
     if is_integer == [True]:
@@ -194,7 +192,7 @@ async def _compile(
 ) -> tuple[asyncpg.Record, dict[str, str]]:
     """The row of sql/queries/adopt/used.sql, and the expressions with qualified names.
 
-    Raises CommandError where a trigger does not see the value of a column, or a name can't be qualified.
+    Raises CommandError if a trigger does not see the value of a column, or a name can't be qualified.
     """
     listed = ", ".join(f"{in_parentheses(each)} AS expression_{name}" for name, each in expressions.items())
     places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"], "expressions": listed}
@@ -214,13 +212,13 @@ async def _compile(
 
 
 async def _qualify(connection: Connection, table: asyncpg.Record, name: str, expression: str) -> str:
-    """The expression with qualified names. `connection` is in a transaction that has made the schema of the trial."""
+    """The expression with qualified names. `connection` is in a transaction that has created the trial's schema."""
     places = {"schema": TRIAL_SCHEMA, "messages": table["qualified_name"]}
     found = []
     savepoint = connection.transaction()
     await savepoint.start()
     try:
-        # As it is written, and as the functions that have it in their text read it.
+        # With the search_path of the mapping, and with that of the functions whose text contains the expression.
         for _ in range(2):
             file = read_sql("adopt/trial/qualified", {**places, "expression": in_parentheses(expression)})
             await connection.execute(file)
@@ -232,19 +230,19 @@ async def _qualify(connection: Connection, table: asyncpg.Record, name: str, exp
     if found[0]["used"] != found[1]["used"]:
         raise CommandError(
             f"The mapping's {name} uses an operator that PostgreSQL writes without its schema: write CASE WHEN x = y"
-            " in place of CASE x WHEN y, of NULLIF and of IS DISTINCT FROM, or cast the column to text."
+            " instead of CASE x WHEN y, NULLIF or IS DISTINCT FROM, or cast the column to text."
         )
     return f"({expression})"
 
 
 def _require_visible(table: asyncpg.Record, used: asyncpg.Record) -> None:
-    """Raises CommandError where a trigger does not see the value of a column."""
+    """Raises CommandError if a trigger does not see the value of a column."""
     if used["system_column"]:
         raise CommandError(f"The mapping names a system column of {table['name']}: a trigger does not see its value.")
     if used["virtual_column"]:
         raise CommandError(
             f"The mapping names {used['virtual_column']}, a generated column that is not stored: a trigger does"
-            " not see its value. Write its expression in its place."
+            " not see its value. Use the expression of the column instead."
         )
 
 
@@ -255,7 +253,7 @@ async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueM
         raise CommandError(f"The mapping's stored has {unknown[0]}, which is none of {', '.join(STATUSES)}.")
     if bool(stored) != bool(mapping.status_column) or (stored and not {"new", "hold"} <= stored.keys()):
         raise CommandError(
-            "To hold and release, the mapping needs status_column, and stored for new and hold at least."
+            "For hold and release, the mapping needs status_column, and stored for at least new and hold."
         )
     if not stored:
         nothing = dict.fromkeys((f"stored_{status}" for status in STATUSES), "NULL")
@@ -266,7 +264,7 @@ async def _stored(connection: Connection, table: asyncpg.Record, mapping: QueueM
         await connection.execute(FUNCTION_PATH)
         found = await fetch(connection, "queries/adopt/stored", **names)
     if not found:
-        raise CommandError(f"{table['name']} has no column {mapping.status_column} that could be written.")
+        raise CommandError(f"{table['name']} has no writable column {mapping.status_column}.")
     values = {**found[0], "is_holdable": "true"}
     for status in STATUSES:
         value = literal(stored.get(status, stored["new"]))

@@ -30,10 +30,10 @@ async def migrate(
 ) -> None:
     """Brings the database to the newest schema and gives the role of `service_url` its rights; safe to repeat.
 
-    `progress` is called with a sentence for each step that changed something. Without an adopted table, messages is
-    created in `messages_schema`.
-    Raises CommandError where the database is out of reach, refuses, has a revision that this code does not know, or an
-    encoding that is not converted to UTF-8.
+    `progress` is called with a sentence after each step that has changed something. Without an adopted table, messages
+    is created in `messages_schema`.
+    Raises CommandError if the database is out of reach, refuses a statement, has an unknown revision, or an encoding
+    that can't be converted to UTF-8.
     """
     async with changing_schema(owner_url, messages_schema) as connection:
         await require_encoding(connection)
@@ -73,7 +73,7 @@ async def migrate(
 
 
 async def _upgrade(connection: Connection, former: str | None, progress: Progress) -> bool:
-    """Whether there was a revision to apply. `former`: the one of the database."""
+    """Applies revisions. Returns whether there were any. `former`: the revision of the database."""
     newer = known = revisions()
     if former in known:
         await narrow_contract(connection)
@@ -85,7 +85,7 @@ async def _upgrade(connection: Connection, former: str | None, progress: Progres
 
 
 async def _changed(connection: Connection, table: MessagesTable, *, is_damaged: bool) -> list[SqlFile]:
-    """The files that are not in place; all of them where functions are damaged, except what attaches triggers."""
+    """The changed files; if functions are damaged, also all others except those that attach triggers."""
     state = await _state(connection)
     return [
         file for file in table.files() if state.get(file.name) != file.hash or (is_damaged and not file.is_attaching)
@@ -93,7 +93,7 @@ async def _changed(connection: Connection, table: MessagesTable, *, is_damaged: 
 
 
 async def _prepare_layout(connection: Connection, messages_schema: str) -> bool:
-    """Whether version 0.1.0 made what stands there. Raises CommandError where it has to be left alone."""
+    """Whether version 0.1.0 created the existing tables. Raises CommandError if the database must not be changed."""
     (layout,) = await fetch(connection, "queries/layout", messages_schema=messages_schema)
     if layout["refusal"]:
         raise CommandError(layout["refusal"])
@@ -104,7 +104,7 @@ async def _prepare_layout(connection: Connection, messages_schema: str) -> bool:
 
 
 async def attached(connection: Connection) -> asyncpg.Record | None:
-    """The row of sql/queries/adopt/attached.sql; None where nothing is counted in this database."""
+    """The row of sql/queries/adopt/attached.sql; None if nothing is counted in this database."""
     # A look-up in the catalog: the statement itself names tables of ours.
     if not await connection.fetchval("SELECT to_regclass('queuestats.adopted') IS NOT NULL"):
         return None
@@ -113,13 +113,13 @@ async def attached(connection: Connection) -> asyncpg.Record | None:
 
 
 async def require_countable(connection: Connection) -> None:
-    """Raises CommandError, with the reason, where `messages` is a table that the triggers can't count."""
+    """Raises CommandError with the reason if the triggers can't count the table `messages`."""
     if reasons := await fetch(connection, "queries/uncountable"):
         raise CommandError(f"The queue can't be counted: {'; '.join(row['reason'] for row in reasons)}.")
 
 
 async def require_encoding(connection: Connection) -> None:
-    """Raises CommandError where the server does not convert the database's encoding to UTF-8: SQL_ASCII, say."""
+    """Raises CommandError if the server can't convert the database's encoding to UTF-8, for example SQL_ASCII."""
     for row in await fetch(connection, "migrate/encoding"):
         raise CommandError(
             f"The encoding of this database is {row['encoding']}, which PostgreSQL does not convert to UTF-8, so its"
@@ -128,9 +128,9 @@ async def require_encoding(connection: Connection) -> None:
 
 
 async def pending_changes(connection: Connection) -> list[str]:
-    """What `migrate` would still do, as words for a person; empty where the schema is current.
+    """The remaining steps of `migrate`, in words; empty if the schema is current.
 
-    A schema that a newer version wrote counts as current: its migrations keep what the release before them reads.
+    The schema of a newer version counts as current, because migrations keep what the previous release reads.
     """
     state = await _state(connection)
     if not state:
@@ -145,7 +145,7 @@ async def pending_changes(connection: Connection) -> list[str]:
 
 
 async def _state(connection: Connection) -> dict[str, str]:
-    """The revision, the hash of each file that is in place, and the mapping; nothing where there is no schema."""
+    """The revision, the hashes of the files that were run, and the mapping; empty without a schema."""
     try:
         return {row["name"]: row["hash"] for row in await fetch(connection, "queries/applied_migrations")}
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
@@ -157,11 +157,11 @@ def _mapping(state: dict[str, str]) -> Adopted | None:
 
 
 async def _refuse_another_queue(connection: Connection, adopted: Adopted | None) -> None:
-    """Raises CommandError where another table is counted, or the adopted one is gone."""
+    """Raises CommandError if another table is counted, or if the adopted one was dropped or renamed."""
     found = await attached(connection)
     if found and adopted is None and found["is_gone"]:
         raise CommandError(
-            "The adopted table is gone or renamed: run `queuestats adopt --attach` with its name, or `adopt --detach`."
+            "The adopted table was dropped or renamed: run `queuestats adopt --attach` for its name, or --detach."
         )
     if found and adopted and found["queue"] not in (None, adopted.queue):
         raise CommandError(f"This database counts {found['queue']} already: a database has one queue.")
@@ -170,33 +170,33 @@ async def _refuse_another_queue(connection: Connection, adopted: Adopted | None)
 async def _put_into_place(
     connection: Connection, table: MessagesTable, files: Sequence[SqlFile], progress: Progress
 ) -> None:
-    """Raises CommandError where the mapping of an adopted table names what is there no more."""
+    """Raises CommandError if the mapping of an adopted table uses an object that no longer exists."""
     for file in files:
         try:
             await trying_for_lock(partial(_run_file, connection, file), connection)
         except (asyncpg.UndefinedColumnError, asyncpg.UndefinedTableError) as error:
             raise CommandError(
-                f"The mapping of {table.name} does not fit any more: {error.message}."
+                f"The mapping of {table.name} no longer fits: {error.message}."
                 " Correct it, and run `queuestats adopt --attach`."
             ) from error
         progress(f"Functions of sql/{file.path}.sql.")
 
 
 async def _run_file(connection: Connection, file: SqlFile) -> None:
-    """Raises CommandError where objects of others depend on what has to be dropped first."""
+    """Raises CommandError if objects of other applications depend on an object that has to be dropped first."""
     try:
         await fetch(connection, "migrate/run_file", file=file.text)
     except asyncpg.DependentObjectsStillExistError as error:
         others = "; ".join(str(error.detail).splitlines())
         raise CommandError(
-            f"sql/{file.path}.sql can't be put into place: {error.message}: {others}. Drop these objects, run"
+            f"sql/{file.path}.sql can't be run: {error.message}: {others}. Drop these objects, run"
             " `queuestats migrate`, and create them again."
         ) from None
     await fetch(connection, "migrate/remember_file", name=file.name, hash=file.hash)
 
 
 async def _count_where_needed(connection: Connection, table: MessagesTable, progress: Progress) -> None:
-    """Counts all messages unless the counts are proven. A distributed table is counted on its nodes."""
+    """Counts all messages unless the counts are proven. For a distributed table, each node counts."""
     if not (triggers := await fetch(connection, "migrate/triggers")):
         return
     if triggers[0]["are_incomplete"]:
@@ -207,10 +207,10 @@ async def _count_where_needed(connection: Connection, table: MessagesTable, prog
         await _without_time_limit(connection, "migrate/set_bounds")
         return
     if table.adopted and table.adopted.names:
-        # Before the counts stand: keys that have one number are refused.
+        # Before the count, because keys with the same number are refused.
         await _without_time_limit(connection, "queries/adopt/remember_names")
         progress("The names of keys that are text: queuestats.keys.")
-    # While writers go on; until it is committed the scan answers.
+    # Writers continue; until the commit, scans answer.
     await _without_time_limit(connection, "queries/rebuild", sender_id=None)
     progress("Every message was counted.")
 
@@ -229,20 +229,20 @@ async def _begin_mapping(
     *,
     renewed: Adopted | None,
 ) -> None:
-    """Puts a mapping into place, in one transaction, so that triggers that stand meet one mapping or the other.
+    """Installs a mapping in one transaction, so that existing triggers use either the former mapping or the new one.
 
-    `renewed`: a former version of the same mapping. What was counted by it stands where the rules have not changed it;
-    otherwise the messages themselves are read until they are counted anew.
+    `renewed`: a former version of the same mapping. Its counts remain valid if the rules have not changed them;
+    otherwise scans answer until the messages are recounted.
     """
     is_counted = renewed and (renewed.version > 0 or not (mapping.names or mapping.has_collations))
     found = await attached(connection)
-    assert found is not None, "the revisions have made the table"
+    assert found is not None, "the revisions have created the table"
     if found["drop_name_triggers"] and not mapping.names:
         await trying_for_lock(partial(connection.execute, found["drop_name_triggers"]), connection)
 
     async def put() -> None:
         if found["drop_triggers"]:
-            # Until it is over: a statement that counts by the former mapping must not end after a recount by this one.
+            # Until the commit: a statement that counts by the former mapping must not end after a recount by the new.
             await connection.execute(table.render("adopt/lock"))
         if not is_counted:
             await fetch(connection, "migrate/forget_baseline")

@@ -1,4 +1,4 @@
-"""What migrate makes anew where objects of our schema are missing or were changed: see sql/conditions/objects.sql."""
+"""Creates missing or changed objects of our schema again, in migrate: see sql/conditions/objects.sql."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ from service.db import Connection, fetch
 from service.schema.columns import SCHEMA
 from service.schema.files import newer_columns, table_definition
 
-# Without one of these, what is counted is lost.
+# Without one of these tables, counts are lost.
 COUNTED = ("baseline", "counters", "deltas", "sender_totals", "watermarks")
 
 
 async def make_anew(connection: Connection, progress: Callable[[str], None]) -> bool:
-    """Makes missing tables, columns and indexes of our schema. Returns whether functions are damaged too.
+    """Creates missing tables, columns and indexes of our schema. Returns whether functions are damaged too.
 
-    An index of messages is left alone: to build it takes a lock that writers wait for.
+    It does not create indexes of messages, because building them takes a lock that blocks writers.
     """
-    # Look-ups in the catalog. Without the function, there is nothing to compare with.
+    # Look-ups in the catalog. Without the function, there is nothing to compare.
     if not await connection.fetchval("SELECT to_regprocedure('queuestats.catalog_objects()') IS NOT NULL"):
         return True
     if not await connection.fetchval("SELECT to_regclass('queuestats.objects') IS NOT NULL"):
@@ -30,7 +30,7 @@ async def make_anew(connection: Connection, progress: Callable[[str], None]) -> 
         await connection.execute(statement)
     for row in missing:
         if row["kind"] == "index" and row["command"] is None:
-            # Its table, just made, may have it.
+            # Its table may have been created with it just now.
             await connection.execute(row["definition"].replace(" INDEX ", " INDEX IF NOT EXISTS ", 1))
             progress(f"The index {row['name']}, which was missing.")
     is_exposed = await fetch(connection, "conditions/exposed", service_role="")

@@ -23,10 +23,10 @@ MOST_ATTEMPTS = 5
 
 
 async def upgrade(connection: Connection) -> None:
-    """Brings the tables to the newest revision. Raises CommandError where the database has an unknown one."""
+    """Migrates the tables to the newest revision. Raises CommandError if the database has an unknown one."""
 
     def work(wrapped: AlembicConnection) -> None:
-        # Found there by migrations/env.py.
+        # migrations/env.py reads it.
         command.upgrade(alembic_config(attributes={"connection": wrapped}), "head")
 
     await with_alembic(connection, work)
@@ -40,9 +40,9 @@ def upgrade_as_sql() -> str:
 
 
 async def with_alembic(connection: Connection, work: Callable[[AlembicConnection], None]) -> None:
-    """Runs Alembic's work on this very connection, which stays open; the driver's errors come as they are.
+    """Runs Alembic's work on this connection, which stays open; the driver's errors are not converted.
 
-    A revision locks several tables. If that was a deadlock with a writer, the work goes on from the last revision.
+    A revision locks several tables. After a deadlock with a writer, the work continues from the last revision.
     """
 
     async def this_one(*args: Any, **kwargs: Any) -> Connection:

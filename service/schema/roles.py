@@ -1,4 +1,4 @@
-"""The service's role and its rights, as sql/roles.sql gives them."""
+"""Creates the service's role and grants its rights, with sql/roles.sql."""
 
 import getpass
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 async def grant(connection: Connection, service_url: str) -> None:
-    """Creates the role of `service_url` where it is missing, and gives it its rights; the owner needs none."""
+    """Creates the role of `service_url` if it is missing, and grants its rights; the owner needs none."""
     user, password = login(service_url)
     if user == await connection.fetchval("SELECT current_user"):
         return
@@ -30,7 +30,7 @@ async def grant(connection: Connection, service_url: str) -> None:
 
 
 def login(url: str) -> tuple[str, str]:
-    """User and password of an address, found where the driver finds them; no password is the empty one."""
+    """User and password of an address, from the same sources as in the driver; "" without a password."""
     parts = urlsplit(url)
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     user = unquote(parts.username or "") or query.get("user") or os.environ.get("PGUSER") or getpass.getuser()

@@ -16,17 +16,17 @@ messages = sa.Table(
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(always=False), nullable=False),
     sa.Column("sender_id", sa.BigInteger, nullable=False),
-    # 0 stands for mail outside any account or campaign; the wire cannot ask for a negative id.
+    # 0 stands for mail outside any account or campaign; requests cannot contain a negative id.
     sa.Column("account_id", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("campaign_id", sa.BigInteger, nullable=False, server_default=sa.text("0")),
-    # "C" sorts by the bytes, as the wire promises, and bounds what an index entry can take.
+    # "C" sorts by bytes, as documented for responses, and limits the size of an index entry.
     sa.Column("isp", sa.Text(collation="C"), nullable=False, server_default=sa.text("''")),
     sa.Column("status", message_status, nullable=False, server_default=sa.text("'new'")),
     sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("recipient", sa.Text, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    # `id` first: `WHERE id = 1` stays a point look-up.
+    # `id` first, so that `WHERE id = 1` is a point look-up.
     sa.PrimaryKeyConstraint("id", "sender_id", name="messages_pkey"),
     sa.CheckConstraint("sender_id > 0", name="messages_sender_id_positive"),
     sa.CheckConstraint("account_id >= 0", name="messages_account_id_not_negative"),
@@ -37,7 +37,7 @@ messages = sa.Table(
     schema=sa.BLANK_SCHEMA,
 )
 
-# By how much a statement changed a key's counts, written in the writer's own transaction; see sql/counters/README.md.
+# The changes of a key's counts by a statement, written in the writer's own transaction; see sql/counters/README.md.
 deltas = sa.Table(
     "deltas",
     metadata,
@@ -45,18 +45,18 @@ deltas = sa.Table(
     sa.Column("sender_id", sa.BigInteger, nullable=False),
     *key_columns(),
     *count_columns(),
-    # The least time of arrival of what the statement brought; NULL where it brought nothing. `came`: the statuses of
-    # what an update brought, whose counts may cancel out: bits in the order of the enumeration.
+    # The earliest arrival of the messages that the statement brought; NULL if it brought none. `came`: the statuses of
+    # messages that an update brought, whose counts may cancel out, as bits in the order of the enumeration.
     sa.Column("oldest", sa.DateTime(timezone=True)),
     sa.Column("came", sa.SmallInteger),
     # The change of the sender's total by the statement; NULL: the same as the change of the key. See record_update.
     sa.Column("net", sa.BigInteger),
     sa.Index("deltas_sender_id_xid", "sender_id", "xid"),
-    # For the folder alone: a predicate that is always true and that no reader repeats keeps readers off this index.
+    # Only for the fold: readers do not repeat the predicate, which is always true, so they can't use this index.
     sa.Index("deltas_xid", "xid", postgresql_where=sa.text("xid >= '0'::xid8")),
 )
 
-# What the folded deltas add up to, by every grouping set.
+# The sums of the folded deltas, by every grouping set.
 counters = sa.Table(
     "counters",
     metadata,
@@ -65,7 +65,7 @@ counters = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
     *key_columns(),
     *count_columns(),
-    # Both hold every row: the predicates are always true. A statement chooses its index by repeating the predicate.
+    # Both contain every row: the predicates are always true. A statement selects its index by repeating the predicate.
     sa.Index(
         "counters_by_account",
         *("sender_id", "grouping_set", "epoch", "account_id", "campaign_id", "isp"),
@@ -80,7 +80,7 @@ counters = sa.Table(
     ),
 )
 
-# The counters of grouping set total and epoch 0 once more, in the order of each count: for the largest senders.
+# A copy of the counters of grouping set total and epoch 0, indexed by each count: for the largest senders.
 sender_totals = sa.Table(
     "sender_totals",
     metadata,
@@ -97,9 +97,9 @@ for _count in (*message_status.enums, "total"):
         postgresql_where=sender_totals.c[_count] > 0,
     )
 
-# For each status of a sender, a time that none of its messages is older than; see sql/counters/bounds.sql. The newest
-# row counts: it is appended, so that a reader never visits what an old snapshot keeps. That of sender 0 is there once
-# every writer records arrivals.
+# For each status of a sender, a time that none of its messages precedes; see sql/counters/bounds.sql. The newest row is
+# valid. Rows are appended, so that a reader never visits rows that an old snapshot keeps. The row of sender 0 exists
+# once every writer records arrivals.
 bounds = sa.Table(
     "bounds",
     metadata,
@@ -108,7 +108,7 @@ bounds = sa.Table(
     *(sa.Column(status, sa.DateTime(timezone=True), nullable=False) for status in message_status.enums),
     sa.PrimaryKeyConstraint("sender_id", "number", name="bounds_pkey"),
 )
-# For the senders with the oldest messages. The index of a status leaves out senders without messages of this status.
+# For the senders with the oldest messages. The index of a status omits senders without messages of this status.
 _orders = {status: status for status in message_status.enums} | {"total": "LEAST(new, proc, retry, hold)"}
 for _name, _order in _orders.items():
     sa.Index(
@@ -118,7 +118,7 @@ for _name, _order in _orders.items():
         postgresql_where=sa.text(f"{_order} < 'infinity'::timestamp with time zone"),
     )
 
-# How far the folding of a busy sender has come.
+# The progress of the folds of a hot sender.
 watermarks = sa.Table(
     "watermarks",
     metadata,
@@ -132,27 +132,27 @@ watermarks = sa.Table(
     sa.PrimaryKeyConstraint("sender_id", name="watermarks_pkey"),
 )
 
-# For its lock: see sql/counters/lock.sql; a row in it, for a moment, is a TRUNCATE of messages that is not over yet.
+# For its lock: see sql/counters/lock.sql. It has a row only during a TRUNCATE of messages.
 fold_lock = sa.Table("fold_lock", metadata, sa.Column("never", sa.Boolean))
 
-# One row once the counters hold all messages; until then the scan answers.
+# One row once the counters include all messages; until then scans answer.
 baseline = sa.Table(
     "baseline",
     metadata,
     sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
     sa.Column("counted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
-    # Of the release before.
+    # Of the previous release.
     sa.Column("parts", ARRAY(OID), nullable=False, server_default=sa.text("'{}'::oid[]")),
     # A hash for each trigger that counts and each partition that is counted: sql/counters/proof.sql.
     sa.Column("triggers", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
     sa.Column("partitions", ARRAY(sa.BigInteger), nullable=False, server_default=sa.text("'{}'::bigint[]")),
-    # Since when counts are known to be wrong: see drift.
+    # The time since which counts are known to be wrong: see drift.
     sa.Column("doubted_at", sa.DateTime(timezone=True)),
     sa.PrimaryKeyConstraint("stands", name="baseline_pkey"),
     sa.CheckConstraint("stands", name="baseline_stands"),
 )
 
-# Senders whose counts a recount has found to be wrong, until they are counted anew.
+# Senders for which a recount has found wrong counts, until they are recounted.
 drift = sa.Table(
     "drift",
     metadata,
@@ -162,7 +162,7 @@ drift = sa.Table(
     sa.PrimaryKeyConstraint("sender_id", name="drift_pkey"),
 )
 
-# What the service does in the background: fold, jobs, proof.
+# The background tasks of the service: fold, jobs, proof.
 background_tasks = sa.Table(
     "background_tasks",
     metadata,
@@ -170,13 +170,13 @@ background_tasks = sa.Table(
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("succeeded_at", sa.DateTime(timezone=True)),
     sa.Column("failed_at", sa.DateTime(timezone=True)),
-    # NULL once it has succeeded again.
+    # NULL after the next success.
     sa.Column("failing_since", sa.DateTime(timezone=True)),
     sa.Column("error", sa.Text),
     sa.PrimaryKeyConstraint("name", name="background_tasks_pkey"),
 )
 
-# What `migrate` has made in this schema: catalog_objects() of sql/counters/health.sql at that time.
+# The objects that `migrate` has created in this schema: catalog_objects() of sql/counters/health.sql at that time.
 objects = sa.Table(
     "objects",
     metadata,
@@ -186,19 +186,19 @@ objects = sa.Table(
     sa.PrimaryKeyConstraint("kind", "name", name="objects_pkey"),
 )
 
-# One row where a table of somebody else is counted in place of `messages`: see sql/adopt/README.md.
+# One row if an adopted table is counted in place of `messages`: see sql/adopt/README.md.
 adopted = sa.Table(
     "adopted",
     metadata,
     sa.Column("stands", sa.Boolean, nullable=False, server_default=sa.text("true")),
     sa.Column("mapping", JSONB, nullable=False),
-    # The view queued_messages as PostgreSQL showed it then: it shows other names once a column was renamed.
+    # The definition of the view queued_messages at that time: after a rename of a column it has other names.
     sa.Column("definition", sa.Text, nullable=False, server_default=sa.text("''::text")),
     sa.PrimaryKeyConstraint("stands", name="adopted_pkey"),
     sa.CheckConstraint("stands", name="adopted_stands"),
 )
 
-# The text of senders, accounts and campaigns that are counted by a number in its place.
+# The texts of senders, accounts and campaigns that are counted by numbers.
 keys = sa.Table(
     "keys",
     metadata,
@@ -207,7 +207,7 @@ keys = sa.Table(
     sa.PrimaryKeyConstraint("id", name="keys_pkey"),
 )
 
-# Transactions that wrote to an adopted table while its mapping could not be evaluated. The counts lack what they wrote.
+# Transactions that wrote to an adopted table while its mapping could not be evaluated, so the counts lack these.
 uncounted_writes = sa.Table(
     "uncounted_writes",
     metadata,
@@ -215,11 +215,11 @@ uncounted_writes = sa.Table(
     sa.PrimaryKeyConstraint("xid", name="uncounted_writes_pkey"),
 )
 
-# One row: which services the functions serve; see service/schema/contract.py.
+# One row: the contract of the functions; see service/schema/contract.py.
 contract = sa.Table(
     "contract",
     metadata,
-    # No defaults: `newer_columns` looks for columns with one in every shard, and a shard has no such table.
+    # No defaults, because `newer_columns` looks for columns with a default in every shard, and shards lack this table.
     sa.Column("stands", sa.Boolean, nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("oldest", sa.Integer, nullable=False),
@@ -231,26 +231,26 @@ tokens = sa.Table(
     "tokens",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    # SHA-256 of the secret; the secret itself is never stored.
+    # SHA-256 of the secret, which is never stored.
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("revoked_at", sa.DateTime(timezone=True)),
     sa.Column("scopes", ARRAY(sa.Text), nullable=False, server_default=sa.text("'{stats}'::text[]")),
-    # Of whom it may see the numbers, and hold, release and purge the messages; NULL: of all.
+    # The senders and accounts to which the token is limited; NULL: no limit.
     sa.Column("sender_ids", ARRAY(sa.BigInteger)),
     sa.Column("account_ids", ARRAY(sa.BigInteger)),
     sa.Column("expires_at", sa.DateTime(timezone=True)),
-    # Of the secret before the last rotation, valid for a while beside the new one.
+    # The hash of the secret before the last rotation, which is valid for a while.
     sa.Column("former_hash", sa.LargeBinary, unique=True),
     sa.Column("former_until", sa.DateTime(timezone=True)),
-    # What the service reads again and again.
+    # The tokens that the service reads repeatedly.
     sa.Index("tokens_in_force", "name", postgresql_where=sa.text("revoked_at IS NULL")),
 )
 
 repeatable_migrations = sa.Table(
     "repeatable_migrations",
     metadata,
-    # Files of functions, triggers and rights that `migrate` puts into place when their text has changed.
+    # Files of functions, triggers and rights that `migrate` runs again when their text has changed.
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),

@@ -1,8 +1,8 @@
-"""Log lines: one event each, `key=value`, on standard error; never a token, never a parameter's value, and no character
-that controls a terminal.
+"""Log lines on standard error: one event per line, as `key=value`, without tokens, values of parameters and control
+characters.
 
-Writing blocks on a pipe that is full and not read, so the standard library's QueueListener writes on a thread of its
-own. A full queue drops lines and counts them. A warning that repeats is written once, and then with its repetitions.
+Writing to a full pipe blocks, so the standard library's QueueListener writes in its own thread. If the queue is full,
+lines are dropped and counted. A repeated warning is written once, and later with the number of repetitions.
 """
 
 import atexit
@@ -20,21 +20,21 @@ from service.telemetry.text import escape
 
 LINES_WAITING = 10_000
 REPEAT_SECONDS = 10.0
-# At the end of the process, for the lines that still wait.
+# The time limit for remaining lines when the process ends.
 FLUSH_SECONDS = 1.0
-# As JSON, a line for a request has its fields one by one: those that `extra` gave it.
+# As JSON, a line of a request has separate fields: those of `extra`.
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def configure_logging(level: str, log_format: str = "text") -> None:
-    """Sends every logger's lines, the HTTP server's too, to standard error in one form."""
+    """Sends the lines of all loggers, including the HTTP server's, to standard error in one format."""
     lines: queue.Queue[logging.LogRecord] = queue.Queue(LINES_WAITING)
     formatter = (JsonFormatter if log_format == "json" else logging.Formatter)(FORMAT)
     writer = Writer(lines, sys.stderr.fileno(), formatter)
     writer.start()
     atexit.register(writer.flush)
     logging.basicConfig(level=level.upper(), handlers=[DroppingHandler(lines, writer)], force=True)
-    # The application logs what it raises, in one line; the server would add a traceback.
+    # The application logs its exceptions in one line; the server would add a traceback.
     faults = ("Exception in ASGI application", "ASGI callable returned without")
     logging.getLogger("uvicorn.error").addFilter(lambda record: not str(record.msg).startswith(faults))
     # Alembic logs every plug-in that it loads.
@@ -42,19 +42,19 @@ def configure_logging(level: str, log_format: str = "text") -> None:
 
 
 def announce(text: str) -> None:
-    """A line for the person who started the program, whatever the level; it does not block either."""
+    """Prints a line for the person who started the program, at any log level; it does not block either."""
     logging.getLogger().handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "is_plain": True}))
 
 
 class DroppingHandler(QueueHandler):
-    """Never waits for room in the queue."""
+    """Never waits for space in the queue."""
 
     def __init__(self, lines: "queue.Queue[logging.LogRecord]", writer: "Writer") -> None:
         super().__init__(lines)
         self._writer = writer
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line without a traceback: that of a driver whose connection was cut adds nothing to its first line."""
+        """One line without a traceback: for a lost connection of the driver, a traceback adds nothing."""
         message = escape(" ".join(record.getMessage().split("\n")))
         error = record.exc_info[1] if record.exc_info else None
         return f"{message} error={type(error).__module__}.{type(error).__qualname__}" if error else message
@@ -67,9 +67,9 @@ class DroppingHandler(QueueHandler):
 
 
 class Writer(QueueListener):
-    """Writes the queue's lines to a file descriptor, on a thread of its own.
+    """Writes the queue's lines to a file descriptor, in its own thread.
 
-    It has no handlers: at the exit logging takes the lock of every handler, which a blocked write would hold.
+    It has no handlers: at the exit, logging takes the lock of every handler, and a blocked write would hold it.
     """
 
     def __init__(self, lines: "queue.Queue[logging.LogRecord]", descriptor: int, formatter: logging.Formatter) -> None:
@@ -77,7 +77,7 @@ class Writer(QueueListener):
         self._lines = lines
         self._descriptor = descriptor
         self._format = formatter.format
-        # By line: when it may be written again, how often it was held back, and the latest record of it.
+        # By line: the time when it may be written again, the number of suppressed repetitions, and its latest record.
         self._repeated: dict[tuple[str, int, str], tuple[float, int, logging.LogRecord]] = {}
         self.dropped = 0
 
@@ -104,7 +104,7 @@ class Writer(QueueListener):
         self._write_repetitions(time.monotonic())
 
     def flush(self) -> None:
-        """Waits until all is written, for FLUSH_SECONDS at most. `stop` would wait for a blocked write for ever."""
+        """Waits until all lines are written, for at most FLUSH_SECONDS. `stop` has no limit for a blocked write."""
         with self._lines.all_tasks_done:
             is_written = self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, FLUSH_SECONDS)
         if is_written:
@@ -127,7 +127,7 @@ class Writer(QueueListener):
 
 
 def format_frames(error: BaseException) -> str:
-    """The class of a fault and its frames, without its message, which may hold what a client sent."""
+    """The class of a fault and its frames, without its message, which may contain data of a client."""
     frames = traceback.extract_tb(error.__traceback__)
     path = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     return f"{type(error).__module__}.{type(error).__qualname__} at {path}"

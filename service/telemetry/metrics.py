@@ -1,6 +1,6 @@
-"""What Prometheus scrapes. The counts of all workers are added up; what the database knows is asked at the scrape.
+"""The metrics for Prometheus. The counts of all workers are added up; a scrape reads the others from the database.
 
-With several workers, `prometheus_client` keeps its values in files below PROMETHEUS_MULTIPROC_DIR, which `serve` sets
+With several workers, `prometheus_client` stores its values in files below PROMETHEUS_MULTIPROC_DIR, which `serve` sets
 before the workers start.
 """
 
@@ -23,28 +23,28 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-REQUESTS = Counter("queuestats_requests", "Requests that were answered.", ["endpoint", "group", "format", "status"])
+REQUESTS = Counter("queuestats_requests", "Answered requests.", ["endpoint", "group", "format", "status"])
 REQUEST_SECONDS = Histogram(
-    "queuestats_request_seconds", "From the whole body to the response.", ["endpoint"], buckets=FAST
+    "queuestats_request_seconds", "Time from the complete body to the response.", ["endpoint"], buckets=FAST
 )
-REFUSED = Counter("queuestats_refused", "Requests that the service could not or would not answer.", ["status"])
+REFUSED = Counter("queuestats_refused", "Requests that were refused or failed.", ["status"])
 BUDGET_USED = Gauge(
-    "queuestats_budget_used", "What tokens use of their shares.", ["resource", "token"], multiprocess_mode="livesum"
+    "queuestats_budget_used", "Use of the budgets of tokens.", ["resource", "token"], multiprocess_mode="livesum"
 )
 BUDGET_REFUSED = Counter(
-    "queuestats_budget_refused", "Requests of tokens that use more than their shares.", ["resource", "token"]
+    "queuestats_budget_refused", "Requests that were refused because of a budget.", ["resource", "token"]
 )
 BATCH_QUERIES = Histogram(
-    "queuestats_batch_queries", "Queries that shared a statement.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
+    "queuestats_batch_queries", "Queries per statement.", buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500)
 )
 WAITING = Gauge("queuestats_waiting_requests", "Requests that wait for a statement.", multiprocess_mode="livesum")
-STATEMENT_SECONDS = Histogram("queuestats_statement_seconds", "Time in the database.", ["file"], buckets=FAST)
+STATEMENT_SECONDS = Histogram("queuestats_statement_seconds", "Duration of statements.", ["file"], buckets=FAST)
 CONNECTIONS = Gauge(
-    "queuestats_connections_in_use", "Database connections at work.", ["purpose"], multiprocess_mode="livesum"
+    "queuestats_connections_in_use", "Database connections in use.", ["purpose"], multiprocess_mode="livesum"
 )
 STREAMS = Gauge("queuestats_streams", "Open streams.", multiprocess_mode="livesum")
 FOLDED_AT = Gauge(
-    "queuestats_folded_at_seconds", "When nothing was left to fold, in Unix time.", multiprocess_mode="max"
+    "queuestats_folded_at_seconds", "Last time without pending deltas, in Unix time.", multiprocess_mode="max"
 )
 NEGATIVE_ANSWERS = Counter(
     "queuestats_negative_answers", "Answers that were not sent because a count in them was below zero."
@@ -53,24 +53,24 @@ PROVED_SENDERS = Counter("queuestats_proved_senders", "Senders that were recount
 DRIFT_FOUND = Counter("queuestats_drifting_senders", "Senders whose counts differed from a recount in the background.")
 CHANGED = Counter("queuestats_changed_messages", "Messages held, released and purged.", ["action"])
 
-# What the database is asked for at a scrape.
+# The metrics that a scrape reads from the database.
 GAUGES = {
     "pending_deltas": "Deltas that are not folded yet.",
     "silent_nodes": "Nodes of a cluster that do not answer.",
     "oldest_snapshot_transactions": "Transactions begun since the oldest snapshot that is still open.",
-    "drift": "Wrong counts that were found and are not repaired yet.",
-    "verified_at": "When the background last recounted senders, in Unix time.",
-    "fully_verified_at": "When verify last compared all senders, in Unix time.",
-    "colliding_keys": "Texts of keys that are counted by the number of another text.",
+    "drift": "Wrong counts that are not repaired yet.",
+    "verified_at": "Time of the last recount of senders in the background, in Unix time.",
+    "fully_verified_at": "Time of the last verify of all senders, in Unix time.",
+    "colliding_keys": "Texts of keys with the number of another text.",
     "holds": "Active holds.",
-    "held_messages": "Messages that our holds hold.",
-    "open_jobs": "Holds, releases and purges that are being carried out.",
-    "job_wait_seconds": "How long an open job has waited at most for a lock or a transaction.",
+    "held_messages": "Messages that the active holds hold.",
+    "open_jobs": "Holds, releases and purges that are not finished.",
+    "job_wait_seconds": "Longest current wait of an open job for a lock or a transaction.",
 }
 
 
 def refuse_negative(sender_id: int) -> Unavailable:
-    """The error in place of an answer with a count below zero, which only drift can leave; the log has the repair."""
+    """The error that replaces an answer with a count below zero, which only drift causes; the log has the remedy."""
     NEGATIVE_ANSWERS.inc()
     advice = f"queuestats verify --sender {sender_id} --repair"
     logger.error("a count is below zero sender=%s advice=%r", sender_id, advice)
@@ -89,7 +89,7 @@ def render(read: "OfDatabase") -> bytes:
 
 
 def _forget_dead(folder: Path) -> None:
-    """A worker that has ended has no requests that wait, no connections and no streams."""
+    """Removes workers that have ended: they have no waiting requests, connections and streams."""
     for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
         try:
             os.kill(pid, 0)
@@ -98,7 +98,7 @@ def _forget_dead(folder: Path) -> None:
 
 
 class OfDatabase(Collector):
-    """What was read from the database for a scrape. What could not be read is None, and left out."""
+    """The values that a scrape has read from the database. Values that could not be read are None, and omitted."""
 
     def __init__(
         self,
@@ -112,9 +112,9 @@ class OfDatabase(Collector):
     ) -> None:
         """`measured` has the GAUGES and the `budgets`, `largest` the rows of a TopReport by sender.
 
-        `conditions`: the name and the severity of each condition of health, and how often it was found.
-        `oldest_seconds`: the age of the oldest message by sender and status; no sender left out has an older one.
-        `rates`: what arrived and left in the last five full minutes, by sender.
+        `conditions`: the name, severity and number of findings of each condition of health.
+        `oldest_seconds`: the age of the oldest message by sender and status; no other sender has an older message.
+        `rates`: the messages that arrived and left in the last five full minutes, by sender.
         """
         self._measured, self._largest, self._conditions, self._is_ready = measured, largest, conditions, is_ready
         self._oldest_seconds, self._rates = oldest_seconds, rates or {}
@@ -147,7 +147,7 @@ class OfDatabase(Collector):
             found.add_metric([name, severity], findings)
         yield found
         used = GaugeMetricFamily(
-            "queuestats_database_budget_used", "What tokens use of the database.", labels=["resource", "token"]
+            "queuestats_database_budget_used", "Active holds and open jobs of tokens.", labels=["resource", "token"]
         )
         for row in self._measured["budgets"] if self._measured else ():
             used.add_metric([row["resource"], row["token"]], row["used"])
@@ -161,5 +161,5 @@ class OfDatabase(Collector):
         for (sender_id, status), seconds in ages.items():
             by_sender.add_metric([str(sender_id), status], seconds)
         yield by_sender
-        meaning = "Age of the oldest message of all senders; 0 where there is none."
+        meaning = "Age of the oldest message of all senders; 0 if there is none."
         yield GaugeMetricFamily("queuestats_oldest_seconds_max", meaning, value=max(ages.values(), default=0))

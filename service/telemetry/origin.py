@@ -1,7 +1,7 @@
-"""The command and the requests that work is done for, as log lines, connections and OpenTelemetry's spans name them.
+"""The command and the requests that cause work, as named in log lines, connections and OpenTelemetry's spans.
 
-Spans are off by default: one a request, and one a statement, linked with all requests behind it. Where they go, the
-standard variables say: OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on.
+Spans are off by default: one per request, and one per statement, linked to all its requests. The standard variables
+(OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME …) determine the exporter.
 """
 
 from collections.abc import Iterator
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 
 _tracer: "Tracer | None" = None
 
-# Of the command line that is being run: `seed`, say.
+# The current command, for example `seed`.
 command: ContextVar[str] = ContextVar("command", default="")
 
 
 class Origin(NamedTuple):
-    """A request; `span` is its span in OpenTelemetry, where traces are on."""
+    """A request; `span` is its span in OpenTelemetry, if traces are on."""
 
     request_id: str
     span: "Span | None" = None
 
 
-# The requests behind the current task. Empty where there is none: folding, say.
+# The requests that caused the current task. Empty for work without requests, such as folding.
 origins: ContextVar[tuple[Origin, ...]] = ContextVar("origins", default=())
 
-# A statement may answer hundreds; a line names so many of them.
+# A statement may answer hundreds of requests; a log line names this many of them.
 MOST_NAMED = 5
 
 
 def name_requests() -> str:
-    """For a log line, `requests=7f3a,9c01 request_count=2` say; the first few and the number of all."""
+    """For a log line, such as `requests=7f3a,9c01 request_count=2`: the first few requests, and the number of all."""
     requests = origins.get()
     ids = ",".join(origin.request_id for origin in requests[:MOST_NAMED])
     return f"requests={ids} request_count={len(requests)}"
 
 
 def application_name(purpose: str = "") -> str:
-    """What pg_stat_activity and the server's log call a connection, `queuestats fold` say; by default the command's."""
+    """The name of a connection in pg_stat_activity and in the server's log, such as `queuestats fold`."""
     return f"queuestats {purpose or command.get()}".strip()
 
 
 def configure_traces() -> None:
-    """From here on spans are made and exported. Raises CommandError where the extra is not installed."""
+    """Creates and exports spans from now on. Raises CommandError if the extra is not installed."""
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace import TracerProvider
@@ -60,12 +60,12 @@ def configure_traces() -> None:
 
 
 def use(tracer: "Tracer | None") -> None:
-    global _tracer  # noqa: PLW0603 one for the process, as metrics and the log are
+    global _tracer  # noqa: PLW0603 one for the process, like metrics and the log
     _tracer = tracer
 
 
 def begin_request(request_id: str) -> "Span | None":
-    """None while traces are off."""
+    """A span; None while traces are off."""
     if _tracer is None:
         return None
     return _tracer.start_span("request", attributes={"queuestats.request_id": request_id})

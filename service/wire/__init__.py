@@ -1,1 +1,1 @@
-"""The formats: bytes to a query, a report to bytes. Pure."""
+"""The formats: converts bytes to a query, and a report to bytes. Pure."""

@@ -13,7 +13,7 @@ from service.model import ReportQuery
 _Number: TypeAlias = Annotated[int, msgspec.Meta(ge=1 - 2**63, le=2**63 - 1)]
 _Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\0]*\Z")]
 _Place: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
-# The digest has no secret: a client can write a cursor of its own.
+# The digest has no secret: a client can create cursors.
 BY_KEYS: Final = tuple[_Number, _Number, _Number, _Number, _Text]
 BY_COUNT: Final = tuple[_Number, _Number, _Place]
 BY_AGE: Final = tuple[_Text, _Number, _Place]
@@ -21,14 +21,14 @@ _DIGEST_BYTES: Final = 12
 
 
 def write_cursor(query: ReportQuery, position: tuple[int | str, ...]) -> str:
-    """What `read_cursor` reads from the next page of the same query, whose limit may be another."""
-    # Not JSON, in which a control character of an ISP's name takes six bytes.
+    """The cursor for the next page of the same query, whose limit may differ; see `read_cursor`."""
+    # Not JSON, in which a control character in an ISP's name takes six bytes.
     written = msgspec.msgpack.encode(position)
     return base64.urlsafe_b64encode(_digest(query, written) + written).decode().rstrip("=")
 
 
 def read_cursor(query: ReportQuery, kind: Any) -> tuple[int | str, ...] | None:
-    """The position of this kind that the page begins after; None for the first page. Raises BadRequest."""
+    """The position after which the page begins; None for the first page. Raises BadRequest."""
     if not query.after:
         return None
     with suppress(ValueError):

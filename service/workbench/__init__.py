@@ -1,1 +1,1 @@
-"""What a DBA measures with: data sets, a simulated mail transfer agent, benchmarks."""
+"""Tools for measurements by a DBA: data sets, a simulated mail transfer agent, benchmarks."""

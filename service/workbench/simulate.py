@@ -1,4 +1,4 @@
-"""A simulated mail transfer agent for disposable databases: it writes as a real one does, at a given rate."""
+"""A simulated mail transfer agent for disposable databases, which writes like a real one, at a given rate."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from random import Random
 from service.db import Connection, connect, fetch, is_disconnect, require_disposable
 
 ISPS = ("Gmail", "Gmail", "Gmail", "Gmail", "Outlook", "Outlook", "Yahoo", "iCloud", "GMX", "")
-# A sender's new messages are of one of so many campaigns, numbered above those of a data set.
+# The new messages of a sender belong to this many campaigns, with numbers above those of a data set.
 CAMPAIGNS = 10
 FIRST_CAMPAIGN = 1_000_000
 RETRY_SHARE = 0.15
@@ -19,7 +19,7 @@ RECONNECT_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """`rate` is in messages enqueued a second, all connections together. Sender 1 has most of them."""
+    """`rate`: messages enqueued per second, by all connections together. Sender 1 has most of them."""
 
     rate: float
     seconds: float
@@ -30,7 +30,7 @@ class SimulationPlan:
 
 @dataclass(slots=True)
 class Totals:
-    """Messages by what was done to them, and how often a connection was lost."""
+    """The numbers of messages by action, and of lost connections."""
 
     enqueued: int = 0
     taken: int = 0
@@ -41,12 +41,12 @@ class Totals:
 
 
 async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop: asyncio.Event) -> float:
-    """Runs until `stop` is set, at the latest when the plan's time is up; how many seconds it took.
+    """Runs until `stop` is set, or until the end of the plan's time. Returns the duration in seconds.
 
-    `totals` is kept up to date. Every agent ends its round, so that no message is left in delivery.
+    `totals` is updated continuously. Every agent completes its round, so that no message is left in delivery.
 
-    Raises CommandError, with nothing written, where the database is out of reach or not marked disposable; later on,
-    where it refuses a statement.
+    Raises CommandError, before any change, if the database is out of reach or not marked disposable; later, if it
+    refuses a statement.
     """
     async with connect(database_url) as connection:
         await require_disposable(connection)
@@ -64,7 +64,7 @@ async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop
 
 
 class Agent:
-    """Enqueues a burst, takes as many messages, and lets as many leave: the queue keeps its size.
+    """Enqueues a burst, takes as many messages, and finishes as many, so that the queue keeps its size.
 
     Messages that it took before its connection was lost are finished or retried in its next round.
     """
@@ -78,7 +78,7 @@ class Agent:
         self._retrying: list[int] = []
 
     async def run(self, database_url: str) -> None:
-        """Replaces a lost connection, however long that takes. Raises CommandError where a statement is refused."""
+        """Replaces a lost connection, without a time limit. Raises CommandError if a statement is refused."""
         interval = self._plan.batch_messages * self._plan.connections / self._plan.rate
         while not self._stop.is_set():
             is_connected = False
@@ -87,7 +87,7 @@ class Agent:
                     is_connected = True
                     while not self._stop.is_set():
                         await self._run_round(connection)
-                        # A late agent begins at once, and does not make up for missed rounds.
+                        # A late agent begins at once, and does not catch up missed rounds.
                         self._round_at = max(self._round_at + interval, time.monotonic())
                         await self._wait(self._round_at - time.monotonic())
             except Exception as error:
@@ -101,7 +101,7 @@ class Agent:
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _run_round(self, connection: Connection) -> None:
-        """Each statement is a transaction of its own."""
+        """Each statement is a separate transaction."""
         plan, chance, totals = self._plan, self._chance, self._totals
         number = plan.batch_messages
         await self._end_delivery(connection)
@@ -116,10 +116,10 @@ class Agent:
             recipients=[f"{chance.getrandbits(40):x}@example.com" for _ in range(number)],
         )
         totals.enqueued += number
-        # All agents add to the same totals: never across an await, during which another may add.
+        # All agents add to the same totals, so no addition spans an await, during which another agent may add.
         taken = await self._take(connection, "new", number)
         totals.taken += taken
-        # Of these too a share fails again; so many make up for the share that did not leave.
+        # Some of these fail again; this number compensates for the messages that did not leave.
         if again := round(number * RETRY_SHARE / (1 - RETRY_SHARE)):
             retaken = await self._take(connection, "retry", again)
             totals.retaken += retaken

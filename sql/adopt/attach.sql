@@ -1,6 +1,6 @@
 -- The triggers on an adopted table, in place of counters/attach.sql.
--- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger. In a DO block,
--- because LOCK TABLE alone is an error outside a transaction.
+-- The lock is taken before the proof is checked, because it waits for transactions that have disabled a trigger. It is
+-- in a DO block, because LOCK TABLE alone is an error outside a transaction.
 -- places: messages, schema
 DO $$ BEGIN LOCK TABLE "{messages}" IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT "{schema}".forget_unproven();
@@ -24,5 +24,5 @@ ENABLE ALWAYS TRIGGER messages_deleted, ENABLE ALWAYS TRIGGER messages_truncated
 SELECT "{schema}".begin_bounds();
 SELECT "{schema}".remember_proof();
 
--- Of former releases, whose triggers named it.
+-- Triggers of former releases used this function.
 DROP FUNCTION IF EXISTS "{schema}".is_mapped(integer);

@@ -1,4 +1,4 @@
--- The trigger that keeps the names of keys, on an adopted table that is partitioned.
+-- The trigger on a partitioned adopted table that stores the names of keys.
 -- places: messages, schema
 CREATE OR REPLACE TRIGGER messages_named AFTER INSERT OR UPDATE ON "{messages}"
 FOR EACH ROW EXECUTE FUNCTION "{schema}".record_names();

@@ -1,6 +1,6 @@
--- The triggers on an adopted table that is partitioned, in place of counters/attach.sql.
--- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger or truncates a
--- partition. In a DO block, because LOCK TABLE alone is an error outside a transaction.
+-- The triggers on a partitioned adopted table, in place of counters/attach.sql.
+-- The lock is taken before the proof is checked, because it waits for transactions that have disabled a trigger or that
+-- truncate a partition. It is in a DO block, because LOCK TABLE alone is an error outside a transaction.
 -- places: messages, schema
 DO $$ BEGIN LOCK TABLE "{messages}" IN SHARE ROW EXCLUSIVE MODE; END $$;
 SELECT "{schema}".forget_unproven();
@@ -16,5 +16,5 @@ ALTER TABLE "{messages}" ENABLE ALWAYS TRIGGER messages_changed, ENABLE ALWAYS T
 SELECT "{schema}".begin_bounds();
 SELECT "{schema}".remember_proof();
 
--- Of former releases, whose triggers named it.
+-- Triggers of former releases used this function.
 DROP FUNCTION IF EXISTS "{schema}".is_mapped(integer);

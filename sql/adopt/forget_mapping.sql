@@ -1,8 +1,8 @@
--- Before another mapping is put into place: what CREATE OR REPLACE can't replace, because types may be others. In one
--- transaction with what takes its place. The triggers stay.
--- The first revision creates a table messages in this schema; the adopted table stands in its place.
--- is_mapped, counted_rows and what else no other file of this release names: of former releases, which read the table
--- through views. attach.sql drops is_mapped when no trigger names it any more.
+-- Runs before another mapping is installed: drops the objects that CREATE OR REPLACE can't replace, because their types
+-- may change. It runs in one transaction with the files that create them again. The triggers stay.
+-- The first revision creates a table messages in this schema. An adopted table replaces it.
+-- Functions that no other file of this release names, such as is_mapped and counted_rows, are of former releases, which
+-- read the table through views. attach.sql drops is_mapped after the last trigger that uses it.
 -- places: schema
 DROP TABLE IF EXISTS "{schema}".messages;
 DELETE FROM "{schema}".adopted;

@@ -1,3 +1,3 @@
--- Writers of the adopted table wait from here on until the transaction ends.
+-- Blocks writers of the adopted table until the transaction ends.
 -- places: messages
 LOCK TABLE "{messages}" IN SHARE ROW EXCLUSIVE MODE;

@@ -1,7 +1,7 @@
--- record_names: keeps the text of every key that is counted by its number, for people: "{schema}".keys. For adopted
+-- record_names: stores the text of each key that is counted by its number in "{schema}".keys, for display. For adopted
 -- tables whose sender, account or campaign is text or a UUID.
--- It must never hold a writer up, nor fail: one writer at a time adds names, and another one leaves it to the next
--- message of that key. Counting does not need the names.
+-- It never blocks a writer and never fails: only one writer at a time adds names. Other writers skip it, and the next
+-- message with the same key adds the name. Counting does not need the names.
 -- If another text has the same number already, the second text gets a row with the negative number as its id. Both
 -- texts are counted as one key; doctor and a metric report it.
 -- places: schema, messages_oid, names, named_new_rows, named_new_row, try_new_rows, try_new_row, condition, messages
@@ -33,7 +33,7 @@ BEGIN
       SELECT FROM "{schema}".keys WHERE id IN ("{schema}".key_id(word), -"{schema}".key_id(word)) AND value = word
     )
   );
-  -- In REPEATABLE READ and SERIALIZABLE a name that another one has just added would be an error.
+  -- In REPEATABLE READ and SERIALIZABLE, a name that a concurrent transaction has added would be an error.
   IF cardinality(unknown) > 0 AND current_setting('transaction_isolation') = 'read committed'
     AND pg_try_advisory_xact_lock('"{schema}".keys'::regclass::bigint) THEN
     INSERT INTO "{schema}".keys (id, value) SELECT "{schema}".key_id(word), word FROM unnest(unknown) AS word
@@ -53,7 +53,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $remember_names$
 DECLARE
   same record;
 BEGIN
-  -- Under this lock, writers leave their names to the next message.
+  -- While this lock is held, writers skip their names: the next message of the key adds the name.
   PERFORM pg_advisory_xact_lock('"{schema}".keys'::regclass::bigint);
   DELETE FROM "{schema}".keys WHERE id < 0;
   WITH named AS MATERIALIZED (
@@ -68,7 +68,7 @@ BEGIN
   SELECT min(word) AS one, max(word) AS other INTO same FROM named GROUP BY id HAVING count(*) > 1 LIMIT 1;
   IF FOUND THEN
     RAISE unique_violation USING MESSAGE = format(
-      'the keys %s and %s have the same number, and would be counted as one: write one of them in another way',
+      'the keys %s and %s have the same number, and would be counted as one: map one of them differently',
       same.one, same.other
     );
   END IF;

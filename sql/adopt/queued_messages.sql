@@ -1,6 +1,6 @@
--- What an adopted table counts as. In place of counters/queued_messages.sql.
+-- The messages of an adopted table as they are counted. In place of counters/queued_messages.sql.
 -- Nothing here depends on the table, its columns or its types: bodies of functions are text, and no view reads the
--- table. So its owner drops, restores and alters it as before. The expressions of the mapping have qualified names, as
+-- table. So its owner can drop, restore and alter it as before. The expressions of the mapping have qualified names, as
 -- PostgreSQL writes them, so they do not depend on a search_path.
 --
 -- status_of, isp_of and key_id convert the results of the mapping's expressions to counted values. An expression uses
@@ -9,7 +9,7 @@
 -- empty text is a key like any other.
 -- places: schema, message_status, queued, messages, messages_literal, try_columns, stored_new, stored_proc, stored_retry, stored_hold, is_holdable, column_names, sender, status, created, condition, arrival_sender, arrival_status
 
--- status_of: one of the four, or NULL.
+-- status_of: one of the four statuses, or NULL.
 CREATE OR REPLACE FUNCTION "{schema}".status_of(word text) RETURNS "{message_status}"
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE word COLLATE "C"
@@ -18,21 +18,21 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   END
 $$;
 
--- isp_of: what fits into the counters' index; a longer name is cut.
+-- isp_of: the name of the ISP, cut to the size that fits into the counters' index.
 CREATE OR REPLACE FUNCTION "{schema}".isp_of(word text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN octet_length(word) <= 255 THEN word ELSE coalesce(left(word, 63), '') END
 $$;
 
 -- key_id: the number of a key that is text or a UUID, 1 to 2^63 - 1; NULL for NULL. It is a hash, so writers with the
--- same new key do not wait for each other, and any client can compute it. Among a million keys, two have the same
--- number in one of 18 million such queues; adopt and migrate refuse such a table.
+-- same new key do not wait for each other, and any client can compute it. The probability that two of a million keys
+-- have the same number is 1 in 18 million; adopt and migrate refuse such a table.
 CREATE OR REPLACE FUNCTION "{schema}".key_id(word text) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE WHEN word IS NOT NULL THEN greatest(hashtextextended(word COLLATE "C", 0) & 9223372036854775807, 1) END
 $$;
 
--- messages_relation: the table itself, for statements that look it up in the catalog; no row if there is none. The
+-- messages_relation: the adopted table, for statements that look it up in the catalog; no row if there is none. The
 -- service's role may lack USAGE on the table's schema, so to_regclass would be an error.
 CREATE OR REPLACE FUNCTION "{schema}".messages_relation() RETURNS TABLE (messages oid)
 LANGUAGE sql STABLE PARALLEL SAFE AS $queuestats$
@@ -63,8 +63,8 @@ EXCEPTION WHEN data_exception OR syntax_error_or_access_rule_violation THEN
 END
 $queuestats$;
 
--- oldest_message: when the first message of a status arrived, from a time on; no row if there is none. By the index
--- queuestats_arrival, whatever the statistics of the table say.
+-- oldest_message: when the first message of a status arrived, from a given time on; no row if there is none. It uses
+-- the index queuestats_arrival, independent of the table's statistics.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_message(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS TABLE (created_at timestamp with time zone)
@@ -94,13 +94,13 @@ LANGUAGE sql STABLE AS $$
   FROM "{schema}".mapped_messages(of_senders)
 $$;
 
--- scanned_messages: the same. See counters/queued_messages.sql.
+-- scanned_messages: the same, for an adopted table. See counters/queued_messages.sql.
 CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".messages_of(of_senders) $$;
 
--- unfit_mapping: why the mapping can't be evaluated: what it names was dropped, renamed, or has another type. NULL if
--- it can be evaluated. LIMIT 0 reads no row. EXECUTE: a plan that a session keeps has an enumeration's values under
--- their former names.
+-- unfit_mapping: why the mapping can't be evaluated: a column, function or type that it names was dropped, renamed or
+-- changed. NULL if it can be evaluated. LIMIT 0 reads no row. EXECUTE is needed because a session's cached plan
+-- contains the values of an enumeration under their former names.
 CREATE OR REPLACE FUNCTION "{schema}".unfit_mapping() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $queuestats$
 BEGIN
@@ -112,7 +112,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $queuestats$;
 
--- stored_status: what the table holds for a status, as text.
+-- stored_status: the text that the table contains for a status.
 CREATE OR REPLACE FUNCTION "{schema}".stored_status(of_status "{message_status}") RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $queuestats$
   SELECT CASE of_status
@@ -121,7 +121,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $queuestats$
   END
 $queuestats$;
 
--- is_holdable: whether the mapping says how hold and release write a status.
+-- is_holdable: whether the mapping defines how hold and release write a status.
 CREATE OR REPLACE FUNCTION "{schema}".is_holdable() RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT "{is_holdable}" $$;
 

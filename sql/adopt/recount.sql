@@ -1,7 +1,7 @@
 -- recount: as in counters/recount.sql, for an adopted table. verify compares the counts with it, and rebuild stores it.
 -- It starts from the mapping's own expressions and shares no function with queued_messages and the triggers. So an
 -- error in these shows up as a difference, and a repair does not repeat it. Of the number and the text of a key, one is
--- always NULL. It runs with the rights of its owner: the service's role, which compares senders taken by chance, does
+-- always NULL. It runs with the rights of its owner, because the service's role, which compares random senders, does
 -- not read the table.
 -- places: schema, sender_number, sender_text, account_number, account_text, campaign_number, campaign_text, own_isp, own_status, messages, own_where
 CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (

@@ -1,5 +1,5 @@
--- record_row: what record_insert, record_update and record_delete do, for one row: for a partitioned table. PostgreSQL
--- gives a new partition the row triggers of its table by itself, and no statement trigger.
+-- record_row: the same as record_insert, record_update and record_delete, for one row of a partitioned table.
+-- PostgreSQL creates the row triggers of a table on a new partition, but no statement triggers.
 -- places: schema, messages_oid, new_row, old_row, try_new_row, try_old_row
 CREATE OR REPLACE FUNCTION "{schema}".record_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -7,15 +7,15 @@ AS $queuestats$
 #variable_conflict use_column
 DECLARE
   arrived bigint[];
-  old_sender bigint; old_id bigint; -- Of a message that was on hold.
-  new_sender bigint; new_id bigint; -- Of one that is on hold.
+  old_sender bigint; old_id bigint; -- For a message that was on hold.
+  new_sender bigint; new_id bigint; -- For a message that is on hold.
 BEGIN
-  -- Of the copy in a trial, which is not partitioned, the root is NULL.
+  -- The copy in a trial is not partitioned, so its root is NULL.
   IF coalesce(pg_partition_root(TG_RELID), TG_RELID) IS DISTINCT FROM "{messages_oid}"
     AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
-  -- One block for both: to enter it starts a subtransaction, for each row.
+  -- One block for both rows, because each block starts a subtransaction for each row.
   BEGIN
     IF TG_OP <> 'INSERT' THEN
       "{try_old_row}"
@@ -39,7 +39,7 @@ BEGIN
            -(status = 'new')::int, -(status = 'proc')::int, -(status = 'retry')::int, -(status = 'hold')::int
     FROM "{old_row}";
   ELSE
-    -- One delta where the key stays. Of two, net is 0 where the sender stays.
+    -- One delta if the key stays the same. With two deltas, net is 0 if the sender stays the same.
     INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came, net)
     SELECT sender_id, account_id, campaign_id, isp,
            sum(CASE status WHEN 'new' THEN sign ELSE 0 END), sum(CASE status WHEN 'proc' THEN sign ELSE 0 END),

@@ -1,4 +1,4 @@
--- same_key: a key that several queued rows have, or none; no row where the key tells all of them apart
+-- same_key: a key that several queued rows share, or that is missing in a row; no row if the key identifies every row
 -- places: id, key, messages, condition
 -- parameters: none
 SELECT /* adopt/same_key.sql */ key

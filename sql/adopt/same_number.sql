@@ -1,5 +1,5 @@
--- same_number: two texts of keys that are counted by the same number; no row where there are none
--- The number is that of key_id in adopt/queued_messages.sql.
+-- same_number: two texts of keys with the same number; no row if there are none
+-- key_id in adopt/queued_messages.sql computes the number.
 -- places: names, messages, condition
 -- parameters: none
 SELECT /* adopt/same_number.sql */

@@ -1,5 +1,5 @@
--- wrong_rows: queued rows without a sender, or with a status that is none of the four, by status; five of these at most
--- `sender_number` or `sender_text` is NULL. None of our functions is used: they are not there yet.
+-- wrong_rows: queued rows without a sender, or with a status other than the four, by status; at most five
+-- `sender_number` or `sender_text` is NULL. No function of the service is used: they do not exist yet.
 -- places: own_status, sender_number, sender_text, messages, condition
 -- parameters: none
 SELECT /* adopt/wrong_rows.sql */

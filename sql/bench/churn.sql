@@ -1,4 +1,4 @@
--- churn: changes the status of one message in a hundred, evenly over the whole table; `slice` (0 to 99) says which
+-- churn: changes the status of one in a hundred messages, evenly over the whole table; `slice` is 0 to 99
 -- parameters: slice bigint
 UPDATE /* bench/churn.sql */ messages
 SET

@@ -1,5 +1,6 @@
--- sample: copies every n-th message of one sender to another
--- A shorter queue with the same rows in its reports. One message of `step` is copied; `sender_id` must have none.
+-- sample: copies every n-th message of one sender to another sender
+-- The result is a shorter queue with the same rows in its reports. One message of `step` is copied; `sender_id` must
+-- have no messages.
 -- parameters: from_sender_id bigint, sender_id bigint, step bigint
 INSERT /* bench/sample.sql */ INTO messages
 (sender_id, account_id, campaign_id, isp, status, attempts, recipient, created_at, next_attempt_at)

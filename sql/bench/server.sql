@@ -1,4 +1,4 @@
--- server: the server's version, the settings that a figure depends on, and all others that are not at their default
+-- server: the version, the settings that a figure depends on, and all settings with a value other than the default
 -- parameters: none
 SELECT /* bench/server.sql */
   name,

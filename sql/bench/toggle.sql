@@ -1,4 +1,4 @@
--- toggle: takes one message, or puts it back: one pending delta each time
+-- toggle: takes one message or puts it back; each call adds one pending delta
 -- parameters: id bigint
 UPDATE /* bench/toggle.sql */ messages
 SET status = CASE status WHEN 'proc' THEN cast('retry' AS message_status) ELSE 'proc' END

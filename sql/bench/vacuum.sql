@@ -1,3 +1,3 @@
--- vacuum: leaves no dead row in the queue and its counts, and fresh statistics
+-- vacuum: removes the dead rows of the queue and its counts, and updates the statistics
 -- parameters: none
 VACUUM /* bench/vacuum.sql */ (ANALYZE) messages, queuestats.deltas, queuestats.counters, queuestats.watermarks

@@ -1,5 +1,5 @@
 -- autovacuum: settings let dead rows accumulate in a queue
--- The server's own value is known only where this session has no other. A setting of a role counts where the role
+-- The value of the server is visible only if this session has no other value. A setting of a role counts if the role
 -- writes messages or folds. Options of tables and roles are booleans in any of PostgreSQL's spellings.
 -- parameters: none
 SELECT /* conditions/autovacuum.sql */ found.finding, found.command
@@ -8,7 +8,7 @@ FROM (
     format(
       '%s is off on this server%s', name, CASE source WHEN 'command line' THEN ', by an option of its command line' END
     ) AS finding,
-    -- The command line has precedence over the configuration.
+    -- The command line takes precedence over the configuration.
     CASE
       WHEN source <> 'command line' THEN format('ALTER SYSTEM SET %I = on; SELECT pg_reload_conf()', name)
     END AS command

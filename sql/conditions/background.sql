@@ -1,13 +1,13 @@
 -- background: a background task fails, or no process of the service runs it
--- Folding and jobs are needed only while there are deltas and jobs. What was just counted has waited for no fold yet;
--- and a service of the release before this one, which may not keep when it folds, runs on until it is replaced.
+-- Folding and jobs are needed only while there are deltas and jobs. Messages that were counted a moment ago have not
+-- waited for a fold. An instance of the previous release may not record when it folds; it runs until it is replaced.
 -- parameters: none
 SELECT /* conditions/background.sql */
   CASE
     WHEN task.failed_at > coalesce(task.succeeded_at, '-infinity')
-      THEN format('%s fails since %s: %s', wanted.name, task.failing_since, task.error)
-    WHEN task.succeeded_at IS NULL THEN format('%s was never done', wanted.name)
-    ELSE format('%s was last done at %s', wanted.name, task.succeeded_at)
+      THEN format('%s has failed since %s: %s', wanted.name, task.failing_since, task.error)
+    WHEN task.succeeded_at IS NULL THEN format('%s has never succeeded', wanted.name)
+    ELSE format('%s last succeeded at %s', wanted.name, task.succeeded_at)
   END AS finding,
   NULL AS command
 FROM (
@@ -25,7 +25,7 @@ FROM (
 WHERE wanted.is_needed
   AND coalesce(task.succeeded_at, greatest(baseline.counted_at, migrated_at)) < now() - interval '1 minute'
 UNION ALL
-SELECT format('%s fails since %s: %s', name, failing_since, error), NULL
+SELECT format('%s has failed since %s: %s', name, failing_since, error), NULL
 FROM queuestats.background_tasks
 WHERE name NOT IN ('fold', 'jobs')
   AND failed_at > coalesce(succeeded_at, '-infinity')

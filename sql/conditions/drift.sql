@@ -1,4 +1,4 @@
--- drift: the counts of senders were found to be wrong, and these senders are not counted anew yet
+-- drift: the counts of senders were found to be wrong, and these senders have not been recounted yet
 -- parameters: none
 SELECT /* conditions/drift.sql */
   format('sender %s: %s counts differed from a recount at %s', sender_id, differences, found_at) AS finding,

@@ -1,7 +1,7 @@
 -- foreign_triggers: triggers on tables of other applications call functions of the service
 -- parameters: none
 SELECT /* conditions/foreign_triggers.sql */
-  format('the trigger %s on %s calls a function of ours, which refuses it', trigger.tgname, trigger.tgrelid::regclass)
+  format('the trigger %s on %s calls a function of queuestats, which fails', trigger.tgname, trigger.tgrelid::regclass)
     AS finding,
   format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.tgrelid::regclass) AS command
 FROM pg_trigger AS trigger

@@ -1,6 +1,6 @@
 -- login: the service's role can't open the connections that the service needs
--- connections: how many one instance of the service opens, with all its workers. CONNECTION LIMIT does not apply to
--- superusers.
+-- connections: the number of connections that one instance of the service opens, with all its workers. CONNECTION LIMIT
+-- does not apply to superusers.
 -- parameters: service_role text, connections integer
 SELECT /* conditions/login.sql */ limited.finding, limited.command
 FROM pg_roles AS role
@@ -14,7 +14,7 @@ FROM pg_roles AS role
     ),
     (
       role.rolvaliduntil <= now(),
-      format('the role %s has a password that is not valid since %s', role.rolname, role.rolvaliduntil),
+      format('the password of the role %s has been invalid since %s', role.rolname, role.rolvaliduntil),
       format('ALTER ROLE %I VALID UNTIL ''infinity''', role.rolname)
     ),
     (

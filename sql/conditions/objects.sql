@@ -1,5 +1,5 @@
--- objects: tables, columns, indexes or functions of the service are missing, or not as migrate made them
--- migrate makes them anew, except an index of messages: to build that one takes a lock that writers wait for.
+-- objects: tables, columns, indexes or functions of the service are missing, or differ from what migrate created
+-- migrate creates them again, except indexes of messages, because to build these takes a lock that blocks writers.
 -- parameters: none
 SELECT /* conditions/objects.sql */
   format('the %s %s %s', made.kind, made.name, CASE WHEN present.name IS NULL THEN 'is missing' ELSE 'was changed' END)
@@ -15,6 +15,6 @@ SELECT /* conditions/objects.sql */
 FROM queuestats.objects AS made
   LEFT JOIN queuestats.catalog_objects() AS present ON present.kind = made.kind AND present.name = made.name
 WHERE present.definition IS DISTINCT FROM made.definition
-  -- An adopted table is the queue; it has no such indexes.
+  -- An adopted table is the queue and has no such indexes.
   AND NOT (made.name LIKE 'messages\_%' AND EXISTS (SELECT FROM queuestats.adopted))
 ORDER BY made.kind DESC, made.name

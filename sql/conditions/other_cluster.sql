@@ -1,5 +1,5 @@
--- other_cluster: deltas are from the database cluster that a dump was taken from
--- A transaction id that this cluster has not given out yet belongs to another one: no fold takes such a delta.
+-- other_cluster: deltas come from the database cluster of which a dump was restored
+-- A transaction id that this cluster has not assigned yet comes from another cluster. No fold takes such a delta.
 -- parameters: none
 SELECT /* conditions/other_cluster.sql */
   format('%s deltas of sender %s are of another cluster', count(*), sender_id) AS finding,

@@ -1,4 +1,4 @@
--- partial_triggers: a trigger that counts is enabled, but not ALWAYS, as after DISABLE TRIGGER and ENABLE TRIGGER
+-- partial_triggers: a trigger that counts is enabled, but not ALWAYS; DISABLE TRIGGER and ENABLE TRIGGER cause this
 -- parameters: none
 SELECT /* conditions/partial_triggers.sql */
   format('a trigger that counts %s does not fire in replica mode', queuestats.messages_table()) AS finding,

@@ -1,7 +1,6 @@
 -- server_fault: a minor release of PostgreSQL loses counts of a MERGE beside another write in the same WITH
--- Before the minor releases of 12 February 2026, a MERGE into messages beside another statement of the same WITH that
--- writes messages reached the triggers without its rows (PostgreSQL's release notes: "transition table capture for
--- MERGE in CTE").
+-- Before the minor releases of 12 February 2026, a MERGE into messages passed no rows to the triggers if another
+-- statement of the same WITH wrote messages (PostgreSQL's release notes: "transition table capture for MERGE in CTE").
 -- parameters: none
 SELECT /* conditions/server_fault.sql */
   format('PostgreSQL %s loses rows of a MERGE beside another WITH', current_setting('server_version')) AS finding,

@@ -17,7 +17,7 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     WHERE NOT has_schema_privilege(role.oid, oid, 'USAGE')
       AND oid IN (
         'queuestats'::regnamespace,
-        -- That of the enumeration of statuses.
+        -- The schema of the enumeration of statuses.
         (
           SELECT typnamespace
           FROM pg_attribute
@@ -30,7 +30,7 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     FROM pg_class
     WHERE relnamespace = 'queuestats'::regnamespace
       AND relkind IN ('r', 'p', 'v')
-      -- Partitions of the history are read through it.
+      -- The service reads partitions of the history through their parent.
       AND NOT relispartition
       AND relname <> 'fold_lock'
       AND NOT has_table_privilege(role.oid, oid, 'SELECT')

@@ -1,6 +1,6 @@
 -- settings: settings of the service's role make its statements slow, or leave them without limits
--- What counts is the setting of the role in this database, else that of the role, else that of the database, else that
--- of the server.
+-- The effective setting is that of the role in this database, else that of the role, else that of the database, else
+-- that of the server.
 -- parameters: service_role text
 SELECT /* conditions/settings.sql */
   format('the role %s runs with %s = %s', effective.role, effective.name, effective.value) AS finding,

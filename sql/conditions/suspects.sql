@@ -1,7 +1,7 @@
--- suspects: the counters of senders contradict themselves; the check reads all counters, and no message
+-- suspects: the counters of senders contradict each other; the check reads all counters, and no message
 -- parameters: none
 SELECT /* conditions/suspects.sql */
-  format('the counters of sender %s contradict themselves', sender_id) AS finding,
+  format('the counters of sender %s contradict each other', sender_id) AS finding,
   format('queuestats verify --sender %s --repair', sender_id) AS command
 FROM queuestats.suspect_senders() AS suspect (sender_id)
 ORDER BY sender_id

@@ -1,4 +1,4 @@
--- uncounted: the messages are not counted yet, and answers come from scans
+-- uncounted: the messages have not been counted yet, and scans answer requests
 -- parameters: none
 SELECT /* conditions/uncounted.sql */
   reason AS finding,

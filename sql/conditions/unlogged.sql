@@ -1,4 +1,4 @@
--- unlogged: a table is unlogged: a crash empties it, and its counts stay
+-- unlogged: a table is unlogged, so a crash empties it but not its counts
 -- parameters: none
 SELECT /* conditions/unlogged.sql */
   format('%s is unlogged', oid::regclass) AS finding,

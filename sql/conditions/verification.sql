@@ -3,7 +3,7 @@
 SELECT /* conditions/verification.sql */
   CASE
     WHEN last.messages > 0 THEN format('verify found %s differences at %s', last.messages, last.at)
-    WHEN last.at IS NULL THEN format('all senders were counted at %s, and never verified', baseline.counted_at)
+    WHEN last.at IS NULL THEN format('all senders were counted at %s, and never verified since', baseline.counted_at)
     ELSE format('verify last compared all senders at %s', last.at)
   END AS finding,
   'queuestats verify' AS command

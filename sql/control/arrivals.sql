@@ -1,7 +1,7 @@
--- holds_of: the active holds that match a message. It becomes a part of the plan that calls it.
--- A hold's filter is one of eight: each of account, campaign and ISP is the message's own, or NULL. The index
--- holds_filter has a hash of each filter, so the number of other holds does not matter, of the same sender either. No
--- other index fits: not for the sender, by IS NOT DISTINCT FROM, nor for the order of the callers, by created_at.
+-- holds_of: the active holds that match a message. Inlined by the planner.
+-- The filter of a hold is one of eight combinations: account, campaign and ISP are each the message's own or NULL. The
+-- index holds_filter contains a hash of each filter, so the number of other holds of any sender does not matter. IS NOT
+-- DISTINCT FROM prevents the use of an index on the sender, and the callers' ORDER BY that of an index on created_at.
 -- places: schema, queued, messages, id, sender, stored_column, stored_type
 CREATE OR REPLACE FUNCTION "{schema}".holds_of(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)
 RETURNS SETOF "{schema}".holds
@@ -23,15 +23,16 @@ LANGUAGE sql STABLE AS $$
     AND (isp IS NULL OR isp = of_isp)
 $$;
 
--- hold_arrived: puts these messages, which the writer's statement has just written, on hold where an active hold
--- matches. It is part of the writer's statement. The oldest hold that matches holds the message.
--- held_messages keeps what the table holds for a message as an array of one text: in an array NULL is a value; the
--- column itself is NULL for a message that a former release held. The first settings keep the writer's own out of the
--- text: it is read back under those of the service, where 03/04 may be another day and IST another zone.
--- The other settings keep statistics out of the plans, which live as long as the writer's session: the messages are
--- read by their key and written by their address, and their holds are looked up once for each set of keys.
--- A message that the platform does not let be put on hold, by a check or a trigger, keeps its status: the writer's
--- statement must not fail for a hold. The server's log has the error. A job counts such messages as failed.
+-- hold_arrived: puts messages that the writer's statement has just written on hold if an active hold matches. It is
+-- part of the writer's statement. The oldest matching hold holds the message.
+-- held_messages stores the table's value for a message as an array of one text, in which NULL is a value. The column
+-- itself is NULL for a message that a former release held. The first settings replace those of the writer for this
+-- text, because it is read under the settings of the service: with other settings, 03/04 may be another day, and IST
+-- another time zone.
+-- The other settings make the plans independent of statistics, because a plan lives as long as the writer's session.
+-- Messages are read by their key and written by their address. Holds are looked up once for each set of keys.
+-- If a check or a trigger of the platform refuses the change, the message keeps its status, because a hold must not
+-- make the writer's statement fail. The server's log contains the error. A job counts such messages as failed.
 CREATE OR REPLACE FUNCTION "{schema}".hold_arrived(ids bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1
@@ -47,7 +48,7 @@ BEGIN
   WITH message AS MATERIALIZED (
     SELECT message.*
     FROM unnest(hold_arrived.ids) AS written (id)
-      -- OFFSET 0: by the key, and by no other condition.
+      -- OFFSET 0 makes the planner read by the key, and by no other condition.
       CROSS JOIN LATERAL (SELECT * FROM "{queued}" AS known WHERE known.id = written.id OFFSET 0) AS message
     WHERE message.status IN ('new', 'retry')
   ), matching AS MATERIALIZED (
@@ -62,7 +63,8 @@ BEGIN
     FROM message INNER JOIN matching USING (sender_id, account_id, campaign_id, isp)
   ), kept AS (
     INSERT INTO "{schema}".held_messages (sender_id, id, former_status, stored_status, hold_id)
-    -- A key that an adopted table's owner has chosen may not be unique: no error for a writer.
+    -- An adopted table's key may not be unique, because its owner has chosen it. A duplicate must not be an error for a
+    -- writer.
     SELECT DISTINCT ON (sender_id, id) sender_id, id, status, stored_status, hold_id FROM arrived
     ON CONFLICT (sender_id, id) DO UPDATE SET
       former_status = excluded.former_status, stored_status = excluded.stored_status, hold_id = excluded.hold_id
@@ -70,8 +72,8 @@ BEGIN
   SELECT array_agg(arrived.id), array_agg(arrived.sender_id), array_agg(arrived.address)
   INTO held_ids, held_senders, held_addresses FROM arrived;
   IF held_addresses IS NOT NULL THEN
-    -- In each partition another row may have the address. Only the mapping's expressions name columns of the table;
-    -- whatever these are called, they hide no variable.
+    -- Another row may have the same address in another partition. Only the expressions of the mapping name columns of
+    -- the table, so a column of any name hides no variable.
     UPDATE "{messages}" AS queuestats_row SET
       "{stored_column}" = CAST("{schema}".stored_status('hold') AS "{stored_type}")
     FROM unnest(own.held_ids, own.held_senders) AS arrived (queuestats_id, queuestats_sender)
@@ -91,12 +93,12 @@ EXCEPTION
 END
 $queuestats$;
 
--- follow_held: deletes what is kept for messages that a statement has deleted or taken off hold. A message that the
--- statement has moved to another sender gets its status back: the trigger of that update then looks whether a hold of
--- the other sender matches it.
--- If the platform does not let it have that status, it stays on hold, under no hold of ours.
--- left_*: messages that were on hold under this sender before the statement, and are not now. moved_*: messages that
--- are on hold under this sender now, and were not before.
+-- follow_held: deletes the rows of held_messages for messages that a statement has deleted or taken off hold. A message
+-- that the statement has moved to another sender gets its former status back. The trigger of that update then finds out
+-- whether a hold of the other sender matches it.
+-- If the platform refuses that status, the message stays on hold, but under no hold of the service.
+-- left_*: messages that were on hold under this sender before the statement, and are not after it. moved_*: messages
+-- that are on hold under this sender after the statement, and were not before.
 CREATE OR REPLACE FUNCTION "{schema}".follow_held(
   left_senders bigint[], left_ids bigint[], moved_senders bigint[], moved_ids bigint[]
 ) RETURNS void
@@ -114,7 +116,7 @@ BEGIN
     DELETE FROM "{schema}".held_messages AS held
     USING unnest(left_senders, left_ids) AS message (sender_id, id)
     WHERE held.sender_id = message.sender_id AND held.id = message.id
-      -- Another trigger of the table may have put it back. OFFSET 0: by the key, and by no other condition.
+      -- Another trigger of the table may have moved it back. OFFSET 0 makes the planner read by the key alone.
       AND NOT coalesce((
         SELECT bool_or(still.sender_id = held.sender_id AND still.status = 'hold')
         FROM (SELECT * FROM "{queued}" AS known WHERE known.id = held.id OFFSET 0) AS still

@@ -1,7 +1,8 @@
--- is_for: whether a job has to change a message. held_by: the hold that holds it by held_messages; hold: the same,
--- where it is active. It becomes a part of the plan that calls it.
--- A release changes what the holds that it ended hold, wherever that was moved since. One by filter also changes what
--- is on hold under no active hold. A purge leaves what is held by holds that its token may not end.
+-- is_for: whether a job has to change a message. held_by: the hold of the message in held_messages. hold: the same
+-- hold, if it is active. Inlined by the planner.
+-- A release changes the messages of the holds that it ended, also if these messages moved to other keys. A release by
+-- filter also changes messages that are on hold under no active hold. A purge skips the messages of holds that its
+-- token may not end.
 -- places: schema, message_status, queued, messages, id, sender, stored_column, stored_type
 DROP FUNCTION IF EXISTS "{schema}".is_for("{schema}".jobs, bigint, bigint, bigint, text, "{message_status}");
 CREATE OR REPLACE FUNCTION "{schema}".is_for(
@@ -23,9 +24,9 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- collect_job: stores the messages that a job has to change in job_chunks, some thousands in each chunk. Returns their
--- number. A purge with at_most takes no more than were counted.
--- What ended holds hold is known by id alone: a chunk without addresses. So an expiry begins at once, however large it
--- is.
+-- number. A purge with at_most collects at most the number that was counted.
+-- Messages of ended holds are known only by id, so their chunk has no addresses. So an expiry of any size begins at
+-- once.
 CREATE OR REPLACE FUNCTION "{schema}".collect_job(job "{schema}".jobs) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET work_mem = '64MB'
 SET row_security = off SET jit = off AS $queuestats$
@@ -73,14 +74,15 @@ BEGIN
 END
 $queuestats$;
 
--- change_messages: holds, releases or purges these messages, as far as they still match and no other transaction has
--- them locked. How many; and which were not locked.
--- Messages are read by their address, and known by their id: another message may stand there by now, and in each
--- partition stands one. Without addresses they are looked up by id.
--- A deferred constraint is checked here, where its error belongs to these messages, and not at the commit.
--- The settings keep statistics out of the plans: reads by address and by index, joins by hash table. What is looked up
--- by id stands behind OFFSET 0, so that no other condition chooses the index.
--- Statements that write name columns of the table in the mapping's expressions alone: arrivals.sql.
+-- change_messages: holds, releases or purges these messages if they still match and no other transaction has locked
+-- them. Returns how many were changed, and which were not locked.
+-- Messages are read by their address and identified by their id, because another message may have that address by now,
+-- and several partitions may use the same address. Messages without an address are looked up by id.
+-- Deferred constraints are checked here, so that an error is attributed to these messages and does not occur at the
+-- commit.
+-- The settings make the plans independent of statistics: reads by address and by index, joins by hash table. Look-ups
+-- by id are behind OFFSET 0, so that no other condition determines the index.
+-- Statements that write name columns of the table only in the mapping's expressions: see arrivals.sql.
 CREATE OR REPLACE FUNCTION "{schema}".change_messages(
   job "{schema}".jobs, of_ids bigint[], of_addresses tid[], OUT changed bigint, OUT free_ids bigint[]
 )
@@ -91,7 +93,8 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET extra_float_digits = 1 
 <<own>>
 DECLARE
   free_addresses tid[];
-  -- What held_messages has for them, or shall have. Of a release, hold_id is another hold that matches.
+  -- The former or the new content of held_messages for these messages. For a release, hold_id is another hold that
+  -- matches.
   free "{schema}".held_messages[];
   released_ids bigint[];
   released_values text[];
@@ -134,7 +137,7 @@ BEGIN
   ) AS free;
 
   IF job.action = 'hold' THEN
-    -- Rows of a former hold, whose messages were released while no trigger was at work.
+    -- Rows of a former hold, whose messages were released while no trigger was active.
     DELETE FROM "{schema}".held_messages AS held WHERE held.ctid = ANY (ARRAY(
       SELECT former.ctid FROM unnest(free_ids) AS wanted (id)
         CROSS JOIN LATERAL (
@@ -148,8 +151,8 @@ BEGIN
     WHERE queuestats_row.ctid = ANY (own.free_addresses)
       AND "{id}" IN (SELECT unnest(change_messages.free_ids)) AND "{sender}" = job.sender_id;
   ELSIF job.action = 'release' THEN
-    -- What another hold matches is held by that one from now on. What was put on hold by other means stays if another
-    -- hold matches, or if the hold has expired; else it is new again.
+    -- If another hold matches a message, that hold now holds it. A message that the platform put on hold stays on hold
+    -- if another hold matches or if the hold has expired; otherwise it becomes new.
     INSERT INTO "{schema}".held_messages
     SELECT * FROM unnest(free) WHERE hold_id IS NOT NULL AND former_status IS NOT NULL
     ON CONFLICT (sender_id, id) DO UPDATE SET hold_id = excluded.hold_id;
@@ -162,7 +165,7 @@ BEGIN
     INTO released_ids, released_values
     FROM unnest(free)
     WHERE hold_id IS NULL AND (former_status IS NOT NULL OR job.requested_by_kind <> 'expiry');
-    -- The trigger deletes their rows of held_messages.
+    -- The trigger deletes their rows in held_messages.
     UPDATE "{messages}" AS queuestats_row SET "{stored_column}" = CAST(released.queuestats_value AS "{stored_type}")
     FROM unnest(own.released_ids, own.released_values)
       AS released (queuestats_id, queuestats_value)
@@ -178,11 +181,12 @@ BEGIN
 END
 $queuestats$;
 
--- change_chunk: change_messages for a chunk, or for each of its messages, where one of them can't be changed: a foreign
--- key, a check, a trigger that raises. A large chunk is split first, so that no step takes long.
--- has_left_some: messages that were locked, or were moved by an update meanwhile, are written down as another chunk.
--- failed, error: how many messages can't be changed, and why the first of them can't.
--- Errors that say nothing about a message (a deadlock, a full disk) are raised.
+-- change_chunk: change_messages for a chunk. If one of its messages can't be changed (because of a foreign key, a check
+-- or a trigger that raises an error), it runs for each message separately. A large chunk is split first, so that no
+-- step takes long.
+-- has_left_some: messages that were locked, or that a concurrent update moved, are stored as another chunk.
+-- failed, error: how many messages can't be changed, and the error of the first of them.
+-- Errors that do not depend on a message (a deadlock, a full disk) are raised.
 DROP FUNCTION IF EXISTS "{schema}".change_chunk("{schema}".jobs, "{schema}".job_chunks);
 CREATE OR REPLACE FUNCTION "{schema}".change_chunk(
   job "{schema}".jobs, chunk "{schema}".job_chunks, is_by_message boolean,
@@ -201,8 +205,8 @@ BEGIN
   changed := 0;
   failed := 0;
   has_left_some := false;
-  -- A hold that was released or has expired while its job went on. The release waits for this transaction and looks
-  -- once more, so it finds what is held after this look.
+  -- The hold was released or has expired while its job was running. The release waits for this transaction and then
+  -- collects again, so it finds messages that are held after this check.
   IF job.action = 'hold' AND NOT EXISTS (SELECT FROM "{schema}".holds WHERE id = job.hold_id) THEN
     RETURN;
   END IF;
@@ -245,7 +249,7 @@ BEGIN
     RETURN;
   END IF;
 
-  -- Behind all other chunks, so the transaction that has the locks is given time.
+  -- After all other chunks, which gives the transaction that has the locks time to end.
   IF cardinality(done) < cardinality(chunk.ids) THEN
     INSERT INTO "{schema}".job_chunks (job_id, number, ids, addresses)
     SELECT job.id, next_number, array_agg(message.id), array_agg(message.address)

@@ -1,5 +1,5 @@
--- preview_job: what a release or a purge would do: how many messages a release would give back (NULL for a purge), and
--- how many holds, and messages that they hold, it would leave because the token may not end them.
+-- preview_job: the effect of a release or a purge: how many messages a release would give back (NULL for a purge), and
+-- how many holds, with how many messages, it would leave because the token may not end them.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".preview_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,
@@ -24,8 +24,8 @@ BEGIN
 END
 $$;
 
--- may_end: whether a token of these limits may end a hold, or purge what it holds: the limits of the hold's maker are
--- its own or narrower. It becomes a part of the plan that calls it.
+-- may_end: whether a token with these limits may end a hold, or purge its messages: the limits of the hold's maker are
+-- the same or narrower. Inlined by the planner.
 CREATE OR REPLACE FUNCTION "{schema}".may_end(hold "{schema}".holds, by_senders bigint[], by_accounts bigint[])
 RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$
@@ -37,7 +37,7 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- divide_holds: the active hold of_hold of a sender or, if that is NULL, the holds whose filter is this one or
--- narrower: those that a token of these limits may end, and the others.
+-- narrower. endable: those that a token with these limits may end.
 DROP FUNCTION IF EXISTS "{schema}".holds_within(bigint, bigint, bigint, text, bigint);
 CREATE OR REPLACE FUNCTION "{schema}".divide_holds(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,
@@ -79,8 +79,8 @@ BEGIN
 END
 $queuestats$;
 
--- count_for: the number of messages that a job would change: of a release, by the messages on hold; else by the
--- counters. NULL if the counters do not include all messages.
+-- count_for: the number of messages that a job would change, for a release from the messages on hold, otherwise from
+-- the counters. NULL if the counters do not include all messages.
 CREATE OR REPLACE FUNCTION "{schema}".count_for(job "{schema}".jobs) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $queuestats$
 BEGIN
@@ -109,8 +109,9 @@ BEGIN
 END
 $queuestats$;
 
--- count_releasable: how many messages a release gives back when these holds have ended: those that they hold and no
--- other hold matches. A release by filter (of_hold is NULL) also gives back what is on hold under no active hold.
+-- count_releasable: how many messages a release gives back after these holds have ended: the messages that they hold
+-- and that no other hold matches. A release by filter (of_hold is NULL) also gives back messages that are on hold under
+-- no active hold.
 CREATE OR REPLACE FUNCTION "{schema}".count_releasable(
   of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint, ended bigint[]
 ) RETURNS bigint
@@ -138,7 +139,7 @@ BEGIN
 END
 $queuestats$;
 
--- count_collected: how many of the messages that a release has collected no other hold matches.
+-- count_collected: how many messages that a release has collected match no other hold.
 CREATE OR REPLACE FUNCTION "{schema}".count_collected(job "{schema}".jobs) RETURNS bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET jit = off
 AS $queuestats$

@@ -1,8 +1,8 @@
--- What is old enough to be deleted, and its deletion in small steps. Kept are open jobs, what belongs to an active
--- hold, and the newest entry of a verify, which the metrics show.
+-- Deletes old rows in small steps. Open jobs, rows of an active hold, and the newest entry of a verify, which the
+-- metrics show, are kept.
 -- places: schema
 
--- prunable_jobs: jobs that ended so long ago, the oldest first.
+-- prunable_jobs: jobs that ended longer than this ago, the oldest first.
 CREATE OR REPLACE FUNCTION "{schema}".prunable_jobs(older_than interval) RETURNS SETOF "{schema}".jobs
 LANGUAGE sql STABLE AS $$
   SELECT * FROM "{schema}".jobs AS job
@@ -10,7 +10,7 @@ LANGUAGE sql STABLE AS $$
   ORDER BY id
 $$;
 
--- prunable_entries: entries of the audit log that are so old, the oldest first.
+-- prunable_entries: entries of the audit log that are older than this, the oldest first.
 CREATE OR REPLACE FUNCTION "{schema}".prunable_entries(older_than interval) RETURNS SETOF "{schema}".audit_log
 LANGUAGE sql STABLE AS $$
   SELECT * FROM "{schema}".audit_log AS entry
@@ -23,8 +23,9 @@ $$;
 
 DROP FUNCTION IF EXISTS "{schema}".prunable_held_messages(bigint[]);
 
--- prune: deletes up to so many rows of each table; how many. All zero: nothing is left to delete. No row while another
--- one is at work. The service may not delete what is younger than 30 days: the audit log also records what it did.
+-- prune: deletes up to this many rows of each table. Returns how many; all zero if nothing is left to delete, no row
+-- while another prune is running. The service may not delete rows younger than 30 days, because the audit log also
+-- records the actions of the service.
 CREATE OR REPLACE FUNCTION "{schema}".prune(older_than interval, at_most integer DEFAULT 5000) RETURNS TABLE (
   jobs bigint, job_chunks bigint, held_messages bigint, audit_log bigint
 )
@@ -34,16 +35,16 @@ DECLARE
   ended CONSTANT bigint[] := ARRAY(SELECT id FROM "{schema}".prunable_jobs(older_than) LIMIT at_most);
 BEGIN
   IF older_than < '30 days' AND NOT pg_has_role(session_user, current_user, 'USAGE') THEN
-    RAISE insufficient_privilege USING MESSAGE = 'only the owner deletes what is younger than 30 days';
+    RAISE insufficient_privilege USING MESSAGE = 'only the owner may delete rows younger than 30 days';
   ELSIF NOT pg_try_advisory_xact_lock('"{schema}".audit_log'::regclass::bigint) THEN
     RETURN;
   END IF;
-  held_messages := 0; -- A service of the previous release reads it.
+  held_messages := 0; -- Services of the previous release read it.
   DELETE FROM "{schema}".job_chunks WHERE (job_id, number) IN (
     SELECT job_id, number FROM "{schema}".job_chunks WHERE job_id = ANY (ended) LIMIT at_most
   );
   GET DIAGNOSTICS job_chunks = ROW_COUNT;
-  -- A job is the last of what belongs to it.
+  -- A job is deleted after all rows that belong to it.
   DELETE FROM "{schema}".jobs WHERE id = ANY (ended) AND job_chunks = 0;
   GET DIAGNOSTICS jobs = ROW_COUNT;
   DELETE FROM "{schema}".audit_log WHERE id IN (

@@ -1,5 +1,6 @@
--- held_differences: the holds whose rows of held_messages do not agree with the messages: of one sender, or of all
--- (NULL). kept: the rows. counted: those whose message is on hold, while the hold is active or its release is not done.
+-- held_differences: the holds whose rows of held_messages do not agree with the messages, of one sender or of all
+-- (NULL). kept: the number of rows. counted: the number of rows whose message is on hold, while the hold is active or
+-- its release is not done.
 -- No row: every held message has its hold, and every row its message.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".held_differences(of_sender bigint) RETURNS TABLE (
@@ -25,8 +26,8 @@ BEGIN
 END
 $$;
 
--- repair_held: deletes the rows of held_messages that have no message on hold, and begins a release of what is on hold
--- under no hold. What a former release held gets the number 0 as its hold.
+-- repair_held: deletes the rows of held_messages without a message on hold, and begins a release of messages that are
+-- on hold under no hold. Messages that a former release held get the number 0 as their hold.
 CREATE OR REPLACE FUNCTION "{schema}".repair_held(of_sender bigint, by_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET row_security = off SET plan_cache_mode = force_custom_plan SET jit = off AS $$

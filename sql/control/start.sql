@@ -1,11 +1,11 @@
--- begin_job: begins a hold, a release or a purge. The hold is active, or ended, when this commits; advance_job does
--- the rest.
--- A filter that is NULL lets every message of the sender through.
+-- begin_job: begins a hold, a release or a purge. The hold is active, or ended, when this transaction commits;
+-- advance_job does the rest.
+-- A NULL filter matches every message of the sender.
 -- A release ends the holds whose filter is its own or narrower. With of_hold it ends that hold and uses its filter.
 -- at_most: if more messages match, the call is an error and changes nothing. Up to 100,000 messages are collected in
 -- this transaction, so that the job changes only messages that were counted. Above that, the counters give the number.
--- by_kind, by_name: the actor: a token, or a command and the user who runs it. by_senders, by_accounts: what the token
--- is limited to; NULL: nothing. most_holds, most_jobs: how many active holds and open jobs of this token there may be.
+-- by_kind, by_name: the actor: a token, or a command and the user who runs it. by_senders, by_accounts: the limits of
+-- the token; NULL: no limit. most_holds, most_jobs: the most active holds and open jobs of this token.
 -- places: schema
 DROP FUNCTION IF EXISTS "{schema}".start_job(text, bigint, bigint, bigint, text, text, text, text, interval);
 CREATE OR REPLACE FUNCTION "{schema}".begin_job(
@@ -73,7 +73,7 @@ BEGIN
       RAISE EXCEPTION USING
         ERRCODE = 'QS412', MESSAGE = format('%s messages match, more than at_most %s', counted, at_most);
     END IF;
-    -- Also what a purge that is collected later removes at most: others may arrive before.
+    -- A purge that collects its messages later removes at most this number, because other messages may arrive before.
     job.matched := CASE WHEN job.state = 'working' OR job.action = 'purge' THEN counted ELSE 0 END;
   END IF;
   UPDATE "{schema}".jobs SET
@@ -84,7 +84,7 @@ BEGIN
 END
 $$;
 
--- start_job: begin_job for a service of the previous release, whose tokens have no limits for holds and no share.
+-- start_job: begin_job for services of the previous release, whose tokens have no limits for holds and no budget.
 CREATE OR REPLACE FUNCTION "{schema}".start_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text,
   by_name text, of_request text, of_reason text, expires_in interval,
@@ -97,7 +97,7 @@ LANGUAGE sql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
     )
 $$;
 
--- require_possible: raises QS400 where this action can't be done on this queue, or not by these keys.
+-- require_possible: raises QS400 if this action can't be done on this queue, or not with these keys.
 CREATE OR REPLACE FUNCTION "{schema}".require_possible(of_action text, keys bigint[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -106,9 +106,9 @@ BEGIN
       ERRCODE = 'QS400', MESSAGE = 'a distributed queue is held and purged by UPDATE and DELETE of messages';
   END IF;
   IF of_action <> 'purge' AND NOT "{schema}".is_holdable() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping of this queue does not say how a status is written';
+    RAISE EXCEPTION USING ERRCODE = 'QS400', MESSAGE = 'the mapping does not define how a status is written';
   END IF;
-  -- The second text with a number has the negative number as its id: sql/adopt/names.sql.
+  -- If two texts have the same number, the second has the negative number as its id: sql/adopt/names.sql.
   IF of_action <> 'release' AND EXISTS (
     SELECT FROM "{schema}".keys AS key WHERE key.id IN (SELECT -number FROM unnest(keys) AS number)
   ) THEN
@@ -118,8 +118,8 @@ BEGIN
 END
 $$;
 
--- require_share: raises QS429 where a token has its share of active holds, QS430 where it has its share of open jobs.
--- NULL: no limit. The lock, on the token's name, makes two calls of a token count one after the other.
+-- require_share: raises QS429 if the token has reached its limit of active holds, QS430 if it has reached its limit of
+-- open jobs. NULL: no limit. The lock on the token's name makes concurrent calls of a token count one after the other.
 CREATE OR REPLACE FUNCTION "{schema}".require_share(
   of_action text, by_kind text, by_name text, most_holds bigint, most_jobs bigint
 ) RETURNS void
@@ -143,7 +143,7 @@ BEGIN
 END
 $$;
 
--- log_job: writes an entry of the audit log: what began a job, or how the job ended.
+-- log_job: writes an entry of the audit log: the call that began a job, or the result of the job.
 CREATE OR REPLACE FUNCTION "{schema}".log_job(job "{schema}".jobs, of_action text, of_reason text DEFAULT '')
 RETURNS void
 LANGUAGE sql AS $$
@@ -157,7 +157,8 @@ LANGUAGE sql AS $$
   )
 $$;
 
--- expire_holds: begins a release for each hold whose time is over; each exactly once, whoever calls. How many.
+-- expire_holds: begins a release for each expired hold, once for each hold, also if several sessions call it. Returns
+-- how many.
 CREATE OR REPLACE FUNCTION "{schema}".expire_holds() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -182,7 +183,7 @@ BEGIN
 END
 $$;
 
--- cancel_job: what it has changed stays, a hold stays active. False where it has ended before.
+-- cancel_job: ends a job. Changed messages stay changed, and a hold stays active. False if the job has ended before.
 DROP FUNCTION IF EXISTS "{schema}".cancel_job(bigint, text);
 CREATE OR REPLACE FUNCTION "{schema}".cancel_job(of_job bigint, by_name text, by_kind text DEFAULT 'token')
 RETURNS boolean
@@ -196,7 +197,7 @@ BEGIN
     RETURN false;
   END IF;
   DELETE FROM "{schema}".job_chunks WHERE job_id = of_job;
-  -- The actor of this entry is the one who cancels.
+  -- The actor of this entry is the one that cancels.
   SELECT by_kind, by_name, '' INTO job.requested_by_kind, job.requested_by, job.request_id;
   PERFORM "{schema}".log_job(job, 'cancel');
   RETURN true;

@@ -1,12 +1,12 @@
--- advance_job: does the next piece of a job (NULL: of next_job). It writes down what is to be changed, or changes one
--- chunk. No row where there is none.
--- is_waiting: the job can't go on for the moment. Messages are locked, transactions that have not seen the hold are
--- open, or too many deltas are pending. waits_for: for what it waits, as words.
+-- advance_job: does the next step of a job (NULL: of next_job): it collects the messages to change, or changes one
+-- chunk. No row if there is no such job.
+-- is_waiting: the job can't continue now, because messages are locked, transactions that have not seen the hold are
+-- open, or too many deltas are pending. waits_for: the cause, in words.
 --
--- waiting -> working -> settling -> done, or failed. When it is settling, all that matched at its start is done. What
--- transactions that had not seen the hold, or its end, have written meanwhile is collected once more when they are
--- over.
--- One step is one transaction: a crash takes back a step, and the next caller does it again.
+-- waiting -> working -> settling -> done, or failed. In the state settling, all messages that matched at the start are
+-- done. The job then waits for transactions that had not seen the hold, or its end, and collects once more what they
+-- have written.
+-- One step is one transaction: a crash rolls back a step, and the next caller repeats it.
 -- places: schema, messages, messages_oid
 CREATE OR REPLACE FUNCTION "{schema}".advance_job(of_job bigint DEFAULT NULL, most_pending bigint DEFAULT 20000)
 RETURNS TABLE (
@@ -30,7 +30,7 @@ BEGIN
     RETURN;
   END IF;
   newly_changed := 0;
-  -- A transaction id means nothing in another cluster, as of a watermark.
+  -- As for a watermark, a transaction id is not valid in another cluster.
   SELECT xmin = written_by::xid AND written_by < pg_snapshot_xmax(pg_current_snapshot()) INTO is_of_this_cluster
   FROM "{schema}".jobs WHERE id = job.id;
   IF is_of_this_cluster IS NOT TRUE THEN
@@ -49,7 +49,7 @@ BEGIN
       END;
     IF job.blockers = '{}' THEN
       job.matched := job.matched - job.failed + "{schema}".collect_job(job);
-      -- What could not be changed is collected and tried again.
+      -- Messages that could not be changed are collected and tried again.
       job.failed := 0;
       job.settles_at := NULL;
       job.state := 'working';
@@ -81,7 +81,7 @@ BEGIN
     END IF;
   END IF;
 
-  -- A job that waits is passed over for a quarter of the time that it has waited, 0.05 to 5 seconds.
+  -- A waiting job is skipped for a quarter of the time that it has waited, 0.05 to 5 seconds.
   job.waits_since := CASE WHEN waits_for IS NOT NULL THEN coalesce(job.waits_since, now()) END;
   UPDATE "{schema}".jobs SET
     state = job.state, matched = job.matched, changed = job.changed, settles_at = job.settles_at,
@@ -98,7 +98,7 @@ BEGIN
 END
 $$;
 
--- step_job: advance_job for a service of the previous release.
+-- step_job: advance_job for services of the previous release.
 CREATE OR REPLACE FUNCTION "{schema}".step_job(of_job bigint DEFAULT NULL, most_pending bigint DEFAULT 20000)
 RETURNS TABLE (
   job_id bigint, action text, state text, matched bigint, changed bigint, newly_changed bigint, is_waiting boolean
@@ -108,9 +108,9 @@ LANGUAGE sql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
   FROM "{schema}".advance_job(of_job, most_pending)
 $$;
 
--- next_job: the open job that is to be taken further next, passing over those that wait and those of another process.
--- NULL where there is none. Senders take turns: the next one is the sender whose last step is the longest ago.
--- is_expiry: only releases of holds that have expired, which have a worker of their own.
+-- next_job: the open job for the next step, without waiting jobs and jobs of another process. NULL if there is none.
+-- Senders take turns: the next sender is the one with the least recent step.
+-- is_expiry: only releases of expired holds, for which a separate worker runs.
 CREATE OR REPLACE FUNCTION "{schema}".next_job(is_expiry boolean DEFAULT false) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -134,9 +134,9 @@ BEGIN
 END
 $$;
 
--- postpone_job: after a step that ended in an error: the job is passed over for a while, twice as long each time, up to
--- a minute. After ten tries in a row it has failed. is_of_job: false for an error that says nothing about the job (a
--- full disk, a lost connection), which does not count as a try.
+-- postpone_job: skips a job for a while after a step that ended in an error, twice as long each time, up to a minute.
+-- After ten failures in a row the job fails. is_of_job: false for an error that does not depend on the job (a full
+-- disk, a lost connection), which does not count as a failure.
 CREATE OR REPLACE FUNCTION "{schema}".postpone_job(of_job bigint, of_error text, is_of_job boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -160,7 +160,7 @@ BEGIN
 END
 $$;
 
--- has_pending_deltas: whether so many deltas wait to be folded.
+-- has_pending_deltas: whether at least this many deltas are pending.
 CREATE OR REPLACE FUNCTION "{schema}".has_pending_deltas(most_pending bigint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT most_pending <= (
@@ -173,7 +173,7 @@ LANGUAGE sql STABLE AS $$
   )
 $$;
 
--- queue_locks: the transactions that hold a lock to write on the queue, or on what is kept for held messages.
+-- queue_locks: the transactions that hold a lock to write on the queue, or on the tables of held messages.
 CREATE OR REPLACE FUNCTION "{schema}".queue_locks() RETURNS SETOF text
 LANGUAGE sql VOLATILE AS $$
   SELECT DISTINCT virtualtransaction FROM pg_locks
@@ -188,8 +188,8 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- writers_before: the transactions that may not have seen what was committed before this transaction id: they hold a
--- lock on the queue, or have a snapshot in this database from before. As pg_locks names them: virtual transaction ids.
--- backend_xmin has the last 32 bits of a transaction id.
+-- lock on the queue, or have an older snapshot in this database. The names are those of pg_locks: virtual transaction
+-- ids. backend_xmin has the last 32 bits of a transaction id.
 CREATE OR REPLACE FUNCTION "{schema}".writers_before(of_xid xid8) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -202,7 +202,7 @@ BEGIN
     FROM pg_stat_activity AS activity
       INNER JOIN pg_locks AS lock ON lock.pid = activity.pid AND lock.locktype = 'virtualxid' AND lock.granted
     WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()
-      -- The snapshot of a VACUUM writes no messages.
+      -- A VACUUM has a snapshot but writes no messages.
       AND activity.pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
       -- The distance on a circle of 2^32 transaction ids.
       AND (low_bits - activity.backend_xmin::text::bigint) & 4294967295 BETWEEN 1 AND 2147483647
@@ -210,8 +210,9 @@ BEGIN
 END
 $$;
 
--- still_running: those of the transactions that are not over. A restart of the server gives a prepared transaction
--- another name, -1/ and its transaction id. So where one is gone, all of that kind that lock the queue are added.
+-- still_running: the transactions of the list that have not ended. A restart of the server gives a prepared transaction
+-- another name, -1/ and its transaction id. So if one of the list has disappeared, all prepared transactions that lock
+-- the queue are added.
 CREATE OR REPLACE FUNCTION "{schema}".still_running(transactions text[]) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -228,7 +229,8 @@ BEGIN
 END
 $$;
 
--- names_of: what an operator knows three of these transactions by: the process id, or the name it was prepared with.
+-- names_of: up to three of these transactions by the names that an operator knows: process ids, or names of prepared
+-- transactions.
 CREATE OR REPLACE FUNCTION "{schema}".names_of(transactions text[]) RETURNS text
 LANGUAGE sql VOLATILE AS $$
   SELECT coalesce(string_agg(name, ', '), 'a transaction that is ending') FROM (

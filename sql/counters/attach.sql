@@ -1,8 +1,8 @@
 -- The triggers on messages. ENABLE ALWAYS: they also count what a session writes with session_replication_role =
--- replica. Apart from their functions, because this takes a lock that writers wait for: run it with a short
--- lock_timeout and try again. One trigger for each event, because PostgreSQL refuses transition tables for several
--- events at once.
--- The lock comes before the proof is checked: it waits for a transaction that has disabled a trigger.
+-- replica. They are in a file of their own, because this takes a lock that blocks writers: run it with a short
+-- lock_timeout and repeat it. There is one trigger for each event, because PostgreSQL allows transition tables only for
+-- a single event.
+-- The lock is taken before the proof is checked, because it waits for transactions that have disabled a trigger.
 -- A table that Citus distributes has no triggers of its own: its shards have them.
 -- places: schema, messages
 DO $attach$ BEGIN

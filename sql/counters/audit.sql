@@ -1,6 +1,7 @@
--- unread_counts: rows that make answers wrong now or later. Counters of an epoch that no watermark names: readers add
--- them once the sender reaches that epoch. Deltas below a watermark: no fold takes them, and readers skip them, at the
--- latest from the sender's next watermark on. Only a change by hand leaves such rows. NULL: of all senders.
+-- unread_counts: rows that make answers wrong now or later. Either counters of an epoch that no watermark names:
+-- readers add them once the sender reaches that epoch. Or deltas below a watermark: no fold takes them, and readers
+-- skip them at the latest after the sender's next watermark. Only changes by hand leave such rows. NULL: of all
+-- senders.
 -- places: schema, queued
 CREATE OR REPLACE FUNCTION "{schema}".unread_counts(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
@@ -24,10 +25,10 @@ $$;
 
 -- audit: every difference between the tables of counts and a recount, in one snapshot: of one sender, or of all (NULL).
 -- It adds up what readers add up, and unread_counts, which must be empty. No row: the counts are exact, now and after
--- any fold. `counted_other`: messages of a status that no answer has.
--- Before it, in the same transaction: LOCK TABLE messages IN ACCESS SHARE MODE. A TRUNCATE that commits between the
--- snapshot and the recount would empty messages for that snapshot too, and be taken for drift.
--- row_security = off: where a policy would hide messages, it is an error and no smaller count.
+-- any fold. `counted_other`: messages of a status that no report has.
+-- Before it, run LOCK TABLE messages IN ACCESS SHARE MODE in the same transaction. Otherwise a TRUNCATE that commits
+-- between the snapshot and the recount empties messages for that snapshot too, which looks like drift.
+-- row_security = off: a policy that hides messages causes an error and not a smaller count.
 CREATE OR REPLACE FUNCTION "{schema}".audit(of_sender bigint DEFAULT NULL) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
@@ -58,7 +59,7 @@ BEGIN
       FROM "{schema}".counters
       WHERE (of_sender IS NULL OR sender_id = of_sender) AND epoch = 0
       UNION ALL
-      -- Readers count epoch 0 twice if a watermark names it, and so does this branch: read.sql.
+      -- If a watermark names epoch 0, readers count this epoch twice, and so does this branch: see read.sql.
       SELECT sender_id, grouping_set, account_id, campaign_id, isp, new, proc, retry, hold, 0, false
       FROM "{schema}".counters JOIN "{schema}".watermarks USING (sender_id, epoch)
       WHERE of_sender IS NULL OR sender_id = of_sender
@@ -72,7 +73,7 @@ BEGIN
   FROM "{schema}".unread_counts(of_sender)
   WHERE new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0
   UNION ALL
-  -- What the largest senders are found by, beside the counters that it repeats.
+  -- sender_totals, by which the largest senders are found, repeats these counters.
   SELECT sender_id, 'total', 0, 0, '', counter.new, counter.proc, counter.retry, counter.hold, 0,
          ranked.new, ranked.proc, ranked.retry, ranked.hold, 0
   FROM (
@@ -89,7 +90,7 @@ BEGIN
 END
 $$;
 
--- senders_at: the senders of the messages at these addresses, and of a thousand more. For a look at some messages.
+-- senders_at: the senders of the messages at these addresses, and those of a thousand further messages.
 CREATE OR REPLACE FUNCTION "{schema}".senders_at(addresses tid[]) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $queuestats$
 BEGIN

@@ -1,21 +1,21 @@
--- bounds: for each status of a sender, a time that none of its messages is older than. A look-up begins there, and does
--- not visit the index entries of messages that have left.
+-- bounds: for each status of a sender, a time that none of its messages precedes. A look-up starts at this time, so it
+-- does not visit the index entries of messages that have left.
 --
 -- In each snapshot, a message is not older than the visible bound of its status, or not older than `oldest` of a
--- visible delta that brought messages of that status: its count is above 0, or `came` has the status. Why:
+-- visible delta that brought messages of that status: its count is above 0, or `came` has the status. The reasons:
 -- 1. A message and its delta are committed together. The statement that deletes the delta lowers the bound.
--- 2. A fold, or set_bounds, raises a bound to the first message of its snapshot from the former bound on (infinity:
---    there is none). A message that a later snapshot sees was either visible to the fold, and then it is not older; or
---    it came in a transaction that was not, and then its delta is not folded either.
+-- 2. A fold, or set_bounds, raises a bound to the first message of its snapshot from the former bound on (infinity if
+--    there is none). If a later snapshot sees a message, the message was either visible to the fold, and then it is not
+--    older; or its transaction was not visible, and then its delta is not folded either.
 -- 3. An older snapshot sees the former row.
--- 4. An update writes no delta only where the counts cancel out, one status came, and what left was as old.
--- 5. The bound of sender 0 is that of every sender without a row: -infinity until set_bounds was called for all
+-- 4. An update writes no delta only if the counts cancel out, one status came, and what left was as old.
+-- 5. The bound of sender 0 applies to every sender without a row: -infinity until set_bounds was called for all
 --    senders, then infinity. So a sender without messages needs no row.
 -- 6. The triggers of former releases record no arrivals. The row of sender 0 is written under a lock that waits for
---    their writers. Without it, there are no bounds.
+--    their writers. Without this row, there are no bounds.
 -- places: schema, messages_oid, locked, message_status, has_created
 
--- require_arrivals: the error of arrivals.
+-- require_arrivals: the error that arrivals raises.
 CREATE OR REPLACE FUNCTION "{schema}".require_arrivals() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -24,7 +24,7 @@ BEGIN
 END
 $$;
 
--- has_arrivals: whether the time of arrival is known. It is not for an adopted table whose mapping does not name it.
+-- has_arrivals: whether the time of arrival is known: false for an adopted table whose mapping does not name it.
 CREATE OR REPLACE FUNCTION "{schema}".has_arrivals() RETURNS boolean
 LANGUAGE sql IMMUTABLE AS $$ SELECT "{has_created}" $$;
 
@@ -44,7 +44,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- bound_of: the bounds of a sender. number: of its row; 0 if it has none.
--- Plain STABLE SQL: the planner puts its text in place of the call.
+-- A plain STABLE SQL function, inlined by the planner.
 CREATE OR REPLACE FUNCTION "{schema}".bound_of(of_sender bigint) RETURNS TABLE (
   number bigint, new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
   hold timestamp with time zone
@@ -60,9 +60,9 @@ LANGUAGE sql STABLE ROWS 1 AS $$
     LEFT JOIN "{schema}".bounds AS others ON others.sender_id = 0
 $$;
 
--- first_of: the time of the first message of a status from a time on, in the snapshot of the calling statement;
--- infinity if there is none. It has no settings of its own, which would take longer than the look-up; the settings of
--- its callers apply.
+-- first_of: the time of the first message of a status from a given time on, in the snapshot of the calling statement;
+-- infinity if there is none. It uses the settings of its callers, because settings of its own would cost more than the
+-- look-up.
 CREATE OR REPLACE FUNCTION "{schema}".first_of(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS timestamp with time zone
@@ -75,8 +75,8 @@ BEGIN
 END
 $queuestats$;
 
--- next_bound: the bounds of a sender once arrivals are folded: the least time of each status, in the order of the
--- enumeration. is_raised: they are raised to what is there. No row if they stay as they are.
+-- next_bound: the bounds of a sender after arrivals are folded: the least time of each status, in the order of the
+-- enumeration. is_raised: the bounds are raised to the first existing messages. No row if they stay the same.
 CREATE OR REPLACE FUNCTION "{schema}".next_bound(
   of_sender bigint, arrived timestamp with time zone[], is_raised boolean
 ) RETURNS TABLE (
@@ -106,7 +106,7 @@ BEGIN
 END
 $$;
 
--- begin_bounds: from here on every writer records arrivals. The caller holds a lock that has waited for the writers of
+-- begin_bounds: from now on every writer records arrivals. The caller holds a lock that has waited for writers with
 -- former functions.
 CREATE OR REPLACE FUNCTION "{schema}".begin_bounds() RETURNS void
 LANGUAGE sql AS $$
@@ -115,7 +115,7 @@ LANGUAGE sql AS $$
   ON CONFLICT DO NOTHING
 $$;
 
--- set_bounds: the bounds of one sender, or of all (NULL), as the messages are. The caller holds the fold's lock.
+-- set_bounds: sets the bounds of one sender, or of all (NULL), from the messages. The caller holds the fold's lock.
 CREATE OR REPLACE FUNCTION "{schema}".set_bounds(of_sender bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET plan_cache_mode = force_generic_plan AS $$

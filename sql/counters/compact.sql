@@ -1,8 +1,8 @@
--- compact: moves the epochs of hot senders that were compacted longer than compact_after ago into epoch 0, and begins
--- the next epoch of each. Returns how many counters were moved and whether there is more to do; no row while a fold, a
--- rebuild, a TRUNCATE or another compact is at work.
--- Whole epochs, the oldest first, while they fit into max_counters. One that is too large by itself is moved in parts,
--- and stays the current one until it is empty: folds go on adding to it.
+-- compact: moves the epochs of hot senders that were last compacted longer than compact_after ago into epoch 0, and
+-- begins the next epoch of each. Returns how many counters were moved and whether there is more to do; no row while a
+-- fold, a rebuild, a TRUNCATE or another compact is running.
+-- It moves whole epochs, the oldest first, up to max_counters. An epoch that exceeds max_counters is moved in several
+-- calls, and stays the current epoch until it is empty: folds continue to add to it.
 -- The settings are those of fold.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".compact(
@@ -21,7 +21,7 @@ BEGIN
   END IF;
   PERFORM set_config('synchronous_commit', 'off', true);
 
-  -- upto: how many counters there are up to the end of this one's epoch.
+  -- upto: the number of counters up to the end of this epoch.
   SELECT array_agg(id) FILTER (WHERE upto <= max_counters OR is_oldest),
          array_agg(DISTINCT sender_id) FILTER (WHERE upto <= max_counters),
          coalesce(max(upto) > max_counters, false)
@@ -46,8 +46,8 @@ BEGIN
     RETURN;
   END IF;
 
-  -- One statement, and so one snapshot. The watermark stays what readers trust: one that came from another cluster
-  -- would be believed as soon as this transaction has written it.
+  -- One statement, and so one snapshot. It writes the trusted watermark, because readers trust every watermark that
+  -- this transaction writes, also one that came from another cluster.
   WITH moved AS (
     DELETE FROM "{schema}".counters WHERE ctid = ANY (moving) RETURNING *
   ), begun AS (

@@ -1,5 +1,5 @@
--- deltas_by_grouping_set: the deltas in the shape of the counters: all deltas, or (is_from_watermark) those that
--- readers add to the counters.
+-- deltas_by_grouping_set: the deltas as counters: all deltas, or (is_from_watermark) only those that readers add to the
+-- counters.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".deltas_by_grouping_set(of_sender bigint, is_from_watermark boolean)
 RETURNS TABLE (

@@ -1,31 +1,32 @@
 -- fold: moves up to max_deltas pending deltas into the counters, oldest transaction first.
--- Returns how many were folded and whether more may be waiting; no row while another fold, a rebuild or a TRUNCATE is
--- at work.
+-- Returns the number of folded deltas, and whether more may be pending; no row while another fold, a rebuild or a
+-- TRUNCATE is running.
 --
--- mark_every: about every so many folded deltas of a sender its watermark moves on; the first one makes it a hot
--- sender, which is folded into an epoch of its own.
+-- mark_every: after about this many folded deltas of a sender, its watermark is raised. The first watermark makes it a
+-- hot sender, whose deltas are folded into an epoch of its own.
 --
--- A watermark is true when no delta is left of any transaction below it that is not in its list of running ones.
--- Why it is true:
+-- A watermark is valid if no delta is left of any transaction below it, except of those in its list of running
+-- transactions. The watermarks of a fold are valid for these reasons:
 -- 1. The snapshot sees every delta of a transaction below its xmax, except those of transactions that it lists as
---    running. A transaction does not list itself, and may write deltas after this fold: it is added to the list.
--- 2. The fold takes all that it sees. It need not look below the watermark of sender 0, except for the transactions in
---    its list: that watermark is true, and a transaction that has ended writes no more.
--- 3. A fold that stops at max_deltas has taken all below the last transaction that it took from. The watermark stops
---    there, or stays where it was, and keeps those of the former list that the fold did not come to.
--- 4. A lower watermark with a shorter list is as true: so the list stays short, however many transactions write.
--- An open transaction thus costs a reader one look-up, and not all that was folded since it began.
+--    running. A snapshot does not list its own transaction, which may write deltas after this fold, so it is added to
+--    the list.
+-- 2. The fold takes all deltas that it sees. Below the watermark of sender 0, it reads only the transactions in the
+--    list of this watermark: the watermark is valid, and a transaction that has ended writes no more deltas.
+-- 3. A fold that stops at max_deltas has taken all deltas below the last transaction that it read. The watermark is
+--    set to this transaction, or is not changed. The transactions of the former list that the fold did not reach stay
+--    in it.
+-- 4. A lower watermark with a shorter list is also valid. So the list stays short, even with many writers.
+-- So an open transaction costs a reader one look-up, not a scan of all deltas that were folded since it began.
 --
--- The bounds of a sender are raised about every mark_every / 4 messages that left a status (bounds.sql), and always
--- when the sender has no message left: then it needs no row. Bounds of the last minute stay: otherwise a sender whose
--- messages come one by one, and go at once, would be raised at each fold. The lock on messages comes before that of the
--- fold, as in a TRUNCATE. Nothing is raised while another transaction has messages for itself, where a policy may hide
--- messages from their owner, and where an adopted table is gone.
+-- The bounds of a sender are raised after about mark_every / 4 messages that left a status (bounds.sql), and always
+-- when the sender has no message left, because it then needs no row. Bounds of the last minute are not raised:
+-- otherwise a sender whose messages come one by one, and leave at once, would be raised in each fold. The lock on
+-- messages is taken before that of the fold, as in a TRUNCATE. No bounds are raised while another transaction has
+-- locked messages exclusively, if a policy may hide messages from their owner, or if an adopted table no longer exists.
 --
--- What it folds, it also records for the history (history.sql).
+-- The fold also records its deltas for the history (history.sql).
 --
--- The settings keep statistics and the operator's own settings out of the plans: nested loops over indexes, whatever
--- the tables hold.
+-- The settings make the plans independent of statistics and of the server's settings: nested loops over indexes.
 -- places: schema, messages_oid, locked, has_created
 CREATE OR REPLACE FUNCTION "{schema}".fold(max_deltas integer DEFAULT 20000, mark_every double precision DEFAULT 2000)
 RETURNS TABLE (folded integer, is_more boolean)
@@ -56,7 +57,7 @@ BEGIN
     RETURN;
   END IF;
   has_bounds := EXISTS (SELECT FROM "{schema}".bounds WHERE sender_id = 0 AND new = 'infinity');
-  -- To lose a fold in a crash is harmless: its deltas come back. So nobody waits for the disk.
+  -- A fold that is lost in a crash does no harm: its deltas are pending again. So it does not wait for the disk.
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM "{schema}".follow_partitions();
   minute := "{schema}".cover_history();
@@ -83,7 +84,7 @@ BEGIN
   is_more := folded = max_deltas;
   IF is_more THEN
     last_taken := coalesce(last_taken, '0');
-    -- Deltas of a restored dump may name transactions that are yet to come.
+    -- Deltas of a restored dump may have transaction ids that this server has not assigned yet.
     new_watermark := least(new_watermark, greatest(old_watermark, last_taken));
     new_running := new_running || ARRAY(SELECT id FROM unnest(old_running) AS left_over (id) WHERE id >= last_taken);
   END IF;
@@ -93,7 +94,7 @@ BEGIN
   new_watermark := least(new_watermark, new_running[max_running + 1]);
   new_running := new_running[:max_running];
 
-  -- One statement, and so one snapshot: a delta is gone in the very instant in which the counters have it.
+  -- One statement, and so one snapshot: a delta disappears at the moment at which the counters include it.
   WITH gone AS (
     DELETE FROM "{schema}".deltas WHERE ctid = ANY (pending) RETURNING *
   ), marked AS (
@@ -164,7 +165,7 @@ BEGIN
       retry = kept.retry + excluded.retry, hold = kept.hold + excluded.hold
   )
   MERGE INTO "{schema}".counters AS kept
-  USING change -- each row of it is looked up by all columns of the index, whatever the tables' statistics say
+  USING change -- each of its rows is looked up by all columns of the index, independent of the tables' statistics
   ON kept.account_id >= 0 -- always true: the predicate of the index to take
     AND kept.sender_id = change.sender_id
     AND kept.grouping_set = change.grouping_set AND kept.epoch = change.epoch

@@ -1,4 +1,4 @@
--- grouping_set_of: the name of the grouping set whose rows are kept by these keys.
+-- grouping_set_of: the name of the grouping set with these keys.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".grouping_set_of(is_by_account boolean, is_by_campaign boolean, is_by_isp boolean)
 RETURNS "{schema}".grouping_set LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

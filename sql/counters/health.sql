@@ -1,7 +1,8 @@
--- What the conditions of sql/conditions/ and the background proof of the counts call. A shard has none of it.
+-- Functions that the conditions of sql/conditions/ and the background proof of the counts call. A shard has none of
+-- them.
 -- places: schema, locked
 
--- catalog_objects: the tables, views, columns, indexes and functions of our schema as the catalog has them.
+-- catalog_objects: the tables, views, columns, indexes and functions of our schema, from the catalog.
 -- The settings make the definitions the same in every session.
 CREATE OR REPLACE FUNCTION "{schema}".catalog_objects() RETURNS TABLE (kind text, name text, definition text)
 LANGUAGE sql STABLE
@@ -27,8 +28,8 @@ SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $$
   FROM pg_proc WHERE pronamespace = '"{schema}"'::regnamespace
 $$;
 
--- effective_settings: settings that a new session of a role has in this database. time_limit: that of a limit of time,
--- 0 for none.
+-- effective_settings: the settings that a new session of a role has in this database. time_limit: the value of a time
+-- limit, 0 for none.
 CREATE OR REPLACE FUNCTION "{schema}".effective_settings(of_role text) RETURNS TABLE (
   role text, name text, value text, time_limit interval
 )
@@ -46,19 +47,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET intervalstyle = po
         AND setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = of_role))
         AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
       UNION ALL
-      -- Those of this session say nothing of the role's.
+      -- Settings of this session do not apply to the role.
       SELECT CASE WHEN source IN ('global', 'database', 'user', 'database user', 'client', 'session') THEN boot_val
                   ELSE reset_val END, false, false, false
     ) AS given
-    -- ALTER ROLE ALL comes before the server's own.
+    -- ALTER ROLE ALL takes precedence over the server's own settings.
     ORDER BY pg_settings.name, is_of_role DESC, is_of_database DESC, is_of_catalog DESC
   ) AS effective
   WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = of_role AND NOT rolsuper)
-    -- The owner's limits are its own affair.
+    -- The limits of the owner are not examined.
     AND of_role <> (SELECT relowner::regrole::text FROM pg_class WHERE oid = '"{schema}".counters'::regclass)
 $$;
 
--- random_senders: up to so many senders, half of them with counters, half with messages.
+-- random_senders: up to this many senders, half of them with counters, half with messages.
 CREATE OR REPLACE FUNCTION "{schema}".random_senders(most integer) RETURNS SETOF bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
   WITH bounds AS (SELECT min(sender_id) AS least, max(sender_id) AS greatest FROM "{schema}".sender_totals)
@@ -82,7 +83,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode 
 $$;
 
 -- suspect_senders: senders with a count below zero, with grouping sets of different sums, or with counters of an epoch
--- that is not the sender's. Drift leaves them. It reads all counters, and no message.
+-- that the sender does not have. Drift causes these. It reads all counters, and no message.
 CREATE OR REPLACE FUNCTION "{schema}".suspect_senders() RETURNS SETOF bigint
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on SET enable_bitmapscan = on AS $$
   SELECT sender_id FROM (
@@ -105,7 +106,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = o
   WHERE counters.epoch <> 0 AND counters.epoch IS DISTINCT FROM watermarks.epoch
 $$;
 
--- record_drift: senders whose counts are wrong. Until they are counted anew, answers come from the messages.
+-- record_drift: records senders whose counts are wrong. Until they are recounted, statements read the messages.
 CREATE OR REPLACE FUNCTION "{schema}".record_drift(of_senders bigint[], of_differences bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -118,8 +119,8 @@ BEGIN
 END
 $$;
 
--- prove_sample: audits random and suspect senders, and records drift. No row while it is not due: after a run of
--- t seconds the next one is due in t / share seconds, whichever process of the service makes it, and in ten at least.
+-- prove_sample: audits random and suspect senders, and records drift. No row while no run is due: after a run of t
+-- seconds, the next run of any process of the service is due in t / share seconds, and in at least ten.
 CREATE OR REPLACE FUNCTION "{schema}".prove_sample(share double precision, most integer DEFAULT 10)
 RETURNS TABLE (senders integer, drifted integer)
 LANGUAGE plpgsql SECURITY DEFINER
@@ -154,7 +155,7 @@ BEGIN
 END
 $$;
 
--- note_task: that a task of the background succeeded (of_error NULL), or failed.
+-- note_task: records that a background task succeeded (of_error NULL), or failed.
 CREATE OR REPLACE FUNCTION "{schema}".note_task(of_task text, of_error text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO "{schema}".background_tasks AS task (name, succeeded_at, failed_at, failing_since, error)

@@ -39,7 +39,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong;
--- NULL where no history is kept. If the clock was set back, this is the first minute that is not rolled up.
+-- NULL if no history is kept. If the clock was set back, this is the first minute that is not rolled up.
 CREATE OR REPLACE FUNCTION "{schema}".cover_history() RETURNS timestamp with time zone
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -65,7 +65,7 @@ BEGIN
 END
 $$;
 
--- begin_history: begins the history of a sender, or (0) of all senders, anew: later counts do not follow from earlier.
+-- begin_history: begins a new history of a sender, or (0) of all senders: later counts do not follow from earlier ones.
 CREATE OR REPLACE FUNCTION "{schema}".begin_history(of_sender bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO "{schema}".history_begins (sender_id, at)

@@ -1,11 +1,11 @@
--- The fold's lock: whoever changes the counters (a fold, a compact, a rebuild, a TRUNCATE of messages) holds it until
--- its transaction ends. It is a lock on an empty table that nobody but the owner has a right on: any role can take an
--- advisory lock, and could stop all folds with it.
+-- The fold's lock: a fold, a compact, a rebuild and a TRUNCATE of messages change the counters, and hold the lock until
+-- their transaction ends. It is a lock on an empty table on which only the owner has rights: any role could take an
+-- advisory lock, and stop all folds with it.
 -- places: schema
 
--- True once this transaction holds the lock; false when another one does and this one won't wait.
--- Under a snapshot older than the lock a fold would work on what another one has changed already. In READ COMMITTED
--- each statement that follows takes its own.
+-- True if this transaction holds the lock; false if another one holds it and this one does not wait.
+-- With a snapshot older than the lock, a fold would repeat changes of another one. In READ COMMITTED each following
+-- statement takes a new snapshot.
 CREATE OR REPLACE FUNCTION "{schema}".take_fold_lock(is_waiting boolean) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

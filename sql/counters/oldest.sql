@@ -1,4 +1,4 @@
--- oldest_senders: the senders whose oldest message came first.
+-- oldest_senders: the senders whose oldest message arrived first.
 --
 -- The oldest message of a sender is not older than its lower limit: its bound (bounds.sql), or `oldest` of its pending
 -- deltas if that is earlier. The senders are looked up in the order of their lower limits, a chunk at a time, until
@@ -9,7 +9,7 @@
 
 -- oldest_of: when the oldest message of each status of a sender arrived; NULL if the count of the status is 0. The
 -- same look-up as in queries/from_counters/total_with_oldest.sql.
--- Plain STABLE SQL, inlined by the planner.
+-- A plain STABLE SQL function, inlined by the planner.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_of(of_sender bigint) RETURNS TABLE (
   new timestamp with time zone, proc timestamp with time zone, retry timestamp with time zone,
   hold timestamp with time zone

@@ -1,18 +1,17 @@
 -- The proof that the counters include all messages.
 --
--- A trigger that is switched off, and a partition that comes or goes with its rows, change the messages without a
--- delta. Both leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and
--- TRUNCATE of a partition gives it another file. baseline keeps a hash of the versions that were there when all
--- messages were counted. While the same versions are there, the counts are right. Every statement that answers from
--- the counters compares them, in its own snapshot. Of an adopted table these are also the versions of the columns that
--- its mapping names: column_versions.
--- No trace is left of a partition that is attached and detached again between two calls of follow_partitions, and of a
--- TRUNCATE in the transaction that created the partition.
+-- A disabled trigger, and a partition that is attached or detached with rows, change the messages without a delta. Both
+-- leave a trace in the catalog: ALTER TABLE writes new versions of rows of pg_trigger and pg_inherits, and TRUNCATE of
+-- a partition gives it another file. baseline stores a hash of the versions at the time when all messages were counted.
+-- While the versions are the same, the counts are right. Every statement that reads the counters compares them, in its
+-- own snapshot. For an adopted table, the versions of the columns that its mapping names are included: column_versions.
+-- Two changes leave no trace: a partition that is attached and detached again between two calls of follow_partitions,
+-- and a TRUNCATE in the transaction that created the partition.
 -- places: schema, locked, uncounted_writes
 
--- partition_versions: the partitions of the counted table, of every level, and the children that inherit from it.
--- is_leaving: DETACH PARTITION ... CONCURRENTLY is not over. The partition's messages are in no query any more, but
--- transactions that began before it still write there, and the triggers count that.
+-- partition_versions: the partitions of the counted table, of every level, and its inheritance children. is_leaving:
+-- DETACH PARTITION ... CONCURRENTLY has not ended. Queries no longer read the partition, but transactions that began
+-- earlier still write to it, and the triggers count these writes.
 CREATE OR REPLACE FUNCTION "{schema}".partition_versions() RETURNS TABLE (
   partition oid, parent oid, version bigint, is_leaving boolean
 )
@@ -43,11 +42,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     AND called.proname IN ('record_insert', 'record_update', 'record_delete', 'record_truncate', 'record_row')
 $$;
 
--- trigger_state: one row. is_missing: a counting trigger is missing on the counted table. is_off: one is disabled, on
--- the table or a partition. is_partial: one on the table is not enabled ALWAYS, so it does not count what a session
--- writes with session_replication_role = replica.
--- If messages itself is partitioned, it needs triggers as each partition does: a statement that names messages fires
--- those of messages alone, and one that names a partition those of the partition.
+-- trigger_state: one row. is_missing: a counting trigger is missing on the counted table. is_off: a trigger is
+-- disabled, on the table or on a partition. is_partial: a trigger on the table is not enabled ALWAYS, so it does not
+-- count what a session writes with session_replication_role = replica.
+-- A partitioned table messages needs the triggers, and so does each partition: a statement that names messages fires
+-- only the triggers of messages, and a statement that names a partition only those of the partition.
 CREATE OR REPLACE FUNCTION "{schema}".trigger_state() RETURNS TABLE (
   is_missing boolean, is_off boolean, is_partial boolean
 )
@@ -62,7 +61,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WHERE counted.messages IS NOT NULL
 $$;
 
--- are_partitions_kept: whether the partitions and all triggers have these versions, and no partition is leaving.
+-- are_partitions_kept: whether the partitions and all triggers have these versions, and no partition is being detached.
 CREATE OR REPLACE FUNCTION "{schema}".are_partitions_kept(triggers bigint[], partitions bigint[]) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT NOT bool_or(is_leaving) AND array_agg(version ORDER BY version) = partitions AND cardinality(triggers) = (
@@ -74,8 +73,8 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- proof: one row, whether the counters include all messages.
--- A plain STABLE function, so that the planner puts its text in place of the call: it reads the catalog in the snapshot
--- of the statement that calls it, without the cost of another statement.
+-- A plain STABLE function, inlined by the planner: it reads the catalog in the snapshot of the calling statement,
+-- without the cost of another statement.
 CREATE OR REPLACE FUNCTION "{schema}".proof() RETURNS TABLE (holds boolean)
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
@@ -92,15 +91,15 @@ LANGUAGE sql STABLE AS $$
   )
 $$;
 
--- is_proven: the same as a value, with a search_path of its own.
+-- is_proven: the same as a value, with its own search_path.
 CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT holds FROM "{schema}".proof()
 $$;
 
--- why_uncounted: why the counters can't be trusted; no row where they can.
--- can_be_counted: all triggers exist and are enabled, so rebuild repairs the counters. is_waiting: until then, answers
--- come from the messages themselves.
+-- why_uncounted: why the counters can't be trusted; no row if they can.
+-- can_be_counted: all triggers exist and are enabled, so rebuild repairs the counters. is_waiting: until then,
+-- statements read the messages themselves.
 CREATE OR REPLACE FUNCTION "{schema}".why_uncounted() RETURNS TABLE (
   reason text, can_be_counted boolean, is_waiting boolean
 )
@@ -130,13 +129,13 @@ BEGIN
     RETURN QUERY SELECT 'a column that the mapping names was altered', can_be_counted, true;
   ELSE
     RETURN QUERY SELECT
-      'a trigger that counts is or was disabled, or was created anew', can_be_counted, false;
+      'a trigger that counts is or was disabled, or was created again', can_be_counted, false;
   END IF;
 END
 $$;
 
--- require_counted: true if the counters can be read. Otherwise an error: the caller reads the messages instead (QS425),
--- or answers 503 (QS503). A standby lags behind, so it is always QS503.
+-- require_counted: true if the counters can be read. Otherwise it raises an error: QS425 if the caller can read the
+-- messages instead, or QS503 if the service answers 503. On a standby it is always QS503, because its data is late.
 CREATE OR REPLACE FUNCTION "{schema}".require_counted() RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -176,7 +175,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- forget_unproven: deletes the baseline if the counters are not proven. It runs in the transaction that replaces the
--- triggers: afterwards nothing else shows that one of them was disabled or missing. A baseline of the previous release
+-- triggers, because nothing shows afterwards that a trigger was disabled or missing. A baseline of the previous release
 -- has no proof: it stays if all triggers are enabled and it lists exactly the current partitions.
 CREATE OR REPLACE FUNCTION "{schema}".forget_unproven() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -192,8 +191,9 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   END
 $$;
 
--- was_created_as_one: whether a partition was one from the first on: CREATE TABLE ... PARTITION OF writes both rows of
--- the catalog in one transaction, three commands apart; CREATE TABLE and ATTACH PARTITION take five at least.
+-- was_created_as_one: whether a table was created as a partition. CREATE TABLE ... PARTITION OF writes both rows of the
+-- catalog in one transaction, with command ids that differ by three; with CREATE TABLE and ATTACH PARTITION they differ
+-- by at least five.
 CREATE OR REPLACE FUNCTION "{schema}".was_created_as_one(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
@@ -203,8 +203,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   )
 $$;
 
--- were_triggers_kept: whether each counting trigger of a partition came with it, and was not switched since: its row is
--- not younger than those of its dependencies.
+-- were_triggers_kept: whether each counting trigger of a partition was created with it and never changed since: its row
+-- is not younger than those of its dependencies.
 CREATE OR REPLACE FUNCTION "{schema}".were_triggers_kept(of_partition oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT NOT EXISTS (
@@ -218,9 +218,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   )
 $$;
 
--- came_empty: whether all that a partition holds was counted. is_grown: it, and each partition that it belongs to, was
--- created as a partition, or is known. One that was attached has never held a row while its first file has no page and
--- no vacuum has looked at it. Another file than the first one may be that of a TRUNCATE.
+-- came_empty: whether all rows of a partition were counted. is_grown: the partition and each of its parents was created
+-- as a partition, or is known. An attached partition has never contained a row while its first file has no page and no
+-- vacuum has visited it. A file other than the first may come from a TRUNCATE.
 CREATE OR REPLACE FUNCTION "{schema}".came_empty(of_partition oid, is_grown boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT relkind = 'p' OR relfilenode = oid AND (
@@ -230,10 +230,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   FROM pg_class WHERE oid = of_partition
 $$;
 
--- follow_partitions: adds partitions that came empty to the proof, and returns true. If a partition came with rows, or
--- is gone, it removes the baseline and returns false: recount_if_needed counts all messages anew. A fold calls it, and
--- so does a reader that meets an unknown partition. A baseline of the previous release has no proof yet; attach.sql
--- checks it. One statement reads the catalog, so that only versions that were examined are stored.
+-- follow_partitions: adds partitions that were attached empty to the proof, and returns true. If a partition had rows
+-- when it was attached, or was removed, it deletes the baseline and returns false: recount_if_needed then recounts all
+-- messages. Folds call it, and readers that find an unknown partition. A baseline of the previous release has no proof
+-- yet; attach.sql checks it. One statement reads the catalog, so that only versions that were examined are stored.
 CREATE OR REPLACE FUNCTION "{schema}".follow_partitions() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -277,9 +277,9 @@ BEGIN
 END
 $$;
 
--- recount_if_needed: counts all messages anew if the counters are not proven and a count repairs that; of drift, the
--- next sender that has it. Returns whether it counted; false also while another count or a fold runs. Any process of
--- the service may call it at any time.
+-- recount_if_needed: recounts all messages if the counters are not proven and a count repairs that; after drift,
+-- recounts the next sender with drift. Returns whether it counted; false also while another count or a fold is running.
+-- Any process of the service may call it at any time.
 CREATE OR REPLACE FUNCTION "{schema}".recount_if_needed() RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -293,15 +293,15 @@ BEGIN
   IF NOT "{schema}".take_fold_lock(is_waiting => false) OR "{schema}".is_proven() THEN
     RETURN false;
   END IF;
-  -- A session keeps a plan for NEW and OLD with the types that they had. The statements change nothing but the version
-  -- of the functions: each session compiles them anew.
+  -- A session keeps a plan for NEW and OLD with their former types. These statements change only the version of the
+  -- functions, so each session compiles them again.
   IF to_regproc('"{schema}".record_row') IS NOT NULL THEN
     ALTER FUNCTION "{schema}".record_row() SECURITY DEFINER;
   END IF;
   IF to_regproc('"{schema}".record_names') IS NOT NULL THEN
     ALTER FUNCTION "{schema}".record_names() SECURITY DEFINER;
   END IF;
-  -- Until no drift is left, the proof itself is not looked at: then all messages are counted if it has failed too.
+  -- While drift is left, the proof is not examined. Then all messages are counted if the proof has failed too.
   PERFORM "{schema}".rebuild(drifting);
   RETURN true;
 END

@@ -1,21 +1,22 @@
--- queued_messages: the messages as far as they are counted and controlled. The service's role reads this view and not
--- the table, so it sees no recipient. `address`: where the row stands. `stored_status`: what hold and release write.
--- For an adopted table sql/adopt/queued_messages.sql stands in place of this file.
+-- queued_messages: the columns of messages that are counted and controlled. The service's role reads this view and not
+-- the table, so it sees no recipient. `address`: the ctid of the row. `stored_status`: the value that hold and release
+-- write.
+-- For an adopted table, sql/adopt/queued_messages.sql replaces this file.
 -- places: schema, messages, messages_literal, message_status
 CREATE OR REPLACE VIEW "{schema}".queued_messages AS
 SELECT sender_id, account_id, campaign_id, isp, status, id, ctid AS address, status AS stored_status, created_at
 FROM "{messages}";
 
--- messages_of: the messages of these senders. The planner puts its text in place of the call.
+-- messages_of: the messages of these senders. Inlined by the planner.
 CREATE OR REPLACE FUNCTION "{schema}".messages_of(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages WHERE sender_id = ANY (of_senders) $$;
 
--- scanned_messages: at least the messages of these senders, for a statement that filters by sender itself. The planner
--- expects far too few rows where it finds the condition twice.
+-- scanned_messages: at least the messages of these senders, for a statement that filters by sender itself. If the same
+-- condition occurred twice, the planner would expect far too few rows.
 CREATE OR REPLACE FUNCTION "{schema}".scanned_messages(of_senders bigint[]) RETURNS SETOF "{schema}".queued_messages
 LANGUAGE sql STABLE AS $$ SELECT * FROM "{schema}".queued_messages $$;
 
--- oldest_message: when the first message of a status arrived, from a time on; no row if there is none.
+-- oldest_message: when the first message of a status arrived, from a given time on; no row if there is none.
 CREATE OR REPLACE FUNCTION "{schema}".oldest_message(
   of_sender bigint, of_status "{message_status}", since timestamp with time zone
 ) RETURNS TABLE (created_at timestamp with time zone)
@@ -33,7 +34,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass("{messages_literal}")
 CREATE OR REPLACE FUNCTION "{schema}".messages_relation() RETURNS TABLE (messages oid)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT CAST(to_regclass("{messages_literal}") AS oid) $$;
 
--- stored_status: what the table holds for a status.
+-- stored_status: the value that the table contains for a status.
 CREATE OR REPLACE FUNCTION "{schema}".stored_status(of_status "{message_status}") RETURNS "{message_status}"
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT of_status $$;
 

@@ -1,15 +1,14 @@
--- rebuild: counts one sender's messages anew, or all senders' (NULL), online.
--- Writers go on: a message that the counting statement's snapshot does not see has its delta outside that snapshot too.
--- Deltas that it sees are subtracted here, stay where they are, and are added again when they are folded. Readers see
--- the old counters until the commit.
--- row_security = off: where a policy would hide messages, it is an error and no smaller count.
+-- rebuild: recounts the messages of one sender, or of all senders (NULL), while writers continue.
+-- If the snapshot of the counting statement does not see a message, it does not see its delta either. Deltas that it
+-- sees are subtracted here and remain; the next fold adds them again. Readers see the old counters until the commit.
+-- row_security = off: a policy that hides messages causes an error and not a smaller count.
 -- places: schema, locked, is_mapped
 CREATE OR REPLACE FUNCTION "{schema}".rebuild(of_sender bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' SET plan_cache_mode = force_custom_plan
 SET row_security = off AS $$
 BEGIN
-  -- First messages, then the fold's lock: in this order a TRUNCATE takes them.
+  -- Locks messages before the fold's lock, in the same order as TRUNCATE.
   LOCK TABLE "{locked}" IN ACCESS SHARE MODE;
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
 
@@ -19,12 +18,12 @@ BEGIN
       -- What the snapshot of this statement sees, the count sees too.
       DELETE FROM "{schema}".uncounted_writes;
     END IF;
-    -- Before the count: what changes from here on is another version.
+    -- Before the count, so that a change during the count has another version.
     PERFORM "{schema}".remember_proof();
-    -- After it: what is switched off by now is off in those versions, or is another one.
+    -- After the count: a trigger that was disabled by now is disabled in those versions, or has another version.
     IF EXISTS (SELECT FROM "{schema}".trigger_state() WHERE is_missing OR is_off) THEN
       RAISE object_not_in_prerequisite_state USING
-        MESSAGE = format('a trigger that counts %s is missing or switched off', "{schema}".messages_table()),
+        MESSAGE = format('a trigger that counts %s is missing or disabled', "{schema}".messages_table()),
         HINT = 'Run queuestats migrate.';
     END IF;
   END IF;
@@ -32,7 +31,8 @@ BEGIN
   DELETE FROM "{schema}".drift WHERE of_sender IS NULL OR sender_id = of_sender;
   UPDATE "{schema}".baseline SET doubted_at = NULL
   WHERE doubted_at IS NOT NULL AND NOT EXISTS (SELECT FROM "{schema}".drift);
-  -- A transaction id that was not given out yet is of another cluster, from a dump: no fold would take the delta.
+  -- A transaction id that was not assigned yet comes from another cluster, through a dump: no fold would take the
+  -- delta.
   DELETE FROM "{schema}".deltas
   WHERE (of_sender IS NULL OR sender_id = of_sender) AND xid >= pg_snapshot_xmax(pg_current_snapshot());
   DELETE FROM "{schema}".counters WHERE of_sender IS NULL OR sender_id = of_sender;

@@ -1,4 +1,4 @@
--- What readers of the history use: see history.sql.
+-- Functions for readers of the history: see history.sql.
 -- Plain STABLE SQL functions, inlined by the planner.
 -- places: schema
 
@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
   WHERE until > since
 $$;
 
--- is_covered: whether folds ran for all of a time span, and the sender was not counted anew within it.
+-- is_covered: whether folds ran during a whole time span, and the sender was not recounted within it.
 CREATE OR REPLACE FUNCTION "{schema}".is_covered(
   of_sender bigint, of_since timestamp with time zone, of_until timestamp with time zone
 ) RETURNS boolean LANGUAGE sql STABLE AS $$

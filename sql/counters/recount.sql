@@ -1,7 +1,7 @@
--- recount: the truth, in the shape of the counters: one sender's messages (NULL: all senders') by every grouping set.
--- `other`: messages of a status that is none of the four; nothing counts these.
--- A plain function, put into its callers' text: they plan it for their very sender, and set row_security = off, so that
--- a policy that hides messages from the owner is an error and no smaller count.
+-- recount: the recount in the shape of the counters: the messages of one sender, or of all (NULL), by every grouping
+-- set. `other`: messages of a status other than the four, which nothing counts.
+-- A plain function that is inlined into its callers. They are planned for their sender, and set row_security = off, so
+-- that a policy that hides messages from the owner causes an error and not a smaller count.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,

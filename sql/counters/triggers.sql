@@ -1,21 +1,21 @@
--- record_insert, record_update, record_delete: write down, in the writer's own transaction, by how much every
--- key's counts changed. One delta row a key and statement; nothing is updated, so writers never wait for each other
--- here.
+-- record_insert, record_update, record_delete: record in the writer's own transaction by how much the counts of each
+-- key changed, as one delta for each key and statement. They update no row, so writers never wait for each other here.
 --
--- SECURITY DEFINER: a writer needs rights on messages alone.
--- The other settings keep the writer's own out of the plan, which lives as long as its session: grouped in a hash
--- table, a third cheaper than sorting first, and one that stays small even when the session's first statement was a
--- huge one.
+-- SECURITY DEFINER: a writer needs only rights on messages.
+-- The other settings make the plan independent of the writer's settings, because the plan lives as long as the session.
+-- Grouping in a hash table is a third cheaper than sorting, and the plan stays cheap even if the session's first
+-- statement was huge.
 --
--- counted_table: the table that counts here. On a node of a cluster any that has the triggers, and has_holds is false.
--- new_rows, old_rows: the transition tables as messages. try_new_rows, try_old_rows: of an adopted table, end the
--- trigger where its mapping can't be evaluated any more, and call remember_uncounted.
+-- counted_table: the table whose changes are counted; on a node of a cluster, every table that has these triggers.
+-- new_rows, old_rows: the transition tables as messages. has_holds: false on a node of a cluster, where writers do not
+-- look for holds. try_new_rows, try_old_rows: for an adopted table, end the trigger if its mapping can't be evaluated,
+-- and call remember_uncounted.
 -- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
--- A trigger function that anybody may attach to a table of their own would write down what never happened, with the
--- owner's rights. So PUBLIC may not execute these, and they refuse every table but messages and its partitions.
--- is_part_of_messages: false for an adopted table that was renamed: its writers go on, and the counters that its
--- triggers have proven are not trusted any more.
+-- Any role could attach an executable trigger function to a table of its own, and record changes that never happened
+-- with the owner's rights. So PUBLIC may not execute these functions, and they refuse every table except messages and
+-- its partitions. is_part_of_messages: false for an adopted table that was renamed: its writers continue, and the
+-- counters are not trusted any more.
 CREATE OR REPLACE FUNCTION "{schema}".is_part_of_messages(of_table oid) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -30,8 +30,8 @@ BEGIN
 END
 $$;
 
--- remember_uncounted: of an adopted table: from the end of this transaction until all messages are counted anew, the
--- counters are not trusted. A row for each transaction: it waits for no other writer, and fails for none.
+-- remember_uncounted: makes the counters of an adopted table untrusted, from the end of this transaction until all
+-- messages are recounted. Each transaction adds a row of its own, so it waits for no other writer and does not fail.
 CREATE OR REPLACE FUNCTION "{schema}".remember_uncounted() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -105,11 +105,11 @@ BEGIN
 END
 $queuestats$;
 
--- An update is what left and what came. A key leaves no delta if both cancel out, what came is of one status, and
--- what left was as old: then the bound of this status holds for what came too (bounds.sql).
--- net: messages that change their key leave one and arrive in another, and stay with their sender. The net change of
--- the sender stands in the first row of its keys that gained or lost messages, 0 in the others. Where it is NULL, the
--- total of the row is the sender's change too.
+-- An update is what left and what came. A key has no delta if both cancel out, what came has one status, and what left
+-- was as old: then the bound of this status holds for what came too (bounds.sql).
+-- net: a message that changes its key leaves one key and arrives at another, and stays with its sender. The net change
+-- of the sender is in the first row of its keys that gained or lost messages; it is 0 in the others. If it is NULL, the
+-- total of the row is also the change of the sender.
 CREATE OR REPLACE FUNCTION "{schema}".record_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = off SET enable_seqscan = off
@@ -181,20 +181,20 @@ BEGIN
 END
 $queuestats$;
 
--- TRUNCATE has no transition table: what is counted goes as a whole. It holds messages for itself, so the deltas of all
--- others are committed. The fold's lock comes first: a fold under way would put its sums back afterwards.
--- It is a DELETE, which no reader waits for, however long the transaction stays open; until it commits, readers get the
--- counts from before.
--- A transaction with one snapshot for all its statements can't delete what was written since that snapshot. There the
--- row in fold_lock lets clear_counts do it, with a TRUNCATE, at the very end of the transaction: so the lock on the
--- counters that readers wait for is held for moments.
--- The watermarks stay. That no delta is left below them is as true as before.
+-- TRUNCATE has no transition table, so all counts are deleted. It holds an exclusive lock on messages, so all other
+-- deltas are committed. The fold's lock comes first: otherwise a running fold would add its sums again afterwards.
+-- Counts are removed by DELETE, which blocks no reader, even if the transaction is open for long. Until it commits,
+-- readers get the counts from before.
+-- A transaction with one snapshot for all its statements can't delete rows that were written since that snapshot. In
+-- this case the row in fold_lock makes clear_counts delete them with a TRUNCATE at the very end of the transaction, so
+-- that the lock on the counters that blocks readers is held only briefly.
+-- The watermarks stay, because it is still true that no delta is left below them.
 CREATE OR REPLACE FUNCTION "{schema}".record_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
-  -- A TRUNCATE of a partition would take all counts with it.
+  -- A TRUNCATE of a partition would delete all counts with it.
   ELSIF TG_RELID <> "{messages_oid}" THEN
     RAISE insufficient_privilege USING MESSAGE = format('%s is not counted here', TG_RELID::regclass);
   END IF;
@@ -202,26 +202,30 @@ BEGIN
   IF current_setting('transaction_isolation') = 'read committed' THEN
     PERFORM "{schema}".record_leaving();
   ELSE
-    -- What leaves may not be in the snapshot.
-    PERFORM "{schema}".begin_history(0);
+    BEGIN
+      -- The messages that leave may not be in the snapshot.
+      PERFORM "{schema}".begin_history(0);
+    EXCEPTION WHEN serialization_failure THEN
+      NULL; -- A rebuild since the snapshot began the history at the same time.
+    END;
   END IF;
   BEGIN
     DELETE FROM "{schema}".counters;
     DELETE FROM "{schema}".deltas;
     DELETE FROM "{schema}".held_messages;
   EXCEPTION WHEN serialization_failure THEN
-    -- Somebody has folded since the snapshot.
+    -- Another transaction has folded since the snapshot.
     DELETE FROM "{schema}".deltas WHERE xid = pg_current_xact_id();
   END;
   BEGIN
     DELETE FROM "{schema}".sender_totals;
   EXCEPTION WHEN serialization_failure THEN
-    NULL; -- For the same reason; clear_counts does it.
+    NULL; -- For the same reason; clear_counts deletes them.
   END;
   BEGIN
     DELETE FROM "{schema}".bounds WHERE sender_id <> 0;
   EXCEPTION WHEN serialization_failure THEN
-    NULL; -- For the same reason. A bound that is too early is right.
+    NULL; -- For the same reason. A bound that is too early is not wrong.
   END;
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     INSERT INTO "{schema}".fold_lock DEFAULT VALUES;
@@ -232,8 +236,8 @@ $$;
 
 -- clear_counts: empties the counters, the deltas and held_messages, except what this transaction has written since its
 -- TRUNCATE.
--- New readers wait behind a TRUNCATE that waits. lock_timeout bounds that: a reader that stays idle in its transaction
--- makes this an error, and the transaction with the TRUNCATE is rolled back.
+-- New readers wait behind a TRUNCATE that waits. lock_timeout limits this time: if a reader stays idle in its
+-- transaction, this is an error, and the transaction with the TRUNCATE is rolled back.
 CREATE OR REPLACE FUNCTION "{schema}".clear_counts() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE

@@ -1,5 +1,5 @@
--- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row where they can.
--- There the counts would be wrong without anybody's noticing, so the service answers nothing.
+-- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row if they can. Counts
+-- of such a table would be wrong without a sign of it, so the service answers nothing.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".uncountable_messages() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9,11 +9,11 @@ DECLARE
 BEGIN
   IF kind IS NULL THEN
     RETURN NEXT coalesce(
-      (SELECT format('the adopted table %s is gone, or was renamed', mapping ->> 'queue') FROM "{schema}".adopted),
+      (SELECT format('the adopted table %s was dropped or renamed', mapping ->> 'queue') FROM "{schema}".adopted),
       'there is no table messages'
     );
   ELSIF kind NOT IN ('r', 'p') THEN
-    RETURN NEXT 'messages is a view or a foreign table, and what is written behind it is not counted';
+    RETURN NEXT 'messages is a view or a foreign table, and writes to the table behind it are not counted';
   END IF;
 
   RETURN QUERY
@@ -21,9 +21,9 @@ BEGIN
   FROM "{schema}".unfit_mapping() AS unfit
   WHERE kind IS NOT NULL AND unfit IS NOT NULL;
 
-  -- Until they were counted the messages themselves are read.
+  -- Until the messages have been counted, statements read the messages themselves.
   RETURN QUERY
-  SELECT format('%s has lost triggers that count it: run queuestats migrate', messages)
+  SELECT format('triggers that count %s are missing: run queuestats migrate', messages)
   FROM "{schema}".trigger_state()
   WHERE is_missing AND EXISTS (SELECT FROM "{schema}".baseline) AND NOT "{schema}".is_distributed();
 
@@ -37,18 +37,18 @@ BEGIN
   );
 
   RETURN QUERY
-  SELECT format('the partition %s of %s is a foreign table, and what is written behind it is not counted',
+  SELECT format('the partition %s of %s is a foreign table, and writes to the table behind it are not counted',
                 part.relid, messages)
   FROM pg_partition_tree(messages) AS part JOIN pg_class ON oid = part.relid
   WHERE relkind = 'f';
 
   RETURN QUERY
-  SELECT format('%s inherits from %s, and what is written to it is not counted', child.oid::regclass, messages)
+  SELECT format('%s inherits from %s, and writes to it are not counted', child.oid::regclass, messages)
   FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
   WHERE inhparent = messages AND NOT child.relispartition;
 
   RETURN QUERY
-  SELECT format('%s is a part of %s, and what is written through that is not counted', messages, inhparent::regclass)
+  SELECT format('%s is a part of %s, and writes through %2$s are not counted', messages, inhparent::regclass)
   FROM pg_inherits
   WHERE inhrelid = messages;
 
@@ -58,8 +58,8 @@ BEGIN
 END
 $$;
 
--- is_distributed: whether Citus has distributed messages. It keeps its tables in pg_catalog.pg_dist_partition: read by
--- EXECUTE, because elsewhere there is none.
+-- is_distributed: whether Citus has distributed messages. Citus stores its tables in pg_catalog.pg_dist_partition,
+-- which is read by EXECUTE because it does not exist without Citus.
 CREATE OR REPLACE FUNCTION "{schema}".is_distributed() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,8 +1,8 @@
--- trusted_watermarks: per hot sender (0: all senders), the watermark, the transactions below it that were still
--- running, and the epoch that is folded into. A delta whose transaction is below the watermark and not among the
--- running ones is in the counters.
--- A transaction id means nothing in another cluster. There (a restored dump, a replicated row) the row was written by
--- another transaction than it says, or by one that has not begun yet, and "nothing is folded" is always true enough.
+-- trusted_watermarks: for each hot sender (0: all senders), the watermark, the transactions below it that were still
+-- running, and the current epoch. A delta is in the counters if its transaction is below the watermark and not among
+-- the running ones.
+-- A transaction id is not valid in another cluster, for example in a restored dump or a replicated row: there another
+-- transaction has that id, or none yet. For such a row, the view says that nothing is folded, which is always safe.
 -- places: schema
 CREATE OR REPLACE VIEW "{schema}".trusted_watermarks AS
 SELECT

@@ -1,4 +1,4 @@
--- tables: which indexes can be used, and about how many messages the planner believes there are (-1: it does not know)
+-- tables: the indexes that can be used, and the planner's estimate of the number of messages (-1: no estimate)
 -- parameters: none
 SELECT /* explain/tables.sql */
   cast(messages.reltuples AS bigint) AS messages,

@@ -16,7 +16,7 @@ BEGIN
       EXECUTE file;
       EXIT;
     EXCEPTION WHEN invalid_function_definition OR invalid_table_definition THEN
-      -- It names a function: "Use DROP FUNCTION name(types) first." No hint names a view.
+      -- The hint names a function: "Use DROP FUNCTION name(types) first." No hint names a view.
       GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
       FOR dropped IN
         WITH RECURSIVE made (class, object, kind, name, owner, rights) AS (
@@ -46,7 +46,7 @@ BEGIN
           SELECT class, object, 0 FROM made
           WHERE CASE kind WHEN 'VIEW' THEN SQLSTATE = '42P16' ELSE strpos(hint, ' ' || name) > 0 END
           UNION
-          -- A view depends on what its rule depends on.
+          -- A view depends on the same objects as its rule.
           SELECT CASE WHEN rule.oid IS NULL THEN classid ELSE 'pg_class'::regclass END, coalesce(ev_class, objid),
                  depth + 1
           FROM dependent INNER JOIN pg_depend ON refclassid = class AND refobjid = object

@@ -1,4 +1,4 @@
--- encoding: the encoding of a database whose texts cannot be converted to UTF-8; no row where they can
+-- encoding: the encoding of a database whose texts cannot be converted to UTF-8; no row if they can
 -- parameters: none
 SELECT /* migrate/encoding.sql */ pg_encoding_to_char(encoding) AS encoding
 FROM pg_database

@@ -1,3 +1,3 @@
--- forget_baseline: from here on answers come from the messages themselves, until they are counted anew
+-- forget_baseline: makes statements read the messages themselves, until these have been counted again
 -- parameters: none
 DELETE /* migrate/forget_baseline.sql */ FROM queuestats.baseline

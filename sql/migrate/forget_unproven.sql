@@ -1,5 +1,6 @@
--- forget_unproven: deletes the baseline if the counters may lack messages, and with it what the background has noted
--- So it is after a restore, where the notes are of the database that the dump is from. A service writes them anew.
+-- forget_unproven: deletes the baseline and the records of background tasks if the counters may lack messages
+-- This is the case after a restore, where the records are those of the database that was dumped. A service writes new
+-- ones.
 -- parameters: none
 WITH /* migrate/forget_unproven.sql */ forgotten AS (
   DELETE FROM queuestats.background_tasks

@@ -1,7 +1,7 @@
--- from_0_1_0: moves the tokens of a database of 0.1.0, and drops what counted there
--- Version 0.1.0 kept everything in the schema public. The table of messages stays there, with its type. The revisions
--- have made the schema queuestats. One transaction, in which writers wait for the new index; fails if an object of
--- others depends on what it drops.
+-- from_0_1_0: moves the tokens of a database of 0.1.0, and drops its triggers, functions and counters
+-- Version 0.1.0 had all objects in the schema public. The table of messages stays there, with its type. The revisions
+-- have created the schema queuestats before. All runs in one transaction, in which writers wait for the new index. It
+-- fails if an object of another application depends on a dropped object.
 -- parameters: none
 INSERT /* migrate/from_0_1_0.sql */ INTO queuestats.tokens (name, hash, created_at, revoked_at, scopes)
 SELECT name, hash, created_at, revoked_at, scopes
@@ -24,7 +24,7 @@ public.read_campaigns(bigint, bigint, text), public.read_account_campaigns(bigin
 public.read_account_campaigns_of_isp(bigint, text);
 DROP AGGREGATE public.counter_sum(bigint);
 
--- The service's role reads a view without the recipient now.
+-- The service's role now reads a view without the recipient.
 DO $$
 DECLARE
   reader regrole;
@@ -44,7 +44,7 @@ DROP TABLE
 public.counters, public.deltas, public.horizons, public.baseline, public.tokens, public.installed,
 public.alembic_version;
 
--- The first revision made a second, empty table of messages beside our own tables, and a second type.
+-- The first revision created a second, empty table of messages in our schema, and a second type.
 ALTER TABLE queuestats.held_messages
 ALTER former_status TYPE public.message_status USING cast(cast(former_status AS text) AS public.message_status);
 DROP TABLE queuestats.messages;

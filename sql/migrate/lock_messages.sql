@@ -1,4 +1,4 @@
--- lock_messages: until the transaction ends no TRUNCATE empties the messages; writers go on
+-- lock_messages: prevents a TRUNCATE of the messages until the transaction ends; writers continue
 -- places: messages
 -- parameters: none
 LOCK /* migrate/lock_messages.sql */ TABLE "{messages}" IN ACCESS SHARE MODE

@@ -1,5 +1,5 @@
--- pass_on_rights: lets the roles that read the table of revisions read the tables that a revision has made
--- It runs in the transaction of the revision: instances that serve meanwhile lack no right at any moment.
+-- pass_on_rights: grants the right to read new tables of a revision to the roles that may read the table of revisions
+-- It runs in the transaction of the revision, so running instances never lack a right.
 -- parameters: none
 DO /* migrate/pass_on_rights.sql */ $$
 DECLARE

@@ -1,4 +1,4 @@
--- remember_file: a file of sql/ is in place: its name, and a hash of its text
+-- remember_file: records that a file of sql/ was run: its name, and a hash of its text
 -- parameters: name text, hash text
 INSERT /* migrate/remember_file.sql */ INTO queuestats.repeatable_migrations (name, hash)
 VALUES (cast(:name AS text), cast(:hash AS text))

@@ -1,6 +1,6 @@
--- remember_objects: keeps what the schema holds now, for the condition `objects`
--- Functions and views are as the files just made them. What is known of tables and indexes changes with a revision
--- alone: one that is missing stays known.
+-- remember_objects: records the objects of the schema, for the condition `objects`
+-- Functions and views are recorded after each run of the files. Tables and indexes are recorded only after a revision,
+-- so that a missing one stays in the record.
 -- parameters: is_new_revision boolean
 WITH /* migrate/remember_objects.sql */ present AS (
   SELECT kind, name, definition

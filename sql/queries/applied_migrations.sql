@@ -1,6 +1,6 @@
--- applied_migrations: the schema's revision, the hash of every repeatable migration that was put into place after it,
--- and the mapping of an adopted table
--- The conditions are always true: they let the tables be read by index, as the service's role reads every table.
+-- applied_migrations: the schema's revision, and the hashes of the repeatable migrations that were run after it
+-- The row `mapping` contains the mapping of an adopted table.
+-- The conditions are always true. They make the planner use the indexes, as for all statements of the service's role.
 -- parameters: none
 SELECT /* queries/applied_migrations.sql */ name, hash
 FROM queuestats.repeatable_migrations

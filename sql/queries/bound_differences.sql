@@ -1,4 +1,4 @@
--- bound_differences: how many messages of a sender and status answers with `oldest` miss; no row if they miss none
+-- bound_differences: the number of messages that answers with `oldest` miss, by sender and status; no row if none
 -- parameters: sender_id bigint
 SELECT /* queries/bound_differences.sql */ sender_id, status, missed
 FROM queuestats.bound_differences(cast(:sender_id AS bigint))

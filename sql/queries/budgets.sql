@@ -1,5 +1,5 @@
--- budgets: the active holds and the open jobs of tokens, of the twenty tokens that have most of each
--- The condition on holds is always true: the service reads by index.
+-- budgets: the numbers of active holds and open jobs, for the twenty tokens with the most holds and with the most jobs
+-- The condition on holds is always true. It makes the planner use the index.
 -- indexes: holds_sender_id, jobs_open
 -- parameters: none
 SELECT /* queries/budgets.sql */ resource, token, used

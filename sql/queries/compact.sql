@@ -1,4 +1,4 @@
--- compact: moves the older epochs of hot senders into epoch 0; no row while a fold or another compact is at work
+-- compact: moves old epochs of hot senders into epoch 0; no row while a fold or another compact is running
 -- places: schema
 -- parameters: max_counters integer, compact_after interval
 SELECT /* queries/compact.sql */ compacted, is_more

@@ -1,4 +1,4 @@
--- defined_answers: what queries/from_messages/ answers for some senders in every group mode, in one scan
+-- defined_answers: the reports of queries/from_messages/ for some senders in every group mode, in one scan
 -- A sender without messages has no row.
 -- indexes: messages_by_arrival
 -- parameters: sender_ids bigint[]

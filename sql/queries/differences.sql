@@ -1,5 +1,5 @@
--- differences: every count that the service would answer wrongly, beside a recount; no row where all is exact
--- In the same transaction, before it, LOCK TABLE messages IN ACCESS SHARE MODE: see sql/counters/audit.sql.
+-- differences: every count of the service that is wrong, with the recount; no row if all counts are right
+-- Before it, run LOCK TABLE messages IN ACCESS SHARE MODE in the same transaction: see sql/counters/audit.sql.
 -- places: schema
 -- parameters: sender_id bigint
 SELECT /* queries/differences.sql */ *

@@ -1,6 +1,6 @@
 -- disposable: whether this database is migrated and may be overwritten by commands, and the statement that allows it
--- The mark is the database's comment: its owner may set it, which a setting of its own would want a superuser for,
--- and no option of a connection can fake it.
+-- The mark is the database's comment, because its owner may set it (a custom setting would need a superuser), and
+-- because no option of a connection can fake it.
 -- parameters: none
 SELECT /* queries/disposable.sql */
   datname AS database,

@@ -1,4 +1,4 @@
--- fold: moves pending deltas into the counters; no row while another fold is at work
+-- fold: moves pending deltas into the counters; no row while another fold is running
 -- places: schema
 -- parameters: max_deltas integer, mark_every double precision
 SELECT /* queries/fold.sql */ folded, is_more

@@ -1,7 +1,7 @@
 -- history: the counts of a sender at the end of each step, and what arrived and left within it
 -- isp NULL: all ISPs. until NULL: now. The last row is the current step. The counts of an earlier step are the current
--- counts less the changes since then. A step that folds did not cover has no row. If it is the current step, it has a
--- row, in which arrived and departed are NULL.
+-- counts less the changes since then. A step that folds did not cover has no row, except the current step: in its row,
+-- arrived and departed are then NULL.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey, history_changes_step_until_sender_id
 -- places: schema
 -- parameters: sender_id bigint, isp text, is_by_isp boolean, step integer, since timestamptz, until timestamptz

@@ -1,6 +1,6 @@
--- layout: what stands where `migrate` is to build: our tables, those of a former version, or somebody else's
--- `is_former`: whether version 0.1.0 made them, which `migrate` moves.
--- `refusal`: why `migrate` leaves the database alone, NULL where it does not. Always one row.
+-- layout: the tables that exist where `migrate` creates ours: our own, of a former version, or of another application
+-- `is_former`: whether version 0.1.0 created them; `migrate` moves these.
+-- `refusal`: why `migrate` does not change the database, NULL if it does. Always one row.
 -- parameters: messages_schema text
 SELECT /* queries/layout.sql */
   is_foreign,
@@ -8,7 +8,7 @@ SELECT /* queries/layout.sql */
   CASE
     WHEN NOT messages_is_a_table
       THEN
-        'The queue can''t be counted: messages is a view or a foreign table, and what is written behind it is not.'
+        'The queue can''t be counted: messages is a view or a foreign table.'
     WHEN is_former AND cast(:messages_schema AS text) <> 'public'
       THEN format(
           'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in public.',
@@ -16,11 +16,11 @@ SELECT /* queries/layout.sql */
         )
     WHEN has_part_of_former AND NOT is_former
       THEN
-        'The schema public holds a part of what version 0.1.0 makes, and was left alone: run `queuestats migrate` of'
-        ' 0.1.0 to its end, and then this one.'
+        'The schema public has only some of the objects of version 0.1.0, and was not changed: complete'
+        ' `queuestats migrate` of 0.1.0, and then run this one.'
     WHEN is_adoption_begun AND NOT is_former AND cast(:messages_schema AS text) <> 'queuestats'
       THEN
-        'An adoption of this database was cut short: run `queuestats adopt --attach` again, or `adopt --detach`.'
+        'An adoption of this database was interrupted: run `queuestats adopt --attach` again, or `adopt --detach`.'
     WHEN other_schema IS NOT NULL
       THEN format(
           'QUEUESTATS_MESSAGES_SCHEMA is %s, and messages of this database is in %s.',
@@ -28,8 +28,8 @@ SELECT /* queries/layout.sql */
         )
     WHEN is_foreign
       THEN
-        'The schema queuestats of this database holds something else, and was left alone: rename it, or choose another'
-        ' database.'
+        'The schema queuestats of this database belongs to another application, and was not changed: rename it, or'
+        ' choose another database.'
   END AS refusal
 FROM (
   SELECT

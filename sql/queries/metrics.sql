@@ -1,9 +1,9 @@
--- metrics: what a scrape asks the database for, beside queries/watch.sql
--- drift: wrong counts that are not repaired yet, of one machine. verified_at, fully_verified_at: of the last audit in
--- the background and of the last verify of all senders; NULL where there was none.
--- colliding_keys: the texts that have the number of another text: see sql/adopt/names.sql.
+-- metrics: the values of a scrape that come from the database, in addition to those of queries/watch.sql
+-- drift: wrong counts that are not repaired yet, on one machine. verified_at, fully_verified_at: the times of the last
+-- audit in the background and of the last verify of all senders; NULL if there was none.
+-- colliding_keys: the number of texts that have the number of another text: see sql/adopt/names.sql.
 -- has_arrivals: whether the times of arrival of messages are known.
--- The condition on drift is always true: the service reads by index.
+-- The condition on drift is always true. It makes the planner use the index.
 -- indexes: audit_log_verify, background_tasks_pkey, drift_pkey, jobs_open, keys_pkey
 -- parameters: none
 SELECT /* queries/metrics.sql */

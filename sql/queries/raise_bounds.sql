@@ -1,4 +1,4 @@
--- raise_bounds: raises bounds that are too early, of the senders with the earliest ones; no row while a fold is at work
+-- raise_bounds: raises the earliest bounds to the first messages of their senders; no row while a fold is running
 -- Times are text: a message may have a time that the driver cannot represent.
 -- parameters: of_status text, after text, after_sender bigint, max_senders integer
 SELECT /* queries/raise_bounds.sql */

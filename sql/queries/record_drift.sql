@@ -1,4 +1,4 @@
--- record_drift: keeps the senders whose counts verify found to be wrong; the service counts them anew
+-- record_drift: records the senders for which verify found wrong counts; the service recounts them
 -- parameters: sender_ids bigint[], differences bigint[]
 SELECT /* queries/record_drift.sql */
   queuestats.record_drift(cast(:sender_ids AS bigint[]), cast(:differences AS bigint[]))

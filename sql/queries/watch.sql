@@ -1,7 +1,7 @@
--- watch: what makes reads of the counters slower than they need be
--- `oldest_snapshot_transactions`: how many transactions ago the oldest snapshot was taken, or the oldest open
--- transaction began to write; what was deleted since then cannot be vacuumed. `pending_deltas` is counted no further
--- than `most_deltas`, and without those of transactions that were running when the watermark was set.
+-- watch: the number of pending deltas, and the age of the oldest snapshot: both slow down reads of the counters
+-- `oldest_snapshot_transactions`: the number of transactions since the oldest snapshot was taken, or since the oldest
+-- open transaction began to write. Rows that were deleted since then cannot be vacuumed. `pending_deltas` is at most
+-- `most_deltas`. It does not count deltas of transactions that were running when the watermark was set.
 -- places: schema
 -- parameters: most_deltas bigint
 SELECT /* queries/watch.sql */

@@ -1,3 +1,3 @@
--- analyze: lets the planner know the new rows
+-- analyze: updates the planner's statistics of the new rows
 -- parameters: none
 ANALYZE /* seed/analyze.sql */ messages

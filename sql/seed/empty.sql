@@ -1,3 +1,3 @@
--- empty: throws away every message; a rollback brings them back
+-- empty: deletes all messages; a rollback restores them
 -- parameters: none
 TRUNCATE /* seed/empty.sql */ messages

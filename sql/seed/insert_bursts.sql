@@ -1,10 +1,11 @@
--- insert_bursts: the messages of some bursts, each of which is one element of every array
--- A message follows from its id, its burst and the salt alone, so neither the size of a chunk nor a plan matters.
--- All chance is whole-number arithmetic within a bigint: what random(), setseed and the hash functions give may differ
--- between two versions of PostgreSQL, a product never does. `upto_*` say below which draw (of 2^36) a message is new,
--- in delivery, or waiting for a retry; from the last on it is held. The other columns take low bits.
--- `due_ats` are the 128 times at which retries are due; picking one is cheaper than adding an interval.
--- OFFSET 0 keeps the draw, which many columns use, from being worked out once for each.
+-- insert_bursts: the messages of some bursts; each burst is one element of every array
+-- A message follows only from its id, its burst and the salt, so neither the size of a chunk nor the plan matters.
+-- Random numbers come from integer arithmetic within a bigint: the results of random(), setseed and the hash functions
+-- may differ between versions of PostgreSQL, a product never does. `upto_*`: the limits of the draw (of 2^36) below
+-- which a message is new, in delivery, or waiting for a retry; above the last one it is held. The other columns take
+-- the low bits.
+-- `due_ats` are the 128 times at which retries are due; to select one is cheaper than to add an interval.
+-- OFFSET 0 makes PostgreSQL compute the draw once, and not once for each column that uses it.
 -- parameters: salt bigint, as_of timestamptz, due_ats timestamptz[], first_ids bigint[], sizes bigint[], sender_ids bigint[], account_ids bigint[], campaign_ids bigint[], created_ats timestamptz[], upto_news bigint[], upto_procs bigint[], upto_retries bigint[], attempts integer[]
 INSERT /* seed/insert_bursts.sql */ INTO messages
 (id, sender_id, account_id, campaign_id, isp, status, attempts, recipient, created_at, next_attempt_at)
@@ -35,7 +36,7 @@ SELECT
     WHEN draw < upto_retry THEN 'retry'
     ELSE 'hold'
   END,
-  -- A message is held before its first attempt as often as after some.
+  -- Messages are held before their first attempt as often as after later attempts.
   CASE
     WHEN draw < upto_new THEN 0
     WHEN draw < upto_proc THEN past_attempts
@@ -43,20 +44,21 @@ SELECT
     WHEN draw < upto_retry THEN past_attempts + 1
     ELSE 0
   END,
-  -- Hardly ever twice the same: modulo a power of two, x * (x + salt) takes no value more than twice, salt being odd.
+  -- Duplicates are rare: with an odd salt, x * (x + salt) modulo a power of two takes no value more than twice.
   to_hex(draw)
   || CASE WHEN draw & 2048 > 0 THEN '@example.com' WHEN draw & 4096 > 0 THEN '@example.net' ELSE '@example.org' END,
   created_at,
   CASE
     WHEN draw < upto_new THEN created_at
-    -- The next attempt of what is being tried again was due just now.
+    -- The next attempt of a message that is being retried was due just now.
     WHEN draw < upto_proc THEN CASE WHEN past_attempts > 1 THEN cast(:as_of AS timestamptz) ELSE created_at END
     WHEN draw < upto_retry OR draw & 1024 > 0 THEN (cast(:due_ats AS timestamptz[]))[1 + (draw >> 13 & 127)]
     ELSE created_at
   END
 FROM (
-  -- The square keeps neighbours unlike each other, where a linear sequence would repeat its pattern every few messages;
-  -- then the middle of a product, because its ends are less mixed. Nothing here is above 2^63, nor a slow division.
+  -- The square makes neighbours differ, whereas a linear sequence would repeat its pattern every few messages. Then the
+  -- middle bits of a product are used, because its ends are less mixed. No value exceeds 2^63, and there is no slow
+  -- division.
   SELECT *, (id * (id + cast(:salt AS bigint)) & 2147483647) * 3266489917 >> 8 & 68719476735 AS draw
   FROM (
     SELECT

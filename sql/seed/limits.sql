@@ -1,5 +1,5 @@
--- limits: for this transaction, wait ten seconds for a lock and as long as it takes for the data
--- The rows are cheap arithmetic over an array, so compiling it would cost more than it saves.
+-- limits: for this transaction, limits waits for locks to ten seconds, and sets no limit for statements
+-- JIT is off: the rows are cheap arithmetic over an array, so compiling would cost more than it saves.
 -- parameters: none
 SELECT /* seed/limits.sql */
   set_config('lock_timeout', '10s', true),

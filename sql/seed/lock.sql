@@ -1,3 +1,3 @@
--- lock: keeps every other writer out until the end of the transaction, and lets readers in
+-- lock: blocks all other writers until the end of the transaction; readers continue
 -- parameters: none
 LOCK /* seed/lock.sql */ TABLE messages IN SHARE ROW EXCLUSIVE MODE

@@ -1,3 +1,3 @@
--- occupied: whether the queue holds any message
+-- occupied: whether the queue has any message
 -- parameters: none
 SELECT /* seed/occupied.sql */ EXISTS(SELECT FROM messages)

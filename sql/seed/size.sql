@@ -1,3 +1,3 @@
--- size: how many messages the queue holds
+-- size: the number of messages in the queue
 -- parameters: none
 SELECT /* seed/size.sql */ count(*) FROM messages

@@ -1,5 +1,5 @@
 -- enqueue: one burst of new messages of one sender, one for each recipient
--- They go to an account that the sender has already, if any.
+-- They belong to an account that the sender has already, if there is one.
 -- parameters: sender_id bigint, campaign_id bigint, isps text[], recipients text[]
 INSERT /* simulate/enqueue.sql */ INTO messages (sender_id, account_id, campaign_id, isp, recipient)
 SELECT cast(:sender_id AS bigint), account.account_id, cast(:campaign_id AS bigint), burst.isp, burst.recipient

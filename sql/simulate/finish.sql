@@ -1,4 +1,4 @@
--- finish: messages that are delivered, or failed for good, leave the queue
+-- finish: deletes messages that are delivered or have failed permanently
 -- parameters: sender_id bigint, ids bigint[]
 DELETE /* simulate/finish.sql */ FROM messages
 WHERE sender_id = cast(:sender_id AS bigint)

@@ -1,4 +1,4 @@
--- take: some due messages of one sender and status go into delivery; messages that another has in hand are passed over
+-- take: some due messages of one sender and status go into delivery; messages locked by another session are skipped
 -- parameters: sender_id bigint, status message_status, batch_messages bigint
 UPDATE /* simulate/take.sql */ messages
 SET status = 'proc', attempts = attempts + 1

@@ -1,5 +1,5 @@
--- create: stores a new token; a name in force is only replaced where that is wished, else no row comes back
--- A limit that is NULL lets everything through. expires_in NULL: never.
+-- create: stores a new token; replaces an active token of this name only with `replace`, otherwise returns no row
+-- A NULL limit is no limit. expires_in NULL: never.
 -- parameters: name text, hash bytea, scopes text[], sender_ids bigint[], account_ids bigint[], expires_in interval, replace boolean, actor_kind text, actor_name text
 WITH /* tokens/create.sql */ created AS (
   INSERT INTO queuestats.tokens AS old

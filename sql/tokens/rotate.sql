@@ -1,4 +1,4 @@
--- rotate: gives a token in force a new secret; the former one stays valid for a while
+-- rotate: gives an active token a new secret; the former secret stays valid for a while
 -- parameters: name text, hash bytea, overlap interval, actor_kind text, actor_name text
 WITH /* tokens/rotate.sql */ rotated AS (
   UPDATE queuestats.tokens

@@ -1,4 +1,4 @@
--- valid: the hash, the name and the limits of every secret that is in force; a rotated token may have two
+-- valid: the hash, the name and the limits of every active secret; a rotated token may have two
 -- parameters: none
 SELECT /* tokens/valid.sql */ hash, name, scopes, sender_ids, account_ids
 FROM queuestats.tokens

@@ -1,4 +1,4 @@
-"""What one token may use of the service: open streams, unread bytes, holds and jobs."""
+"""What one token may use of the service: open streams and reports, unread bytes, holds and jobs."""
 
 import asyncio
 import logging
@@ -89,6 +89,7 @@ async def test_a_token_has_its_share_of_open_streams_and_another_token_has_its_o
 
 
 NAMES = ("tests", "other")
+REPORT = STATS.replace("stats", "report")
 
 
 async def status_of_stream(client: httpx.AsyncClient, token: str) -> int:
@@ -111,7 +112,7 @@ async def test_a_request_for_a_stream_that_is_refused_keeps_no_share(settings: S
     ("path", "members"),
     [
         (STATS, {"id": 119, "group": "account_campaign"}),
-        (STATS.replace("stats", "report"), {"by": "sender,account,campaign", "limit": 10_000}),
+        (REPORT, {"by": "sender,account,campaign", "limit": 10_000}),
     ],
     ids=["stats", "report"],
 )
@@ -137,6 +138,33 @@ async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_a
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (await ask(token)).status_code != 200:  # noqa: ASYNC110 - the service notices the end
                 await asyncio.sleep(0.01)
+
+
+async def test_a_token_has_its_share_of_open_reports_and_holds_up_no_other_token(
+    settings: Settings, token: str, other_token: str, scraper: str, owner: Any
+) -> None:
+    async with client_with(settings, token_reports=3) as client:
+
+        async def ask(secret: str, **members: Any) -> httpx.Response:
+            return await client.post(REPORT, content=body_of(Format.JSON, token=secret, **members))
+
+        async with owner.transaction():
+            # Reports in the order oldest read messages; others read counters.
+            await owner.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            waiting = [asyncio.create_task(ask(token, order="oldest", limit=1 + number)) for number in range(3)]
+            while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            refused = await ask(token)
+            assert (
+                check_error(refused, 429, Format.JSON) == "Too many requests: a token may have 3 open reports at a time"
+            )
+            assert refused.headers["retry-after"] == "1"
+            assert (await ask(other_token)).status_code == 200
+            found = await scrape(client, scraper)
+            assert found["queuestats_budget_used", (("resource", "open_reports"), ("token", "tests"))] == 3
+            assert found["queuestats_budget_refused_total", (("resource", "open_reports"), ("token", "tests"))] == 1
+        assert [response.status_code for response in await asyncio.gather(*waiting)] == [200] * 3
+        assert (await ask(token)).status_code == 200
 
 
 @pytest.mark.usefixtures("large_queue")

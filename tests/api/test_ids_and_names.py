@@ -27,7 +27,7 @@ QUEUE = [
     Message(SENDER),
 ]
 LOOK_UP_WAITS = "SELECT count(*) FROM pg_locks WHERE relation = 'queuestats.keys'::regclass AND NOT granted"
-READING = ("stats", "explain", "holds", "jobs", "top", "stream")
+READING = ("stats", "explain", "holds", "jobs", "audit", "top", "stream")
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ async def test_explain_shows_ids_as_strings(reader: Reader) -> None:
     assert parameters == {"sender_id": [str(SENDER)], "account_id": [None], "campaign_id": [None]}
 
 
-@pytest.mark.parametrize("call", ["stats", "top", "holds", "jobs"])
+@pytest.mark.parametrize("call", ["stats", "top", "holds", "jobs", "audit"])
 @pytest.mark.parametrize("format", Format)
 async def test_the_defaults_are_the_documented_bytes_and_cost_no_look_up(
     reader: Reader, call: str, format: Format

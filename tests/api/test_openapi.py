@@ -109,6 +109,7 @@ async def test_rows_have_the_members_that_are_described(
         "history": [{"id": 119}],
         "holds": [given],
         "jobs": [given],
+        "audit": [given],
         "report": [*({"by": [by], "names": 1, "senders": [119]} for by in Dimension), {"order": "oldest"}],
     }
     for name, requests_ in asked.items():

@@ -15,7 +15,7 @@ import pytest
 from lxml import etree
 
 from service.access.admin import create_token
-from service.model import Dimension, Format, ReportOrder, ReportQuery
+from service.model import Dimension, Format, Order, ReportQuery
 from service.queue import report as report_module
 from service.wire.cursor import write_cursor
 from tests.api.wire import STATS, body_of, check_error
@@ -205,7 +205,7 @@ async def test_xml_and_csv_have_the_rows_of_json(
         assert root.findtext("next") == of_json.json()["next"]
         assert root.findtext("error") == "0"
     of_csv = await ask(client, token, **given, format="csv", count=1)
-    assert of_csv.headers["content-type"] == "text/csv; charset=utf-8"
+    assert of_csv.headers["content-type"] == "text/csv; charset=utf-8; header=present"
     assert list(csv.DictReader(io.StringIO(of_csv.text, newline=""))) == in_text
     assert of_csv.headers["x-queuestats-next"] == of_json.json()["next"]
     assert of_csv.headers["x-queuestats-count"] == str(len(expected(messages, ["sender", "isp"], senders=[1, 119, 33])))
@@ -242,7 +242,7 @@ async def test_who_has_the_report_gets_304(client: httpx.AsyncClient, token: str
     tag = (await ask(client, token)).headers["etag"]
     content = body_of(Format.JSON, token=token)
     response = await client.post(REPORT, content=content, headers={"If-None-Match": tag})
-    assert (response.status_code, response.content) == (304, b"")
+    assert (response.status_code, response.content, response.headers["vary"]) == (304, b"", "Accept-Encoding")
     content = body_of(Format.JSON, token=token, order="total")
     assert (await client.post(REPORT, content=content, headers={"If-None-Match": tag})).status_code == 200
 
@@ -257,6 +257,7 @@ async def test_a_large_page_comes_in_slices_that_gzip_may_pack(
     packed = await client.post(REPORT, content=content, headers={"Accept-Encoding": "gzip"})
     assert packed.headers["content-encoding"] == "gzip"
     assert plain.headers["etag"] == packed.headers["etag"]
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
     assert plain.json() == packed.json()
     assert len(plain.json()["data"]) == 10_000
     rows = await pages(client, token, by=["sender", "isp"], limit=10_000)
@@ -310,6 +311,24 @@ async def test_cursors_of_a_limited_token_name_no_other_sender(
     assert rows == expected(own, ["sender"])
 
 
+async def test_where_no_row_of_a_limited_token_is_found_it_gets_no_cursor(
+    client: httpx.AsyncClient, database: TestDatabase, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert(owner, [Message(5, account_id=7), *(Message(100 + n, account_id=8) for n in range(60))])
+    await insert(owner, [Message(900, account_id=7)])
+    monkeypatch.setattr(report_module, "MOST_READ", 50)
+    limited = await create_token(database.owner_url, "agency", account_ids=[7])
+    first = (await ask(client, limited, limit=1)).json()
+    assert [row["sender_id"] for row in first["data"]] == [5]
+    for by in ("sender", ["sender", "isp"]):
+        after = (await ask(client, limited, by=by, limit=1)).json()["next"]
+        text = check_error(await ask(client, limited, by=by, after=after), 400, Format.JSON)
+        assert text.endswith("this page would take more than 50 counters or look-ups: name senders")
+    assert len(await pages(client, limited, senders=[5, 900])) == 2
+    # A token that may see all senders goes on.
+    assert await pages(client, token, account_id=7) == expected([Message(5), Message(900)], ["sender"])
+
+
 async def test_a_sender_that_grows_beyond_what_a_page_reads_does_not_come_again(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,23 +374,23 @@ async def test_senders_that_grow_between_pages_end_no_list_of_the_largest(
     assert rows == stayed
 
 
-FORGED: list[tuple[ReportOrder, tuple[Any, ...]]] = [
-    (ReportOrder.KEY, ()),
-    (ReportOrder.KEY, (0, 1, 2)),
-    (ReportOrder.KEY, ("x", 1, 1, 1, "")),
-    (ReportOrder.KEY, (0, 1, 1, 1, 2)),
-    (ReportOrder.KEY, (0, 2**63, 1, 1, "")),
-    (ReportOrder.KEY, (0, 1, 1, 1, "\0")),
-    (ReportOrder.TOTAL, ("x", 1, 0)),
-    (ReportOrder.TOTAL, (-1, 1, -2000)),
-    (ReportOrder.OLDEST, (0, 1, 0)),
-    (ReportOrder.OLDEST, ("\0", 1, -2)),
+FORGED: list[tuple[Order, tuple[Any, ...]]] = [
+    (Order.KEY, ()),
+    (Order.KEY, (0, 1, 2)),
+    (Order.KEY, ("x", 1, 1, 1, "")),
+    (Order.KEY, (0, 1, 1, 1, 2)),
+    (Order.KEY, (0, 2**63, 1, 1, "")),
+    (Order.KEY, (0, 1, 1, 1, "\0")),
+    (Order.TOTAL, ("x", 1, 0)),
+    (Order.TOTAL, (-1, 1, -2000)),
+    (Order.OLDEST, (0, 1, 0)),
+    (Order.OLDEST, ("\0", 1, -2)),
 ]
 
 
 @pytest.mark.parametrize(("order", "position"), FORGED, ids=str)
 async def test_a_cursor_that_a_client_has_written_is_refused(
-    client: httpx.AsyncClient, token: str, order: ReportOrder, position: tuple[Any, ...]
+    client: httpx.AsyncClient, token: str, order: Order, position: tuple[Any, ...]
 ) -> None:
     after = write_cursor(ReportQuery(order=order), position)
     text = check_error(await ask(client, token, order=order, after=after), 400, Format.JSON)
@@ -393,6 +412,7 @@ async def test_the_next_of_the_longest_row_is_accepted(client: httpx.AsyncClient
         ({"by": "planet"}, "by must be a list of sender, account, campaign, isp, none"),
         ({"by": ["none", "isp"]}, "by must be none alone, or a list of"),
         ({"by": [1]}, "by must be a list of"),
+        ({"by": []}, "by must be a list of sender, account, campaign, isp, none"),
         ({"senders": []}, "senders must be a list of 1 to 1000 whole numbers from 1 to"),
         ({"senders": [0]}, "senders must be a list of"),
         ({"senders": [1.5]}, "senders must be a list of"),
@@ -447,13 +467,43 @@ async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
 
 
 @pytest.mark.parametrize("by", ["none", "isp", "campaign"])
-async def test_what_is_read_between_the_items_of_a_list_counts(
+async def test_of_a_list_only_its_items_are_read(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
+    while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
+        await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    monkeypatch.setattr(report_module, "MOST_READ", 5)
+    lists = {"account_id": [1, 40], "campaign_id": [1, 40], "isp": ["Gmail"]}
+    for names in (["campaign_id"], ["account_id", "campaign_id"], ["campaign_id", "isp"], [*lists]):
+        asked = {name: lists[name] for name in names}
+        assert (await ask(client, token, by=by, **asked)).json()["error"] == 0, asked
+
+
+@pytest.mark.parametrize("by", [["account", "isp"], ["sender", "account", "isp"]], ids=",".join)
+async def test_what_is_read_beside_the_campaigns_that_are_asked_for_counts(
+    client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: list[str]
+) -> None:
+    await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
+    while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
+        await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
+    monkeypatch.setattr(report_module, "MOST_READ", 30)
+    after = (await ask(client, token, by=by, campaign_id=1)).json().get("next") if "sender" in by else None
+    text = check_error(await ask(client, token, by=by, campaign_id=1, after=after), 400, Format.JSON)
+    assert "more than 30 counters or look-ups: name senders, or name accounts" in text
+    asked = {"by": by, "campaign_id": 1, "account_id": [1, 2]}
+    assert len((await ask(client, token, **asked)).json()["data"]) == 1
+
+
+@pytest.mark.parametrize("by", ["none", "isp", "campaign"])
+async def test_what_is_read_between_the_items_of_a_long_list_counts(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     await insert(owner, [Message(campaign_id=campaign_id) for campaign_id in range(1, 41)])
     while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):
         await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
     monkeypatch.setattr(report_module, "MOST_READ", 30)
+    monkeypatch.setattr(report_module, "MOST_SLICES", 1)
     assert (await ask(client, token, by=by, campaign_id=[1, 30])).json()["error"] == 0
     text = check_error(await ask(client, token, by=by, campaign_id=[1, 40]), 400, Format.JSON)
     assert "more than 30 counters" in text

@@ -27,7 +27,7 @@ from service.model import (
     TopQuery,
 )
 from service.queue.history import fetch_history
-from service.queue.stats import CounterReader, fetch_report
+from service.queue.stats import CounterReader, Statistics, fetch_report
 from service.queue.top import fetch_top
 from service.schema import migrate
 from service.settings import Settings
@@ -104,7 +104,10 @@ async def test_an_address_of_a_standby_gets_503_that_says_so_and_is_never_ready(
 @pytest.mark.parametrize("wanted", ["", "&target_session_attrs=any"])
 async def test_the_condition_of_a_standby_is_found(pair: Pair, wanted: str) -> None:
     async with open_pool(f"{pair.address()}{wanted}") as service:
-        found = {finding.condition for finding in await Readiness(service, connections=1).findings()}
+        found = {
+            finding.condition
+            for finding in await Readiness(service, 1, Statistics(service, Settings()).warm_up).findings()
+        }
     assert "standby" in found
 
 

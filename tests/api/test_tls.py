@@ -150,9 +150,9 @@ def test_half_a_pair_a_missing_file_and_a_wrong_key_are_one_sentence(tmp_path: P
     key, certificate = make_certificate(tmp_path, "service")
     other_key, _ = make_certificate(tmp_path, "other")
     for options, words in (
-        ((certificate, None), "are set together"),
+        ((certificate, None), "Set both QUEUESTATS_TLS_CERTIFICATE"),
         ((certificate, tmp_path / "none"), "can't be read"),
-        ((certificate, other_key), "are no certificate and its key"),
+        ((certificate, other_key), "are not a certificate and its key"),
     ):
         settings = Settings(data_dir=Path("/none"), tls_certificate=options[0], tls_key=options[1])
         with pytest.raises(CommandError, match=words):

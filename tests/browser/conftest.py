@@ -84,5 +84,5 @@ async def page(url: str, browser: Browser) -> AsyncIterator[Page]:
     yield opened
     await opened.context.close()
     # A request that is refused is a response that Chromium itself writes down.
-    refused = [f"status of {code}" for code in (400, 401, 403, 409, 503)]
+    refused = [f"status of {code}" for code in (400, 401, 403, 409, 429, 503)]
     assert [error for error in errors if not any(each in error for each in refused)] == []

@@ -9,7 +9,7 @@ from playwright.async_api import Error, Locator, Page, Route, expect
 
 def sender_link(page: Page, sender_id: int) -> Locator:
     """The link in the list of the largest senders."""
-    return page.locator("table[data-by=sender]").get_by_role("link", name=str(sender_id), exact=True)
+    return page.locator("#senders table").get_by_role("link", name=str(sender_id), exact=True)
 
 
 async def log_in(page: Page, token: str) -> None:
@@ -24,24 +24,38 @@ async def open_sender(page: Page, token: str, total: int = 30) -> None:
     await expect(page.locator("#count-total")).to_have_text(str(total))
 
 
+async def split_by(page: Page, *keys: str) -> None:
+    """The messages of the sender, by these of account, campaign and isp."""
+    for is_chosen in (True, False):
+        for key in ("account", "campaign", "isp"):
+            button = page.locator(f"#split [data-key={key}]")
+            if (key in keys) is is_chosen and await button.get_attribute("aria-pressed") != str(is_chosen).lower():
+                await button.click()
+                await expect(button).to_have_attribute("aria-pressed", str(is_chosen).lower())
+
+
 async def go_to(page: Page, sender_id: int | str) -> None:
     await page.get_by_label("Sender", exact=True).fill(str(sender_id))
     await page.get_by_role("button", name="Show").click()
     await expect(page.get_by_role("heading", name=f"Sender {sender_id}", exact=True)).to_be_visible()
 
 
+# What the table of senders asks for; the sum of all is a report too.
+OF_SENDERS = '"by":["sender"]'
+
+
 class HeldBack:
     """Requests whose responses the page gets at `release`; of a stream the request itself waits."""
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
+    def __init__(self, page: Page, text: str) -> None:
+        self._page, self._text = page, text
         self._released = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.arrived = asyncio.Event()
         self.lets_new_ones_pass = False
 
     async def handle(self, route: Route) -> None:
-        if self.lets_new_ones_pass:
+        if self.lets_new_ones_pass or self._text not in (route.request.post_data or ""):
             await route.continue_()
         else:
             self._tasks.append(asyncio.create_task(self._pass_on(route)))
@@ -62,9 +76,9 @@ class HeldBack:
 
 
 @asynccontextmanager
-async def held_back(page: Page, pattern: str) -> AsyncIterator[HeldBack]:
-    """Meanwhile responses to requests of a matching address are held back."""
-    responses = HeldBack(page)
+async def held_back(page: Page, pattern: str, text: str = "") -> AsyncIterator[HeldBack]:
+    """Meanwhile responses to requests of a matching address, with this text in the body, are held back."""
+    responses = HeldBack(page, text)
     await page.route(pattern, responses.handle)
     try:
         yield responses

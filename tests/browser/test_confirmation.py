@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from tests.browser.steps import go_to, held_back, log_in, open_sender
+from tests.browser.steps import go_to, held_back, log_in, open_sender, split_by
+from tests.counters.clock import Clock
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
@@ -71,14 +73,71 @@ async def test_a_filter_that_is_not_filled_in_is_left_out(page: Page, token: str
     assert sent == [{"id": "119", "details": 1, "at_most": 30}]
 
 
-async def test_a_count_says_how_many_messages_not_how_many_there_were(page: Page, token: str, owner: Any) -> None:
+async def test_a_queue_that_has_grown_is_counted_again_in_place(page: Page, token: str, owner: Any) -> None:
+    sent = effects(page)
     await count_all(page, token)
     await insert(owner, [Message()] * 2)
-    await expect(page.locator("#count-total")).to_have_text("32")
     await page.locator("#confirm").click()
-    await expect(page.locator("#outcome")).to_contain_text("Nothing was changed. Count again.")
-    await expect(page.locator("#count-total")).to_have_text("32")
+    await expect(page.locator("#recounted")).to_have_text(
+        "Nothing was changed: more than 30 messages matched. This is a new count."
+    )
+    await expect(page.locator("#asked")).to_have_text("Purge 32 messages?")
     await expect(page.locator("#outcome")).to_contain_text("Conflict")
+    await expect(page.locator("#count-total")).to_have_text("32")
+    # The bound is what the button says: twice the growth is added, for the next one.
+    await expect(page.locator("#margin")).to_have_text("The queue grows: 4 more than counted are allowed.")
+    await insert(owner, [Message()] * 3)
+    await page.get_by_role("button", name="Confirm purge of up to 36 messages", exact=True).click()
+    await expect(page.locator("#outcome")).to_contain_text("35 messages, job ")
+    assert [body["at_most"] for body in sent] == [30, 36]
+
+
+async def test_what_arrives_within_a_minute_is_allowed_in_addition(page: Page, token: str, owner: Any) -> None:
+    clock = Clock(owner, datetime.now(UTC) - timedelta(minutes=7))
+    await clock.begin()
+    await clock.run(240)
+    await insert(owner, [Message(isp="Gmail")] * 20)
+    await clock.run(180)
+    sent = effects(page)
+    await open_sender(page, token, total=50)
+    await expect(page.locator("#arrived")).to_have_text("4")
+    await count(page)
+    await expect(page.get_by_role("button", name="Confirm purge of up to 54 messages", exact=True)).to_be_visible()
+    await page.get_by_label("Refuse if more than").fill("50")
+    await expect(page.locator("#confirm")).to_have_text("Confirm purge of 50 messages")
+    await page.get_by_role("button", name="Cancel").click()
+    # A share of the sender's messages has its share of what arrives.
+    await page.get_by_label("Account", exact=True).fill("306")
+    await count(page)
+    await page.get_by_role("button", name="Confirm purge of up to 17 messages", exact=True).click()
+    await expect(page.locator("#outcome")).to_contain_text("15 messages, job ")
+    assert [body["at_most"] for body in sent] == [17]
+
+
+async def test_a_new_count_is_not_shown_to_a_person_who_does_something_else(page: Page, token: str, owner: Any) -> None:
+    await count_all(page, token)
+    await insert(owner, [Message()] * 2)
+    async with held_back(page, "**/purge/") as acted:
+        await page.locator("#confirm").click()
+        await acted.arrived.wait()
+        await page.get_by_label("Account", exact=True).fill("306")
+        acted.lets_new_ones_pass = True
+        await acted.release()
+    await expect(page.locator("#outcome")).to_contain_text("Nothing was changed.")
+    await expect_disarmed(page)
+
+
+async def test_what_was_done_is_in_the_audit_of_the_sender(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await expect(page.locator("#entries")).to_contain_text("Nothing was done yet.")
+    await page.get_by_label("ISP", exact=True).fill("Gmail")
+    await page.get_by_label("Reason").fill("complaints")
+    await count(page, "hold")
+    await page.locator("#confirm").click()
+    entry = page.locator("#entries tbody tr").last
+    await expect(entry).to_contain_text("ISP Gmail")
+    await expect(entry).to_contain_text("operator")
+    await expect(entry).to_contain_text("complaints")
 
 
 async def to_another_sender(page: Page, token: str) -> None:
@@ -92,7 +151,7 @@ async def by_the_address(page: Page, token: str) -> None:
 
 async def back_and_forth(page: Page, token: str) -> None:
     await page.go_back()
-    await expect(page.get_by_role("heading", name="Largest senders")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Senders", exact=True)).to_be_visible()
     await page.go_forward()
     await expect(page.locator("#count-total")).to_have_text("30")
 
@@ -288,9 +347,25 @@ async def test_a_queue_that_grows_may_be_held_when_the_dialog_allows_more(page: 
 async def test_a_key_of_a_table_is_put_into_the_form(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.get_by_label("Account", exact=True).fill("306")
-    await page.locator("#by-isp").get_by_role("button", name="Gmail").click()
+    rows = page.locator("#split tbody tr")
+    await rows.filter(has_text="Gmail").get_by_role("button", name="Act …").click()
     await expect(page.get_by_label("Action")).to_be_focused()
     await expect(page.get_by_label("ISP", exact=True)).to_have_value("Gmail")
     await expect(page.get_by_label("Account", exact=True)).to_have_value("")
     # Only messages of all ISPs, or of one, can be held.
-    await expect(page.locator("#by-isp td:first-child button")).to_have_count(2)
+    await expect(page.locator("#split tbody button")).to_have_count(2)
+
+
+async def test_a_row_of_several_keys_within_a_filter_puts_all_of_them_into_the_form(page: Page, token: str) -> None:
+    await open_sender(page, token)
+    await page.locator("#split tbody").get_by_role("link", name="Gmail").click()
+    await split_by(page, "account", "campaign")
+    row = page.locator("#split tbody tr").filter(has_text="307")
+    await row.get_by_role("button", name="Act …").click()
+    for label, value in (("Account", "307"), ("Campaign", "4591"), ("ISP", "Gmail")):
+        await expect(page.get_by_label(label, exact=True)).to_have_value(value)
+    # The same key of another filter stands for other messages.
+    await split_by(page, "account")
+    await page.locator("#split .chip").click()
+    await row.get_by_role("button", name="Act …").click()
+    await expect(page.get_by_label("ISP", exact=True)).to_have_value("")

@@ -9,15 +9,15 @@ from playwright.async_api import Page, Request, expect
 
 from service.access.admin import create_token
 from tests.api.wire import STATS
-from tests.browser.steps import go_to, held_back, log_in, open_sender, shown, watch
+from tests.browser.steps import OF_SENDERS, go_to, held_back, log_in, open_sender, shown, watch
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)
 NO_FIGURE = "\N{EN DASH}"
-SENDERS = "table[data-by=sender] tbody tr"
-OF_A_SENDER = [f"table[data-by={each}] tbody tr" for each in ("account", "campaign", "isp")]
+SENDERS = "#senders table tbody tr"
+ROWS_OF_A_SENDER = "#split tbody tr"
 
 
 async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page: Page, token: str) -> None:
@@ -31,8 +31,7 @@ async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page:
         await responses.arrived.wait()
         for figure in ("new", "proc", "retry", "hold", "total"):
             await expect(page.locator(f"#count-{figure}")).to_have_text(NO_FIGURE)
-        for rows in OF_A_SENDER:
-            await expect(page.locator(rows)).to_have_count(0)
+        await expect(page.locator(ROWS_OF_A_SENDER)).to_have_count(0)
         await expect(page.locator("#control")).to_be_hidden()
         for place in ("#holds tbody", "#jobs tbody", "#outcome"):
             await expect(page.locator(place)).to_be_empty()
@@ -40,7 +39,7 @@ async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page:
     await expect(page.locator("#holds")).to_contain_text("No hold is active.")
 
 
-@pytest.mark.parametrize("path", ["stream", "top", "jobs", "holds"])
+@pytest.mark.parametrize("path", ["stream", "report", "jobs", "holds"])
 async def test_what_arrives_for_the_former_sender_is_dropped(page: Page, url: str, token: str, path: str) -> None:
     body = {"token": token, "id": 119, "isp": "Gmail", "reason": "complaints"}
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
@@ -56,8 +55,8 @@ async def test_what_arrives_for_the_former_sender_is_dropped(page: Page, url: st
         await expect(page.locator("#control")).to_be_visible()
         await watch(page)
         await former.release()
-    # An account, a reason and a token of the former sender's tables, and its title.
-    for text in ("307", "complaints", "operator", "Sender 119"):
+    # An ISP, a reason and a token of the former sender's tables, and its title.
+    for text in ("Gmail", "complaints", "operator", "Sender 119"):
         assert text not in await shown(page)
     await expect(page.get_by_role("alert")).to_be_hidden()
 
@@ -83,11 +82,11 @@ async def test_a_log_out_drops_what_is_under_way_for_the_next_token(
     limited = await create_token(database.owner_url, "of sender 7", sender_ids=[7])
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
-    async with held_back(page, "**/top/?by=sender&*") as responses:
+    async with held_back(page, "**/report/", OF_SENDERS) as responses:
         await responses.arrived.wait()
         await page.get_by_role("button", name="Log out").click()
         await log_in(page, limited)
-        await expect(page.get_by_role("heading", name="Largest senders")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Senders", exact=True)).to_be_visible()
         # The next token sees none of the senders that the former one saw.
         await watch(page)
         await responses.release()
@@ -116,7 +115,7 @@ async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, 
         await log_in(page, limited)
         await expect(page.locator(SENDERS)).to_have_count(1)
         await checked.release()
-    async with page.expect_response("**/top/?by=sender&*"):
+    async with page.expect_response("**/report/"):
         pass
     await expect(page.locator(SENDERS)).to_have_count(1)
 
@@ -125,11 +124,12 @@ async def test_rows_in_an_order_that_is_no_longer_chosen_are_dropped(page: Page,
     await insert(owner, [Message(8, status="retry")] * 9)
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(3)
-    async with held_back(page, "**/top/?by=sender&order=total*") as by_total:
+    async with held_back(page, "**/report/", OF_SENDERS) as by_total:
         await by_total.arrived.wait()
-        await page.locator("table[data-by=sender]").get_by_role("button", name="retry").click()
+        by_total.lets_new_ones_pass = True
+        await page.locator("#senders [data-status=retry]").click()
         await expect(page.locator(SENDERS)).to_have_count(2)
-        await watch(page, "#largest")
+        await watch(page, "#senders")
         await by_total.release()
     # The sender that has no retries.
     assert "119" in await shown(page)

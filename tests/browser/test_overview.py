@@ -13,10 +13,9 @@ from service.access.admin import create_token
 from service.model import Scope
 from service.schema.mapping import QueueMapping
 from tests.api.wire import serving
-from tests.browser.steps import go_to, log_in
+from tests.browser.steps import go_to, log_in, sender_link, split_by
 from tests.conftest import TestDatabase
 from tests.db.adoption import adopt
-from tests.oracle import Message, insert
 
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)
@@ -74,15 +73,18 @@ async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
     limited = await create_token(database.owner_url, "agency", list(Scope), sender_ids=[119], account_ids=[306])
     await log_in(page, limited)
     await expect(page.locator("#limited")).to_have_text(
-        "No access: this token is limited to accounts."
-        " Its senders are not listed. Enter the number of a sender above to see its accounts."
+        "This token is limited to accounts. All numbers are those of its accounts."
     )
-    await go_to(page, 119)
+    await expect(page.locator("#all-total")).to_have_text("15")
+    await expect(page.locator("#oldest")).to_be_hidden()
+    await expect(page.locator("#senders .range")).to_have_text("1\N{EN DASH}1 of 1 sender")
+    await sender_link(page, 119).click()
     await expect(page.locator("#count-total")).to_have_text("15")
-    await expect(page.locator("table[data-by=account] tbody tr")).to_have_count(1)
-    await expect(page.locator("table[data-by=account] tbody tr")).to_contain_text("306")
-    await expect(page.locator("table[data-by=campaign] tbody tr")).to_have_count(3)
-    await expect(page.locator("table[data-by=isp] tbody tr")).to_have_count(3)
+    rows = page.locator("#split tbody tr")
+    await expect(rows).to_have_count(3)
+    await split_by(page, "account")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("306")
     await expect(page.locator("#limited")).to_contain_text("All numbers are those of its accounts.")
     await expect(page.locator("#recorded")).to_contain_text("the history is the sender's")
     await expect(page.get_by_role("button", name="7 days")).to_be_hidden()
@@ -91,10 +93,10 @@ async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
 
 async def test_a_token_that_is_limited_to_another_sender_sees_none_of_it(page: Page, database: TestDatabase) -> None:
     await log_in(page, await create_token(database.owner_url, "of sender 7", sender_ids=[7]))
-    await expect(page.locator("#largest tbody tr")).to_have_count(1)
+    await expect(page.locator("#senders tbody tr")).to_have_count(1)
     await go_to(page, 119)
     await expect(page.get_by_role("alert")).to_have_text("No access: this token is limited to other senders.")
-    await expect(page.locator("#by-isp .as-of")).to_have_text("no data")
+    await expect(page.locator("#split .as-of")).to_have_text("no data")
     await expect(page.locator("#limited")).to_be_empty()
     await expect(page.locator("#count-total")).to_have_text("\N{EN DASH}")
 
@@ -104,22 +106,14 @@ async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Pa
     await expect(page.locator("#limited")).to_contain_text("No access: this token lacks the scope stats.")
     await expect(page.locator("#limited")).to_contain_text("queuestats token create NAME --scope stats")
     await expect(page.locator("#overview")).to_be_hidden()
+    await expect(page.get_by_role("alert")).to_be_hidden()
+    await expect(page).to_have_title("Overview · queuestats")
 
 
 async def test_a_warning_is_shown_with_what_to_do(page: Page, token: str, owner: Any) -> None:
     await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
     await log_in(page, token)
     await expect(page.locator("#conditions")).to_contain_text("Run queuestats migrate")
-
-
-async def test_the_list_says_that_it_is_cut(page: Page, token: str, owner: Any) -> None:
-    await insert(owner, [Message(sender_id) for sender_id in range(1000, 1101)])
-    await log_in(page, token)
-    await expect(page.locator("#largest tbody tr")).to_have_count(100)
-    await expect(page.locator("#largest .cut")).to_contain_text("The 100 with the most messages (total). Others")
-    await page.get_by_role("button", name="Show 1,000").click()
-    await expect(page.locator("#largest tbody tr")).to_have_count(103)
-    await expect(page.locator("#largest .cut")).to_be_empty()
 
 
 async def test_errors_are_known_where_every_http_status_is_200(
@@ -129,7 +123,7 @@ async def test_errors_are_known_where_every_http_status_is_200(
         page = await (await browser.new_context()).new_page()
         await page.goto(url)
         await log_in(page, token)
-        await expect(page.locator("#largest")).to_contain_text("No message.")
+        await expect(page.locator("#senders")).to_contain_text("No message.")
         await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
         await expect(page.get_by_role("alert")).to_contain_text("You are logged out. API token required")
         await page.context.close()
@@ -148,10 +142,14 @@ async def test_an_adopted_queue_has_names_and_may_have_no_ages(
         page = await (await browser.new_context()).new_page()
         await page.goto(url)
         await log_in(page, await create_token(empty_database.owner_url, "operator", list(Scope)))
-        await expect(page.locator("#largest tbody tr")).to_contain_text("30")
+        await expect(page.locator("#senders tbody tr")).to_contain_text("30")
         await expect(page.locator("#oldest")).to_be_hidden()
         await expect(page.get_by_role("alert")).to_be_hidden()
-        await page.locator("#largest").get_by_role("link", name="דואר").click()
+        # By a name that nothing has, and by the beginning of this one.
+        for text, row in (("x", "No message."), ("דו", "30")):
+            await page.get_by_label("Search senders").fill(text)
+            await expect(page.locator("#senders tbody tr")).to_contain_text(row)
+        await page.locator("#senders").get_by_role("link", name="דואר").click()
         await expect(page.locator("#count-total")).to_have_text("30")
         # Its direction ends with it.
         await expect(page.locator("h1 bdi")).to_have_text("דואר")

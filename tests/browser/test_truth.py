@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.api.wire import serve_process
-from tests.browser.steps import held_back, log_in, open_sender
+from tests.browser.steps import OF_SENDERS, held_back, log_in, open_sender
 from tests.cli.programs import Program
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
@@ -63,8 +63,8 @@ async def test_a_frozen_service_is_not_live(served: Program, browser: Browser, t
         async with page.expect_request("**/stream/**"):
             await page.clock.fast_forward(SILENCE)
         await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^no data since {A_CLOCK_TIME}$"))
-        await expect(page.locator("#figures")).to_have_class("old")
-        await expect(page.locator("#by-isp")).to_have_class("old")
+        await expect(page.locator("#figures")).to_have_class(re.compile(r"\bold\b"))
+        await expect(page.locator("#split")).to_have_class(re.compile(r"\bold\b"))
         await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
         await expect(page).to_have_title("No data: Sender 119 · queuestats")
         await insert(owner, [Message()])
@@ -106,14 +106,14 @@ async def test_a_step_without_a_record_is_a_gap(page: Page) -> None:
 async def test_a_request_has_a_time_limit(page: Page, token: str) -> None:
     await page.clock.install()
     await log_in(page, token)
-    await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^as of "))
-    async with held_back(page, "**/top/?by=sender&*") as responses:
+    await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^as of "))
+    async with held_back(page, "**/report/", OF_SENDERS) as responses:
         await responses.arrived.wait()
         await page.clock.fast_forward(SILENCE)
-        await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^no data since "))
+        await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^no data since "))
         await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
         responses.lets_new_ones_pass = True
-        await expect(page.locator("#largest .as-of")).to_have_text(re.compile("^as of "))
+        await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^as of "))
 
 
 async def test_a_revoked_token_is_logged_out_with_a_reason(page: Page, token: str, owner: Any) -> None:

@@ -27,7 +27,7 @@ SHARDS = 6
 
 
 def with_citus() -> Path | None:
-    """The programs of QUEUESTATS_TEST_CITUS, or of the newest PostgreSQL of the system that Citus is installed for."""
+    """The programs of a PostgreSQL that Citus is installed for: those of QUEUESTATS_TEST_CITUS, or the newest."""
     if chosen := os.environ.get("QUEUESTATS_TEST_CITUS"):
         return Path(chosen)
     for version in (18, 17, 16, 15):

@@ -102,7 +102,7 @@ def test_the_mapping_may_stand_in_a_file(run: Run, empty_database: TestDatabase,
 def test_a_mapping_that_is_no_mapping_is_one_sentence(run: Run, tmp_path: Path) -> None:
     assert "missing required field `table`" in sentence(run("adopt", "--sender", "1"), 2)
     assert "STATUS=VALUE" in sentence(run("adopt", *ARGUMENTS, "--stored", "new"), 2)
-    for text, said in {"[adopt": "is no TOML", "": "has no table [adopt]"}.items():
+    for text, said in {"[adopt": "is not valid TOML", "": "has no table [adopt]"}.items():
         (tmp_path / "wrong.toml").write_text(text)
         assert said in sentence(run("adopt", "--file", str(tmp_path / "wrong.toml")))
     (tmp_path / "wrong.toml").write_text(FILE + '\nisps = "x"')

@@ -111,14 +111,14 @@ def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_c
         assert ask(first.url, old).json() == EXAMPLE
     with running(folder, *demo(folder)) as second:
         new = token_of(second)
-        assert "of an earlier start is used again; its token no longer works" in second.output
-        assert "to fill it anew" not in second.output
+        assert "of an earlier start is used again. Its token no longer works" in second.output
+        assert "to replace them" not in second.output
         assert ask(second.url, old).status_code == 401
         assert ask(second.url, new).json() == EXAMPLE
     with running(folder, *demo(folder, "2000")) as third:
         token_of(third)
         (arguments,) = re.findall(r"^queuestats (seed --replace .*)$", third.output, re.MULTILINE)
-        assert "It holds 42,000 messages, not 2,000" in third.output
+        assert "It has 42,000 messages, not 2,000" in third.output
         assert "Seeded 2,000 messages" in queuestats(*shlex.split(arguments)).stdout
 
 

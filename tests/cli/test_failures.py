@@ -90,7 +90,7 @@ def test_every_command_names_the_object_that_a_right_is_missing_for(database: Te
         ("28P01", "The database refuses the login: "),
         ("42501", "The database's role lacks a right: "),
         ("42P01", "The database is not migrated to this version: "),
-        ("42P07", "The database holds something of this name"),
+        ("42P07", "The database has an object of this name"),
         ("53300", "The database has no connection left: "),
         ("57014", "The database took longer than the limit: "),
         ("22012", "The database refuses: "),

@@ -215,4 +215,4 @@ async def test_a_fold_beside_another_one_exits_1_and_says_so(database: TestDatab
     async with owner.transaction():
         await owner.execute("LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE")
         said = sentence(await asyncio.to_thread(on(database), "fold"))
-    assert said == "Another fold is at work."
+    assert said == "Another fold is running."

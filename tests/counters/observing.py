@@ -22,6 +22,7 @@ class OneConnection:
     """Stands in for the service's pool: its questions run on one connection, in whatever transaction that one is."""
 
     def __init__(self, connection: Any) -> None:
+        self.topology: Any = None
         self._connection = connection
 
     async def fetch(self, asked: Statement, begin_with: str = "", /, **parameters: Any) -> Any:

@@ -370,5 +370,5 @@ async def test_a_trigger_that_is_switched_off_while_a_count_of_all_begins_is_no_
 
 async def test_a_count_of_all_is_refused_while_a_trigger_is_off(owner: Any) -> None:
     await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
-    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="missing or switched off"):
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="missing or disabled"):
         await owner.execute("SELECT queuestats.rebuild()")

@@ -68,7 +68,7 @@ async def test_by_hand_a_fold_beside_another_one_is_an_error_and_no_success(
     await other.execute(INSERT, 10)
     async with other.transaction():
         await fold(other)
-        with pytest.raises(CommandError, match="Another fold is at work"):
+        with pytest.raises(CommandError, match="Another fold is running"):
             await Folder(Node(service)).fold_all()
     assert await Folder(Node(service)).fold_all() == 0
 

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from service.model import StatsQuery
+from tests.counters.clock import Clock
 from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count, snapshot
 
@@ -165,6 +166,21 @@ async def test_it_clears_what_was_counted_after_the_snapshot_of_its_transaction(
         await truncating.execute(INSERT, 3)
     assert await total(other) == 3
     assert await drift(other) == []
+
+
+@pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
+async def test_it_is_no_error_where_a_rebuild_has_begun_the_history_at_the_same_time(
+    connect: Connect, isolation: str
+) -> None:
+    truncating, other = await connect(), await connect()
+    await Clock(other).begin()
+    await other.execute("DELETE FROM queuestats.history_begins")
+    async with truncating.transaction(isolation=isolation):
+        await truncating.fetchval("SELECT 1")
+        await other.execute("SELECT queuestats.rebuild()")
+        await truncating.execute("TRUNCATE messages")
+    assert await total(other) == 0
+    assert len(await other.fetch("SELECT FROM queuestats.history_begins")) == 1
 
 
 async def test_the_watermarks_that_it_leaves_are_true(connect: Connect) -> None:

@@ -323,8 +323,8 @@ async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(d
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ("CREATE VIEW believed_horizons AS SELECT 1", "a part of what version 0.1.0 makes"),
-        ("CREATE SCHEMA queuestats CREATE TABLE theirs ()", "holds something else"),
+        ("CREATE VIEW believed_horizons AS SELECT 1", "only some of the objects of version 0.1.0"),
+        ("CREATE SCHEMA queuestats CREATE TABLE theirs ()", "belongs to another application"),
     ],
 )
 async def test_a_part_of_the_first_layout_and_a_schema_of_somebody_else_are_left_alone(

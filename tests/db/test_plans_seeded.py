@@ -10,7 +10,7 @@ import pytest
 
 from service.cluster.topology import from_counters
 from service.db import Database, load_statement
-from service.model import KEYS, Dimension, Grouping, ReportOrder, ReportQuery, StatsQuery
+from service.model import KEYS, Dimension, Grouping, Order, ReportQuery, StatsQuery
 from service.queue.explain import Plan, nodes_of, plan_of, warnings
 from service.queue.report import report_parameters
 from service.resources import sql_path
@@ -175,7 +175,13 @@ REPORTS = {
     "accounts": ReportQuery((Dimension.ACCOUNT,), tuple(ASKERS)),
     "isps of two accounts": ReportQuery(BY_ISP, tuple(ASKERS), account_ids=(306, 307)),
     "one campaign": ReportQuery(BY_SENDER, tuple(ASKERS), campaign_ids=(4591,)),
-    "largest": ReportQuery(BY_SENDER, tuple(ASKERS), order=ReportOrder.RETRY),
+    "accounts and isps of one campaign": ReportQuery(
+        (Dimension.ACCOUNT, Dimension.ISP), tuple(range(1, 21)), campaign_ids=(4591,)
+    ),
+    "far campaigns": ReportQuery(BY_SENDER, tuple(ASKERS), campaign_ids=(1, 2**62)),
+    "far campaigns of accounts": ReportQuery((Dimension.ACCOUNT,), tuple(ASKERS), campaign_ids=(1, 2**62)),
+    "isps of two accounts and two campaigns": ReportQuery(BY_ISP, tuple(ASKERS), (306, 307), (1, 2**62), ("Gmail",)),
+    "largest": ReportQuery(BY_SENDER, tuple(ASKERS), order=Order.RETRY),
     "grand total": ReportQuery(()),
 }
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.model import Dimension, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Measure, Order, ReportQuery
+from service.queue import report as report_module
 from service.queue.report import fetch_definition, fetch_page
 from tests.conftest import TestDatabase, open_pool
 from tests.counters.observing import drift
@@ -43,7 +45,7 @@ QUERIES = st.builds(
     campaign_ids=some(IDS),
     isps=some(ISPS),
     status=st.none() | st.sampled_from(list(Measure)),
-    order=st.sampled_from([order for order in ReportOrder if order is not ReportOrder.OLDEST]),
+    order=st.sampled_from([order for order in Order if order is not Order.OLDEST]),
     limit=st.integers(1, 8),
 )
 
@@ -52,6 +54,13 @@ QUERIES = st.builds(
 @given(data=st.data())
 async def test_its_pages_are_what_the_messages_give(database: TestDatabase, owner: Any, data: st.DataObject) -> None:
     await owner.execute("TRUNCATE messages; DELETE FROM queuestats.watermarks")
+    with pytest.MonkeyPatch.context() as patch:
+        # With fewer slices, lists are read from the first item to the last.
+        patch.setattr(report_module, "MOST_SLICES", data.draw(st.sampled_from([1, 4, 100])))
+        await check_pages(database, owner, data)
+
+
+async def check_pages(database: TestDatabase, owner: Any, data: st.DataObject) -> None:
     async with open_pool(database.service_url) as pool:
         for _ in range(3):
             await insert(owner, data.draw(MESSAGES))

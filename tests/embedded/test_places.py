@@ -99,7 +99,7 @@ def test_a_data_folder_that_the_server_cannot_reach_is_one_sentence_and_left_alo
     if exists:
         target.mkdir()
     before = modes(data_dir)
-    with pytest.raises(CommandError, match=f"user \\d+ here, who can't pass through {private}: choose") as refusal:
+    with pytest.raises(CommandError, match=f"user \\d+ here, who can't enter {private}: choose") as refusal:
         quick(target).start()
     assert "\n" not in str(refusal.value)
     assert modes(data_dir) == before

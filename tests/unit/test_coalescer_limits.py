@@ -103,6 +103,59 @@ async def test_no_more_batches_are_in_flight_than_the_limit(batches: Batches) ->
     assert batches.begun == [["a"], ["b"], ["c"], ["d"], ["e"]]
 
 
+def taking_turns(batches: Batches, most: int, wait_seconds: float = 3600) -> Coalescer[str, str]:
+    """A query's kind is its first letter."""
+    limits = Limits(batches=most, queries=1, waiters=100, wait_seconds=wait_seconds, has_turns=True)
+    return Coalescer(batches, limits, kind=lambda query: query[0])
+
+
+async def test_kinds_take_turns_however_many_of_one_kind_wait(batches: Batches) -> None:
+    coalescer = taking_turns(batches, 1)
+    tasks = run(coalescer, "a1", "a2", "a3", "b1", "b2", "c1")
+    await turns()
+    assert batches.begun == [["a1"]]
+    tasks += run(coalescer, "d1", "a4")
+    batches.may_end.set()
+    await asyncio.gather(*tasks)
+    assert [query for (query,) in batches.begun] == ["a1", "b1", "c1", "a2", "d1", "b2", "a3", "a4"]
+
+
+async def test_a_kind_that_is_in_flight_leaves_the_other_batches_to_others(batches: Batches) -> None:
+    coalescer = taking_turns(batches, 2)
+    tasks = run(coalescer, "a1", "a2", "a3")
+    await turns()
+    assert batches.begun == [["a1"]]
+    tasks += run(coalescer, "b1")
+    await turns()
+    assert batches.begun == [["a1"], ["b1"]]
+    batches.may_end.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_first(batches: Batches) -> None:
+    coalescer = taking_turns(batches, 1, wait_seconds=0.1)
+    refused: list[str] = []
+
+    async def refusal_of(query: str) -> None:
+        with pytest.raises(Unavailable):
+            await coalescer.run(query)
+        refused.append(query)
+
+    tasks = run(coalescer, "x1", "b1")
+    early = asyncio.create_task(refusal_of("b2"))
+    await turns()
+    late = asyncio.create_task(refusal_of("a1"))
+    await turns()
+    # The batch of x ends, and that of b begins: then it is the turn of a.
+    batches.may_end.set()
+    batches.may_end.clear()
+    await asyncio.gather(early, late)
+    assert batches.begun == [["x1"], ["b1"]]
+    assert refused == ["b2", "a1"]
+    batches.may_end.set()
+    await asyncio.gather(*tasks)
+
+
 @pytest.mark.parametrize("queries", ["aLb", "Lab", "abL"])
 async def test_a_large_query_goes_out_alone_beside_the_others_of_its_kind(
     coalescer: Coalescer[str, str], batches: Batches, queries: str

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from service.errors import BadRequest
-from service.model import Dimension, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Measure, Order, ReportQuery
 from service.wire.cursor import BY_KEYS, read_cursor, write_cursor
 
 QUERY = ReportQuery((Dimension.SENDER, Dimension.ISP), sender_ids=(1, 2), isps=("", "Gm\u00e4il"))
@@ -34,7 +34,7 @@ def test_it_fits_into_a_url_and_a_header() -> None:
         replace(QUERY, status=Measure.NEW),
         replace(QUERY, search="1"),
         replace(QUERY, has_names=True),
-        replace(QUERY, order=ReportOrder.NEW),
+        replace(QUERY, order=Order.NEW),
     ],
     ids=str,
 )

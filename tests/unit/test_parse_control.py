@@ -84,7 +84,7 @@ def test_a_parameter_without_a_value_is_refused(action: Action) -> None:
     for name in ACCEPTED[action]:
         for value in (None, "", " \t\r\n"):
             for envelope in bodies(*{"id": 119, name: value}.items()):
-                assert refusal(envelope, action) == f"{name} must have a value, or be left out"
+                assert refusal(envelope, action) == f"{name} must have a value, or be omitted"
 
 
 @pytest.mark.parametrize("action", Action)
@@ -117,7 +117,7 @@ def test_an_attribute_is_refused(attribute: str, place: str) -> None:
     "text", ["account_id=306", "&lt;account_id&gt;306&lt;/account_id&gt;", "<![CDATA[<account_id>306</account_id>]]>"]
 )
 def test_text_between_the_elements_is_refused(text: str) -> None:
-    expected = "<xml> must hold elements alone, and holds text between them"
+    expected = "<xml> must contain only elements, and contains text between them"
     for body in (f"<xml>{text}<id>119</id></xml>", f"<xml>\n<id>119</id>\n{text}</xml>"):
         assert refusal(parse_envelope(body.encode()), Action.PURGE) == expected
 
@@ -161,7 +161,7 @@ def test_the_url_takes_token_and_format_alone() -> None:
             refuse_in_url("purge", [name])
         expected = f"Incorrect request: {name} is not accepted in the URL, which takes token and format{advice}"
         assert refused.value.text == expected
-    with pytest.raises(BadRequest, match="token must have a value, or be left out"):
+    with pytest.raises(BadRequest, match="token must have a value, or be omitted"):
         refuse_empty([("format", "json"), ("token", "")])
 
 

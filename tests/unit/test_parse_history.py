@@ -98,7 +98,7 @@ def test_a_history_until_now_or_later_ends_with_the_current_step(to: Any) -> Non
     ],
 )
 def test_what_is_no_time_is_refused(name: str, wrong: Any) -> None:
-    text = f"{name} must be a time as in RFC 3339, 2026-03-01T12:00:00Z say, or seconds before now"
+    text = f"{name} must be a time as in RFC 3339 (2026-03-01T12:00:00Z), or seconds before now"
     assert refusal(**{name: wrong}) == text
 
 

@@ -150,14 +150,16 @@ def test_a_no_break_space_is_no_blank() -> None:
     assert body(token="\u00a0abc").token() == "\u00a0abc"
     assert parse_control(body(id=1, isp="\u00a0"), Action.HOLD).query.isp == "\u00a0"
     assert control_refusal("<xml>\u00a0<id>1</id></xml>".encode()) == (
-        "<xml> must hold elements alone, and holds text between them"
+        "<xml> must contain only elements, and contains text between them"
     )
 
 
 def test_only_text_between_the_elements_of_the_root_is_text_between_them() -> None:
     for written in (b"\n<?xml version='1.0'?><xml>\n<id>1</id><x><y>text</y></x></xml>", b"<xml><id>1</id>\t</xml>"):
         assert parse_control(parse_envelope(written), Action.HOLD).query == StatsQuery(1)
-    assert control_refusal(b"<xml>X<id>1</id></xml>") == "<xml> must hold elements alone, and holds text between them"
+    assert (
+        control_refusal(b"<xml>X<id>1</id></xml>") == "<xml> must contain only elements, and contains text between them"
+    )
 
 
 def test_a_name_that_is_not_plain_is_not_echoed() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import BadRequest
-from service.model import Dimension, Grouping, Measure, ReportOrder, ReportQuery
+from service.model import Dimension, Grouping, Measure, Order, ReportQuery
 from service.queue.report import report_parameters
 from service.wire.parsing import parse_envelope, parse_query, parse_report
 
@@ -52,7 +52,7 @@ def test_everything_is_given() -> None:
         Measure.HOLD,
         "12",
         has_names=True,
-        order=ReportOrder.NEW,
+        order=Order.NEW,
         limit=10_000,
         after="x",
         has_count=True,
@@ -71,6 +71,20 @@ def test_everything_is_given() -> None:
 )
 def test_a_list_in_xml_is_separated_by_commas(written: str, query: ReportQuery) -> None:
     assert parse_report(parse_envelope(f"<xml>{written}</xml>".encode())) == query
+
+
+@pytest.mark.parametrize("wrong", [[], [None], [""], ["isp", ""], ",", "isp,", [["isp"]], [5], {}, "isp sender"])
+def test_what_is_no_list_of_words_is_refused(wrong: Any) -> None:
+    """An empty array is wrong in each list: it could mean none as well as the default."""
+    assert refusal(by=wrong) == "by must be a list of sender, account, campaign, isp, none"
+
+
+@pytest.mark.parametrize("written", ['{"isp":""}', "<xml><isp/></xml>", "<xml><isp></isp></xml>", '{"isp":[""]}'])
+def test_an_empty_isp_selects_the_messages_without_one_and_an_empty_id_selects_all(written: str) -> None:
+    """For stats, all three are filters that are left out."""
+    assert parse_report(parse_envelope(written.encode())) == ReportQuery(isps=("",))
+    of_account = written.replace("isp", "account_id").replace('[""]', '""')
+    assert parse_report(parse_envelope(of_account.encode())) == ReportQuery()
 
 
 @pytest.mark.parametrize("name", ["senders", "account_id", "campaign_id"])
@@ -114,10 +128,10 @@ def test_a_no_break_space_is_no_blank() -> None:
     assert (query.search, query.after, query.isps) == ("\u00a012", "\u00a0x", ("b", "\u00a0a"))
     assert refusal(senders="\u00a0").startswith("senders must be a list")
     assert refusal(by="\u00a0isp").startswith("by must be a list")
+    assert refusal(by="\u00a0").startswith("by must be a list")
 
 
 def test_rows_are_told_apart_by_what_the_request_lists() -> None:
-    assert parse(by=[]).by == parse(by=[""]).by == (Dimension.SENDER,)
     assert parse(by="isp, campaign,account,sender").by == tuple(Dimension)
     assert parse(by=["none"]).by == parse(by="none,none").by == ()
     assert refusal(by="none,sender") == "by must be none alone, or a list of sender, account, campaign and isp"
@@ -125,8 +139,8 @@ def test_rows_are_told_apart_by_what_the_request_lists() -> None:
 
 
 def test_the_oldest_are_of_senders_alone() -> None:
-    assert parse(order="oldest", status="hold", senders=[1]).order is ReportOrder.OLDEST
-    assert parse(order="new", by="isp", search="1", account_id=5).order is ReportOrder.NEW
+    assert parse(order="oldest", status="hold", senders=[1]).order is Order.OLDEST
+    assert parse(order="new", by="isp", search="1", account_id=5).order is Order.NEW
     text = "order=oldest is for by=sender, without account_id, campaign_id, isp and search"
     others: list[dict[str, Any]] = [
         *({"by": by} for by in ("isp", "none", "sender,isp")),
@@ -177,25 +191,69 @@ def test_the_ids_that_begin_so_are_ranges(search: str, ranges: list[tuple[int, i
     assert given["search"] is None
 
 
+S, A, C, P = Dimension
+ANY, NONE = (0, MAX), (0, 0)
+
+
 @pytest.mark.parametrize(
     ("query", "grouping_set", "slices"),
     [
-        (ReportQuery(), "total", [(0, 0, None)]),
-        (ReportQuery((Dimension.SENDER, Dimension.ISP)), "isp", [(0, 0, None)]),
-        (ReportQuery((Dimension.ACCOUNT,)), "account", [(0, MAX, "")]),
-        (ReportQuery((Dimension.ACCOUNT, Dimension.ISP)), "account_isp", [(0, MAX, None)]),
-        (ReportQuery(account_ids=(1, 5)), "account", [(1, 1, None), (5, 5, None)]),
-        (ReportQuery((Dimension.ISP,), account_ids=(1, 5)), "account_isp", [(1, 1, None), (5, 5, None)]),
-        (ReportQuery(isps=("", "a")), "isp", [(0, 0, ""), (0, 0, "a")]),
-        (ReportQuery(account_ids=(1, 5), isps=("a",)), "account_isp", [(1, 5, "a")]),
-        (ReportQuery((Dimension.CAMPAIGN,), isps=("a",)), "campaign_isp", [(0, 0, "a")]),
+        (ReportQuery(), "total", [(*NONE, *NONE, None)]),
+        (ReportQuery((S, P)), "isp", [(*NONE, *NONE, None)]),
+        (ReportQuery((A,)), "account", [(*ANY, *NONE, "")]),
+        (ReportQuery((A, P)), "account_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery((A, C, P)), "account_campaign_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery(account_ids=(1, 5)), "account", [(1, 1, *NONE, None), (5, 5, *NONE, None)]),
+        (ReportQuery((P,), account_ids=(1, 5)), "account_isp", [(1, 1, *NONE, None), (5, 5, *NONE, None)]),
+        (ReportQuery(campaign_ids=(1, 5)), "campaign", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
+        (ReportQuery((A,), campaign_ids=(1, 5)), "account_campaign", [(*ANY, 1, 1, ""), (*ANY, 5, 5, "")]),
+        (ReportQuery((P,), campaign_ids=(1, 5)), "campaign_isp", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
+        # No index has campaigns first: all is read, and counts.
+        (ReportQuery((A, P), campaign_ids=(1, 5)), "account_campaign_isp", [(*ANY, *ANY, None)]),
+        (ReportQuery(isps=("", "a")), "isp", [(*NONE, *NONE, ""), (*NONE, *NONE, "a")]),
+        (ReportQuery((C,), isps=("a",)), "campaign_isp", [(*NONE, *ANY, "a")]),
+        (ReportQuery((A,), isps=("a",)), "account_isp", [(*ANY, *NONE, "a")]),
+        (ReportQuery((A, P), campaign_ids=(1,), isps=("a",)), "account_campaign_isp", [(*ANY, 1, 1, "a")]),
+        (ReportQuery((S,), (1,), (1,), (2, 3)), "account_campaign", [(1, 1, 2, 2, None), (1, 1, 3, 3, None)]),
+        (ReportQuery((P,), None, (1, 5), None, ("a",)), "account_isp", [(1, 1, *NONE, "a"), (5, 5, *NONE, "a")]),
+        (
+            ReportQuery((S,), None, (1,), (2,), ("a", "b")),
+            "account_campaign_isp",
+            [(1, 1, 2, 2, "a"), (1, 1, 2, 2, "b")],
+        ),
+        # By campaign, either index would read more than that.
+        (
+            ReportQuery((C,), None, (1, 5), None, ("a",)),
+            "account_campaign_isp",
+            [(1, 1, *ANY, None), (5, 5, *ANY, None)],
+        ),
     ],
     ids=str,
 )
 def test_a_slice_is_one_descent_of_an_index(
-    query: ReportQuery, grouping_set: str, slices: list[tuple[int, int, str | None]]
+    query: ReportQuery, grouping_set: str, slices: list[tuple[int, int, int, int, str | None]]
 ) -> None:
     given = report_parameters(query, None, 1)
-    assert given["grouping_set"] == grouping_set
-    names = ("first_accounts", "last_accounts", "slice_isps")
-    assert list(zip(*(given[name] for name in names), strict=True)) == slices
+    assert (given["grouping_set"], slices_of(given)) == (grouping_set, slices)
+
+
+def slices_of(given: dict[str, Any]) -> list[tuple[Any, ...]]:
+    names = ("first_accounts", "last_accounts", "first_campaigns", "last_campaigns", "slice_isps")
+    return list(zip(*(given[name] for name in names), strict=True))
+
+
+def test_a_sender_has_at_most_a_hundred_look_ups() -> None:
+    ten, eleven = tuple(range(1, 11)), tuple(range(1, 12))
+    isps = tuple(f"isp {n:03}" for n in range(100))
+    exact = report_parameters(ReportQuery(account_ids=ten, campaign_ids=ten), None, 1)
+    assert len(slices_of(exact)) == 100
+    # Then each account is read from the first to the last campaign, and each ISP too.
+    ranges = report_parameters(ReportQuery(account_ids=ten, campaign_ids=eleven), None, 1)
+    assert slices_of(ranges) == [(account_id, account_id, 1, 11, None) for account_id in ten]
+    ranges = report_parameters(ReportQuery(campaign_ids=(1, 5), isps=isps), None, 1)
+    assert slices_of(ranges) == [(0, 0, 1, 5, isp) for isp in isps]
+    # Or all ISPs of an account.
+    assert slices_of(report_parameters(ReportQuery(account_ids=(1, 5), isps=isps), None, 1)) == [
+        (1, 1, 0, 0, None),
+        (5, 5, 0, 0, None),
+    ]

@@ -194,7 +194,7 @@ def test_each_format_has_its_media_type() -> None:
     assert MEDIA_TYPES == {
         Format.JSON: "application/json; charset=utf-8",
         Format.XML: "application/xml; charset=utf-8",
-        ReportFormat.CSV: "text/csv; charset=utf-8",
+        ReportFormat.CSV: "text/csv; charset=utf-8; header=present",
     }
 
 

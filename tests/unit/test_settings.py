@@ -9,7 +9,16 @@ from msgspec.structs import FieldInfo, replace
 
 from service.errors import CommandError, WrongUsage
 from service.model import Grouping
-from service.settings import FIELDS, Settings, as_environment, dump_settings, load_settings, meaning, variable
+from service.settings import (
+    FIELDS,
+    FOR_TESTS_ONLY,
+    Settings,
+    as_environment,
+    dump_settings,
+    load_settings,
+    meaning,
+    variable,
+)
 
 SECRET = "s3cret"
 
@@ -74,7 +83,7 @@ def test_an_unknown_variable_stops_the_start_with_its_name(tmp_path: Path, where
 
 
 def test_the_tests_own_variables_are_known(tmp_path: Path) -> None:
-    load(tmp_path, environ={"QUEUESTATS_TEST_DATABASE_URL": "x", "QUEUESTATS_TEST_BINARIES": "16"})
+    load(tmp_path, environ=dict.fromkeys(FOR_TESTS_ONLY, "x"))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class SilentDatabase:
     """One machine. It never answers a statement that counts, and keeps how many queries each has."""
 
     def __init__(self) -> None:
+        self.topology: Any = None
         self.in_flight: list[tuple[str, int]] = []
 
     async def fetch(self, statement: Any, **parameters: Any) -> list[dict[str, Any]]:

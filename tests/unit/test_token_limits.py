@@ -10,7 +10,7 @@ import pytest
 from service.access.cache import FailedTokens
 from service.access.rules import Limits, Token
 from service.errors import Forbidden
-from service.model import Dimension, HistoryQuery, Measure, ReportOrder, ReportQuery, StatsQuery, TopQuery
+from service.model import Dimension, HistoryQuery, Measure, Order, ReportQuery, StatsQuery, TopQuery
 
 SCOPES = frozenset({"stats"})
 UNLIMITED = Token("all", SCOPES)
@@ -101,9 +101,13 @@ def test_a_history_is_for_tokens_that_see_the_whole_sender() -> None:
         (OF_SENDERS, {}, {"sender_ids": (119, 120)}),
         (OF_SENDERS, {"sender_ids": (120,), "account_ids": (1,)}, {"sender_ids": (120,), "account_ids": (1,)}),
         (OF_SENDERS, {"sender_ids": (119, 120)}, {"sender_ids": (119, 120)}),
-        (OF_ACCOUNTS, {}, {"sender_ids": (119,), "account_ids": (306, 307)}),
-        (OF_ACCOUNTS, {"account_ids": (307,)}, {"sender_ids": (119,), "account_ids": (307,)}),
-        (OF_SENDERS, {"order": ReportOrder.OLDEST}, {"order": ReportOrder.OLDEST, "sender_ids": (119, 120)}),
+        (OF_ACCOUNTS, {}, {"sender_ids": (119,), "account_ids": (306, 307), "is_limited": True}),
+        (
+            OF_ACCOUNTS,
+            {"account_ids": (307,)},
+            {"sender_ids": (119,), "account_ids": (307,), "is_limited": True},
+        ),
+        (OF_SENDERS, {"order": Order.OLDEST}, {"order": Order.OLDEST, "sender_ids": (119, 120)}),
     ],
 )
 def test_a_report_on_many_senders_is_one_on_those_of_the_token(
@@ -117,7 +121,7 @@ def test_a_report_on_many_senders_is_one_on_those_of_the_token(
     [
         ({"sender_ids": (119, 121)}, "this token is limited to other senders"),
         ({"account_ids": (306, 308)}, "this token is limited to other accounts"),
-        ({"order": ReportOrder.OLDEST}, "this token is limited to accounts, and oldest is the sender's"),
+        ({"order": Order.OLDEST}, "this token is limited to accounts, and oldest is the sender's"),
     ],
 )
 def test_a_report_on_what_the_token_may_not_see_is_refused(asked: dict[str, Any], reason: str) -> None:

@@ -35,7 +35,7 @@ _HEADERS: Final = {
 
 
 class _Modules(StaticFiles):
-    """Files that a browser asks for anew each time: modules of two releases do not fit together."""
+    """Files that a browser revalidates at each load, because modules of two releases do not fit together."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -47,12 +47,12 @@ STATIC: Final = _Modules(directory=FOLDER / "static")
 
 
 async def page(request: Request) -> Response:
-    keys = [key for key in Dimension if key is not Dimension.SENDER]
+    keys = [Dimension.ISP, Dimension.CAMPAIGN, Dimension.ACCOUNT]
     context = {
         "static": STATIC_PATH.removeprefix("/"),
         "statuses": ("new", "proc", "retry", "hold"),
-        "keys": keys[::-1],
-        "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in keys},
+        "keys": keys,
+        "titles": {key: key.upper() if key is Dimension.ISP else key.value for key in Dimension},
         "actions": list(Action),
         "ranges": RANGES,
         "expiries": EXPIRIES,

@@ -1,1 +1,1 @@
-"""uvicorn, as this service runs it."""
+"""uvicorn with the changes of this service."""

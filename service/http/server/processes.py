@@ -24,14 +24,14 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 FEW_DESCRIPTORS = 4096
-# What a process opens beside client connections: files, and connections to the database.
+# Descriptors of a process other than client connections: files, and connections to the database.
 SPARE_DESCRIPTORS = 16
 DESCRIPTOR_CHECK_TICKS = 50  # uvicorn ticks every 0.1 s
-# The drain ends when no request has begun or ended in so many checks. On a busy machine the time of ten checks may pass
-# while requests wait to be read; ten turns of the event loop read them.
+# The drain ends when no request has begun or ended in this many checks. On a busy machine, requests may wait to be read
+# during ten checks, but ten turns of the event loop read them.
 DRAIN_CHECKS = 10
 DRAIN_CHECK_SECONDS = 0.05
-# uvicorn's shutdown waits so long before `timeout_graceful_shutdown` begins.
+# uvicorn's shutdown waits for this time before `timeout_graceful_shutdown` begins.
 UVICORN_PAUSE_SECONDS = 0.1
 
 
@@ -52,7 +52,7 @@ def server_config(settings: Settings, app: Any, **options: Any) -> uvicorn.Confi
         proxy_headers=False,
         timeout_keep_alive=math.ceil(settings.keep_alive_timeout_ms / 1000),
         timeout_graceful_shutdown=settings.shutdown_timeout_ms / 1000,  # type: ignore[arg-type] # asyncio takes fractions
-        # On a busy machine a new worker of a rolling restart may take that long to start.
+        # On a busy machine a new worker of a rolling restart may take this long to start.
         timeout_worker_healthcheck=60,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
@@ -69,13 +69,13 @@ class Server(uvicorn.Server):
             _warn_without_descriptors()
         supervisor = multiprocessing.parent_process()
         if supervisor is not None and not supervisor.is_alive() and not self.should_exit:
-            # A worker without its supervisor would serve forever, and keep the port from a new one.
+            # A worker without its supervisor would never end, and would block the port for a new supervisor.
             logger.error("supervisor died process=%d", supervisor.pid)
             self.handle_exit(signal.SIGTERM, None)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal counts. For uvicorn a second Ctrl-C skips the end of the application."""
+        """Only the first signal counts. In uvicorn a second Ctrl-C skips the shutdown of the application."""
         if self._deadline is None:
             self._deadline = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
             super().handle_exit(sig, frame)
@@ -90,9 +90,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _drain(self, deadline: float) -> None:
-        """Waits until no more requests arrive. No connection is accepted any more, and each response closes its own.
+        """Waits until no more requests arrive. Connections are no longer accepted, and each response closes its own.
 
-        uvicorn's shutdown closes idle connections at once, and loses the requests that are on their way on them.
+        uvicorn's shutdown closes idle connections at once, and loses requests that clients are sending on them.
         """
         for server in self.servers:
             server.close()
@@ -112,7 +112,7 @@ class Worker(Process):
 
 
 class Workers(Multiprocess):
-    """uvicorn's supervisor. It has no option for the class of its processes, so what starts one is overridden."""
+    """uvicorn's supervisor. It has no option for the class of its processes, so their start is overridden."""
 
     def start_worker(self) -> Worker:
         worker = Worker(self.config, self.sockets)
@@ -127,7 +127,7 @@ class Workers(Multiprocess):
         self.processes.append(self.start_worker())
 
     def keep_subprocess_alive(self) -> None:
-        """Replaces workers that died or hang; one that could not start ends all of them."""
+        """Replaces workers that died or hang. A worker that could not start ends all of them."""
         for index, worker in enumerate(self.processes):
             if self.should_exit.is_set() or worker.is_alive(timeout=self.config.timeout_worker_healthcheck):
                 continue
@@ -154,7 +154,7 @@ class Workers(Multiprocess):
             self.processes[index] = worker
 
     def terminate_all(self) -> None:
-        # While the supervisor's own socket is open, the kernel takes connections that no worker will accept.
+        # While the supervisor's socket is open, the kernel accepts connections that no worker serves.
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
@@ -165,7 +165,7 @@ class Workers(Multiprocess):
 
 
 def raise_descriptor_limit() -> None:
-    """Sets the soft limit to the hard one: a connection takes a descriptor, and the soft limit is for old programs."""
+    """Sets the soft limit to the hard limit: connections take descriptors, and the soft limit is for old programs."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < FEW_DESCRIPTORS:
@@ -173,7 +173,7 @@ def raise_descriptor_limit() -> None:
 
 
 def _warn_without_descriptors() -> None:
-    """The event loop closes connections beyond the limit and reports nothing."""
+    """Logs refused connections, because the event loop closes connections beyond the limit without a report."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         is_full = sum(1 for _ in os.scandir("/dev/fd")) + SPARE_DESCRIPTORS > limit

@@ -1,4 +1,4 @@
-"""The listening socket: bound before anything else is begun, with the options that its connections inherit."""
+"""The listening socket: bound before all other steps, with options that its connections inherit."""
 
 import os
 import socket
@@ -7,16 +7,16 @@ import ssl
 from service.errors import CommandError
 from service.settings import Settings
 
-# Connections that wait to be accepted, and how long a silent one stays with the kernel.
+# The number of connections that wait to be accepted, and the time for which the kernel keeps a silent one.
 BACKLOG = 2048
 DEFER_ACCEPT_SECONDS = 30
 ACCEPTS_PER_TURN = 16
-# What the kernel takes of a response before it is sent. Its own limit is 4 MB, for each client that does not read.
+# The part of a response that the kernel buffers. Its own limit is 4 MB, for each client that does not read.
 UNSENT_IN_KERNEL_BYTES = 1 << 17
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket to serve on. Raises CommandError if it is taken, or if the certificate and its key cannot be used."""
+    """The listening socket. Raises CommandError if the port is taken, or if the certificate and its key are invalid."""
     check_tls(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
@@ -25,7 +25,7 @@ def listen(settings: Settings) -> socket.socket:
         raise CommandError(f"Can't listen on {settings.host} port {settings.port}: {error.strerror}.") from error
     # A large response is several writes. asyncio sets this only on sockets that it has made.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Linux keeps a connection until it sends something, and ends one whose peer does not read.
+    # Linux delays a connection until it sends data, and closes a connection whose peer does not read.
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_SECONDS)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -43,18 +43,18 @@ def address(listener: socket.socket, settings: Settings) -> str:
 
 
 def duplicates(listener: socket.socket) -> list[socket.socket]:
-    """The socket 16 times, each a descriptor of its own: uvloop accepts one connection on each in a turn of its loop.
+    """The socket as 16 descriptors, because uvloop accepts one connection per descriptor in a turn of its loop.
 
-    With one descriptor, beside 200 busy connections and 320 a second that come and go, a new client waited up to 2.5 s.
+    With one descriptor, 200 busy connections and 320 short ones per second, a new client waited for up to 2.5 s.
     """
     return [listener, *(listener.dup() for _ in range(ACCEPTS_PER_TURN - 1))]
 
 
 def check_tls(settings: Settings) -> None:
-    """Raises CommandError unless the certificate and the key are a pair that can be used, or neither is set."""
+    """Raises CommandError unless the certificate and the key are a valid pair, or neither is set."""
     certificate, key = settings.tls_certificate, settings.tls_key
     if bool(certificate) != bool(key):
-        raise CommandError("QUEUESTATS_TLS_CERTIFICATE and QUEUESTATS_TLS_KEY are set together or not at all.")
+        raise CommandError("Set both QUEUESTATS_TLS_CERTIFICATE and QUEUESTATS_TLS_KEY, or neither.")
     if certificate is None or key is None:
         return
     for path in (certificate, key):
@@ -63,4 +63,4 @@ def check_tls(settings: Settings) -> None:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     except ssl.SSLError as error:
-        raise CommandError(f"{certificate} and {key} are no certificate and its key.") from error
+        raise CommandError(f"{certificate} and {key} are not a certificate and its key.") from error

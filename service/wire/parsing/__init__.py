@@ -23,7 +23,6 @@ from service.model import (
     Measure,
     Order,
     Presentation,
-    ReportOrder,
     ReportQuery,
     StatsQuery,
     TopQuery,
@@ -42,8 +41,8 @@ _FORMATS = {b"{": Format.JSON, b"<": Format.XML}
 class Envelope:
     """The parameters of a body or a URL, not checked yet.
 
-    `early` are the members that the token and the format of an error are taken from: all, unless `is_early` says that
-    the body holds more, which costs so much that it is read for a valid token only.
+    `early`: the members for the token and for the format of an error. These are all members, unless `is_early`: then
+    the body has more, which are expensive and are read only for a valid token.
     """
 
     written_in: Format
@@ -54,17 +53,17 @@ class Envelope:
 
     @property
     def members(self) -> Members:
-        """Every member by its name, unknown ones too: see `read_json` and `read_xml`. BadRequest as these."""
+        """All members by name, including unknown ones: see `read_json` and `read_xml`. BadRequest as these."""
         if self.is_early:
             self.early, self.is_early = read_xml(self.body, self.start), False
         return self.early
 
     def token(self) -> str | None:
-        """The token, trimmed; None if there is none. Raises BadRequest if it is no string."""
+        """The token, trimmed; None if there is none. Raises BadRequest if it is not a string."""
         return parameters.TOKEN.read(self.early).strip(parameters.BLANKS) or None
 
     def format(self, parameter: parameters.Choice[Any] = parameters.FORMAT) -> Any:
-        """None if it is left out. Raises BadRequest if it is wrong."""
+        """None if it is omitted. Raises BadRequest if it is wrong."""
         return parameter.read(self.members)
 
     def valid_format(self) -> Format | None:
@@ -81,7 +80,7 @@ def sniff(body: bytes) -> Format | None:
 
 
 def _recognize(body: bytes) -> tuple[int, Format | None]:
-    """Where the document begins, and its format."""
+    """The position of the start of the document, and its format."""
     lead = None if body[:1] in _FORMATS else _LEAD.match(body)
     start = lead.end() if lead else 0
     return start, _FORMATS.get(body[start : start + 1])
@@ -90,8 +89,8 @@ def _recognize(body: bytes) -> tuple[int, Format | None]:
 def parse_envelope(body: bytes) -> Envelope:
     """Reads a body of at most `MAX_BODY_BYTES`. Raises BadRequest if it cannot be read.
 
-    It takes about 1 ms at most, whatever the body holds (tests/load/worst_bodies.py). Of XML with very much markup only
-    the first `EARLY_BYTES` are read here, where its token has to stand then.
+    It takes about 1 ms at most for any body (tests/load/worst_bodies.py). From XML with very much markup, it reads only
+    the first `EARLY_BYTES`, which must then contain the token.
     """
     start, written_in = _recognize(body)
     if written_in is None:
@@ -105,14 +104,14 @@ def parse_envelope(body: bytes) -> Envelope:
 
 
 def parse_url(query_string: str) -> Envelope:
-    """The parameters of a URL; of a repeated one the last."""
+    """The parameters of a URL; the last value of a repeated one."""
     return Envelope(
         Format.JSON, {name: values[-1] for name, values in parse_qs(query_string, keep_blank_values=True).items()}
     )
 
 
 def parse_query(envelope: Envelope, default_grouping: Grouping) -> StatsQuery:
-    """A filter that is 0, "" or left out becomes None. BadRequest names the first wrong parameter."""
+    """A filter that is 0, "" or omitted becomes None. BadRequest names the first wrong parameter."""
     members = envelope.members
     query = StatsQuery(
         parameters.ID.read(members),
@@ -158,12 +157,12 @@ def parse_history(envelope: Envelope, kept: Sequence[timedelta]) -> HistoryQuery
         raise BadRequest(f"step must be {', '.join(map(str, STEPS[:-1]))} or {STEPS[-1]}")
     if has_isps and step == STEPS[0]:
         raise BadRequest(f"step {step} is for all ISPs together: leave out isp, with the group total")
-    # None rather than this machine's time: the last step is the current step of the database.
+    # None and not this machine's time, because the last step is the current step of the database.
     return HistoryQuery(parameters.ID.read(members), isp, is_by_isp, step, since, until if until < now else None)
 
 
 def parse_report(envelope: Envelope) -> ReportQuery:
-    """BadRequest as `parse_query`, also for an order that the rows do not have."""
+    """BadRequest as `parse_query`, and for an order that the rows do not support."""
     members = envelope.members
     by = parameters.REPORT_BY.read(members) or {By.SENDER}
     if By.NONE in by and len(by) > 1:
@@ -177,25 +176,25 @@ def parse_report(envelope: Envelope) -> ReportQuery:
         parameters.STATUS.read(members),
         parameters.SEARCH.read(members).strip(parameters.BLANKS),
         parameters.NAMES.read(members),
-        parameters.REPORT_ORDER.read(members) or ReportOrder.KEY,
+        parameters.REPORT_ORDER.read(members) or Order.KEY,
         parameters.REPORT_LIMIT.read(members),
         parameters.AFTER.read(members).strip(parameters.BLANKS),
         parameters.COUNT.read(members),
     )
     is_of_senders = query.by == (Dimension.SENDER,) and not query.has_filters and not query.search
-    if query.order is ReportOrder.OLDEST and not is_of_senders:
+    if query.order is Order.OLDEST and not is_of_senders:
         raise BadRequest("order=oldest is for by=sender, without account_id, campaign_id, isp and search")
     return query
 
 
 def parse_presentation(envelope: Envelope, format: AnyFormat) -> Presentation:
-    """How rows are written. XML has no numbers, so `ids` affects only JSON. BadRequest as `parse_query`."""
+    """The format of rows. XML has no numbers, so `ids` affects only JSON. BadRequest as `parse_query`."""
     ids = parameters.IDS.read(envelope.members) or Ids.NUMBER
     return Presentation(ids if format is Format.JSON else Ids.NUMBER, parameters.NAMES.read(envelope.members))
 
 
 def parse_control(envelope: Envelope, action: Action) -> ControlRequest:
-    """A filter has a value or is left out: 0 and "", which reports print as keys, are refused with BadRequest."""
+    """A filter has a value or is omitted: 0 and "", which reports print as keys, are refused with BadRequest."""
     members = envelope.members
     read_names = read_json_names if envelope.written_in is Format.JSON else read_xml_names
     refuse_ambiguous(read_names(envelope.body, envelope.start), members)

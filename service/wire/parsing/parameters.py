@@ -1,12 +1,13 @@
-"""Every parameter: what it accepts, and which endpoints take it.
+"""All parameters: their valid values, and the endpoints that accept them.
 
-Left out, null and "" are the same everywhere. Blanks (space, tab, CR, LF) alone are the same too wherever a value is
-trimmed. A value comes as JSON, XML or the URL has it: a `str`, an `int`, a `Number`, None, a tuple of these, or
-`NOT_TEXT`. An error names the parameter and what it accepts, never the value.
+An omitted parameter, null and "" are the same everywhere, and only blanks (space, tab, CR, LF) too if the value is
+trimmed. A value from JSON, XML or the URL is a `str`, an `int`, a `Number`, None, a tuple of these, or `NOT_TEXT`.
+An error contains the name of the parameter and its valid values, never the given value.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,16 +25,15 @@ from service.model import (
     Measure,
     Order,
     ReportFormat,
-    ReportOrder,
     With,
 )
 
 MAX_BODY_BYTES: Final = 65_536
-MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> itself is the first
-MAX_MEMBERS: Final = 256  # of the JSON object or of <xml>, each as often as it is written
-MAX_ITEMS: Final = 100  # of a list; more are whole numbers alone
+MAX_DEPTH: Final = 32  # levels of nesting; the JSON object or the element <xml> is the first
+MAX_MEMBERS: Final = 256  # of the JSON object or of <xml>, with repeats
+MAX_ITEMS: Final = 100  # of a list; longer lists have only whole numbers
 MAX_INT: Final = 2**63 - 1
-NOT_TEXT: Final = object()  # the value of a parameter that is neither text nor a number nor left out
+NOT_TEXT: Final = object()  # a value that is neither text nor a number nor omitted
 BLANKS: Final = " \t\r\n"
 
 _MAX_DIGITS = len(str(MAX_INT))
@@ -44,7 +44,7 @@ Members = Mapping[str, object]
 
 
 class Number(str):
-    """A JSON number, as it was written. Not exactly a `str`, so no string parameter takes it."""
+    """A JSON number, as it was written. Its type is not exactly `str`, so string parameters refuse it."""
 
     __slots__ = ()
 
@@ -65,7 +65,7 @@ class WholeNumber:
         return number
 
     def read_given(self, members: Members) -> int | None:
-        """As `read`; None if the parameter is left out."""
+        """As `read`; None if the parameter is omitted."""
         return self.read(members) if self.name in members else None
 
 
@@ -74,7 +74,7 @@ class Flag:
     name: str
 
     def read(self, members: Members) -> bool:
-        """True for 1; False for 0, and if it is left out. Raises BadRequest."""
+        """True for 1; False for 0, and if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
         number = _whole_number(value) if value else 0
         if number not in (0, 1):
@@ -84,40 +84,53 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Choice(Generic[_Choice]):
-    """One word of several, trimmed, with its case; the first one is the usual default."""
+    """One of several words, trimmed and case-sensitive; the first one is the usual default."""
 
     name: str
     choices: type[_Choice]
+    without: tuple[_Choice, ...] = ()
+
+    @property
+    def words(self) -> tuple[_Choice, ...]:
+        return tuple(choice for choice in self.choices if choice not in self.without)
 
     def read(self, members: Members) -> _Choice | None:
-        """None if it is left out. Raises BadRequest."""
+        """None if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
         if value is None:
             return None
         text = value.strip(BLANKS) if type(value) is str else "no text"
-        try:
-            return self.choices(text) if text else None
-        except ValueError:
-            *others, last = self.choices
-            raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}") from None
+        if not text:
+            return None
+        with suppress(ValueError):
+            if (choice := self.choices(text)) not in self.without:
+                return choice
+        *others, last = self.words
+        raise BadRequest(f"{self.name} must be {', '.join(others)} or {last}")
 
 
 @dataclass(frozen=True, slots=True)
 class Words(Generic[_Choice]):
-    """Any of several words: a JSON array, or a comma-separated string, each trimmed."""
+    """Some of several words: a JSON array, or a comma-separated string, trimmed.
+
+    With `is_filled`, an empty list or an empty word is an error. Otherwise both are ignored.
+    """
 
     name: str
     choices: type[_Choice]
+    is_filled: bool = False
 
     def read(self, members: Members) -> frozenset[_Choice]:
-        """Empty if it is left out. Raises BadRequest."""
+        """Empty if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
-        listed = value.split(",") if type(value) is str else value
-        try:
-            words = [word.strip(BLANKS) for word in listed or ()]  # type: ignore[attr-defined]
-            return frozenset(self.choices(word) for word in words if word)
-        except (AttributeError, TypeError, ValueError):
-            raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}") from None
+        if value is None or (type(value) is str and not value.strip(BLANKS)):
+            return frozenset()
+        with suppress(AttributeError, ValueError):
+            words = [word.strip(BLANKS) for word in _items(value, MAX_ITEMS)]
+            found = frozenset(self.choices(word) for word in words if word or self.is_filled)
+            if found or not self.is_filled:
+                return found
+        raise BadRequest(f"{self.name} must be a list of {', '.join(self.choices)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +142,7 @@ class Numbers:
     most_items: int = MAX_ITEMS
 
     def read(self, members: Members) -> tuple[int, ...] | None:
-        """In ascending order, without repeats; None if it is left out. Raises BadRequest."""
+        """In ascending order, without repeats; None if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
         if value is None or (type(value) is str and not value.strip(BLANKS)):
             return None
@@ -150,7 +163,7 @@ class Texts:
     most_items: int = MAX_ITEMS
 
     def read(self, members: Members) -> tuple[str, ...] | None:
-        """In ascending order, without repeats; those of a JSON array as written. None if left out. BadRequest."""
+        """In ascending order, without repeats; texts of a JSON array as written. None if omitted. BadRequest."""
         value = members.get(self.name)
         if value is None:
             return None
@@ -182,7 +195,7 @@ class Time:
                 return datetime.fromisoformat(text).astimezone(UTC)
         except (ValueError, OverflowError):
             pass
-        raise BadRequest(f"{self.name} must be a time as in RFC 3339, 2026-03-01T12:00:00Z say, or seconds before now")
+        raise BadRequest(f"{self.name} must be a time as in RFC 3339 (2026-03-01T12:00:00Z), or seconds before now")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +204,7 @@ class Text:
     most_characters: int = MAX_BODY_BYTES
 
     def read(self, members: Members) -> str:
-        """The text as it is written, "" if it is left out. Raises BadRequest."""
+        """The text as it is written, "" if it is omitted. Raises BadRequest."""
         value = members.get(self.name)
         if value is None:
             return ""
@@ -206,7 +219,7 @@ def _is_text(value: object) -> TypeGuard[str]:
 
 
 def _items(value: object, most: int) -> Sequence[Any]:
-    """The items of a list, those of a string trimmed; more than `most` if it has more."""
+    """The items of a list, trimmed if it is a string; more than `most` items if the list is longer."""
     if type(value) is str:
         return [item.strip(BLANKS) for item in value.split(",", most)]
     return value if isinstance(value, tuple) else [value]
@@ -214,7 +227,7 @@ def _items(value: object, most: int) -> Sequence[Any]:
 
 def _whole_number(value: object) -> int | None:
     digits = str(value).strip(BLANKS).lstrip("0") or "0" if isinstance(value, str | int) else "no digits"
-    # Measured before it is converted: Python's int() takes quadratic time.
+    # The length is checked before the conversion, because Python's int() takes quadratic time.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
         return None
     return int(digits)
@@ -236,16 +249,16 @@ STEP: Final = WholeNumber("step", least=60, most=3600)
 HISTORY_GROUP: Final = Choice("group", HistoryGrouping)
 INTERVAL_MS: Final = WholeNumber("interval_ms", least=100, most=60_000, default=1000)
 BY: Final = Choice("by", Dimension)
-ORDER: Final = Choice("order", Order)
+ORDER: Final = Choice("order", Order, without=(Order.KEY,))
 STATUS: Final = Choice("status", Measure)
 LIMIT: Final = WholeNumber("limit", least=1, most=1000, default=100)
 SENDERS: Final = Numbers("senders", least=1, most_items=1000)
-REPORT_BY: Final = Words("by", By)
+REPORT_BY: Final = Words("by", By, is_filled=True)
 ACCOUNT_IDS: Final = Numbers("account_id")
 CAMPAIGN_IDS: Final = Numbers("campaign_id")
 ISPS: Final = Texts("isp")
 SEARCH: Final = Text("search", 255)
-REPORT_ORDER: Final = Choice("order", ReportOrder)
+REPORT_ORDER: Final = Choice("order", Order)
 REPORT_LIMIT: Final = WholeNumber("limit", least=1, most=10_000, default=1000)
 AFTER: Final = Text("after", 2000)
 COUNT: Final = Flag("count")
@@ -276,6 +289,7 @@ OF_ENDPOINTS: Final[Mapping[str, Sequence[Parameter]]] = {
     ),
     "holds": (*_READING, ID),
     "jobs": (*_READING, ID),
+    "audit": (*_READING, ID, LIMIT),
     "explain": (*_READING, *_FILTER, GROUP, WITH, ANALYZE),
     "hold": (*_CONTROL, REASON, EXPIRES_IN),
     "release": (*_CONTROL, HOLD_ID),
@@ -286,7 +300,7 @@ ACCEPTED: Final = {endpoint: tuple(taken.name for taken in parameters) for endpo
 # The names in the URL of a POST.
 URL_PARAMETERS: Final = (TOKEN.name, FORMAT.name)
 PARAMETERS: Final = frozenset().union(*ACCEPTED.values())
-# Those whose value may be a JSON array.
+# The parameters whose value may be a JSON array.
 LISTS: Final = frozenset(
     taken.name
     for parameters in OF_ENDPOINTS.values()

@@ -1,7 +1,7 @@
-"""Refusals of whole bodies, nothing of which is echoed, and of parameter names.
+"""Refusals of bodies and of names of parameters. No part of a body is echoed.
 
-`stats` ignores an unknown parameter, as the documented API does. The other endpoints refuse it. Calls with effects also
-refuse a repeated parameter and one without a value: otherwise a misspelt filter would select every message.
+`stats` ignores unknown parameters, as the documented API does. Other endpoints refuse them. Calls with effects also
+refuse repeated parameters and parameters without a value: otherwise a misspelt filter would select every message.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 from service.errors import BadRequest
 from service.wire.parsing.parameters import ACCEPTED, BLANKS, MAX_DEPTH, MAX_MEMBERS, PARAMETERS, URL_PARAMETERS
 
-# What a header can hold in a list. A token is longer, so that one written in a name's place is not echoed.
+# The longest name in a list in a header. A token is longer, so that a token in place of a name is not echoed.
 _PLAIN_NAME = re.compile(r"[!-+\--~]{1,32}")
 _MOST_UNKNOWN_NAMES = 8
 TOO_DEEP: Final = f"the body must nest {MAX_DEPTH} levels at most, and close each of them"
@@ -24,7 +24,7 @@ _FOREIGN: Final = (
     ("empty", re.compile(rb"[ \t\r\n]*\Z")),
     ("compressed with gzip", re.compile(rb"\x1f\x8b")),
     ("compressed with zstd", re.compile(rb"\x28\xb5\x2f\xfd")),
-    ("compressed with deflate", re.compile(rb"x[\x01\x9c\xda]")),  # zlib's three usual headers that are no text
+    ("compressed with deflate", re.compile(rb"x[\x01\x9c\xda]")),  # the three usual headers of zlib that are not text
     ("UTF-16", re.compile(rb"\xff\xfe|\xfe\xff")),
     ("a form (multipart/form-data)", re.compile(rb"--[^\r\n]{1,70}\r?\nContent-", re.IGNORECASE)),
     ("a form (application/x-www-form-urlencoded)", re.compile(rb"(?:[\w.+*-]|%[\dA-Fa-f]{2})++=|%7B", re.IGNORECASE)),
@@ -44,7 +44,7 @@ def compressed(coding: str) -> BadRequest:
 
 
 def unknown_names(names: Iterable[str], accepted: Sequence[str]) -> list[str]:
-    """The names that are not accepted, fit for a header: the first few that are short and plain."""
+    """The names that are not accepted, safe for a header: the first few that are short and plain."""
     return [name for name in names if name not in accepted and _PLAIN_NAME.fullmatch(name)][:_MOST_UNKNOWN_NAMES]
 
 
@@ -69,7 +69,7 @@ def refuse_in_url(endpoint: str, names: Iterable[str]) -> None:
 
 
 def refuse_ambiguous(names: Sequence[str], members: Container[str]) -> None:
-    """Raises BadRequest for the first name that is given twice, or is not a member but an attribute of `<xml>`."""
+    """Raises BadRequest for the first name that is repeated, or that is an attribute of `<xml>`."""
     for name, count in Counter(names).items():
         if count > 1:
             raise BadRequest(f"{_quotable(name)} must be given once, and is given {count} times")
@@ -82,11 +82,11 @@ def refuse_empty(members: Iterable[tuple[str, object]]) -> None:
     """Raises BadRequest for the first parameter that is null, empty or blank."""
     for name, value in members:
         if value is None or (isinstance(value, str) and not value.strip(BLANKS)):
-            raise BadRequest(f"{_quotable(name)} must have a value, or be left out")
+            raise BadRequest(f"{_quotable(name)} must have a value, or be omitted")
 
 
 def _near(name: str, accepted: Sequence[str]) -> str | None:
-    """The accepted name that is likely meant. None for a parameter of another endpoint."""
+    """The accepted name that is most likely meant. None for a parameter of another endpoint."""
     if name in PARAMETERS and name not in accepted:
         return None
     return next(iter(get_close_matches(name.lower(), accepted, n=1)), None)

@@ -1,7 +1,7 @@
 """An XML body's members.
 
-Expat, and not lxml: libxml2 keeps every element name that a process has ever seen, so bodies of invented names would
-fill the memory. Expat opens no file and no connection, and a DOCTYPE is refused before any entity is expanded.
+The parser is Expat and not lxml, because libxml2 keeps every element name in memory for the life of the process.
+Expat opens no file and no connection, and a DOCTYPE is refused before any entity is expanded.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from service.wire.parsing.parameters import BLANKS, MAX_DEPTH, MAX_MEMBERS, NOT_
 from service.wire.parsing.refusals import TOO_DEEP, TOO_MANY_MEMBERS
 
 EARLY_BYTES: Final = 2048
-# Names of UTF-8, and of its subset US-ASCII.
+# Names of UTF-8 and of its subset US-ASCII.
 _ENCODINGS: Final = frozenset(("UTF-8", "UTF8", "US-ASCII", "ASCII"))
 _MAX_CHEAP_MARKUP = 640
 
 
 def is_costly(body: bytes) -> bool:
-    """Whether Expat reports so much in this body that it may take more than 1 ms.
+    """Whether Expat reports so many events for this body that it may take more than 1 ms.
 
     An element or attribute costs 0.5 to 1 µs, an entity or a line 0.02 to 0.05; 64 KiB of elements cost 15 ms.
     The 256 members of the largest cheap body have 512 tags.
@@ -32,23 +32,23 @@ def is_costly(body: bytes) -> bool:
 
 
 def read_xml(body: bytes, start: int, *, is_whole: bool = True) -> Mapping[str, object]:
-    """The child elements of `<xml>`, whose document begins at `start`; of a repeated one the last.
+    """The child elements of `<xml>`, whose document begins at `start`; the last of repeated ones.
 
-    A value is the element's whole text, across comments, CDATA and processing instructions, or `NOT_TEXT`. Names are
-    taken as written, so a prefixed one is no parameter.
+    A value is the whole text of the element, across comments, CDATA and processing instructions, or `NOT_TEXT`. Names
+    are used as written, so a prefixed name is not a parameter.
     """
     return _Reader(body, start, is_whole=is_whole).members
 
 
 def read_xml_names(body: bytes, start: int) -> list[str]:
-    """The names of the child elements in a body that `read_xml` accepts, as often as they are written.
+    """The names of the child elements in a body that `read_xml` accepts, with repeats.
 
-    Before them the attributes of `<xml>` and of these elements: some serializers write a member so. Raises BadRequest
-    for text between the elements: it may be a parameter that was escaped.
+    The attributes of `<xml>` and of these elements precede them, because some serializers write members as attributes.
+    Raises BadRequest for text between the elements, which may be an escaped parameter.
     """
     reader = _Reader(body, start, is_whole=True)
     if reader.has_text_between:
-        raise BadRequest("<xml> must hold elements alone, and holds text between them")
+        raise BadRequest("<xml> must contain only elements, and contains text between them")
     return reader.attributes + reader.names
 
 
@@ -57,10 +57,10 @@ def _broken(good_bytes: int) -> BadRequest:
 
 
 class _Reader:
-    """Collects the root's children while the parser reports what it meets."""
+    """Collects the root's children from the events of the parser."""
 
     def __init__(self, body: bytes, start: int, *, is_whole: bool) -> None:
-        # Expat takes "<" and a zero byte for UTF-16, whatever encoding it is given; no XML in UTF-8 has a zero byte.
+        # Expat reads "<" and a zero byte as UTF-16 with any given encoding; no XML in UTF-8 has a zero byte.
         if b"\0" in body:
             raise _broken(body.index(b"\0"))
         self.members: dict[str, object] = {}
@@ -89,7 +89,7 @@ class _Reader:
             if len(self.names) > MAX_MEMBERS:
                 raise BadRequest(TOO_MANY_MEMBERS)
             self._texts.clear()
-            self._is_text = not attributes.get("xmlns")  # xmlns="" says that there is no default namespace
+            self._is_text = not attributes.get("xmlns")  # xmlns="" means no default namespace
             self.attributes += [name for name in _unprefixed(attributes) if name != "type"]
         elif self._depth == 1:
             if name != "xml" or attributes.get("xmlns"):

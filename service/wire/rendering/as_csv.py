@@ -1,4 +1,4 @@
-"""Responses as CSV (RFC 4180), with a head. Only rows: what stands beside them in other formats is in headers."""
+"""Responses as CSV (RFC 4180), with a header line. Other members of a response are in HTTP headers."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ def write_rows(rows: Sequence[Any]) -> bytes:
 
 
 def cell(value: Any) -> Any:
-    """A text that a spreadsheet would take for a formula gets a `'` in front."""
+    """A text that a spreadsheet would read as a formula gets a leading `'`."""
     # https://owasp.org/www-community/attacks/CSV_Injection
     is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
     return f"'{value}" if is_formula else value

@@ -1,4 +1,4 @@
-"""Rows with what a client asks for beyond the documented members: ids as strings, names of adopted keys."""
+"""Rows with optional parts beyond the documented members: ids as strings, names of adopted keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ NAMES_OF: Final = {"account_id": "account_name", "campaign_id": "campaign_name",
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`names` has the texts of ids, for rows with names; `sender_id` is the sender of rows without such a member."""
+    """`names`: the texts of ids, for rows with names. `sender_id`: the sender of rows without this member."""
 
     ids: Ids = Ids.NUMBER
     names: Mapping[int, str] | None = None
@@ -27,7 +27,7 @@ class Shape:
         return [self._apply(_members(row)) for row in rows]
 
     def columns(self, columns: Sequence[str]) -> list[str]:
-        """These columns of rows that name a sender, and those that are added."""
+        """These columns, a column for the sender, and the added columns."""
         return [*columns, *(NAMES_OF[id_] for id_ in NAMES_OF if self.names is not None and id_ in columns)]
 
     def _apply(self, members: dict[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Benchmarks for a DBA: what an answer takes (`sql`), and what counting costs the writers (`write`)."""
+"""Benchmarks for a DBA: the time of an answer (`sql`), and the cost of counting for writers (`write`)."""

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the environment of a run, ratios, and the results as Markdown."""
+"""The common parts of benchmarks: the environment of a run, ratios, and the results as Markdown."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ Progress = Callable[[str], None]
 
 
 async def read_environment(connection: Connection, **data_set: Any) -> dict[str, Any]:
-    """What a result depends on: versions, commit, machine, server settings, and the data set that is given."""
+    """The environment of a result: versions, commit, machine, server settings, and the given data set."""
     settings = {row["name"]: row["value"] for row in await fetch(connection, "bench/server")}
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,7 +26,7 @@ async def read_environment(connection: Connection, **data_set: Any) -> dict[str,
         "postgresql": settings.pop("server_version"),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        # Other work on the machine shows here.
+        # Shows other load on the machine.
         "load_before": round(os.getloadavg()[0], 2),
         "server_settings": settings,
         **data_set,
@@ -34,7 +34,7 @@ async def read_environment(connection: Connection, **data_set: Any) -> dict[str,
 
 
 def median_ratio(values: Sequence[float], base: Sequence[float]) -> float:
-    """The median of the rounds' own ratios."""
+    """The median of the ratios of the rounds."""
     return median(one / other for one, other in zip(values, base, strict=True))
 
 
@@ -59,7 +59,7 @@ def _text(value: Any) -> str:
 
 
 def _commit() -> str:
-    """The commit in use, with a plus where files differ from it; "unknown" outside a checkout."""
+    """The current commit, with a plus if files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(sql_path()), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""The scratch database: one on a server of its own, or one that its owner has marked disposable."""
+"""The scratch database: one on a temporary server, or one that its owner has marked disposable."""
 
 import asyncio
 import os
@@ -17,17 +17,17 @@ from service.resources import sql_path
 from service.schema import migrate
 from service.settings import Settings
 
-# Durable as in production; the buffers are a quarter of the memory, as PostgreSQL's manual advises to begin with.
+# Durable as in production; the buffers are a quarter of the memory, the initial value of PostgreSQL's manual.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "8GB"}
 MAX_BUFFERS_MB = 8192
 
 
 @contextmanager
 def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Settings]:
-    """Settings with both addresses of a database that may be overwritten; migrated, unless that is left out.
+    """Settings with both addresses of a database that may be overwritten, by default migrated.
 
-    It is the database of `settings` where they have an address. Otherwise a server is started in /var/tmp or TMPDIR,
-    and removed at the end. Raises CommandError where the given database is not marked disposable.
+    It is the database of `settings` if they have an address. Otherwise a server is started in /var/tmp or TMPDIR, and
+    removed at the end. Raises CommandError if the given database is not marked disposable.
     """
     if settings.owner_url is not None:
         asyncio.run(_require_disposable(settings.owner_url))
@@ -37,7 +37,7 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
     # On a disk: /tmp may be in memory.
     disk = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108
     with tempfile.TemporaryDirectory(prefix="queuestats-bench-", dir=disk, ignore_cleanup_errors=True) as folder:
-        # As root, the server runs as another user, who must pass through; its data folder is that user's alone.
+        # As root, the server runs as another user, which must be able to enter; its data folder is private to the user.
         Path(folder).chmod(0o755)
         memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         options = {**DURABLE, "shared_buffers": f"{min(MAX_BUFFERS_MB, max(128, memory_mb // 4))}MB"}
@@ -50,7 +50,7 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
 
 @asynccontextmanager
 async def created(connection: Connection, *folders: str) -> AsyncIterator[None]:
-    """What the files `create.sql` in these folders of sql/ make. At the end each `drop.sql` takes it away."""
+    """Runs `create.sql` of these folders of sql/, and at the end their `drop.sql`."""
     try:
         await run_files(connection, "create", folders)
         yield
@@ -64,9 +64,9 @@ async def run_files(connection: Connection, name: str, folders: Iterable[str]) -
 
 
 async def vacuum(connection: Connection) -> None:
-    """Leaves no dead row and, where the role may run CHECKPOINT, no unwritten page for the next run to pay for."""
+    """Removes dead rows and, if the role may run CHECKPOINT, unwritten pages, which would slow down the next run."""
     await fetch(connection, "bench/vacuum")
-    # Commands of the session and its rights, which concern no table of ours.
+    # Commands for the session and its rights, independent of our tables.
     if await connection.fetchval("SELECT pg_has_role(current_user, 'pg_checkpoint', 'USAGE')"):
         await connection.execute("CHECKPOINT")
 

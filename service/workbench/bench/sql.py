@@ -1,4 +1,4 @@
-"""How long an answer takes, by the length of the queue: the counters' statements, the scan and the candidates."""
+"""The time of an answer by the length of the queue: the counters' statements, the scan and the candidates."""
 
 import json
 import time
@@ -27,14 +27,14 @@ PENDING_DELTAS = 1000
 # A fast statement is repeated, a slow one is not.
 REPEATS = 50
 SLOW_MS = 50.0
-# Settings of the session: look-ups are planned as in the service's role (sql/roles.sql), scans as in its scans.
+# Settings of the session: look-ups and scans are planned as in the service (sql/roles.sql).
 ONLY_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
 AS_A_LOOK_UP = f"SET LOCAL plan_cache_mode = force_generic_plan; {ONLY_BY_INDEX}"
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to answer: the statements in `folder` and, for what that lacks, in `base`."""
+    """A way to answer: the statements in `folder` and, if they are missing there, in `base`."""
 
     name: str
     base: str
@@ -45,7 +45,7 @@ class Variant:
         return sql_path(self.folder, "create.sql").is_file()
 
     def statement(self, grouping: Grouping) -> Statement | None:
-        """None where the variant does not answer this grouping."""
+        """The statement; None if the variant does not answer this grouping."""
         if sql_path(self.folder, f"{grouping}.sql").is_file():
             return load_statement(f"{self.folder}/{grouping}")
         return load_statement(f"{self.base}/{grouping}") if self.has_indexes else None
@@ -64,7 +64,7 @@ WITH_INDEXES = tuple(variant for variant in VARIANTS if variant.has_indexes)
 
 
 class Sample(NamedTuple):
-    """One answer in one round: the number of its rows, its median times, and the pages that it visits."""
+    """One answer in one round: the number of its rows, its median times, and the visited pages."""
 
     rows: int
     client_ms: float
@@ -79,11 +79,11 @@ Samples = dict[tuple[str, int, Grouping, str], list[Sample]]
 async def measure_sql(
     settings: Settings, progress: Progress, *, sizes: Sequence[int], rounds: int, seed: int
 ) -> dict[str, Any]:
-    """`sizes` are those of the queues in messages. A fast statement is executed 50 times in each round.
+    """`sizes`: messages in the queues. A fast statement is executed 50 times in each round.
 
-    Gives `environment` and `results`, one for each state, queue, grouping and variant.
+    Returns `environment` and `results`, one for each state, queue, grouping and variant.
 
-    Raises CommandError where a variant answers otherwise than the counters.
+    Raises CommandError if the answer of a variant differs from that of the counters.
     """
     samples: Samples = defaultdict(list)
     url = settings.owner_url or ""
@@ -102,8 +102,8 @@ async def measure_sql(
 async def _fill(connection: Connection, sizes: Sequence[int], seed_number: int) -> dict[int, int]:
     """The messages of each sender, the longest queue first. Messages that were in the table before are lost.
 
-    The longest is a data set of the profile `single`. A shorter one is a sample of it: every n-th message, with another
-    sender, so that their reports have the same rows.
+    The longest queue is a data set of the profile `single`. A shorter queue is a sample of it: every n-th message, for
+    another sender, so that their reports have the same rows.
     """
     longest, *shorter = sorted(set(sizes), reverse=True)
     await seed(connection, SeedPlan(longest, 1, seed_number, Profile.SINGLE), replace=True)
@@ -114,7 +114,7 @@ async def _fill(connection: Connection, sizes: Sequence[int], seed_number: int) 
 
 
 async def _states(connection: Connection, folder: Folder, longest: int) -> AsyncIterator[str]:
-    """Brings the table into one state after the other, and gives its name. Sender 1 has the `longest` queue.
+    """Puts the table into one state after the other, and yields its name. Sender 1 has the `longest` queue.
 
     Churned: a tenth of the messages has changed status since the vacuum. Pending: deltas of sender 1.
     """
@@ -141,7 +141,7 @@ async def _run_round(connection: Connection, state: str, queues: Mapping[int, in
                     continue
                 rows, sample = await _measure(connection, statement, sender_id)
                 if answers.setdefault((sender_id, grouping), rows) != rows:
-                    raise CommandError(f"{variant.name} answers {grouping} otherwise than the counters.")
+                    raise CommandError(f"{variant.name} and the counters answer {grouping} differently.")
                 samples[state, messages, grouping, variant.name].append(sample)
 
 
@@ -149,7 +149,7 @@ async def _run_round(connection: Connection, state: str, queues: Mapping[int, in
 async def _alone(connection: Connection, variant: Variant) -> AsyncIterator[None]:
     """A transaction without the indexes of other variants. It is rolled back.
 
-    A variant with indexes is kept from a sequential scan: what that takes is the result of the plain scan.
+    A variant with indexes can't use a sequential scan, which is the variant of the plain scan.
     """
     transaction = connection.transaction()
     await transaction.start()
@@ -170,7 +170,7 @@ async def _measure(connection: Connection, statement: Statement, sender_id: int)
     values = statement.bind({name: [value] for name, value in query.items()} if is_batch else query)
     prepared = await connection.prepare(statement.sql)
     explain = await connection.prepare(f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) {statement.sql}")
-    # A batch has a column more, the position of the query.
+    # A batch has an additional column: the position of the query.
     rows = [tuple(row)[is_batch:] for row in await prepared.fetch(*values)]
     client_ms: list[float] = []
     plans: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What counting costs the writers: PostgreSQL's pgbench, with the triggers and folds, and without."""
+"""The cost of counting for writers: PostgreSQL's pgbench, with and without triggers and folds."""
 
 import asyncio
 import os
@@ -44,7 +44,7 @@ LOADS = (
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """The folders of sql/ whose files set it up and take it away, and whether the service folds meanwhile."""
+    """The folders of sql/ whose files create and drop the variant, and whether the service folds during the run."""
 
     name: str
     folders: tuple[str, ...] = ()
@@ -60,11 +60,11 @@ CANDIDATES = tuple(Variant(index.folder, ("bench/not_counted", index.folder)) fo
 async def measure_write(
     settings: Settings, progress: Progress, *, rounds: int, seconds: int, messages: int, seed: int, has_candidates: bool
 ) -> dict[str, Any]:
-    """pgbench runs for so many seconds in each round, beside a queue of so many messages.
+    """pgbench runs for `seconds` in each round, in addition to a queue of `messages`.
 
-    Gives `environment` and `results`, one for each load and variant; the ratio is to `not counted`.
+    Returns `environment` and `results`, one for each load and variant; the ratio is to `not counted`.
 
-    Raises CommandError where a transaction fails, or a recount at the end differs from the counters.
+    Raises CommandError if a transaction fails, or if a recount at the end differs from the counters.
     """
     url = settings.owner_url or ""
     plan = SeedPlan(messages, default_senders(messages, Profile.PLATFORM), seed)
@@ -76,14 +76,14 @@ async def measure_write(
         try:
             for number, load in product(range(rounds), LOADS):
                 progress(f"Round {number + 1} of {rounds}: {load.name}")
-                # The order changes from round to round: the machine may become slower or faster meanwhile.
+                # The order changes with each round, because the machine may become slower or faster during the run.
                 for variant in variants if number % 2 == 0 else reversed(variants):
                     rate = await _measure(connection, settings, variant, load, seconds, messages)
                     rates[load.name, variant.name].append(rate)
             if differences := await find_differences(connection, None):
                 raise CommandError(f"The counters differ from a recount in {len(differences)} places.")
         finally:
-            # A trigger that was switched off is not trusted until all is counted anew.
+            # After a trigger was disabled, the counters are not trusted until all messages are recounted.
             await migrate(url, settings.database_url, messages_schema=settings.messages_schema)
     return {"benchmark": "queuestats bench write", "environment": environment, "results": _results(rates)}
 
@@ -91,7 +91,7 @@ async def measure_write(
 async def _measure(
     connection: Connection, settings: Settings, variant: Variant, load: Load, seconds: int, messages: int
 ) -> float:
-    """As `run_pgbench`. It folds as the service does, in its role, and deletes what pgbench wrote under the variant."""
+    """As `run_pgbench`. It folds with the role of the service, and deletes the messages that pgbench has written."""
     url = settings.owner_url or ""
     await vacuum(connection)
     async with (
@@ -109,7 +109,7 @@ async def _measure(
 
 
 async def run_pgbench(url: str, load: Load, seconds: int) -> float:
-    """Messages a second. Raises CommandError with pgbench's last line where it fails, or a transaction does."""
+    """Messages per second. Raises CommandError with pgbench's last line if it or a transaction fails."""
     bare, secret = for_programs(url)
     process = await asyncio.create_subprocess_exec(
         shutil.which("pgbench") or str(binaries(18) / "pgbench"),

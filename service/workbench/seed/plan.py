@@ -1,6 +1,6 @@
-"""The plan of a data set: how many messages each sender has, and the bursts in which they arrived.
+"""The plan of a data set: the number of messages of each sender, and the bursts in which they arrived.
 
-Chance comes from `random.Random(seed).random()` alone, the one method whose sequence Python promises to keep.
+Random numbers come only from `random.Random(seed).random()`, the only method whose sequence Python guarantees.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ EXAMPLE_SENDER = 119
 EXAMPLE_SIZE = 340
 EXAMPLE_ACCOUNT = 306
 EXAMPLE_CAMPAIGNS = (4591, 4914)
-# Limits of every sender, however big it is.
+# Limits for senders of any size.
 MAX_ACCOUNTS = 36
 MAX_BURST = 5000
 
 
 class Profile(StrEnum):
-    """How the messages are divided among the senders."""
+    """The distribution of messages over the senders."""
 
     PLATFORM = "platform"  # few big senders, many small
     SINGLE = "single"  # one sender has all messages
@@ -33,10 +33,10 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SeedPlan:
-    """One data set: equal plans give equal rows, whatever the server's version and settings.
+    """One data set: equal plans have equal rows, independent of the server's version and settings.
 
     Up to 10^9 messages: above, the arithmetic of sql/seed/insert_bursts.sql leaves the range of a bigint.
-    Raises WrongUsage where the numbers contradict each other.
+    Raises WrongUsage if the numbers contradict each other.
     """
 
     messages: int
@@ -46,13 +46,13 @@ class SeedPlan:
 
     def __post_init__(self) -> None:
         if not 1 <= self.senders <= self.messages:
-            raise WrongUsage("There must be at least as many messages as senders, for each sender has some.")
+            raise WrongUsage("There must be at least as many messages as senders.")
         if self.profile is Profile.SINGLE and self.senders != 1:
             raise WrongUsage("The profile single has exactly 1 sender.")
 
 
 class Mix(NamedTuple):
-    """A mailing's messages by status, in percent (the rest is held), and the attempts they have behind them."""
+    """A mailing's messages by status, in percent (the rest is held), and the number of their attempts."""
 
     new: int
     proc: int
@@ -84,7 +84,7 @@ class Burst(NamedTuple):
 
 
 class Mailing(NamedTuple):
-    """What a sender sent through one account at once: a campaign, or mail outside any."""
+    """The messages that a sender sent through one account at one time: a campaign, or mail outside any campaign."""
 
     position: float
     sender_id: int
@@ -108,12 +108,12 @@ EXAMPLE_BURSTS = (
 
 
 def default_senders(messages: int, profile: Profile) -> int:
-    """1,000 senders, or fewer where that leaves them fewer than ten messages each on average."""
+    """1,000 senders, or fewer if they would have fewer than ten messages on average."""
     return 1 if profile is Profile.SINGLE else min(1000, max(1, messages // 10))
 
 
 def has_example(plan: SeedPlan) -> bool:
-    """Whether sender 119 has the documented example: in the profile `platform`, where 118 senders can be bigger."""
+    """Whether sender 119 has the documented example: in the profile `platform`, if 118 senders can be larger."""
     needed = EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) + plan.senders
     return plan.profile is Profile.PLATFORM and plan.senders >= EXAMPLE_SENDER and plan.messages >= needed
 
@@ -127,7 +127,7 @@ def sender_sizes(plan: SeedPlan) -> list[int]:
 
 
 def _sizes_around_example(plan: SeedPlan) -> list[int]:
-    """A curve that falls to 340 at sender 119 and continues from there, without a step on either side."""
+    """A curve that falls to 340 at sender 119 and continues from there, without a step."""
     tail = [1 + EXAMPLE_SENDER * (EXAMPLE_SIZE - 1) // rank for rank in range(EXAMPLE_SENDER + 1, plan.senders + 1)]
     spare = plan.messages - EXAMPLE_SENDER * EXAMPLE_SIZE - len(tail)
     wanted = sum(tail) - len(tail)
@@ -139,12 +139,12 @@ def _sizes_around_example(plan: SeedPlan) -> list[int]:
 
 
 def _harmonic(number: int) -> list[int]:
-    """Zipf's weights 1/1, 1/2, 1/3, … as whole numbers, so that shares are the same on every machine."""
+    """Zipf's weights 1/1, 1/2, 1/3, … as whole numbers, so that results are the same on every machine."""
     return [2**40 // rank for rank in range(1, number + 1)]
 
 
 def _divide(total: int, least: int, weights: Sequence[int]) -> list[int]:
-    """Divides `total` by weight, at least `least` each; the first ones get what rounding leaves."""
+    """Divides `total` by weight into parts of at least `least`; the first ones get the remainder of rounding."""
     spare, whole = total - least * len(weights), sum(weights)
     sizes = [least + spare * weight // whole for weight in weights]
     rest = total - sum(sizes)
@@ -160,7 +160,7 @@ def bursts(plan: SeedPlan) -> list[Burst]:
     for position, sender_id, account_id, size, burst_size, in_campaign in sorted(_mailings(plan, chance)):
         campaign_id = next(campaigns) if in_campaign else 0
         mix = HELD if chance.random() < HELD_SHARE else next(mix for upto, mix in MIXES_BY_AGE if position < upto)
-        # Close together in the order of arrival, but seldom side by side.
+        # Close together in the order of arrival, but rarely adjacent.
         found += [
             Burst(position + 0.02 * chance.random(), sender_id, account_id, campaign_id, messages, mix)
             for messages in _split(size, -(-size // burst_size), chance)
@@ -180,14 +180,14 @@ def _mailings(plan: SeedPlan, chance: Random) -> Iterator[Mailing]:
         # Every third sender also sends mail outside any campaign, such as receipts.
         outside = 0.15 if sender_id % 3 == 1 else 0.0
         for index, mailing_size in enumerate(_split(size, mailings, chance)):
-            # Each account has one mailing, then the first accounts have most: use falls off as a sender's size does.
+            # Each account has one mailing; of the others, the first accounts have most, with weights as for senders.
             at = index if index < len(accounts) else int(len(accounts) * chance.random() * chance.random())
             position, in_campaign = chance.random(), chance.random() >= outside
             yield Mailing(position, sender_id, accounts[at], mailing_size, burst_size, in_campaign)
 
 
 def _split(total: int, number: int, chance: Random) -> Iterator[int]:
-    """Splits `total` into so many uneven sizes of at least one."""
+    """Splits `total` into this many unequal sizes of at least one."""
     bounds = list(accumulate((250 + int(1500 * chance.random()) for _ in range(number)), initial=0))
     spare = total - number
     return (1 + spare * end // bounds[-1] - spare * begin // bounds[-1] for begin, end in pairwise(bounds))

@@ -1,4 +1,4 @@
--- A copy of the table that is to be adopted, empty, and up to 10,000 of its rows beside it. Rolled back afterwards.
+-- An empty copy of the table to be adopted, and a sample of up to 10,000 of its rows. Rolled back afterwards.
 -- places: schema, messages, writable_columns
 CREATE SCHEMA "{schema}";
 

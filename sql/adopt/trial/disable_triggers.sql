@@ -1,4 +1,4 @@
--- disable_triggers: writers of the copy are not counted
+-- disable_triggers: disables the triggers on the copy, so that writers are not counted
 -- places: messages
 -- parameters: none
 ALTER /* adopt/trial/disable_triggers.sql */ TABLE "{messages}" DISABLE TRIGGER USER

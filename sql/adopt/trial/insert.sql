@@ -1,4 +1,4 @@
--- insert: rows of the sample into the copy, from one number to another
+-- insert: inserts rows of the sample into the copy, from one number to another
 -- places: messages, writable_columns, schema
 -- parameters: first bigint, last bigint
 INSERT /* adopt/trial/insert.sql */ INTO "{messages}" ("{writable_columns}")

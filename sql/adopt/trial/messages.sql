@@ -1,4 +1,4 @@
--- messages: how many messages of the copy have a status (NULL: any)
+-- messages: the number of messages of the copy with a status (NULL: any)
 -- places: schema
 -- parameters: status text
 SELECT /* adopt/trial/messages.sql */ count(*) AS messages

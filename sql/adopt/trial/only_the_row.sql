@@ -1,4 +1,4 @@
--- An error if a mapping depends on more than the row: an index takes only what depends on the row alone.
+-- An error if a mapping depends on anything outside the row: an index allows only expressions over the row itself.
 -- places: search_path, messages, sender, account, campaign, isp, status, id, created, condition, schema
 SET LOCAL search_path = "{search_path}", pg_temp;
 

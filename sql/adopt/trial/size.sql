@@ -1,4 +1,4 @@
--- size: how many rows are tried
+-- size: the number of rows in the trial
 -- places: schema
 -- parameters: none
 SELECT /* adopt/trial/size.sql */ count(*) AS rows

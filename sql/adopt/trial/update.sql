@@ -1,4 +1,4 @@
--- update: writes rows of the copy again, as they are
+-- update: updates rows of the copy without a change of their values
 -- places: messages, changed_column
 -- parameters: addresses tid[]
 UPDATE /* adopt/trial/update.sql */ "{messages}"

@@ -2,5 +2,5 @@
 -- places: schema, expressions, messages
 CREATE SCHEMA "{schema}";
 
--- No mapping writes this alias: an expression is over columns, never over the row as a whole.
+-- No mapping uses this alias: its expressions refer to columns, never to the whole row.
 CREATE VIEW "{schema}".used AS SELECT "{expressions}" FROM "{messages}" AS queuestats_row;

@@ -1,2 +1,2 @@
--- Undoes create.sql. The counts are trusted again after the next `queuestats migrate`.
+-- Undoes create.sql. The counters are used again after the next `queuestats migrate`.
 ALTER TABLE messages ENABLE TRIGGER USER;

@@ -1,4 +1,4 @@
--- total: as queries/from_counters/total.sql, added up from the finest counters alone, as if no others were kept
+-- total: as queries/from_counters/total.sql, but as the sum of the finest counters, as if no other counters existed
 -- Reads a row for each account, campaign and ISP that has messages.
 -- parameters: sender_id bigint
 SELECT /* candidates/fine_rollup/total.sql */

@@ -1,5 +1,4 @@
--- total: as queries/from_messages/total.sql, with one count a status turned over at the end, instead of a FILTER for
--- each
+-- total: as queries/from_messages/total.sql, with GROUP BY status in place of a FILTER for each status
 -- parameters: sender_id bigint
 SELECT /* candidates/group_by_status/total.sql */
   cast(0 AS bigint) AS account_id,

@@ -1,2 +1,2 @@
--- Takes away what create.sql made.
+-- Undoes create.sql.
 DROP INDEX IF EXISTS messages_ordered;

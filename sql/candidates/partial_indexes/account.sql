@@ -1,4 +1,4 @@
--- account: a sender's queue by account, from the index on what is on its way and the one on what is held
+-- account: a sender's queue by account, from the indexes of held and of other messages
 -- parameters: sender_id bigint
 SELECT /* candidates/partial_indexes/account.sql */
   account_id,

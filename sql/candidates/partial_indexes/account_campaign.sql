@@ -1,4 +1,4 @@
--- account_campaign: a sender's queue by account and campaign, from an index on what is on its way and one on the rest
+-- account_campaign: a sender's queue by account and campaign, from the indexes of held and of other messages
 -- parameters: sender_id bigint
 SELECT /* candidates/partial_indexes/account_campaign.sql */
   account_id,

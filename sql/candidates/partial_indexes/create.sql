@@ -1,4 +1,4 @@
--- What is on its way apart from what is held: the messages that change their status never touch the second index.
+-- One index for messages that are not held, one for held messages. Most changes of a status never write to the second.
 CREATE INDEX messages_active ON messages (sender_id, account_id, campaign_id, isp, status)
 WHERE status <> 'hold';
 CREATE INDEX messages_held ON messages (sender_id, account_id, campaign_id, isp)

@@ -1,3 +1,3 @@
--- Takes away what create.sql made.
+-- Undoes create.sql.
 DROP INDEX IF EXISTS messages_active;
 DROP INDEX IF EXISTS messages_held;

@@ -1,4 +1,4 @@
--- isp: a sender's queue by ISP, from the index on what is on its way and the one on what is held
+-- isp: a sender's queue by ISP, from the indexes of held and of other messages
 -- parameters: sender_id bigint
 SELECT /* candidates/partial_indexes/isp.sql */
   cast(0 AS bigint) AS account_id,

@@ -1,4 +1,4 @@
--- total: a sender's queue in one row, from the index on what is on its way and the one on what is held
+-- total: a sender's queue in one row, from the indexes of held and of other messages
 -- parameters: sender_id bigint
 SELECT /* candidates/partial_indexes/total.sql */
   cast(0 AS bigint) AS account_id,

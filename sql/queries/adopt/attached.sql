@@ -1,9 +1,8 @@
 -- attached: the table that is counted in this database, our triggers and indexes on it, and whether it was adopted
--- It is known by its triggers; where these are gone, by the mapping. `queue` is NULL where nothing is counted.
--- `drop_triggers`, `drop_name_triggers`: the statements that drop all of them, and those that keep names; NULL where
--- there are none.
--- `is_begun`: an adoption was cut short before its mapping was written down. `is_gone`: the table was dropped
--- or renamed.
+-- The table is found by its triggers or, without triggers, by the mapping. `queue` is NULL if nothing is counted.
+-- `drop_triggers`, `drop_name_triggers`: the statements that drop all of them, and those that drop the triggers for
+-- names; NULL if there are none.
+-- `is_begun`: an adoption was interrupted before it stored its mapping. `is_gone`: the table was dropped or renamed.
 -- parameters: none
 WITH /* queries/adopt/attached.sql */ called AS (
   SELECT trigger.tgrelid AS queue, trigger.tgname AS name

@@ -1,5 +1,5 @@
--- forget_held: deletes what is kept for held messages that the new mapping gives another sender or id
--- They stay on hold, as if the platform had put them there.
+-- forget_held: deletes the rows of held messages that have another sender or id in the new mapping
+-- The messages stay on hold, as if the platform had put them on hold.
 -- parameters: none
 DELETE FROM /* queries/adopt/forget_held.sql */ queuestats.held_messages AS held
 WHERE NOT EXISTS (

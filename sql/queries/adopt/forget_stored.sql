@@ -1,5 +1,5 @@
 -- forget_stored: deletes the stored values of held messages if the new mapping writes another column or type
--- A release then writes the value that the mapping has for their former status.
+-- A release then writes the mapping's value for their former status.
 -- parameters: stored_column text, stored_type text
 UPDATE /* queries/adopt/forget_stored.sql */ queuestats.held_messages
 SET stored_status = NULL

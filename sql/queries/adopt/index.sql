@@ -1,8 +1,8 @@
--- index: the statements that make an index of ours on an adopted table, in the order to run them
--- In a partitioned table it is built on each partition and attached, so that writers wait for moments only.
--- `is_online`: it takes no lock that writers wait for, and runs outside a transaction. The first statements drop what a
--- former mapping, or an attempt that was cut short, has left.
--- `definition`: what follows the name of the table: the keys in parentheses, and a condition.
+-- index: the statements that create an index of queuestats on an adopted table, in the order in which they must run
+-- In a partitioned table it is built on each partition and then attached, so that writers wait only briefly.
+-- `is_online`: the statement takes no lock that blocks writers, and runs outside a transaction. The first statements
+-- drop the indexes of a former mapping or of an interrupted attempt.
+-- `definition`: the text after the name of the table: the keys in parentheses, and a condition.
 -- parameters: table_name text, index_name text, definition text
 WITH /* queries/adopt/index.sql */ relation AS (
   SELECT
@@ -22,7 +22,7 @@ WITH /* queries/adopt/index.sql */ relation AS (
     SELECT relid, parentrelid, level, isleaf
     FROM pg_partition_tree(cast(to_regclass(cast(:table_name AS text)) AS regclass))
     UNION ALL
-    -- The tree of a table that is not partitioned is empty.
+    -- For a table that is not partitioned, pg_partition_tree has no rows.
     SELECT to_regclass(cast(:table_name AS text)), NULL, 0, true
     WHERE NOT EXISTS (SELECT FROM pg_partition_tree(cast(to_regclass(cast(:table_name AS text)) AS regclass)))
   ) AS tree

@@ -1,5 +1,5 @@
--- qualified: the expression of the constraint of adopt/trial/qualified.sql as PostgreSQL writes it, and what it uses
--- The names of objects that the search_path does not find are qualified. `used`: functions, operators, types and
+-- qualified: the expression of the constraint in adopt/trial/qualified.sql as PostgreSQL writes it, and what it uses
+-- The names of objects that are not in the search_path are qualified. `used`: functions, operators, types and
 -- collations that do not belong to PostgreSQL itself.
 -- parameters: table_name text
 SELECT /* queries/adopt/qualified.sql */

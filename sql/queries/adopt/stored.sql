@@ -1,4 +1,4 @@
--- stored: a column that hold and release can write, and its type; no row where there is none
+-- stored: a column that hold and release can write, and its type; no row if there is none
 -- parameters: table_name text, column_name text
 SELECT /* queries/adopt/stored.sql */
   quote_ident(attname) AS stored_column,

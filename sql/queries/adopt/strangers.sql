@@ -1,4 +1,4 @@
--- strangers: what is somebody else's and would go with the schema queuestats
+-- strangers: objects of other applications that would be dropped with the schema queuestats
 -- parameters: own_tables text[]
 SELECT /* queries/adopt/strangers.sql */ format('%I.%I', cast('queuestats' AS text), relation.relname) AS name
 FROM pg_class AS relation

@@ -1,7 +1,8 @@
--- table: the table that is to be adopted, as the catalog has it; no row where there is none of this name
--- `refusal`: why the table can't be counted by the role of this session, NULL where it can. `is_holdable`: hold and
--- release will write to it. `search_path`: the one that the mapping is read by. `changed_column`: one that an UPDATE
--- may set, no key if there is another. `key`: the columns of the primary key, in order. Names of columns are quoted.
+-- table: the table to be adopted, from the catalog; no row if no table has this name
+-- `refusal`: why the role of this session can't count the table, NULL if it can. `is_holdable`: hold and release will
+-- write to it. `search_path`: the path with which the mapping is read. `changed_column`: a column that an UPDATE may
+-- set; it is a key only if there is no other. `key`: the columns of the primary key, in order. Names of columns are
+-- quoted.
 -- parameters: table_name text, is_holdable boolean
 WITH /* queries/adopt/table.sql */ candidate AS (
   SELECT
@@ -41,7 +42,7 @@ lacking AS (
       (1, 'CREATE on the database', has_database_privilege(current_database(), 'CREATE')),
       (2, 'SELECT on it', has_table_privilege(candidate.oid, 'SELECT')),
       (3, 'TRIGGER on it', has_table_privilege(candidate.oid, 'TRIGGER')),
-      -- A hold also acts on what writers bring, with the rights of this role.
+      -- A hold also changes messages that writers insert later, with the rights of this role.
       (
         4, 'UPDATE and DELETE on it', NOT cast(:is_holdable AS boolean)
         OR has_table_privilege(candidate.oid, 'UPDATE') AND has_table_privilege(candidate.oid, 'DELETE')
@@ -55,7 +56,7 @@ lacking AS (
 ),
 
 taken AS (
-  -- Triggers that have our names and are not ours.
+  -- Triggers of other applications that have the names of ours.
   SELECT min(cast(tgname AS text)) AS name
   FROM candidate
     INNER JOIN pg_trigger ON tgrelid = candidate.oid
@@ -70,10 +71,10 @@ taken AS (
 refused AS (
   SELECT
     CASE
-      WHEN relpersistence = 't' THEN format('%s is a temporary table: only its own session sees it.', name)
+      WHEN relpersistence = 't' THEN format('%s is a temporary table: other sessions do not see it.', name)
       WHEN relkind NOT IN ('r', 'p')
         THEN format(
-            '%s is %s: what is written behind it would not be counted.', name,
+            '%s is %s: writes to the table behind it would not be counted.', name,
             CASE relkind
               WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table' ELSE 'no table'
             END
@@ -84,7 +85,7 @@ refused AS (
             INNER JOIN pg_class AS child ON child.oid = inhrelid
           WHERE inhparent = candidate.oid AND NOT child.relispartition
         )
-        THEN format('Other tables inherit from %s: what is written to them would not be counted.', name)
+        THEN format('Other tables inherit from %s: writes to them would not be counted.', name)
       WHEN EXISTS (SELECT FROM leaf WHERE leaf.relkind = 'f' AND leaf.oid <> candidate.oid)
         THEN format(
             '%s, a part of %s, is a foreign table: it would not be counted.',
@@ -94,10 +95,10 @@ refused AS (
             ), name
           )
       WHEN starts_with(qualified_name, 'queuestats.')
-        THEN format('%s is in the schema queuestats, which is for what counts it: move it to another one.', name)
+        THEN format('%s is in the schema queuestats, which is reserved: move it to another schema.', name)
       WHEN (SELECT taken.name FROM taken) IS NOT NULL
         THEN format(
-            '%s has a trigger %s already, a name that adopt needs: rename it.', name, (SELECT taken.name FROM taken)
+            '%s already has a trigger %s, a name that adopt needs: rename it.', name, (SELECT taken.name FROM taken)
           )
       WHEN (SELECT names FROM lacking) IS NOT NULL
         THEN format(

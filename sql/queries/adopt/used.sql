@@ -1,7 +1,7 @@
--- used: which columns of a table a view reads, as the lists that stand in the places of sql/adopt/
--- `columns` are quoted. `try_columns` is an error where one of them is gone, or has a type that is not converted to its
--- former one. `column_names` is a literal.
--- `system_column`, `virtual_column`: one that is read although a trigger does not see its value.
+-- used: the columns of a table that a view reads, as lists for the places of sql/adopt/
+-- `columns` are quoted. `try_columns` is an error if a column was dropped, or if its type can't be converted to the
+-- former type. `column_names` is a literal.
+-- `system_column`, `virtual_column`: a column of the view whose value a trigger does not see.
 -- `has_collations`: the view, or a column that it reads, has another collation than the database.
 -- parameters: view_name text, table_name text
 WITH /* queries/adopt/used.sql */ depended AS (

@@ -1,6 +1,6 @@
 -- nodes: the nodes that have shards of messages
 -- parameters: none
-SELECT /* queries/citus/nodes.sql */ node.nodename AS host, node.nodeport AS port
+SELECT /* queries/citus/nodes.sql */ node.nodename AS host, node.nodeport AS port, node.groupid AS node_group
 FROM pg_dist_node AS node
 WHERE node.noderole = 'primary'
   AND EXISTS (

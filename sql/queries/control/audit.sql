@@ -1,4 +1,4 @@
--- audit: who did what, the latest first
+-- audit: the entries of the audit log, with their actors, the latest first
 -- An entry that a previous release wrote has its actor in token_name.
 -- parameters: sender_id bigint, row_limit bigint
 SELECT /* queries/control/audit.sql */

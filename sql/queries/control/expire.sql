@@ -1,3 +1,3 @@
--- expire: begins a release for each hold whose time is over
+-- expire: begins a release for each expired hold
 -- parameters: none
 SELECT /* queries/control/expire.sql */ queuestats.expire_holds() AS expired

@@ -1,4 +1,4 @@
--- holds: the active holds of one sender (NULL: of all), the oldest first, with how many messages each holds
+-- holds: the active holds of one sender (NULL: of all), the oldest first, with the number of messages of each hold
 -- indexes: held_messages_hold, holds_sender_id
 -- parameters: sender_id bigint
 SELECT /* queries/control/holds.sql */

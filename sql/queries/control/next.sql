@@ -1,5 +1,5 @@
--- next: the open job to be taken further next; NULL where none can go on
--- is_expiry: only the releases of holds that have expired.
+-- next: the open job for the next step; NULL if none can continue
+-- is_expiry: only releases of expired holds.
 -- indexes: jobs_open
 -- parameters: is_expiry boolean
 SELECT /* queries/control/next.sql */ queuestats.next_job(cast(:is_expiry AS boolean)) AS job_id

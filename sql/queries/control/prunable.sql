@@ -1,4 +1,4 @@
--- prunable: how many rows of each table ended so long ago, and would be deleted
+-- prunable: the number of rows of each table that ended longer than this ago, and would be deleted
 -- parameters: older_than interval
 WITH /* queries/control/prunable.sql */ ended AS (
   SELECT array_agg(id) AS ids

@@ -1,6 +1,6 @@
--- start: begins a hold, a release or a purge; a filter that is NULL lets every message of the sender through
+-- start: begins a hold, a release or a purge; a NULL filter matches every message of the sender
 -- at_most NULL: no limit. hold_id: the hold that a release ends, in place of a filter. sender_limits, account_limits:
--- what the token is limited to; NULL: nothing. most_holds, most_jobs: its share; NULL: no limit.
+-- the limits of the token; NULL: no limit. most_holds, most_jobs: the token's budget; NULL: no limit.
 -- parameters: action text, sender_id bigint, account_id bigint, campaign_id bigint, isp text, actor_kind text, actor_name text, request_id text, reason text, expires_in interval, at_most bigint, hold_id bigint, sender_limits bigint[], account_limits bigint[], most_holds bigint, most_jobs bigint
 SELECT /* queries/control/start.sql */ job_id, hold_id
 FROM queuestats.begin_job(

@@ -1,6 +1,6 @@
 -- account: a queue by account, in ascending order
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- A filter that is NULL lets every message through.
+-- A NULL filter matches every message.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[], campaign_id bigint[], isp text[]

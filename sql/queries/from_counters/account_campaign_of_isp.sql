@@ -1,6 +1,6 @@
--- account_campaign_of_isp: one ISP's part of a queue by account and campaign, in ascending order
+-- account_campaign_of_isp: the messages of one ISP in a queue, by account and campaign, in ascending order
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- Apart from account_campaign, because its rows stand in the other index.
+-- A file of its own beside account_campaign, because it reads the other index.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[], isp text[]

@@ -1,7 +1,7 @@
--- campaign: a queue by campaign, in ascending order; for one account, a part of the answer by account and campaign
+-- campaign: a queue by campaign, in ascending order; with an account, only the campaigns of this account
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- A filter that is NULL lets every message through. With an ISP, all rows by campaign and ISP are read. IS TRUE keeps
--- the ISP from proving the other index's predicate.
+-- A NULL filter matches every message. With an ISP, all rows by campaign and ISP are read. IS TRUE prevents the ISP
+-- from implying the predicate of the other index.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[], account_id bigint[], isp text[]

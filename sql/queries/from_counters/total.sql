@@ -1,6 +1,6 @@
--- total: what the filters leave of a queue, in one row that is there for an empty queue too
+-- total: the messages of a queue that match the filters, in one row, also for an empty queue
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- A filter that is NULL lets every message through.
+-- A NULL filter matches every message.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[], account_id bigint[], campaign_id bigint[], isp text[]

@@ -1,5 +1,5 @@
 -- account_campaign: the messages of a sender by account, campaign and status, one row per pair that has any
--- A filter that is NULL lets every message through.
+-- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text

@@ -1,5 +1,5 @@
 -- isp: the messages of a sender by ISP and status, one row per ISP that has any
--- A filter that is NULL lets every message through.
+-- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text

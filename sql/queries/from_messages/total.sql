@@ -1,5 +1,5 @@
--- total: the messages of a sender by status, in one row that is there for an empty queue too
--- A filter that is NULL lets every message through.
+-- total: the messages of a sender by status, in one row, also for an empty queue
+-- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages
 -- parameters: sender_id bigint, account_id bigint, campaign_id bigint, isp text

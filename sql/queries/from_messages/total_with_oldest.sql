@@ -1,4 +1,4 @@
--- total_with_oldest: the messages of a sender by status, and the time of arrival of the oldest one of each
+-- total_with_oldest: the messages of a sender by status, and the arrival time of the oldest message of each status
 -- indexes: messages_by_arrival
 -- places: queued_messages, schema
 -- parameters: sender_id bigint

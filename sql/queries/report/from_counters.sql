@@ -1,50 +1,29 @@
 -- from_counters: the messages of many senders by keys of choice, in order, from one snapshot
--- The first two columns are there without a row of the report too. number: how many rows all pages have, if has_count.
--- cut: the first sender that may lack rows, as read_limit bounds what is read, in ascending order of the senders:
--- look-ups (one for each sender and slice), and counters.
--- The senders are those of sender_ids and all with an id from first_ids to last_ids; with search only those whose id or
--- name begins so. Most have nothing but counters of epoch 0: one descent of an index. is_wide: to find the others, the
--- pending deltas of all senders are read once; otherwise each sender's own are looked up.
--- A slice is one descent: the accounts from first to last, or those of one ISP. A key outside the grouping set is 0 or
--- '' in the counters. A sender's pending deltas are read with its first slice. A filter that is NULL lets every message
--- through.
--- sort_by: key, total, new, proc, retry or hold. after_rank: the value that the last row of the page before was sorted
--- by; NULL: the first page.
+-- The first two columns have values even if the report has no row. number: the number of rows of all pages, if
+-- has_count. cut: the first sender that may lack rows, because read_limit limits the look-ups (one for each sender and
+-- slice) and the counters that are read, in ascending order of the senders.
+-- The senders are those of sender_ids, and all with an id from first_ids to last_ids; with search, only those whose id
+-- or name begins with this text. Most senders have only counters of epoch 0, which one descent of an index finds.
+-- is_wide: the pending deltas of all senders are read once, to find the other senders; otherwise the deltas of each
+-- sender are looked up.
+-- A slice is one descent of counters_by_account or, with an ISP, of counters_by_isp. Its bounds are a prefix of the
+-- index, and only the last one is a range, so that every row that is read belongs to the report. A key outside the
+-- grouping set is 0 or '' in the counters. The pending deltas of a sender are read with its first slice. A filter that
+-- is NULL matches all messages.
+-- sort_by: key, total, new, proc, retry or hold. after_rank: the sort value of the last row of the previous page; NULL
+-- for the first page.
 -- indexes: counters_by_account, counters_by_isp, deltas_sender_id_xid, watermarks_pkey, sender_totals_pkey, deltas_xid
 -- places: schema
--- parameters: sender_ids bigint[], first_ids bigint[], last_ids bigint[], is_wide boolean, search text, grouping_set text, by_sender boolean, by_account boolean, by_campaign boolean, by_isp boolean, first_accounts bigint[], last_accounts bigint[], slice_isps text[], first_campaign bigint, last_campaign bigint, account_ids bigint[], campaign_ids bigint[], isps text[], status text, sort_by text, has_count boolean, after_rank bigint, after_sender bigint, after_account bigint, after_campaign bigint, after_isp text, read_limit bigint, row_limit bigint
-WITH /* queries/report/from_counters.sql */ horizon AS MATERIALIZED (
-  SELECT
-    coalesce(max(watermark), '0') AS watermark,
-    coalesce(max(running), '{}') AS running
-  FROM "{schema}".trusted_watermarks
-  WHERE sender_id = 0
-),
-
--- Senders with pending deltas, and with counters in their current epoch. The counts keep the planner from scanning the
--- index by sender instead.
-changing AS MATERIALIZED (
+-- parameters: sender_ids bigint[], first_ids bigint[], last_ids bigint[], is_wide boolean, search text, grouping_set text, by_sender boolean, by_account boolean, by_campaign boolean, by_isp boolean, first_accounts bigint[], last_accounts bigint[], first_campaigns bigint[], last_campaigns bigint[], slice_isps text[], account_ids bigint[], campaign_ids bigint[], isps text[], status text, sort_by text, has_count boolean, after_rank bigint, after_sender bigint, after_account bigint, after_campaign bigint, after_isp text, read_limit bigint, row_limit bigint
+WITH /* queries/report/from_counters.sql */ changing AS MATERIALIZED (
   SELECT sender_id
-  FROM "{schema}".deltas
-  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
-    AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
-  UNION ALL
-  SELECT late.sender_id
-  FROM unnest((SELECT running FROM horizon)) AS running (id)
-    CROSS JOIN LATERAL (
-      SELECT sender_id FROM "{schema}".deltas
-      WHERE xid = running.id AND xid >= '0' AND (new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0)
-      OFFSET 0
-    ) AS late
-  UNION ALL
-  SELECT sender_id
-  FROM "{schema}".watermarks
-  WHERE sender_id > 0
+  FROM "{schema}".changing_senders(cast(cast(:grouping_set AS text) AS "{schema}".grouping_set))
 ),
 
 candidate AS MATERIALIZED (
   SELECT
-    sender.sender_id, slice.first_account, slice.last_account, slice.isp, slice.number = 1 AS is_first,
+    sender.sender_id, slice.first_account, slice.last_account, slice.first_campaign, slice.last_campaign, slice.isp,
+    slice.number = 1 AS is_first,
     (SELECT cast(cast(:grouping_set AS text) AS "{schema}".grouping_set)) AS grouping_set,
     NOT cast(:is_wide AS boolean) OR sender.sender_id IN (SELECT sender_id FROM changing) AS is_changing
   FROM (
@@ -57,7 +36,7 @@ candidate AS MATERIALIZED (
           SELECT sender_id FROM "{schema}".sender_totals
           WHERE sender_id BETWEEN range.first_id AND range.last_id
           ORDER BY sender_id
-          LIMIT cast(:read_limit AS bigint)
+          LIMIT cast(:read_limit AS bigint) / cardinality(cast(:first_accounts AS bigint[])) + 1
         ) AS kept
       UNION
       SELECT changing.sender_id
@@ -68,8 +47,10 @@ candidate AS MATERIALIZED (
     )
   ) AS sender
     CROSS JOIN
-      unnest(cast(:first_accounts AS bigint[]), cast(:last_accounts AS bigint[]), cast(:slice_isps AS text[]))
-      WITH ORDINALITY AS slice (first_account, last_account, isp, number)
+      unnest(
+        cast(:first_accounts AS bigint[]), cast(:last_accounts AS bigint[]),
+        cast(:first_campaigns AS bigint[]), cast(:last_campaigns AS bigint[]), cast(:slice_isps AS text[])
+      ) WITH ORDINALITY AS slice (first_account, last_account, first_campaign, last_campaign, isp, number)
   ORDER BY sender.sender_id
   LIMIT cast(:read_limit AS bigint)
 ),
@@ -78,7 +59,7 @@ read AS MATERIALIZED (
   SELECT
     candidate.sender_id, part.account_id, part.campaign_id, part.isp, part.new, part.proc, part.retry, part.hold
   FROM (
-    -- Before PostgreSQL 17 the order of a CTE is not used: all would be read and sorted before LIMIT.
+    -- PostgreSQL 16 and older do not use the order of a CTE, and would read and sort all its rows before LIMIT.
     SELECT * FROM candidate ORDER BY sender_id
   ) AS candidate
     CROSS JOIN LATERAL (
@@ -90,7 +71,7 @@ read AS MATERIALIZED (
         AND epoch = 0
         AND account_id >= 0
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
-        AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+        AND campaign_id BETWEEN candidate.first_campaign AND candidate.last_campaign
       UNION ALL
       SELECT account_id, campaign_id, isp, new, proc, retry, hold
       FROM "{schema}".counters
@@ -100,7 +81,7 @@ read AS MATERIALIZED (
         AND epoch = 0
         AND isp >= ''
         AND isp = candidate.isp
-        AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+        AND campaign_id BETWEEN candidate.first_campaign AND candidate.last_campaign
         AND account_id BETWEEN candidate.first_account AND candidate.last_account
       UNION ALL
       SELECT changed.*
@@ -111,14 +92,14 @@ read AS MATERIALIZED (
           WHERE candidate.isp IS NULL
             AND account_id >= 0
             AND account_id BETWEEN candidate.first_account AND candidate.last_account
-            AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+            AND campaign_id BETWEEN candidate.first_campaign AND candidate.last_campaign
           UNION ALL
           SELECT account_id, campaign_id, isp, new, proc, retry, hold
           FROM "{schema}".current_counters(candidate.sender_id, candidate.grouping_set)
           WHERE candidate.isp IS NOT NULL
             AND isp >= ''
             AND isp = candidate.isp
-            AND campaign_id BETWEEN cast(:first_campaign AS bigint) AND cast(:last_campaign AS bigint)
+            AND campaign_id BETWEEN candidate.first_campaign AND candidate.last_campaign
             AND account_id BETWEEN candidate.first_account AND candidate.last_account
           UNION ALL
           SELECT account_id, campaign_id, isp, new, proc, retry, hold
@@ -155,9 +136,10 @@ ranked AS NOT MATERIALIZED (
         "{schema}".counter_sum(retry) AS retry,
         "{schema}".counter_sum(hold) AS hold
       FROM read
-      -- After LIMIT: what is read between the first and the last of a list is counted too.
+      -- After LIMIT, so that rows that are read and do not match count as well.
       WHERE (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))
         AND (cast(:campaign_ids AS bigint[]) IS NULL OR campaign_id = ANY(cast(:campaign_ids AS bigint[])))
+        AND (cast(:isps AS text[]) IS NULL OR isp = ANY(cast(:isps AS text[])))
       GROUP BY 1, 2, 3, 4
     ) AS summed
   ) AS counted

@@ -1,5 +1,5 @@
 -- from_messages: the messages of many senders by keys of choice, in order: the definition of the report
--- A key that is not asked for is 0 or ''. A filter that is NULL lets every message through.
+-- A key that is not requested is 0 or ''. A filter that is NULL matches all messages.
 -- sort_by: key, total, new, proc, retry or hold; all but key descending
 -- places: schema
 -- parameters: sender_ids bigint[], by_sender boolean, by_account boolean, by_campaign boolean, by_isp boolean, account_ids bigint[], campaign_ids bigint[], isps text[], status text, sort_by text

@@ -1,38 +1,13 @@
 -- senders: the senders with the most messages of one status or in total, the largest first
--- What changes at the moment is added up anew: senders with pending deltas, and those with counters in their current
--- epoch. Each is one look-up, and folds keep them few. All others stand in sender_totals, in order already.
+-- Senders that are changing, which have pending deltas or counters in their current epoch, are summed in the query: one
+-- look-up for each sender. Folds keep their number small. All others are in sender_totals, which has an index in this
+-- order.
 -- largest_by: total, new, proc, retry or hold. Only the branch of that order is run.
 -- indexes: sender_totals_by_total, counters_by_account, deltas_xid, deltas_sender_id_xid
 -- places: schema
 -- parameters: largest_by text, row_limit bigint
-WITH /* queries/top/senders.sql */ horizon AS MATERIALIZED (
-  SELECT
-    coalesce(max(watermark), '0') AS watermark,
-    coalesce(max(running), '{}') AS running
-  FROM "{schema}".trusted_watermarks
-  WHERE sender_id = 0
-),
-
-changing AS MATERIALIZED (
-  SELECT sender_id
-  FROM "{schema}".deltas
-  WHERE xid >= (SELECT watermark FROM horizon) AND xid >= '0'
-  UNION
-  SELECT late.sender_id
-  FROM unnest((SELECT running FROM horizon)) AS running (id)
-    CROSS JOIN LATERAL (
-      SELECT sender_id FROM "{schema}".deltas
-      WHERE xid = running.id AND xid >= '0'
-      OFFSET 0
-    ) AS late
-  UNION
-  SELECT hot.sender_id
-  FROM "{schema}".watermarks AS hot
-  WHERE EXISTS (
-      SELECT FROM "{schema}".counters AS counter
-      WHERE counter.sender_id = hot.sender_id
-        AND counter.grouping_set = 'total' AND counter.epoch = hot.epoch AND counter.account_id >= 0
-    )
+WITH /* queries/top/senders.sql */ changing AS MATERIALIZED (
+  SELECT sender_id FROM "{schema}".changing_senders('total')
 ),
 
 kept AS NOT MATERIALIZED (

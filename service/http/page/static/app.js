@@ -1,6 +1,6 @@
 // The operator's page: who is logged in, and which view is shown.
+import { readAddress, returnTo } from "./address.js";
 import { ask, message, session } from "./client.js";
-import { RANGES } from "./chart.js";
 import { disarm } from "./control.js";
 import { $, element, render } from "./dom.js";
 import { nameView, tell } from "./fresh.js";
@@ -12,6 +12,9 @@ const CONDITIONS_MS = 10000;
 const TOLD = ["error", "warning"];
 // Ends with the view: what still arrives for it is dropped.
 let view = new AbortController();
+// What is shown, and what shows another address of it.
+let path;
+let update = null;
 
 // Conditions of health, the errors first. A token that is limited gets 403, and sees none. In an outage the last ones stay.
 async function watchConditions(signal) {
@@ -26,9 +29,20 @@ async function watchConditions(signal) {
   setTimeout(() => signal.aborted || watchConditions(signal), CONDITIONS_MS);
 }
 
+// The same view with another address stays: its numbers, the form and the focus.
+function follow() {
+  const address = readAddress();
+  if (view.signal.aborted || address.path !== path || !update) return route();
+  disarm();
+  update(address);
+  if (history.state?.y !== undefined) returnTo(history.state, view.signal);
+}
+
 function route() {
   view.abort();
   view = new AbortController();
+  const address = readAddress();
+  [path, update] = [address.path, null];
   disarm();
   tell("session", "");
   for (const id of ["log-in", "overview", "sender", "conditions"]) $(id).hidden = true;
@@ -36,12 +50,10 @@ function route() {
   $("go").hidden = $("log-out").hidden = session.token === null;
   if (session.token === null) return showLogIn();
   watchConditions(view.signal);
-  const [, id, query] = /^#\/sender\/(\d+)(?:\?(.*))?$/.exec(location.hash) ?? [];
-  const range = new URLSearchParams(query).get("chart");
-  if (id) showSender(String(BigInt(id)), range in RANGES ? range : "hour", view.signal);
-  else showOverview(view.signal);
-  scrollTo(0, 0);
-  $("title").focus();
+  const [, id] = /^#\/sender\/(\d+)$/.exec(path) ?? [];
+  update = id ? showSender(String(BigInt(id)), address, view.signal) : showOverview(address, view.signal);
+  $("title").focus({ preventScroll: true });
+  returnTo(history.state ?? {}, view.signal);
 }
 
 function showLogIn() {
@@ -84,5 +96,5 @@ $("go").addEventListener("submit", (event) => {
 });
 $("log-out").addEventListener("click", () => logOut());
 addEventListener("pagehide", disarm);
-addEventListener("hashchange", route);
+addEventListener("hashchange", follow);
 route();

@@ -44,7 +44,7 @@ class Plot {
         y: { range: (plot, low, high) => [0, Math.max(1, high) * 1.1] },
       },
       axes: [
-        { ...axis, values: (plot, splits) => splits.map(onAxis) },
+        { ...axis, size: 30, values: (plot, splits) => splits.map(onAxis) },
         { ...axis, size: 76, values: (plot, splits) => splits.map(grouped) },
       ],
       series: [
@@ -81,7 +81,7 @@ export class Chart {
     if (this.isClosed) return;
     this.remove();
     const make = (id, names, height) => new Plot($(id), names, this.range, height);
-    this.plots = [make("counts", STATUSES, HEIGHT), make("flows", FLOWS, HEIGHT * 0.7)];
+    this.plots = [make("counts", STATUSES, HEIGHT), make("flows", FLOWS, HEIGHT)];
     this.draw();
   }
 

@@ -35,7 +35,8 @@ async function call(path, signal, { body, secret = session.token, base = API } =
   if (response.headers.get("content-type")?.startsWith("text/event-stream")) return response.body;
   const found = await response.json().catch(() => ({ error: response.status, error_text: `HTTP ${response.status}` }));
   signal.throwIfAborted();
-  if (found.error) throw Object.assign(new Refused(found.error_text), { status: found.error });
+  const retryMs = 1000 * Number(response.headers.get("retry-after"));
+  if (found.error) throw Object.assign(new Refused(found.error_text), { status: found.error, retryMs });
   return found;
 }
 

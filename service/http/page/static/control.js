@@ -1,9 +1,8 @@
-// Hold, release, purge: a count, a dialog that names it, the request, and its job.
-import { Refused, SHOWN, ask, message, now } from "./client.js";
+// Hold, release, purge: a count, a dialog that names it, and the request.
+import { Refused, ask, message } from "./client.js";
 import { $, element, render } from "./dom.js";
-import { Freshness, poll } from "./fresh.js";
-import { Table } from "./tables.js";
-import { duration, filterOf, grouped, isolated, keyOf, messages, moment, named, sentence, timed } from "./words.js";
+import { showLists } from "./lists.js";
+import { grouped, isolated, messages, named, sentence } from "./words.js";
 
 const FILTERS = ["account_id", "campaign_id", "isp"];
 const WARNINGS = {
@@ -11,56 +10,10 @@ const WARNINGS = {
   release: "Each message gets its former status back, unless another hold matches it.",
   purge: "The messages are deleted. This can't be undone.",
 };
-const time = (iso) => [iso ? timed(iso, moment(Date.parse(iso))) : "never"];
-const at = (iso) => Date.parse(iso);
 let counting = new AbortController();
 let of = null;
 let signalOf = null;
-
-const holds = new Table($("holds"), [
-  { title: "hold", kind: "text", show: (row) => [row.id] },
-  { title: "messages of", kind: "text", show: filterOf },
-  { title: "number", show: (row) => [grouped(row.messages)] },
-  { title: "reason", kind: "text", show: (row) => [isolated(row.reason ?? "")] },
-  { title: "by", kind: "text", show: (row) => [isolated(row.created_by ?? "another token")] },
-  { title: "since", kind: "text", show: (row) => time(row.created_at) },
-  { title: "ends", kind: "text", show: (row) => time(row.expires_at) },
-  { title: "release", kind: "text", show: releaseButton },
-], (row) => row.id, { empty: "No hold is active." });
-
-const jobs = new Table($("jobs"), [
-  { title: "job", kind: "text", show: (row) => [row.id] },
-  { title: "action", kind: "text", show: (row) => [row.action] },
-  { title: "messages of", kind: "text", show: filterOf },
-  { title: "state", kind: "text", show: (row) => [row.state] },
-  { title: "progress", kind: "text", show: progress },
-  { title: "waits for", kind: "text", show: (row) => (row.waits_for ? [row.waits_for, ", since ", ...time(row.waits_since)] : []) },
-  { title: "error", kind: "text", show: failure },
-  { title: "by", kind: "text", show: (row) => [isolated(row.requested_by)] },
-  { title: "begun", kind: "text", show: (row) => time(row.created_at) },
-], (row) => row.id, { empty: "No job yet." });
-
-function releaseButton(row) {
-  if ($("control").hidden) return [];
-  const button = element("button", { type: "button", "aria-label": `Release hold ${row.id}` }, "Release …");
-  button.addEventListener("click", () => {
-    count({ action: "release", words: ["hold ", row.id, " of ", ...inWords({})], body: { id: of.id, hold_id: row.id } });
-  });
-  return [button];
-}
-
-function failure(row) {
-  const what = row.failed ? `${messages(row.failed)} could not be changed: ` : "";
-  return [what, isolated(row.error ?? "")];
-}
-
-function progress(row) {
-  const done = `${grouped(row.changed)} of ${row.matched === null ? "?" : grouped(row.matched)}`;
-  if (row.finished_at || !row.matched) return [done];
-  const bar = element("progress", { max: row.matched, value: row.changed, "aria-label": `Job ${row.id}` });
-  const seconds = (((now() - at(row.created_at)) / 1000) * (row.matched - row.changed)) / row.changed;
-  return [bar, " ", done, row.changed && seconds > 1 ? `, about ${duration(seconds)} left` : ""];
-}
+let readLists = () => {};
 
 // An ISP may be written from right to left: its own element keeps it from turning the words around it.
 function inWords({ account_id, campaign_id, isp }) {
@@ -86,14 +39,14 @@ function endOf({ expires_in }) {
   return ` It ends ${expires_in ? `after ${$("expires_in").selectedOptions[0].text}` : "when it is released"}.`;
 }
 
-// The key of a row; for a token that may act it puts the key into the form. Messages without a key can't be chosen.
-export function actOn(row, by) {
-  const field = by === "isp" ? "isp" : `${by}_id`;
-  const key = keyOf(row, by);
-  if ($("control").hidden || row[field] === "" || row[field] === "0") return key;
-  const button = element("button", { type: "button", class: "link", title: "Hold, release or purge these messages" }, ...key);
+// Puts the messages of a row into the form; hidden from a token that may not act. Messages without a key can't be
+// chosen: null.
+export function actButton(filter) {
+  if (filter === null) return [];
+  // The filter is a part of the button: a row may stand for other messages when it is shown again.
+  const button = element("button", { type: "button", class: "quiet", value: JSON.stringify(filter), title: "Hold, release or purge these messages" }, "Act …");
   button.addEventListener("click", () => {
-    for (const id of FILTERS) $(id).value = id === field ? row[field] : "";
+    for (const id of FILTERS) $(id).value = JSON.parse(button.value)[id] ?? "";
     $("act").dispatchEvent(new Event("input"));
     $("action").focus();
   });
@@ -104,79 +57,93 @@ export function actOn(row, by) {
 export function disarm() {
   counting.abort();
   $("confirm").onclick = null;
-  for (const id of ["asked", "hit", "warning", "confirm"]) render($(id));
+  for (const id of ["asked", "recounted", "hit", "warning", "margin", "confirm"]) render($(id));
   $("confirmation").close();
 }
 
 // An element is in one place: each sentence has words of its own.
 const copied = (words) => words.map((word) => (word.cloneNode ? word.cloneNode(true) : word));
 
-async function count({ action, body, words, ofHold = {}, ends = "" }) {
+// `former` is a count that was confirmed when more messages matched.
+async function count(asked, former = null) {
+  const { action, body } = asked;
   disarm();
   render($("refused"));
   counting = new AbortController();
   const signal = AbortSignal.any([signalOf, counting.signal]);
   try {
     const { details } = await ask(`${action}/`, signal, { body: { ...body, dry_run: 1 } });
-    confirm(Object.freeze({ action, words, body: { ...body, ...ofHold, details: 1 } }), details, ends);
+    confirm(asked, details, former);
   } catch (error) {
     if (!signal.aborted) render($("refused"), sentence(message(error)));
   }
 }
 
-function confirm(request, details, ends) {
-  const { action, words } = request;
+// How many more may match than were counted: their share of what arrives within a minute or, where more came than a
+// person had agreed to, twice as many as came since. 0 where nothing is known to arrive.
+function marginOf(matched, former) {
+  return Math.max(Math.ceil(of.arrivedPerMinute(matched)), former ? 2 * (matched - former.matched) : 0);
+}
+
+function confirm(asked, details, former) {
+  const { action, words, ends = "" } = asked;
   const counts = Object.entries(details).filter(([name]) => !name.startsWith("left_"));
   const matched = counts.reduce((sum, [, hit]) => sum + hit, 0);
+  const margin = marginOf(matched, former);
   const left = details.left_reason ? ` ${messages(details.left_messages)} are left: ${details.left_reason}.` : "";
   render($("asked"), `${action[0].toUpperCase()}${action.slice(1)} ${messages(matched)}?`);
+  render($("recounted"), former ? `Nothing was changed: more than ${messages(former.atMost)} matched. This is a new count.` : "");
   render($("hit"), `${action} of `, ...copied(words), `: ${counts.map(([status, hit]) => `${grouped(hit)} ${status}`).join(", ")}.`);
   render($("warning"), WARNINGS[action], ends, left);
-  render($("confirm"), `Confirm ${action} of ${messages(matched)}`);
-  $("at_most").value = matched;
-  $("confirm").onclick = () => $("at_most").reportValidity() && act(request, $("at_most").valueAsNumber, signalOf);
+  render($("margin"), margin ? `The queue grows: ${grouped(margin)} more than counted are allowed.` : "");
+  $("at_most").value = matched + margin;
+  const name = () => {
+    const atMost = $("at_most").valueAsNumber || 0;
+    render($("confirm"), `Confirm ${action} of ${atMost > matched ? "up to " : ""}${messages(Math.max(atMost, matched))}`);
+  };
+  name();
+  $("at_most").oninput = name;
+  $("confirm").onclick = () => $("at_most").reportValidity() && act(Object.freeze(asked), matched, $("at_most").valueAsNumber);
   $("confirmation").showModal();
 }
 
 // A request with an effect is never aborted by the page: its job goes on. What it says is dropped where its view ended.
-async function act({ action, words, body }, atMost, signal) {
+async function act(asked, matched, atMost) {
+  const { action, body, words, ofHold = {} } = asked;
+  const signal = signalOf;
   disarm();
+  counting = new AbortController();
+  const still = counting.signal;
   const say = (...more) => signal.aborted || render($("outcome"), `${action} of `, ...copied(words), ...more);
   say(" is being carried out …");
   try {
-    const { details } = await ask(`${action}/`, null, { body: { ...body, at_most: atMost } });
+    const { details } = await ask(`${action}/`, null, { body: { ...body, ...ofHold, details: 1, at_most: atMost } });
     say(`: ${messages(details.messages)}, job ${details.job_id}.`);
   } catch (error) {
     say(`: ${sentence(message(error))}${after(error)}`);
+    // In place, unless the person does something else by now.
+    if (isOfMore(error) && !signal.aborted && !still.aborted) count(asked, { matched, atMost });
   }
+  if (!signal.aborted) readLists();
 }
+
+const isOfMore = (error) => error.status === 409 && error.message.includes("at_most");
 
 // What became of a request that failed.
 function after(error) {
   if (!(error instanceof Refused) || error.status === 504) return " The list of jobs shows whether it began.";
-  return error.status === 409 && error.message.includes("at_most") ? " Nothing was changed. Count again." : "";
+  return isOfMore(error) ? " Nothing was changed." : "";
 }
 
-// `sender` has an `id`, and a `name` once it is known.
+// `sender` has an `id`, a `name` once it is known, and how many messages `arrivedPerMinute` of so many.
 export function showControl(sender, signal) {
   [of, signalOf] = [sender, signal];
-  holds.clear();
-  jobs.clear();
   for (const id of ["outcome", "refused"]) render($(id));
   $("act").reset();
   $("act").dispatchEvent(new Event("input"));
-  $("control").hidden = true;
-  const body = { id: sender.id, ...SHOWN };
-  poll(async (step) => {
-    const found = await ask("jobs/", step, { body }).catch((error) => {
-      if (error.status !== 403) throw error;
-      return null;
-    });
-    const active = await ask("holds/", step, { body });
-    $("control").hidden = found === null;
-    holds.fill(active.data);
-    if (found) jobs.fill(found.data);
-  }, new Freshness($("acting"), signal), signal);
+  readLists = showLists(sender.id, signal, (hold_id) => {
+    count({ action: "release", words: ["hold ", hold_id, " of ", ...inWords({})], body: { id: of.id, hold_id } });
+  });
 }
 
 $("act").addEventListener("submit", (event) => {

@@ -44,6 +44,11 @@ export class Freshness {
     this.draw();
   }
 
+  // Other requests of the token come first. The data is not old yet.
+  postpone(reason) {
+    if (Date.now() - this.heardAt > SILENCE_MS) this.fail(reason);
+  }
+
   draw() {
     // A hidden page reads nothing: that is no silence of the service.
     const isSilent = !document.hidden && Date.now() - this.heardAt > SILENCE_MS;
@@ -55,19 +60,25 @@ export class Freshness {
   }
 }
 
-// Repeats until the view ends, with a pause that is shorter than a silence. The function that it returns drops what is under way, and starts it anew.
+// Repeats until the view ends, with a pause that is shorter than a silence: in milliseconds, or by how long the work took.
+// The function that it returns drops what is under way, and starts it anew.
 export function poll(work, freshness, signal, pauseMs = REFRESH_MS) {
+  const restAfter = typeof pauseMs === "number" ? () => pauseMs : pauseMs;
   let step;
+  // Returns how long to rest.
   const once = async () => {
-    const begunAt = now();
+    const [begunAt, startedAt] = [now(), performance.now()];
     try {
       await work(step);
       step.throwIfAborted();
       freshness.mark(begunAt);
+      return restAfter(performance.now() - startedAt);
     } catch (error) {
-      if (step.aborted) return;
-      if (error.status === 401) return session.end(error.message);
-      freshness.fail(message(error));
+      if (step.aborted) return 0;
+      if (error.status === 401) session.end(error.message);
+      else if (error.status === 429) freshness.postpone(message(error));
+      else freshness.fail(message(error));
+      return Math.max(restAfter(0), error.status === 429 ? error.retryMs : 0);
     }
   };
   let again;
@@ -77,8 +88,7 @@ export function poll(work, freshness, signal, pauseMs = REFRESH_MS) {
       const renewed = new AbortController();
       again = () => renewed.abort();
       step = AbortSignal.any([signal, renewed.signal]);
-      await once();
-      await pause(pauseMs, step);
+      await pause(await once(), step);
     }
   })();
   return () => again?.();

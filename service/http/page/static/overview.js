@@ -1,30 +1,40 @@
-// The first view: what waits longest, and who has most.
+// The first view: the sum of all, what waits longest, and every sender.
+import { go, href } from "./address.js";
 import { ask, now } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { Freshness, nameView, poll } from "./fresh.js";
-import { CountTable, STATUSES, Table, top } from "./tables.js";
+import { Report, restAfter } from "./report.js";
+import { top } from "./rows.js";
+import { STATUSES, Table } from "./tables.js";
 import { duration, grouped, keyOf, perMinute, sentence, stillSince, timed } from "./words.js";
 
 const OLDEST = 10;
 // The numbers change with the minute.
 const RATES_MS = 20000;
-const link = (row) => [element("a", { href: `#/sender/${row.sender_id}` }, ...keyOf(row, "sender"))];
 const age = (at) => [at ? timed(at, duration((now() - Date.parse(at)) / 1000)) : "–"];
+const pathOf = (row) => `#/sender/${row.sender_id}`;
+const link = (row) => [element("a", { href: pathOf(row) }, ...keyOf(row, "sender"))];
 
-const largest = new CountTable($("largest"), "sender", link);
 let rates = new Map();
 const oldest = new Table(
   $("oldest").querySelector("table"),
   [
     { title: "sender", kind: "text", show: link },
     { title: "oldest of all", order: "total", show: (row) => age(row.oldest.total) },
-    ...STATUSES.map((status) => ({ title: `oldest ${status}`, order: status, show: (row) => age(row.oldest[status]) })),
+    ...STATUSES.map((status) => ({ title: `oldest ${status}`, mark: status, order: status, show: (row) => age(row.oldest[status]) })),
     { title: "messages", show: (row) => [grouped(row.total)] },
     { title: "left a minute", show: (row) => [left(rates.get(row.sender_id))] },
   ],
   (row) => row.sender_id,
   { order: "total", empty: "No message waits." },
 );
+
+// A sender is a link to its view, which has the filters of the report; another key, to the report of its messages.
+const senders = new Report($("senders"), ["sender", "isp", "campaign", "account"], (row, key, report) => {
+  const filters = new URLSearchParams(report.filters.map((each) => [each, report.parameters.get(each)]));
+  const to = key === "sender" ? href({ path: pathOf(row), parameters: filters }, {}) : report.hrefOf(row, key);
+  return [element("a", { href: to }, ...keyOf(row, key))];
+});
 
 function left(row) {
   if (row?.left == null) return "–";
@@ -39,15 +49,42 @@ async function readRates(ids, signal) {
   rates = new Map(ids.map((id, index) => [id, found[index]?.data[0]]));
 }
 
-export function showOverview(signal) {
+// Returns what shows another address of this view.
+export function showOverview(address, signal) {
   $("title").textContent = "What needs attention";
   nameView("Overview");
   $("overview").hidden = $("oldest").hidden = false;
   oldest.clear();
-  largest.clear();
   rates = new Map();
-  showOldest(signal);
-  largest.onOrder = poll(refusable((step) => largest.look(top, step)), new Freshness($("largest"), signal), signal);
+  for (const name of [...STATUSES, "total"]) render($(`all-${name}`), "–");
+  render($("sum"));
+  poll((step) => showSum(step), new Freshness($("totals"), signal), signal, restAfter);
+  const again = showOldest(signal);
+  const update = (next) => {
+    const order = next.parameters.get("oldest");
+    oldest.order = STATUSES.includes(order) ? order : "total";
+    oldest.drawOrder();
+    oldest.onOrder = (chosen) => go(href(next, { oldest: chosen === "total" ? null : chosen }));
+    again();
+  };
+  update(address);
+  senders.open(address, signal);
+  return (next) => {
+    update(next);
+    senders.update(next);
+  };
+}
+
+async function showSum(step) {
+  try {
+    const { data: [row] } = await ask("report/", step, { body: { by: "none" } });
+    for (const name of [...STATUSES, "total"]) render($(`all-${name}`), grouped(row[name]));
+    render($("sum"));
+  } catch (error) {
+    if (error.status !== 400) return limitOf(error);
+    // More senders than can be added up, or a cluster.
+    render($("sum"), `The sum of all senders is not known: ${sentence(error.message)}`);
+  }
 }
 
 function showOldest(signal) {
@@ -62,25 +99,21 @@ function showOldest(signal) {
     step.throwIfAborted();
     oldest.fill(rows);
   };
-  oldest.onOrder = poll(refusable(look), new Freshness($("oldest"), signal), signal);
+  // A refusal is no trouble: this queue has no times of arrival, or the token may not see them.
+  return poll((step) => look(step).catch((error) => {
+    if (![400, 403].includes(error.status)) throw error;
+    $("oldest").hidden = true;
+    if (error.status === 403) limitOf(error);
+  }), new Freshness($("oldest"), signal), signal);
 }
 
-// A refusal is no trouble: it says what this queue does not have, or what the token may not see.
-const refusable = (look) => async (step) => {
-  try {
-    await look(step);
-  } catch (error) {
-    if (error.status === 400) $("oldest").hidden = true;
-    else if (error.status === 403) render($("limited"), ...limitation(error.message));
-    else throw error;
-    $("overview").hidden = error.status === 403;
-  }
-};
-
-// What a token that may not see all senders can do here.
-function limitation(reason) {
-  const hint = /scope/.test(reason)
-    ? "This page shows queues, and needs a token of the scope stats: queuestats token create NAME --scope stats."
-    : "Its senders are not listed. Enter the number of a sender above to see its accounts.";
-  return [sentence(reason), " ", hint];
+// What a token that may not see all can do here.
+function limitOf(error) {
+  if (error.status !== 403) throw error;
+  const lacksScope = /scope/.test(error.message);
+  const hint = lacksScope
+    ? " This page shows queues, and needs a token of the scope stats: queuestats token create NAME --scope stats."
+    : " All numbers are those of its accounts.";
+  $("overview").hidden = lacksScope;
+  render($("limited"), lacksScope ? sentence(error.message) : "This token is limited to accounts.", hint);
 }

@@ -1,16 +1,23 @@
 // One sender: figures, history, who its messages belong to, and what can be done.
+import { go, href, readAddress } from "./address.js";
 import { Chart, RANGES } from "./chart.js";
 import { message, now } from "./client.js";
-import { actOn, showControl } from "./control.js";
-import { $, render } from "./dom.js";
+import { actButton, showControl } from "./control.js";
+import { $, element, render } from "./dom.js";
 import { Freshness, nameView, poll } from "./fresh.js";
+import { Report } from "./report.js";
 import { follow } from "./stream.js";
-import { CountTable, STATUSES, ofLimited, top } from "./tables.js";
-import { duration, grouped, moment, named, perMinute, sentence, stillSince, timed } from "./words.js";
+import { STATUSES } from "./tables.js";
+import { duration, grouped, keyOf, moment, named, perMinute, sentence, stillSince, timed } from "./words.js";
 
 const HISTORY_MS = 10000;
 const FIGURES = [...STATUSES, "total"];
-const tables = ["isp", "campaign", "account"].map((by) => new CountTable($(`by-${by}`), by, (row) => actOn(row, by)));
+const split = new Report(
+  $("split"),
+  ["isp", "campaign", "account"],
+  (row, key, report) => [element("a", { href: report.hrefOf(row, key) }, ...keyOf(row, key))],
+  (report) => [{ title: "act", kind: "act", show: (row) => actButton(report.filterOf(row)) }],
+);
 
 // Times with seconds, without the microseconds.
 const at = (iso) => moment(Date.parse(iso));
@@ -52,14 +59,15 @@ function clear(sender) {
   for (const id of ["arrived", "left", "outlook"]) render($(id), "–");
   render($("outlook-label"), "empty in");
   for (const id of ["window", "recorded"]) render($(id));
-  tables.forEach((table) => table.clear());
   $("sender").hidden = $("history").hidden = false;
 }
 
-// `range` is that of the chart; the address has it too.
-export function showSender(sender, range, signal) {
+const rangeOf = ({ parameters }) => (parameters.get("chart") in RANGES ? parameters.get("chart") : "hour");
+
+// Returns what shows another address of this view.
+export function showSender(sender, address, signal) {
   clear(sender);
-  const chart = new Chart(sender, range, signal);
+  const chart = new Chart(sender, rangeOf(address), signal);
   let row = null;
   let name = null;
   follow(sender, new Freshness($("figures"), signal), signal, (report, takenAt) => {
@@ -75,12 +83,16 @@ export function showSender(sender, range, signal) {
   // Ages grow while nothing changes.
   const clock = setInterval(() => row && !$("figures").classList.contains("old") && drawFigures(row), 1000);
   signal.addEventListener("abort", () => clearInterval(clock));
-  showHistory(sender, chart, signal);
-  showTables(sender, signal);
-  showControl({ id: sender, name: () => name }, signal);
+  const showRange = showHistory(chart, signal);
+  split.open(address, signal, sender);
+  showControl({ id: sender, name: () => name, arrivedPerMinute: (count) => (row?.arrived && row.total ? (row.arrived / 5) * Math.min(1, count / row.total) : 0) }, signal);
+  return (next) => {
+    showRange(rangeOf(next));
+    split.update(next);
+  };
 }
 
-function showHistory(sender, chart, signal) {
+function showHistory(chart, signal) {
   $("plots").hidden = $("ranges").hidden = false;
   let isOver = false;
   const look = async (step) => {
@@ -94,40 +106,23 @@ function showHistory(sender, chart, signal) {
       chart.close();
       render($("recorded"), sentence(message(error)));
       $("plots").hidden = $("ranges").hidden = true;
+      if (/limited to accounts/.test(error.message)) render($("limited"), "This token is limited to accounts. All numbers are those of its accounts.");
     }
   };
   const again = poll(look, new Freshness($("history"), signal), signal, HISTORY_MS);
-  chooseRange(chart.range, (range) => {
-    history.replaceState(null, "", `#/sender/${sender}?chart=${range}`);
+  drawRanges(chart.range);
+  return (range) => {
+    if (range === chart.range) return;
+    drawRanges(range);
     chart.show(range);
     again();
-  });
-}
-
-function chooseRange(chosen, onChoice) {
-  for (const range of Object.keys(RANGES)) {
-    $(`range-${range}`).setAttribute("aria-pressed", range === chosen);
-    $(`range-${range}`).onclick = () => {
-      chooseRange(range, onChoice);
-      onChoice(range);
-    };
-  }
-}
-
-function showTables(sender, signal) {
-  let read = (parameters, step) => top({ id: sender, ...parameters }, step);
-  const look = async (table, step) => {
-    try {
-      await table.look(read, step);
-    } catch (error) {
-      if (error.status !== 403) throw error;
-      await table.look(ofAccounts, step);
-      read = ofAccounts;
-      render($("limited"), "This token is limited to accounts. All numbers are those of its accounts.");
-    }
   };
-  const ofAccounts = (parameters, step) => ofLimited({ id: sender, ...parameters }, step);
-  for (const table of tables) {
-    table.onOrder = poll((step) => look(table, step), new Freshness(table.section, signal), signal);
-  }
+}
+
+function drawRanges(chosen) {
+  for (const range of Object.keys(RANGES)) $(`range-${range}`).setAttribute("aria-pressed", range === chosen);
+}
+
+for (const range of Object.keys(RANGES)) {
+  $(`range-${range}`).addEventListener("click", () => go(href(readAddress(), { chart: range === "hour" ? null : range })));
 }

@@ -1,13 +1,11 @@
 // Tables whose rows are updated in place.
-import { ask, inUrl } from "./client.js";
 import { arrange, element, render } from "./dom.js";
-import { grouped, keyOf } from "./words.js";
+import { fieldOf, grouped, wordOf } from "./words.js";
 
 export const STATUSES = ["new", "proc", "retry", "hold"];
-const FEW = 100;
-const MANY = 1000;
 
-// A column has a `title`, `show(row)` (a list of texts and elements), a `kind` (its class), and an `order` if rows can be sorted by it.
+// A column has a `title`, `show(row)` (a list of texts and elements), a `kind` (its class), an `order` if rows can be
+// sorted by it, and the status whose colour it explains as its `mark`.
 export class Table {
   constructor(table, columns, idOf, { order = null, empty = "" } = {}) {
     Object.assign(this, { columns, idOf, order, lines: new Map(), body: element("tbody") });
@@ -17,14 +15,14 @@ export class Table {
     this.drawOrder();
   }
 
-  makeHead({ title, order, kind = "" }) {
+  makeHead({ title, order, kind = "", mark = "" }) {
     const head = element("th", { scope: "col", class: kind }, order ? "" : title);
     if (!order) return head;
-    const button = element("button", { type: "button" }, title);
+    const button = element("button", { type: "button", class: mark && `mark ${mark}` }, title);
     button.addEventListener("click", () => {
       this.order = order;
       this.drawOrder();
-      this.onOrder?.();
+      this.onOrder?.(order);
     });
     head.append(button);
     return head;
@@ -67,58 +65,17 @@ function bar(row, most) {
   return drawn;
 }
 
-// The senders, or the accounts, campaigns or ISPs of one, with their messages by status.
+// Messages by status of the keys in `by`, a column each: of a row, `cellOf(key)` shows it. `more`: columns after them.
 export class CountTable extends Table {
-  constructor(section, by, showKey = (row) => keyOf(row, by)) {
-    const counts = [...STATUSES, "total"].map((name) => ({ title: name, order: name, show: (row) => [grouped(row[name])] }));
-    const key = { title: by === "isp" ? "ISP" : by, order: "key", isAscending: true, kind: "text", show: showKey };
+  constructor(table, by, cellOf, more = []) {
+    const keys = by.map((key, index) => ({ title: wordOf(key), kind: "text", show: cellOf(key), ...(index === 0 && { order: "key", isAscending: true }) }));
+    const counts = [...STATUSES, "total"].map((name) => ({ title: name, mark: name === "total" ? "" : name, order: name, show: (row) => [grouped(row[name])] }));
     const bars = { title: "by status", kind: "text bars", show: (row) => [bar(row, this.most)] };
-    const idOf = (row) => row[by === "isp" ? "isp" : `${by}_id`];
-    super(section.querySelector("table"), [key, ...counts, bars], idOf, { order: "total", empty: "No message." });
-    Object.assign(this, { by, limit: FEW, section, cut: section.querySelector(".cut") });
-    this.more = element("button", { type: "button", class: "quiet" }, `Show ${grouped(MANY)}`);
-    this.more.addEventListener("click", () => {
-      this.limit = MANY;
-      this.onOrder?.();
-    });
+    super(table, [...keys, ...counts, bars, ...more], (row) => JSON.stringify(by.map((key) => row[fieldOf(key)])), { empty: "No message." });
   }
 
-  // The rows of the chosen order. `read` is what the rows come from: `top`, or a substitute.
-  async look(read, signal) {
-    const order = this.order === "key" ? "total" : this.order;
-    const rows = await read({ by: this.by, order, limit: this.limit }, signal);
-    this.show(rows, order);
-  }
-
-  show(rows, order) {
+  show(rows) {
     this.most = Math.max(1, ...rows.map((row) => row.total));
-    const idOf = this.by === "isp" ? (row) => row.isp : (row) => BigInt(this.idOf(row));
-    const compare = (a, b) => (idOf(a) > idOf(b)) - (idOf(a) < idOf(b));
-    this.fill(this.order === "key" ? rows.toSorted(compare) : rows);
-    const isCut = rows.length >= this.limit;
-    const more = this.limit === FEW ? [" ", this.more] : [];
-    render(this.cut, ...(isCut ? [`The ${grouped(this.limit)} with the most messages (${order}). Others are not shown.`, ...more] : []));
+    this.fill(rows);
   }
-
-  clear() {
-    super.clear();
-    this.limit = FEW;
-    render(this.cut);
-  }
-}
-
-export const top = async (parameters, signal) => (await ask(`top/?${inUrl(parameters)}`, signal)).data;
-
-// What `top` answers of a sender, from `stats`: for a token that is limited to accounts.
-export async function ofLimited({ id, by, order, limit }, signal) {
-  const group = by === "campaign" ? "account_campaign" : by;
-  const { data } = await ask("stats/", signal, { body: { id, group, ids: "string", names: 1 } });
-  const sums = new Map();
-  for (const row of data) {
-    const key = by === "isp" ? row.isp : row[`${by}_id`];
-    const sum = sums.get(key) ?? { ...row, new: 0, proc: 0, retry: 0, hold: 0, total: 0 };
-    for (const name of [...STATUSES, "total"]) sum[name] += row[name];
-    sums.set(key, sum);
-  }
-  return [...sums.values()].filter((row) => row[order]).sort((a, b) => b[order] - a[order]).slice(0, limit);
 }

@@ -52,16 +52,21 @@ export const isolated = (text) => element("bdi", {}, text);
 
 export const named = (id, name) => (name ? [isolated(name), ` (${id})`] : [id]);
 
+// The member of a row or a request that has a key, and the word for it.
+export const fieldOf = (key) => (key === "isp" ? "isp" : `${key}_id`);
+export const wordOf = (key) => (key === "isp" ? "ISP" : key);
+export const numberOf = (count, by) => `${grouped(count)} ${by.length > 1 ? "row" : wordOf(by[0])}${count === 1 ? "" : "s"}`;
+
 // What a row stands for. Messages without an ISP are no ISP of the name "without ISP": the words look different.
 export function keyOf(row, by) {
-  const id = row[by === "isp" ? "isp" : `${by}_id`];
-  if (id === "" || id === "0") return [element("i", {}, `without ${by === "isp" ? "ISP" : by}`)];
+  const id = row[fieldOf(by)];
+  if (id === "" || id === "0") return [element("i", {}, `without ${wordOf(by)}`)];
   return by === "isp" ? [isolated(id)] : named(id, row[`${by}_name`]);
 }
 
 // The messages that a hold or a job is for: a filter that is left out (null) is not one of 0.
 export function filterOf(row) {
-  const given = ["account", "campaign", "isp"].filter((by) => row[by === "isp" ? "isp" : `${by}_id`] !== null);
+  const given = ["account", "campaign", "isp"].filter((by) => row[fieldOf(by)] !== null);
   if (!given.length) return ["the whole queue"];
-  return given.flatMap((by, index) => [index ? ", " : "", by === "isp" ? "ISP " : `${by} `, ...keyOf(row, by)]);
+  return given.flatMap((by, index) => [index ? ", " : "", `${wordOf(by)} `, ...keyOf(row, by)]);
 }
