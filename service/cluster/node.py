@@ -24,9 +24,9 @@ TABLE = replace(
         "public.messages",
         SCHEMA,
         message_status="public.message_status",
-        # Citus makes it anew at times.
+        # Citus sometimes creates the table again, with another oid.
         messages_oid="to_regclass('public.messages')",
-        # Nobody but the owner can put our triggers on a shard.
+        # Only the owner can create our triggers on a shard.
         counted_table="TG_RELID",
         locked=f"{SCHEMA}.settle_lock",
         queued_messages=(
@@ -45,6 +45,7 @@ def at_node(name: str, within: str = "") -> Statement:
     statement = load_statement(name, TABLE.places)
     if not within:
         return statement
-    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in statement.types.items())
+    types = {"shards": "bigint[]", **statement.types}
+    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in types.items())
     places = {"schema": SCHEMA, "statement": statement.text, "parameters": parameters}
     return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)

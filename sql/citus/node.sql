@@ -42,7 +42,7 @@ $$;
 -- our triggers), uncounted.
 -- A statement that answers from the counters reads it in its own snapshot. A move writes the row of the placement here
 -- before it prepares its transaction, and so before another node can show that it is over. So where the row is visible,
--- and nobody has written it, no answer of this snapshot lacks a message that was written elsewhere.
+-- and no transaction has written it, no answer of this snapshot lacks a message that was written on another node.
 -- Plain STABLE SQL: the planner puts its text in place of the call.
 CREATE OR REPLACE FUNCTION "{schema}".unproved(of_shards bigint[]) RETURNS TABLE (shard bigint, state text)
 LANGUAGE sql STABLE AS $$
@@ -145,7 +145,8 @@ CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
 $$;
 
 -- audit_shards: as audit, of the shards whose counts can be read. The locks keep a TRUNCATE from being taken for drift.
--- A TRUNCATE locks the shards in several sessions: where both wait for each other, this gives up before Citus ends that.
+-- A TRUNCATE locks the shards in several sessions. If both wait for each other, this gives up before Citus ends the
+-- TRUNCATE.
 CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,

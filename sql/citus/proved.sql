@@ -2,8 +2,8 @@
 -- A query whose shard is not proved has a last row without counts, which has the reason in place of an ISP. Both parts
 -- are of one snapshot.
 -- places: schema, statement, parameters
--- parameters: shards bigint[], "{parameters}"
-SELECT found.*
+-- parameters: "{parameters}"
+SELECT /* citus/proved.sql */ found.*
 FROM ("{statement}") AS found
 UNION ALL
 SELECT
