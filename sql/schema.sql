@@ -3348,7 +3348,7 @@ BEGIN
   FROM pg_inherits
   WHERE inhrelid = messages;
 
-  IF queuestats.is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
+  IF queuestats.is_distributed() AND to_regnamespace('queuestats_local') IS NULL THEN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END

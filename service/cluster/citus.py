@@ -1,4 +1,4 @@
-"""A queue that Citus distributes by sender: each shard of `messages` is a queue of its own.
+"""A queue that Citus distributes by sender: each node counts the shards of `messages` that it has.
 
 Each query is read where the shard of its sender is, on a connection to that very node. Through the coordinator an
 answer takes 20 to 30 times the processor time (docs/scaling.md).
@@ -9,16 +9,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import chain
-from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
-import msgspec
-
 from service.cluster.breaker import Breaker, breaker_of
+from service.cluster.node import at_node
 from service.cluster.places import Address, Places
-from service.cluster.topology import Node, Topology, filters_of, rows_by_query, statement_name, top_statement
+from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
 from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
 from service.errors import BadRequest, Moved, ServiceError, Unavailable
 from service.model import HistoryQuery, StatsQuery, TopQuery
@@ -38,12 +36,14 @@ FIRST_PAUSE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class ShardNode(Node):
-    """A node of a cluster: its statements do their work for each shard that is there."""
+    """A node of a cluster: its statements do their work for all shards that are there."""
 
-    folder = "queries/citus"
     keeps_notes = False
 
     breaker: Breaker = field(compare=False)
+
+    def statement(self, name: str) -> Statement:
+        return at_node(f"queries/{name}")
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
         return await self.breaker.run(partial(self.database.fetch, statement, begin_with, **parameters))
@@ -52,7 +52,7 @@ class ShardNode(Node):
         """Nothing: `verify` compares the shards."""
 
     async def count(self) -> bool:
-        ((done,),) = await self.database.fetch(self.statement("settle"), WRITING_WITHOUT_LIMIT)
+        ((done,),) = await self.database.fetch(load_statement("queries/citus/settle"), WRITING_WITHOUT_LIMIT)
         if done:
             logger.info("cluster: %s", done)
         return done is not None
@@ -98,32 +98,37 @@ class Citus(Topology):
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
         if queries[0].has_oldest or queries[0].has_rates:
             raise BadRequest("with is not available for a distributed queue")
-        statement = _reader(statement_name(queries[0]))
+        statement = at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
-            values = {name: [getattr(query, name) for query in own] for name in statement.order[1:]}
+            values = {name: [getattr(query, name) for query in own] for name in statement.types if name != "shards"}
             return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
 
         return await self._at_places([query.sender_id for query in queries], read_at)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
-        values = {**filters_of(query), "grouping": query.grouping}
-        rows = await self._fetch_at(load_statement("queries/citus/scan"), values, is_scan=True)
-        return [msgspec.json.decode(row["found"], type=StatsRow) for row in rows]
+        async def scan_at(node: Database, _: Mapping[int, int]) -> list[Any]:
+            return [await node.fetch_scan(at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
+
+        return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """Of all senders: the largest of each node, each node in a snapshot of its own."""
         if query.by_age:
             raise BadRequest("order=oldest is not available for a distributed queue")
-        statement, parameters = top_statement("queries/citus/top_", query)
+        own, parameters = top_statement("queries/top/", query)
+        statement = at_node(own.name, "required")
+
+        async def top_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
+            return [await node.fetch(statement, shards=list(shards.values()), **parameters)]
+
         if query.sender_id is not None:
-            records = await self._fetch_at(statement, parameters)
+            rows = await self._at_place(query.sender_id, top_at)
         else:
             nodes = await self.nodes()
-            of_nodes = await asyncio.gather(*(node.fetch(statement, **parameters) for node in nodes))
-            records = list(chain.from_iterable(of_nodes))
-        rows = [msgspec.json.decode(record["found"]) for record in records]
+            of_nodes = await asyncio.gather(*(node.fetch(statement, shards=None, **parameters) for node in nodes))
+            rows = list(chain.from_iterable(of_nodes))
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
@@ -135,8 +140,7 @@ class Citus(Topology):
         raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        statement = load_statement("queries/citus/watch")
-        reads = [node.fetch(statement, most_deltas=most_deltas) for node in await self.nodes()]
+        reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
         rows: list[Any] = []
         for result in await asyncio.gather(*reads, return_exceptions=True):
             if not isinstance(result, BaseException):
@@ -153,19 +157,15 @@ class Citus(Topology):
         await self._places.confirm()
         where = "no node has it now"
         if place := self._places.find(sender_id):
-            where = f"{place.address[0]}:{place.address[1]}, schema queuestats_{place.shard}"
+            where = f"{place.address[0]}:{place.address[1]}, table messages_{place.shard}"
         raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
 
-    async def _fetch_at(self, statement: Statement, parameters: Mapping[str, Any], *, is_scan: bool = False) -> Any:
-        """The rows of a statement on the node that has the shard of its `sender_id`."""
-
-        async def fetch_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
-            return [await (node.fetch_scan if is_scan else node.fetch)(statement, **parameters)]
-
-        (rows,) = await self._at_places([parameters["sender_id"]], fetch_at)
-        if isinstance(rows, ServiceError):
-            raise rows
-        return rows
+    async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
+        """The result of `run` at the node that has the shard of a sender. Raises what it has in place of one."""
+        (found,) = await self._at_places([sender_id], run)
+        if isinstance(found, ServiceError):
+            raise found
+        return found
 
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
@@ -195,12 +195,3 @@ class Citus(Topology):
             return await node.breaker.run(partial(run, node.database, shards))
         except ServiceError as error:
             return [error] * len(shards)
-
-
-@cache
-def _reader(name: str) -> Statement:
-    """The call of the function that sql/citus/node.sql makes of a file of queries/from_counters/."""
-    types = {"shards": "bigint[]", **load_statement(f"queries/from_counters/{name}").types}
-    parameters = ", ".join(f"${number}" for number in range(1, len(types) + 1))
-    sql = f"SELECT /* citus/{name} */ * FROM queuestats_node.{name}({parameters})"
-    return Statement(f"citus/{name}", sql, sql, tuple(types), MappingProxyType(types))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
-from service.errors import ServiceError, Uncounted
+from service.errors import Moved, ServiceError, Uncounted
 from service.model import Dimension, Grouping, HistoryQuery, StatsQuery, TopQuery
 from service.reports import Oldest, StatsRow, StatsRowWithOldest, StatsRowWithRates, Window
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 SLICE_ROWS = 1000
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 _COLUMNS = len(StatsRow.__struct_fields__)
+_ISP = StatsRow.__struct_fields__.index("isp")
 # Number of columns that statements with rates add: arrived, left, start and end of the window, last_left.
 _RATES = 5
 
@@ -160,9 +161,10 @@ async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> l
     found: list[list[StatsRow]] = [[] for _ in queries]
     errors: dict[int, ServiceError] = {}
     for number, (position, *values) in enumerate(rows, 1):
-        # A row without counts says that the shard of the query is not counted yet.
+        # A row without counts says that the shard of the query is not proved: sql/citus/proved.sql.
         if values[_COLUMNS - 1] is None:
-            errors[position] = Uncounted(": its shard is not counted yet")
+            has_moved = values[_ISP].startswith("mov")
+            errors[position] = Moved() if has_moved else Uncounted(": its shard is not counted yet")
             continue
         row = row_of(values)
         found[position - 1].append(row)

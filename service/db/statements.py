@@ -24,20 +24,22 @@ SERVED = ("queries", "tokens")
 
 # The complete list of places: of every table of messages, of a mapping, and of adopt alone.
 COMMON = (
-    "schema messages messages_literal messages_oid message_status queued_messages locked queued new_rows old_rows"
-    " has_holds has_created has_history try_new_rows try_old_rows is_mapped uncounted_writes id sender stored_column"
-    " stored_type"
+    "schema messages messages_literal messages_oid counted_table message_status queued_messages locked queued"
+    " new_rows old_rows has_holds has_created has_history try_new_rows try_old_rows is_mapped uncounted_writes"
+    " id sender stored_column stored_type"
 )
 MAPPED = (
     "sender account campaign isp status created condition id is_holdable try_columns column_names"
     " stored_column stored_type stored_new stored_proc stored_retry stored_hold own_isp own_status own_where"
     " arrival_sender arrival_status sender_number sender_text account_number account_text campaign_number campaign_text"
 )
+# A statement within another one, and the parameters that it has.
+PROVED = "statement parameters"
 ADOPTING = (
     "search_path names expression expressions key writable_columns changed_column named_new_rows named_new_row"
     " named_old_rows named_old_row new_row old_row try_new_row try_old_row"
 )
-PLACES = frozenset(f"{COMMON} {MAPPED} {ADOPTING}".split())
+PLACES = frozenset(f"{COMMON} {PROVED} {MAPPED} {ADOPTING}".split())
 
 # The places of a statement that the service runs, for our own schema.
 OWN: Mapping[str, str] = MappingProxyType(

@@ -120,14 +120,7 @@ class MessagesTable:
 
 
 def own_table(messages_schema: str = "public") -> MessagesTable:
-    return _table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
-
-
-def shard_table(schema: str, name: str) -> MessagesTable:
-    """A shard of `messages`, in the schema of its counters. It has no holds and no history."""
-    lacking = dict.fromkeys(("has_holds", "has_history"), "false")
-    table = _table(name, schema, message_status="public.message_status", queued_messages=name, **lacking)
-    return replace(table, paths=tuple(path for path in FILES if path != _HEALTH))
+    return messages_table(f"{messages_schema}.messages", SCHEMA, message_status=f"{messages_schema}.message_status")
 
 
 def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
@@ -142,7 +135,7 @@ def adopted_table(adopted: Adopted, schema: str = SCHEMA) -> MessagesTable:
     values = {name: adopted.values.get(name, "") for name in MAPPED.split()}
     values["created"] = values["created"] or NO_TIME
     names = ", ".join(adopted.names)
-    table = _table(
+    table = messages_table(
         adopted.queue,
         schema,
         **values,
@@ -178,16 +171,16 @@ def _mapped_rows(adopted: Adopted, values: Mapping[str, str]) -> dict[str, str]:
     return places
 
 
-def _table(name: str, schema: str, /, **places: str) -> MessagesTable:
-    """`places`: these extend or replace those of our own table."""
+def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
+    """A table of messages, counted in a schema. `places`: these extend or replace those of our own table."""
     own = {
         "schema": schema,
         "messages": name,
         "messages_literal": literal(name),
         "messages_oid": f"{literal(name)}::regclass",
+        "counted_table": places.get("messages_oid", f"{literal(name)}::regclass"),
         "message_status": f"{schema}.message_status",
         "queued_messages": f"{schema}.queued_messages",
-        # Citus locks a shard only through a view over it.
         "locked": f"{schema}.queued_messages",
         "queued": f"{schema}.queued_messages",
         "new_rows": "new_rows",
@@ -228,7 +221,7 @@ def table_definition(name: str) -> list[str]:
 
 
 def _create(table: Table) -> list[ExecutableDDLElement]:
-    # SQLAlchemy stores the indexes of a table in a set. Another order would be a new version of every shard.
+    # SQLAlchemy stores the indexes of a table in a set.
     indexes = sorted(table.indexes, key=lambda index: str(index.name))
     return [CreateTable(table), *map(CreateIndex, indexes)]
 

@@ -1,11 +1,17 @@
--- grants: the statements that give a role, or (NULL) no role but the owner, the functions of a node
+-- grants: the statements that give the service's role what it needs on a node, and no more
 -- parameters: role text
 SELECT /* citus/grants.sql */ format(template, cast(:role AS text)) AS statement
 FROM (
   VALUES
-  (1, 'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA queuestats_node FROM PUBLIC'),
-  (2, 'GRANT USAGE ON SCHEMA queuestats_node TO %I'),
-  (3, 'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA queuestats_node TO %I')
+  (1, 'GRANT USAGE ON SCHEMA queuestats_local TO %I'),
+  (
+    2, 'GRANT SELECT ON queuestats_local.counters, queuestats_local.sender_totals, queuestats_local.deltas,'
+    ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards TO %I'
+  ),
+  (
+    3, 'GRANT EXECUTE ON FUNCTION queuestats_local.fold, queuestats_local.compact, queuestats_local.settle,'
+    ' queuestats_local.shard_of, queuestats_local.has_stayed, queuestats_local.messages_here,'
+    ' queuestats_local.audit_shards TO %I'
+  )
 ) AS wanted (number, template)
-WHERE number = 1 OR cast(:role AS text) IS NOT NULL
 ORDER BY number

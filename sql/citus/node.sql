@@ -1,342 +1,313 @@
--- What a node of a Citus cluster has beside the shards of messages. Each shard is a queue of its own: a schema
--- queuestats_<shard> with all that one machine has, made from the same files. This schema finds the right one.
--- On every node, as the owner, `queuestats migrate` creates the schema and create_or_replace (sql/migrate/), which runs
--- this file.
-
--- What a shard's schema is made of: tables, then our files, with {shard} in place of the shard's number. What is
--- repeatable is run again where it has changed. A former release called the table parts.
-DROP TABLE IF EXISTS queuestats_node.parts;
-CREATE TABLE IF NOT EXISTS queuestats_node.definitions (
-  number integer PRIMARY KEY, body text NOT NULL, is_repeatable boolean NOT NULL
-);
-
--- The statements of queries/from_counters/, with {shard} in place of a shard's number: the names and types of their
--- parameters, in order.
-CREATE TABLE IF NOT EXISTS queuestats_node.readers (
-  name text PRIMARY KEY, names text[] NOT NULL, types text[] NOT NULL, body text NOT NULL
-);
-
--- Other statements that are run on a shard, with {shard} and numbered parameters: $1 is an array of all of them as
--- text. `name`: folder and file.
-CREATE TABLE IF NOT EXISTS queuestats_node.statements (name text PRIMARY KEY, body text NOT NULL);
-
--- The shards that have their schema, and by which definitions it was made. What changes them locks it.
-CREATE TABLE IF NOT EXISTS queuestats_node.shards (
-  shard bigint PRIMARY KEY, is_counted boolean NOT NULL DEFAULT false, version text NOT NULL,
-  -- The very table that has the triggers and was counted. One of this name that came later is another one.
-  relation oid NOT NULL DEFAULT 0
-);
-
--- table_of: the table of a shard as it is now; NULL where there is none.
-CREATE OR REPLACE FUNCTION queuestats_node.table_of(of_shard bigint) RETURNS oid
-LANGUAGE sql STABLE AS $$ SELECT to_regclass('public.messages_' || of_shard)::oid $$;
-
--- version: of the definitions.
-CREATE OR REPLACE FUNCTION queuestats_node.version() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(string_agg(body, '' ORDER BY number)) FROM queuestats_node.definitions
-$$;
-
--- placed: the shards of messages that are on this node, as its own catalog has it.
-CREATE OR REPLACE FUNCTION queuestats_node.placed() RETURNS SETOF bigint
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT shardid FROM pg_dist_shard INNER JOIN pg_dist_placement USING (shardid)
-  WHERE logicalrelid = to_regclass('public.messages') AND groupid = (SELECT groupid FROM pg_dist_local_group)
-$$;
-
--- counted: those of them that can be read from counters.
-CREATE OR REPLACE FUNCTION queuestats_node.counted() RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT shard FROM queuestats_node.shards
-  WHERE is_counted AND relation = queuestats_node.table_of(shard) AND shard IN (SELECT queuestats_node.placed())
-$$;
+-- What a node of a Citus cluster has beside the functions of one machine, in a schema that Citus does not know: how its
+-- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
+-- places: schema
 
 -- shard_of: the shard of a sender. Citus tells it only those who may read messages.
-CREATE OR REPLACE FUNCTION queuestats_node.shard_of(of_sender bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION "{schema}".shard_of(of_sender bigint) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT get_shard_id_for_distribution_column('public.messages', of_sender)
 $$;
 
--- require_here: an error where a shard is not on this node (QS409), or is not counted yet where it must be (QS503).
--- A move changes the catalogs of all nodes in one transaction, but not at one instant. It holds a lock on the shard's
--- metadata on every node until it is over there. So the lock comes first; the caller reads after it, by a later
--- snapshot, and holds it to its end.
-CREATE OR REPLACE FUNCTION queuestats_node.require_here(of_shards bigint[], must_be_counted boolean) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  is_here boolean;
-  is_counted boolean;
+-- placed: the shards of messages that are on this node, as its own catalog has it.
+CREATE OR REPLACE FUNCTION "{schema}".placed() RETURNS TABLE (shard bigint, lowest integer, highest integer)
+LANGUAGE sql STABLE AS $$
+  SELECT shardid, CAST(shardminvalue AS integer), CAST(shardmaxvalue AS integer)
+  FROM pg_dist_shard INNER JOIN pg_dist_placement USING (shardid)
+  WHERE logicalrelid = to_regclass('public.messages') AND groupid = (SELECT groupid FROM pg_dist_local_group)
+$$;
+
+-- known: the shards that are here, and those that have left their counts behind.
+CREATE OR REPLACE FUNCTION "{schema}".known() RETURNS bigint[]
+LANGUAGE sql STABLE AS $$
+  SELECT ARRAY(SELECT shard FROM "{schema}".placed() UNION SELECT shard FROM "{schema}".shards)
+$$;
+
+-- has_stayed: whether a move that has written the row of a placement is over, and has left the row as it was seen. A
+-- move holds the lock until it is over on this node. The second look has a snapshot of its own, in READ COMMITTED.
+CREATE OR REPLACE FUNCTION "{schema}".has_stayed(of_shard bigint, seen xid) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 BEGIN
-  -- A shard that was split is not known any more: Citus says so by an internal error. A node that has become a standby
-  -- lags.
-  BEGIN
-    IF cardinality(of_shards) > 0 THEN
-      PERFORM lock_shard_metadata(5, of_shards);
-    END IF;
-  EXCEPTION WHEN internal_error THEN
+  PERFORM lock_shard_metadata(5, ARRAY[of_shard]);
+  RETURN EXISTS (
+    SELECT FROM pg_dist_placement
+    WHERE shardid = of_shard AND xmin = seen AND groupid = (SELECT groupid FROM pg_dist_local_group)
+  );
+EXCEPTION
+  -- Citus says by an internal error that it does not know a shard any more.
+  WHEN lock_not_available OR internal_error THEN RETURN false;
+END
+$$;
+
+-- unproved: those of some shards whose counts can't be read here, and why: moved, moving, unattached (their tables lack
+-- our triggers), uncounted.
+-- A statement that answers from the counters reads it in its own snapshot. A move writes the row of the placement here
+-- before it prepares its transaction, and so before another node can show that it is over. So where the row is visible,
+-- and no transaction has written it, no answer of this snapshot lacks a message that was written on another node.
+-- Plain STABLE SQL: the planner puts its text in place of the call.
+CREATE OR REPLACE FUNCTION "{schema}".unproved(of_shards bigint[]) RETURNS TABLE (shard bigint, state text)
+LANGUAGE sql STABLE AS $$
+  SELECT shard, state
+  FROM (
+    SELECT wanted.shard, CASE
+             WHEN placement.shardid IS NULL OR pg_is_in_recovery() THEN 'moved'
+             WHEN placement.xmax <> '0' AND NOT "{schema}".has_stayed(wanted.shard, placement.xmin) THEN 'moving'
+             WHEN own.shard IS NULL OR 4 <> (
+               SELECT count(*) FROM pg_trigger
+               WHERE tgrelid = own.relation AND hash_record_extended(ROW(oid, xmin), 0) = ANY (own.triggers)
+             ) THEN 'unattached'
+             WHEN NOT own.is_counted THEN 'uncounted'
+             ELSE 'here'
+           END AS state
+    FROM (SELECT DISTINCT unnest(of_shards) AS shard) AS wanted
+      LEFT JOIN pg_dist_placement AS placement
+        ON placement.shardid = wanted.shard AND placement.groupid = (SELECT groupid FROM pg_dist_local_group)
+      LEFT JOIN "{schema}".shards AS own ON own.shard = wanted.shard
+  ) AS proved
+  WHERE state <> 'here'
+$$;
+
+-- require_proved: true if the counts of these shards (NULL: of all that this node knows) can be read, in the snapshot
+-- of the calling statement. Otherwise an error: a shard is on another node by now (QS409), or is not counted (QS503).
+CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[]) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  found record;
+BEGIN
+  SELECT * INTO found FROM "{schema}".unproved(coalesce(of_shards, "{schema}".known())) ORDER BY state LIMIT 1;
+  IF found.state LIKE 'mov%' AND of_shards IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
-  END;
-  SELECT bool_and(placement.shardid IS NOT NULL),
-         bool_and(coalesce(own.is_counted AND own.relation = queuestats_node.table_of(own.shard), false))
-  INTO is_here, is_counted
-  FROM unnest(of_shards) AS wanted (shard)
-    LEFT JOIN pg_dist_placement AS placement
-      ON placement.shardid = wanted.shard AND placement.groupid = (SELECT groupid FROM pg_dist_local_group)
-    LEFT JOIN queuestats_node.shards AS own ON own.shard = wanted.shard;
-  IF NOT is_here OR pg_is_in_recovery() THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
-  ELSIF must_be_counted AND NOT is_counted THEN
+  ELSIF found.state IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
   END IF;
+  RETURN true;
 END
 $$;
 
--- settle: one step towards a schema for each shard that is here: takes one away, makes one, or counts one. What it did;
--- NULL where nothing is left to do, or another one is at it. A step is one transaction.
-CREATE OR REPLACE FUNCTION queuestats_node.settle() RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
-SET client_min_messages = error AS $$
-DECLARE
-  of_shard bigint;
-  is_new boolean;
-  is_proven boolean;
-  body text;
-  bodies text[];
-  newest text;
-BEGIN
-  -- What is made here is no affair of the other nodes.
-  PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
-  BEGIN
-    LOCK TABLE queuestats_node.shards IN SHARE ROW EXCLUSIVE MODE NOWAIT;
-  EXCEPTION WHEN lock_not_available THEN
-    RETURN NULL;
-  END;
+-- counted: what proof.sql has on one machine. Here each statement has its own proof, of its shards: proved.sql.
+CREATE OR REPLACE FUNCTION "{schema}".counted() RETURNS TABLE (are_readable boolean)
+LANGUAGE sql STABLE AS $$ SELECT true $$;
 
-  -- One that came back by a second move is another table: without triggers, and not counted.
-  SELECT shard INTO of_shard FROM queuestats_node.shards
-  WHERE shard NOT IN (SELECT queuestats_node.placed()) OR relation IS DISTINCT FROM queuestats_node.table_of(shard)
-  LIMIT 1;
-  IF of_shard IS NOT NULL THEN
-    DELETE FROM queuestats_node.shards WHERE shard = of_shard;
-    PERFORM queuestats_node.refresh();
-    EXECUTE format('DROP SCHEMA IF EXISTS queuestats_%s CASCADE', of_shard);
-    RETURN format('shard %s has left', of_shard);
-  END IF;
+-- follow_partitions: for a fold. A shard has no partitions.
+CREATE OR REPLACE FUNCTION "{schema}".follow_partitions() RETURNS boolean
+LANGUAGE sql STABLE AS $$ SELECT true $$;
 
-  SELECT placed.shard, shards.shard IS NULL INTO of_shard, is_new
-  FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
-  -- One whose writers have a long transaction open holds up no other.
-  WHERE version IS DISTINCT FROM (SELECT queuestats_node.version()) ORDER BY random() LIMIT 1;
-  IF of_shard IS NOT NULL THEN
-    SELECT array_agg(definitions.body ORDER BY number) FILTER (WHERE is_new OR is_repeatable), queuestats_node.version()
-    INTO bodies, newest FROM queuestats_node.definitions;
-    FOREACH body IN ARRAY bodies LOOP
-      PERFORM queuestats_node.create_or_replace(
-        replace(body, '{shard}', cast(of_shard AS text)), format('queuestats_%s', of_shard)
-      );
-    END LOOP;
-    INSERT INTO queuestats_node.shards (shard, version, relation)
-    VALUES (of_shard, newest, queuestats_node.table_of(of_shard))
-    ON CONFLICT (shard) DO UPDATE SET version = excluded.version;
-    RETURN format('shard %s has its functions and triggers', of_shard);
-  END IF;
-
-  FOR of_shard IN SELECT shard FROM queuestats_node.shards WHERE is_counted LOOP
-    EXECUTE format('SELECT queuestats_%s.is_proven()', of_shard) INTO is_proven;
-    IF NOT is_proven THEN
-      UPDATE queuestats_node.shards SET is_counted = false WHERE shard = of_shard;
-      PERFORM queuestats_node.refresh();
-      RETURN format('shard %s must be counted anew: a trigger was disabled', of_shard);
-    END IF;
-  END LOOP;
-
-  -- In random order, so that a shard that can't be counted does not delay the others.
-  SELECT shard INTO of_shard FROM queuestats_node.shards WHERE NOT is_counted ORDER BY random() LIMIT 1;
-  IF of_shard IS NOT NULL THEN
-    EXECUTE format('SELECT queuestats_%s.rebuild()', of_shard);
-    UPDATE queuestats_node.shards SET is_counted = true WHERE shard = of_shard;
-    PERFORM queuestats_node.refresh();
-    RETURN format('shard %s is counted', of_shard);
-  END IF;
-  RETURN NULL;
-END
-$$;
-
--- refresh: makes the functions that read: one for each statement, with a branch for each shard. The statement of a
--- branch is static, so its plan is kept; the service's role has the settings that choose it (sql/roles.sql), on each
--- node.
-CREATE OR REPLACE FUNCTION queuestats_node.refresh() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  reader queuestats_node.readers;
-  branches text;
-  parameters text;
-  own text;
-  declared text;
-  collected text;
-BEGIN
-  PERFORM set_config('citus.enable_ddl_propagation', 'off', true);
-  FOR reader IN SELECT * FROM queuestats_node.readers LOOP
-    SELECT coalesce(string_agg(format($branch$
-      WHEN %s THEN
-        RETURN QUERY SELECT positions[found.position], found.account_id, found.campaign_id, found.hold, found.isp,
-                            found.new, found.proc, found.retry, found.total
-        FROM (
-%s
-        ) AS found;$branch$, shard, replace(reader.body, '{shard}', cast(shard AS text))), '' ORDER BY shard),
-      ' WHEN 0 THEN NULL;') INTO branches
-    FROM queuestats_node.shards WHERE is_counted;
-    SELECT string_agg(format('of_%s %s', name, type), ', ' ORDER BY number),
-           string_agg(format('own_%s', name), ', ' ORDER BY number),
-           string_agg(format('own_%s %s;', name, type), ' ' ORDER BY number),
-           string_agg(format('array_agg(of_%s[number])', name), ', ' ORDER BY number)
-    INTO parameters, own, declared, collected
-    FROM unnest(reader.names, reader.types) WITH ORDINALITY AS parameter (name, type, number);
-    PERFORM queuestats_node.create_or_replace(format($reader$
-CREATE OR REPLACE FUNCTION queuestats_node.%I(of_shards bigint[], %s) RETURNS TABLE (
-  "position" bigint, account_id bigint, campaign_id bigint, hold bigint, isp text,
-  new bigint, proc bigint, retry bigint, total bigint
+-- messages_here: the messages of a sender for a scan, counted or not; an error (QS409) if its shard is elsewhere. The
+-- proof comes last: a shard that is here after its messages were read, was here when they were.
+CREATE OR REPLACE FUNCTION "{schema}".messages_here(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status public.message_status
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
-#variable_conflict use_column
-DECLARE
-  of_shard bigint;
-  counted_shard bigint;
-  positions bigint[];
-  %s
-BEGIN
-  -- As require_here, without a call: as a function it takes 68 us, of which the lock is 14 (docs/scaling.md).
-  -- A shard that was split is not known any more: Citus says so by an internal error.
-  BEGIN
-    IF cardinality(of_shards) > 0 THEN
-      PERFORM lock_shard_metadata(5, of_shards);
-    END IF;
-  EXCEPTION WHEN internal_error THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
-  END;
-  IF pg_is_in_recovery() OR EXISTS (
-    SELECT FROM unnest(of_shards) AS wanted (shard)
-    WHERE NOT EXISTS (
-      SELECT FROM pg_dist_placement
-      WHERE shardid = wanted.shard AND groupid = (SELECT groupid FROM pg_dist_local_group)
-    )
-  ) THEN
-    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
-  END IF;
-  FOR of_shard, counted_shard, positions, %s IN
-    SELECT each.shard,
-           CASE
-             WHEN own.is_counted AND own.relation = to_regclass('public.messages_' || each.shard) THEN each.shard
-           END,
-           array_agg(number), %s
-    FROM unnest(of_shards) WITH ORDINALITY AS each (shard, number)
-      LEFT JOIN queuestats_node.shards AS own ON own.shard = each.shard
-    GROUP BY 1, 2
-  LOOP
-    CASE counted_shard%s
-      ELSE
-        -- Not counted yet: a row without counts says so.
-        FOREACH "position" IN ARRAY positions LOOP
-          RETURN NEXT;
-        END LOOP;
-    END CASE;
-  END LOOP;
-END
-$body$
-    $reader$, reader.name, parameters, declared, own, collected, branches), 'queuestats_node');
-  END LOOP;
-END
-$$;
-
--- on_each_shard: calls fold or compact of every shard that has its schema here, and adds up what they did.
-CREATE OR REPLACE FUNCTION queuestats_node.on_each_shard(call text, OUT done integer, OUT is_more boolean)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  of_shard bigint;
-  done_there integer;
-  is_more_there boolean;
-BEGIN
-  done := 0;
-  is_more := false;
-  FOR of_shard IN SELECT shard FROM queuestats_node.shards LOOP
-    EXECUTE format('SELECT * FROM queuestats_%s.%s', of_shard, call) INTO done_there, is_more_there;
-    done := done + coalesce(done_there, 0);
-    is_more := is_more OR coalesce(is_more_there, false);
-  END LOOP;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION queuestats_node.fold(max_deltas integer, mark_every double precision)
-RETURNS TABLE (folded integer, is_more boolean)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT * FROM queuestats_node.on_each_shard(format('fold(%L, %L)', max_deltas, mark_every))
-$$;
-
-CREATE OR REPLACE FUNCTION queuestats_node.compact(max_counters integer, compact_after interval)
-RETURNS TABLE (compacted integer, is_more boolean)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT * FROM queuestats_node.on_each_shard(format('compact(%L, %L)', max_counters, compact_after))
-$$;
-
--- run: the rows of a statement on some shards as JSON. An error as require_here where a shard is not here, or not
--- counted.
-CREATE OR REPLACE FUNCTION queuestats_node.run(
-  statement text, parameters text[], of_shards bigint[], must_be_counted boolean
-) RETURNS SETOF jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  body CONSTANT text := (SELECT statements.body FROM queuestats_node.statements WHERE name = statement);
-  of_shard bigint;
+  of_shard CONSTANT bigint := "{schema}".shard_of(of_sender);
 BEGIN
-  PERFORM queuestats_node.require_here(of_shards, must_be_counted);
-  FOREACH of_shard IN ARRAY of_shards LOOP
-    RETURN QUERY EXECUTE 'SELECT to_jsonb(found) FROM ('
-      || replace(body, '{shard}', cast(of_shard AS text))
-      || ') AS found' USING parameters;
-  END LOOP;
+  IF to_regclass('public.messages_' || of_shard) IS NOT NULL THEN
+    RETURN QUERY EXECUTE format(
+      'SELECT sender_id, account_id, campaign_id, isp, status FROM public.messages_%s WHERE sender_id = $1', of_shard
+    ) USING of_sender;
+  END IF;
+  IF EXISTS (SELECT FROM "{schema}".unproved(ARRAY[of_shard]) WHERE state LIKE 'mov%') THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
+  END IF;
 END
 $$;
 
--- audit: the differences of every shard that is here, each in a snapshot of its own, in READ COMMITTED. What it means,
--- and why the lock: counters/audit.sql. A shard that leaves meanwhile is left out.
-CREATE OR REPLACE FUNCTION queuestats_node.audit(of_sender bigint) RETURNS TABLE (
+-- recount_shard: the truth of a shard, or of one sender of it, by all keys, in the snapshot of the calling statement.
+CREATE OR REPLACE FUNCTION "{schema}".recount_shard(of_shard bigint, of_sender bigint) RETURNS TABLE (
+  sender_id bigint, account_id bigint, campaign_id bigint, isp text,
+  new bigint, proc bigint, retry bigint, hold bigint, total bigint
+)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF to_regclass('public.messages_' || of_shard) IS NOT NULL THEN
+    RETURN QUERY EXECUTE format(
+      'SELECT sender_id, account_id, campaign_id, isp,'
+      ' count(*) FILTER (WHERE status = ''new''), count(*) FILTER (WHERE status = ''proc''),'
+      ' count(*) FILTER (WHERE status = ''retry''), count(*) FILTER (WHERE status = ''hold''), count(*)'
+      ' FROM public.messages_%s WHERE $1 IS NULL OR sender_id = $1 GROUP BY 1, 2, 3, 4', of_shard
+    ) USING of_sender;
+  END IF;
+END
+$$;
+
+-- recount: as counters/recount.sql, of the shards that are here. The table of one that has left may still be there.
+CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
+  sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
+  new bigint, proc bigint, retry bigint, hold bigint, other bigint
+) LANGUAGE sql STABLE AS $$
+  SELECT sender_id, "{schema}".grouping_set_of(GROUPING(account_id) = 0, GROUPING(campaign_id) = 0, GROUPING(isp) = 0),
+         coalesce(account_id, 0), coalesce(campaign_id, 0), coalesce(isp, ''),
+         "{schema}".counter_sum(new), "{schema}".counter_sum(proc),
+         "{schema}".counter_sum(retry), "{schema}".counter_sum(hold),
+         "{schema}".counter_sum(total - new - proc - retry - hold)
+  FROM "{schema}".placed() CROSS JOIN LATERAL "{schema}".recount_shard(shard, of_sender)
+  WHERE of_sender IS NULL OR worker_hash(of_sender) BETWEEN lowest AND highest
+  GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
+$$;
+
+-- audit_shards: as audit, of the shards whose counts can be read. The locks keep a TRUNCATE from being taken for drift.
+-- A TRUNCATE locks the shards in several sessions. If both wait for each other, this gives up before Citus ends the
+-- TRUNCATE.
+CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
   kept_new bigint, kept_proc bigint, kept_retry bigint, kept_hold bigint, kept_other bigint
 )
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
+#variable_conflict use_column
 DECLARE
   of_shard bigint;
 BEGIN
-  FOR of_shard IN SELECT queuestats_node.counted() LOOP
+  PERFORM set_config('citus.enable_manual_changes_to_shards', 'on', true);
+  FOR of_shard IN SELECT shard FROM "{schema}".shards LOOP
     BEGIN
-      EXECUTE format('LOCK TABLE queuestats_%s.queued_messages IN ACCESS SHARE MODE', of_shard);
-      RETURN QUERY EXECUTE format(
-        'SELECT sender_id, grouping_set::text, account_id, campaign_id, isp,'
-        ' counted_new, counted_proc, counted_retry, counted_hold, counted_other,'
-        ' kept_new, kept_proc, kept_retry, kept_hold, kept_other FROM queuestats_%s.audit($1)', of_shard
-      ) USING of_sender;
-    EXCEPTION WHEN undefined_table OR invalid_schema_name OR undefined_function THEN
+      EXECUTE format('LOCK TABLE public.messages_%s IN ACCESS SHARE MODE', of_shard);
+    EXCEPTION WHEN undefined_table THEN CONTINUE;
+    END;
+  END LOOP;
+  RETURN QUERY
+  SELECT sender_id, CAST(grouping_set AS text), account_id, campaign_id, isp,
+         counted_new, counted_proc, counted_retry, counted_hold, counted_other,
+         kept_new, kept_proc, kept_retry, kept_hold, kept_other
+  FROM "{schema}".audit(of_sender)
+  WHERE EXISTS (
+    SELECT FROM "{schema}".shards
+    WHERE worker_hash(sender_id) BETWEEN lowest AND highest
+      AND shard NOT IN (SELECT shard FROM "{schema}".unproved("{schema}".known()))
+  );
+END
+$$;
+
+-- record_shard_truncate: TRUNCATE of messages empties each shard in a session of its own, so it takes no lock of the
+-- node. What the shard had is subtracted when it is counted anew.
+CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE "{schema}".shards SET is_counted = false WHERE relation = TG_RELID;
+  RETURN NULL;
+END
+$$;
+
+-- attach_shard: puts the triggers of attach.sql on the table of a shard.
+CREATE OR REPLACE FUNCTION "{schema}".attach_shard(of_shard bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  EXECUTE replace($triggers$
+    CREATE OR REPLACE TRIGGER local_inserted AFTER INSERT ON public.messages_0
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_insert();
+    CREATE OR REPLACE TRIGGER local_updated AFTER UPDATE ON public.messages_0
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_update();
+    CREATE OR REPLACE TRIGGER local_deleted AFTER DELETE ON public.messages_0
+    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_delete();
+    CREATE OR REPLACE TRIGGER local_truncated AFTER TRUNCATE ON public.messages_0
+    FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_shard_truncate();
+    ALTER TABLE public.messages_0
+    ENABLE ALWAYS TRIGGER local_inserted, ENABLE ALWAYS TRIGGER local_updated,
+    ENABLE ALWAYS TRIGGER local_deleted, ENABLE ALWAYS TRIGGER local_truncated
+  $triggers$, 'messages_0', 'messages_' || of_shard);
+  INSERT INTO "{schema}".shards (shard, lowest, highest, relation, triggers)
+  SELECT shard, lowest, highest, to_regclass('public.messages_' || shard), ARRAY(
+    SELECT hash_record_extended(ROW(trigger.oid, trigger.xmin), 0)
+    FROM pg_trigger AS trigger INNER JOIN pg_proc AS called ON called.oid = tgfoid
+    WHERE tgrelid = to_regclass('public.messages_' || shard) AND pronamespace = '"{schema}"'::regnamespace
+  )
+  FROM "{schema}".placed() WHERE shard = of_shard
+  ON CONFLICT (shard) DO UPDATE SET
+    relation = excluded.relation, triggers = excluded.triggers, is_counted = false;
+  RETURN format('shard %s has its triggers', of_shard);
+END
+$$;
+
+-- count_shard: writes what the counts of a shard lack as deltas: its messages less what readers add up, both of one
+-- snapshot. So folds go on, and what an earlier stay of the shard or a TRUNCATE has left is corrected too.
+CREATE OR REPLACE FUNCTION "{schema}".count_shard(of_shard bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB'
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET row_security = off AS $$
+#variable_conflict use_column
+DECLARE
+  own CONSTANT "{schema}".shards := (SELECT shards FROM "{schema}".shards WHERE shard = of_shard);
+BEGIN
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
+  SELECT sender_id, account_id, campaign_id, isp, sum(part.new), sum(part.proc), sum(part.retry), sum(part.hold)
+  FROM (
+    SELECT sender_id, account_id, campaign_id, isp, new, proc, retry, hold
+    FROM "{schema}".recount_shard(of_shard, NULL)
+    UNION ALL
+    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold
+    FROM "{schema}".counters LEFT JOIN "{schema}".watermarks USING (sender_id)
+    WHERE grouping_set = 'account_campaign_isp' AND (counters.epoch = 0 OR counters.epoch = watermarks.epoch)
+      AND worker_hash(sender_id) BETWEEN own.lowest AND own.highest
+    UNION ALL
+    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold
+    FROM "{schema}".deltas_by_grouping_set(NULL, is_from_watermark => true)
+    WHERE grouping_set = 'account_campaign_isp' AND worker_hash(sender_id) BETWEEN own.lowest AND own.highest
+  ) AS part
+  GROUP BY sender_id, account_id, campaign_id, isp
+  HAVING sum(part.new) <> 0 OR sum(part.proc) <> 0 OR sum(part.retry) <> 0 OR sum(part.hold) <> 0;
+  UPDATE "{schema}".shards SET is_counted = true WHERE shard = of_shard;
+  RETURN format('shard %s is counted', of_shard);
+END
+$$;
+
+-- forget_shard: deletes the counts of a shard that has left, but not those of senders of a shard that is here: a half
+-- of a split. Under the fold's lock: a fold would write them anew.
+CREATE OR REPLACE FUNCTION "{schema}".forget_shard(of_shard bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  counts text;
+BEGIN
+  PERFORM "{schema}".take_fold_lock(is_waiting => true);
+  DELETE FROM "{schema}".shards WHERE shard = of_shard;
+  FOREACH counts IN ARRAY ARRAY['deltas', 'counters', 'sender_totals', 'watermarks'] LOOP
+    EXECUTE format(
+      'DELETE FROM "{schema}".%I AS kept WHERE sender_id > 0 AND NOT EXISTS ('
+      '  SELECT FROM "{schema}".shards WHERE worker_hash(kept.sender_id) BETWEEN lowest AND highest'
+      ')', counts
+    );
+  END LOOP;
+  RETURN format('shard %s has left', of_shard);
+END
+$$;
+
+-- settle: one step towards counts of the shards that are here, and of no others: gives a shard its triggers, counts
+-- it, or deletes what one has left behind. What it did; NULL where nothing is left to do, or another one is at it. A
+-- step is one transaction. A shard whose writers have a long transaction open holds up no other.
+CREATE OR REPLACE FUNCTION "{schema}".settle() RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+SET client_min_messages = error AS $$
+DECLARE
+  next record;
+BEGIN
+  -- What is made here is no affair of the other nodes.
+  PERFORM set_config('citus.enable_ddl_propagation', 'off', true),
+          set_config('citus.enable_manual_changes_to_shards', 'on', true);
+  BEGIN
+    LOCK TABLE "{schema}".settle_lock IN ACCESS EXCLUSIVE MODE NOWAIT;
+  EXCEPTION WHEN lock_not_available THEN
+    RETURN NULL;
+  END;
+  -- Shards that have come first: what a split has left is theirs.
+  FOR next IN
+    SELECT * FROM "{schema}".unproved("{schema}".known())
+    ORDER BY array_position(ARRAY['unattached', 'uncounted', 'moved'], state), random()
+  LOOP
+    BEGIN
+      RETURN CASE next.state
+        WHEN 'unattached' THEN "{schema}".attach_shard(next.shard)
+        WHEN 'uncounted' THEN "{schema}".count_shard(next.shard)
+        WHEN 'moved' THEN "{schema}".forget_shard(next.shard)
+      END;
+    EXCEPTION WHEN lock_not_available THEN
       CONTINUE;
     END;
   END LOOP;
+  RETURN NULL;
 END
 $$;
 
--- rebuild: counts a sender anew, on the node that has its shard.
-CREATE OR REPLACE FUNCTION queuestats_node.rebuild(of_sender bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  EXECUTE format(
-    'SELECT queuestats_%s.rebuild($1)', queuestats_node.shard_of(of_sender)
-  ) USING of_sender;
-END
-$$;
-
--- uncounted: how many shards that are here are not counted yet, or not by the newest definitions.
-CREATE OR REPLACE FUNCTION queuestats_node.uncounted() RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(*) FROM queuestats_node.placed() AS placed (shard) LEFT JOIN queuestats_node.shards USING (shard)
-  WHERE version IS DISTINCT FROM (SELECT queuestats_node.version()) OR NOT is_counted
-    OR relation IS DISTINCT FROM queuestats_node.table_of(placed.shard)
-$$;
+REVOKE EXECUTE ON FUNCTION "{schema}".shard_of(bigint), "{schema}".has_stayed(bigint, xid) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".messages_here(bigint), "{schema}".recount_shard(bigint, bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".audit_shards(bigint), "{schema}".settle() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".record_shard_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".attach_shard(bigint), "{schema}".count_shard(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".forget_shard(bigint) FROM PUBLIC;

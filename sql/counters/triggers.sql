@@ -6,10 +6,11 @@
 -- Grouping in a hash table is a third cheaper than sorting, and the plan stays cheap even if the session's first
 -- statement was huge.
 --
--- new_rows, old_rows: the transition tables as messages. has_holds: false in a shard, where writers do not look for
--- holds. try_new_rows, try_old_rows: for an adopted table, end the trigger if its mapping can't be evaluated, and call
--- remember_uncounted.
--- places: schema, messages_oid, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
+-- counted_table: the table whose changes are counted; on a node of a cluster, every table that has these triggers.
+-- new_rows, old_rows: the transition tables as messages. has_holds: false on a node of a cluster, where writers do not
+-- look for holds. try_new_rows, try_old_rows: for an adopted table, end the trigger if its mapping can't be evaluated,
+-- and call remember_uncounted.
+-- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
 
 -- Any role could attach an executable trigger function to a table of its own, and record changes that never happened
 -- with the owner's rights. So PUBLIC may not execute these functions, and they refuse every table except messages and
@@ -44,7 +45,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_new_rows}"
@@ -84,7 +85,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_old_rows}"
@@ -115,7 +116,7 @@ SET search_path = pg_catalog, pg_temp SET work_mem = '256kB' SET enable_sort = o
 SET jit = off AS $queuestats$
 #variable_conflict use_column
 BEGIN
-  IF TG_RELID IS DISTINCT FROM "{messages_oid}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
+  IF TG_RELID IS DISTINCT FROM "{counted_table}" AND NOT "{schema}".is_part_of_messages(TG_RELID) THEN
     RETURN NULL;
   END IF;
   "{try_new_rows}"

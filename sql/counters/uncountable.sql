@@ -52,7 +52,7 @@ BEGIN
   FROM pg_inherits
   WHERE inhrelid = messages;
 
-  IF "{schema}".is_distributed() AND to_regnamespace('queuestats_node') IS NULL THEN
+  IF "{schema}".is_distributed() AND to_regnamespace('queuestats_local') IS NULL THEN
     RETURN NEXT format('%s is distributed, and its shards are not counted: run queuestats migrate', messages);
   END IF;
 END

@@ -71,6 +71,14 @@ class Distributed:
     def at(self, node: Cluster, user: str = "postgres") -> str:
         return f"postgresql://{user}@127.0.0.1:{node.port}/{self.name}"
 
+    async def execute(self, sql: str, node: int = 0) -> None:
+        """Several statements, in one session."""
+        connection = await asyncpg.connect(self.at(self.nodes[node]))
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
     async def run(self, sql: str, node: int = 0) -> Any:
         """The first value of the last statement."""
         connection = await asyncpg.connect(self.at(self.nodes[node]))
@@ -79,10 +87,15 @@ class Distributed:
         finally:
             await connection.close()
 
+    async def unproved(self, node: int) -> list[str]:
+        """Why shards of a node can't be read from its counters."""
+        states = "SELECT array_agg(state) FROM queuestats_local.unproved(queuestats_local.known())"
+        return await self.run(states, node) or []
+
 
 @pytest.fixture
-async def undistributed(nodes: list[Cluster]) -> AsyncIterator[Distributed]:
-    """Migrated, with Citus on each node, and not distributed yet."""
+async def unmigrated(nodes: list[Cluster]) -> AsyncIterator[Distributed]:
+    """With Citus on each node, and nothing of ours."""
     database = Distributed(f"queue_{uuid.uuid4().hex[:8]}", nodes)
     for each in nodes:
         server = await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{each.port}/postgres")
@@ -94,12 +107,18 @@ async def undistributed(nodes: list[Cluster]) -> AsyncIterator[Distributed]:
     await database.run(f"SELECT citus_set_coordinator_host('127.0.0.1', {nodes[0].port})")
     for each in nodes[1:]:
         await database.run(f"SELECT citus_add_node('127.0.0.1', {each.port})")
-    await migrate(database.owner_url, database.service_url)
     yield database
     for each in nodes:
         server = await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{each.port}/postgres")
         await server.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
         await server.close()
+
+
+@pytest.fixture
+async def undistributed(unmigrated: Distributed) -> Distributed:
+    """Migrated, and not distributed yet."""
+    await migrate(unmigrated.owner_url, unmigrated.service_url)
+    return unmigrated
 
 
 @pytest.fixture

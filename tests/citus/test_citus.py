@@ -182,7 +182,7 @@ async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says
         assert done.returncode == 0, (command, done.stdout, done.stderr)
     assert "held and purged by UPDATE and DELETE" in sentence(run("hold", "--sender", "7"))
     shard = await undistributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
-    assert f", schema queuestats_{shard}" in sentence(run("explain", "--sender", "7"))
+    assert f", table messages_{shard}" in sentence(run("explain", "--sender", "7"))
     recounted = run("stats", "--sender", "7", "--group", "account", "--from-messages", "--json")
     assert recounted.stdout == asked.stdout
 
@@ -201,7 +201,7 @@ async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distrib
     shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
     node = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
     (number,) = [index for index, each in enumerate(distributed.nodes) if each.port == node]
-    await distributed.run(f"DELETE FROM queuestats_{shard}.deltas WHERE sender_id = 7", number)
+    await distributed.run("DELETE FROM queuestats_local.deltas WHERE sender_id = 7", number)
     assert {each.sender_id for each in await differences(distributed)} == {7}
     async with connect(distributed.owner_url) as connection:
         found, left = await verify_database(connection, distributed.owner_url, None, is_repairing=True)
@@ -248,7 +248,7 @@ async def test_a_shard_moves_under_writers_and_folds_and_nothing_is_lost(distrib
         assert await totals(service) == await truth(distributed)
 
         async def is_counted() -> bool:
-            return not any([await distributed.run("SELECT queuestats_node.uncounted()", each) for each in (1, 2)])
+            return not any([await distributed.unproved(each) for each in (1, 2)])
 
         await until(is_counted)
         assert await totals(service) == await truth(distributed)
@@ -266,7 +266,7 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
         before = await totals(service)
         target = await move_shard_of(7, distributed)
         await distributed.run("INSERT INTO messages (sender_id, account_id, isp, recipient) VALUES (7, 1, 'b', 'x')")
-        assert await distributed.run("SELECT queuestats_node.uncounted()", ports.index(target)) == 1
+        assert await distributed.unproved(ports.index(target)) == ["unattached"]
         # Of one statement: a shard that is counted, and one that is not.
         reports = await CounterReader(service).read([StatsQuery(each) for each in SENDERS])
         uncounted = {sender for sender, each in zip(SENDERS, reports, strict=True) if isinstance(each, Uncounted)}
@@ -396,44 +396,18 @@ async def test_a_node_that_dies_takes_its_senders_along_and_nobody_else_and_come
     assert await differences(distributed) == []
 
 
-async def test_a_new_version_of_a_function_reaches_every_shard(distributed: Distributed) -> None:
-    await distributed.run(INSERT.format(90))
-    triggers = "is_repeatable AND body LIKE '%record_insert()%'"
-    change = f"UPDATE queuestats_node.definitions SET body = body || ' -- newer' WHERE {triggers}"
-    for node in (1, 2):
-        await distributed.run(change, node)
-        assert await distributed.run("SELECT queuestats_node.uncounted()", node) == SHARDS / 2
-    async with serving(distributed) as service:
-        for node in (1, 2):
-            await until(partial(_is_settled, distributed, node))
-        assert await totals(service) == await truth(distributed)
-    assert await differences(distributed) == []
-
-
-async def test_a_release_with_other_return_types_and_columns_replaces_what_the_nodes_and_shards_have(
-    distributed: Distributed,
-) -> None:
+async def test_a_release_with_other_functions_replaces_what_the_nodes_have(distributed: Distributed) -> None:
     former = """
-        DO $do$ DECLARE shard bigint; BEGIN
-          SET LOCAL citus.enable_ddl_propagation = off;
-          FOR shard IN SELECT queuestats_node.placed() LOOP
-            EXECUTE format($$
-              DROP VIEW queuestats_%1$s.queued_messages CASCADE;
-              CREATE VIEW queuestats_%1$s.queued_messages AS SELECT sender_id AS sender FROM public.messages_%1$s;
-              DROP FUNCTION queuestats_%1$s.is_proven;
-              CREATE FUNCTION queuestats_%1$s.is_proven() RETURNS text RETURN 'true' $$, shard);
-          END LOOP;
-          DROP FUNCTION queuestats_node.uncounted, queuestats_node.total;
-          CREATE FUNCTION queuestats_node.uncounted() RETURNS text RETURN '';
-          CREATE FUNCTION queuestats_node.total(
-            of_shards bigint[], senders bigint[], accounts bigint[], campaigns bigint[], isps text[]
-          ) RETURNS text RETURN '';
-          UPDATE queuestats_node.shards SET version = '';
-        END $do$
+        SET citus.enable_ddl_propagation = off;
+        DROP FUNCTION queuestats_local.known;
+        CREATE FUNCTION queuestats_local.known() RETURNS text RETURN '';
+        DROP VIEW queuestats_local.trusted_watermarks;
+        CREATE VIEW queuestats_local.trusted_watermarks AS SELECT sender_id AS sender FROM queuestats_local.watermarks;
+        ALTER TABLE queuestats_local.deltas DROP COLUMN net;
     """
     await distributed.run(INSERT.format(90))
     for node in (1, 2):
-        await distributed.run(former, node)
+        await distributed.execute(former, node)
     await bring_up_nodes(distributed.owner_url, distributed.service_url, lambda what: None)
     async with open_pool(distributed.service_url) as service:
         assert await totals(service) == await truth(distributed)
@@ -441,7 +415,7 @@ async def test_a_release_with_other_return_types_and_columns_replaces_what_the_n
 
 
 async def _is_settled(distributed: Distributed, node: int) -> bool:
-    return await distributed.run("SELECT queuestats_node.uncounted()", node) == 0  # type: ignore[no-any-return]
+    return await distributed.unproved(node) == []
 
 
 async def test_without_citus_or_elsewhere_than_in_public_it_is_a_sentence(database: Any) -> None:

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from service.cluster.node import TABLE as NODE
 from service.db import load_statement
 from service.db.statements import PLACES
 from service.queue.explain import intended_indexes
 from service.resources import sql_path
 from service.schema.files import FILES as IN_ORDER
-from service.schema.files import own_table, shard_table
+from service.schema.files import own_table
 
 MAP = sql_path("README.md").read_text("utf-8")
 FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))
@@ -61,10 +62,10 @@ def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> No
 LOOK = r"\n  IF (true|false)\b"
 
 
-def test_only_a_shard_s_triggers_look_for_no_hold() -> None:
-    own, shard = own_table(), shard_table("queuestats_0", "public.messages_0")
+def test_only_the_triggers_of_a_node_look_for_no_hold() -> None:
+    own = own_table()
     assert re.findall(LOOK, own.render("counters/triggers")) == ["true"] * 3
-    assert re.findall(LOOK, shard.render("counters/triggers")) == ["false"] * 3
+    assert re.findall(LOOK, NODE.render("counters/triggers")) == ["false"] * 3
 
 
 def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
@@ -82,13 +83,13 @@ def test_the_map_lists_every_place() -> None:
     assert sorted(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\|([^|]*)\|", table)))) == sorted(PLACES)
 
 
-def test_the_words_for_an_operator_are_the_same_in_a_shard() -> None:
-    """The schema of a shard is no part of the name of the command."""
-    own, shard = own_table(), shard_table("queuestats_102008", "public.messages_102008")
-    for path in shard.paths:
-        assert "queuestats_102008 " not in shard.render(path)
+def test_the_words_for_an_operator_are_the_same_on_a_node() -> None:
+    """The schema of a node is no part of the name of the command."""
+    own = own_table()
+    for path in NODE.paths:
+        assert "queuestats_local " not in NODE.render(path)
         sentences = re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", own.render(path))
-        assert re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", shard.render(path)) == sentences
+        assert re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", NODE.render(path)) == sentences
 
 
 # migrate alone calls these, at its end.

@@ -29,7 +29,7 @@ def name_of(path: Path) -> str:
 
 
 # A value for every place: what is tested is not what stands there.
-SAMPLE = {place: f"the_{place}" for place in PLACES}
+SAMPLE = {place: f"the_{place}" for place in PLACES} | {"parameters": "shards bigint[]"}
 
 
 def load(path: Path) -> Statement:

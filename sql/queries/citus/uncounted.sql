@@ -1,6 +1,7 @@
 -- uncounted: on a node of a cluster, what doctor finds: shards that are there and are not counted yet
 -- parameters: none
 SELECT /* queries/citus/uncounted.sql */
-  format('%s of its shards are not counted yet: their messages are read for each answer', shards) AS finding
-FROM queuestats_node.uncounted() AS shards
-WHERE shards > 0
+  format('%s of its shards are not counted yet: their messages are read for each answer', count(*)) AS finding
+FROM queuestats_local.unproved(queuestats_local.known())
+WHERE state IN ('unattached', 'uncounted')
+HAVING count(*) > 0

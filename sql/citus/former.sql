@@ -1,0 +1,6 @@
+-- former: the statements that drop the schemas of former releases, one for each shard, and first the one that made them
+-- parameters: none
+SELECT /* citus/former.sql */ format('DROP SCHEMA %I CASCADE', nspname) AS statement
+FROM pg_namespace
+WHERE nspname = 'queuestats_node' OR nspname ~ '^queuestats_[0-9]+$'
+ORDER BY nspname <> 'queuestats_node', nspname
