@@ -31,6 +31,8 @@ SELECT citus_split_shard_by_split_points(
 )
 FROM pg_dist_shard WHERE logicalrelid = 'messages'::regclass ORDER BY random() LIMIT 1
 """
+REBALANCE = "SELECT rebalance_table_shards('messages', shard_transfer_mode => 'block_writes')"
+UNPROVED = "SELECT count(*) FROM queuestats_local.unproved(queuestats_local.known())"
 
 
 class Node(CrashableServer):
@@ -76,7 +78,7 @@ class ClusterWorld(World):
         for node in self.workers:
             owner = await asyncpg.connect(node.address("postgres"))
             try:
-                while await owner.fetchval("SELECT count(*) FROM queuestats_local.unproved(queuestats_local.known())"):
+                while await owner.fetchval(UNPROVED):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
                 found += await owner.fetch("SELECT * FROM queuestats_local.audit_shards(NULL)")
             finally:
@@ -112,9 +114,7 @@ class ClusterWorld(World):
         await execute(self.owner_url, SPLIT)
 
     async def rebalanced(self) -> None:
-        await execute(
-            self.owner_url, "SELECT rebalance_table_shards('messages', shard_transfer_mode => 'block_writes')"
-        )
+        await execute(self.owner_url, REBALANCE)
 
     def _node(self) -> Node:
         return self.random.choice(self.workers)
