@@ -74,8 +74,8 @@ load: .venv/.dev ## run a thousand polling clients against a new server, and com
 	@exec $(BIN)/python -m tests.load.run --minutes $(MINUTES) $(LOAD)
 
 soak: MINUTES ?= 60
-soak: .venv/.dev ## run writers, operators and readers for an hour, with a fault every 20 seconds (MINUTES=60 SEED=1)
-	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED)
+soak: .venv/.dev ## run writers, operators and readers for an hour, with a fault every 20 seconds (MINUTES=60 SEED=1 CLUSTER=1)
+	@exec $(BIN)/python -m tests.soak.run --minutes $(MINUTES) --seed $(SEED) $(if $(CLUSTER),--cluster)
 
 health: .venv/.dev ## generate docs/health.md from the list of conditions
 	WRITE_HEALTH=1 $(BIN)/python -m pytest --quiet tests/unit/test_health_document.py

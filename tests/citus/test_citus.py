@@ -437,3 +437,14 @@ async def test_a_distribution_that_was_cut_short_answers_nothing_and_goes_on(und
         await migrate(undistributed.owner_url, undistributed.service_url)
         await bring_up_nodes(undistributed.owner_url, undistributed.service_url, lambda what: None)
         assert (await fetch_report(service, StatsQuery(7))).rows[0].total == 3
+
+
+async def test_the_tables_of_a_node_have_the_storage_options_of_one_machine(distributed: Distributed) -> None:
+    options = (
+        "SELECT json_object_agg(relname, reloptions ORDER BY relname)::text FROM pg_class"
+        " WHERE relnamespace = '{}'::regnamespace AND reloptions IS NOT NULL AND relkind = 'r'"
+    )
+    one_machine = msgspec.json.decode(await distributed.run(options.format("queuestats")))
+    assert one_machine["counters"]
+    for node in (1, 2):
+        assert msgspec.json.decode(await distributed.run(options.format("queuestats_local"), node)) == one_machine

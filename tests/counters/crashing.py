@@ -33,7 +33,7 @@ class CrashableServer(Cluster):
             assert time.monotonic() < deadline, "a killed process is still there"
             time.sleep(0.01)
         # Where nobody collects the dead, their numbers look alive to the next start.
-        for trace in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+        for trace in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
             (self.folder / trace).unlink()
 
     def psql(self, database: str) -> "subprocess.Popen[bytes]":

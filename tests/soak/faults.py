@@ -5,19 +5,23 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from service.schema import migrate
 from tests.cli.programs import Program, program
 from tests.clusters import free_port
 from tests.counters.crashing import DURABLE, CrashableServer
+from tests.counters.observing import drift
 from tests.servers import fill, processes_below
+from tests.soak.writers import PLATFORM
 
 WORKERS = 2
+PLAIN, CONTROLLED = (1, 2, 3), (11, 12, 13)
 FAULT_SECONDS = 5
 # Fewer fill up sooner, and the server's own processes need some.
 MOST_CONNECTIONS = 80
@@ -64,10 +68,35 @@ class Instance:
 class World:
     """A durable server, on a small disk if one can be mounted, and the instances that serve it."""
 
-    def __init__(self, server: CrashableServer, seed: int, disk: Path | None, locked_sender: int) -> None:
-        self.server, self.random, self._disk, self._locked_sender = server, random.Random(seed), disk, locked_sender
-        self.owner_url = server.address("postgres")
+    settings = SERVER
+    has_operators = True
+    """Whether messages can be held, released and purged."""
+    locked_tables: Sequence[str] = ("messages", "queuestats.counters", "queuestats.deltas", "queuestats.jobs")
+
+    def __init__(self, server: CrashableServer, seed: int, disk: Path | None) -> None:
+        self.server, self.random, self._disk = server, random.Random(seed), disk
         self.instances: list[Instance] = []
+
+    @property
+    def owner_url(self) -> str:
+        return self.server.address("postgres")
+
+    @property
+    def service_url(self) -> str:
+        return self.server.address("postgres", "queuestats_service")
+
+    async def prepare(self) -> None:
+        """Makes the schema, and the table in which the writers record their transactions."""
+        await migrate(self.owner_url, self.service_url)
+        await execute(self.owner_url, PLATFORM)
+
+    async def differences(self) -> list[Any]:
+        """What `verify` looks for, while nothing is written."""
+        owner = await asyncpg.connect(self.owner_url)
+        try:
+            return [*await drift(owner), *await owner.fetch("SELECT * FROM queuestats.held_differences(NULL)")]
+        finally:
+            await owner.close()
 
     def faults(self) -> list[Callable[[], Awaitable[None]]]:
         """Each returns when it is over; the database may still be on its way back."""
@@ -88,8 +117,8 @@ class World:
                 finally:
                     connection.terminate()
             except REFUSED:
-                if not self._is_running():
-                    await asyncio.to_thread(self.server.start, SERVER)
+                if not is_running(self.server):
+                    await asyncio.to_thread(self.server.start, self.settings)
                 await asyncio.sleep(0.02)
 
     async def worker_killed(self) -> None:
@@ -111,11 +140,10 @@ class World:
                 await asyncio.sleep(0.01)
 
     async def postmaster_killed(self) -> None:
-        await asyncio.to_thread(self.server.kill)
-        await asyncio.to_thread(self.server.start, SERVER)
+        await self._kill(self.server)
 
     async def server_stopped(self) -> None:
-        await self._stop(processes_below(self._postmaster()))
+        await self._stop(processes_below(postmaster(self.server)))
 
     async def worker_stopped(self) -> None:
         await self._stop([self.random.choice(self._instance().workers())])
@@ -124,7 +152,7 @@ class World:
         async with AsyncExitStack() as stack:
             owner = await self._connection(stack)
             await owner.execute("SET lock_timeout = '5s'")
-            table = self.random.choice(("messages", "queuestats.counters", "queuestats.deltas", "queuestats.jobs"))
+            table = self.random.choice(self.locked_tables)
             with suppress(asyncpg.PostgresError):
                 await owner.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
                 await asyncio.sleep(FAULT_SECONDS)
@@ -160,6 +188,10 @@ class World:
         await asyncio.sleep(FAULT_SECONDS)
         ballast.unlink()
 
+    async def _kill(self, server: CrashableServer) -> None:
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start, self.settings)
+
     async def _restart(self, *, whole_group: bool) -> None:
         instance = self._instance()
         await asyncio.to_thread(instance.kill, whole_group=whole_group)
@@ -176,7 +208,7 @@ class World:
 
     async def _lock_row(self, owner: Any) -> None:
         """A message of a sender that is held, released and purged."""
-        await owner.execute("SELECT FROM messages WHERE sender_id = $1 LIMIT 1 FOR UPDATE", self._locked_sender)
+        await owner.execute("SELECT FROM messages WHERE sender_id = $1 LIMIT 1 FOR UPDATE", CONTROLLED[0])
 
     async def _connection(self, stack: AsyncExitStack, user: str = "postgres") -> Any:
         connection = await asyncpg.connect(self.server.address("postgres", user), timeout=5)
@@ -186,15 +218,27 @@ class World:
     def _instance(self) -> Instance:
         return self.random.choice(self.instances)
 
-    def _postmaster(self) -> int:
-        return int((self.server.folder / "postmaster.pid").read_text().split()[0])
 
-    def _is_running(self) -> bool:
-        try:
-            os.kill(self._postmaster(), 0)
-        except (OSError, IndexError):
-            return False
-        return True
+async def execute(url: str, *statements: str) -> None:
+    """Each in a transaction of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def postmaster(server: CrashableServer) -> int:
+    return int((server.folder / "postmaster.pid").read_text().split()[0])
+
+
+def is_running(server: CrashableServer) -> bool:
+    try:
+        os.kill(postmaster(server), 0)
+    except (OSError, IndexError):
+        return False
+    return True
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from statistics import median
@@ -24,20 +24,18 @@ import uvloop
 
 from service.access.admin import create_token
 from service.model import Scope
-from service.schema import migrate
 from service.settings import PREFIX
 from tests.clusters import binaries, running
 from tests.counters.crashing import CrashableServer
-from tests.counters.observing import drift
 from tests.servers import run_folder, scratch_folder, small_disk
 from tests.soak.clients import Answers, Clients
-from tests.soak.faults import SERVER, Instance, World
+from tests.soak.cluster import ClusterWorld, cluster
+from tests.soak.faults import CONTROLLED, PLAIN, SERVER, Instance, World
 from tests.soak.ledger import Ledger
 from tests.soak.operators import Operated, Operator
-from tests.soak.writers import PLATFORM, Writer, Written
+from tests.soak.writers import Writer, Written
 
 WRITERS, READERS, INSTANCES = 4, 12, 2
-PLAIN, CONTROLLED = (1, 2, 3), (11, 12, 13)
 DISK_BYTES = 1536 << 20
 SECONDS_BETWEEN_FAULTS = 20
 MOST_PRINTED = 50
@@ -89,6 +87,7 @@ class Result:
         yield f"| operators' calls | {_listed(operated.calls)}; {compared} |"
         yield f"| transactions of the writers | {written.transactions:,} with {written.messages:,} changes |"
         yield f"| transactions whose COMMIT got no response | {written.unknown:,} |"
+        yield f"| errors of the writers | {_listed(written.errors)} |"
         steps = [self.memory[i * (len(self.memory) - 1) // 6] for i in range(7)] if self.memory else []
         yield f"| memory of the largest worker, over time | {', '.join(f'{rss >> 20}' for rss, _ in steps)} MiB |"
         yield f"| size of the database, over time | {', '.join(f'{size >> 20}' for _, size in steps)} MiB |"
@@ -108,20 +107,20 @@ class Result:
 
 async def soak(world: World, plan: Plan) -> Result:
     """On a running server; leaves it, and the instances, running."""
-    await migrate(world.owner_url, world.server.address("postgres", "queuestats_service"))
+    await world.prepare()
     token = await create_token(world.owner_url, "soak", (Scope.STATS, Scope.CONTROL))
     owner = await asyncpg.connect(world.owner_url)
     result = Result(plan, await owner.fetchval("SHOW server_version"))
-    await owner.execute(PLATFORM)
     await owner.close()
     urls = [each.url for each in world.instances]
-    ledgers = {sender: Ledger(is_controlled=sender in CONTROLLED) for sender in (*PLAIN, *CONTROLLED)}
+    controlled = CONTROLLED if world.has_operators else ()
+    ledgers = {sender: Ledger(is_controlled=sender in controlled) for sender in (*PLAIN, *CONTROLLED)}
     seeds = random.Random(plan.seed)
     clients = [Clients(seeds.getrandbits(32), urls, token, ledgers, result.answers) for _ in range(READERS)]
     writers = [Writer(seeds.getrandbits(32), world.owner_url, ledgers, result.written) for _ in range(WRITERS)]
     operators = [
         Operator(seeds.getrandbits(32), urls, token, world.owner_url, sender, ledgers[sender], result.operated)
-        for sender in CONTROLLED
+        for sender in controlled
     ]
     reading = [*(each.ask_forever() for each in clients), *(clients[0].follow_forever(s) for s in ledgers)]
     async with at_work(*reading):
@@ -129,7 +128,7 @@ async def soak(world: World, plan: Plan) -> Result:
             async with at_work(*(each.operate_forever() for each in operators)):
                 await _faults(world, plan, result)
             await asyncio.gather(*(each.settle() for each in operators))
-        await _compare_at_rest(world.owner_url, ledgers, result)
+        await _compare_at_rest(world, ledgers, result)
     return result
 
 
@@ -175,20 +174,19 @@ async def _memory(world: World) -> tuple[int, int]:
     return max(map(int, done.stdout.split()), default=0) << 10, size
 
 
-async def _compare_at_rest(owner_url: str, ledgers: dict[int, Ledger], result: Result) -> None:
-    """What `verify` looks for, and each committed message."""
-    owner = await asyncpg.connect(owner_url)
+async def _compare_at_rest(world: World, ledgers: dict[int, Ledger], result: Result) -> None:
+    """The counters, and each committed message."""
+    result.differences += await world.differences()
+    owner = await asyncpg.connect(world.owner_url)
     try:
-        result.differences += await drift(owner)
-        result.differences += await owner.fetch("SELECT * FROM queuestats.held_differences(NULL)")
         for sender, ledger in ledgers.items():
-            await Operator(0, [], "", owner_url, sender, ledger, result.operated).compare(owner)
+            await Operator(0, [], "", world.owner_url, sender, ledger, result.operated).compare(owner)
     finally:
         await owner.close()
 
 
 @contextmanager
-def world_of(seed: int, kind: type[World]) -> Iterator[World]:
+def one_machine(seed: int, kind: type[World]) -> Iterator[World]:
     """A running server, without instances."""
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder())
@@ -196,13 +194,13 @@ def world_of(seed: int, kind: type[World]) -> Iterator[World]:
         server = CrashableServer(binaries(folder), (disk or folder) / "data")
         server.initialise()
         stack.enter_context(running(server, SERVER))
-        yield kind(server, seed, disk, CONTROLLED[0])
+        yield kind(server, seed, disk)
 
 
-def run(plan: Plan, kind: type[World] = World) -> Result:
-    """With a server and instances of its own, which end before it returns."""
+def run(plan: Plan, kind: type[World] = World, world_of: Callable[..., Any] = one_machine) -> Result:
+    """With servers and instances of its own, which end before it returns."""
     with world_of(plan.seed, kind) as world, ExitStack() as stack:
-        environment = {f"{PREFIX}DATABASE_URL": world.server.address("postgres", "queuestats_service")}
+        environment = {f"{PREFIX}DATABASE_URL": world.service_url}
         for _ in range(INSTANCES):
             world.instances.append(Instance(environment))
             stack.callback(world.instances[-1].end)
@@ -213,9 +211,11 @@ def main() -> int:
     parser = ArgumentParser("python -m tests.soak.run", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60, help="[default: 60]")
     parser.add_argument("--seed", type=int, default=1, help="of all choices  [default: 1]")
+    parser.add_argument("--cluster", action="store_true", help="on a Citus cluster of three servers")
     options = parser.parse_args()
+    plan = Plan(60 * options.minutes, options.seed)
     with run_folder():
-        result = run(Plan(60 * options.minutes, options.seed))
+        result = run(plan, ClusterWorld, cluster) if options.cluster else run(plan)
     click.echo("\n".join(result.lines()))
     for failure in result.failures[:MOST_PRINTED]:
         click.echo(failure, err=True)

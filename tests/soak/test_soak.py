@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from service.model import Grouping, StatsQuery
-from tests.soak.faults import World
+from tests.soak.faults import PLAIN, World
 from tests.soak.ledger import Expected, Ledger
-from tests.soak.run import PLAIN, Plan, run
+from tests.soak.run import Plan, run
 
 CELL = (306, 0, "Gmail", "new")
 QUERY = StatsQuery(119, grouping=Grouping.ACCOUNT)

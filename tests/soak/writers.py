@@ -18,7 +18,7 @@ STATUSES = {"new": 1, "proc": 2, "retry": 3}
 PAUSE_SECONDS = 0.03
 MOST_MESSAGES = 3000
 DISCONNECTED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-PLATFORM = "CREATE TABLE soak_transactions (id uuid PRIMARY KEY)"
+PLATFORM = "CREATE TABLE soak_transactions (sender_id bigint, id uuid, PRIMARY KEY (sender_id, id))"
 COLUMNS = ("sender_id", "account_id", "campaign_id", "isp", "status", "attempts", "recipient")
 INSERT = f"""
 INSERT INTO messages ({", ".join(COLUMNS)})
@@ -33,10 +33,10 @@ WITH chosen AS (
 """
 RETURNING = """
 WHERE message.id = chosen.id AND message.sender_id = chosen.sender_id
-RETURNING chosen.account_id, chosen.campaign_id, chosen.isp, chosen.status::text AS former
+RETURNING chosen.account_id, chosen.campaign_id, chosen.isp, chosen.status AS former
 """
 UPDATE = f"{CHOSEN} UPDATE messages AS message SET {{}} FROM chosen {RETURNING}"
-MESSAGES = "account_id, message.campaign_id, message.isp, message.status::text"
+MESSAGES = "account_id, message.campaign_id, message.isp, message.status"
 CHANGES = {
     "take": (("new", "retry"), "status = 'proc', attempts = 2"),
     "retry": (("proc",), "status = 'retry', attempts = 3"),
@@ -74,7 +74,7 @@ class Writer:
                         await self._transaction(connection, sender)
                     await asyncio.sleep(PAUSE_SECONDS)
             except DISCONNECTED as error:
-                self._written.errors[type(error).__name__] += 1
+                self._written.errors[f"{type(error).__name__} {error}"[:150]] += 1
             finally:
                 connection.terminate()
 
@@ -83,7 +83,7 @@ class Writer:
         ledger, id_ = self._ledgers[sender], uuid.UUID(int=self._random.getrandbits(128))
         transaction = connection.transaction()
         await transaction.start()
-        await connection.execute("INSERT INTO soak_transactions VALUES ($1)", id_)
+        await connection.execute("INSERT INTO soak_transactions VALUES ($1, $2)", sender, id_)
         changes = Counter[Cell]()
         for _ in range(self._random.randint(1, 3)):
             await self._statement(connection, sender, changes)
@@ -95,7 +95,7 @@ class Writer:
             await transaction.commit()
         except DISCONNECTED:
             self._written.unknown += 1
-            await self._resolve(id_, ledger, changes)
+            await self._resolve(sender, id_, changes)
             raise
         self._committed(ledger, changes)
 
@@ -126,24 +126,24 @@ class Writer:
         keys = (self._random.choice(each) for each in (ACCOUNTS, CAMPAIGNS, ISPS))
         return (sender, *keys, status, STATUSES[status], "x")
 
-    async def _resolve(self, id_: uuid.UUID, ledger: Ledger, changes: Counter[Cell]) -> None:
+    async def _resolve(self, sender: int, id_: uuid.UUID, changes: Counter[Cell]) -> None:
         """Looks up whether it was committed. The key that it wrote makes the look-up wait for its end."""
-        look_up = "INSERT INTO soak_transactions VALUES ($1) ON CONFLICT DO NOTHING"
+        look_up = "INSERT INTO soak_transactions VALUES ($1, $2) ON CONFLICT DO NOTHING"
         was_committed = None
         while was_committed is None:
             try:
                 connection = await asyncpg.connect(self._url, timeout=5)
                 try:
                     await connection.execute("BEGIN")
-                    was_committed = await connection.execute(look_up, id_) == "INSERT 0 0"
+                    was_committed = await connection.execute(look_up, sender, id_) == "INSERT 0 0"
                 finally:
                     connection.terminate()
             except (*DISCONNECTED, TimeoutError):
                 await asyncio.sleep(0.2)
         if was_committed:
-            self._committed(ledger, changes)
+            self._committed(self._ledgers[sender], changes)
         else:
-            ledger.roll_back(changes)
+            self._ledgers[sender].roll_back(changes)
 
     def _committed(self, ledger: Ledger, changes: Counter[Cell]) -> None:
         ledger.commit(changes)
