@@ -1,4 +1,4 @@
-"""CONTRIBUTING's example, the group mode `campaign`, carried out on a copy of the repository.
+"""CONTRIBUTING's example, the group `campaign`, carried out on a copy of the repository.
 
 `make example` makes the copy in a temporary folder, takes the steps that CONTRIBUTING names, and runs the checks and
 tests there. A step whose text is gone from its file fails.
@@ -109,7 +109,7 @@ def document(edit: Callable[..., None]) -> None:
     edit("sql/README.md", (before, row + before))
     edit("README.md", ("| `total` | `total`, `account`, ", "| `total` | `total`, `account`, `campaign`, "))
     edit("docs/architecture.md", ("stands for: `total`, `account`, ", "stands for: `total`, `account`, `campaign`, "))
-    edit("CHANGELOG.md", ("## [Unreleased]\n", "## [Unreleased]\n\n- The group mode `campaign`.\n"))
+    edit("CHANGELOG.md", ("## [Unreleased]\n", "## [Unreleased]\n\n- The group `campaign`.\n"))
 
 
 STEPS = [define, extend_model, extend_tests, document]

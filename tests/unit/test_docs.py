@@ -32,7 +32,7 @@ def test_the_readme_gives_the_defaults_that_are_in_force(tmp_path: Path) -> None
     told: dict[str, str] = {}
     for names, defaults in ROW.findall(README):
         told |= dict(zip(re.findall(r"`(QUEUESTATS_\w+)`", names), defaults.replace("`", "").split(", "), strict=False))
-    expected = {name: as_environment(in_force).get(name, "None") for name in SETTINGS}
+    expected = {name: as_environment(in_force).get(name, "not set") for name in SETTINGS}
 
     in_words = {
         *("QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"),
