@@ -22,12 +22,12 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_command_and_every_setting_stands_in_the_readme() -> None:
+def test_the_readme_names_every_command_and_every_setting() -> None:
     wanted = [*(f"`queuestats {name}`" for name in COMMANDS), *(f"`{name}`" for name in SETTINGS)]
     assert [each for each in wanted if each not in README] == []
 
 
-def test_the_readme_gives_the_defaults_that_are_in_force(tmp_path: Path) -> None:
+def test_the_readme_has_the_defaults_of_the_code(tmp_path: Path) -> None:
     in_force = load_settings(None, {}, tmp_path / "none")
     told: dict[str, str] = {}
     for names, defaults in ROW.findall(README):
