@@ -1,4 +1,4 @@
-"""The text that a node of a Citus cluster keeps for its shards, run for one on a server without Citus."""
+"""The text that a node of a Citus cluster has for its shards, run for one shard on a server without Citus."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from service.schema.files import newer_columns, table_definitions
 from tests.conftest import TestDatabase
 
 
-async def test_the_text_for_a_shard_makes_a_queue_of_its_own(database: TestDatabase, owner: Any) -> None:
+async def test_the_text_for_a_shard_creates_a_separate_queue(database: TestDatabase, owner: Any) -> None:
     await owner.execute("CREATE TABLE messages_7 (LIKE messages INCLUDING ALL); CREATE SCHEMA queuestats_7")
     once = table_definitions(SHARD.schema, [grouping_set])
     repeatable = [*newer_columns(SHARD.schema), *(file.text for file in SHARD.files())]
@@ -33,5 +33,5 @@ async def test_the_text_for_a_shard_makes_a_queue_of_its_own(database: TestDatab
 
 
 async def put_into_place(owner: Any, text: str) -> None:
-    """As settle() of sql/citus/node.sql does."""
+    """The same as settle() of sql/citus/node.sql."""
     await owner.execute("SELECT queuestats.create_or_replace($1, 'queuestats_7')", text.replace("{shard}", "7"))
