@@ -42,7 +42,7 @@ def city(value: Value) -> Value:
 
 
 def queued(compared: Meaning) -> Meaning:
-    """The meaning of the expression QUEUED. `compared` maps a value to the text that the column's collation compares."""
+    """The meaning of the expression QUEUED. `compared` maps a value to the text that the collation compares."""
     return lambda value: {compared("queued"): "new", compared("Hold"): "hold"}.get(compared(value), "gone")
 
 
