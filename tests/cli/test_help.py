@@ -1,4 +1,4 @@
-"""What every command says of itself."""
+"""The help of every command."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from service.cli import COMMANDS, main
 from tests.cli.programs import ROOT, environment, queuestats
 
-# A command's own libraries are imported when it runs, not when it is asked what it does.
+# A command imports its libraries when it runs, not for --help.
 HEAVY = ("asyncpg", "sqlalchemy", "alembic", "uvicorn", "starlette", "lxml", "rich.console")
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command and of every group."""
+    """The names of every command and of every group."""
     yield path
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
@@ -28,7 +28,7 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[
 
 
 def test_the_help_of_every_command_has_an_example() -> None:
-    # Each in a context of its own: a command leaves its name for the connections that it opens.
+    # Each in its own context, because a command sets the name of its database connections.
     told = {words: copy_context().run(CliRunner().invoke, main, [*words, "--help"]) for words in commands()}
     assert len(told) > len(COMMANDS)
     assert [
@@ -55,7 +55,7 @@ def test_help_and_version_of_the_program() -> None:
     assert "Example: queuestats stats" in queuestats("--help").stdout
 
 
-def test_a_shell_is_told_how_to_complete_and_completes() -> None:
+def test_shell_completion_works_as_documented() -> None:
     for shell in ("bash", "zsh", "fish"):
         told = queuestats("completion", shell)
         assert (told.returncode, told.stderr) == (0, "")
