@@ -105,7 +105,7 @@ async def test_active_holds_are_listed_with_the_number_of_their_messages(operato
 async def test_an_expired_hold_releases_by_itself_exactly_once(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=306, expires_in=1)
     await operator.done("hold", account_id=307)
-    while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+    while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database sends no event
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (0, 0, 0, 2)
     assert await owner.fetchval("SELECT count(*) FROM queuestats.audit_log WHERE action = 'expire'") == 1
@@ -139,7 +139,7 @@ async def test_a_request_with_more_messages_than_the_setting_responds_at_once_wi
             await owner.execute("LOCK TABLE queuestats.job_chunks IN SHARE MODE")
             details = await operator.done("purge")
             assert details["messages"] == 0
-        while await operator.counts() != (0, 0, 0, 0):  # noqa: ASYNC110 - the database tells nobody
+        while await operator.counts() != (0, 0, 0, 0):  # noqa: ASYNC110 - the database sends no event
             await asyncio.sleep(0.05)
 
 
@@ -149,7 +149,7 @@ async def test_a_job_changes_the_other_messages_while_it_waits_for_locked_ones(
     async with owner.transaction():
         await owner.execute("SELECT FROM messages WHERE isp = 'Yahoo' FOR UPDATE")
         purge = asyncio.create_task(operator.done("purge"))
-        while await operator.counts() != (0, 0, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+        while await operator.counts() != (0, 0, 1, 0):  # noqa: ASYNC110 - the database sends no event
             await asyncio.sleep(0.05)
         assert not purge.done()
     assert (await purge)["messages"] == 5
@@ -391,7 +391,7 @@ async def test_a_token_named_expiry_releases_like_any_other(
 async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=307, expires_in=1)
     finished = "SELECT count(*) FROM queuestats.audit_log WHERE actor_kind = 'expiry' AND action = 'finish'"
-    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database tells nobody
+    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database sends no event
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (1, 0, 0, 1)
     rows = await owner.fetch("SELECT DISTINCT action FROM queuestats.audit_log WHERE actor_kind = 'expiry'")

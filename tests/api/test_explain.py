@@ -51,10 +51,10 @@ async def test_it_warns_if_the_plan_is_not_the_intended_one(
     assert (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"] == []
 
     await owner.execute("DROP INDEX queuestats.counters_by_account")
-    told = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
-    assert "counters_by_account is missing" in told[0]
+    warnings = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
+    assert "counters_by_account is missing" in warnings[0]
     in_xml = etree.fromstring((await client.post(f"{EXPLAIN}?format=xml", content=body)).content)
-    assert [each.text for each in in_xml.findall("data/warnings/warning")] == told
+    assert [each.text for each in in_xml.findall("data/warnings/warning")] == warnings
 
 
 async def test_it_runs_the_statement_only_on_request_and_writes_nothing(

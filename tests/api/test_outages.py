@@ -179,10 +179,10 @@ async def test_an_outage_causes_few_log_lines_with_any_number_of_requests() -> N
         async with client_of(served.url) as client:
             for _ in range(40):
                 assert codes(await answers(client, "some")) == {503}
-    told = [line for line in served.log.splitlines() if " WARNING " in line]
-    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in told)
+    warnings = [line for line in served.log.splitlines() if " WARNING " in line]
+    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in warnings)
     # An equal line is written again every ten seconds, and there are few different ones.
-    assert len(told) < 40
+    assert len(warnings) < 40
 
 
 async def test_all_pools_of_a_process_together_make_few_attempts_to_connect() -> None:

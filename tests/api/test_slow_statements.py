@@ -114,6 +114,6 @@ async def test_the_line_of_a_statement_without_a_request_names_none(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with logging_from(settings, ALL), asyncio.timeout(120):
-        while not lines_of(caplog, "sql/queries/fold.sql"):  # noqa: ASYNC110 - it tells nobody when it folds
+        while not lines_of(caplog, "sql/queries/fold.sql"):  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.02)
     assert {fields[3:] for fields in lines_of(caplog, "sql/queries/fold.sql")} == {("", "0")}

@@ -83,7 +83,7 @@ async def until_replayed(pair: Pair, position: str) -> None:
     connection = await asyncpg.connect(pair.address(user="postgres"))
     async with asyncio.timeout(PATIENCE_SECONDS):
         replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
-        while not await connection.fetchval(replayed, position):  # noqa: ASYNC110 the server tells nobody
+        while not await connection.fetchval(replayed, position):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.02)
     await connection.close()
 

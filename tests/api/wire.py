@@ -44,7 +44,7 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
     with listen(replace(settings, port=0)) as listener:
         server = Server(server_config(settings, create_app(settings)))
         serve = asyncio.create_task(server.serve(sockets=duplicates(listener)))
-        while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
+        while not server.started:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.002)
         try:
             yield address(listener, settings)

@@ -96,7 +96,7 @@ def _at_work(group: int) -> list[str]:
     """
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
     found = (line.split(maxsplit=1) for line in listed.stdout.splitlines())
-    return [told for pgid, told in found if int(pgid) == group and not told.startswith("Z")]
+    return [printed for pgid, printed in found if int(pgid) == group and not printed.startswith("Z")]
 
 
 class Program:

@@ -101,8 +101,8 @@ def test_no_secret_is_in_the_log(served: Program) -> None:
 def test_other_commands_can_use_the_same_database(served: Program) -> None:
     data_dir = re.search(r"Starting PostgreSQL in (\S+)", served.output)
     assert data_dir is not None
-    told = queuestats("stats", "--sender", "119", "--json", QUEUESTATS_DATA_DIR=data_dir[1])
-    assert msgspec.json.decode(told.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
+    reported = queuestats("stats", "--sender", "119", "--json", QUEUESTATS_DATA_DIR=data_dir[1])
+    assert msgspec.json.decode(reported.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
 
 
 def test_a_later_start_keeps_the_data_replaces_the_token_and_prints_how_to_change_the_size(folder: Path) -> None:

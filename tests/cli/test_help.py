@@ -29,11 +29,11 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[
 
 def test_the_help_of_every_command_has_an_example() -> None:
     # Each in its own context, because a command sets the name of its database connections.
-    told = {words: copy_context().run(CliRunner().invoke, main, [*words, "--help"]) for words in commands()}
-    assert len(told) > len(COMMANDS)
+    printed = {words: copy_context().run(CliRunner().invoke, main, [*words, "--help"]) for words in commands()}
+    assert len(printed) > len(COMMANDS)
     assert [
         words
-        for words, ended in told.items()
+        for words, ended in printed.items()
         if ended.exit_code or f"Example: queuestats {' '.join(words)}".rstrip() not in ended.output
     ] == []
 
@@ -50,16 +50,16 @@ def test_help_needs_no_heavy_library() -> None:
 
 def test_help_and_version_of_the_program() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    told = queuestats("--version")
-    assert (told.returncode, told.stdout.split()[-1]) == (0, version)
+    printed = queuestats("--version")
+    assert (printed.returncode, printed.stdout.split()[-1]) == (0, version)
     assert "Example: queuestats stats" in queuestats("--help").stdout
 
 
 def test_shell_completion_works_as_documented() -> None:
     for shell in ("bash", "zsh", "fish"):
-        told = queuestats("completion", shell)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert f"_QUEUESTATS_COMPLETE={shell}_complete" in told.stdout
+        printed = queuestats("completion", shell)
+        assert (printed.returncode, printed.stderr) == (0, "")
+        assert f"_QUEUESTATS_COMPLETE={shell}_complete" in printed.stdout
     words = environment(_QUEUESTATS_COMPLETE="bash_complete", COMP_WORDS="queuestats st", COMP_CWORD="1")
     script = "import sys\nfrom service.cli import main\nsys.argv[0] = 'queuestats'\nmain(prog_name='queuestats')"
     ran = subprocess.run([sys.executable, "-c", script], env=words, capture_output=True, text=True, check=False)

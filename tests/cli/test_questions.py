@@ -196,15 +196,15 @@ def test_an_impossible_query_is_wrong_usage(options: tuple[str, ...]) -> None:
 def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
     ask: Run,
 ) -> None:
-    told = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
+    printed = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "isp", "--json").stdout)
-    assert told.startswith("As intended: sql/queries/from_counters/isp.sql, ")
-    assert "A scan of the messages would read about " in told
-    assert "cast(ARRAY[119] AS bigint[])" in told
-    assert "cast(ARRAY[306] AS bigint[])" in told
-    assert ":sender_id" not in told
-    assert "cost=" in told
-    assert "actual" not in told
+    assert printed.startswith("As intended: sql/queries/from_counters/isp.sql, ")
+    assert "A scan of the messages would read about " in printed
+    assert "cast(ARRAY[119] AS bigint[])" in printed
+    assert "cast(ARRAY[306] AS bigint[])" in printed
+    assert ":sender_id" not in printed
+    assert "cost=" in printed
+    assert "actual" not in printed
     assert {"statement", "sql", "parameters", "plan"} <= set(shown)
     name = shown["statement"].removeprefix("sql/").removesuffix(".sql")
     assert read_sql(name) == shown["sql"]
@@ -212,17 +212,17 @@ def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
 
 
 def test_explain_runs_the_statement_on_request(ask: Run) -> None:
-    told = ask("explain", "--sender", "119", "--analyze").stdout
-    assert "actual" in told
-    assert re.search(r"\d+ rows, [1-9]\d* pages, \d+\.\d+ ms", told.splitlines()[0])
+    printed = ask("explain", "--sender", "119", "--analyze").stdout
+    assert "actual" in printed
+    assert re.search(r"\d+ rows, [1-9]\d* pages, \d+\.\d+ ms", printed.splitlines()[0])
     plan = msgspec.json.decode(ask("explain", "--sender", "119", "--analyze", "--json").stdout)["plan"]
     assert "Actual Rows" in plan[0]["Plan"]
 
 
 @pytest.mark.parametrize("options", [(), ("--batched",), ("--isp", "it's \\ an ISP"), ("--batched", "--isp", "x'y")])
 def test_the_sql_of_explain_runs_in_psql_unchanged(ask: Run, options: tuple[str, ...]) -> None:
-    told = ask("explain", "--sender", "119", "--group", "account_campaign", *options).stdout
-    shown = told[told.index("\n\n") : told.index(";\n") + 1]
+    printed = ask("explain", "--sender", "119", "--group", "account_campaign", *options).stdout
+    shown = printed[printed.index("\n\n") : printed.index(";\n") + 1]
     assert ("ARRAY[119, 120]" in shown) == ("--batched" in options)
     ran = ask("psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", shown)
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -123,21 +123,21 @@ async def test_a_count_below_zero_is_a_difference(filled: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sender_id", [1, None])
 async def test_drift_is_repaired_during_writes_and_folds(connect: Connect, sender_id: int | None) -> None:
-    mending, done = await connect(), asyncio.Event()
-    await insert(mending, QUEUE * 50)
+    repairing, done = await connect(), asyncio.Event()
+    await insert(repairing, QUEUE * 50)
     async with asyncio.TaskGroup() as group:
         for number in range(3):
             group.create_task(write_until(done, await connect(), (insert_many, take), random.Random(number)))
         group.create_task(fold_until(done, await connect(), random.Random(3)))
         for _ in range(10):
-            await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
-            await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
-            assert {each["sender_id"] for each in await audited(mending)} == {1}
-            await mending.execute("SELECT queuestats.rebuild($1)", sender_id)
-            assert await audited(mending) == []
+            await unseen(repairing, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
+            await unseen(repairing, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
+            assert {each["sender_id"] for each in await audited(repairing)} == {1}
+            await repairing.execute("SELECT queuestats.rebuild($1)", sender_id)
+            assert await audited(repairing) == []
         done.set()
 
-    assert await audited(mending) == []
+    assert await audited(repairing) == []
 
 
 async def test_messages_of_a_status_without_a_column_are_a_difference(filled: Any) -> None:

@@ -93,7 +93,7 @@ async def hold_messages(url: str, writes: list[int]) -> None:
     connection, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
     async with asyncio.timeout(PATIENCE_SECONDS), connection.transaction():
         await connection.execute("UPDATE messages SET status = 'hold' WHERE id = 1")
-        while not await watcher.fetchval(MIGRATION_WAITS):  # noqa: ASYNC110 the server tells nobody
+        while not await watcher.fetchval(MIGRATION_WAITS):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.01)
         before = writes[0]
         while writes[0] < before + WRITES_MEANWHILE:  # noqa: ASYNC110

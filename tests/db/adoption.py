@@ -23,10 +23,10 @@ async def make_nocase(connection: Any) -> bool:
 
 
 async def adopt(database: TestDatabase, mapping: QueueMapping) -> list[str]:
-    told: list[str] = []
+    output: list[str] = []
     adopted, _ = await try_out(database.owner_url, mapping)
-    await attach(database.owner_url, database.service_url, adopted, told.append)
-    return told
+    await attach(database.owner_url, database.service_url, adopted, output.append)
+    return output
 
 
 async def differences(database: TestDatabase) -> list[Any]:

@@ -61,7 +61,7 @@ async def outlive_others(owner: Any) -> None:
     """
     now = await owner.fetchval("SELECT pg_current_xact_id()::text")
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await owner.fetchval(IS_OLDEST, now):  # noqa: ASYNC110 the server tells nobody
+        while not await owner.fetchval(IS_OLDEST, now):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.05)
 
 

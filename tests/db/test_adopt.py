@@ -344,7 +344,7 @@ async def test_hold_needs_a_mapping_of_the_status_for_writing(empty_database: Te
 
 
 @pytest.mark.parametrize(
-    ("change", "mended"),
+    ("change", "repair"),
     [
         ("RENAME recipient TO address", "RENAME address TO recipient"),
         ("DROP recipient", "ADD recipient text DEFAULT 'b@isp.example'"),
@@ -355,7 +355,7 @@ async def test_hold_needs_a_mapping_of_the_status_for_writing(empty_database: Te
 )
 @pytest.mark.parametrize("is_partitioned", [False, True])
 async def test_altering_a_mapped_column_fails_no_writer_and_no_report_is_wrong(
-    empty_database: TestDatabase, admin: Any, change: str, mended: str, is_partitioned: bool
+    empty_database: TestDatabase, admin: Any, change: str, repair: str, is_partitioned: bool
 ) -> None:
     partitioned = "PARTITION BY HASH (uid); CREATE TABLE mail.p PARTITION OF mail.outbox FOR VALUES WITH (MODULUS 1,"
     ending = "\n);\nALTER"
@@ -371,13 +371,13 @@ async def test_altering_a_mapped_column_fails_no_writer_and_no_report_is_wrong(
         await admin.execute("INSERT INTO mail.outbox (tenant, state) SELECT tenant, state FROM mail.outbox LIMIT 1")
         await admin.execute("UPDATE mail.outbox SET uid = gen_random_uuid()")
         await admin.execute("DELETE FROM mail.outbox WHERE uid IN (SELECT uid FROM mail.outbox LIMIT 2)")
-        if mended:
+        if repair:
             with pytest.raises(Unavailable):
                 await fetch_report(service, StatsQuery(number))
             assert [each for each in await doctor(empty_database) if "can't be evaluated" in each]
             with pytest.raises(CommandError, match="can't be evaluated"):
                 await migrate(empty_database.owner_url, empty_database.service_url)
-            await admin.execute(f"ALTER TABLE mail.outbox {mended}")
+            await admin.execute(f"ALTER TABLE mail.outbox {repair}")
         # No command is needed: a scan counts the rows that the triggers missed until the next recount.
         assert (await fetch_report(service, StatsQuery(number))).rows[0].total == 2
         assert await service.fetch(load_statement("queries/recount"))

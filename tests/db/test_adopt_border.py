@@ -189,14 +189,14 @@ async def test_a_migration_recounts_only_queues_that_the_changed_rules_concern(
     await adopt(empty_database, QueueMapping(**{"table": "outbox", "sender": "number", "status": "state", **mapping}))
     await admin.execute("INSERT INTO outbox (number) VALUES (1), (1)")
     await _as_the_release_before(admin)
-    told: list[str] = []
-    await migrate(empty_database.owner_url, empty_database.service_url, told.append)
-    assert ("Every message was counted." in told) == is_counted_anew
-    assert "The mapping of public.outbox." in told
+    output: list[str] = []
+    await migrate(empty_database.owner_url, empty_database.service_url, output.append)
+    assert ("Every message was counted." in output) == is_counted_anew
+    assert "The mapping of public.outbox." in output
     assert await differences(empty_database) == []
-    told.clear()
-    await migrate(empty_database.owner_url, empty_database.service_url, told.append)
-    assert [each for each in told if not each.startswith("Rights")] == []
+    output.clear()
+    await migrate(empty_database.owner_url, empty_database.service_url, output.append)
+    assert [each for each in output if not each.startswith("Rights")] == []
 
 
 async def _as_the_release_before(admin: Any) -> None:

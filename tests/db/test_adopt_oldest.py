@@ -42,8 +42,8 @@ async def test_the_oldest_messages_are_found_by_their_own_index(
 ) -> None:
     await admin.execute(table)
     before = dump(empty_database.owner_url)
-    told = await adopt(empty_database, MAPPING)
-    assert any("Index queuestats_arrival" in line for line in told)
+    output = await adopt(empty_database, MAPPING)
+    assert any("Index queuestats_arrival" in line for line in output)
     chosen = random.Random(1)
     async with open_pool(empty_database.service_url, pool_size=1) as database:
         for step in range(60):

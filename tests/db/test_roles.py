@@ -259,10 +259,10 @@ async def test_the_error_for_an_owner_without_createrole_has_the_commands_for_a_
     with pytest.raises(CommandError, match=r"sql/roles\.sql") as caught:
         await migrate(plain_owner, as_role(empty_database, new_role))
 
-    told = str(caught.value)
-    assert "\n" not in told
-    assert "superuser" in told
-    assert f"SET queuestats.service_role = '{new_role}'" in told
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "superuser" in message
+    assert f"SET queuestats.service_role = '{new_role}'" in message
 
 
 async def test_an_owner_that_may_not_set_limits_grants_the_rights_and_warns(

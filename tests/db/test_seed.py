@@ -146,12 +146,12 @@ async def test_recipients_are_in_reserved_domains_only(disposable: Any) -> None:
 
 
 async def test_progress_moves_by_chunks_and_ends_at_the_plan(disposable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     monkeypatch.setattr(CHUNK_MESSAGES, 500)
-    await seed(disposable, SMALL, told.append)
-    assert told == sorted(set(told))
-    assert len(told) >= 4
-    assert told[-1] == 3000
+    await seed(disposable, SMALL, progress.append)
+    assert progress == sorted(set(progress))
+    assert len(progress) >= 4
+    assert progress[-1] == 3000
 
 
 async def test_a_database_that_is_not_marked_is_refused(owner: Any, database: TestDatabase) -> None:
