@@ -85,7 +85,7 @@ async def test_a_queue_that_has_grown_is_counted_again_in_place(page: Page, toke
     await expect(page.locator("#outcome")).to_contain_text("Conflict")
     await expect(page.locator("#count-total")).to_have_text("32")
     # The button has the limit. Twice the growth is added to the new count.
-    await expect(page.locator("#margin")).to_have_text("The queue grows: 4 more than counted are allowed.")
+    await expect(page.locator("#margin")).to_have_text("The queue grows, so 4 more than counted are permitted.")
     await insert(owner, [Message()] * 3)
     await page.get_by_role("button", name="Confirm purge of up to 36 messages", exact=True).click()
     await expect(page.locator("#outcome")).to_contain_text("35 messages, job ")
@@ -129,7 +129,7 @@ async def test_a_new_count_is_not_shown_after_another_action_of_the_user(page: P
 
 async def test_actions_are_in_the_audit_of_the_sender(page: Page, token: str) -> None:
     await open_sender(page, token)
-    await expect(page.locator("#entries")).to_contain_text("Nothing was done yet.")
+    await expect(page.locator("#entries")).to_contain_text("No entries.")
     await page.get_by_label("ISP", exact=True).fill("Gmail")
     await page.get_by_label("Reason").fill("complaints")
     await count(page, "hold")

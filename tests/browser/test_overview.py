@@ -73,7 +73,7 @@ async def test_a_token_that_is_limited_to_accounts_shows_its_accounts(
     limited = await create_token(database.owner_url, "agency", list(Scope), sender_ids=[119], account_ids=[306])
     await log_in(page, limited)
     await expect(page.locator("#limited")).to_have_text(
-        "This token is limited to accounts. All numbers are those of its accounts."
+        "This token is limited to accounts. All numbers are for these accounts."
     )
     await expect(page.locator("#all-total")).to_have_text("15")
     await expect(page.locator("#oldest")).to_be_hidden()
@@ -85,7 +85,7 @@ async def test_a_token_that_is_limited_to_accounts_shows_its_accounts(
     await split_by(page, "account")
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("306")
-    await expect(page.locator("#limited")).to_contain_text("All numbers are those of its accounts.")
+    await expect(page.locator("#limited")).to_contain_text("All numbers are for these accounts.")
     await expect(page.locator("#recorded")).to_contain_text("the history is the sender's")
     await expect(page.get_by_role("button", name="7 days")).to_be_hidden()
     await expect(page.get_by_role("alert")).to_be_hidden()
@@ -127,7 +127,7 @@ async def test_errors_are_recognized_if_every_http_status_is_200(
         page = await (await browser.new_context()).new_page()
         await page.goto(url)
         await log_in(page, token)
-        await expect(page.locator("#senders")).to_contain_text("No message.")
+        await expect(page.locator("#senders")).to_contain_text("No messages.")
         await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
         await expect(page.get_by_role("alert")).to_contain_text("You are logged out. API token required")
         await page.context.close()
@@ -150,7 +150,7 @@ async def test_an_adopted_queue_has_names_and_may_have_no_ages(
         await expect(page.locator("#oldest")).to_be_hidden()
         await expect(page.get_by_role("alert")).to_be_hidden()
         # By a name that no sender has, and by the beginning of this name.
-        for text, row in (("x", "No message."), ("דו", "30")):
+        for text, row in (("x", "No messages."), ("דו", "30")):
             await page.get_by_label("Search senders").fill(text)
             await expect(page.locator("#senders tbody tr")).to_contain_text(row)
         await page.locator("#senders").get_by_role("link", name="דואר").click()
@@ -159,6 +159,6 @@ async def test_an_adopted_queue_has_names_and_may_have_no_ages(
         await expect(page.locator("h1 bdi")).to_have_text("דואר")
         await expect(page).to_have_title(re.compile(r"^Sender דואר \(\d+\) · queuestats$"))
         await expect(page.locator("#oldest-total")).to_be_empty()
-        await expect(page.locator("#window")).to_contain_text("recorded")
+        await expect(page.locator("#window")).to_contain_text("There are no rates")
         await expect(page.get_by_role("alert")).to_be_hidden()
         await page.context.close()

@@ -75,7 +75,7 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
     await expect(forward).to_have_attribute("aria-disabled", "true")
     await page.locator("#senders [data-status=retry]").click()
     await expect(page.locator(RANGE)).to_be_empty()
-    await expect(page.locator(SENDERS)).to_have_text("No message.")
+    await expect(page.locator(SENDERS)).to_have_text("No messages.")
     await page.get_by_label("Search senders").fill("")
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 111 senders")
     assert await page.evaluate("location.hash") == "#/?order=key&status=retry"
@@ -209,7 +209,7 @@ async def test_a_report_with_too_many_counters_is_an_error_and_not_an_empty_tabl
     await insert(owner, [Message(sender_id) for sender_id in range(1000, 1200)])
     await log_in(page, token)
     await expect(page.locator("#sum")).to_contain_text(
-        "The sum of all senders is not known: Incorrect request: this page"
+        "The sum of all senders is not available: Incorrect request: this page"
     )
     # The largest are shown, without their number.
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100, and more")

@@ -32,7 +32,7 @@ async def test_rates_are_shown_for_a_minute_and_the_chart_at_once(page: Page, to
     await expect(page.locator("#arrived")).to_have_text("4")
     await expect(page.locator("#left")).to_have_text("1.2")
     await expect(page.locator("#outlook-label")).to_have_text("grows by")
-    await expect(page.locator("#outlook")).to_have_text("2.8 a minute")
+    await expect(page.locator("#outlook")).to_have_text("2.8 per minute")
     await expect(page.locator("#recorded")).to_contain_text("in steps of 1 min.")
 
 
@@ -42,7 +42,7 @@ async def test_a_queue_without_departures_shows_the_time_of_the_last_one(page: P
     await owner.execute("DELETE FROM messages WHERE status = 'proc'")
     await clock.run(420)
     await open_sender(page, token, total=24)
-    await expect(page.locator("#outlook-label")).to_have_text("stands still since")
+    await expect(page.locator("#outlook-label")).to_have_text("no message left since")
     # The end of the minute in which the fold recorded that they left.
     since = (begun + timedelta(seconds=FOLD_SECONDS)).replace(second=0) + timedelta(minutes=1)
     await expect(page.locator("#outlook")).to_contain_text(f"{since.astimezone():%H:%M:%S}")

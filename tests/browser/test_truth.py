@@ -67,7 +67,7 @@ async def test_the_data_of_a_stopped_service_is_marked_as_old(
         await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^no data since {A_CLOCK_TIME}$"))
         await expect(page.locator("#figures")).to_have_class(re.compile(r"\bold\b"))
         await expect(page.locator("#split")).to_have_class(re.compile(r"\bold\b"))
-        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not respond in time")
         await expect(page).to_have_title("No data: Sender 119 · queuestats")
         await insert(owner, [Message()])
     finally:
@@ -113,7 +113,7 @@ async def test_a_request_has_a_time_limit(page: Page, token: str) -> None:
         await responses.arrived.wait()
         await page.clock.fast_forward(SILENCE)
         await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^no data since "))
-        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not respond in time")
         responses.lets_new_ones_pass = True
         await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^as of "))
 
@@ -124,6 +124,6 @@ async def test_a_revoked_token_is_logged_out_with_a_reason(page: Page, token: st
     await expect(page.get_by_label("API token")).to_be_focused()
     await expect(page.get_by_role("alert")).to_have_text(
         "You are logged out. API token required: this one is unknown or revoked."
-        " A demo that is started again prints another token."
+        " After a restart, a demo prints a new token."
     )
     assert await page.evaluate("location.hash") == "#/sender/119"
