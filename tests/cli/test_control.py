@@ -159,7 +159,7 @@ def test_a_job_is_cancelled_once(run: Run, database: TestDatabase) -> None:
     async def begin() -> None:
         connection = await asyncpg.connect(database.owner_url)
         await connection.execute(
-            "SELECT queuestats.start_job('purge', 119, NULL, NULL, NULL, 'somebody', 'request', '', NULL)"
+            "SELECT queuestats.start_job('purge', 119, NULL, NULL, NULL, 'operator', 'request', '', NULL)"
         )
         await connection.close()
 

@@ -189,7 +189,7 @@ def test_a_name_is_given_once_and_revoked_once(database: TestDatabase) -> None:
     assert "already" in sentence(run("token", "create", "dashboard"))
     assert run("token", "revoke", "dashboard").returncode == 0
     assert "No active token named 'dashboard'" in sentence(run("token", "revoke", "dashboard"))
-    assert "No active token named 'nobody'" in sentence(run("token", "revoke", "nobody"))
+    assert "No active token named 'absent'" in sentence(run("token", "revoke", "absent"))
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])

@@ -698,7 +698,7 @@ def _changed(**changes: Any) -> QueueMapping:
 
 BAD: dict[str, dict[str, Any]] = {
     "There is no table mail.nowhere": {"table": "mail.nowhere"},
-    "sender does not compile: column .nobody. does not exist": {"sender": "nobody"},
+    "sender does not compile: column .absent. does not exist": {"sender": "absent"},
     "sender is of the type numeric": {"sender": "1.5"},
     "status does not compile": {"status": "case"},
     "where is of the type text": {"where": "state"},

@@ -204,7 +204,7 @@ async def until_somebody_waits(url: str) -> None:
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
     )
     async with asyncio.timeout(120), connect(url) as connection:
-        while not await connection.fetchval(waiting):  # noqa: ASYNC110 - nothing tells when a lock is waited for
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110 - a wait for a lock causes no event
             await asyncio.sleep(0.02)
 
 

@@ -184,10 +184,10 @@ class Probe:
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.control", description=__doc__)
     for name, default, meaning in (
-        ("messages", 1_000_000, "that a job changes"),
-        ("plain", 1_000_000, "that one statement changes"),
-        ("writing", 200, "messages a second of other senders meanwhile"),
-        ("quiet", 20, "seconds of stats before"),
+        ("messages", 1_000_000, "messages that a job changes"),
+        ("plain", 1_000_000, "messages that one statement changes"),
+        ("writing", 200, "messages of other senders written per second"),
+        ("quiet", 20, "seconds of stats requests before the jobs"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")

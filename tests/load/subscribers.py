@@ -145,13 +145,13 @@ def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.subscribers", description=__doc__)
     for name, default, meaning in (
         ("subscribers", 5000, "open streams"),
-        ("queries", 100, "senders that they follow"),
-        ("interval-ms", 1000, "of each stream"),
-        ("messages", 300_000, "in the queue"),
-        ("writing", 1000, "messages a second meanwhile"),
-        ("rounds", 5, "without and with the subscribers"),
-        ("seconds", 4, "of a measurement"),
-        ("connections", 32, "that ask for stats"),
+        ("queries", 100, "senders of the streams"),
+        ("interval-ms", 1000, "milliseconds between events of a stream"),
+        ("messages", 300_000, "messages in the queue"),
+        ("writing", 1000, "messages written per second"),
+        ("rounds", 5, "rounds without and with subscribers"),
+        ("seconds", 4, "seconds of a measurement"),
+        ("connections", 32, "connections with stats requests"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
     return parser.parse_args(arguments)

@@ -19,7 +19,7 @@ NUMBERS = itertools.count()
 
 
 class Node:
-    """Stands in for the pool of a node."""
+    """Replaces the pool of a node."""
 
     address = "node:5432"
 

@@ -51,7 +51,7 @@ def test_closing_a_place_releases_it() -> None:
             pass
 
 
-def test_all_responses_together_hold_up_to_the_limit_of_the_process() -> None:
+def test_all_responses_together_have_at_most_the_limit_of_the_process() -> None:
     unsent = Unsent(limit_bytes=10, token_share_bytes=10, send_timeout_ms=1500)
     one, two, three = (unsent.of(token_name) for token_name in ("one", "two", "three"))
     one.hold(4)

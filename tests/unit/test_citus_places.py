@@ -22,7 +22,7 @@ OTHER, ANOTHER = OF_NODE[1][:2]
 
 
 class Cluster:
-    """Stands in for the pools of a coordinator and its nodes."""
+    """Replaces the pools of a coordinator and its nodes."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -143,7 +143,7 @@ def test_at_most_is_a_whole_number(at_most: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("account_id", 306), ("campaign_id", 7), ("isp", "Gmail")])
-def test_a_hold_id_stands_in_place_of_the_filters(name: str, value: object) -> None:
+def test_a_hold_id_replaces_the_filters(name: str, value: object) -> None:
     for envelope in bodies(("id", 119), ("hold_id", 3), (name, value)):
         expected = "hold_id can't be combined with account_id, campaign_id or isp: the hold has its own filter"
         assert refusal(envelope, Action.RELEASE) == expected

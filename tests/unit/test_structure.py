@@ -41,7 +41,7 @@ NO_FILE_NEEDED = {
     "SELECT /* citus/": "the call of a function that a node makes of a file of sql/queries/from_counters/",
     "CREATE SCHEMA ": "the schema of a shard, beside the tables that SQLAlchemy makes in it",
     "GRANT pg_checkpoint ": "a right of the role on a scratch server",
-    "EXPLAIN (": "the options of EXPLAIN stand before a statement from a file",
+    "EXPLAIN (": "the options of EXPLAIN, before a statement from a file",
 }
 # Other modules than statements that apply a regular expression to a text.
 EXPRESSIONS = {
