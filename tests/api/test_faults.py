@@ -75,7 +75,7 @@ async def test_an_internal_error_after_the_response_began_is_raised_to_the_serve
     assert "to=unknown error=builtins.RuntimeError" in caplog.text
 
 
-async def test_the_deadline_ends_where_the_response_begins(app: Starlette, client: httpx.AsyncClient) -> None:
+async def test_the_deadline_ends_at_the_beginning_of_the_response(app: Starlette, client: httpx.AsyncClient) -> None:
     expired = asyncio.Event()
 
     async def begin_and_wait(scope: Scope, receive: Receive, send: Send) -> None:

@@ -122,7 +122,7 @@ async def test_wrong_parameters_are_refused(
 
 
 @pytest.mark.parametrize("limits", [{"account_ids": [1]}, {"sender_ids": [120]}], ids=["accounts", "senders"])
-async def test_a_token_limited_to_accounts_is_refused(
+async def test_a_token_limited_to_accounts_or_to_another_sender_is_refused(
     client: httpx.AsyncClient, database: TestDatabase, limits: dict[str, Any]
 ) -> None:
     token = await create_token(database.owner_url, "agency", **limits)

@@ -331,7 +331,7 @@ def test_names_of_keys_are_columns_on_request(ask: Run, database: TestDatabase) 
     assert "acme" in ask("stats", "--sender", "119", "--names", "--csv").stdout
 
 
-def test_keys_change_what_is_shown() -> None:
+def test_keys_change_the_shown_rows() -> None:
     view = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119), ["isp"])
     view.show(
         TopReport([{"isp": "Gmail", **dict.fromkeys(Measure, 1)}, {"isp": "Yahoo", **dict.fromkeys(Measure, 0)}]), 1
@@ -398,5 +398,5 @@ def test_a_screen_of_80_by_24_has_the_borders_and_the_keys(by: Dimension, by_age
 @pytest.mark.parametrize(
     ("points", "drawn"), [((), ""), ((5,), "▁"), ((5, 5), "▁▁"), ((0, 7, 14), "▁▄█"), (range(60), 30)]
 )
-def test_a_sparkline_goes_from_the_lowest_to_the_highest(points: Any, drawn: object) -> None:
+def test_a_sparkline_ranges_from_the_lowest_to_the_highest(points: Any, drawn: object) -> None:
     assert sparkline(points) == drawn or len(sparkline(points)) == drawn

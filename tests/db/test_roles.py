@@ -298,7 +298,7 @@ async def test_the_file_can_be_run_in_psql_as_it_documents(empty_database: TestD
         ("postgresql:///db", ("from environment", "also")),
     ],
 )
-def test_user_and_password_are_found_where_the_driver_finds_them(
+def test_user_and_password_are_read_as_by_the_driver(
     monkeypatch: pytest.MonkeyPatch, url: str, found: tuple[str, str]
 ) -> None:
     if found[0].startswith("from"):

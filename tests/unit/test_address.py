@@ -47,7 +47,7 @@ def test_a_command_line_has_no_password(url: str, shown: str, password: str | No
     assert for_programs(with_search_path(url, "mail"))[1]["PGOPTIONS"] == "-c search_path=mail"
 
 
-def test_an_address_without_a_host_stays_one() -> None:
+def test_an_address_without_a_host_gets_no_host() -> None:
     assert for_programs(with_search_path("postgresql:///db", "mail"))[0] == "postgresql:///db"
 
 

@@ -76,7 +76,7 @@ def test_a_secret_is_long_random_and_needs_no_quoting() -> None:
     assert all(re.fullmatch("qs_[A-Za-z0-9_-]{43}", secret) for secret in secrets)
 
 
-def test_what_is_stored_of_a_secret_is_its_sha_256() -> None:
+def test_only_the_sha_256_of_a_secret_is_stored() -> None:
     assert token_hash("abc") == hashlib.sha256(b"abc").digest()
     assert len({token_hash(each) for each in ("", "é", "e\u0301", "\ud800", "\udfff")}) == 5
 

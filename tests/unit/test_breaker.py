@@ -76,7 +76,7 @@ async def test_work_on_a_node_that_responds_is_done_without_a_probe(closed: Brea
     assert node.probes == 0
 
 
-async def test_slow_work_on_a_node_that_responds_goes_on(closed: Breaker, node: Node) -> None:
+async def test_slow_work_on_a_node_that_responds_continues(closed: Breaker, node: Node) -> None:
     async def slow() -> str:
         await node.third_probe.wait()
         return "answer"

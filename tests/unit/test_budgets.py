@@ -65,7 +65,7 @@ def test_all_responses_together_have_at_most_the_limit_of_the_process() -> None:
     assert three.timeout_seconds == 1.5
 
 
-def test_a_response_holds_more_than_the_share_only_while_it_is_the_only_one_of_its_token() -> None:
+def test_a_response_may_exceed_the_share_only_while_it_is_the_only_one_of_its_token() -> None:
     unsent = Unsent(limit_bytes=100, token_share_bytes=6, send_timeout_ms=1000)
     large, small = unsent.of("large report"), unsent.of("large report")
     for _ in range(3):

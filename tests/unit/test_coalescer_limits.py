@@ -132,7 +132,7 @@ async def test_a_kind_that_is_in_flight_leaves_the_other_batches_to_others(batch
     await asyncio.gather(*tasks)
 
 
-async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_first(batches: Batches) -> None:
+async def test_the_query_that_waits_longest_is_refused_first_if_kinds_take_turns(batches: Batches) -> None:
     coalescer = taking_turns(batches, 1, wait_seconds=0.1)
     refused: list[str] = []
 

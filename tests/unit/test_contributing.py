@@ -26,7 +26,7 @@ def test_every_step_fits_the_repository_and_contributing_names_its_file(copy: Pa
     assert written - named == {DEFINITION}, "step 1 names the folder and the file separately"
 
 
-def test_a_step_whose_text_is_gone_fails(copy: Path) -> None:
+def test_a_step_whose_text_is_missing_fails(copy: Path) -> None:
     (copy / "service/model.py").write_text("")
     with pytest.raises(StepFailed, match=r"service/model\.py must have this text once, and has it 0 times"):
         take_steps(copy)

@@ -64,7 +64,7 @@ def test_a_full_pipe_that_is_not_read_does_not_block_the_process() -> None:
         assert 0 < len(process.stderr.read().splitlines()) < 50_000
 
 
-def test_what_was_dropped_is_counted() -> None:
+def test_dropped_lines_are_counted() -> None:
     lines: queue.Queue[logging.LogRecord] = queue.Queue(1)
     reading, writing = os.pipe()
     writer = Writer(lines, writing, logging.Formatter(FORMAT))

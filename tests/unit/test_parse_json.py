@@ -80,7 +80,7 @@ def test_any_other_first_byte_is_an_error(body: bytes) -> None:
         (b"--x\r\ncontent-type: text/plain\r\nContent-Disposition: form-data", "a form (multipart/form-data)"),
     ],
 )
-def test_the_error_says_what_the_body_is(body: bytes, what: str) -> None:
+def test_the_error_names_the_kind_of_the_body(body: bytes, what: str) -> None:
     text = f"Incorrect request: the body is {what}; it must be a JSON object, or an XML document with the root <xml>"
     with pytest.raises(BadRequest) as raised:
         parse_envelope(body)
@@ -196,7 +196,7 @@ def test_a_body_that_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) ->
         (b'{"id":119', "it ends too early"),
     ],
 )
-def test_a_syntax_error_says_what_is_wrong_and_where(body: bytes, mistake: str) -> None:
+def test_a_syntax_error_is_described_with_its_position(body: bytes, mistake: str) -> None:
     with pytest.raises(BadRequest) as caught:
         parse_envelope(body)
     assert caught.value.text == f"Incorrect request: the body must be one JSON object, and is not: {mistake}"

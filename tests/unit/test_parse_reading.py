@@ -191,7 +191,7 @@ def test_brackets_in_a_string_behind_a_backslash_are_not_deep() -> None:
     assert parse_sender(parse_envelope(written)) == 1
 
 
-def test_a_token_is_checked_as_in_a_body() -> None:
+def test_a_token_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(BadRequest) as refused:
         body(token=7).token()
     assert refused.value.text == "Incorrect request: token must be a string without NUL and lone surrogates"

@@ -109,7 +109,7 @@ def test_a_list_has_all_its_items_up_to_the_limit() -> None:
     assert parse(isp=",".join(str(number) for number in range(100, 200))).isps == tuple(map(str, range(100, 200)))
 
 
-def test_a_list_with_an_item_too_many_is_refused() -> None:
+def test_a_list_with_one_item_too_many_is_refused() -> None:
     for senders in ([*range(1, 1002)], ",".join(map(str, range(1, 1002))), [*range(1, 1001), "x"], [0], [5] * 1001):
         assert refusal(senders=senders) == f"senders must be a list of 1 to 1000 whole numbers from 1 to {MAX}"
     for account_ids in ([*range(101)], "1," * 100 + "1", [0] * 101, [-0.0], [MAX + 1]):

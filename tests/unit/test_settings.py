@@ -238,7 +238,7 @@ def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=lambda setting: setting.name)
-def test_every_setting_has_a_meaning_and_durations_and_sizes_say_their_unit(setting: FieldInfo) -> None:
+def test_every_setting_has_a_meaning_and_durations_and_sizes_have_a_unit(setting: FieldInfo) -> None:
     assert meaning(setting.name)
     if "timeout" in setting.name or "time_limit" in setting.name or "wait" in meaning(setting.name).split()[:2]:
         assert setting.name.endswith("_ms")
