@@ -69,7 +69,7 @@ session_replication_role = 'replica'
 synchronous_commit = off
 work_mem = '64kB'
 """
-# Only the database gets these: sql/conditions/settings.sql reports them for the role of the service.
+# Only the database gets these: for the settings in sql/conditions/settings.sql, the role has its own values.
 OF_DATABASE = ("plan_cache_mode = 'force_custom_plan'", "row_security = on", "enable_seqscan = on")
 COMMANDS = (
     *(("migrate", "--check"), ("migrate",), ("verify",), ("top", "--json"), ("holds", "--json"), ("jobs",)),

@@ -130,7 +130,7 @@ async def in_repeatable_read(connection: Any, chance: random.Random) -> None:
 
 
 async def truncate(connection: Any, chance: random.Random) -> None:
-    """A rare TRUNCATE, in half of the cases within a longer transaction."""
+    """Truncates after a pause. Half of the transactions insert messages before it, and half after it."""
     await asyncio.sleep(chance.random() / 2)
     async with connection.transaction():
         if chance.random() < 0.5:
