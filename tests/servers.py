@@ -53,7 +53,7 @@ def _container(docker: Callable[[], Any], stack: ExitStack) -> ChosenServer:
     try:
         container = stack.enter_context(docker())
         return ChosenServer(container.get_connection_url(driver=None), f"a container of {IMAGE}")
-    except Exception as error:  # noqa: BLE001 no engine, no image, no network: each is a reason, none a failure
+    except Exception as error:  # noqa: BLE001 without an engine, image or network, another server is used
         reason = " ".join(str(error).split())[:200] or type(error).__name__
     with warnings.catch_warnings():
         # A client that found no engine leaves its socket open. Without this line, the next test would get the warning.

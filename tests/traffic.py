@@ -67,7 +67,7 @@ class Traffic:
     async def leave(self, url: str) -> None:
         """Sends the instance no more requests. Returns when the open ones have their responses."""
         self.urls.remove(url)
-        while self._in_use[url]:  # noqa: ASYNC110 readers count themselves out
+        while self._in_use[url]:  # noqa: ASYNC110 readers decrement it
             await asyncio.sleep(0.01)
 
     async def _write(self) -> None:

@@ -157,7 +157,7 @@ async def test_the_look_up_of_names_does_not_change_the_time_of_an_event(
         await owner.execute("LOCK TABLE queuestats.keys IN ACCESS EXCLUSIVE MODE")
         reading = asyncio.create_task(first_event())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await owner.fetchval(LOOK_UP_WAITS):  # noqa: ASYNC110 - it can only be asked
+            while not await owner.fetchval(LOOK_UP_WAITS):  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.01)
         waited_since = await owner.fetchval("SELECT clock_timestamp()")
         # Longer than the statement of the report.

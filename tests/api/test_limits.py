@@ -172,7 +172,7 @@ async def test_the_connection_of_a_client_that_does_not_read_its_report_is_close
             unread.connect(address_of(url))
             unread.sendall(head_of(f"Content-Length: {len(body)}") + body)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not held or held[0].size:  # noqa: ASYNC110 - it can only be asked
+                while not held or held[0].size:  # noqa: ASYNC110 - it sends no event
                     await asyncio.sleep(0.02)
     assert "fault" not in caplog.text
 

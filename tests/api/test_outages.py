@@ -58,7 +58,7 @@ async def check_out_of_reach(client: httpx.AsyncClient, token: str) -> None:
         check_error(response, 503, Format.JSON)
     # The result is cached for a second.
     async with asyncio.timeout(120):
-        while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - it can only be asked
+        while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.1)
     check_error(response, 503, Format.JSON)
     assert (await client.get("/healthz")).status_code == 200
@@ -68,7 +68,7 @@ async def wait_until_answered(client: httpx.AsyncClient, token: str) -> None:
     """Waits for responses: /readyz is cached for a second, and the delay before the next connection may be longer."""
     await wait_until_ready(client)
     async with asyncio.timeout(SOON_SECONDS):
-        while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
+        while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.05)
 
 
@@ -136,7 +136,7 @@ async def scrape(client: httpx.AsyncClient, token: str) -> tuple[int, str]:
 
 async def wait_for_scrape(client: httpx.AsyncClient, token: str, expected: str) -> None:
     async with asyncio.timeout(SOON_SECONDS):
-        while f"\n{expected}\n" not in (await scrape(client, token))[1]:  # noqa: ASYNC110 - it can only be asked
+        while f"\n{expected}\n" not in (await scrape(client, token))[1]:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.05)
 
 
@@ -272,7 +272,7 @@ async def test_a_request_that_is_open_at_the_end_of_the_shutdown_timeout_is_503(
             await owner.execute("BEGIN; LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
             async with asyncio.timeout(SOON_SECONDS):
-                while not await owner.fetchval(REPORT_WAITS):  # noqa: ASYNC110 - it can only be asked
+                while not await owner.fetchval(REPORT_WAITS):  # noqa: ASYNC110 - it sends no event
                     await asyncio.sleep(0.01)
             served.process.send_signal(signal.SIGTERM)
             check_error(await waiting, 503, Format.XML)

@@ -83,7 +83,7 @@ async def test_tokens_folding_and_verify_work_and_leave_no_state_in_server_proce
         token = await create_token(database.owner_url, "new")
         assert (await ask(client, token, StatsQuery(1))).status_code == 200
         async with asyncio.timeout(120):
-            while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it can only be asked
+            while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.05)
         await revoke_token(database.owner_url, "new")
         await asyncio.sleep(1)
@@ -133,7 +133,7 @@ async def test_requests_fail_only_during_a_restart_of_the_pooler(pooled: Setting
         check_error(await ask(client, token, StatsQuery(1)), 503, Format.JSON)
         pooler.start()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await ask(client, token, StatsQuery(1))).status_code != 200:  # noqa: ASYNC110 - it can only be asked
+            while (await ask(client, token, StatsQuery(1))).status_code != 200:  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.05)
         # Between two queries, so that the service does not notice it.
         pooler.stop()

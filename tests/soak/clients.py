@@ -37,7 +37,7 @@ class Answers:
     by_status: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """Responses of the service that no database and no client excuses."""
+    """Errors of the service that neither the database nor a client has caused."""
     broken: int = 0
     right_at: float = field(default_factory=time.monotonic)
     longest_gap: float = 0.0
