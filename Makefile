@@ -4,15 +4,15 @@
 PORT ?= 8080
 MESSAGES ?= 1000000
 SEED ?= 1
-# More processes than most machines have cores: a test mostly waits, for a server to start or a disk.
+# More processes than most machines have cores, because tests mostly wait for the start of a server or for a disk.
 PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 LOCK_FLAGS ?=
 
-# The first Python that is new enough; PYTHON=/path/to/python chooses another.
+# The first Python that is new enough. PYTHON=/path/to/python selects another one.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-# Where Debian's and Red Hat's packages put a server; 16 and 18 come with the wheel.
+# The folders of servers from packages of Debian and Red Hat. The wheel contains 16 and 18.
 INSTALLED := $(foreach version,15 16 17 18,/usr/lib/postgresql/$(version)/bin /usr/pgsql-$(version)/bin)
 
 BIN := .venv/bin
@@ -70,7 +70,7 @@ bench: .venv/.dev ## run all benchmarks with the competitors (half an hour)
 	$(BIN)/python -m tests.load.http
 
 load: MINUTES ?= 5
-load: .venv/.dev ## run a thousand polling clients against a new server, and compare their answers (MINUTES=5 LOAD="--clients 64 --pause 0.1")
+load: .venv/.dev ## run a thousand polling clients against a new server, and compare the responses (MINUTES=5 LOAD="--clients 64 --pause 0.1")
 	@exec $(BIN)/python -m tests.load.run --minutes $(MINUTES) $(LOAD)
 
 soak: MINUTES ?= 60
@@ -98,7 +98,7 @@ compile = .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-clean: ## remove .venv and all other generated files; the demo's data stays
+clean: ## remove .venv and all other generated files, except the data of the demo
 	rm -rf .venv .cache .hypothesis build dist mutants
 	find service tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -108,15 +108,15 @@ clean: ## remove .venv and all other generated files; the demo's data stays
 .venv/.dev: requirements-dev.lock pyproject.toml
 	$(call install,-r requirements-dev.lock)
 
-# TypeScript, for tests/clients. Where npm or its packages are missing, its tests are skipped.
+# TypeScript, for tests/clients. Without npm or its packages, these tests are skipped.
 .cache/node/.installed: tests/clients/package.json tests/clients/package-lock.json
 	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && \
 	npm ci --ignore-scripts --fetch-retries=1 --no-audit --no-fund --loglevel=error && touch .installed || \
 	echo "There is no npm, or it can't install TypeScript: tests that need it are skipped."
 
-# A lock file is complete, so pip resolves nothing (--no-deps): an older pip takes a newer release of `coverage[toml]`
-# for one that the file does not name. Without the stamp .runtime, .venv is the rest of a set-up that was cut short: it is made afresh.
-# The lock is on this file, and ends with the shell: a second make in the same clone waits.
+# A lock file is complete, so pip must resolve nothing (--no-deps). Otherwise an older pip installs a release of
+# `coverage[toml]` that is not in the file. Without the stamp .runtime, .venv comes from an interrupted set-up and is
+# created again. The lock is on this file until the shell ends, so a second make in the same clone waits.
 define install
 @set -e; $(find-python); \
 exec 9<Makefile; "$(PYTHON)" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; \
@@ -131,7 +131,7 @@ endef
 
 define find-python
 "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	{ echo "queuestats needs Python 3.11 or newer; say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	{ echo "queuestats needs Python 3.11 or newer; set its path: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
 "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 	{ echo "$(PYTHON) lacks its venv module; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
 endef

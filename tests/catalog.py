@@ -1,4 +1,4 @@
-"""What a database's catalog says of its tables, so that two databases can be compared."""
+"""The tables of a database as its catalog describes them, to compare two databases."""
 
 from typing import Any
 

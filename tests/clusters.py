@@ -1,4 +1,4 @@
-"""The one way in which tests start a PostgreSQL: throwaway clusters of any version's programs, with any settings."""
+"""Starts a PostgreSQL for a test: a disposable cluster, with the programs of any version and any settings."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from service.embedded.accounts import give_away, server_account
 from service.embedded.binaries import reachable_binaries
 
-# A test server may forget everything at a power cut.
+# A test server needs no durability.
 FORGETFUL = {
     **dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off"),
     "max_connections": "200",
@@ -20,7 +20,7 @@ INITDB = ("-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C")
 
 
 class Cluster:
-    """Lives in `folder`, which its user must reach, and listens on a socket there; knows everybody at their word."""
+    """A server with its data and its socket in `folder`, which its user must reach. It asks for no password."""
 
     def __init__(self, binaries: Path, folder: Path, port: int = 5432) -> None:
         self.folder = folder
@@ -48,7 +48,7 @@ class Cluster:
     def start(self, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         given = {**FORGETFUL, "listen_addresses": "", "port": str(self.port), **settings}
         options = "".join(f" -c {name}={value}" for name, value in given.items())
-        # Without a log of its own the server would hold our end of the pipe open for as long as it runs.
+        # Without its own log, the server would keep our end of the pipe open while it runs.
         self.run("pg_ctl", "-D", self.folder, "-l", self.log, "-o", f"-k {self.folder}{options}", "-w", "start")
 
     def stop(self) -> None:
@@ -59,12 +59,12 @@ class Cluster:
         assert done.returncode == 0, done.stdout + (self.log.read_text() if self.log.exists() else "")
 
     def hand_over(self, path: Path) -> None:
-        """To the server's user."""
+        """Gives the path to the server's user."""
         os.chown(path, self._account.uid, self._account.gid)
 
 
 def binaries(folder: Path) -> Path:
-    """The programs of the version that this run tests; copied to `folder` where the server's user can't reach them."""
+    """The programs of the version that this run tests; copied to `folder` if the server's user can't reach them."""
     wanted = os.environ.get("QUEUESTATS_TEST_BINARIES", "")
     if wanted and not wanted.isdigit():
         return Path(wanted)
@@ -83,12 +83,12 @@ def running(cluster: Cluster, settings: Mapping[str, str] = MappingProxyType({})
 def free_port() -> int:
     """A port for a server that can't take port 0.
 
-    A closed connection holds it in TIME_WAIT for a minute: the kernel gives it to no other process meanwhile, and a
-    server that binds it by its number, with SO_REUSEADDR as servers do, gets it.
+    A closed connection keeps the port in TIME_WAIT for a minute. During this time the kernel gives it to no other
+    process, but a server that binds it by its number, with SO_REUSEADDR, gets it.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client, listener.accept()[0] as accepted:
-            accepted.close()  # the end that closes first is the one that waits
+            accepted.close()  # the end that closes first is in TIME_WAIT
             client.recv(1)
     return port

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for everything: one server a run, one migrated template, a clone for each test."""
+"""A real PostgreSQL for all tests: one server per run, one migrated template, and a clone for each test."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ from service.schema import migrate
 from service.settings import Settings
 from tests.servers import choose_server, docker_container, run_folder
 
-# A busy machine is no fault.
+# A busy machine is not an error.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Set by the process that chose the server, read by the ones that xdist starts.
+# The process that chose the server sets it. The processes of xdist read it.
 SERVER_URL, SERVER_WORDS = "TEST_SERVER_URL_OF_THIS_RUN", "TEST_SERVER_WORDS_OF_THIS_RUN"
 TEMPLATE = "queuestats_template"
 PATIENCE_SECONDS = 120
@@ -79,7 +79,7 @@ async def _on(url: str, *statements: str) -> Any:
 
 
 def open_pool(url: str, pool_size: int = 1, **settings: Any) -> Database:
-    """A pool of the service, with the patience of a busy machine."""
+    """A pool of the service, with time limits for a busy machine."""
     patience_ms = 1000 * PATIENCE_SECONDS
     given = {"connect_timeout_ms": patience_ms, "request_time_limit_ms": patience_ms, **settings}
     return Database(Settings(**given), url, pool_size=pool_size)
@@ -96,9 +96,9 @@ def successful(reports: Sequence[StatsReport | ServiceError]) -> list[StatsRepor
 
 
 async def drop_database(server_url: str, name: str) -> None:
-    """Whoever is still connected to it.
+    """Drops the database, and ends the connections to it.
 
-    An autovacuum worker may be: only a superuser may force that one out, and it is gone in a moment.
+    Only a superuser can end an autovacuum worker, so this waits until the worker has ended.
     """
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -112,13 +112,13 @@ async def drop_database(server_url: str, name: str) -> None:
 
 @pytest.fixture(scope="session")
 def server_url() -> str:
-    """A role that may create databases and roles, on the server of this run."""
+    """The address of the server of this run, with a role that may create databases and roles."""
     return os.environ[SERVER_URL]
 
 
 @pytest.fixture(scope="session")
 def template(server_url: str) -> Iterator[str]:
-    """The name of a migrated database that nobody connects to; each xdist worker has its own."""
+    """The name of a migrated database without connections. Each xdist worker has its own."""
     name = f"{TEMPLATE}_{uuid.uuid4().hex[:12]}"
     asyncio.run(_on(server_url, f"CREATE DATABASE {name}"))
     asyncio.run(migrate(url_of(server_url, name), url_of(server_url, name, "queuestats_service")))
@@ -143,7 +143,7 @@ async def database(server_url: str, template: str) -> AsyncIterator[TestDatabase
 async def clone_of(server_url: str, template: str) -> AsyncIterator[TestDatabase]:
     """One database, for a fixture of any scope."""
     name = f"queuestats_test_{uuid.uuid4().hex[:12]}"
-    # A third less processor time for a whole test's database than with the default strategy, which writes WAL.
+    # Uses a third less processor time for the database of a test than the default strategy, which writes WAL.
     await _on(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
     await drop_database(server_url, name)

@@ -1,4 +1,4 @@
-"""A container engine of the tests' own: as much of Docker's HTTP interface as starting one container needs."""
+"""A container engine for tests: the part of Docker's HTTP interface that starting one container needs."""
 
 import json
 import re
@@ -69,7 +69,7 @@ class _Request(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = _answer
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: its requests are in `asked`."""
+        """Writes no log. The requests are in `asked`."""
 
     def address_string(self) -> str:
         return "socket"
@@ -77,12 +77,12 @@ class _Request(BaseHTTPRequestHandler):
 
 class _Engine(ThreadingUnixStreamServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up early is no fault."""
+        """A client that closes its connection early is not an error."""
 
 
 @contextmanager
 def engine(socket: Path, answers: dict[str, tuple[int, Any]]) -> Iterator[list[str]]:
-    """Answers on the socket, `answers` before its own; gives the list of what has been asked."""
+    """Serves on the socket, with `answers` before its own responses. Returns the list of requests."""
     with _Engine(str(socket), _Request) as server:
         server.answers, server.asked = answers, []  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What the service must answer, added up in Python from the messages that a test inserted."""
+"""The expected reports, computed in Python from the messages that a test inserted."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ STATUSES = ("new", "proc", "retry", "hold")
 
 @dataclass(frozen=True)
 class Message:
-    """A message as far as it is counted."""
+    """The counted columns of a message."""
 
     sender_id: int = 119
     account_id: int = 0
@@ -23,14 +23,14 @@ class Message:
 
 
 async def insert(connection: Any, messages: Iterable[Message]) -> None:
-    """Writes the messages as COPY does; every column that is not counted gets its default or a filler."""
+    """Writes the messages with COPY. Every column that is not counted gets its default or a filler."""
     columns = ("sender_id", "account_id", "campaign_id", "isp", "status", "recipient")
     records = [(*astuple(message), "someone@example.com") for message in messages]
     await connection.copy_records_to_table("messages", records=records, columns=columns)
 
 
 def expected_rows(messages: Iterable[Message], query: StatsQuery) -> list[StatsRow]:
-    """The rows of the report, in their order. ISPs are ordered by their UTF-8 bytes."""
+    """The rows of the report, in order. ISPs are ordered by their UTF-8 bytes."""
     counts: dict[tuple[int, int, str], Counter[str]] = {}
     if query.grouping is Grouping.TOTAL:
         counts[0, 0, ""] = Counter()
@@ -51,7 +51,7 @@ def _matches(message: Message, query: StatsQuery) -> bool:
 
 
 def _key(message: Message, grouping: Grouping) -> tuple[int, int, str]:
-    """The name of a grouping says by what its rows are told apart."""
+    """The keys of the rows come from the words in the name of a grouping."""
     names = grouping.value.split("_")
     return (
         message.account_id if "account" in names else 0,

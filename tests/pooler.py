@@ -1,4 +1,4 @@
-"""A PgBouncer before a server of the tests, where one is installed."""
+"""A PgBouncer in front of a test server, if PgBouncer is installed."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ START_SECONDS = 120
 
 
 class Pooler:
-    """Takes connections on a socket in `folder`, as every user; keeps two to the server, at `address`."""
+    """Accepts connections of every user on a socket in `folder`, and has two connections to the server at `address`."""
 
     def __init__(self, folder: Path, address: Any, pool_mode: str) -> None:
         account = server_account()
@@ -48,7 +48,7 @@ class Pooler:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """At once: what is under way is cut off."""
+        """Ends at once, with its open connections."""
         self._process.terminate()
         self._process.wait(10)
 

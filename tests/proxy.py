@@ -1,4 +1,4 @@
-"""A real nginx in front of the service, run with the configuration that the documents give; and what passes through."""
+"""A real nginx in front of the service, with the documented configuration; and a recorder of responses."""
 
 import asyncio
 import re
@@ -15,14 +15,14 @@ from tests.servers import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "docs" / "nginx.conf"
-# Debian keeps it where only root's PATH looks.
+# On Debian, only root's PATH has its folder.
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 _TEMPORARY = "".join(f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
 
 
 @contextmanager
 def nginx_before(*services: int, certificate: Path | None = None, **limits: str) -> Iterator[int]:
-    """nginx's port. `services` are the ports behind it, one or two; `limits` are the file's directives, by name."""
+    """The port of nginx. `services` are one or two ports behind it; `limits` are directives of the file, by name."""
     port = free_port()
     with scratch_folder() as folder:
         (folder / "nginx.conf").write_text(_adapted(port, services, certificate, limits))
@@ -38,7 +38,7 @@ def nginx_before(*services: int, certificate: Path | None = None, **limits: str)
 
 
 def _adapted(port: int, services: tuple[int, ...], certificate: Path | None, limits: dict[str, str]) -> str:
-    """The documented file with other numbers. Without a certificate it takes plain HTTP."""
+    """The documented file with other numbers. Without a certificate it uses plain HTTP."""
     text = CONFIGURATION.read_text().replace("http {", "http {" + _TEMPORARY, 1)
     text = _with(text, "listen", f"127.0.0.1:{port} ssl" if certificate else f"127.0.0.1:{port}")
     for service in (services * 2)[:2]:
@@ -60,7 +60,7 @@ def _with(text: str, directive: str, value: str) -> str:
 
 
 def _wait_for(pid_file: Path, process: subprocess.Popen[bytes]) -> None:
-    """nginx writes the file when it listens."""
+    """Waits for the file, which nginx writes when it listens."""
     while not (pid_file.exists() and pid_file.read_text().strip()):
         assert process.poll() is None, (pid_file.parent / "log").read_text()
         time.sleep(0.01)
@@ -68,13 +68,13 @@ def _wait_for(pid_file: Path, process: subprocess.Popen[bytes]) -> None:
 
 @dataclass
 class Relay:
-    """Stands between nginx and the service, and keeps what the service answers."""
+    """A server between nginx and the service that records the responses of the service."""
 
     port: int
     answers: list[bytes] = field(default_factory=list)
 
     def count(self) -> int:
-        """Of the requests that the service has seen: it answers each."""
+        """The number of requests that reached the service, which responds to every request."""
         return sum(len(re.findall(rb"HTTP/1\.1 \d{3} ", each)) for each in self.answers)
 
 

@@ -1,4 +1,4 @@
-"""Which PostgreSQL the tests run on: a named one, else a container, else one of the programs at hand. Never a mock."""
+"""Which PostgreSQL the tests run on: a named one, a container, or one of the installed programs. Never a mock."""
 
 import gc
 import multiprocessing.util
@@ -18,17 +18,17 @@ from typing import Any
 from tests.clusters import Cluster, binaries, running
 
 IMAGE = "postgres:18"
-# More than a whole run has at once.
+# More than a test run has at once.
 ROOM_BYTES = 8 << 30
-# How long a process that is left behind may take to end.
+# How long a process that the run left running may take to end.
 END_SECONDS = 10
-# What ends a run: Ctrl-C, `timeout` or a CI's job, the end of a session.
+# The signals that end a run: of Ctrl-C, of `timeout` or a CI job, and of the end of a session.
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class ChosenServer:
-    """`url` is of a role that may create databases and roles; `words` tell a person which server it is."""
+    """`url` has a role that may create databases and roles. `words` describe the server."""
 
     url: str
     words: str
@@ -36,8 +36,9 @@ class ChosenServer:
 
 @contextmanager
 def choose_server(environ: Mapping[str, str], docker: Callable[[], Any]) -> Iterator[ChosenServer]:
-    """The server of QUEUESTATS_TEST_DATABASE_URL; else one from QUEUESTATS_TEST_BINARIES, a folder or a version of the
-    wheel; else a container where an engine answers and has or gets the image; else the wheel's newest one."""
+    """The first available one of these: the server of QUEUESTATS_TEST_DATABASE_URL; a new server with the programs of
+    QUEUESTATS_TEST_BINARIES, which is a folder or a version of the wheel; a container, if an engine responds and has
+    or gets the image; a new server with the newest programs of the wheel."""
     named, wanted = environ.get("QUEUESTATS_TEST_DATABASE_URL"), environ.get("QUEUESTATS_TEST_BINARIES", "")
     with ExitStack() as stack:
         if named:
@@ -52,26 +53,26 @@ def _container(docker: Callable[[], Any], stack: ExitStack) -> ChosenServer:
     try:
         container = stack.enter_context(docker())
         return ChosenServer(container.get_connection_url(driver=None), f"a container of {IMAGE}")
-    except Exception as error:  # noqa: BLE001 no engine, no image, no network: each is a reason, none a failure
+    except Exception as error:  # noqa: BLE001 without an engine, image or network, another server is used
         reason = " ".join(str(error).split())[:200] or type(error).__name__
     with warnings.catch_warnings():
-        # The client that found no engine leaves its socket open; the next test must not be blamed for it.
+        # A client that found no engine leaves its socket open. Without this line, the next test would get the warning.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
     return ChosenServer(stack.enter_context(_cluster()), f"the embedded one (no container: {reason})")
 
 
 def docker_container() -> Any:
-    """A container of the official image. Raises whatever testcontainers raises where it can't be had."""
+    """A container of the official image. Raises the error of testcontainers if there is none."""
     from testcontainers.community.postgres import PostgresContainer
 
     return PostgresContainer(IMAGE, username="postgres", dbname="postgres")
 
 
 def use_memory(folder: Path = Path("/dev/shm")) -> None:
-    """Temporary files of this process and its children live in memory, where that has room and may hold programs.
+    """Puts the temporary files of this process and its children into memory, if it has room and may contain programs.
 
-    A test's database is hundreds of small files, which some disks take half a second to make.
+    The database of a test has hundreds of small files. Some disks need half a second to create them.
     """
     if "TMPDIR" in os.environ or not os.access(folder, os.W_OK):
         return
@@ -85,24 +86,24 @@ def use_memory(folder: Path = Path("/dev/shm")) -> None:
 def run_folder() -> Iterator[Path]:
     """The folder of all temporary files of this process and its children; in memory if that has room.
 
-    At the end no process works in it and it is gone, also after Ctrl-C, when pytest-xdist kills what it started.
-    SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored (nohup).
+    At the end, processes that use it are ended and it is removed; also after Ctrl-C, when pytest-xdist kills its
+    workers. SIGTERM and SIGHUP interrupt as Ctrl-C does, unless they are ignored (nohup).
     """
     handlers = {number: signal.getsignal(number) for number in ENDINGS}
     for number, handler in handlers.items():
         if handler is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
     use_memory()
-    # Stays outside: multiprocessing removes its own folder at the exit, after this one.
+    # Not inside: multiprocessing removes its own folder at the exit, after this one.
     multiprocessing.util.get_temp_dir()
     former, folder = tempfile.gettempdir(), Path(tempfile.mkdtemp(prefix="queuestats-"))
-    folder.chmod(0o755)  # the server's user passes through
+    folder.chmod(0o755)  # the server's user needs access
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     try:
         yield folder
     finally:
         for number in ENDINGS:
-            signal.signal(number, signal.SIG_IGN)  # a second one leaves nothing behind either
+            signal.signal(number, signal.SIG_IGN)  # a second signal must not stop the removal
         end_processes_of(folder)
         shutil.rmtree(folder, ignore_errors=True)
         os.environ["TMPDIR"] = tempfile.tempdir = former
@@ -113,7 +114,7 @@ def run_folder() -> Iterator[Path]:
 def end_processes_of(folder: Path) -> None:
     """Ends all processes that have the folder in their arguments or their environment, except our own children.
 
-    A process that ignores SIGTERM gets SIGQUIT, on which PostgreSQL removes its shared memory, and SIGKILL after that.
+    A process that ignores SIGTERM gets SIGQUIT, on which PostgreSQL removes its shared memory, and then SIGKILL.
     """
     for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL):
         deadline = time.monotonic() + END_SECONDS
@@ -125,8 +126,8 @@ def end_processes_of(folder: Path) -> None:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """The process ids, our own children left out."""
-    # `e` adds the environment; that of ps itself must not have the folder.
+    """The process ids, without our own children."""
+    # `e` adds the environment. The environment of ps itself must not contain the folder.
     command = ["ps", "axeww", "-o", "pid=,ppid=,args="]
     listed = subprocess.run(command, env={"PATH": os.defpath}, capture_output=True, check=True).stdout
     found = (line.split(maxsplit=2) for line in listed.splitlines() if os.fsencode(folder) in line)
@@ -142,7 +143,7 @@ def processes_below(postmaster: int) -> list[int]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that the server's user reaches, whoever runs the tests; pytest's own are private."""
+    """A folder that the server's user can reach. The folders of pytest are private."""
     folder = Path(tempfile.mkdtemp(prefix="queuestats-test-"))
     folder.chmod(0o755)
     try:
@@ -153,7 +154,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path | None]:
-    """A file system in memory, mounted below the folder; None where this user can't mount one."""
+    """A file system in memory, mounted below the folder; None if this user can't mount one."""
     disk = folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "tmpfs", str(disk)]
@@ -167,7 +168,6 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path | None]:
 
 
 def fill(path: Path) -> None:
-    """Writes to the file until its file system is full."""
     for size in (1 << 20, 4096):
         with suppress(OSError), path.open("ab", buffering=0) as file:
             while file.write(bytes(size)) == size:

@@ -1,5 +1,5 @@
-"""Writers and readers of one queue. The total of each answer is compared with what had been committed before the
-request and what had been attempted when the answer came."""
+"""Writers and readers of one queue. The total of each response is compared with the committed total before the
+request and with the attempted total after the response."""
 
 import asyncio
 from collections import Counter
@@ -16,16 +16,16 @@ INSERT = (
     "INSERT INTO messages (sender_id, account_id, isp, status, recipient)"
     " SELECT 119, n, 'Gmail', (enum_range(NULL::message_status))[n], 'x' FROM generate_series(1, $1) AS n"
 )
-# The total stays.
+# This does not change the total.
 MOVE = "UPDATE messages SET status = 'proc', account_id = 1 WHERE id = (SELECT max(id) - 3 FROM messages)"
 
 
 class Traffic:
-    """`urls`: of the instances that requests go to; may change meanwhile.
+    """`urls` are the instances that get the requests. The list may change during the run.
 
-    `answers` counts the answers by HTTP status, `wrong` has the totals that were out of bounds, `not_ready` what
-    `/readyz` of an instance said other than 200, `failed_writes` the errors of transactions that may or
-    may not have been committed.
+    `answers` counts the responses by HTTP status. `wrong` has the totals that were out of bounds. `not_ready` has the
+    responses of `/readyz` other than 200. `failed_writes` has the errors of transactions that may have been
+    committed.
     """
 
     def __init__(self, owner_url: str, token: str, *urls: str) -> None:
@@ -56,7 +56,7 @@ class Traffic:
             await self._client.aclose()
 
     async def until_answers(self, count: int) -> None:
-        """Until there are so many more."""
+        """Waits for this number of further responses."""
         wanted = self.answers.total() + count
         while self.answers.total() < wanted:
             for task in self._tasks:
@@ -65,9 +65,9 @@ class Traffic:
             await asyncio.sleep(0.02)
 
     async def leave(self, url: str) -> None:
-        """Sends the instance no more requests; returns when the open ones are answered."""
+        """Sends the instance no more requests. Returns when the open ones have their responses."""
         self.urls.remove(url)
-        while self._in_use[url]:  # noqa: ASYNC110 readers count themselves out
+        while self._in_use[url]:  # noqa: ASYNC110 readers decrement it
             await asyncio.sleep(0.01)
 
     async def _write(self) -> None:
@@ -107,7 +107,7 @@ class Traffic:
                 is_sum = row["total"] == sum(row[status] for status in ("new", "proc", "retry", "hold"))
                 if not (at_least <= row["total"] <= at_most and is_sum):
                     self.wrong.append(f"{row} is not from {at_least} to {at_most}")
-            # While processes start, which takes seconds, so many answers are enough, and leave them the processor.
+            # Processes start for some seconds. This number of responses is enough, and leaves them the processor.
             await asyncio.sleep(0.02)
 
     async def _probe(self) -> None:

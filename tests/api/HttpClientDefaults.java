@@ -1,4 +1,4 @@
-// The JDK's own client. For a version of HTTP/2, its default, it offers `Upgrade: h2c` with its first request.
+// The client of the JDK. With its default version, HTTP/2, it offers `Upgrade: h2c` in its first request.
 // usage: java HttpClientDefaults.java URL TOKEN
 
 import java.net.URI;
@@ -22,7 +22,7 @@ public class HttpClientDefaults {
             }
             // Without WWW-Authenticate this client drops a 401 and its body.
             var wrong = builder.get().POST(BodyPublishers.ofString("{\"token\":\"wrong\",\"id\":119}"));
-            // From JDK 17, at least, it waits for ever where the first response is another one than 100.
+            // At least from JDK 17 on, it waits forever if the first response is not 100.
             var large = builder.get().POST(BodyPublishers.ofByteArray(new byte[1_000_000])).expectContinue(true);
             for (var request : List.of(wrong.build(), large.build())) {
                 var response = client.send(request, BodyHandlers.ofString());

@@ -1,4 +1,4 @@
-"""The service on a database of its own, and a token for it."""
+"""The service on its own database, and a token for it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ from tests.oracle import insert
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Here everything runs on the event loop that serves in production."""
+    """These tests use the event loop of production."""
     return {"uvloop": uvloop.new_event_loop}
 
 
@@ -29,10 +29,10 @@ def settings(database: TestDatabase) -> Settings:
         database_url=database.service_url,
         admin_database_url=database.owner_url,
         data_dir=Path("/nonexistent"),
-        # A busy machine is no fault: a test of a time limit sets its own.
+        # Long enough for a busy machine. A test of a time limit sets its own.
         connect_timeout_ms=1000 * PATIENCE_SECONDS,
         request_time_limit_ms=1000 * PATIENCE_SECONDS,
-        # A recount in the background would repair what a test breaks.
+        # A recount in the background would repair the counts that a test damages.
         proof_percent=0,
     )
 
@@ -50,7 +50,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def nowhere() -> Settings:
-    """Settings whose database does not answer: for what is told before it is asked, and for its absence."""
+    """Settings whose database does not respond: for responses that need no database, and for outages."""
     return Settings(database_url="postgresql://nobody@127.0.0.1:1/none", data_dir=Path("/nonexistent"))
 
 

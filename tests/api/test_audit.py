@@ -1,4 +1,4 @@
-"""`audit/`: what was done to the messages of a sender, and by whom."""
+"""`audit/`: the holds, releases and purges of a sender, with their tokens."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ async def test_in_xml_an_entry_has_an_element_for_each_hold_that_it_ended(operat
     assert [int(each.text or "") for each in release.findall("hold_ids")] == ended
 
 
-async def test_a_limited_token_reads_what_it_did_itself(
+async def test_a_limited_token_reads_its_own_entries(
     operator: Operator, client: httpx.AsyncClient, database: TestDatabase, owner: Any
 ) -> None:
     of_account = await limited(client, database, "agency", sender_ids=[119], account_ids=[306])
@@ -62,7 +62,7 @@ async def test_a_limited_token_reads_what_it_did_itself(
     await operator.done("hold", account_id=306, reason="of the operator")
     for each, reason in ((of_account, "of the agency"), (of_sender, "of the customer")):
         await each.done("hold", account_id=306, reason=reason)
-    # One of a former token of this name, whose accounts were others.
+    # An entry of a former token with this name and other accounts.
     await owner.execute(
         "INSERT INTO queuestats.audit_log (action, sender_id, account_id, actor_name, request_id, reason)"
         " VALUES ('hold', 119, 307, 'agency', '', 'of another')"
@@ -82,7 +82,7 @@ async def test_the_audit_of_another_sender_is_refused(client: httpx.AsyncClient,
 
 
 @pytest.mark.parametrize(("name", "value"), [("limit", 0), ("limit", 1001), ("account_id", 306)])
-async def test_a_parameter_that_the_audit_does_not_take_is_refused(operator: Operator, name: str, value: int) -> None:
+async def test_a_parameter_that_audit_does_not_have_is_refused(operator: Operator, name: str, value: int) -> None:
     check_error(await operator.post("audit", Format.JSON, **{name: value}), 400, Format.JSON)
 
 

@@ -1,4 +1,4 @@
-"""What one token may use of the service: open streams and reports, unread bytes, holds and jobs."""
+"""The shares of one token: open streams and reports, unread bytes, holds and jobs."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from tests.api.test_stream import STREAM, following
 from tests.api.wire import STATS, address_of, body_of, check_error, client_of, head_of, serving
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 
-# A report of 1.7 MB: more than the kernel and the server keep for a client that does not read.
+# A report of 1.7 MB: more than the kernel and the server buffer for a client that does not read.
 LARGE_ROWS = 20_000
 LISTING = "id=119&group=account_campaign"
 PLAIN = {"Accept-Encoding": "identity"}
@@ -97,7 +97,7 @@ async def status_of_stream(client: httpx.AsyncClient, token: str) -> int:
         return stream.response.status_code
 
 
-async def test_a_request_for_a_stream_that_is_refused_keeps_no_share(settings: Settings, token: str) -> None:
+async def test_a_refused_request_for_a_stream_releases_its_share(settings: Settings, token: str) -> None:
     async with client_with(settings, token_streams=1) as client:
         for query in ("id=119&group=planet", ""):
             async with following(client, token, query) as wrong:
@@ -116,7 +116,7 @@ async def test_a_request_for_a_stream_that_is_refused_keeps_no_share(settings: S
     ],
     ids=["stats", "report"],
 )
-async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_alone(
+async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_only(
     settings: Settings, token: str, other_token: str, path: str, members: dict[str, Any]
 ) -> None:
     body = body_of(Format.JSON, **members)
@@ -124,7 +124,7 @@ async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_a
     async def ask(secret: str) -> httpx.Response:
         return await client.post(path, content=body, headers=PLAIN | {"Authorization": f"Bearer {secret}"})
 
-    # A report alone may be larger than the share.
+    # A single report may be larger than the share.
     async with client_with(settings, token_unread_bytes=1 << 19) as client:
         assert len((await ask(token)).content) > 1 << 19
         request = head_of(f"Content-Length: {len(body)}", f"Authorization: Bearer {token}", path=path) + body
@@ -140,7 +140,7 @@ async def test_unread_bytes_of_a_token_beyond_its_share_are_429_for_that_token_a
                 await asyncio.sleep(0.01)
 
 
-async def test_a_token_has_its_share_of_open_reports_and_holds_up_no_other_token(
+async def test_a_token_has_its_share_of_open_reports_and_delays_no_other_token(
     settings: Settings, token: str, other_token: str, scraper: str, owner: Any
 ) -> None:
     async with client_with(settings, token_reports=3) as client:
@@ -149,7 +149,7 @@ async def test_a_token_has_its_share_of_open_reports_and_holds_up_no_other_token
             return await client.post(REPORT, content=body_of(Format.JSON, token=secret, **members))
 
         async with owner.transaction():
-            # Reports in the order oldest read messages; others read counters.
+            # Reports in the order oldest read messages. Other reports read counters.
             await owner.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
             waiting = [asyncio.create_task(ask(token, order="oldest", limit=1 + number)) for number in range(3)]
             while not await owner.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
@@ -199,7 +199,7 @@ async def test_streams_that_are_not_read_hold_no_more_than_the_share_of_their_to
                 assert await stream.total() == LARGE_ROWS
 
 
-async def test_the_kernel_keeps_little_of_a_response_that_is_not_read(nowhere: Settings) -> None:
+async def test_the_kernel_buffers_little_of_a_response_that_is_not_read(nowhere: Settings) -> None:
     with listen(replace(nowhere, port=0)) as listener, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(listener.getsockname())
@@ -224,10 +224,10 @@ async def test_streams_have_database_connections_of_their_own(
     assert "queuestats serve" not in running
 
 
-async def test_holds_and_jobs_of_the_tokens_that_have_most_are_in_the_metrics(
+async def test_the_metrics_have_the_holds_and_jobs_of_the_tokens_with_most(
     client: httpx.AsyncClient, scraper: str, owner: Any
 ) -> None:
-    """Token n has n of each; a command has 30."""
+    """Token n has n holds and n jobs. A command has 30."""
     for table, actor in (("holds", "created_by"), ("jobs", "requested_by")):
         other, value = (
             ("reason", "''") if table == "holds" else ("action, request_id, run_at", "'hold', '', 'infinity'")

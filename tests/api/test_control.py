@@ -1,4 +1,4 @@
-"""hold, release, purge and holds on the wire."""
+"""hold, release, purge and holds over HTTP."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ async def test_the_documented_body_and_nothing_else(operator: Operator) -> None:
         assert response.text == "<xml><error>0</error><error_text>Successful operation</error_text></xml>"
 
 
-async def test_a_hold_stops_new_and_retry_and_a_release_gives_them_back(operator: Operator) -> None:
+async def test_a_hold_stops_new_and_retry_and_a_release_restores_them(operator: Operator) -> None:
     assert await operator.counts() == (2, 1, 1, 1)
     held = await operator.done("hold", account_id=306)
     assert held["messages"] == 2
@@ -35,16 +35,18 @@ async def test_a_hold_stops_new_and_retry_and_a_release_gives_them_back(operator
     assert await operator.counts() == (1, 1, 0, 3)
     assert (await operator.done("release", account_id=306))["messages"] == 2
     assert await operator.counts() == (2, 1, 1, 1)
-    # A second release of the same is no error.
+    # A second release of the same messages is not an error.
     assert (await operator.done("release", account_id=306))["messages"] == 0
 
 
-async def test_what_was_held_by_other_means_is_new_after_a_release(operator: Operator) -> None:
+async def test_a_message_with_status_hold_but_without_a_hold_is_new_after_a_release(operator: Operator) -> None:
     assert (await operator.done("release", account_id=307))["messages"] == 1
     assert await operator.counts() == (3, 1, 1, 0)
 
 
-async def test_what_arrives_or_comes_back_while_a_hold_matches_is_held(operator: Operator, owner: Any) -> None:
+async def test_a_message_that_arrives_or_returns_from_proc_is_held_if_a_hold_matches(
+    operator: Operator, owner: Any
+) -> None:
     await operator.done("hold", isp="Gmail")
     await insert(owner, [Message(isp="Gmail"), Message(isp="Yahoo")])
     await owner.execute("UPDATE messages SET status = 'retry' WHERE status = 'proc'")
@@ -87,7 +89,7 @@ async def test_a_dry_run_counts_and_changes_nothing(operator: Operator, owner: A
     assert await operator.counts() == (2, 1, 1, 1)
 
 
-async def test_active_holds_are_listed_with_what_they_hold(operator: Operator) -> None:
+async def test_active_holds_are_listed_with_the_number_of_their_messages(operator: Operator) -> None:
     await operator.done("hold", account_id=306, reason="complaints", expires_in=3600)
     (hold,) = (await operator.post("holds")).json()["data"]
     assert list(hold) == sorted(hold)
@@ -103,13 +105,13 @@ async def test_active_holds_are_listed_with_what_they_hold(operator: Operator) -
 async def test_an_expired_hold_releases_by_itself_exactly_once(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=306, expires_in=1)
     await operator.done("hold", account_id=307)
-    while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+    while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database sends no event
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (0, 0, 0, 2)
     assert await owner.fetchval("SELECT count(*) FROM queuestats.audit_log WHERE action = 'expire'") == 1
 
 
-async def test_every_call_is_in_the_audit_log_which_the_service_cannot_change(
+async def test_every_request_is_in_the_audit_log_which_the_service_cannot_change(
     operator: Operator, owner: Any, database: TestDatabase
 ) -> None:
     await operator.done("hold", account_id=306, reason="complaints")
@@ -127,27 +129,27 @@ async def test_every_call_is_in_the_audit_log_which_the_service_cannot_change(
                 await connection.execute(change)
 
 
-async def test_more_than_the_setting_names_is_answered_at_once_with_its_job(
+async def test_a_request_with_more_messages_than_the_setting_responds_at_once_with_its_job(
     settings: Settings, control_token: str, queue: None, owner: Any
 ) -> None:
     async with serving(replace(settings, control_messages=2)) as url, client_of(url) as client:
         operator = Operator(client, control_token)
-        # Nobody can take the job further.
+        # No process can continue the job.
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.job_chunks IN SHARE MODE")
             details = await operator.done("purge")
             assert details["messages"] == 0
-        while await operator.counts() != (0, 0, 0, 0):  # noqa: ASYNC110 - the database tells nobody
+        while await operator.counts() != (0, 0, 0, 0):  # noqa: ASYNC110 - the database sends no event
             await asyncio.sleep(0.05)
 
 
-async def test_locked_messages_are_waited_for_and_the_others_done_meanwhile(
+async def test_a_job_changes_the_other_messages_while_it_waits_for_locked_ones(
     operator: Operator, owner: Any, database: TestDatabase
 ) -> None:
     async with owner.transaction():
         await owner.execute("SELECT FROM messages WHERE isp = 'Yahoo' FOR UPDATE")
         purge = asyncio.create_task(operator.done("purge"))
-        while await operator.counts() != (0, 0, 1, 0):  # noqa: ASYNC110 - the database tells nobody
+        while await operator.counts() != (0, 0, 1, 0):  # noqa: ASYNC110 - the database sends no event
             await asyncio.sleep(0.05)
         assert not purge.done()
     assert (await purge)["messages"] == 5
@@ -172,7 +174,7 @@ async def test_a_wrong_parameter_changes_nothing(
     assert await owner.fetchval("SELECT count(*) FROM queuestats.holds") == 0
 
 
-async def test_a_token_may_do_no_more_than_its_limits_say(
+async def test_a_token_acts_only_within_its_limits(
     client: httpx.AsyncClient, database: TestDatabase, token: str, queue: None
 ) -> None:
     refused = await Operator(client, token).post("hold")
@@ -189,7 +191,7 @@ async def test_a_token_may_do_no_more_than_its_limits_say(
     assert len((await operator.post("holds")).json()["data"]) == 1
 
 
-async def test_holds_and_releases_that_race_each_other_leave_exact_counts(operator: Operator, owner: Any) -> None:
+async def test_concurrent_holds_and_releases_leave_exact_counts(operator: Operator, owner: Any) -> None:
     await asyncio.gather(*(operator.post(call) for call in ("hold", "release", "hold", "release") * 5))
     await operator.done("release")
     assert await operator.counts() == (3, 1, 1, 0)
@@ -197,7 +199,7 @@ async def test_holds_and_releases_that_race_each_other_leave_exact_counts(operat
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
 
 
-async def test_a_hold_that_is_released_before_its_job_has_ended_holds_no_more(owner: Any, queue: None) -> None:
+async def test_the_job_of_a_hold_that_was_released_holds_no_more_messages(owner: Any, queue: None) -> None:
     start = "SELECT job_id FROM queuestats.start_job($1, 119, NULL, NULL, NULL, 'x', '', '', NULL)"
     step = "SELECT state FROM queuestats.step_job($1)"
     hold = await owner.fetchval(start, "hold")
@@ -210,7 +212,7 @@ async def test_a_hold_that_is_released_before_its_job_has_ended_holds_no_more(ow
     assert await owner.fetch("SELECT FROM queuestats.held_messages") == []
 
 
-# What acted on more messages than it was meant to, or may: the body, the URL, and what the refusal names.
+# Requests that could act on too many messages: the body, the URL, and a text of the refusal.
 MISTAKES: list[tuple[str, Any, str, str]] = [
     ("purge", {"dryrun": 1}, "", "did you mean dry_run?"),
     ("purge", {}, "dry_run=1", "did you mean dry_run in the body?"),
@@ -233,7 +235,7 @@ MISTAKES: list[tuple[str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("call", "members", "url", "text"), MISTAKES)
-async def test_a_call_does_never_more_than_its_words(
+async def test_a_request_with_a_mistake_is_refused_and_changes_nothing(
     operator: Operator, owner: Any, call: str, members: Any, url: str, text: str
 ) -> None:
     if isinstance(members, dict):
@@ -255,7 +257,7 @@ async def test_a_wrong_token_is_refused_before_a_wrong_parameter(client: httpx.A
 
 
 @pytest.mark.parametrize("call", ["holds", "jobs", "explain"])
-async def test_a_reading_call_of_ours_refuses_an_unknown_parameter(operator: Operator, call: str) -> None:
+async def test_holds_and_jobs_refuse_an_unknown_parameter(operator: Operator, call: str) -> None:
     refused = await operator.post(call, sender=1)
     assert check_error(refused, 400, Format.JSON).startswith(f"Incorrect request: sender is not a parameter of {call}")
     content = body_of(Format.JSON, token=operator.token, id=119)
@@ -312,11 +314,11 @@ async def test_a_job_with_at_most_waits_for_writers_that_have_not_seen_its_hold(
     assert await owner.fetchval(left, ["new", "retry"] if action == "hold" else ["hold"]) == 0
 
 
-async def test_a_release_by_hold_id_ends_that_hold_alone(operator: Operator, owner: Any) -> None:
+async def test_a_release_by_hold_id_ends_only_that_hold(operator: Operator, owner: Any) -> None:
     first = await operator.done("hold", account_id=306)
     second = await operator.done("hold", isp="Gmail")
     assert await operator.counts() == (0, 1, 0, 4)
-    # Of the two messages of account 306 that are held, one is Gmail's, which the other hold matches.
+    # Two messages of account 306 are held. One of them has the ISP Gmail, so the other hold matches it.
     dry = (await operator.post("release", hold_id=first["hold_id"], dry_run=1)).json()["details"]
     assert dry == {"hold": 1}
     released = await operator.done("release", hold_id=first["hold_id"], at_most=1)
@@ -350,7 +352,7 @@ async def test_a_limited_token_ends_no_hold_beyond_its_accounts(
         hold_id = (await operator.done("hold", **members))["hold_id"]
         refused = await agency.post("release", hold_id=hold_id)
         assert check_error(refused, 403, Format.JSON).endswith(text)
-    # A hold of just this account, by a token without limits.
+    # A hold of exactly this account, by a token without limits.
     hold_id = (await operator.done("hold", account_id=306))["hold_id"]
     check_error(await agency.post("release", hold_id=hold_id), 403, Format.JSON)
     own = (await agency.done("hold", account_id=306))["hold_id"]
@@ -358,18 +360,18 @@ async def test_a_limited_token_ends_no_hold_beyond_its_accounts(
     assert len((await operator.post("holds")).json()["data"]) == 3
 
 
-async def test_a_dry_run_of_a_release_counts_what_it_would_give_back(operator: Operator) -> None:
+async def test_a_dry_run_of_a_release_counts_the_messages_that_it_would_change(operator: Operator) -> None:
     await operator.done("hold", account_id=306)
     await operator.done("hold", isp="Gmail")
     await operator.done("hold", account_id=306, campaign_id=4591, isp="Yahoo")
     for members in ({}, {"account_id": 306}, {"isp": "Gmail"}, {"account_id": 307}, {"isp": "Yahoo"}):
         dry = (await operator.post("release", dry_run=1, **members)).json()["details"]
         expected = {
-            # The three that are held, and the one that was put on hold by other means.
+            # The three held messages, and the one with the status hold that no hold has.
             (): 4,
-            # Yahoo's: Gmail's is in another hold too.
+            # The message with the ISP Yahoo. Another hold matches the one with Gmail.
             ("account_id", 306): 1,
-            # Account 307's: the other one is in the hold of account 306.
+            # The message of account 307. Another hold matches the one of account 306.
             ("isp", "Gmail"): 1,
             ("account_id", 307): 1,
             ("isp", "Yahoo"): 0,
@@ -381,7 +383,7 @@ async def test_a_token_named_expiry_releases_like_any_other(
     client: httpx.AsyncClient, database: TestDatabase, queue: None
 ) -> None:
     operator = Operator(client, await create_token(database.owner_url, "expiry", list(Scope)))
-    # It was put on hold by other means: the end of an expired hold leaves it.
+    # No hold has this message, so the end of an expired hold does not change it.
     assert (await operator.done("release", account_id=307))["messages"] == 1
     assert await operator.counts(account_id=307) == (2, 0, 0, 0)
 
@@ -389,7 +391,7 @@ async def test_a_token_named_expiry_releases_like_any_other(
 async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=307, expires_in=1)
     finished = "SELECT count(*) FROM queuestats.audit_log WHERE actor_kind = 'expiry' AND action = 'finish'"
-    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database tells nobody
+    while not await owner.fetchval(finished):  # noqa: ASYNC110 - the database sends no event
         await asyncio.sleep(0.1)
     assert await operator.counts(account_id=307) == (1, 0, 0, 1)
     rows = await owner.fetch("SELECT DISTINCT action FROM queuestats.audit_log WHERE actor_kind = 'expiry'")
@@ -398,7 +400,7 @@ async def test_the_end_of_an_expired_hold_is_in_the_audit_log_as_an_expiry(opera
     assert (release["action"], release["requested_by_kind"]) == ("release", "expiry")
 
 
-async def test_a_service_of_the_release_before_begins_jobs_as_it_did(owner: Any, queue: None) -> None:
+async def test_a_service_of_the_previous_release_can_start_jobs(owner: Any, queue: None) -> None:
     start = "SELECT job_id FROM queuestats.start_job('hold', 119, NULL, NULL, NULL, 'operator', 'id', '', NULL)"
     job = await owner.fetchval(start)
     kind = "SELECT requested_by_kind || ' ' || requested_by FROM queuestats.jobs WHERE id = $1"
@@ -426,7 +428,7 @@ async def test_at_most_of_a_large_queue_is_counted_by_the_counters_and_collected
 
 
 async def test_a_large_purge_with_at_most_removes_no_more_than_were_counted(owner: Any) -> None:
-    """It is collected by its first step, and messages arrive before."""
+    """The first step of the job collects the messages. Other messages arrive before this step."""
     arrive = "INSERT INTO messages (sender_id, recipient) SELECT 1, 'x' FROM generate_series(1, $1)"
     await owner.execute(arrive, 100_500)
     await owner.fetch("SELECT queuestats.start_job('purge', 1, NULL, NULL, NULL, 'x', '', '', NULL, 'token', 100500)")

@@ -40,7 +40,7 @@ async def ask(client: httpx.AsyncClient, url: str, token: str, **members: Any) -
 
 
 @pytest.mark.parametrize(("encoding", "isp"), [("LATIN1", "Caf\xe9"), ("WIN1251", "\u041f\u043e\u0447\u0442\u0430")])
-async def test_a_database_in_another_encoding_answers_and_a_text_that_it_lacks_is_400(
+async def test_a_database_in_another_encoding_works_and_a_text_that_it_lacks_is_400(
     server_url: str, encoding: str, isp: str
 ) -> None:
     async with database_in(encoding, server_url) as database:
@@ -63,7 +63,7 @@ async def test_a_stored_text_that_utf8_lacks_is_503_and_no_fault(server_url: str
     async with database_in("WIN1251", server_url) as database:
         await migrate(database.owner_url, database.service_url)
         writer = await asyncpg.connect(database.owner_url)
-        # In the session's own encoding the byte is taken as it is.
+        # In the encoding of the database, PostgreSQL stores the byte without conversion.
         await writer.execute("SET client_encoding = WIN1251")
         await writer.execute("INSERT INTO messages (sender_id, isp, recipient) VALUES (1, chr(152), 'x')")
         await writer.close()

@@ -1,4 +1,4 @@
-"""Every way to fail, in both formats, in the order of the contract's checks: one shape."""
+"""All errors have the same members in both formats, and the order of the checks is that of the contract."""
 
 import asyncio
 import itertools
@@ -38,7 +38,7 @@ UNKNOWN_PATHS = [
 
 @dataclass
 class Draft:
-    """A request in the making, right until a fault is put into it."""
+    """The parts of a request, which is valid until a test changes one of them."""
 
     token: str
     format: Format
@@ -66,7 +66,7 @@ FAULTS: list[tuple[int, Callable[[Draft], Draft]]] = [
 ]
 
 
-async def test_the_first_check_that_fails_answers(client: httpx.AsyncClient, token: str) -> None:
+async def test_the_response_has_the_error_of_the_first_check_that_fails(client: httpx.AsyncClient, token: str) -> None:
     several = [some for count in range(1, 7) for some in itertools.combinations(FAULTS, count)]
     for faults, format in itertools.product(several, Format):
         draft = Draft(token, format)
@@ -78,7 +78,7 @@ async def test_the_first_check_that_fails_answers(client: httpx.AsyncClient, tok
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_an_unknown_path_is_404_whatever_the_method(client_of_nowhere: httpx.AsyncClient, format: Format) -> None:
+async def test_an_unknown_path_is_404_with_any_method(client_of_nowhere: httpx.AsyncClient, format: Format) -> None:
     for path in UNKNOWN_PATHS:
         for method in ("POST", "GET", "DELETE"):
             check_error(await client_of_nowhere.request(method, f"{path}?format={format}"), 404, format)
@@ -105,7 +105,7 @@ async def test_head_gets_the_headers_of_the_error_and_no_body(
     assert response.headers.get("allow") == ("POST" if code == 405 else None)
 
 
-async def test_what_can_not_be_parsed_is_400_before_anything_is_asked_of_the_database(
+async def test_a_body_that_can_not_be_parsed_is_400_before_the_database_is_used(
     client_of_nowhere: httpx.AsyncClient,
 ) -> None:
     deep = MAX_DEPTH + 1
@@ -160,7 +160,9 @@ WRONG_IN_JSON: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_wrong_parameter_is_400_and_named(client: httpx.AsyncClient, token: str, format: Format) -> None:
+async def test_a_wrong_parameter_is_400_and_the_error_names_it(
+    client: httpx.AsyncClient, token: str, format: Format
+) -> None:
     both = [(name, value) for name, values in WRONG.items() for value in values]
     only_json = [(name, value) for name, values in WRONG_IN_JSON.items() for value in values]
     for name, value in both + (only_json if format is Format.JSON else []):
@@ -187,7 +189,7 @@ async def test_no_token_a_wrong_one_and_a_revoked_one_are_401(
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_fault_of_ours_is_500_without_detail_and_the_log_has_it_under_the_requests_id(
+async def test_an_internal_error_is_500_without_detail_and_the_log_has_it_with_the_request_id(
     client: httpx.AsyncClient, token: str, owner: Any, format: Format, caplog: pytest.LogCaptureFixture
 ) -> None:
     await owner.execute("ALTER TABLE queuestats.tokens RENAME TO hidden")
@@ -223,7 +225,7 @@ async def test_a_database_that_is_not_migrated_is_503(
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_question_beyond_its_time_limit_is_504_and_the_next_one_is_answered(
+async def test_a_query_beyond_its_time_limit_is_504_and_the_next_one_succeeds(
     settings: Settings, owner: Any, token: str, format: Format
 ) -> None:
     body = body_of(format, token=token, id=119)
@@ -231,14 +233,14 @@ async def test_a_question_beyond_its_time_limit_is_504_and_the_next_one_is_answe
         async with owner.transaction():
             await owner.execute("LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             check_error(await client.post(STATS, content=body), 504, format)
-        # On a busy machine 200 ms may be over before one is answered.
+        # On a busy machine, a response may take longer than 200 ms.
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (await client.post(STATS, content=body)).status_code != 200:
                 pass
 
 
 @pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
-async def test_a_limit_of_the_services_role_is_504_too(
+async def test_a_time_limit_of_the_role_is_504(
     settings: Settings, database: TestDatabase, owner: Any, token: str, limit: str
 ) -> None:
     await owner.execute(f"ALTER ROLE queuestats_service IN DATABASE {database.name} SET {limit} = '100ms'")
@@ -248,13 +250,13 @@ async def test_a_limit_of_the_services_role_is_504_too(
 
 
 async def until_waiting(number: int) -> None:
-    """Until so many requests wait for a statement or for its rows."""
+    """Waits until this number of requests wait for a statement or for its rows."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while REGISTRY.get_sample_value("queuestats_waiting_requests") != number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_a_full_service_is_503_and_those_after_it_are_answered(
+async def test_a_request_beyond_the_limit_of_waiters_is_503_and_later_ones_succeed(
     settings: Settings, owner: Any, token: str
 ) -> None:
     body = body_of(Format.JSON, token=token, id=119)
@@ -271,7 +273,7 @@ async def test_a_full_service_is_503_and_those_after_it_are_answered(
         assert (await client.post(STATS, content=body)).status_code == 200
 
 
-async def test_errors_under_api_can_be_answered_with_http_200(nowhere: Settings) -> None:
+async def test_errors_below_api_can_have_the_http_status_200(nowhere: Settings) -> None:
     async with serving(structs.replace(nowhere, error_http_status="200")) as url, client_of(url) as client:
         for format in Format:
             for path in ("/api/", "/api", "/api/v1.1//admin/unknown/"):
@@ -287,7 +289,7 @@ async def test_errors_under_api_can_be_answered_with_http_200(nowhere: Settings)
 
 
 FORMAT_RULE = [
-    # body, query, content type, what comes back
+    # body, query string, content type, format of the response
     (b'{"format":"xml"}', "?format=json", "application/json", Format.XML),
     (b"<xml><format>json</format></xml>", "?format=xml", "application/xml", Format.JSON),
     (b'{"format":"yaml"}', "?format=xml", "application/json", Format.XML),
@@ -319,7 +321,7 @@ async def test_an_errors_format_is_the_first_valid_one_of_body_url_first_byte_co
         assert response.status_code in {400, 401} if (path, method) == (STATS, "POST") else {404, 405}
 
 
-async def test_connections_that_were_cut_are_made_anew_without_an_error(
+async def test_closed_database_connections_are_replaced_without_an_error(
     client: httpx.AsyncClient, database: TestDatabase, token: str
 ) -> None:
     async def ask_eight() -> set[int]:

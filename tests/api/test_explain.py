@@ -1,4 +1,4 @@
-"""The plan of a question over HTTP, for tokens with the scope for it."""
+"""The plan of a query over HTTP, for tokens with the scope explain."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ async def token_to_explain(database: TestDatabase) -> str:
 
 
 @pytest.mark.parametrize("group", Grouping)
-async def test_the_answer_holds_the_file_its_text_the_parameters_and_the_plan(
+async def test_the_response_has_the_file_its_text_the_parameters_and_the_plan(
     client: httpx.AsyncClient, token_to_explain: str, group: Grouping
 ) -> None:
     body = body_of(Format.JSON, token=token_to_explain, id=119, isp="<&>", group=group)
@@ -44,20 +44,20 @@ async def test_the_answer_holds_the_file_its_text_the_parameters_and_the_plan(
     assert [child.tag for child in in_xml.findall("data/*")] == list(answer["data"])
 
 
-async def test_it_warns_where_the_plan_is_not_the_one_intended(
+async def test_it_warns_if_the_plan_is_not_the_intended_one(
     client: httpx.AsyncClient, token_to_explain: str, owner: Any
 ) -> None:
     body = body_of(Format.JSON, token=token_to_explain, id=119)
     assert (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"] == []
 
     await owner.execute("DROP INDEX queuestats.counters_by_account")
-    told = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
-    assert "counters_by_account is missing" in told[0]
+    warnings = (await client.post(EXPLAIN, content=body)).json()["data"]["warnings"]
+    assert "counters_by_account is missing" in warnings[0]
     in_xml = etree.fromstring((await client.post(f"{EXPLAIN}?format=xml", content=body)).content)
-    assert [each.text for each in in_xml.findall("data/warnings/warning")] == told
+    assert [each.text for each in in_xml.findall("data/warnings/warning")] == warnings
 
 
-async def test_it_runs_only_where_that_is_asked_and_writes_nothing(
+async def test_it_runs_the_statement_only_on_request_and_writes_nothing(
     client: httpx.AsyncClient, token_to_explain: str, owner: Any
 ) -> None:
     for analyze, words in (("", False), ("0", False), ("1", True)):
@@ -75,7 +75,7 @@ async def test_another_value_of_analyze_is_400(client: httpx.AsyncClient, token_
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_token_without_the_scope_is_403_before_any_parameter_is_looked_at(
+async def test_a_token_without_the_scope_is_403_before_any_parameter_is_checked(
     client: httpx.AsyncClient, token: str, token_to_explain: str, format: Format
 ) -> None:
     for path, lacking in ((EXPLAIN, token), (STATS, token_to_explain)):

@@ -1,4 +1,4 @@
-"""Where a fault of ours arises decides what becomes of the connection; the client gets the ordinary error body."""
+"""After an internal error, the client gets the usual error body. Its place decides whether the connection closes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ def behind_the_middleware(app: Starlette, inner: ASGIApp) -> None:
     app.middleware_stack = RequestMiddleware(inner, app.state.service)
 
 
-async def test_a_fault_outside_the_endpoints_ends_the_connection(
+async def test_an_internal_error_outside_the_endpoints_closes_the_connection(
     app: Starlette, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +49,7 @@ async def test_a_fault_outside_the_endpoints_ends_the_connection(
     assert "secret" not in caplog.text
 
 
-async def test_a_fault_in_an_endpoint_leaves_the_connection_open(
+async def test_an_internal_error_in_an_endpoint_leaves_the_connection_open(
     app: Starlette, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: Any) -> None:
@@ -62,7 +62,7 @@ async def test_a_fault_in_an_endpoint_leaves_the_connection_open(
     assert "to=ready error=builtins.RuntimeError" in caplog.text
 
 
-async def test_a_fault_after_the_response_began_is_left_to_the_server(
+async def test_an_internal_error_after_the_response_began_is_raised_to_the_server(
     app: Starlette, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def begin_and_fail(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +75,7 @@ async def test_a_fault_after_the_response_began_is_left_to_the_server(
     assert "to=unknown error=builtins.RuntimeError" in caplog.text
 
 
-async def test_the_deadline_ends_where_the_response_begins(app: Starlette, client: httpx.AsyncClient) -> None:
+async def test_the_deadline_ends_at_the_beginning_of_the_response(app: Starlette, client: httpx.AsyncClient) -> None:
     expired = asyncio.Event()
 
     async def begin_and_wait(scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +88,7 @@ async def test_the_deadline_ends_where_the_response_begins(app: Starlette, clien
     assert (await client.get("/")).content == b"whole"
 
 
-async def test_the_deadline_holds_outside_the_endpoints_too(app: Starlette, client: httpx.AsyncClient) -> None:
+async def test_the_deadline_is_valid_outside_the_endpoints(app: Starlette, client: httpx.AsyncClient) -> None:
     async def wait(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.Event().wait()
 
@@ -96,6 +96,6 @@ async def test_the_deadline_holds_outside_the_endpoints_too(app: Starlette, clie
     check_error(await client.get("/"), 504, Format.JSON)
 
 
-async def test_of_a_repeated_request_id_the_first_counts(client: httpx.AsyncClient) -> None:
+async def test_the_first_of_repeated_request_ids_is_used(client: httpx.AsyncClient) -> None:
     response = await client.get("/healthz", headers=[("x-request-id", "one"), ("x-request-id", "two")])
     assert response.headers["x-request-id"] == "one"

@@ -1,4 +1,4 @@
-"""Whoever commits and then asks sees what was committed, however many ask at the same time."""
+"""A request after a commit returns the committed counts, also with many concurrent requests."""
 
 import asyncio
 import json
@@ -19,12 +19,12 @@ SENDER = 119
 WRITERS = 6
 WRITES = 400
 BYSTANDERS = 12
-# In the counterproof a question is held so long after its snapshot; half of it later the writer commits and asks.
+# In the counterproof, a result waits so long after its snapshot. The writer commits and asks after half of this time.
 HELD_SECONDS = 1.0
 
 
 class Connection:
-    """One keep-alive connection that asks for one account's total: leaner than an HTTP library, so that many ask."""
+    """A keep-alive connection that requests the total of one account. It needs less CPU time than an HTTP library."""
 
     def __init__(self, url: str, token: str, account_id: int) -> None:
         body = json.dumps({"token": token, "id": SENDER, "account_id": account_id}).encode()
@@ -52,7 +52,7 @@ class Connection:
 async def commit_and_ask(
     database: TestDatabase, url: str, token: str, account_id: int, writes: int, pause_seconds: float
 ) -> list[tuple[int, int]]:
-    """Pairs of what was committed and what was then answered, where they differ."""
+    """Pairs of the committed total and the total in the later response, if they differ."""
     stale = []
     connection = await asyncpg.connect(database.owner_url)
     insert = await connection.prepare(
@@ -72,7 +72,7 @@ async def commit_and_ask(
 async def stale_answers(
     database: TestDatabase, settings: Settings, token: str, writes: int = WRITES, pause_seconds: float = 0
 ) -> list[tuple[int, int]]:
-    """Writers that ask after each commit, amid others who ask the very same all the time."""
+    """Runs writers that send a request after each commit, while other clients send the same requests continuously."""
 
     async def keep_asking(account_id: int) -> None:
         async with Connection(url, token, account_id) as client:
@@ -92,14 +92,14 @@ async def stale_answers(
 
 
 @pytest.mark.slow
-async def test_a_client_that_committed_and_then_asks_sees_it_thousands_of_times_under_load(
+async def test_a_request_after_a_commit_returns_the_committed_counts_thousands_of_times_under_load(
     database: TestDatabase, settings: Settings, token: str
 ) -> None:
     assert await stale_answers(database, settings, token) == []
 
 
 class JoiningCoalescer(Coalescer[Any, Any]):
-    """What must not be: a late question is let in on the same question that is on its way."""
+    """Has the error that must not happen: a query joins an equal query that is in flight."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -118,9 +118,10 @@ class JoiningCoalescer(Coalescer[Any, Any]):
 
 
 @pytest.mark.slow
-async def test_the_test_above_fails_when_late_questions_are_let_in_on_a_running_one(
+async def test_the_test_above_fails_if_queries_join_a_query_in_flight(
     database: TestDatabase, settings: Settings, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.queue.stats.Coalescer", JoiningCoalescer)
-    # Without the pause all are answered, and ask anew, in the same moment: whose snapshot is first is then chance.
+    # Without the pause, all clients get their responses and send the next request at the same moment. The order of the
+    # snapshots would then be random.
     assert await stale_answers(database, settings, token, writes=5, pause_seconds=HELD_SECONDS / 2) != []

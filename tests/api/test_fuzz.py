@@ -1,4 +1,4 @@
-"""No input of any kind gives a 500, and every answer has the one shape."""
+"""No input causes a 500, and every response has the documented members."""
 
 import json
 import string
@@ -37,7 +37,7 @@ documents = st.lists(elements, max_size=8).map(lambda parts: f"<xml>{''.join(par
 
 @st.composite
 def mutated(draw: st.DrawFn, bodies: st.SearchStrategy[bytes]) -> bytes:
-    """A body with a few of its bytes taken out, doubled or replaced."""
+    """A body with some bytes removed, doubled or replaced."""
     body = draw(bodies)
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(body)))
@@ -60,7 +60,7 @@ headers = st.dictionaries(
 
 @pytest.fixture
 async def knowing_client(client: httpx.AsyncClient, owner: Any) -> httpx.AsyncClient:
-    """For which the token of these bodies is in force, and the queue not empty."""
+    """A client of a service in which the token of these bodies is valid and the queue is not empty."""
     await owner.execute("INSERT INTO queuestats.tokens VALUES ('fuzz', sha256($1))", TOKEN.encode())
     await owner.execute("INSERT INTO messages (sender_id, isp, recipient) VALUES (1, e'\\x01<', 'x@example.com')")
     return client
@@ -80,13 +80,13 @@ def check(response: httpx.Response, *codes: int) -> None:
 
 @FUZZ
 @given(body=bodies)
-async def test_no_body_gives_anything_but_a_report_or_a_refusal(knowing_client: httpx.AsyncClient, body: bytes) -> None:
+async def test_every_body_gets_a_report_or_a_refusal(knowing_client: httpx.AsyncClient, body: bytes) -> None:
     check(await knowing_client.post(STATS, content=body), 200, 400, 401)
 
 
 @FUZZ
 @given(body=right, query=queries, given_headers=headers)
-async def test_no_query_string_and_no_header_gives_a_fault(
+async def test_no_query_string_and_no_header_causes_an_internal_error(
     knowing_client: httpx.AsyncClient, body: bytes, query: list[tuple[str, str]], given_headers: dict[str, str]
 ) -> None:
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in given_headers.items()]
@@ -97,5 +97,7 @@ async def test_no_query_string_and_no_header_gives_a_fault(
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "OPTIONS"]), path=st.text(string.printable, max_size=40), body=bodies
 )
-async def test_no_path_gives_a_fault(knowing_client: httpx.AsyncClient, method: str, path: str, body: bytes) -> None:
+async def test_no_path_causes_an_internal_error(
+    knowing_client: httpx.AsyncClient, method: str, path: str, body: bytes
+) -> None:
     check(await knowing_client.request(method, "/x" + quote(path), content=body), 404)

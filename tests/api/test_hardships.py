@@ -1,6 +1,6 @@
-"""A failover, a frozen server and a full disk while requests come in: no answer is wrong, and none is a fault.
+"""A failover, a frozen server and a full disk during requests: no response is wrong, and none is an internal error.
 
-HARDSHIP_ANSWERS=10000 sets how many answers each test checks.
+HARDSHIP_ANSWERS=10000 sets how many responses each test checks.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ def address(user: str, *servers: Cluster) -> str:
 
 
 async def traffic_on(stack: ExitStack, *servers: Cluster, **settings: str) -> Traffic:
-    """On a migrated queue that two instances serve; the first server is the primary."""
+    """Traffic on a migrated queue that two instances serve. The first server is the primary."""
     owner = address("postgres", servers[0])
     await migrate(owner, address("queuestats_service", servers[0]))
     token = await create_token(owner, "tests")
@@ -50,7 +50,7 @@ async def traffic_on(stack: ExitStack, *servers: Cluster, **settings: str) -> Tr
 
 
 async def finish(traffic: Traffic) -> None:
-    """Until all is well again, and as many answers were checked as the test wants."""
+    """Waits until the instances are ready again and the test has checked enough responses."""
     before = traffic.answers[200]
     while traffic.answers[200] < before + 100:
         await traffic.until_answers(20)
@@ -72,7 +72,7 @@ async def test_a_standby_is_promoted(stack: ExitStack) -> None:
     (standby.folder / ".s.PGSQL.5432.lock").unlink()
     stack.enter_context(running(standby, DURABLE))
     async with connect(address("postgres", primary)) as owner:
-        # What was committed is on the standby too.
+        # The standby has everything that was committed.
         await owner.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         await owner.execute("SELECT pg_reload_conf()")
     traffic = await traffic_on(stack, primary, standby)
@@ -86,7 +86,7 @@ async def test_a_standby_is_promoted(stack: ExitStack) -> None:
     check(traffic)
 
 
-async def test_the_server_is_frozen_for_seconds(stack: ExitStack) -> None:
+async def test_the_server_is_stopped_for_seconds(stack: ExitStack) -> None:
     folder = stack.enter_context(scratch_folder())
     server = Cluster(binaries(folder), folder / "data")
     server.initialise()

@@ -1,4 +1,4 @@
-"""What HTTP clients use beside the body: compression, timings, the id of a request."""
+"""HTTP headers: compression, timings, entity tags, and the id of a request."""
 
 import gzip
 import re
@@ -32,7 +32,7 @@ async def raw(response: httpx.Response) -> bytes:
 
 @pytest.mark.parametrize("group", ["account", "account_campaign"])
 @pytest.mark.usefixtures("many_rows")
-async def test_a_compressed_answer_holds_the_same_bytes(client: httpx.AsyncClient, token: str, group: str) -> None:
+async def test_a_compressed_response_has_the_same_bytes(client: httpx.AsyncClient, token: str, group: str) -> None:
     plain = await ask(client, token, group)
     packed = await ask(client, token, group, accept_encoding="br, gzip;q=0.5")
     assert packed.headers["content-encoding"] == "gzip"
@@ -43,17 +43,19 @@ async def test_a_compressed_answer_holds_the_same_bytes(client: httpx.AsyncClien
 
 @pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip; q=0.0", "x-gzip"])
 @pytest.mark.usefixtures("many_rows")
-async def test_without_being_asked_nothing_is_compressed(client: httpx.AsyncClient, token: str, accepted: str) -> None:
+async def test_nothing_is_compressed_without_accept_encoding(
+    client: httpx.AsyncClient, token: str, accepted: str
+) -> None:
     response = await ask(client, token, "account", accept_encoding=accepted)
     assert "content-encoding" not in response.headers
     assert (await raw(response)).startswith(b'{"data":[')
 
 
-async def test_an_answer_that_fits_into_one_packet_is_not_compressed(client: httpx.AsyncClient, token: str) -> None:
+async def test_a_response_that_fits_into_one_packet_is_not_compressed(client: httpx.AsyncClient, token: str) -> None:
     assert "content-encoding" not in (await ask(client, token, "total", accept_encoding="gzip")).headers
 
 
-async def test_an_answer_tells_its_milliseconds_in_the_database_and_waiting_for_it(
+async def test_a_response_has_its_milliseconds_in_the_database_and_in_the_queue(
     client: httpx.AsyncClient, token: str
 ) -> None:
     timing = (await ask(client, token, "total")).headers["server-timing"]
@@ -61,7 +63,7 @@ async def test_an_answer_tells_its_milliseconds_in_the_database_and_waiting_for_
 
 
 @pytest.mark.parametrize("given", ["7f3a", "a-b.c_d", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6", "x" * 64])
-async def test_a_request_id_is_taken_over(client: httpx.AsyncClient, token: str, given: str) -> None:
+async def test_the_request_id_of_the_client_is_used(client: httpx.AsyncClient, token: str, given: str) -> None:
     for response in (
         await ask(client, token, "total", x_request_id=given),
         await ask(client, "wrong", "total", x_request_id=given),
@@ -71,7 +73,7 @@ async def test_a_request_id_is_taken_over(client: httpx.AsyncClient, token: str,
 
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b", "<script>", 'a"b'])
-async def test_a_request_id_that_is_no_plain_word_is_replaced(
+async def test_a_request_id_with_other_characters_is_replaced(
     client: httpx.AsyncClient, token: str, given: str
 ) -> None:
     made = [(await ask(client, token, "total", x_request_id=given)).headers["x-request-id"] for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What a load balancer and an orchestrator ask."""
+"""The endpoints for load balancers and orchestrators."""
 
 import asyncio
 from typing import Any
@@ -15,20 +15,22 @@ from tests.api.wire import STATS, body_of, check_error, client_of, not_ready, se
 from tests.conftest import TestDatabase
 
 
-async def test_alive_says_nothing_of_the_database(client_of_nowhere: httpx.AsyncClient) -> None:
+async def test_healthz_does_not_depend_on_the_database(client_of_nowhere: httpx.AsyncClient) -> None:
     response = await client_of_nowhere.get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "alive"})
     assert (await client_of_nowhere.head("/healthz/")).status_code == 200
 
 
-async def test_another_method_is_405_and_names_the_right_ones(client_of_nowhere: httpx.AsyncClient) -> None:
+async def test_another_method_is_405_and_the_response_names_the_allowed_ones(
+    client_of_nowhere: httpx.AsyncClient,
+) -> None:
     for path in ("/healthz", "/readyz"):
         response = await client_of_nowhere.post(path)
         check_error(response, 405, Format.JSON)
         assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
-async def test_ready_with_a_migrated_database_and_needs_no_token(client: httpx.AsyncClient) -> None:
+async def test_readyz_is_ready_with_a_migrated_database_and_needs_no_token(client: httpx.AsyncClient) -> None:
     response = await client.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
@@ -46,7 +48,7 @@ async def test_ready_with_a_migrated_database_and_needs_no_token(client: httpx.A
         ),
     ],
 )
-async def test_not_ready_where_the_contracts_do_not_fit(
+async def test_not_ready_if_the_contracts_do_not_match(
     client: httpx.AsyncClient, owner: Any, change: str, words: str
 ) -> None:
     await owner.execute(f"UPDATE queuestats.contract SET {change}")
@@ -63,11 +65,11 @@ async def test_not_ready_where_the_contracts_do_not_fit(
         "UPDATE queuestats.alembic_version SET version_num = '29991231_01'",
     ],
 )
-async def test_ready_on_the_functions_of_another_release_that_serve_this_one(
+async def test_ready_on_the_functions_of_another_compatible_release(
     client: httpx.AsyncClient, owner: Any, change: str
 ) -> None:
     await owner.execute(change)
-    # What was found before is remembered no longer.
+    # The earlier result is not cached any more.
     await asyncio.sleep(READINESS_SECONDS)
     assert (await client.get("/readyz")).status_code == 200
 
@@ -82,7 +84,7 @@ async def test_not_ready_while_the_database_is_out_of_reach(client_of_nowhere: h
     check_error(await client_of_nowhere.get("/readyz"), 503, Format.JSON)
 
 
-async def test_a_missing_right_is_named_by_ready_and_by_the_log_and_not_to_clients(
+async def test_readyz_and_the_log_name_a_missing_right_and_errors_do_not(
     client: httpx.AsyncClient, owner: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await owner.execute("REVOKE SELECT ON queuestats.tokens FROM queuestats_service")
@@ -90,13 +92,13 @@ async def test_a_missing_right_is_named_by_ready_and_by_the_log_and_not_to_clien
     assert said == "Service unavailable"
     assert "permission denied for table tokens" in caplog.text
     await owner.execute("REVOKE SELECT ON queuestats.contract FROM queuestats_service")
-    # What was found out is remembered for a second.
+    # The result is cached for a second.
     while "error_text" not in (response := await client.get("/readyz")).json():  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     assert "permission denied for table contract" in check_error(response, 503, Format.JSON)
 
 
-async def test_a_login_that_is_refused_is_said_as_what_it_is(
+async def test_a_refused_login_is_reported_as_such(
     settings: Settings, database: TestDatabase, owner: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     role = f"role_{database.name}"

@@ -1,4 +1,4 @@
-"""`queue/history/`: the counts at the end of each step, and what arrived and left within it."""
+"""`queue/history/`: the counts at the end of each step, and how many messages arrived and left within it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,13 +19,13 @@ QUEUE = (
     "INSERT INTO messages (sender_id, account_id, isp, status, recipient)"
     " SELECT 119, 1, CASE n % 3 WHEN 0 THEN 'Yahoo' ELSE 'Gmail' END, 'new', 'x' FROM generate_series(1, 9) AS n"
 )
-# The middle of a minute, so that the test's own time ends no step.
+# The middle of a minute, so that no step ends during the test.
 NOW = (datetime.now(UTC) - timedelta(hours=1)).replace(minute=20, second=30, microsecond=0)
 
 
 @pytest.fixture
 async def clock(owner: Any) -> Clock:
-    """Ten minutes of a history: of nine messages one leaves in each of the last five minutes, the next one changes."""
+    """Ten minutes of history: of nine messages, one leaves and one changes in each of the last five minutes."""
     clock = Clock(owner, NOW - timedelta(minutes=10))
     await clock.begin()
     await owner.execute(QUEUE)
@@ -55,7 +55,9 @@ def minute(before: int) -> str:
     return f"{NOW.replace(second=0) - timedelta(minutes=before):%Y-%m-%dT%H:%M:%SZ}"
 
 
-async def test_it_has_a_row_a_minute_and_the_current_one(client: httpx.AsyncClient, token: str, clock: Clock) -> None:
+async def test_it_has_a_row_for_each_minute_and_for_the_current_one(
+    client: httpx.AsyncClient, token: str, clock: Clock
+) -> None:
     response = await ask(client, token, since=minute(60))
     rows = response.json()["data"]
     assert [list(row) for row in rows] == [MEMBERS] * 10
@@ -85,7 +87,7 @@ async def test_isps_have_ten_minutes(client: httpx.AsyncClient, token: str, cloc
     assert [(row["isp"], row["total"]) for row in rows] == [("", 2)]
 
 
-async def test_after_an_outage_the_current_step_has_its_counts_alone(
+async def test_after_an_outage_the_current_step_has_only_its_counts(
     client: httpx.AsyncClient, token: str, clock: Clock
 ) -> None:
     await clock.pause(17)
@@ -113,14 +115,14 @@ async def test_after_an_outage_the_current_step_has_its_counts_alone(
     ],
     ids=str,
 )
-async def test_what_is_wrong_is_refused(
+async def test_wrong_parameters_are_refused(
     client: httpx.AsyncClient, token: str, members: dict[str, Any], words: str
 ) -> None:
     assert words in check_error(await ask(client, token, **members), 400, Format.JSON)
 
 
 @pytest.mark.parametrize("limits", [{"account_ids": [1]}, {"sender_ids": [120]}], ids=["accounts", "senders"])
-async def test_a_limited_token_may_not_ask(
+async def test_a_token_limited_to_accounts_or_to_another_sender_is_refused(
     client: httpx.AsyncClient, database: TestDatabase, limits: dict[str, Any]
 ) -> None:
     token = await create_token(database.owner_url, "agency", **limits)

@@ -1,4 +1,4 @@
-"""Which hold holds a message, who may end it, and what the platform does to held messages meanwhile."""
+"""Which hold has a message, which tokens may end it, and changes of held messages by the platform."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ async def agency(client: httpx.AsyncClient, database: TestDatabase) -> Operator:
 
 
 async def holds(operator: Operator) -> dict[int, int]:
-    """How many messages each active hold holds."""
+    """The number of messages of each active hold."""
     return {hold["id"]: hold["messages"] for hold in (await operator.post("holds")).json()["data"]}
 
 
@@ -48,7 +48,7 @@ async def test_counts_by_hold_are_disjoint_and_a_message_passes_to_another_hold(
     assert await operator.counts() == (2, 1, 1, 1)
 
 
-async def test_what_arrives_is_held_by_the_oldest_hold_that_matches(operator: Operator, owner: Any) -> None:
+async def test_an_arriving_message_is_held_by_the_oldest_matching_hold(operator: Operator, owner: Any) -> None:
     first = (await operator.done("hold", campaign_id=1))["hold_id"]
     second = (await operator.done("hold", account_id=1))["hold_id"]
     await insert(owner, [Message(account_id=1, campaign_id=1), Message(account_id=1), Message(account_id=2)])
@@ -67,7 +67,7 @@ EXECUTE FUNCTION refuse();
     ["ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> 2) NOT VALID", REFUSED],
     ids=["check", "trigger"],
 )
-async def test_a_writer_does_not_fail_where_the_platform_does_not_let_a_message_be_held(
+async def test_a_writer_does_not_fail_if_the_platform_refuses_the_status_hold(
     operator: Operator, owner: Any, rule: str
 ) -> None:
     hold_id = (await operator.done("hold"))["hold_id"]
@@ -86,7 +86,9 @@ async def test_a_writer_does_not_fail_where_the_platform_does_not_let_a_message_
     ["DELETE FROM messages", "UPDATE messages SET status = 'proc'", "TRUNCATE messages"],
     ids=["deleted", "taken", "truncated"],
 )
-async def test_what_leaves_a_hold_is_forgotten(operator: Operator, owner: Any, statement: str) -> None:
+async def test_a_message_that_is_no_longer_held_is_removed_from_its_hold(
+    operator: Operator, owner: Any, statement: str
+) -> None:
     hold_id = (await operator.done("hold", account_id=306))["hold_id"]
     assert await owner.fetchval(KEPT) == 2
     await owner.execute(statement)
@@ -94,7 +96,9 @@ async def test_what_leaves_a_hold_is_forgotten(operator: Operator, owner: Any, s
     assert await holds(operator) == {hold_id: 0}
 
 
-async def test_a_truncate_in_one_snapshot_keeps_what_was_held_since(operator: Operator, owner: Any) -> None:
+async def test_a_truncate_in_one_snapshot_keeps_the_messages_that_were_held_later(
+    operator: Operator, owner: Any
+) -> None:
     await operator.done("hold", account_id=306)
     async with owner.transaction(isolation="repeatable_read"):
         await owner.execute("TRUNCATE messages")
@@ -115,7 +119,7 @@ async def test_a_message_that_the_platform_holds_later_stays_when_our_hold_expir
     assert await operator.counts(account_id=306) == (0, 0, 0, 3)
 
 
-async def test_a_held_message_keeps_its_hold_where_its_account_is_changed(operator: Operator, owner: Any) -> None:
+async def test_a_held_message_keeps_its_hold_if_its_account_changes(operator: Operator, owner: Any) -> None:
     hold_id = (await operator.done("hold", account_id=306))["hold_id"]
     await owner.execute("UPDATE messages SET account_id = 310 WHERE account_id = 306 AND status = 'hold'")
     assert await holds(operator) == {hold_id: 2}
@@ -127,7 +131,7 @@ async def test_a_message_that_is_moved_to_another_sender_gets_its_status_back(op
     await operator.done("hold", account_id=306)
     await owner.execute("UPDATE messages SET sender_id = 121 WHERE sender_id = 119 AND status = 'hold'")
     rows = await owner.fetch("SELECT status::text, count(*) FROM messages WHERE sender_id = 121 GROUP BY 1 ORDER BY 1")
-    # The one that was on hold by other means stays so.
+    # The message with the status hold that no hold has keeps its status.
     assert [tuple(row) for row in rows] == [("hold", 1), ("new", 1), ("retry", 1)]
     assert await owner.fetchval(KEPT) == 0
 
@@ -150,7 +154,9 @@ async def test_a_message_that_is_moved_to_a_held_sender_is_held_there(operator: 
     assert [tuple(row) for row in kept] == [(121, "new"), (121, "retry")]
 
 
-async def test_a_limited_token_leaves_the_holds_of_others_and_says_so(operator: Operator, agency: Operator) -> None:
+async def test_a_limited_token_does_not_end_the_holds_of_others_and_the_response_says_so(
+    operator: Operator, agency: Operator
+) -> None:
     others = (await operator.done("hold", account_id=306, campaign_id=4591))["hold_id"]
     own = (await agency.done("hold", account_id=306))["hold_id"]
     left = {"left_holds": 1, "left_messages": 2, "left_reason": "held by tokens with other limits than this one"}
@@ -163,7 +169,7 @@ async def test_a_limited_token_leaves_the_holds_of_others_and_says_so(operator: 
     assert "<left_reason>" in (await agency.post("release", Format.XML, account_id=306, details=1)).text
 
 
-async def test_a_limited_token_purges_no_message_that_the_hold_of_another_holds(
+async def test_a_limited_token_purges_no_message_of_the_hold_of_another_token(
     operator: Operator, agency: Operator, owner: Any
 ) -> None:
     await operator.done("hold", account_id=306, isp="Yahoo")
@@ -173,13 +179,15 @@ async def test_a_limited_token_purges_no_message_that_the_hold_of_another_holds(
     purged = await agency.done("purge", account_id=306, at_most=2)
     assert (purged["messages"], purged["left_messages"]) == (2, 1)
     assert await operator.counts(account_id=306) == (0, 0, 0, 1)
-    # Its own hold protects nothing from it.
+    # The token may purge the messages of its own hold.
     await operator.done("release")
     await agency.done("hold", account_id=306)
     assert (await agency.done("purge", account_id=306))["messages"] == 1
 
 
-async def test_who_made_a_hold_and_why_is_shown_to_those_who_may_end_it(operator: Operator, agency: Operator) -> None:
+async def test_the_author_and_the_reason_of_a_hold_are_shown_to_tokens_that_may_end_it(
+    operator: Operator, agency: Operator
+) -> None:
     await operator.done("hold", account_id=306, reason="a complaint")
     await agency.done("hold", account_id=306, reason="a pause")
     shown = [(hold["created_by"], hold["reason"]) for hold in (await agency.post("holds")).json()["data"]]
@@ -245,10 +253,10 @@ async def test_a_message_that_another_trigger_puts_back_on_hold_keeps_its_hold(o
     assert await holds(operator) == {hold_id: 2}
 
 
-async def test_a_stale_statistic_or_an_empty_table_makes_no_slow_plan_of_a_held_insert(
+async def test_old_statistics_and_empty_tables_cause_no_slow_plan_of_a_held_insert(
     operator: Operator, owner: Any
 ) -> None:
-    """By the number of rows that the nodes of the plans read, which is no matter of the machine's speed."""
+    """Measured by the rows that the nodes of the plans read, which does not depend on the speed of the machine."""
     await owner.execute(
         "TRUNCATE messages; ANALYZE messages; ANALYZE queuestats.holds; ANALYZE queuestats.held_messages"
     )
@@ -294,7 +302,7 @@ async def test_a_purge_that_a_foreign_key_stops_removes_the_rest_and_names_its_j
 
 
 async def test_two_messages_of_one_id_are_both_held_and_released(owner: Any, database: TestDatabase) -> None:
-    """A key of an adopted table may not be unique after all; ours is, so its index goes for this test."""
+    """The key of an adopted table may have duplicates. This test drops the unique index of our table."""
     await owner.execute("ALTER TABLE messages DROP CONSTRAINT messages_pkey; CREATE INDEX ON messages (id)")
     await owner.execute("INSERT INTO messages (id, sender_id, recipient) SELECT 5, 119, 'x' FROM generate_series(1, 2)")
     start = "SELECT job_id FROM queuestats.start_job('{}', 119, NULL, NULL, NULL, 'x', '', '', NULL)"
@@ -307,7 +315,7 @@ async def test_two_messages_of_one_id_are_both_held_and_released(owner: Any, dat
         assert (state, found) == ("done", [status, status]), action
 
 
-async def test_verify_finds_and_repairs_what_is_kept_of_held_messages(
+async def test_verify_finds_and_repairs_the_records_of_held_messages(
     operator: Operator, owner: Any, database: TestDatabase
 ) -> None:
     gone = (await operator.done("hold", account_id=306))["hold_id"]
@@ -332,7 +340,7 @@ async def test_verify_finds_and_repairs_what_is_kept_of_held_messages(
 async def test_a_token_has_its_share_of_active_holds_and_open_jobs(
     settings: Settings, owner: Any, control_token: str
 ) -> None:
-    """A command has no limit, and neither have the tokens of others."""
+    """Commands have no limit, and other tokens have their own."""
     small = structs.replace(settings, token_holds=2, token_jobs=2)
     async with serving(small) as url, client_of(url) as client:
         operator = Operator(client, control_token)

@@ -1,4 +1,4 @@
-"""`ids` and `names` of the reading calls: ids that no number of JavaScript holds, and the texts of adopted keys."""
+"""The parameters `ids` and `names`: ids beyond the numbers of JavaScript, and the texts of adopted keys."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from tests.api.wire import STATS, body_of
 from tests.conftest import PATIENCE_SECONDS, TestDatabase
 from tests.oracle import Message, insert
 
-# The smallest id that a double turns into another one, and the largest of all.
+# The smallest id that a double can't represent, and the largest id.
 SENDER, ACCOUNT, CAMPAIGN = 9007199254740993, 2**63 - 1, 9007199254740995
 NAMES = {SENDER: "acme <&>", ACCOUNT: "Müller"}
 END = '"error":0,"error_text":"Successful operation"'
@@ -38,7 +38,7 @@ async def token(database: TestDatabase, owner: Any) -> str:
 
 
 class Reader:
-    """Asks every reading call in the same way."""
+    """Sends a request to any endpoint that reads, in the same way."""
 
     def __init__(self, client: httpx.AsyncClient, token: str) -> None:
         self.client, self.headers = client, {"Authorization": f"Bearer {token}"}
@@ -80,7 +80,7 @@ async def test_stats_adds_names_after_the_documented_members(reader: Reader) -> 
     )
 
 
-async def test_in_xml_names_are_added_and_ids_stay_what_they_are(reader: Reader) -> None:
+async def test_in_xml_names_are_added_and_ids_do_not_change(reader: Reader) -> None:
     documented = await reader.text("stats", Format.XML, group="account_campaign")
     assert await reader.text("stats", Format.XML, group="account_campaign", ids="string") == documented
     named = etree.fromstring((await reader.text("stats", Format.XML, group="account", names=1)).encode())
@@ -146,7 +146,9 @@ async def test_a_stream_has_both_in_every_event(reader: Reader, token: str, owne
             await insert(owner, [Message(SENDER, ACCOUNT)])
 
 
-async def test_the_look_up_of_names_makes_no_event_younger(reader: Reader, token: str, owner: Any) -> None:
+async def test_the_look_up_of_names_does_not_change_the_time_of_an_event(
+    reader: Reader, token: str, owner: Any
+) -> None:
     async def first_event() -> Any:
         async with following(reader.client, token, f"id={SENDER}&names=1") as stream:
             return await stream.next()
@@ -155,10 +157,10 @@ async def test_the_look_up_of_names_makes_no_event_younger(reader: Reader, token
         await owner.execute("LOCK TABLE queuestats.keys IN ACCESS EXCLUSIVE MODE")
         reading = asyncio.create_task(first_event())
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await owner.fetchval(LOOK_UP_WAITS):  # noqa: ASYNC110 - it can only be asked
+            while not await owner.fetchval(LOOK_UP_WAITS):  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.01)
         waited_since = await owner.fetchval("SELECT clock_timestamp()")
-        # Longer than the report took.
+        # Longer than the statement of the report.
         await asyncio.sleep(1)
     event = await reading
     assert datetime.fromisoformat(event.data["taken_at"]) <= waited_since
@@ -171,7 +173,7 @@ async def test_explain_shows_ids_as_strings(reader: Reader) -> None:
 
 @pytest.mark.parametrize("call", ["stats", "top", "holds", "jobs", "audit"])
 @pytest.mark.parametrize("format", Format)
-async def test_the_defaults_are_the_documented_bytes_and_cost_no_look_up(
+async def test_the_defaults_are_the_documented_bytes_and_need_no_look_up(
     reader: Reader, call: str, format: Format
 ) -> None:
     def look_ups() -> float:
@@ -228,7 +230,7 @@ async def test_a_large_report_has_both_in_every_row(reader: Reader, owner: Any, 
         ({"names": "yes"}, "names must be 0 or 1"),
     ],
 )
-async def test_a_wrong_value_is_refused_by_every_reading_call(
+async def test_every_endpoint_that_reads_refuses_a_wrong_value(
     reader: Reader, call: str, given: dict[str, Any], text: str
 ) -> None:
     response = await reader.read(call, **given)

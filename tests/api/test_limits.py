@@ -1,4 +1,4 @@
-"""What the service itself refuses or bounds, on a bare port: what a proxy in front does is in its own test."""
+"""The limits of the service on its own port, without a proxy. tests/api/test_proxy.py has the limits of the proxy."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ from tests.api.wire import (
 from tests.conftest import TestDatabase
 
 PATIENCE_SECONDS = 120
-# More than the kernel keeps for a client: 9 MB.
+# 9 MB: more than the kernel buffers for a client.
 LARGE_ROWS = 100_000
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -68,7 +68,7 @@ async def test_http_1_0_needs_no_host(nowhere: Settings) -> None:
 
 
 @pytest.mark.parametrize("slash", ["%2F", "%2f"])
-async def test_an_encoded_slash_is_no_slash(client_of_nowhere: httpx.AsyncClient, slash: str) -> None:
+async def test_an_encoded_slash_does_not_separate_paths(client_of_nowhere: httpx.AsyncClient, slash: str) -> None:
     response = await client_of_nowhere.post(STATS.replace("queue/stats", f"queue{slash}stats"), content=b"{}")
     check_error(response, 404, Format.JSON)
 
@@ -138,11 +138,11 @@ async def test_large_reports_beyond_the_limit_are_503_until_one_is_read(
             unread.sendall(request)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 response = await client.post(STATS, content=body, headers=PLAIN)
-                # On a busy machine a request may also wait too long.
+                # On a busy machine, a request may also exceed its time limit.
                 while response.status_code == 200 or "too many large reports" not in response.text:
                     response = await client.post(STATS, content=body, headers=PLAIN)
             assert "too many large reports wait to be read" in check_error(response, 503, Format.JSON)
-            # Others are answered meanwhile.
+            # Other requests succeed at the same time.
             total = await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))
             assert total.json()["data"][0]["total"] == LARGE_ROWS
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -153,7 +153,7 @@ async def test_large_reports_beyond_the_limit_are_503_until_one_is_read(
 
 
 @pytest.mark.usefixtures("large_queue")
-async def test_a_client_that_does_not_read_its_report_is_let_go(
+async def test_the_connection_of_a_client_that_does_not_read_its_report_is_closed(
     settings: Settings, token: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = []
@@ -172,19 +172,19 @@ async def test_a_client_that_does_not_read_its_report_is_let_go(
             unread.connect(address_of(url))
             unread.sendall(head_of(f"Content-Length: {len(body)}") + body)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not held or held[0].size:  # noqa: ASYNC110 - it can only be asked
+                while not held or held[0].size:  # noqa: ASYNC110 - it sends no event
                     await asyncio.sleep(0.02)
     assert "fault" not in caplog.text
 
 
-async def test_a_report_that_is_refused_half_way_holds_nothing() -> None:
+async def test_a_report_that_is_refused_during_rendering_releases_its_bytes() -> None:
     unsent = Unsent(limit_bytes=10, token_share_bytes=10, send_timeout_ms=1000)
     with pytest.raises(Unavailable):
         await render_large(iter([b"123456", b"123456"]), is_gzip=False, unread=unsent.of("tests"))
     assert unsent.held_bytes == 0
 
 
-async def test_plans_and_probes_take_nothing_from_the_pool_of_stats(
+async def test_plans_and_probes_use_no_connection_of_the_pool_of_stats(
     settings: Settings, database: TestDatabase, owner: Any, token: str
 ) -> None:
     async with serving(settings) as url, client_of(url) as client:
@@ -196,10 +196,8 @@ async def test_plans_and_probes_take_nothing_from_the_pool_of_stats(
     assert running.count("queuestats ready") == 1
 
 
-async def test_a_request_ends_at_its_deadline_wherever_its_time_went(
-    settings: Settings, owner: Any, token: str
-) -> None:
-    """Also those that waited for the batches before theirs. The client itself gives up after 30 s."""
+async def test_a_request_ends_at_its_deadline_in_every_state(settings: Settings, owner: Any, token: str) -> None:
+    """Also for requests that waited for earlier batches. The time limit of the client is 30 s."""
     limits = replace(settings, request_time_limit_ms=1000, batch_queries=10)
     async with serving(limits) as url, client_of(url) as client, owner.transaction():
         assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=1))).status_code == 200
@@ -210,7 +208,7 @@ async def test_a_request_ends_at_its_deadline_wherever_its_time_went(
     assert 504 in {each.status_code for each in answers}
 
 
-async def test_wrong_tokens_are_logged_and_slowed_by_address_and_lock_nobody_out(
+async def test_wrong_tokens_are_logged_and_delayed_by_address_and_valid_ones_are_accepted(
     settings: Settings, token: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept = []
@@ -234,9 +232,7 @@ async def test_wrong_tokens_are_logged_and_slowed_by_address_and_lock_nobody_out
     assert "qs_wrong" not in caplog.text
 
 
-async def test_a_response_that_is_still_sent_closes_its_connection_while_the_service_drains(
-    settings: Settings, token: str
-) -> None:
+async def test_responses_during_the_drain_close_their_connections(settings: Settings, token: str) -> None:
     from service.app import create_app
 
     app = create_app(settings)
@@ -245,7 +241,7 @@ async def test_a_response_that_is_still_sent_closes_its_connection_while_the_ser
         assert (await client.get("/healthz")).headers["connection"] == "close"
 
 
-async def test_ready_is_not_said_where_the_role_lacks_a_right(client: httpx.AsyncClient, owner: Any) -> None:
+async def test_the_service_is_not_ready_if_the_role_lacks_a_right(client: httpx.AsyncClient, owner: Any) -> None:
     await owner.execute("REVOKE SELECT ON queuestats.counters FROM queuestats_service")
     response = await not_ready(client)
     assert response.status_code == 503
@@ -272,7 +268,7 @@ async def test_large_bodies_are_parsed_once_and_never_two_in_a_turn_of_the_event
         counting = tasks.create_task(count())
         body = b'{"x":"' + b"a" * SMALL_BODY_BYTES
         clients = [socket.create_connection(address_of(url)) for _ in range(32)]
-        # Without a turn between them, so that the service finds all of them in one.
+        # Sent without a turn of the loop between them, so that the service receives all of them in one turn.
         for client in clients:
             client.sendall(head_of(f"Content-Length: {len(body)}", "Connection: close") + body)
         answers = await asyncio.gather(*(asyncio.to_thread(client.recv, 4096) for client in clients))
@@ -286,7 +282,7 @@ async def test_large_bodies_are_parsed_once_and_never_two_in_a_turn_of_the_event
 NOWHERE = {"QUEUESTATS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
 
 
-async def test_no_connection_is_refused_by_two_workers_however_many_come_at_once() -> None:
+async def test_two_workers_refuse_no_connection_of_many_at_once() -> None:
     with serve_process(NOWHERE, "--workers", "2") as served:
         request = head_of("Content-Length: 0", "Connection: close", path="/healthz").replace(b"POST", b"GET")
 
@@ -301,7 +297,7 @@ async def test_no_connection_is_refused_by_two_workers_however_many_come_at_once
     assert {each.split()[1] for each in answers} == {b"200"}
 
 
-async def test_connections_that_take_all_file_descriptors_are_logged() -> None:
+async def test_the_log_names_the_lack_of_file_descriptors() -> None:
     with serve_process(NOWHERE) as served:
         resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (80, 80))
         idle = [socket.create_connection(address_of(served.url)) for _ in range(100)]
@@ -314,7 +310,7 @@ async def test_connections_that_take_all_file_descriptors_are_logged() -> None:
             each.close()
 
 
-def test_the_connections_of_all_pools_are_what_the_settings_say(settings: Settings) -> None:
+def test_the_number_of_connections_of_all_pools_matches_the_settings(settings: Settings) -> None:
     from service.app import create_app
 
     pools = create_app(settings).state.databases.values()

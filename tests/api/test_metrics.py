@@ -1,4 +1,4 @@
-"""GET /metrics: what Prometheus scrapes."""
+"""GET /metrics, which Prometheus scrapes."""
 
 import asyncio
 from typing import Any
@@ -52,7 +52,7 @@ async def scrape(client: httpx.AsyncClient, token: str) -> dict[tuple[str, tuple
     }
 
 
-async def test_all_is_there_that_the_documents_name(
+async def test_every_documented_metric_is_exposed(
     client: httpx.AsyncClient, token: str, scraper: str, owner: Any
 ) -> None:
     await owner.execute(
@@ -63,7 +63,7 @@ async def test_all_is_there_that_the_documents_name(
     while not (found := await scrape(client, scraper))["queuestats_folded_at_seconds", ()]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     names = {name for name, _ in found}
-    # These have no sample before there is a message, a refusal and a recount in the background.
+    # These have no sample until there is a message, a refusal and a recount in the background.
     assert {name for name in ALL if name not in names} <= {
         "queuestats_messages",
         "queuestats_oldest_seconds",
@@ -75,10 +75,10 @@ async def test_all_is_there_that_the_documents_name(
     assert found["queuestats_drift", ()] == 0
 
 
-async def test_a_process_that_is_not_ready_says_so(client: httpx.AsyncClient, scraper: str, owner: Any) -> None:
+async def test_a_process_that_is_not_ready_reports_this(client: httpx.AsyncClient, scraper: str, owner: Any) -> None:
     assert (await scrape(client, scraper))["queuestats_ready", ()] == 1
     await owner.execute("UPDATE queuestats.contract SET number = 0")
-    # What was found out is remembered for a second.
+    # The result is cached for a second.
     while (await scrape(client, scraper))["queuestats_ready", ()]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
 
@@ -94,9 +94,7 @@ async def test_requests_are_counted_by_endpoint_group_format_and_status(
     assert (await scrape(client, scraper))[key] == before + 3
 
 
-async def test_the_depth_of_the_largest_senders_is_told_and_of_no_more(
-    database: TestDatabase, scraper: str, owner: Any
-) -> None:
+async def test_only_the_largest_senders_have_a_queue_depth(database: TestDatabase, scraper: str, owner: Any) -> None:
     await insert(owner, [Message(sender_id=1 + number % 7, status="retry") for number in range(50)])
     environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}METRICS_SENDERS": "3"}
     with serve_process(environment) as served:
@@ -133,7 +131,7 @@ async def test_ages_are_those_of_the_oldest_of_each_status_and_of_the_largest_se
     assert not any(name == "queuestats_oldest_seconds" for name, _ in empty)
 
 
-async def test_there_are_no_ages_where_the_time_of_arrival_is_not_known(
+async def test_there_are_no_ages_if_the_time_of_arrival_is_unknown(
     client: httpx.AsyncClient, scraper: str, owner: Any
 ) -> None:
     await insert(owner, [Message()])
@@ -163,7 +161,7 @@ async def test_arrived_and_left_are_those_of_the_last_five_minutes_once_they_are
                      ("arrived_messages", "120"): 1, ("left_messages", "120"): 0}  # fmt: skip
 
 
-async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(
+async def test_the_values_of_workers_are_added_and_a_dead_one_has_no_open_requests(
     database: TestDatabase, token: str, scraper: str
 ) -> None:
     with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}, "--workers", "2") as served:
@@ -179,7 +177,7 @@ async def test_the_workers_are_added_up_and_a_dead_one_has_nothing_open(
     assert found["queuestats_streams", ()] == 0
 
 
-async def test_an_error_is_counted_as_one_also_where_its_http_status_is_200(
+async def test_an_error_with_http_status_200_is_counted_as_an_error(
     settings: Settings, token: str, scraper: str
 ) -> None:
     labels = {"endpoint": "stats", "group": "", "format": "json", "status": "400"}
@@ -190,15 +188,13 @@ async def test_an_error_is_counted_as_one_also_where_its_http_status_is_200(
         assert (await scrape(client, scraper))[key] == before + 1
 
 
-async def test_a_limited_token_does_not_see_everybody_s_metrics(
-    client: httpx.AsyncClient, database: TestDatabase
-) -> None:
+async def test_a_limited_token_may_not_read_the_metrics(client: httpx.AsyncClient, database: TestDatabase) -> None:
     limited = await create_token(database.owner_url, "limited", [Scope.METRICS], sender_ids=[119])
     refused = await client.get("/metrics", headers={"Authorization": f"Bearer {limited}"})
     assert refused.json()["error_text"] == "No access: this is about all senders, and the token is limited"
 
 
-async def test_without_a_token_of_its_scope_nothing_is_told(client: httpx.AsyncClient, token: str) -> None:
+async def test_the_metrics_need_a_token_of_their_scope(client: httpx.AsyncClient, token: str) -> None:
     assert (await client.get("/metrics")).status_code == 401
     refused = await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})
     assert (refused.status_code, refused.json()["error_text"]) == (403, "No access: this token lacks the scope metrics")

@@ -45,7 +45,7 @@ async def test_the_dashboard_and_the_rules_name_only_metrics_that_are_exposed(
 ) -> None:
     token = await create_token(database.owner_url, "prometheus", [Scope.METRICS])
     exposition = (await client.get("/metrics", headers={"Authorization": f"Bearer {token}"})).text
-    # A gauge of the database has no sample before there is a value; tests/api/test_metrics.py sees them all.
+    # A gauge of the database has no sample until it has a value. tests/api/test_metrics.py checks all of them.
     known = {*re.findall("^# TYPE (queuestats_[a-z_]+)", exposition, re.MULTILINE)}
     known |= {f"queuestats_{name}" for name in GAUGES} | {
         f"{name}_{end}" for name in known for end in ("bucket", "sum", "count")
@@ -54,7 +54,7 @@ async def test_the_dashboard_and_the_rules_name_only_metrics_that_are_exposed(
     assert set(used) - known == set()
 
 
-def test_every_alert_names_its_paragraph_of_what_to_do() -> None:
+def test_every_alert_names_the_section_with_its_actions() -> None:
     document = "docs/operations.md"
     paragraphs = dict(re.findall(r"^### (Queuestats\w+)\n\n(\S.*)$", (ROOT / document).read_text(), re.MULTILINE))
     assert list(paragraphs) == list(RULES)
@@ -63,7 +63,7 @@ def test_every_alert_names_its_paragraph_of_what_to_do() -> None:
     }
 
 
-def test_the_error_ratio_is_of_all_endpoints_of_the_api_and_of_no_other() -> None:
+def test_the_error_ratio_covers_exactly_the_endpoints_of_the_api() -> None:
     paths = [route.path for route in ROUTES if isinstance(route, Route)]
     of_api = {path.removeprefix(f"{QUEUE}/") for path in paths if path.startswith(QUEUE)}
     selected = re.findall('endpoint=~"([^"]+)"', RULES["QueuestatsErrors"]["expr"])
@@ -81,7 +81,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
 
 @pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool on this machine")
 @pytest.mark.parametrize("command", [("check", "alerts.yml"), ("test", "alerts_test.yml")])
-def test_the_rules_are_right(command: tuple[str, str]) -> None:
+def test_the_rules_pass_their_tests_in_promtool(command: tuple[str, str]) -> None:
     what, name = command
     checked = subprocess.run([str(PROMTOOL), what, "rules", FOLDER / name], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -89,7 +89,7 @@ def test_the_rules_are_right(command: tuple[str, str]) -> None:
 
 @contextmanager
 def prometheus(target: str, token: str, folder: Path) -> Iterator[str]:
-    """The address of one that scrapes the target, with the documented configuration."""
+    """The address of a Prometheus that scrapes the target with the documented configuration."""
     configured = (FOLDER / "prometheus.yml").read_text().replace("service:8080", target)
     configured = configured.replace("/etc/prometheus/token", "token").replace("15s", "1s")
     (folder / "prometheus.yml").write_text(configured)
@@ -109,7 +109,7 @@ def prometheus(target: str, token: str, folder: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(PROMETHEUS is None, reason="there is no Prometheus on this machine")
-async def test_every_query_of_the_dashboard_has_an_answer(
+async def test_every_query_of_the_dashboard_has_a_result(
     settings: Settings, database: TestDatabase, owner: Any, tmp_path: Path
 ) -> None:
     await insert(owner, [Message(status="retry")])
@@ -129,7 +129,7 @@ async def ask_until_answered(client: httpx.AsyncClient, url: str, token: str, pr
         for call in ("stats", "hold", "release"):
             content = body_of(Format.JSON, token=token, id=119)
             await client.post(url + STATS.replace("stats", call), content=content)
-        # Refused, as it is too large.
+        # The service refuses this request because it is too large.
         await client.post(url + STATS, content=b" " * 70_000)
         unanswered = [query for query in unanswered if not await has_answer(client, prometheus_url, query)]
         await asyncio.sleep(0.3)

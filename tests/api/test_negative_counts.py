@@ -1,4 +1,4 @@
-"""A count below zero proves drift: it is never sent as an answer."""
+"""A count below zero proves drift. The service does not send it in a report."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
 TOP = "/api/v1.1/admin/senders/queue/top/"
-# Behind the triggers' back: the total and one ISP are below zero, the other ISP is right.
+# Written without the triggers: the total and one ISP are below zero, the other ISP is correct.
 DRIFT = """
 INSERT INTO queuestats.counters VALUES
   (1, 'total', 0, 0, 0, '', 3, -1, 0, 0),
@@ -30,7 +30,7 @@ async def drifted(owner: Any) -> None:
 
 @pytest.mark.usefixtures("drifted")
 @pytest.mark.parametrize("asked", [{"group": "total"}, {"group": "isp"}, {"group": "isp", "isp": "Gmail"}])
-async def test_an_answer_with_a_count_below_zero_is_an_error(
+async def test_a_report_with_a_count_below_zero_is_an_error(
     client: httpx.AsyncClient, token: str, asked: dict[str, str]
 ) -> None:
     response = await client.post(STATS, content=body_of(Format.JSON, token=token, id=1, **asked))
@@ -41,7 +41,7 @@ async def test_an_answer_with_a_count_below_zero_is_an_error(
 
 
 @pytest.mark.usefixtures("drifted")
-async def test_other_answers_are_sent(client: httpx.AsyncClient, token: str) -> None:
+async def test_other_reports_are_sent(client: httpx.AsyncClient, token: str) -> None:
     for asked in ({"id": 2}, {"id": 1, "isp": "Yahoo"}):
         response = await client.post(STATS, content=body_of(Format.JSON, token=token, group="isp", **asked))
         assert response.status_code == 200
@@ -58,7 +58,7 @@ async def test_the_largest_are_not_sent_with_a_count_below_zero(
 
 
 @pytest.mark.usefixtures("drifted")
-async def test_the_metrics_count_the_answers_that_were_not_sent(
+async def test_the_metrics_count_the_refused_reports(
     client: httpx.AsyncClient, token: str, database: TestDatabase
 ) -> None:
     scraper = await create_token(database.owner_url, "prometheus", [Scope.METRICS])

@@ -1,4 +1,4 @@
-"""Settings that roles and databases may have for other programs: they change no answer and no finding."""
+"""Settings that roles and databases may have for other programs change no response and no result of `doctor`."""
 
 import asyncio
 from typing import Any
@@ -69,7 +69,7 @@ session_replication_role = 'replica'
 synchronous_commit = off
 work_mem = '64kB'
 """
-# Those of the service's role that sql/conditions/settings.sql looks at are its own; these are of the database alone.
+# Only the database gets these: for the settings in sql/conditions/settings.sql, the role has its own values.
 OF_DATABASE = ("plan_cache_mode = 'force_custom_plan'", "row_security = on", "enable_seqscan = on")
 COMMANDS = (
     *(("migrate", "--check"), ("migrate",), ("verify",), ("top", "--json"), ("holds", "--json"), ("jobs",)),
@@ -81,7 +81,7 @@ SCRAPED = ("queuestats_database_up", "queuestats_messages{", "queuestats_conditi
 
 
 async def over_http(settings: Settings, token: str) -> list[Any]:
-    """What the service answers."""
+    """The responses of the service."""
     async with serving(settings) as url, client_of(url) as client:
         seen = [(await client.get("/readyz")).json()]
         for action in ("stats", "hold", "stats", "release", "stats"):
@@ -93,7 +93,7 @@ async def over_http(settings: Settings, token: str) -> list[Any]:
 
 
 async def observe(database: TestDatabase, settings: Settings, token: str) -> dict[str, Any]:
-    """All that the service, the commands and `doctor` say."""
+    """The output of the service, of the commands and of `doctor`."""
     seen: dict[str, Any] = {"service": await over_http(settings, token)}
     urls = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}ADMIN_DATABASE_URL": database.owner_url}
     for command in COMMANDS:
@@ -106,7 +106,7 @@ async def observe(database: TestDatabase, settings: Settings, token: str) -> dic
 
 
 @pytest.mark.parametrize("odd", [OF_TEXTS, OF_STATEMENTS], ids=["of texts", "of statements"])
-async def test_no_setting_of_a_role_or_of_the_database_changes_an_answer_or_a_finding(
+async def test_no_setting_of_a_role_or_of_the_database_changes_a_response_or_a_condition(
     settings: Settings, database: TestDatabase, owner: Any, odd: str
 ) -> None:
     await insert(owner, [Message(sender_id=119, isp=isp, status="new") for isp in ("Gmail", "Gmail", "Yahoo")])
@@ -117,7 +117,7 @@ async def test_no_setting_of_a_role_or_of_the_database_changes_an_answer_or_a_fi
     places = [f"DATABASE {database.name}", *(f"ROLE {role} IN DATABASE {database.name}" for role in roles)]
     for setting in odd.strip().splitlines():
         name = setting.partition(" ")[0].lower()
-        # Not every version has all of them.
+        # Some versions lack some of these settings.
         if name in known or "." in name:
             for place in places:
                 await owner.execute(f"ALTER {place} SET {setting}")

@@ -1,4 +1,4 @@
-"""`with=oldest`: when the oldest message of each status arrived."""
+"""`with=oldest`: the arrival time of the oldest message of each status."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ async def test_a_row_ends_with_the_oldest_messages(client: httpx.AsyncClient, to
     assert list(response.json()["data"][0]["oldest"]) == sorted(OLDEST)
 
 
-async def test_a_time_that_the_wire_does_not_have_is_the_nearest_that_it_has(
+async def test_a_time_outside_the_range_of_responses_becomes_the_nearest_time(
     client: httpx.AsyncClient, token: str, owner: Any
 ) -> None:
     await owner.execute(
@@ -68,9 +68,7 @@ async def test_a_time_that_the_wire_does_not_have_is_the_nearest_that_it_has(
 
 @pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize("written", ["", None, []], ids=repr)
-async def test_without_a_word_the_body_is_the_documented_one(
-    client: httpx.AsyncClient, token: str, written: Any
-) -> None:
+async def test_the_body_without_with_is_the_documented_one(client: httpx.AsyncClient, token: str, written: Any) -> None:
     plain = await ask(client, token)
     content = json.dumps({"token": token, "id": 119, "with": written})
     assert (await client.post(STATS, content=content)).content == plain.content
@@ -86,7 +84,7 @@ async def test_xml_has_an_element_for_each_time(client: httpx.AsyncClient, token
 
 @pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize("format", Format)
-async def test_names_and_ids_stand_beside_it(client: httpx.AsyncClient, token: str, format: Format) -> None:
+async def test_names_and_ids_can_be_combined_with_it(client: httpx.AsyncClient, token: str, format: Format) -> None:
     response = await ask(client, token, format, **WITH_OLDEST, names=1, ids="string")
     assert response.status_code == 200
     text = response.text
@@ -105,7 +103,7 @@ async def test_an_empty_queue_has_none(client: httpx.AsyncClient, token: str) ->
     ids=lambda given: next(iter(given)),
 )
 @pytest.mark.parametrize("format", Format)
-async def test_it_is_for_all_messages_of_a_sender(
+async def test_it_can_not_be_combined_with_filters_or_groups(
     client: httpx.AsyncClient, token: str, members: dict[str, Any], format: Format
 ) -> None:
     response = await ask(client, token, format, **WITH_OLDEST, **members)
@@ -119,13 +117,13 @@ async def test_another_word_is_refused(client: httpx.AsyncClient, token: str, wr
     )
 
 
-async def test_a_token_limited_to_accounts_may_not_ask(client: httpx.AsyncClient, database: TestDatabase) -> None:
+async def test_a_token_limited_to_accounts_is_refused(client: httpx.AsyncClient, database: TestDatabase) -> None:
     token = await create_token(database.owner_url, "agency", sender_ids=[119], account_ids=[1])
     check_error(await ask(client, token, **WITH_OLDEST), 403, Format.JSON)
 
 
 @pytest.mark.usefixtures("queue")
-async def test_the_messages_themselves_answer_while_they_are_not_counted(
+async def test_the_result_comes_from_messages_until_they_are_counted(
     client: httpx.AsyncClient, token: str, owner: Any
 ) -> None:
     await owner.execute("DELETE FROM queuestats.baseline")
@@ -134,7 +132,7 @@ async def test_the_messages_themselves_answer_while_they_are_not_counted(
 
 
 @pytest.mark.usefixtures("queue")
-async def test_a_stream_has_it_and_follows_it(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+async def test_a_stream_has_it_and_sends_its_changes(client: httpx.AsyncClient, token: str, owner: Any) -> None:
     async with following(client, token, "id=119&interval_ms=100&with=oldest") as stream:
         first = await stream.next()
         assert first is not None

@@ -1,4 +1,4 @@
-"""/openapi.json: what it allows the service answers, and nothing else, with the rows that it describes."""
+"""/openapi.json: the service accepts exactly the requests that it permits, with the rows that it describes."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from tests.api.wire import STATS, serve_process
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
-# Of each operation: `make fuzz` asks for more.
+# Requests for each operation. `make fuzz` sends more.
 CASES = int(os.environ.get("FUZZ_CASES", "100"))
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
@@ -52,7 +52,7 @@ def test_every_endpoint_is_described() -> None:
     assert described == served
 
 
-def test_a_call_with_effects_has_no_default_and_no_other_parameter() -> None:
+def test_a_request_with_effects_has_no_default_and_no_other_parameter() -> None:
     schemas = json.loads(openapi_document())["components"]["schemas"]
     for action in Action:
         name = schema_name(action, "Request")
@@ -70,7 +70,7 @@ def test_every_endpoint_is_described_with_the_parameters_that_it_takes() -> None
             assert set(described["components"]["schemas"][schema.rpartition("/")[2]]["properties"]) == set(accepted)
         else:
             names = {each["name"] for each in operation["get"]["parameters"] if each["in"] == "query"}
-            # The token of a GET stands in the header; the stream is written in one format.
+            # The token of a GET is in the header. A stream has only one format.
             assert names | {"token", "format"} == set(accepted)
 
 
@@ -89,8 +89,8 @@ def test_everything_is_described_in_sentences() -> None:
     assert [each for each in described if not each.get("description", "").rstrip().endswith(".")] == []
 
 
-def test_a_request_is_as_short_as_its_client_likes() -> None:
-    """Generated clients send defaults, and demand them in TypeScript."""
+def test_optional_members_have_no_default() -> None:
+    """Generated clients send defaults, and TypeScript makes them required."""
     for name, schema in json.loads(openapi_document())["components"]["schemas"].items():
         if name.endswith("Request"):
             assert schema["required"] == ([] if name == "ReportRequest" else ["id"])
@@ -124,7 +124,7 @@ async def test_rows_have_the_members_that_are_described(
         assert found == {field.encode_name for field in msgspec.structs.fields(ROWS[name])}, name
 
 
-async def test_an_operation_needs_the_scope_that_it_names(client: httpx.AsyncClient, database: TestDatabase) -> None:
+async def test_an_operation_needs_its_documented_scope(client: httpx.AsyncClient, database: TestDatabase) -> None:
     one = {scope: await create_token(database.owner_url, f"only {scope}", [scope]) for scope in Scope}
     others = {
         scope: await create_token(database.owner_url, f"not {scope}", [each for each in Scope if each is not scope])
@@ -138,7 +138,7 @@ async def test_an_operation_needs_the_scope_that_it_names(client: httpx.AsyncCli
         for scope in (each["token"][0] for each in operation["security"]):
             for secrets, status in ((others, 403), (one, 200)):
                 if status == 200 and path.endswith("/stream/"):
-                    continue  # it does not end
+                    continue  # a stream does not end
                 headers = {"Authorization": f"Bearer {secrets[Scope(scope)]}"}
                 response = await client.request(method, path, headers=headers, content=content)
                 assert response.status_code == status, path
@@ -158,12 +158,12 @@ async def test_headers_that_are_described_are_sent(client: httpx.AsyncClient, to
     ):
         assert [name for name in described["headers"] if name not in response.headers] == []
     assert [each.status_code for each in (right, unchanged, wrong)] == [200, 304, 401]
-    # Errors that a client can't bring about here; tests/api/wire.py checks the header of each.
+    # Errors that a client can't cause here. tests/api/wire.py checks their headers.
     for name in ("TooManyRequests", "Unavailable"):
         assert "Retry-After" in document["components"]["responses"][name]["headers"]
 
 
-async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
+async def test_it_is_served_unchanged(client: httpx.AsyncClient) -> None:
     response = await client.get("/openapi.json")
     assert response.content == openapi_document()
     page = await client.get("/docs")
@@ -172,7 +172,7 @@ async def test_it_is_served_as_it_is(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.slow
-def test_what_it_allows_is_answered_as_it_says(database: TestDatabase, token: str) -> None:
+def test_permitted_requests_get_the_described_responses(database: TestDatabase, token: str) -> None:
     description = schemathesis.openapi.from_dict(json.loads(openapi_document())).exclude(path_regex="stream")
     with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}) as served, requests.Session() as session:
         session.trust_env = False

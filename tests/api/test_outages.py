@@ -1,4 +1,4 @@
-"""A database that is not there yet, goes away, comes back, or hangs; and what the log tells of all that."""
+"""A database that has not started, stops, restarts or hangs, and the log lines about this."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ OF_DATABASE = (*(f"queuestats_{name} " for name in GAUGES), "queuestats_messages
 
 @pytest.fixture
 def own_server() -> Iterator[EmbeddedServer]:
-    """A server of this test alone, not started yet."""
+    """A server that only this test uses. The test starts it."""
     with scratch_folder() as folder:
         server = EmbeddedServer(folder / "data", options=FORGETFUL)
         yield server
@@ -42,7 +42,7 @@ def own_server() -> Iterator[EmbeddedServer]:
 
 
 async def answers(client: httpx.AsyncClient, token: str) -> list[httpx.Response]:
-    """As many at once as the pool has connections, and more."""
+    """The responses to more concurrent requests than the pool has connections."""
     body = body_of(Format.JSON, token=token, id=119)
     return await asyncio.gather(*(client.post(STATS, content=body) for _ in range(ASKERS)))
 
@@ -52,23 +52,23 @@ def codes(responses: list[httpx.Response]) -> set[int]:
 
 
 async def check_out_of_reach(client: httpx.AsyncClient, token: str) -> None:
-    # The process may only just be starting.
+    # The process may still be starting.
     await client.get("/healthz")
     for response in await answers(client, token):
         check_error(response, 503, Format.JSON)
-    # What was found out is remembered for a second.
+    # The result is cached for a second.
     async with asyncio.timeout(120):
-        while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - it can only be asked
+        while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.1)
     check_error(response, 503, Format.JSON)
     assert (await client.get("/healthz")).status_code == 200
 
 
 async def wait_until_answered(client: httpx.AsyncClient, token: str) -> None:
-    """Not only ready, which is remembered for a second: the delay before the next connection may not be over."""
+    """Waits for responses: /readyz is cached for a second, and the delay before the next connection may be longer."""
     await wait_until_ready(client)
     async with asyncio.timeout(SOON_SECONDS):
-        while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it can only be asked
+        while codes(await answers(client, token)) != {200}:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.05)
 
 
@@ -79,7 +79,7 @@ async def wait_until_ready(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.slow
-async def test_serving_starts_without_its_database_and_recovers_whenever_it_comes_back(
+async def test_the_service_starts_without_its_database_and_recovers_after_each_outage(
     own_server: EmbeddedServer,
 ) -> None:
     with serve_process({f"{PREFIX}DATABASE_URL": own_server.service_url}) as served:
@@ -93,13 +93,13 @@ async def test_serving_starts_without_its_database_and_recovers_whenever_it_come
 
             for _ in range(2):
                 own_server.stop()
-                # Every pooled connection is dead; the folding may have found out meanwhile.
+                # All pooled connections are closed. The folding may already have detected it.
                 own_server.start()
                 await wait_until_answered(client, token)
 
             own_server.stop()
             await check_out_of_reach(client, token)
-            # What was known of tokens is too old by now.
+            # The cached tokens are too old now.
             await asyncio.sleep(1)
             await check_out_of_reach(client, token)
             own_server.start()
@@ -136,13 +136,13 @@ async def scrape(client: httpx.AsyncClient, token: str) -> tuple[int, str]:
 
 async def wait_for_scrape(client: httpx.AsyncClient, token: str, expected: str) -> None:
     async with asyncio.timeout(SOON_SECONDS):
-        while f"\n{expected}\n" not in (await scrape(client, token))[1]:  # noqa: ASYNC110 - it can only be asked
+        while f"\n{expected}\n" not in (await scrape(client, token))[1]:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.05)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outage", [stopped, frozen])
-async def test_a_scrape_is_answered_without_the_database_with_what_the_process_knows(
+async def test_a_scrape_without_the_database_has_the_metrics_of_the_process(
     own_server: EmbeddedServer, outage: Callable[[EmbeddedServer], AbstractAsyncContextManager[None]]
 ) -> None:
     own_server.start()
@@ -157,12 +157,12 @@ async def test_a_scrape_is_answered_without_the_database_with_what_the_process_k
                 status, text = await scrape(client, scraper)
                 assert (status, "\nqueuestats_database_up 0.0\n" in text) == (200, True)
                 assert 'queuestats_requests_total{endpoint="metrics"' in text
-                # What could not be read is left out.
+                # Values of the database are left out.
                 assert [line for line in text.splitlines() if line.startswith(OF_DATABASE)] == []
                 assert (await scrape(client, other))[0] == 403
-                # It may have been created since the last look-up.
+                # The token may have been created after the last look-up.
                 assert (await scrape(client, "never-seen"))[0] in (503, 504)
-                # Nothing else is answered by what was known of tokens.
+                # No other endpoint uses old cached tokens.
                 assert codes(await answers(client, other)) <= {503, 504}
             await wait_for_scrape(client, scraper, "queuestats_database_up 1.0")
             assert (await scrape(client, "never-seen"))[0] == 401
@@ -174,15 +174,15 @@ async def test_a_scrape_is_answered_without_the_database_with_what_the_process_k
 
 
 @pytest.mark.slow
-async def test_an_outage_is_told_in_a_few_lines_however_many_ask() -> None:
+async def test_an_outage_causes_few_log_lines_with_any_number_of_requests() -> None:
     with serve_process({f"{PREFIX}DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}) as served:
         async with client_of(served.url) as client:
             for _ in range(40):
                 assert codes(await answers(client, "some")) == {503}
-    told = [line for line in served.log.splitlines() if " WARNING " in line]
-    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in told)
-    # A line is written anew every ten seconds, and there are few different ones.
-    assert len(told) < 40
+    warnings = [line for line in served.log.splitlines() if " WARNING " in line]
+    assert any(re.search(r" refused error=503 text=Service unavailable repeated=\d+$", line) for line in warnings)
+    # An equal line is written again every ten seconds, and there are few different ones.
+    assert len(warnings) < 40
 
 
 async def test_all_pools_of_a_process_together_make_few_attempts_to_connect() -> None:
@@ -206,7 +206,7 @@ async def test_all_pools_of_a_process_together_make_few_attempts_to_connect() ->
 
 
 class Line:
-    """The connections between service and server; they may go dead, with nothing sent and nothing closed."""
+    """The connections between service and server. A test can interrupt them without closing them."""
 
     def __init__(self) -> None:
         self.is_open = asyncio.Event()
@@ -225,7 +225,7 @@ class Line:
 
 @asynccontextmanager
 async def line_to(address: Any) -> AsyncIterator[tuple[Line, int]]:
-    """A line on a port of its own, to a server's TCP address or to its socket's path."""
+    """A line with its own port, to the TCP address of a server or to the path of its socket."""
     line = Line()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -244,7 +244,7 @@ async def line_to(address: Any) -> AsyncIterator[tuple[Line, int]]:
     await asyncio.wait(tasks, timeout=60)
 
 
-async def test_a_server_that_hangs_is_504_in_time_then_503_at_once_and_recovers(
+async def test_a_server_that_hangs_causes_504_after_the_limit_then_503_at_once_and_recovers(
     settings: Settings, database: TestDatabase, owner: Any, token: str
 ) -> None:
     parts = urlsplit(database.service_url)
@@ -262,7 +262,7 @@ async def test_a_server_that_hangs_is_504_in_time_then_503_at_once_and_recovers(
 
 
 @pytest.mark.slow
-async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
+async def test_a_request_that_is_open_at_the_end_of_the_shutdown_timeout_is_503(
     database: TestDatabase, owner: Any, token: str
 ) -> None:
     environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}SHUTDOWN_TIMEOUT_MS": "1000"}
@@ -272,7 +272,7 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
             await owner.execute("BEGIN; LOCK TABLE queuestats.counters IN ACCESS EXCLUSIVE MODE")
             waiting = asyncio.create_task(client.post(STATS, content=body_of(Format.XML, token=token, id=119)))
             async with asyncio.timeout(SOON_SECONDS):
-                while not await owner.fetchval(REPORT_WAITS):  # noqa: ASYNC110 - it can only be asked
+                while not await owner.fetchval(REPORT_WAITS):  # noqa: ASYNC110 - it sends no event
                     await asyncio.sleep(0.01)
             served.process.send_signal(signal.SIGTERM)
             check_error(await waiting, 503, Format.XML)
@@ -281,7 +281,7 @@ async def test_a_request_that_is_still_open_when_the_services_time_is_up_is_503(
 
 
 PENDING_DELTAS = "queuestats.pending_deltas(of_sender bigint, of_account bigint, of_campaign bigint, of_isp text)"
-# A fault that quotes what was asked for.
+# An internal error whose text has a value of the request.
 FAULTY = f"""
 CREATE OR REPLACE FUNCTION {PENDING_DELTAS}
 RETURNS SETOF queuestats.deltas LANGUAGE plpgsql STABLE AS $$
@@ -295,7 +295,7 @@ VALUES = ["A-Private-ISP", "918273645", "564738291"]
 
 
 @pytest.mark.slow
-async def test_no_token_and_no_value_is_found_in_any_log_line_wherever_it_stood(
+async def test_no_log_line_contains_a_token_or_a_value_of_a_request(
     database: TestDatabase, owner: Any, token: str
 ) -> None:
     environment = {f"{PREFIX}DATABASE_URL": database.service_url, f"{PREFIX}LOG_LEVEL": "debug"}

@@ -1,4 +1,4 @@
-"""Behind a PgBouncer in transaction mode, which gives each transaction to whichever server process is free."""
+"""The service behind a PgBouncer in transaction mode, which runs each transaction in any free server process."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ def pooler(owner: Any) -> Iterator[Pooler]:
 
 @pytest.fixture
 def pooled(settings: Settings, database: TestDatabase, pooler: Pooler) -> Settings:
-    """More connections than the pooler has, so that they take turns on the server's processes."""
+    """Settings with more connections than the pooler has, so that they share server processes."""
     return replace(settings, database_url=pooler.url(database.name), has_prepared_statements=False, pool_size=6)
 
 
@@ -53,7 +53,7 @@ async def ask(client: httpx.AsyncClient, token: str, query: StatsQuery) -> httpx
 
 
 @pytest.mark.parametrize("answering", ["counters", "scans"])
-async def test_many_clients_at_once_get_exact_answers_to_every_grouping(
+async def test_many_concurrent_clients_get_exact_reports_of_every_grouping(
     pooled: Settings, owner: Any, token: str, answering: str
 ) -> None:
     await insert(owner, MESSAGES)
@@ -65,7 +65,7 @@ async def test_many_clients_at_once_get_exact_answers_to_every_grouping(
         for account_id, isp in ((None, None), (2, None), (None, "Gmail"))
         for sender_id in SENDERS
     ]
-    # On a busy machine the last of so many queries, and a new connection, may wait for longer than the usual limits.
+    # On a busy machine, the last of these queries and a new connection may take longer than the usual limits.
     patience_ms = 1000 * PATIENCE_SECONDS
     patient = replace(pooled, request_time_limit_ms=patience_ms, connect_timeout_ms=patience_ms)
     async with serving(patient) as url, client_of(url) as client:
@@ -74,7 +74,7 @@ async def test_many_clients_at_once_get_exact_answers_to_every_grouping(
         assert read_json_report(response.content) == expected_rows(MESSAGES, query)
 
 
-async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_servers_processes(
+async def test_tokens_folding_and_verify_work_and_leave_no_state_in_server_processes(
     pooled: Settings, database: TestDatabase, owner: Any
 ) -> None:
     await insert(owner, MESSAGES)
@@ -83,7 +83,7 @@ async def test_tokens_folding_and_verify_work_and_leave_nothing_behind_on_the_se
         token = await create_token(database.owner_url, "new")
         assert (await ask(client, token, StatsQuery(1))).status_code == 200
         async with asyncio.timeout(120):
-            while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it can only be asked
+            while await owner.fetchval("SELECT count(*) FROM queuestats.deltas"):  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.05)
         await revoke_token(database.owner_url, "new")
         await asyncio.sleep(1)
@@ -105,14 +105,14 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
-    """Of several server processes: two of the role's own settings, and how many prepared statements there are."""
+    """For several server processes: two settings of the role, and the number of prepared statements."""
     assert pooled.database_url is not None
     found: set[tuple[str, str, int]] = set()
     url = pooled.database_url or ""
     async with (
         connect(url, prepared_statements=False, is_direct=False) as one,
         connect(url, prepared_statements=False, is_direct=False) as other,
-        # Both at once, so that the pooler has to give them one process each.
+        # Both at the same time, so that the pooler has to give them different processes.
         one.transaction(),
         other.transaction(),
     ):
@@ -126,18 +126,16 @@ async def settings_behind(pooled: Settings) -> set[tuple[str, str, int]]:
     return found
 
 
-async def test_a_restart_of_the_pooler_costs_nothing_but_its_own_time(
-    pooled: Settings, pooler: Pooler, token: str
-) -> None:
+async def test_requests_fail_only_during_a_restart_of_the_pooler(pooled: Settings, pooler: Pooler, token: str) -> None:
     async with serving(pooled) as url, client_of(url) as client:
         assert (await ask(client, token, StatsQuery(1))).status_code == 200
         pooler.stop()
         check_error(await ask(client, token, StatsQuery(1)), 503, Format.JSON)
         pooler.start()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while (await ask(client, token, StatsQuery(1))).status_code != 200:  # noqa: ASYNC110 - it can only be asked
+            while (await ask(client, token, StatsQuery(1))).status_code != 200:  # noqa: ASYNC110 - it sends no event
                 await asyncio.sleep(0.05)
-        # Between two questions, unseen.
+        # Between two queries, so that the service does not notice it.
         pooler.stop()
         pooler.start()
         responses = await asyncio.gather(*(ask(client, token, StatsQuery(n)) for n in range(1, 20)))
@@ -151,7 +149,7 @@ def keeps_names_apart() -> bool:
     return tuple(map(int, version.split(".")[:2])) >= (1, 22)
 
 
-async def test_prepared_statements_that_the_pooler_does_not_keep_are_seen_at_the_start(
+async def test_a_pooler_without_prepared_statements_is_detected_at_the_start(
     database: TestDatabase, pooler: Pooler
 ) -> None:
     with serve_process({f"{PREFIX}DATABASE_URL": pooler.url(database.name)}) as served:
@@ -170,17 +168,17 @@ async def test_prepared_statements_that_the_pooler_does_not_keep_are_seen_at_the
         assert f"not ready pending={said}" in served.log
 
 
-async def test_prepared_statements_in_session_mode_are_no_fault(
+async def test_prepared_statements_in_session_mode_are_accepted(
     settings: Settings, database: TestDatabase, owner: Any
 ) -> None:
     with pooler_to(owner._addr, "session") as pooler:
-        # Each of its two connections to the server belongs to one client.
+        # Each of the two connections to the server has one client.
         for _ in range(3):
             assert await keeps_prepared_statements(pooler.url(database.name))
     assert await keeps_prepared_statements(database.service_url)
 
 
-async def test_a_statement_that_the_pooler_has_lost_is_503_in_words(
+async def test_a_statement_that_the_pooler_has_lost_is_503_with_an_explanation(
     pooled: Settings, owner: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     if keeps_names_apart():

@@ -1,5 +1,5 @@
-"""Behind nginx, with the configuration of docs/nginx.conf: the same answers to the byte, and protection from slow,
-large, numerous and smuggled requests."""
+"""The service behind nginx with docs/nginx.conf: the responses have the same bytes, and slow, large, numerous and
+smuggled requests are refused."""
 
 import asyncio
 import select
@@ -27,7 +27,7 @@ DOCUMENTED_ROWS = """INSERT INTO messages (sender_id, account_id, campaign_id, s
 SELECT 119, 306, campaign, status::message_status, 'someone@example.com'
 FROM (VALUES (4591, 'new', 100), (4591, 'proc', 100), (4914, 'new', 10), (4914, 'proc', 10), (4914, 'retry', 40),
              (4914, 'hold', 80)) AS queue (campaign, status, messages), generate_series(1, messages)"""
-# What belongs to a connection, a moment or a server.
+# Headers that depend on a connection, a time or a server.
 NOT_COMPARED = {"date", "server", "connection", "keep-alive", "server-timing"}
 STREAM_HEAD = b"GET %b?id=119 HTTP/1.1\r\nHost: x\r\n" % STATS.replace("stats", "stream").encode()
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -41,7 +41,7 @@ class Response:
 
 
 class Connection:
-    """A client that writes whatever it likes, and waits for what comes."""
+    """A client that writes arbitrary bytes, and reads the responses."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -55,7 +55,7 @@ class Connection:
             return Response(int(first.split()[1]), headers, await self.reader.readexactly(length))
 
     async def rest(self) -> bytes:
-        """All that comes until the other side closes."""
+        """Everything that arrives until the other side closes."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             try:
                 return await self.reader.read()
@@ -65,7 +65,7 @@ class Connection:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Any]:
-    """Opens a connection to a port, writes the pieces, and closes it at the end of the test."""
+    """A function that opens a connection to a port and writes the pieces. The end of the test closes it."""
     writers: list[asyncio.StreamWriter] = []
 
     async def open_to(port: int, *pieces: bytes, **options: Any) -> Connection:
@@ -83,7 +83,7 @@ async def connect() -> AsyncIterator[Any]:
 
 @pytest.fixture
 def service(database: TestDatabase) -> Iterator[int]:
-    """The port of a real process."""
+    """The port of a service in its own process."""
     with serve_process(
         {"QUEUESTATS_DATABASE_URL": database.service_url, "QUEUESTATS_DEFAULT_GROUP": "account_campaign"}
     ) as served:
@@ -92,7 +92,7 @@ def service(database: TestDatabase) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def idle_service() -> Iterator[int]:
-    """One whose database does not answer: it is alive, and no more is needed."""
+    """The port of a service whose database does not respond."""
     with serve_process({"QUEUESTATS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}) as served:
         yield port_of(served.url)
 
@@ -152,7 +152,7 @@ def requests(token: str) -> dict[str, bytes]:
     }
 
 
-async def test_every_answer_is_the_same_to_the_byte(service: int, owner: Any, token: str, connect: Any) -> None:
+async def test_every_response_has_the_same_bytes(service: int, owner: Any, token: str, connect: Any) -> None:
     await owner.execute(DOCUMENTED_ROWS)
     with nginx_before(service) as nginx:
         for name, sent in requests(token).items():
@@ -166,7 +166,7 @@ def compared(response: Response, name: str) -> tuple[int, dict[str, str], bytes]
     return response.status, {k: v for k, v in response.headers.items() if k not in ignored}, response.body
 
 
-async def test_the_documented_answers_come_through(service: int, owner: Any, token: str, connect: Any) -> None:
+async def test_nginx_passes_on_the_documented_responses(service: int, owner: Any, token: str, connect: Any) -> None:
     await owner.execute(DOCUMENTED_ROWS)
     with nginx_before(service) as nginx:
         answer = await (await connect(nginx, requests(token)["the documented XML"])).response()
@@ -175,7 +175,7 @@ async def test_the_documented_answers_come_through(service: int, owner: Any, tok
 
 
 @pytest.mark.parametrize("format", ["json", "xml"])
-async def test_a_service_that_is_gone_is_503_in_the_usual_shape(connect: Any, format: str) -> None:
+async def test_a_stopped_service_is_503_with_the_usual_members(connect: Any, format: str) -> None:
     with nginx_before(1) as nginx:
         answer = await (await connect(nginx, request(path=f"{STATS}?format={format}"))).response()
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
@@ -197,7 +197,7 @@ async def test_a_slow_head_is_cut_off(relay: Relay, connect: Any, sent: bytes) -
     assert relay.count() == 0
 
 
-async def test_a_slow_body_is_cut_off_before_the_service_hears_of_it(relay: Relay, connect: Any) -> None:
+async def test_a_slow_body_is_cut_off_before_the_service_gets_the_request(relay: Relay, connect: Any) -> None:
     with nginx_before(relay.port, client_body_timeout="1s") as nginx:
         connection = await connect(nginx, request(b"." * 10)[:-1])
         assert (await connection.rest())[:12] in (b"HTTP/1.1 400", b"")
@@ -214,7 +214,7 @@ async def test_a_client_that_does_not_read_is_cut_off(service: int, owner: Any, 
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", nginx))
         client.sendall(asked * 10)
-        # Asks for no event: a reset alone is told then.
+        # Registered without events, so that poll() reports only a reset.
         poll = select.poll()
         poll.register(client, 0)
         assert await asyncio.to_thread(poll.poll, PATIENCE_SECONDS * 1000)
@@ -245,7 +245,7 @@ async def test_requests_of_one_address_are_limited(relay: Relay, connect: Any) -
         await until(200, nginx, connect)
 
 
-async def test_streams_have_a_limit_of_their_own_and_take_nothing_from_other_requests(
+async def test_streams_have_their_own_limit_and_do_not_count_towards_that_of_other_requests(
     service: int, token: str, connect: Any
 ) -> None:
     stream = STREAM_HEAD + f"Authorization: Bearer {token}\r\n\r\n".encode()
@@ -259,7 +259,7 @@ async def test_streams_have_a_limit_of_their_own_and_take_nothing_from_other_req
 
 
 async def test_a_stream_whose_client_has_closed_is_closed_at_once(connect: Any) -> None:
-    """nginx is not told by a write: nothing more comes from this server."""
+    """nginx cannot detect this by a failed write, because this server sends nothing more."""
     closed = asyncio.Event()
 
     async def begin_a_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -279,7 +279,7 @@ async def test_a_stream_whose_client_has_closed_is_closed_at_once(connect: Any) 
 
 
 async def until(status: int, nginx: int, connect: Any) -> Response:
-    """Asks again until the answer is that one: what was written just now may not have been read yet."""
+    """Repeats the request until the response has the status: nginx may not have read the earlier bytes yet."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             answer: Response = await (await connect(nginx, HEALTH + b"\r\n")).response()
@@ -287,7 +287,7 @@ async def until(status: int, nginx: int, connect: Any) -> Response:
                 return answer
 
 
-async def test_pipelined_requests_are_all_answered_in_their_order(relay: Relay, connect: Any) -> None:
+async def test_pipelined_requests_get_their_responses_in_order(relay: Relay, connect: Any) -> None:
     ids = [f"number-{number}" for number in range(50)]
     with nginx_before(relay.port) as nginx:
         connection = await connect(nginx, *(HEALTH + f"X-Request-Id: {each}\r\n\r\n".encode() for each in ids))
@@ -337,7 +337,7 @@ async def test_a_smuggled_request_never_reaches_the_service(relay: Relay, connec
     assert b"smuggled" not in b"".join(relay.answers)
 
 
-async def test_no_request_is_lost_where_a_process_of_the_service_is_killed(
+async def test_no_request_is_lost_if_a_process_of_the_service_is_killed(
     service: int, database: TestDatabase, token: str, connect: Any
 ) -> None:
     asked = request(b'{"id":119}', f"Authorization: Bearer {token}")
@@ -368,10 +368,10 @@ async def test_no_request_is_lost_where_a_process_of_the_service_is_killed(
 
 
 @pytest.mark.parametrize(("action", "arrived"), [("stats", 2), ("hold", 1), ("purge", 1)])
-async def test_what_changes_the_queue_is_not_sent_a_second_time(
+async def test_nginx_sends_a_request_that_changes_the_queue_only_once(
     relay: Relay, connect: Any, action: str, arrived: int
 ) -> None:
-    """Of two requests, one is sent first to a server that takes it and ends without an answer."""
+    """One of two requests is first sent to a server that reads it and closes the connection without a response."""
 
     async def take_and_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -387,16 +387,16 @@ async def test_what_changes_the_queue_is_not_sent_a_second_time(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """The folder of one for localhost, and of its key."""
+    """The folder of a certificate for localhost and of its key."""
     if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
+        pytest.skip("there is no openssl to create a certificate")
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-addext"]
     files = ["subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "certificate.pem"]
     subprocess.run([*made, *files], cwd=tmp_path, check=True, capture_output=True)
     return tmp_path
 
 
-async def test_tls_is_spoken_and_nothing_else(relay: Relay, connect: Any, certificate: Path) -> None:
+async def test_nginx_accepts_only_tls(relay: Relay, connect: Any, certificate: Path) -> None:
     trust = ssl.create_default_context(cafile=certificate / "certificate.pem")
     with nginx_before(relay.port, certificate=certificate) as nginx:
         answer = await (await connect(nginx, HEALTH + b"\r\n", ssl=trust, server_hostname="localhost")).response()
@@ -414,7 +414,7 @@ async def test_tls_is_spoken_and_nothing_else(relay: Relay, connect: Any, certif
         ("POST http://queue.example.com HTTP/1.1", 405),
     ],
 )
-async def test_what_the_bare_port_answers_in_plain_text_has_the_ordinary_error_body(
+async def test_the_plain_text_errors_of_the_service_become_the_usual_error_body(
     connect: Any, idle_service: int, first_line: str, status: int
 ) -> None:
     with nginx_before(idle_service) as port:

@@ -1,4 +1,4 @@
-"""Whoever looks at the server sees which connection and which statement are ours, and what for."""
+"""pg_stat_activity shows which connections and statements belong to queuestats, and their purpose."""
 
 import asyncpg
 import httpx
@@ -15,14 +15,14 @@ ACTIVITY = "SELECT application_name, query FROM pg_stat_activity WHERE datname =
 
 
 async def activity(url: str) -> dict[str, str]:
-    """By name, the last statement of connections under this role; those of another would not be shown."""
+    """The last statement of each connection of this role, by application name."""
     connection = await asyncpg.connect(url)
     rows = await connection.fetch(ACTIVITY)
     await connection.close()
     return {each["application_name"]: each["query"] for each in rows}
 
 
-async def test_each_connection_of_the_service_says_what_it_is_for_and_which_file_it_ran(
+async def test_each_connection_of_the_service_shows_its_purpose_and_the_file_of_its_statement(
     client: httpx.AsyncClient, token: str, database: TestDatabase
 ) -> None:
     (await client.post(STATS, content=body_of(Format.JSON, token=token, id=119, group="isp"))).raise_for_status()
@@ -33,14 +33,14 @@ async def test_each_connection_of_the_service_says_what_it_is_for_and_which_file
     assert "/* tokens/valid.sql */" in ran["queuestats tokens"]
 
 
-async def test_a_command_is_called_by_its_name(database: TestDatabase) -> None:
+async def test_the_connection_of_a_command_has_its_name(database: TestDatabase) -> None:
     command.set("seed")
     async with connect(database.owner_url) as connection:
         await connection.execute("SELECT 1")
         assert "queuestats seed" in await activity(database.owner_url)
 
 
-def test_psql_is_called_by_the_command_too(database: TestDatabase) -> None:
+def test_the_connection_of_psql_has_the_name_of_the_command(database: TestDatabase) -> None:
     asked = queuestats(
         "psql",
         "-Atc",
@@ -52,5 +52,5 @@ def test_psql_is_called_by_the_command_too(database: TestDatabase) -> None:
 
 
 @pytest.mark.parametrize(("purpose", "name"), [("", "queuestats"), ("fold", "queuestats fold")])
-def test_without_a_command_the_name_is_the_programs(purpose: str, name: str) -> None:
+def test_the_connection_has_the_name_of_the_program_without_a_command(purpose: str, name: str) -> None:
     assert application_name(purpose) == name

@@ -1,4 +1,4 @@
-"""`queue/report/`: many senders, by keys of choice, against sums made in Python."""
+"""`queue/report/`: reports on many senders by any keys, compared with sums computed in Python."""
 
 import base64
 import csv
@@ -26,7 +26,7 @@ REPORT = STATS.replace("stats", "report")
 COUNTS = [*("hold", "new", "proc", "retry"), "total"]
 BY = [each for size in range(5) for each in itertools.combinations(["sender", "account", "campaign", "isp"], size)]
 ORDERS = ["key", "total", "new", "proc", "retry", "hold"]
-# None: no filter. Each kind is one value, several, and the messages without one.
+# None: no filter. Each key has cases with one value, with several, and with the messages without one.
 FILTERS: list[dict[str, Any]] = [
     {},
     {"account_id": 1},
@@ -67,7 +67,7 @@ def listed(value: Any) -> Sequence[Any]:
 
 
 def of(message: Message) -> list[tuple[str, Any]]:
-    """The parameters that filter, and the values of a message."""
+    """The parameters of filters, and the value of each in a message."""
     return [
         ("senders", message.sender_id),
         *((name, getattr(message, name)) for name in ("account_id", "campaign_id", "isp")),
@@ -113,7 +113,7 @@ async def pages(client: httpx.AsyncClient, token: str, **members: Any) -> list[A
 
 @pytest.fixture
 async def messages(owner: Any) -> list[Message]:
-    """A part is folded, a part of that into the epoch of hot senders; a part is pending."""
+    """Messages whose deltas are folded into epoch 0, folded into the epochs of hot senders, or pending."""
     folded, hot, pending = some_messages(1, 300), some_messages(2, 60), some_messages(3, 40)
     await insert(owner, folded)
     await owner.execute("SELECT * FROM queuestats.fold(100000, 1e9)")
@@ -130,14 +130,14 @@ async def test_every_grouping_with_every_filter_is_exact(
     for filters, senders in itertools.product(FILTERS, (None, [1, 12, 119, 33, 5])):
         asked = {**filters, "senders": senders}
         rows = (await ask(client, token, by=list(by) or "none", **asked)).json()["data"]
-        # A grand total has always a row.
+        # A grand total always has a row.
         nothing = [] if by else [dict.fromkeys(COUNTS, 0)]
         assert rows == (expected(messages, by, **asked) or nothing), asked
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("by", [("sender",), ("sender", "isp"), ("account", "campaign"), ("isp",)], ids=",".join)
-async def test_pages_are_the_whole_in_every_order(
+async def test_all_pages_together_are_the_report_in_every_order(
     client: httpx.AsyncClient, token: str, messages: list[Message], by: tuple[str, ...], order: str
 ) -> None:
     for asked in ({}, {"status": "hold"}, {"isp": ["Gmail", ""], "senders": [1, 119, 120, 33]}):
@@ -158,13 +158,13 @@ async def test_count_is_the_number_of_rows_of_all_pages(
         assert content["count"] == len(expected(messages, by))
         content = (await ask(client, token, by=by, order=order, count=1, limit=2, after=content["next"])).json()
         assert content["count"] == len(expected(messages, by))
-    # What the list of the largest senders does not know.
+    # A parameter that the list of the largest senders does not have.
     assert (await ask(client, token, order="total", count=1)).json()["count"] is None
     assert "count" not in (await ask(client, token)).json()
 
 
 @pytest.mark.parametrize("search", ["1", "12", "120", "01", "x", "9" * 30])
-async def test_search_finds_senders_whose_id_begins_so(
+async def test_search_finds_senders_by_the_beginning_of_their_ids(
     client: httpx.AsyncClient, token: str, messages: list[Message], search: str
 ) -> None:
     for asked in ({}, {"senders": [1, 12, 33, 1200]}, {"names": 1}, {"names": 1, "senders": [12, 33, 1200]}):
@@ -176,7 +176,7 @@ async def test_search_finds_senders_whose_id_begins_so(
 
 
 @pytest.mark.usefixtures("messages")
-async def test_with_names_search_finds_names_too(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+async def test_search_with_names_also_finds_names(client: httpx.AsyncClient, token: str, owner: Any) -> None:
     await owner.execute("INSERT INTO queuestats.keys (id, value) VALUES (7, '12 monkeys'), (119, 'other'), (2, '=1+1')")
     for senders in (None, [2, 7, 119, 120]):
         rows = (await ask(client, token, search="12", names=1, senders=senders)).json()["data"]
@@ -185,7 +185,7 @@ async def test_with_names_search_finds_names_too(client: httpx.AsyncClient, toke
         assert {sender_id for sender_id, _ in found} == {7, 12, 120, 1200} & {*(senders or SENDERS)}
     rows = (await ask(client, token, search="12")).json()["data"]
     assert [row["sender_id"] for row in rows] == [12, 120, 1200]
-    # A cell of CSV that a spreadsheet would run, and the column's name.
+    # A cell of CSV that a spreadsheet would run as a formula, and the name of the column.
     lines = (await ask(client, token, senders=[2], names=1, format="csv")).text.splitlines()
     assert lines[0].endswith("total,sender_name")
     assert lines[1].endswith(",'=1+1")
@@ -211,7 +211,7 @@ async def test_xml_and_csv_have_the_rows_of_json(
     assert of_csv.headers["x-queuestats-count"] == str(len(expected(messages, ["sender", "isp"], senders=[1, 119, 33])))
 
 
-async def test_csv_quotes_what_a_spreadsheet_would_run(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+async def test_csv_quotes_cells_that_a_spreadsheet_would_run(client: httpx.AsyncClient, token: str, owner: Any) -> None:
     names = ["=1", "+1", "-1", "@1", "\t1", 'a,"b"']
     await insert(owner, [Message(isp=isp) for isp in names])
     response = await ask(client, token, by="isp", senders=119, format="csv")
@@ -230,15 +230,13 @@ async def test_of_an_empty_queue(client: httpx.AsyncClient, token: str) -> None:
     assert (await ask(client, token, Format.XML)).text.startswith("<xml><data/><error>0</error>")
 
 
-async def test_ids_are_strings_where_it_is_asked_for(
-    client: httpx.AsyncClient, token: str, messages: list[Message]
-) -> None:
+async def test_ids_are_strings_on_request(client: httpx.AsyncClient, token: str, messages: list[Message]) -> None:
     (row, *_) = (await ask(client, token, by=["sender", "account"], ids="string")).json()["data"]
     assert (row["sender_id"], row["account_id"]) == ("1", "0")
 
 
 @pytest.mark.usefixtures("messages")
-async def test_who_has_the_report_gets_304(client: httpx.AsyncClient, token: str) -> None:
+async def test_a_client_with_the_current_report_gets_304(client: httpx.AsyncClient, token: str) -> None:
     tag = (await ask(client, token)).headers["etag"]
     content = body_of(Format.JSON, token=token)
     response = await client.post(REPORT, content=content, headers={"If-None-Match": tag})
@@ -247,7 +245,7 @@ async def test_who_has_the_report_gets_304(client: httpx.AsyncClient, token: str
     assert (await client.post(REPORT, content=content, headers={"If-None-Match": tag})).status_code == 200
 
 
-async def test_a_large_page_comes_in_slices_that_gzip_may_pack(
+async def test_a_large_page_is_sent_in_slices_with_or_without_gzip(
     client: httpx.AsyncClient, token: str, owner: Any
 ) -> None:
     await insert(owner, (Message(1 + n // 10, isp=f"isp {n % 10}") for n in range(12_000)))
@@ -270,7 +268,7 @@ async def test_a_large_page_comes_in_slices_that_gzip_may_pack(
     [{"sender_ids": [1, 119]}, {"account_ids": [1, 2]}, {"sender_ids": [1, 119], "account_ids": [2]}],
     ids=str,
 )
-async def test_a_limited_token_gets_what_it_may_see(
+async def test_a_limited_token_gets_the_report_within_its_limits(
     client: httpx.AsyncClient,
     database: TestDatabase,
     messages: list[Message],
@@ -285,7 +283,7 @@ async def test_a_limited_token_gets_what_it_may_see(
     if "sender_ids" in limits:
         for order in ("key", "oldest"):
             refused = await ask(client, token, senders=[1, 2], order=order)
-            # An account's limit is refused first.
+            # The limit to accounts is checked first.
             assert check_error(refused, 403, Format.JSON).startswith("No access: this token is limited to")
     if "account_ids" in limits:
         for asked in ({"account_id": [0, 2]}, {"order": "oldest"}):
@@ -296,7 +294,7 @@ async def test_cursors_of_a_limited_token_name_no_other_sender(
     client: httpx.AsyncClient, database: TestDatabase, owner: Any
 ) -> None:
     own = [Message(sender_id, account_id=7) for sender_id in (5, 400, 900)]
-    # More than what the first read of a page of one row looks up.
+    # More than the first statement of a page with one row looks up.
     await insert(owner, [*own, *(Message(100 + n, account_id=8) for n in range(600))])
     token = await create_token(database.owner_url, "agency", account_ids=[7])
     rows, after = [], None
@@ -311,7 +309,7 @@ async def test_cursors_of_a_limited_token_name_no_other_sender(
     assert rows == expected(own, ["sender"])
 
 
-async def test_where_no_row_of_a_limited_token_is_found_it_gets_no_cursor(
+async def test_a_page_without_rows_of_a_limited_token_is_an_error_without_a_cursor(
     client: httpx.AsyncClient, database: TestDatabase, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await insert(owner, [Message(5, account_id=7), *(Message(100 + n, account_id=8) for n in range(60))])
@@ -325,11 +323,11 @@ async def test_where_no_row_of_a_limited_token_is_found_it_gets_no_cursor(
         text = check_error(await ask(client, limited, by=by, after=after), 400, Format.JSON)
         assert text.endswith("this page would take more than 50 counters or look-ups: name senders")
     assert len(await pages(client, limited, senders=[5, 900])) == 2
-    # A token that may see all senders goes on.
+    # A token without limits gets the next page.
     assert await pages(client, token, account_id=7) == expected([Message(5), Message(900)], ["sender"])
 
 
-async def test_a_sender_that_grows_beyond_what_a_page_reads_does_not_come_again(
+async def test_a_sender_that_grows_between_pages_is_not_repeated(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await insert(owner, [Message(7, account_id) for account_id in range(4)])
@@ -340,7 +338,9 @@ async def test_a_sender_that_grows_beyond_what_a_page_reads_does_not_come_again(
     assert "more than 5 counters" in check_error(response, 400, Format.JSON)
 
 
-async def test_a_cursor_belongs_to_its_query(client: httpx.AsyncClient, token: str, messages: list[Message]) -> None:
+async def test_a_cursor_is_valid_only_for_its_query(
+    client: httpx.AsyncClient, token: str, messages: list[Message]
+) -> None:
     after = (await ask(client, token, limit=1)).json()["next"]
     assert (await ask(client, token, limit=5, after=after)).status_code == 200
     others: list[dict[str, Any]] = [
@@ -359,14 +359,14 @@ async def test_a_cursor_belongs_to_its_query(client: httpx.AsyncClient, token: s
         assert text == "Incorrect request: after must be the next of a page of the same query"
 
 
-async def test_senders_that_grow_between_pages_end_no_list_of_the_largest(
+async def test_the_list_of_the_largest_continues_if_senders_grow_between_pages(
     client: httpx.AsyncClient, token: str, owner: Any
 ) -> None:
     messages = [Message(sender_id) for sender_id in range(1, 21) for _ in range(30 - sender_id)]
     await insert(owner, messages)
     first = (await ask(client, token, order="total", limit=4)).json()
     assert [row["sender_id"] for row in first["data"]] == [1, 2, 3, 4]
-    # More than a page overtakes the last row.
+    # More senders than a page has become larger than the last row.
     grown = [Message(sender_id) for sender_id in range(13, 21) for _ in range(50)]
     await insert(owner, grown)
     rows = await pages(client, token, order="total", limit=4, after=first["next"])
@@ -389,7 +389,7 @@ FORGED: list[tuple[Order, tuple[Any, ...]]] = [
 
 
 @pytest.mark.parametrize(("order", "position"), FORGED, ids=str)
-async def test_a_cursor_that_a_client_has_written_is_refused(
+async def test_a_forged_cursor_is_refused(
     client: httpx.AsyncClient, token: str, order: Order, position: tuple[Any, ...]
 ) -> None:
     after = write_cursor(ReportQuery(order=order), position)
@@ -439,18 +439,20 @@ async def test_the_next_of_the_longest_row_is_accepted(client: httpx.AsyncClient
     ],
     ids=str,
 )
-async def test_what_is_wrong_is_refused(
+async def test_wrong_parameters_are_refused(
     client: httpx.AsyncClient, token: str, members: dict[str, Any], words: str
 ) -> None:
     assert words in check_error(await ask(client, token, **members), 400, Format.JSON)
 
 
-async def test_an_error_of_a_request_for_csv_is_written_as_the_request(client: httpx.AsyncClient, token: str) -> None:
+async def test_the_error_of_a_request_for_csv_has_the_format_of_the_request(
+    client: httpx.AsyncClient, token: str
+) -> None:
     for format in Format:
         check_error(await ask(client, token, format, format="csv", limit=0), 400, format)
 
 
-async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
+async def test_a_report_that_reads_too_much_is_refused_with_an_alternative(
     client: httpx.AsyncClient, token: str, messages: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report_module, "MOST_READ", 5)
@@ -467,7 +469,7 @@ async def test_what_reads_too_much_is_refused_with_what_to_ask_instead(
 
 
 @pytest.mark.parametrize("by", ["none", "isp", "campaign"])
-async def test_of_a_list_only_its_items_are_read(
+async def test_a_report_for_a_list_reads_only_its_items(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
@@ -481,7 +483,7 @@ async def test_of_a_list_only_its_items_are_read(
 
 
 @pytest.mark.parametrize("by", [["account", "isp"], ["sender", "account", "isp"]], ids=",".join)
-async def test_what_is_read_beside_the_campaigns_that_are_asked_for_counts(
+async def test_counters_of_other_campaigns_that_are_read_count_towards_the_limit(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: list[str]
 ) -> None:
     await insert(owner, [Message(account_id=id_, campaign_id=id_) for id_ in range(1, 41)])
@@ -496,7 +498,7 @@ async def test_what_is_read_beside_the_campaigns_that_are_asked_for_counts(
 
 
 @pytest.mark.parametrize("by", ["none", "isp", "campaign"])
-async def test_what_is_read_between_the_items_of_a_long_list_counts(
+async def test_counters_between_the_items_of_a_long_list_count_towards_the_limit(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     await insert(owner, [Message(campaign_id=campaign_id) for campaign_id in range(1, 41)])
@@ -509,10 +511,10 @@ async def test_what_is_read_between_the_items_of_a_long_list_counts(
     assert "more than 30 counters" in text
 
 
-async def test_pages_that_end_before_all_is_read_are_the_whole(
+async def test_all_pages_together_are_the_report_if_pages_end_early(
     client: httpx.AsyncClient, token: str, messages: list[Message], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a page, the sender that is not read to its end stands on the next one."""
+    """A sender whose rows are not complete at the end of a page is on the next page."""
     monkeypatch.setattr(report_module, "_enough", lambda query: query.limit)
     for asked in ({"by": ["sender"]}, {"by": ["sender", "campaign"]}, {"isp": "Gmail", "status": "hold"}):
         by = asked.get("by", ["sender"])
@@ -528,7 +530,7 @@ async def test_while_the_queue_is_not_counted_it_is_unavailable(
     check_error(await ask(client, token), 503, Format.JSON)
 
 
-async def test_counts_below_zero_are_no_report(
+async def test_a_report_with_counts_below_zero_is_an_error(
     client: httpx.AsyncClient, token: str, messages: list[Message], owner: Any
 ) -> None:
     await owner.execute("UPDATE queuestats.counters SET hold = -1000 WHERE sender_id = 33 AND grouping_set = 'total'")

@@ -1,4 +1,4 @@
-"""What a request may look like on the wire: paths, content types, sizes, tokens, and clients that behave oddly."""
+"""Requests over HTTP: paths, content types, sizes, tokens, and clients with unusual behaviour."""
 
 import asyncio
 import gzip
@@ -41,13 +41,13 @@ async def test_a_path_with_missing_or_doubled_slashes_reaches_the_handler_direct
 ) -> None:
     body = body_of(Format.JSON, token=token, id=1)
     async with serving(settings) as url:
-        # By hand: a client's library would tidy the path up.
+        # Written by hand, because an HTTP library would normalize the path.
         answer = await send_raw(url, head_of(f"Content-Length: {len(body)}", "Connection: close", path=path) + body)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"location" not in answer.lower()
 
 
-async def test_the_declared_content_type_is_neither_needed_nor_believed(client: httpx.AsyncClient, token: str) -> None:
+async def test_the_declared_content_type_is_ignored(client: httpx.AsyncClient, token: str) -> None:
     for format in Format:
         for declared in (
             "",
@@ -62,7 +62,7 @@ async def test_the_declared_content_type_is_neither_needed_nor_believed(client: 
             assert response.headers["content-type"] == f"application/{format}; charset=utf-8"
 
 
-async def test_a_form_is_400_and_called_a_form(client: httpx.AsyncClient, token: str) -> None:
+async def test_a_form_is_400_and_the_error_names_it(client: httpx.AsyncClient, token: str) -> None:
     forms: list[dict[str, Any]] = [{"data": {"token": token, "id": "1"}}, {"files": {"id": b"1"}}]
     for form in forms:
         response = await client.post(STATS, **form)
@@ -81,10 +81,10 @@ async def test_a_form_is_400_and_called_a_form(client: httpx.AsyncClient, token:
         ("qs_secret", "an unknown coding"),
     ],
 )
-async def test_a_body_that_can_not_be_read_and_declares_a_coding_is_called_compressed(
+async def test_the_error_for_an_unreadable_body_with_a_declared_coding_names_the_coding(
     client_of_nowhere: httpx.AsyncClient, coding: str, named: str
 ) -> None:
-    """The bytes of br and of a bare deflate show nothing, and may begin as JSON or XML do."""
+    """Bytes in the codings br and raw deflate have no signature, and may begin as JSON or XML does."""
     for content in (gzip.compress(b"{}"), b"{\x0b\x80", b"<\x0b\x80", b"\x0b\x01\x80{}\x03"):
         headers = {"Content-Encoding": coding}
         response = await client_of_nowhere.post(STATS, content=content, headers=headers)
@@ -92,15 +92,13 @@ async def test_a_body_that_can_not_be_read_and_declares_a_coding_is_called_compr
         assert f"the body is compressed (Content-Encoding: {named}); it must be a JSON object, or an XML " in text
 
 
-async def test_a_declared_coding_is_not_believed_of_a_body_that_can_be_read(
-    client: httpx.AsyncClient, token: str
-) -> None:
+async def test_a_declared_coding_is_ignored_if_the_body_is_readable(client: httpx.AsyncClient, token: str) -> None:
     for coding in ("gzip", "identity", ""):
         body = body_of(Format.JSON, token=token, id=1)
         assert await status_of(client, STATS, content=body, headers={"Content-Encoding": coding}) == 200
 
 
-async def test_accept_and_other_wishes_in_headers_are_not_consulted(client: httpx.AsyncClient, token: str) -> None:
+async def test_accept_and_similar_headers_are_ignored(client: httpx.AsyncClient, token: str) -> None:
     wishes = {"Accept": "application/xml, */*;q=0.1", "Accept-Encoding": "gzip, br", "Accept-Charset": "latin-1"}
     response = await client.post(STATS, content=body_of(Format.JSON, token=token, id=1), headers=wishes)
     assert response.headers["content-type"] == "application/json; charset=utf-8"
@@ -120,7 +118,7 @@ async def test_accept_and_other_wishes_in_headers_are_not_consulted(client: http
         (None, "", Format.XML, "xml"),
     ],
 )
-async def test_the_answers_format_is_the_bodys_wish_else_the_urls_else_the_bodys_own(
+async def test_the_format_is_that_of_the_member_or_else_of_the_url_or_else_of_the_body(
     client: httpx.AsyncClient, token: str, in_body: str | None, in_url: str | None, written_in: Format, answered_in: str
 ) -> None:
     body = body_of(written_in, token=token, id=1, format=in_body)
@@ -130,14 +128,14 @@ async def test_the_answers_format_is_the_bodys_wish_else_the_urls_else_the_bodys
     assert response.headers["content-type"] == f"application/{answered_in}; charset=utf-8"
 
 
-async def test_a_wrong_format_in_the_url_is_an_error_where_the_body_has_none(
+async def test_a_wrong_format_in_the_url_is_an_error_if_the_body_has_none(
     client: httpx.AsyncClient, token: str
 ) -> None:
     response = await client.post(f"{STATS}?format=XML", content=body_of(Format.JSON, token=token, id=1))
     assert "format must be json or xml" in check_error(response, 400, Format.JSON)
 
 
-async def test_a_token_is_taken_from_the_header_then_the_body_then_the_url(
+async def test_a_token_is_read_from_the_header_then_the_body_then_the_url(
     client: httpx.AsyncClient, token: str
 ) -> None:
     async def ask(header: str | None, body: str | None, url: str | None) -> int:
@@ -173,7 +171,7 @@ async def test_a_token_is_taken_from_the_header_then_the_body_then_the_url(
         assert await ask(*each) == 401, each
 
 
-async def test_of_several_tokens_in_the_url_the_last_counts(client: httpx.AsyncClient, token: str) -> None:
+async def test_the_last_of_several_tokens_in_the_url_is_used(client: httpx.AsyncClient, token: str) -> None:
     body = b'{"id": 1}'
     assert await status_of(client, f"{STATS}?token=x&token={token}", content=body) == 200
     assert await status_of(client, f"{STATS}?token={token}&token=x", content=body) == 401
@@ -187,19 +185,19 @@ def padded(format: Format, token: str, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_body_at_the_limit_is_taken_and_one_byte_more_is_not(
+async def test_a_body_at_the_limit_is_accepted_and_one_byte_more_is_not(
     client: httpx.AsyncClient, token: str, format: Format
 ) -> None:
     assert await status_of(client, STATS, content=padded(format, token, MAX_BODY_BYTES)) == 200
     for size in (MAX_BODY_BYTES + 1, 300_000, 5_000_000):
         response = await client.post(STATS, content=padded(format, token, size))
         check_error(response, 413, format)
-    # The connection, or a new one, serves the next request.
+    # The same connection or a new one serves the next request.
     assert await status_of(client, STATS, content=padded(format, token, MAX_BODY_BYTES)) == 200
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_declared_size_over_the_limit_is_refused_before_the_body_has_come(
+async def test_a_declared_size_over_the_limit_is_refused_before_the_body_has_arrived(
     nowhere: Settings, format: Format
 ) -> None:
     beginnings = {Format.JSON: b'{"id"', Format.XML: b" <xml>"}
@@ -211,7 +209,7 @@ async def test_a_declared_size_over_the_limit_is_refused_before_the_body_has_com
             assert b"connection: close" in head.lower()
 
 
-async def test_a_declared_size_over_the_limit_is_refused_even_where_nothing_comes(nowhere: Settings) -> None:
+async def test_a_declared_size_over_the_limit_is_refused_if_no_body_arrives(nowhere: Settings) -> None:
     async with serving(nowhere) as url:
         head = head_of("Content-Length: 10000000000", "Content-Type: application/xml")
         answer = await send_raw(url, head)
@@ -247,10 +245,10 @@ async def test_an_endless_body_is_refused_at_the_limit_and_then_cut_off(nowhere:
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_answer(
+async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_response(
     client_of_nowhere: httpx.AsyncClient, format: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine the client may send for longer than the service lingers.
+    # On a busy machine, the client may send for longer than the service keeps the connection open.
     monkeypatch.setattr("service.http.limits.LINGER_SECONDS", PATIENCE_SECONDS)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -261,7 +259,7 @@ async def test_a_long_body_in_chunks_is_refused_and_the_client_reads_the_answer(
     check_error(await client_of_nowhere.post(STATS, content=chunks()), 413, format)
 
 
-async def test_a_body_in_many_small_pieces_is_put_together(settings: Settings, token: str) -> None:
+async def test_a_body_in_many_small_pieces_is_accepted(settings: Settings, token: str) -> None:
     body = body_of(Format.XML, token=token, id=1)
     chunks = [chunk(bytes([byte])) for byte in body]
     async with serving(settings) as url:
@@ -270,14 +268,14 @@ async def test_a_body_in_many_small_pieces_is_put_together(settings: Settings, t
     assert answer.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_body_that_does_not_come_is_400_after_the_limit(nowhere: Settings) -> None:
+async def test_a_body_that_does_not_arrive_is_400_after_the_limit(nowhere: Settings) -> None:
     async with serving(replace(nowhere, request_time_limit_ms=100)) as url:
         answer = await send_raw(url, head_of("Content-Length: 100", "Content-Type: text/xml") + b'{"id')
     code, text = read_error(answer.partition(b"\r\n\r\n")[2], Format.JSON)
     assert (code, text) == (400, "Incorrect request: the body must arrive within 100 ms")
 
 
-async def test_a_connection_is_kept_through_every_error_that_has_read_its_body(nowhere: Settings) -> None:
+async def test_a_connection_stays_open_after_errors_if_the_body_was_read(nowhere: Settings) -> None:
     bodies = [b"", b"{", b'{"id":1}', b"<xml/>", b'{"token":"x"}']
     async with serving(nowhere) as url:
         requests = [
@@ -290,7 +288,7 @@ async def test_a_connection_is_kept_through_every_error_that_has_read_its_body(n
     assert answer.endswith(b'{"status":"alive"}')
 
 
-async def test_expect_continue_is_answered_before_the_body_is_sent(settings: Settings, token: str) -> None:
+async def test_expect_continue_gets_its_response_before_the_body_is_sent(settings: Settings, token: str) -> None:
     body = body_of(Format.JSON, token=token, id=1)
     async with serving(settings) as url:
         head = head_of("Expect: 100-continue", f"Content-Length: {len(body)}", "Connection: close")
@@ -298,7 +296,7 @@ async def test_expect_continue_is_answered_before_the_body_is_sent(settings: Set
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
 
 
-async def test_odd_hosts_queries_and_repeated_headers_are_harmless(settings: Settings, token: str) -> None:
+async def test_unusual_hosts_queries_and_repeated_headers_are_accepted(settings: Settings, token: str) -> None:
     body = body_of(Format.JSON, token=token, id=1)
     odd = [
         "Host: [::",
@@ -321,7 +319,7 @@ async def test_odd_hosts_queries_and_repeated_headers_are_harmless(settings: Set
 
 
 @pytest.mark.parametrize("sent", [head_of("Content-Length: 100") + b'{"id', head_of("Transfer-Encoding: chunked")])
-async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault(
+async def test_a_client_that_disconnects_within_its_body_causes_no_internal_error(
     nowhere: Settings, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(nowhere) as url, client_of(url) as client:
@@ -333,11 +331,11 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_fault(
             writer.close()
             await asyncio.sleep(0.05)
         assert (await client.get("/healthz")).status_code == 200
-    # That the database is not there is told as a warning.
+    # The log has a warning about the missing database.
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
-async def test_a_client_that_does_not_wait_for_its_answer_is_no_fault(
+async def test_a_client_that_does_not_wait_for_its_response_causes_no_internal_error(
     settings: Settings, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = body_of(Format.JSON, token=token, id=1)
@@ -350,7 +348,7 @@ async def test_a_client_that_does_not_wait_for_its_answer_is_no_fault(
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_requests_that_are_sent_ahead_are_answered_in_their_order(settings: Settings, token: str) -> None:
+async def test_pipelined_requests_get_their_responses_in_order(settings: Settings, token: str) -> None:
     bodies = [json.dumps({"token": token, "id": number, "format": "json"}).encode() for number in (1, 0, 1, 0)]
     requests = b"".join(head_of(f"Content-Length: {len(body)}") + body for body in bodies)
     async with serving(settings) as url:
@@ -358,7 +356,7 @@ async def test_requests_that_are_sent_ahead_are_answered_in_their_order(settings
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"400", b"200", b"400", b"200"]
 
 
-async def test_an_open_request_is_answered_when_the_service_ends(settings: Settings, token: str) -> None:
+async def test_an_open_request_gets_its_response_when_the_service_stops(settings: Settings, token: str) -> None:
     body = b'{"id":1}'
     async with serving(settings) as url:
         waiting = asyncio.create_task(send_raw(url, head_of("Content-Length: 8"), b"", body, pause=0.1))

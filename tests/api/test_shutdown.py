@@ -1,4 +1,4 @@
-"""The end of a process: how long it waits for open requests, and how it ends them."""
+"""The shutdown of a process: how long it waits for open requests, and how it ends them."""
 
 import asyncio
 import signal
@@ -32,7 +32,7 @@ class Ending:
 
 @pytest.fixture(autouse=True)
 def _signals_end_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """uvicorn raises a signal again at its end; sse-starlette remembers it for the life of the process."""
+    """uvicorn raises the signal again at its end, and sse-starlette stores it until the process ends."""
     monkeypatch.setattr(AppStatus, "should_exit", False)
     former = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
@@ -62,7 +62,7 @@ async def ending(settings: Settings) -> AsyncIterator[Ending]:
 
 
 async def test_the_drain_and_the_wait_for_open_requests_share_one_time_limit(nowhere: Settings) -> None:
-    """The drain takes its share first. uvicorn gets what is left, and not the whole time again."""
+    """The drain uses a part of the time first. uvicorn gets the rest, not the whole time again."""
     async with ending(nowhere) as end:
         assert (await end.reader.read()).startswith(b"HTTP/1.1 503 ")
     left_seconds = end.server.config.timeout_graceful_shutdown
@@ -70,7 +70,7 @@ async def test_the_drain_and_the_wait_for_open_requests_share_one_time_limit(now
     assert left_seconds <= TIMEOUT_SECONDS - DRAIN_CHECKS * DRAIN_CHECK_SECONDS
 
 
-async def test_a_request_that_ends_in_time_is_answered_and_closes_its_connection(nowhere: Settings) -> None:
+async def test_a_request_that_ends_in_time_gets_its_response_and_closes_its_connection(nowhere: Settings) -> None:
     async with ending(nowhere) as end:
         end.writer.write(b'{"id": "119"')
         response = await end.reader.read()

@@ -1,4 +1,4 @@
-"""The log line of a slow statement: which file, how long, on which server process, and for which requests."""
+"""The log line of a slow statement has its file, its time, its server process and its requests."""
 
 import asyncio
 import re
@@ -39,7 +39,7 @@ def lines_of(log: pytest.LogCaptureFixture, *files: str) -> list[tuple[str, ...]
 
 
 def requested(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Without those of the look-up that a start begins."""
+    """The lines without those of the look-up at the start."""
     return [line for line in lines if line[3]]
 
 
@@ -63,7 +63,7 @@ async def test_the_line_of_a_shared_statement_names_the_first_requests_and_how_m
         lines_of(caplog, "sql/queries/from_counters/total.sql", "sql/queries/from_counters/many/total.sql")
     )
 
-    # Each request waits for one round, and only that one is its own.
+    # Each request waits for one batch and belongs only to this one.
     assert sum(int(count) for *_, count in lines) == REQUESTS
     for *_, requests, count in lines:
         assert len(set(requests.split(","))) == min(5, int(count))
@@ -71,11 +71,11 @@ async def test_the_line_of_a_shared_statement_names_the_first_requests_and_how_m
     assert any(int(count) > 5 for *_, count in lines)
 
 
-async def test_askers_of_one_question_are_all_named(
+async def test_the_line_names_all_requests_of_one_query(
     settings: Settings, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with logging_from(settings, ALL) as client:
-        # The token is known by then: all come to the same round.
+        # The token is in the cache then, so all requests are in the same batch.
         await ask(client, token, "first")
         await asyncio.gather(*(ask(client, token, f"r{number}") for number in range(3)))
     lines = requested(lines_of(caplog, "sql/queries/from_counters/total.sql"))
@@ -83,7 +83,7 @@ async def test_askers_of_one_question_are_all_named(
     assert sorted(each for line in named for each in line) == ["first", "r0", "r1", "r2"]
 
 
-async def test_a_statement_that_ran_into_its_limit_is_told_of_and_quick_ones_are_not(
+async def test_a_statement_that_reached_its_time_limit_is_logged_and_fast_ones_are_not(
     settings: Settings, token: str, owner: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with logging_from(replace(settings, request_time_limit_ms=4000), 1000) as client:
@@ -97,7 +97,7 @@ async def test_a_statement_that_ran_into_its_limit_is_told_of_and_quick_ones_are
     assert requests == "late"
 
 
-async def test_below_the_limit_nothing_is_logged_and_a_line_holds_no_value_and_no_token(
+async def test_fast_statements_are_not_logged_and_a_line_has_no_value_and_no_token(
     settings: Settings, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     values: dict[str, Any] = {"id": 918273645, "account_id": 564738291, "isp": "A-Private-ISP"}
@@ -110,8 +110,10 @@ async def test_below_the_limit_nothing_is_logged_and_a_line_holds_no_value_and_n
     assert [each for each in (*map(str, values.values()), token) if each in caplog.text] == []
 
 
-async def test_work_that_no_request_is_behind_names_none(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_line_of_a_statement_without_a_request_names_none(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     async with logging_from(settings, ALL), asyncio.timeout(120):
-        while not lines_of(caplog, "sql/queries/fold.sql"):  # noqa: ASYNC110 - it tells nobody when it folds
+        while not lines_of(caplog, "sql/queries/fold.sql"):  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.02)
     assert {fields[3:] for fields in lines_of(caplog, "sql/queries/fold.sql")} == {("", "0")}

@@ -1,4 +1,4 @@
-"""A standby lags behind its primary, so nothing is answered from one."""
+"""A standby lags behind its primary, so the service sends no reports from a standby."""
 
 import asyncio
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def servers() -> Iterator[Pair]:
             standby.run(
                 "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-D", standby.folder, "-R", "-c", "fast"
             )
-            # The primary's, whose socket is in its data folder.
+            # A copy of the lock file of the primary, whose socket is in its data folder.
             (standby.folder / ".s.PGSQL.5432.lock").unlink()
             with running(standby):
                 yield Pair(primary, standby)
@@ -83,12 +83,14 @@ async def until_replayed(pair: Pair, position: str) -> None:
     connection = await asyncpg.connect(pair.address(user="postgres"))
     async with asyncio.timeout(PATIENCE_SECONDS):
         replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
-        while not await connection.fetchval(replayed, position):  # noqa: ASYNC110 the server tells nobody
+        while not await connection.fetchval(replayed, position):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.02)
     await connection.close()
 
 
-async def test_an_address_of_a_standby_gets_503_that_says_so_and_is_never_ready(pair: Pair, settings: Settings) -> None:
+async def test_a_service_with_the_address_of_a_standby_is_not_ready_and_503_names_the_reason(
+    pair: Pair, settings: Settings
+) -> None:
     token = await create_token(
         pair.address(pair.primary, user="postgres"), "t", (Scope.STATS, Scope.CONTROL), replace=True
     )
@@ -102,7 +104,7 @@ async def test_an_address_of_a_standby_gets_503_that_says_so_and_is_never_ready(
 
 
 @pytest.mark.parametrize("wanted", ["", "&target_session_attrs=any"])
-async def test_the_condition_of_a_standby_is_found(pair: Pair, wanted: str) -> None:
+async def test_doctor_detects_a_standby(pair: Pair, wanted: str) -> None:
     async with open_pool(f"{pair.address()}{wanted}") as service:
         found = {
             finding.condition
@@ -111,7 +113,7 @@ async def test_the_condition_of_a_standby_is_found(pair: Pair, wanted: str) -> N
     assert "standby" in found
 
 
-async def test_of_two_hosts_the_primary_answers_whichever_comes_first(pair: Pair) -> None:
+async def test_the_primary_of_two_hosts_is_used_in_either_order(pair: Pair) -> None:
     owner = await asyncpg.connect(pair.address(pair.primary, user="postgres"))
     for hosts in ((pair.standby, pair.primary), (pair.primary, pair.standby)):
         async with open_pool(pair.address(*hosts)) as service:
@@ -121,8 +123,8 @@ async def test_of_two_hosts_the_primary_answers_whichever_comes_first(pair: Pair
     await owner.close()
 
 
-async def test_a_connection_that_reaches_a_standby_all_the_same_answers_nothing(pair: Pair) -> None:
-    """As through a pooler, which may go over to another server."""
+async def test_a_connection_that_reaches_a_standby_returns_no_report(pair: Pair) -> None:
+    """A pooler may connect to another server."""
     query = StatsQuery(119)
 
     def begin(control: Control) -> Any:

@@ -1,4 +1,4 @@
-"""The numbers: every group and every combination of filters, in both formats, against rows added up in Python."""
+"""The counts of every group and every combination of filters, in both formats, compared with sums in Python."""
 
 import json
 import random
@@ -25,7 +25,7 @@ READERS = {Format.JSON: read_json_report, Format.XML: read_xml_report}
 
 
 def skewed_messages() -> list[Message]:
-    """Most are for one account and one ISP; account and campaign 0 and every odd ISP name are among them."""
+    """Most messages have one account and one ISP. Some have account 0, campaign 0 or an unusual name of an ISP."""
     dice = random.Random(1)
     few_of_many = [0.5, 0.3, 0.1, 0.06, 0.04]
     return [
@@ -41,7 +41,7 @@ def skewed_messages() -> list[Message]:
 
 
 def as_held(rows: list[StatsRow], format: Format) -> list[StatsRow]:
-    """The rows as the format can hold them: JSON holds every text, XML replaces what it cannot."""
+    """The rows as the format can represent them. JSON has every character, XML replaces some."""
     if format is Format.JSON:
         return rows
     return [StatsRow(**{**_fields(row), "isp": as_xml_holds_it(row.isp)}) for row in rows]
@@ -58,7 +58,7 @@ async def ask(client: httpx.AsyncClient, token: str, format: Format, query: Stat
         id=query.sender_id,
         account_id=query.account_id,
         campaign_id=query.campaign_id,
-        # The odd names go as JSON: XML cannot hold all of them.
+        # The unusual names are sent as JSON, because XML cannot represent all of them.
         isp=query.isp,
         group=query.grouping.value,
     )
@@ -70,7 +70,7 @@ async def ask(client: httpx.AsyncClient, token: str, format: Format, query: Stat
 
 
 @pytest.mark.parametrize("grouping", Grouping)
-async def test_every_combination_of_filters_counts_what_was_inserted(
+async def test_every_combination_of_filters_counts_the_inserted_messages(
     client: httpx.AsyncClient, owner: Any, token: str, grouping: Grouping
 ) -> None:
     messages = skewed_messages()
@@ -84,7 +84,7 @@ async def test_every_combination_of_filters_counts_what_was_inserted(
 
 @pytest.mark.parametrize("format", Format)
 @pytest.mark.parametrize("grouping", Grouping)
-async def test_a_sender_has_its_own_queue_and_an_unknown_one_an_empty_queue(
+async def test_each_sender_has_its_own_queue_and_an_unknown_sender_has_an_empty_one(
     client: httpx.AsyncClient, owner: Any, token: str, grouping: Grouping, format: Format
 ) -> None:
     messages = skewed_messages()
@@ -96,7 +96,7 @@ async def test_a_sender_has_its_own_queue_and_an_unknown_one_an_empty_queue(
 
 
 @pytest.mark.parametrize("isp", [isp for isp in ODD_ISPS if isp])
-async def test_a_filter_on_an_odd_isp_name_finds_exactly_that_name(
+async def test_a_filter_for_an_unusual_isp_name_finds_exactly_that_name(
     client: httpx.AsyncClient, owner: Any, token: str, isp: str
 ) -> None:
     messages = skewed_messages()
@@ -107,7 +107,7 @@ async def test_a_filter_on_an_odd_isp_name_finds_exactly_that_name(
     assert len(expected_rows(messages, query)) == 1
 
 
-async def test_isps_stand_in_the_order_of_their_utf8_bytes(client: httpx.AsyncClient, owner: Any, token: str) -> None:
+async def test_isps_are_in_the_order_of_their_utf8_bytes(client: httpx.AsyncClient, owner: Any, token: str) -> None:
     names = ["\U00010000", "\ufffd", "é", "z", "Z", "a", "B", "zz", "", "10", "9"]
     await insert(owner, [Message(SENDER, 1, 1, name, "new") for name in names])
 
@@ -115,9 +115,7 @@ async def test_isps_stand_in_the_order_of_their_utf8_bytes(client: httpx.AsyncCl
     assert [row.isp for row in rows] == ["", "10", "9", "B", "Z", "a", "z", "zz", "é", "\ufffd", "\U00010000"]
 
 
-async def test_numbers_beyond_double_precision_come_out_exactly(
-    client: httpx.AsyncClient, owner: Any, token: str
-) -> None:
+async def test_numbers_beyond_double_precision_are_exact(client: httpx.AsyncClient, owner: Any, token: str) -> None:
     await insert(owner, [Message(SENDER, 2**63 - 1, 2**53 + 1, "", "hold")])
     body = body_of(Format.JSON, token=token, id=SENDER, group="account_campaign")
 
@@ -126,7 +124,7 @@ async def test_numbers_beyond_double_precision_come_out_exactly(
 
 
 @pytest.mark.parametrize("format", Format)
-async def test_an_empty_queue_is_no_row_or_one_row_of_zeros(
+async def test_an_empty_queue_has_no_row_or_one_row_of_zeros(
     client: httpx.AsyncClient, token: str, format: Format
 ) -> None:
     zeros = StatsRow(account_id=0, campaign_id=0, hold=0, isp="", new=0, proc=0, retry=0, total=0)
@@ -135,7 +133,7 @@ async def test_an_empty_queue_is_no_row_or_one_row_of_zeros(
         assert rows == ([zeros] if grouping is Grouping.TOTAL else [])
 
 
-async def test_an_answer_knows_what_was_committed_just_before(
+async def test_a_report_includes_what_was_committed_before_the_request(
     client: httpx.AsyncClient, owner: Any, token: str
 ) -> None:
     for count in range(1, 21):
@@ -145,7 +143,7 @@ async def test_an_answer_knows_what_was_committed_just_before(
 
 
 @pytest.mark.parametrize("left_out", ["{}", '{"account_id": 0, "isp": ""}', '{"account_id": null, "campaign_id": "0"}'])
-async def test_left_out_null_empty_and_zero_filters_let_everything_through(
+async def test_left_out_null_empty_and_zero_filters_match_everything(
     client: httpx.AsyncClient, owner: Any, token: str, left_out: str
 ) -> None:
     messages = skewed_messages()
@@ -195,7 +193,7 @@ async def test_the_documented_requests_get_the_documented_responses(
     async with serving(settings) as url, client_of(url) as client:
         response = await client.post(STATS, content=request)
     if format is Format.JSON:
-        # The pairs show the order of the members too.
+        # Pairs also compare the order of the members.
         assert json.loads(response.content, object_pairs_hook=list) == json.loads(printed, object_pairs_hook=list)
     else:
         assert without_blanks(etree.fromstring(response.content)) == without_blanks(etree.fromstring(printed))

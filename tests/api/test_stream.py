@@ -1,4 +1,4 @@
-"""GET queue/stream/ on the wire."""
+"""GET queue/stream/ over HTTP."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ class Stream:
         self._lines = response.aiter_lines()
 
     async def next(self) -> Event | None:
-        """None where the stream has ended."""
+        """The next event; None if the stream has ended."""
         fields: dict[str, str] = {}
         async for line in self._lines:
             name, _, value = line.partition(": ")
@@ -61,7 +61,7 @@ async def following(client: httpx.AsyncClient, token: str, query: str = FAST, **
         yield Stream(response)
 
 
-async def test_the_whole_report_comes_first_and_again_whenever_it_has_changed(
+async def test_the_report_is_sent_first_and_after_each_change(
     client: httpx.AsyncClient, token: str, owner: Any
 ) -> None:
     before = datetime.now(UTC)
@@ -78,7 +78,9 @@ async def test_the_whole_report_comes_first_and_again_whenever_it_has_changed(
             assert await stream.total() == count
 
 
-async def test_who_has_the_report_gets_the_next_one_only(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+async def test_a_client_with_the_current_report_gets_only_the_next_one(
+    client: httpx.AsyncClient, token: str, owner: Any
+) -> None:
     async with following(client, token) as stream:
         first = await stream.next()
         assert first is not None
@@ -87,7 +89,7 @@ async def test_who_has_the_report_gets_the_next_one_only(client: httpx.AsyncClie
         assert await stream.total() == 1
 
 
-async def test_all_who_follow_one_query_share_its_statements(
+async def test_all_streams_of_one_query_share_its_statements(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from service.queue.stats import CounterReader
@@ -115,7 +117,7 @@ async def test_all_who_follow_one_query_share_its_statements(
     ticks = 5
     for _ in range(ticks):
         await asyncio.sleep(0.1)
-    # However slow the machine is, a tick is never shorter than its interval.
+    # On any machine, a tick is never shorter than its interval.
     assert asked <= ticks * 3
     await insert(owner, [Message()])
     assert await asyncio.gather(*followers) == [1] * 30
@@ -132,7 +134,7 @@ async def test_a_revoked_token_ends_the_stream(client: httpx.AsyncClient, token:
         assert await stream.next() is None
 
 
-async def test_while_the_database_is_away_it_says_so_and_goes_on_afterwards(
+async def test_an_outage_sends_an_error_event_and_the_stream_continues_afterwards(
     client: httpx.AsyncClient, token: str, owner: Any, database: TestDatabase
 ) -> None:
     async with following(client, token) as stream:
@@ -149,7 +151,7 @@ async def test_while_the_database_is_away_it_says_so_and_goes_on_afterwards(
         assert await stream.total() == 0
 
 
-async def test_a_reader_that_pauses_gets_the_newest_report(client: httpx.AsyncClient, token: str, owner: Any) -> None:
+async def test_a_client_that_pauses_gets_the_newest_report(client: httpx.AsyncClient, token: str, owner: Any) -> None:
     async with following(client, token, "id=119&interval_ms=2000") as slow, following(client, token) as fast:
         assert await slow.total() == await fast.total() == 0
         for count in range(1, 4):
@@ -167,7 +169,7 @@ async def test_it_ends_when_the_service_ends(database: TestDatabase, token: str)
         async with client_of(served.url) as client, following(client, token) as stream:
             assert await stream.total() == 0
             served.process.terminate()
-            # Without its end the server would wait for its client.
+            # Without the end of the stream, the server would wait for its client.
             assert await stream.next() is None
 
 
@@ -180,7 +182,7 @@ async def test_it_ends_when_the_service_ends(database: TestDatabase, token: str)
         ("id=119&group=planet", 400),
     ],
 )
-async def test_a_wrong_request_is_answered_as_stats_answers_it(
+async def test_a_wrong_request_gets_the_error_of_stats(
     client: httpx.AsyncClient, token: str, query: str, error: int
 ) -> None:
     async with following(client, token, query) as stream:
@@ -188,11 +190,11 @@ async def test_a_wrong_request_is_answered_as_stats_answers_it(
         assert (await stream.response.aread()).startswith(b'{"error":400,"error_text":"Incorrect request: ')
 
 
-async def test_without_a_token_there_is_none(client: httpx.AsyncClient) -> None:
+async def test_a_stream_needs_a_token(client: httpx.AsyncClient) -> None:
     assert (await client.get(f"{STREAM}?{FAST}")).status_code == 401
 
 
-async def test_a_comment_says_up_to_when_the_report_is_the_newest(
+async def test_a_comment_has_the_time_until_which_the_report_is_the_newest(
     client: httpx.AsyncClient, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.http.responses.HEARTBEAT_SECONDS", 0.3)
@@ -209,7 +211,7 @@ async def test_a_comment_says_up_to_when_the_report_is_the_newest(
 
 
 async def comment(stream: Stream) -> str:
-    """The text of the next one."""
+    """The text of the next comment."""
     while not (line := await anext(stream._lines)).startswith(": "):
         pass
     return line.removeprefix(": ")

@@ -1,4 +1,4 @@
-"""A database that is reached over TLS only: the address says how it is verified."""
+"""A database that accepts only TLS. Its address contains how the server is verified."""
 
 import shutil
 import ssl
@@ -24,7 +24,7 @@ from tests.servers import scratch_folder
 
 
 def with_tls() -> Path | None:
-    """The programs of an installed PostgreSQL that was built with TLS; the embedded one was not."""
+    """The programs of an installed PostgreSQL with TLS. The embedded one has no TLS."""
     for postgres in sorted(Path("/usr").glob("lib/postgresql/*/bin/postgres")) + sorted(
         Path("/usr").glob("pgsql-*/bin/postgres")
     ):
@@ -40,13 +40,13 @@ BINARIES = with_tls()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BINARIES is None, reason="there is no installed PostgreSQL that was built with TLS"),
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to make a certificate with"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl to create a certificate"),
 ]
 
 
 @dataclass(frozen=True)
 class Server:
-    """Takes TLS only from its port; `certificate` is its own, for the name localhost alone."""
+    """A server whose port accepts only TLS. Its `certificate` is only for the name localhost."""
 
     cluster: Cluster
     certificate: Path
@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
             cluster.hand_over(path)
         access = cluster.folder / "pg_hba.conf"
         access.write_text("local all all trust\nhostssl all all all trust\n")
-        # The cluster's folder is closed to everybody else; a certificate is no secret.
+        # Other users cannot read the folder of the cluster. A certificate is not secret.
         shown = Path(shutil.copy(certificate, folder / "root.crt"))
         _, stranger = make_certificate(folder, "stranger")
         settings = {"listen_addresses": "localhost", "ssl": "on", "ssl_key_file": key, "ssl_cert_file": certificate}
@@ -81,7 +81,7 @@ def server() -> Iterator[Server]:
 
 
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A key and a certificate that it has signed itself."""
+    """A key and a self-signed certificate."""
     key, certificate = folder / f"{name}.key", folder / f"{name}.crt"
     subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
     command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject)
@@ -90,7 +90,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
     return key, certificate
 
 
-async def test_a_verified_server_is_migrated_and_asked_over_tls(server: Server) -> None:
+async def test_migrate_and_queries_use_tls_with_a_verified_server(server: Server) -> None:
     owner_url, service_url = server.verified("postgres"), server.verified("queuestats_service")
     await migrate(owner_url, service_url)
     token = await create_token(owner_url, "tests")
@@ -106,14 +106,14 @@ async def test_a_verified_server_is_migrated_and_asked_over_tls(server: Server) 
     assert all(row["ssl"] for row in encrypted)
 
 
-async def test_a_server_that_can_t_be_verified_or_does_not_take_plain_connections_is_out_of_reach(
+async def test_a_server_that_can_not_be_verified_or_refuses_plain_connections_is_unavailable(
     server: Server,
 ) -> None:
     for wrong in (
         server.url("postgres", sslmode="disable"),
         server.url("postgres", sslmode="verify-full", sslrootcert=server.stranger),
         server.url("postgres", sslmode="verify-ca", sslrootcert=server.stranger),
-        # The certificate is right, and says another name.
+        # The certificate is valid, but for another name.
         server.url("postgres", sslmode="verify-full", sslrootcert=server.certificate, host="127.0.0.1"),
     ):
         with pytest.raises(CommandError, match=r"^The database (can't be reached|refuses the login)"):
@@ -125,7 +125,7 @@ async def test_a_server_that_can_t_be_verified_or_does_not_take_plain_connection
         assert await unverified.fetchval("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
 
 
-async def test_the_service_itself_answers_over_tls_where_it_has_a_certificate(tmp_path: Path) -> None:
+async def test_the_service_uses_tls_if_it_has_a_certificate(tmp_path: Path) -> None:
     key, certificate = make_certificate(tmp_path, "service")
     settings = Settings(
         database_url="postgresql://nobody@127.0.0.1:1/none",
@@ -146,7 +146,7 @@ async def test_the_service_itself_answers_over_tls_where_it_has_a_certificate(tm
                 await client.get("/healthz")
 
 
-def test_half_a_pair_a_missing_file_and_a_wrong_key_are_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_setting_a_missing_file_and_a_wrong_key_are_refused_in_one_sentence(tmp_path: Path) -> None:
     key, certificate = make_certificate(tmp_path, "service")
     other_key, _ = make_certificate(tmp_path, "other")
     for options, words in (

@@ -1,4 +1,4 @@
-"""What a limited token sees: the sum of what it may see, and nothing else."""
+"""A limited token reads exactly the sum of the counts within its limits."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -39,7 +39,7 @@ def visible(messages: Iterable[Message], account_ids: tuple[int, ...]) -> list[M
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 @given(data=st.data())
-async def test_a_report_is_the_sum_of_the_accounts_that_it_may_see(
+async def test_a_report_is_the_sum_of_the_accounts_of_the_token(
     database: TestDatabase, owner: Any, data: st.DataObject
 ) -> None:
     await owner.execute("TRUNCATE messages")
@@ -58,14 +58,14 @@ async def test_a_report_is_the_sum_of_the_accounts_that_it_may_see(
         for isp in (None, "Gmail")
     ]
     async with open_pool(database.service_url) as pool:
-        # Side by side with unlimited ones, which must not share a report with them.
+        # At the same time as queries without limits, which must not share a report with these.
         found = successful(await CounterReader(pool).read([*map(token.limit, queries), *queries]))
     for query, limited, whole in zip(queries, found, found[len(queries) :], strict=False):
         assert limited.rows == expected_rows(visible(messages, account_ids), query), query
         assert whole.rows == expected_rows(messages, query), query
 
 
-async def test_over_http_it_sees_its_account_only(
+async def test_it_reads_only_its_account_over_http(
     client: httpx.AsyncClient, database: TestDatabase, owner: Any, token: str
 ) -> None:
     await insert(owner, QUEUE)
@@ -86,7 +86,7 @@ async def test_over_http_it_sees_its_account_only(
     assert explained.json()["data"]["parameters"]["account_id"] == [306, 307]
 
 
-async def test_it_sees_its_senders_only(client: httpx.AsyncClient, database: TestDatabase, owner: Any) -> None:
+async def test_it_reads_only_its_senders(client: httpx.AsyncClient, database: TestDatabase, owner: Any) -> None:
     await insert(owner, [*QUEUE, *(replace(each, sender_id=120) for each in QUEUE[:3]), Message(sender_id=121)])
     limited = await create_token(database.owner_url, "limited", sender_ids=[121, 120, 5])
     assert (
@@ -102,7 +102,7 @@ async def test_it_sees_its_senders_only(client: httpx.AsyncClient, database: Tes
     assert (await client.get(f"{TOP}?by=isp&id=119", headers=headers)).status_code == 403
 
 
-async def test_limited_to_accounts_it_sees_no_ranking_and_other_accounts_in_no_stream(
+async def test_a_token_limited_to_accounts_has_no_ranking_and_no_stream_of_other_accounts(
     client: httpx.AsyncClient, database: TestDatabase
 ) -> None:
     headers = {"Authorization": f"Bearer {await create_token(database.owner_url, 'limited', account_ids=[306])}"}
@@ -111,7 +111,7 @@ async def test_limited_to_accounts_it_sees_no_ranking_and_other_accounts_in_no_s
     assert stream.status_code == 403
 
 
-async def test_until_the_first_count_is_done_it_is_told_to_wait(database: TestDatabase, owner: Any) -> None:
+async def test_it_gets_503_until_the_first_count_is_complete(database: TestDatabase, owner: Any) -> None:
     await owner.execute("DELETE FROM queuestats.baseline")
     async with open_pool(database.service_url) as pool:
         with pytest.raises(Exception, match="the queue is being counted"):
@@ -125,7 +125,7 @@ async def test_it_expires(client: httpx.AsyncClient, database: TestDatabase, own
     while (response := await post(client, token)).status_code == 200:
         pass
     assert check_error(response, 401, Format.JSON) == "API token required: this one is unknown or revoked"
-    # Its name is free again.
+    # Its name can be used again.
     assert (await post(client, await create_token(database.owner_url, "short"))).status_code == 200
 
 

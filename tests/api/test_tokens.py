@@ -1,4 +1,4 @@
-"""Tokens: in force at once, refused within a second, and no way to make the database work."""
+"""Tokens are valid at once and refused within a second of a revocation. Wrong tokens cause few statements."""
 
 import asyncio
 import re
@@ -27,7 +27,7 @@ async def ask(client: httpx.AsyncClient, token: str) -> int:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that the service sends for requests from now on; folds and jobs go on beside."""
+    """The statements that the service runs for requests from now on, without those of folds and jobs."""
     statements: list[str] = []
     create_pool = asyncpg.create_pool
 
@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def questions(asked: list[str]) -> Counter[str]:
-    """How often each file was run."""
+    """How often each file ran."""
     return Counter(re.findall(r"/\* ((?:queries|scan|tokens)/[\w/]+\.sql) \*/", "\n".join(asked)))
 
 
@@ -69,7 +69,7 @@ async def test_a_revoked_token_is_refused_by_every_worker_within_a_second(databa
     with serve_process({f"{PREFIX}DATABASE_URL": database.service_url}, "--workers", "2") as served:
 
         async def ask_on_new_connections(token: str) -> set[int]:
-            # The system spreads connections over the workers.
+            # The kernel distributes connections over the workers.
             async def once() -> int:
                 async with client_of(served.url) as client:
                     return await ask(client, token)
@@ -83,7 +83,7 @@ async def test_a_revoked_token_is_refused_by_every_worker_within_a_second(databa
             assert await ask_on_new_connections(token) == {401}
 
 
-async def test_a_token_in_force_is_not_looked_up_for_every_request(
+async def test_a_valid_token_is_not_looked_up_for_every_request(
     settings: Settings, token: str, asked: list[str]
 ) -> None:
     async with serving(settings) as url, client_of(url) as client:
@@ -91,13 +91,11 @@ async def test_a_token_in_force_is_not_looked_up_for_every_request(
         for _ in range(100):
             assert await ask(client, token) == 200
         seconds = time.monotonic() - began
-    # One to begin with, then one for each 0.4 s, however many requests there are.
+    # One at the start, then one in each 0.4 s, for any number of requests.
     assert questions(asked)["tokens/valid.sql"] <= 2 + seconds / 0.4
 
 
-async def test_wrong_tokens_cost_the_database_a_few_questions_however_many_are_tried(
-    settings: Settings, token: str, asked: list[str]
-) -> None:
+async def test_any_number_of_wrong_tokens_causes_few_look_ups(settings: Settings, token: str, asked: list[str]) -> None:
     async with serving(settings) as url, client_of(url) as client:
         began = time.monotonic()
         for _ in range(3):
@@ -111,13 +109,13 @@ async def test_wrong_tokens_cost_the_database_a_few_questions_however_many_are_t
 
 
 @pytest.mark.parametrize("grouping", Grouping)
-async def test_a_request_asks_one_question_however_much_is_in_the_queue(
+async def test_a_request_runs_one_statement_for_any_size_of_the_queue(
     settings: Settings, owner: Any, token: str, asked: list[str], grouping: Grouping
 ) -> None:
     body = body_of(Format.XML, token=token, id=SENDER, group=grouping)
     async with serving(settings) as url, client_of(url) as client:
         await client.post(STATS, content=body)
-        # The look-up that a start begins has ended by then.
+        # After this request, the look-up at the start has ended.
         await client.get("/readyz")
         counts = []
         for rows in (0, 1, 3000):
@@ -127,13 +125,13 @@ async def test_a_request_asks_one_question_however_much_is_in_the_queue(
             asked.clear()
             assert (await client.post(STATS, content=body)).status_code == 200
             found = questions(asked)
-            # Looked up now and then, for all requests: the valid tokens, and whether the queue is distributed.
+            # Looked up periodically for all requests: the valid tokens, and whether the queue is distributed.
             assert max(found.pop("tokens/valid.sql", 0), found.pop("queries/baseline.sql", 0)) <= 1
             counts.append(found.total())
     assert counts == [1, 1, 1]
 
 
-async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
+async def test_a_failed_look_up_is_503_and_does_not_affect_the_next(
     client: httpx.AsyncClient, owner: Any, token: str
 ) -> None:
     for _ in range(2):
@@ -148,9 +146,7 @@ async def test_a_look_up_that_fails_is_503_and_does_not_poison_the_next(
         assert await ask(client, "wrong") == 401
 
 
-async def test_a_token_is_known_by_its_bytes_and_by_nothing_that_looks_alike(
-    client: httpx.AsyncClient, owner: Any, token: str
-) -> None:
+async def test_a_token_is_valid_only_with_exactly_its_bytes(client: httpx.AsyncClient, owner: Any, token: str) -> None:
     [stored] = await owner.fetch("SELECT encode(hash, 'hex') AS hash FROM queuestats.tokens")
     for wrong in (stored["hash"], token.upper(), token + "\u200b", f"{token}=", token[3:], "%", "' OR true --"):
         response = await client.post(STATS, content=body_of(Format.XML, token=wrong, id=SENDER))

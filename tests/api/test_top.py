@@ -1,4 +1,4 @@
-"""GET queue/top/ on the wire."""
+"""GET queue/top/ over HTTP."""
 
 from typing import Any
 
@@ -92,7 +92,7 @@ async def test_a_status_has_an_order_of_its_own(
 
 
 @pytest.mark.usefixtures("aged")
-async def test_a_limited_token_sees_the_oldest_messages_of_its_senders_alone(
+async def test_a_limited_token_reads_the_oldest_messages_of_only_its_senders(
     client: httpx.AsyncClient, database: TestDatabase, token: str
 ) -> None:
     limited = await create_token(database.owner_url, "agency", sender_ids=[7, 119])
@@ -115,7 +115,7 @@ async def test_a_held_message_keeps_its_place_among_the_oldest(operator: Operato
 
 
 @pytest.mark.usefixtures("aged")
-async def test_ids_and_names_stand_beside_the_oldest_messages(client: httpx.AsyncClient, token: str) -> None:
+async def test_ids_and_names_can_be_combined_with_the_oldest_messages(client: httpx.AsyncClient, token: str) -> None:
     (row,) = (await get(client, token, "order=oldest&limit=1&ids=string&names=1")).json()["data"]
     assert list(row)[-2:] == ["oldest", "sender_name"]
     assert row["sender_id"] == "120"
@@ -128,7 +128,7 @@ async def test_of_an_empty_queue(client: httpx.AsyncClient, token: str) -> None:
 
 
 @pytest.mark.usefixtures("queue")
-async def test_who_has_the_report_gets_304(client: httpx.AsyncClient, token: str) -> None:
+async def test_a_client_with_the_current_report_gets_304(client: httpx.AsyncClient, token: str) -> None:
     response = await get(client, token, "limit=1")
     tag = response.headers["etag"]
     assert (await get(client, token, "limit=1", **{"If-None-Match": tag})).status_code == 304
@@ -168,7 +168,7 @@ async def test_an_unknown_parameter_is_refused(client: httpx.AsyncClient, token:
     assert refused.json()["error_text"].startswith(f"Incorrect request: {text}")
 
 
-async def test_a_token_in_the_url_is_none(client: httpx.AsyncClient, token: str) -> None:
+async def test_a_token_in_the_url_is_not_used(client: httpx.AsyncClient, token: str) -> None:
     response = await client.get(f"{TOP}?token={token}")
     assert (response.status_code, response.json()["error_text"]) == (401, "API token required")
 

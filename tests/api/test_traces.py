@@ -1,4 +1,4 @@
-"""Traces: a span a request, a span a statement, and which belong together."""
+"""Traces: a span for each request and each statement, and the links between them."""
 
 import asyncio
 import sys
@@ -28,7 +28,7 @@ def exporter() -> Iterator[InMemorySpanExporter]:
     origin.use(None)
 
 
-async def test_a_statement_is_linked_with_every_request_that_it_answers(
+async def test_a_statement_is_linked_with_all_its_requests(
     client: httpx.AsyncClient, token: str, exporter: InMemorySpanExporter
 ) -> None:
     content = body_of(Format.JSON, token=token, id=119)
@@ -42,10 +42,10 @@ async def test_a_statement_is_linked_with_every_request_that_it_answers(
     assert sorted(linked) == sorted(requests)
 
 
-async def test_requests_with_one_id_are_linked_one_by_one(
+async def test_requests_with_equal_ids_are_linked_separately(
     client: httpx.AsyncClient, token: str, exporter: InMemorySpanExporter
 ) -> None:
-    """A client may send one id again while its first request runs."""
+    """A client may reuse an id while its first request runs."""
     content, headers = body_of(Format.JSON, token=token, id=119), {"X-Request-Id": "7f3a"}
     await asyncio.gather(*(client.post(STATS, content=content, headers=headers) for _ in range(4)))
     spans = exporter.get_finished_spans()
@@ -55,7 +55,7 @@ async def test_requests_with_one_id_are_linked_one_by_one(
     assert sorted(linked) == requests
 
 
-def test_the_end_of_one_request_leaves_the_link_of_another_with_its_id(exporter: InMemorySpanExporter) -> None:
+def test_the_end_of_one_request_keeps_the_link_of_another_with_the_same_id(exporter: InMemorySpanExporter) -> None:
     one, other = origin.begin_request("7f3a"), origin.begin_request("7f3a")
     origin.end_request(one, "stats", 200)
 
@@ -75,7 +75,7 @@ async def test_they_are_off_by_default(client: httpx.AsyncClient, token: str) ->
     assert (await client.post(STATS, content=body_of(Format.JSON, token=token, id=119))).status_code == 200
 
 
-def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_the_extra_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(CommandError, match=r"queuestats\[otel\]"):
         origin.configure_traces()

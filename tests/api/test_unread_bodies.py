@@ -1,4 +1,4 @@
-"""A response that comes before the end of its request's body has its headers, its body and its format all the same."""
+"""A response before the end of the request's body has the usual headers, body and format."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ QUEUE = STATS.removesuffix("stats/")
 
 
 async def talk(url: str, *pieces: bytes) -> list[httpx.Response]:
-    """All responses to what is written piece by piece, until the server closes the connection."""
+    """Writes the pieces one by one. Returns all responses until the server closes the connection."""
     reader, writer = await asyncio.open_connection(*address_of(url))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -46,7 +46,7 @@ def read_responses(answer: bytes) -> Sequence[httpx.Response]:
 @pytest.mark.parametrize("format", Format)
 @pytest.mark.parametrize(("method", "path", "code"), REFUSALS)
 @pytest.mark.parametrize("framing", [LARGE, "Transfer-Encoding: chunked"])
-async def test_a_refusal_before_the_end_of_a_body_is_whole(
+async def test_a_refusal_before_the_end_of_a_body_is_complete(
     nowhere: Settings, method: str, path: str, code: int, format: Format, framing: str
 ) -> None:
     large = body_of(format, id=1) + b" " * MAX_BODY_BYTES
@@ -71,7 +71,7 @@ async def test_a_body_that_is_late_is_refused_in_its_format(nowhere: Settings, f
 
 @pytest.mark.parametrize("format", Format)
 @pytest.mark.parametrize(("method", "path", "code"), REFUSALS)
-async def test_a_client_that_waits_to_be_asked_for_a_large_body_is_asked_and_then_refused(
+async def test_a_client_that_expects_100_continue_gets_it_and_then_the_refusal(
     nowhere: Settings, method: str, path: str, code: int, format: Format
 ) -> None:
     headers = ["Expect: 100-Continue", LARGE, f"Content-Type: {MEDIA_TYPES[format]}"]
@@ -84,7 +84,7 @@ async def test_a_client_that_waits_to_be_asked_for_a_large_body_is_asked_and_the
 
 @pytest.mark.parametrize("format", Format)
 @pytest.mark.parametrize("more", [[], ["Expect: 100-continue"], ["Connection: close, upgrade", "Upgrade: h2c"]])
-async def test_a_401_has_its_challenge_and_its_body_however_the_requests_body_comes(
+async def test_a_401_has_its_challenge_and_its_body_in_every_state_of_the_request_body(
     settings: Settings, format: Format, more: list[str]
 ) -> None:
     small, large = body_of(format, id=1), body_of(format, id=1) + b" " * (MAX_BODY_BYTES - 100)
@@ -99,7 +99,7 @@ async def test_a_401_has_its_challenge_and_its_body_however_the_requests_body_co
                     check_error(response, 401, format)
 
 
-async def test_a_get_has_its_401_whether_its_body_has_come_or_not(settings: Settings) -> None:
+async def test_a_get_has_its_401_with_and_without_its_body(settings: Settings) -> None:
     async with serving(settings) as url:
         for path in (f"{QUEUE}stream/?id=1", f"{QUEUE}top/", "/metrics"):
             head = head_of("Connection: close", "Content-Length: 2", method="GET", path=path)

@@ -1,4 +1,4 @@
-"""An offer to upgrade is no upgrade: its request is answered as if the offer were not there, whatever it offers."""
+"""The service ignores offers to upgrade: the response is the same as without the offer."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ ANSWER = re.compile(rb"HTTP/1\.1 (?!100)(\d{3})")
 
 
 async def talk(url: str, *pieces: bytes, pause: float = 0.001) -> bytes:
-    """Writes each piece as a packet of its own; all that comes back until the server closes the connection."""
+    """Writes each piece as a separate packet. Returns all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection(*address_of(url))
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -75,8 +75,8 @@ async def test_a_post_with_an_offer_gets_the_documented_response(
 
 
 @pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
-async def test_an_offer_may_be_split_anywhere(nowhere: Settings, framing: str) -> None:
-    """The text of the error names the byte where the body ends, so it shows that all of the body was read."""
+async def test_an_offer_may_be_split_at_any_byte(nowhere: Settings, framing: str) -> None:
+    """The text of the error names the byte at which the body ends, which proves that the whole body was read."""
     body = b'{"id":"' + INNER
     framed = chunked(body, 20) if framing == "chunked" else body
     length = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {len(body)}"
@@ -91,10 +91,10 @@ async def test_an_offer_may_be_split_anywhere(nowhere: Settings, framing: str) -
 
 
 def draw_request(draw: random.Random, number: int, is_last: bool) -> tuple[bytes, bytes]:
-    """A request without and with an offer; its id is its number."""
+    """A request without and with an offer. Its id is its number."""
     method = draw.choice(["POST", "POST", "POST", "PUT", "GET"])
     path = draw.choice([STATS, STATS, "/healthz", "/nowhere"])
-    # Read as one document, such a body is broken at a byte that is named in the error's text.
+    # The error about this body names the byte of its syntax error, so it shows which bytes were read as the body.
     body = b'{"id":' + b" " * draw.randrange(80) + draw.choice([b"", INNER, INNER * 3, b"0\r\n\r\n" + INNER])
     headers = [f"X-Request-Id: {number}", "Accept: */*"]
     if draw.random() < 0.2:
@@ -123,7 +123,7 @@ def draw_request(draw: random.Random, number: int, is_last: bool) -> tuple[bytes
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_pipelined_requests_get_the_same_responses_with_offers_and_without(nowhere: Settings, seed: int) -> None:
-    """In packets that end anywhere. A body that holds a request never becomes one."""
+    """The packets end at random places. A request inside a body is not run."""
     draw = random.Random(seed)
     async with serving(nowhere) as url:
         for _ in range(15):
@@ -137,7 +137,7 @@ async def test_pipelined_requests_get_the_same_responses_with_offers_and_without
             assert without_moment(await talk(url, *pieces)) == expected, pieces
 
 
-async def test_thousands_of_offers_in_a_packet_are_all_answered(nowhere: Settings) -> None:
+async def test_thousands_of_offers_in_a_packet_get_their_responses(nowhere: Settings) -> None:
     offer = head_of("Connection: upgrade", "Upgrade: h2c", method="GET", path="/healthz")
     last = head_of("Connection: close", method="GET", path="/healthz")
     async with serving(nowhere) as url:
@@ -145,7 +145,7 @@ async def test_thousands_of_offers_in_a_packet_are_all_answered(nowhere: Setting
     assert ANSWER.findall(answer) == [b"200"] * 3001
 
 
-async def test_an_offer_over_http_1_0_is_answered_and_ends_its_connection(nowhere: Settings) -> None:
+async def test_an_offer_over_http_1_0_gets_its_response_and_closes_its_connection(nowhere: Settings) -> None:
     async with serving(nowhere) as url:
         head = f"POST {STATS} HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: {len(INNER)}\r\n\r\n"
         answer = await talk(url, head.encode(), INNER, pause=0.05)
@@ -153,7 +153,7 @@ async def test_an_offer_over_http_1_0_is_answered_and_ends_its_connection(nowher
     assert b"Incorrect request: " in answer
 
 
-async def test_the_body_of_an_offer_is_asked_for_where_the_client_waits(settings: Settings, token: str) -> None:
+async def test_an_offer_with_expect_gets_100_continue(settings: Settings, token: str) -> None:
     body = body_of(Format.JSON, token=token, id=119)
     head = head_of(*OFFERS[0], "Expect: 100-continue", f"Content-Length: {len(body)}", "Connection: close")
     async with serving(settings) as url:
@@ -197,7 +197,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)
         (head_of(*OFFERS[0], "Transfer-Encoding: chunked") + b"z\r\n", INNER),
     ],
 )
-async def test_what_is_no_request_gets_one_bare_400_and_the_connection_ends(
+async def test_invalid_http_gets_one_plain_400_and_closes_the_connection(
     nowhere: Settings, pieces: tuple[bytes, ...]
 ) -> None:
     async with serving(nowhere) as url:
@@ -207,8 +207,8 @@ async def test_what_is_no_request_gets_one_bare_400_and_the_connection_ends(
     assert ANSWER.findall(answer) == [b"400"]
 
 
-async def test_a_trailer_is_no_header_of_its_request(settings: Settings, token: str) -> None:
-    """A proxy that checks headers has not seen it."""
+async def test_a_trailer_is_not_used_as_a_header(settings: Settings, token: str) -> None:
+    """A proxy that checks headers does not check trailers."""
     trailers = f"Authorization: Bearer {token}\r\nConnection: upgrade\r\nUpgrade: h2c\r\n"
     body = chunked(b'{"id":119}', 4)[:-2] + trailers.encode() + b"\r\n"
     async with serving(settings) as url:
@@ -220,7 +220,7 @@ async def test_a_trailer_is_no_header_of_its_request(settings: Settings, token: 
 
 @pytest.mark.skipif(NGINX is None, reason="there is no nginx; Debian's package is enough")
 async def test_nginx_may_pass_offers_on(settings: Settings, token: str) -> None:
-    """With the lines that its documentation has for WebSockets, in place of one of docs/nginx.conf."""
+    """Uses the lines for WebSockets from the documentation of nginx in place of one line of docs/nginx.conf."""
     snippet: dict[str, Any] = {"proxy_set_header Connection": '"upgrade"; proxy_set_header Upgrade $http_upgrade'}
     bodies = [body_of(Format.JSON, token=token, id=119), b"<xml>", INNER]
     async with serving(settings) as url:
@@ -256,7 +256,7 @@ async def url(settings: Settings, owner: Any) -> AsyncIterator[str]:
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="there is no java; a JDK from 11 on is enough")
-async def test_the_jdks_client_with_its_defaults_gets_its_responses(url: str, token: str) -> None:
+async def test_the_client_of_the_jdk_gets_its_responses_with_its_defaults(url: str, token: str) -> None:
     output = await run("java", str(Path(__file__).with_name("HttpClientDefaults.java")), url + STATS, token)
     assert re.findall(r"^(\w+) (\d+) .*?\"(?:total|error)\":(\d+)", output, re.MULTILINE) == [
         (version, *answer)

@@ -1,4 +1,4 @@
-"""How the tests reach the service: over a socket, as a client does."""
+"""Functions with which tests use the service over a socket, as clients do."""
 
 import asyncio
 import json
@@ -40,11 +40,11 @@ BEGINS = {
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[str]:
-    """The application's address while it is served as in production, in the test's own event loop."""
+    """The address of the application, served as in production, in the event loop of the test."""
     with listen(replace(settings, port=0)) as listener:
         server = Server(server_config(settings, create_app(settings)))
         serve = asyncio.create_task(server.serve(sockets=duplicates(listener)))
-        while not server.started:  # noqa: ASYNC110 - it tells nobody when it has started
+        while not server.started:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.002)
         try:
             yield address(listener, settings)
@@ -55,13 +55,13 @@ async def serving(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    # Certificates, which nothing here needs, take longer to load than a request takes.
+    # No certificates are needed, and loading them takes longer than a request.
     async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
 async def not_ready(client: httpx.AsyncClient) -> httpx.Response:
-    """The response of /readyz once it is not 200. What was found is remembered for a second."""
+    """Waits until /readyz is not 200, and returns its response. The result is cached for a second."""
     while (response := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     return response
@@ -69,7 +69,7 @@ async def not_ready(client: httpx.AsyncClient) -> httpx.Response:
 
 @contextmanager
 def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[Program]:
-    """`queuestats serve` on a free port, in a folder of its own."""
+    """`queuestats serve` on a free port, in a new folder."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder), "serve", "--port", "0", *arguments, **environment) as served,
@@ -78,7 +78,7 @@ def serve_process(environment: Mapping[str, str], *arguments: str) -> Iterator[P
 
 
 def body_of(format: Format, /, **members: Any) -> bytes:
-    """A request body; a member that is None is left out."""
+    """A request body. A member that is None is left out."""
     given = {name: value for name, value in members.items() if value is not None}
     if format is Format.JSON:
         return json.dumps(given).encode()
@@ -86,7 +86,7 @@ def body_of(format: Format, /, **members: Any) -> bytes:
 
 
 def check_error(response: httpx.Response, code: int, format: Format, *, status: int | None = None) -> str:
-    """Asserts all that every error has; returns its text."""
+    """Asserts the properties of every error. Returns its text."""
     assert response.status_code == (status or code), response.text
     assert response.headers["content-type"] == MEDIA_TYPES[format]
     assert response.headers["cache-control"] == "no-store"
@@ -111,7 +111,7 @@ def read_error(content: bytes, format: Format) -> tuple[int, str]:
 
 
 async def send_raw(url: str, *pieces: bytes, pause: float = 0) -> bytes:
-    """Writes the pieces to a connection of its own; all that comes back until the server closes or stays silent."""
+    """Writes the pieces to a new connection. Returns all bytes until the server closes it or sends no more."""
     reader, writer = await asyncio.open_connection(*address_of(url))
     answer = b""
     try:
@@ -134,5 +134,5 @@ def address_of(url: str) -> tuple[str, int]:
 
 
 def head_of(*headers: str, method: str = "POST", path: str = STATS) -> bytes:
-    """A request's first line and headers, as bytes."""
+    """The first line and the headers of a request, as bytes."""
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode("latin-1")

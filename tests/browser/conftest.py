@@ -1,4 +1,4 @@
-"""A real Chromium on the operator's page, and the service behind it."""
+"""A real Chromium on the operator's page, and its service."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.oracle import Message, insert
 
 __all__ = ["settings"]
 CHROMIUM = shutil.which("chromium")
-# One event loop for all tests of a process: a driver of the browser belongs to one, and takes a second to start.
+# One event loop for all tests of a process: a browser driver belongs to one loop, and takes a second to start.
 in_one_loop = pytest_asyncio.fixture(loop_scope="session")
 
 
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @in_one_loop
 async def owner(database: TestDatabase) -> AsyncIterator[Any]:
-    """A connection as the database's owner."""
+    """A connection as the owner of the database."""
     connection = await asyncpg.connect(database.owner_url)
     yield connection
     await connection.close()
@@ -39,7 +39,7 @@ async def owner(database: TestDatabase) -> AsyncIterator[Any]:
 
 @in_one_loop
 async def url(settings: Any, owner: Any) -> AsyncIterator[str]:
-    """The page of a service whose queue is two senders'."""
+    """The page of a service with the queues of two senders."""
     queue = [
         Message(119, account_id, campaign_id, isp, status)
         for account_id in (306, 307)
@@ -58,11 +58,11 @@ async def token(database: TestDatabase) -> str:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """One for all tests of a process: its start takes longer than most of them."""
+    """One browser for all tests of a process, because its start takes longer than most tests."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium on this machine")
     async with async_playwright() as playwright:
-        # A renderer that waits for the next page would be started for each test, and not be used.
+        # Otherwise Chromium would start an unused spare renderer for each test.
         flags = ["--disable-features=SpareRendererForSitePerProcess"]
         launched = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=flags, timeout=1000 * PATIENCE_SECONDS
@@ -73,8 +73,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @in_one_loop
 async def page(url: str, browser: Browser) -> AsyncIterator[Page]:
-    """The page, opened. At the end there must have been no error in the console."""
-    # A profile of its own: no cookie, no storage and no cache of another test.
+    """The opened page. Fails at the end if the console has an error."""
+    # A separate profile: no cookie, no storage and no cache of another test.
     opened = await (await browser.new_context()).new_page()
     opened.set_default_timeout(60_000)
     errors: list[str] = []
@@ -83,6 +83,6 @@ async def page(url: str, browser: Browser) -> AsyncIterator[Page]:
     await opened.goto(url)
     yield opened
     await opened.context.close()
-    # A request that is refused is a response that Chromium itself writes down.
+    # Chromium writes refused requests to the console.
     refused = [f"status of {code}" for code in (400, 401, 403, 409, 429, 503)]
     assert [error for error in errors if not any(each in error for each in refused)] == []

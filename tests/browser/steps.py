@@ -1,4 +1,4 @@
-"""What the tests of the page have in common: an operator's steps, and responses that are held back."""
+"""Functions for tests of the page: the steps of an operator, and delayed responses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,14 +18,14 @@ async def log_in(page: Page, token: str) -> None:
 
 
 async def open_sender(page: Page, token: str, total: int = 30) -> None:
-    """Sender 119, by its link, until its figures are there."""
+    """Follows the link of sender 119, and waits for its figures."""
     await log_in(page, token)
     await sender_link(page, 119).click()
     await expect(page.locator("#count-total")).to_have_text(str(total))
 
 
 async def split_by(page: Page, *keys: str) -> None:
-    """The messages of the sender, by these of account, campaign and isp."""
+    """Selects which of account, campaign and isp are the keys of the table of messages."""
     for is_chosen in (True, False):
         for key in ("account", "campaign", "isp"):
             button = page.locator(f"#split [data-key={key}]")
@@ -40,12 +40,12 @@ async def go_to(page: Page, sender_id: int | str) -> None:
     await expect(page.get_by_role("heading", name=f"Sender {sender_id}", exact=True)).to_be_visible()
 
 
-# What the table of senders asks for; the sum of all is a report too.
+# In requests of the table of senders. The sum of all senders is also a report.
 OF_SENDERS = '"by":["sender"]'
 
 
 class HeldBack:
-    """Requests whose responses the page gets at `release`; of a stream the request itself waits."""
+    """Requests whose responses reach the page at `release`. A request for a stream is sent at `release`."""
 
     def __init__(self, page: Page, text: str) -> None:
         self._page, self._text = page, text
@@ -69,7 +69,7 @@ class HeldBack:
             await (route.continue_() if response is None else route.fulfill(response=response))
 
     async def release(self) -> None:
-        """Returns when the page has had every response, and a turn to act on it."""
+        """Waits until the page has all responses and has processed them."""
         self._released.set()
         await asyncio.gather(*self._tasks)
         await self._page.evaluate("fetch('healthz').then(() => new Promise((done) => setTimeout(done, 100)))")
@@ -77,7 +77,7 @@ class HeldBack:
 
 @asynccontextmanager
 async def held_back(page: Page, pattern: str, text: str = "") -> AsyncIterator[HeldBack]:
-    """Meanwhile responses to requests of a matching address, with this text in the body, are held back."""
+    """Delays the responses to requests with a matching address and this text in the body."""
     responses = HeldBack(page, text)
     await page.route(pattern, responses.handle)
     try:
@@ -88,7 +88,7 @@ async def held_back(page: Page, pattern: str, text: str = "") -> AsyncIterator[H
 
 
 async def watch(page: Page, part: str = "main") -> None:
-    """From here on every text that the page shows is kept: what arrives late may stand there for a moment only."""
+    """Records every text that the page shows from now on, because a late response may be visible only for a moment."""
     await page.evaluate(
         """(part) => {
           const main = document.querySelector(part);

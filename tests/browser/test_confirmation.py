@@ -1,4 +1,4 @@
-"""Hold, release and purge on the page: what is confirmed is what was counted, and nothing else is."""
+"""Hold, release and purge on the page: an operator confirms exactly the counted messages."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ async def count(page: Page, action: str = "purge") -> None:
 
 
 async def count_all(page: Page, token: str) -> None:
-    """Sender 119, a purge of all of it, ready to be confirmed."""
+    """Opens sender 119 and counts a purge of its whole queue, up to the confirmation."""
     await open_sender(page, token)
     await count(page)
     await expect(page.locator("#hit")).to_have_text(
@@ -38,7 +38,7 @@ async def expect_disarmed(page: Page) -> None:
 
 
 def effects(page: Page) -> list[Any]:
-    """Bodies of the requests with an effect that the page has sent, as they are sent."""
+    """The bodies of requests with effects that the page sends."""
     bodies: list[Any] = []
 
     def note(request: Request) -> None:
@@ -51,7 +51,7 @@ def effects(page: Page) -> list[Any]:
     return bodies
 
 
-async def test_what_was_counted_is_named_and_sent_with_its_number(page: Page, token: str) -> None:
+async def test_the_counted_messages_are_named_and_sent_with_their_number(page: Page, token: str) -> None:
     sent = effects(page)
     await open_sender(page, token)
     for label, value in (("Account", "306"), ("Campaign", "4914"), ("ISP", "Yahoo"), ("Reason", "complaints")):
@@ -84,15 +84,15 @@ async def test_a_queue_that_has_grown_is_counted_again_in_place(page: Page, toke
     await expect(page.locator("#asked")).to_have_text("Purge 32 messages?")
     await expect(page.locator("#outcome")).to_contain_text("Conflict")
     await expect(page.locator("#count-total")).to_have_text("32")
-    # The bound is what the button says: twice the growth is added, for the next one.
-    await expect(page.locator("#margin")).to_have_text("The queue grows: 4 more than counted are allowed.")
+    # The button has the limit. Twice the growth is added to the new count.
+    await expect(page.locator("#margin")).to_have_text("The queue grows, so 4 more than counted are permitted.")
     await insert(owner, [Message()] * 3)
     await page.get_by_role("button", name="Confirm purge of up to 36 messages", exact=True).click()
     await expect(page.locator("#outcome")).to_contain_text("35 messages, job ")
     assert [body["at_most"] for body in sent] == [30, 36]
 
 
-async def test_what_arrives_within_a_minute_is_allowed_in_addition(page: Page, token: str, owner: Any) -> None:
+async def test_messages_that_arrive_within_a_minute_are_added_to_the_limit(page: Page, token: str, owner: Any) -> None:
     clock = Clock(owner, datetime.now(UTC) - timedelta(minutes=7))
     await clock.begin()
     await clock.run(240)
@@ -106,7 +106,7 @@ async def test_what_arrives_within_a_minute_is_allowed_in_addition(page: Page, t
     await page.get_by_label("Refuse if more than").fill("50")
     await expect(page.locator("#confirm")).to_have_text("Confirm purge of 50 messages")
     await page.get_by_role("button", name="Cancel").click()
-    # A share of the sender's messages has its share of what arrives.
+    # A filter gets the same share of the arriving messages as of the queue.
     await page.get_by_label("Account", exact=True).fill("306")
     await count(page)
     await page.get_by_role("button", name="Confirm purge of up to 17 messages", exact=True).click()
@@ -114,7 +114,7 @@ async def test_what_arrives_within_a_minute_is_allowed_in_addition(page: Page, t
     assert [body["at_most"] for body in sent] == [17]
 
 
-async def test_a_new_count_is_not_shown_to_a_person_who_does_something_else(page: Page, token: str, owner: Any) -> None:
+async def test_a_new_count_is_not_shown_after_another_action_of_the_user(page: Page, token: str, owner: Any) -> None:
     await count_all(page, token)
     await insert(owner, [Message()] * 2)
     async with held_back(page, "**/purge/") as acted:
@@ -127,9 +127,9 @@ async def test_a_new_count_is_not_shown_to_a_person_who_does_something_else(page
     await expect_disarmed(page)
 
 
-async def test_what_was_done_is_in_the_audit_of_the_sender(page: Page, token: str) -> None:
+async def test_actions_are_in_the_audit_of_the_sender(page: Page, token: str) -> None:
     await open_sender(page, token)
-    await expect(page.locator("#entries")).to_contain_text("Nothing was done yet.")
+    await expect(page.locator("#entries")).to_contain_text("No entries.")
     await page.get_by_label("ISP", exact=True).fill("Gmail")
     await page.get_by_label("Reason").fill("complaints")
     await count(page, "hold")
@@ -167,13 +167,13 @@ async def to_another_page_and_back(page: Page, token: str) -> None:
 
 
 Step = Callable[[Page, str], Awaitable[None]]
-# What a person can do while the dialog covers the page.
+# Actions that a user can do while the dialog is open.
 BESIDE_THE_DIALOG = [by_the_address, back_and_forth, to_another_page_and_back]
 NAVIGATIONS = [*BESIDE_THE_DIALOG, to_another_sender, out_and_in_again]
 
 
 @pytest.mark.parametrize("navigate", BESIDE_THE_DIALOG)
-async def test_a_navigation_takes_the_confirmation_back(page: Page, token: str, navigate: Step) -> None:
+async def test_a_navigation_cancels_the_confirmation(page: Page, token: str, navigate: Step) -> None:
     await count_all(page, token)
     await navigate(page, token)
     await expect(page.locator("#control")).to_be_visible()
@@ -199,7 +199,7 @@ async def edit(page: Page, field: str, value: str) -> None:
     await (page.locator(field).select_option(value) if field == "#action" else page.locator(field).fill(value))
 
 
-async def test_a_cancel_takes_the_confirmation_back(page: Page, token: str) -> None:
+async def test_a_cancel_closes_the_confirmation(page: Page, token: str) -> None:
     await count_all(page, token)
     await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     await page.keyboard.press("Enter")
@@ -222,7 +222,7 @@ async def test_a_count_that_arrives_after_an_edit_is_dropped(page: Page, token: 
         await expect_disarmed(page)
 
 
-async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) -> None:
+async def test_the_later_of_two_counts_is_confirmed(page: Page, token: str) -> None:
     await open_sender(page, token)
     async with held_back(page, "**/purge/") as former:
         await count(page, "purge")
@@ -234,10 +234,10 @@ async def test_of_two_counts_the_later_one_is_confirmed(page: Page, token: str) 
         await expect(confirm).to_be_visible()
 
 
-async def test_the_form_is_not_read_again_when_its_count_is_confirmed(page: Page, token: str) -> None:
+async def test_a_confirmation_does_not_read_the_form_again(page: Page, token: str) -> None:
     sent = effects(page)
     await count_all(page, token)
-    # As a browser or an extension does that fills in a form: there is no event.
+    # A browser or an extension that fills in a form causes no event.
     await page.evaluate("document.getElementById('action').value = 'hold'")
     await page.evaluate("document.getElementById('isp').value = 'Gmail'")
     await page.locator("#confirm").click()
@@ -245,7 +245,7 @@ async def test_the_form_is_not_read_again_when_its_count_is_confirmed(page: Page
     assert sent == [{"id": "119", "details": 1, "at_most": 30}]
 
 
-async def test_what_an_action_did_is_not_told_in_another_view(page: Page, token: str) -> None:
+async def test_the_result_of_an_action_is_not_shown_in_another_view(page: Page, token: str) -> None:
     await count_all(page, token)
     async with held_back(page, "**/purge/") as acted:
         await page.locator("#confirm").click()
@@ -257,7 +257,7 @@ async def test_what_an_action_did_is_not_told_in_another_view(page: Page, token:
     await expect(page.locator("#count-total")).to_have_text("1")
 
 
-async def test_the_form_of_the_former_sender_is_empty_for_the_next_one(page: Page, token: str) -> None:
+async def test_the_form_is_cleared_for_the_next_sender(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.get_by_label("Account", exact=True).fill("306")
     await count(page)
@@ -266,7 +266,7 @@ async def test_the_form_of_the_former_sender_is_empty_for_the_next_one(page: Pag
     await expect(page.get_by_label("Action")).to_have_value("hold")
 
 
-async def test_a_refused_count_is_told_beside_the_form_and_stays(page: Page, token: str) -> None:
+async def test_a_refused_count_is_shown_at_the_form_and_remains(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.get_by_label("Account", exact=True).fill("9223372036854775808")
     await count(page)
@@ -279,7 +279,7 @@ async def test_a_refused_count_is_told_beside_the_form_and_stays(page: Page, tok
     await expect(page.locator("#confirm")).to_be_hidden()
 
 
-async def test_a_hold_ends_when_it_was_said_to(page: Page, token: str) -> None:
+async def test_a_hold_has_the_chosen_end(page: Page, token: str) -> None:
     sent = effects(page)
     await open_sender(page, token)
     await page.get_by_label("Account", exact=True).fill("306")
@@ -292,7 +292,7 @@ async def test_a_hold_ends_when_it_was_said_to(page: Page, token: str) -> None:
     assert sent == [{"id": "119", "account_id": "306", "expires_in": "14400", "details": 1, "at_most": 9}]
 
 
-async def test_a_hold_has_its_number_its_owner_and_a_release_of_its_own(page: Page, token: str) -> None:
+async def test_a_hold_has_its_number_its_token_and_a_button_for_its_release(page: Page, token: str) -> None:
     sent = effects(page)
     await open_sender(page, token)
     for isp in ("Gmail", "Yahoo"):
@@ -305,7 +305,7 @@ async def test_a_hold_has_its_number_its_owner_and_a_release_of_its_own(page: Pa
     await expect(hold.locator("td").nth(2)).to_have_text("6")
     await expect(hold.locator("td").nth(4)).to_have_text("operator")
     await hold.get_by_role("button").focus()
-    # Two refreshes of the table.
+    # Longer than two refreshes of the table.
     for _ in range(2):
         async with page.expect_response("**/holds/"):
             pass
@@ -318,7 +318,7 @@ async def test_a_hold_has_its_number_its_owner_and_a_release_of_its_own(page: Pa
     assert sent[-1] == {"id": "119", "hold_id": sent[-1]["hold_id"], "details": 1, "at_most": 6}
 
 
-async def test_an_open_job_shows_how_far_it_is_and_what_it_waits_for(page: Page, token: str, owner: Any) -> None:
+async def test_an_open_job_shows_its_progress_and_the_reason_of_its_wait(page: Page, token: str, owner: Any) -> None:
     await open_sender(page, token)
     await count(page)
     async with owner.transaction():
@@ -332,7 +332,9 @@ async def test_an_open_job_shows_how_far_it_is_and_what_it_waits_for(page: Page,
     await expect(page.locator("#outcome")).to_contain_text("30 messages, job ")
 
 
-async def test_a_queue_that_grows_may_be_held_when_the_dialog_allows_more(page: Page, token: str, owner: Any) -> None:
+async def test_a_growing_queue_can_be_held_with_a_higher_limit_in_the_dialog(
+    page: Page, token: str, owner: Any
+) -> None:
     sent = effects(page)
     await open_sender(page, token)
     await count(page, "hold")
@@ -352,11 +354,11 @@ async def test_a_key_of_a_table_is_put_into_the_form(page: Page, token: str) -> 
     await expect(page.get_by_label("Action")).to_be_focused()
     await expect(page.get_by_label("ISP", exact=True)).to_have_value("Gmail")
     await expect(page.get_by_label("Account", exact=True)).to_have_value("")
-    # Only messages of all ISPs, or of one, can be held.
+    # A hold is for all ISPs or for one ISP.
     await expect(page.locator("#split tbody button")).to_have_count(2)
 
 
-async def test_a_row_of_several_keys_within_a_filter_puts_all_of_them_into_the_form(page: Page, token: str) -> None:
+async def test_all_keys_of_a_row_and_the_filter_are_put_into_the_form(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.locator("#split tbody").get_by_role("link", name="Gmail").click()
     await split_by(page, "account", "campaign")
@@ -364,7 +366,7 @@ async def test_a_row_of_several_keys_within_a_filter_puts_all_of_them_into_the_f
     await row.get_by_role("button", name="Act …").click()
     for label, value in (("Account", "307"), ("Campaign", "4591"), ("ISP", "Gmail")):
         await expect(page.get_by_label(label, exact=True)).to_have_value(value)
-    # The same key of another filter stands for other messages.
+    # The same key under another filter has other messages.
     await split_by(page, "account")
     await page.locator("#split .chip").click()
     await row.get_by_role("button", name="Act …").click()

@@ -1,4 +1,4 @@
-"""A response belongs to the view that it was asked for: what arrives for another one is dropped."""
+"""A response belongs to the view of its request. The page ignores it in another view."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ SENDERS = "#senders table tbody tr"
 ROWS_OF_A_SENDER = "#split tbody tr"
 
 
-async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page: Page, token: str) -> None:
+async def test_the_page_of_a_sender_has_no_data_of_the_former_one(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.get_by_role("button", name="Count …", exact=True).click()
     await page.get_by_role("button", name="Confirm hold").click()
@@ -40,7 +40,7 @@ async def test_nothing_of_the_former_sender_stands_on_the_page_of_the_next(page:
 
 
 @pytest.mark.parametrize("path", ["stream", "report", "jobs", "holds"])
-async def test_what_arrives_for_the_former_sender_is_dropped(page: Page, url: str, token: str, path: str) -> None:
+async def test_late_responses_for_the_former_sender_are_ignored(page: Page, url: str, token: str, path: str) -> None:
     body = {"token": token, "id": 119, "isp": "Gmail", "reason": "complaints"}
     async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as client:
         assert (await client.post(STATS.replace("stats", "hold"), json=body)).status_code == 200
@@ -55,7 +55,7 @@ async def test_what_arrives_for_the_former_sender_is_dropped(page: Page, url: st
         await expect(page.locator("#control")).to_be_visible()
         await watch(page)
         await former.release()
-    # An ISP, a reason and a token of the former sender's tables, and its title.
+    # An ISP, a reason and a token from the tables of the former sender, and its title.
     for text in ("Gmail", "complaints", "operator", "Sender 119"):
         assert text not in await shown(page)
     await expect(page.get_by_role("alert")).to_be_hidden()
@@ -76,7 +76,7 @@ async def test_the_stream_of_the_former_sender_ends(page: Page, token: str) -> N
     assert "id=7&" in await ended.get()
 
 
-async def test_a_log_out_drops_what_is_under_way_for_the_next_token(
+async def test_responses_of_the_former_token_are_ignored_after_a_log_out(
     page: Page, token: str, database: TestDatabase
 ) -> None:
     limited = await create_token(database.owner_url, "of sender 7", sender_ids=[7])
@@ -87,14 +87,14 @@ async def test_a_log_out_drops_what_is_under_way_for_the_next_token(
         await page.get_by_role("button", name="Log out").click()
         await log_in(page, limited)
         await expect(page.get_by_role("heading", name="Senders", exact=True)).to_be_visible()
-        # The next token sees none of the senders that the former one saw.
+        # The next token has none of the senders of the former one.
         await watch(page)
         await responses.release()
     await expect(page.locator(SENDERS)).to_have_count(1)
     assert "119" not in await shown(page)
 
 
-async def test_a_token_is_taken_when_it_is_known_to_be_good(page: Page) -> None:
+async def test_a_token_is_used_after_the_service_has_accepted_it(page: Page) -> None:
     async with held_back(page, "**/conditions") as checked:
         await log_in(page, "wrong")
         await checked.arrived.wait()
@@ -106,7 +106,7 @@ async def test_a_token_is_taken_when_it_is_known_to_be_good(page: Page) -> None:
     assert "Sender 7" not in await shown(page)
 
 
-async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, database: TestDatabase) -> None:
+async def test_the_later_of_two_tokens_is_logged_in(page: Page, token: str, database: TestDatabase) -> None:
     limited = await create_token(database.owner_url, "of sender 7", sender_ids=[7])
     async with held_back(page, "**/conditions") as checked:
         await log_in(page, token)
@@ -120,7 +120,7 @@ async def test_of_two_tokens_the_later_one_is_logged_in(page: Page, token: str, 
     await expect(page.locator(SENDERS)).to_have_count(1)
 
 
-async def test_rows_in_an_order_that_is_no_longer_chosen_are_dropped(page: Page, token: str, owner: Any) -> None:
+async def test_late_rows_in_a_former_order_are_ignored(page: Page, token: str, owner: Any) -> None:
     await insert(owner, [Message(8, status="retry")] * 9)
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(3)
@@ -131,6 +131,6 @@ async def test_rows_in_an_order_that_is_no_longer_chosen_are_dropped(page: Page,
         await expect(page.locator(SENDERS)).to_have_count(2)
         await watch(page, "#senders")
         await by_total.release()
-    # The sender that has no retries.
+    # The sender without retries.
     assert "119" in await shown(page)
     assert "\n7\t" not in await shown(page)

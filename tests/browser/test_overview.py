@@ -1,4 +1,4 @@
-"""The first view: what needs attention, and what a limited token sees."""
+"""The first view: the oldest messages and the largest senders, also for limited tokens."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ OLDEST = "#oldest tbody tr"
 
 
 async def age(owner: Any, sender_id: int, status: str, **ago: float) -> None:
-    """Lets the sender's messages of a status have arrived so long ago."""
+    """Sets the time of arrival of the sender's messages of a status."""
     await owner.execute(
         "UPDATE messages SET created_at = $1 WHERE sender_id = $2 AND status = $3::text::message_status",
         datetime.now(UTC) - timedelta(**ago),
@@ -67,13 +67,13 @@ async def test_an_address_shows_its_view_after_the_log_in(page: Page, url: str, 
     assert await page.evaluate("location.hash") == "#/sender/119?chart=day"
 
 
-async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
+async def test_a_token_that_is_limited_to_accounts_shows_its_accounts(
     page: Page, database: TestDatabase, owner: Any
 ) -> None:
     limited = await create_token(database.owner_url, "agency", list(Scope), sender_ids=[119], account_ids=[306])
     await log_in(page, limited)
     await expect(page.locator("#limited")).to_have_text(
-        "This token is limited to accounts. All numbers are those of its accounts."
+        "This token is limited to accounts. All numbers are for these accounts."
     )
     await expect(page.locator("#all-total")).to_have_text("15")
     await expect(page.locator("#oldest")).to_be_hidden()
@@ -85,13 +85,15 @@ async def test_a_token_that_is_limited_to_accounts_sees_its_accounts(
     await split_by(page, "account")
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("306")
-    await expect(page.locator("#limited")).to_contain_text("All numbers are those of its accounts.")
+    await expect(page.locator("#limited")).to_contain_text("All numbers are for these accounts.")
     await expect(page.locator("#recorded")).to_contain_text("the history is the sender's")
     await expect(page.get_by_role("button", name="7 days")).to_be_hidden()
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
-async def test_a_token_that_is_limited_to_another_sender_sees_none_of_it(page: Page, database: TestDatabase) -> None:
+async def test_a_token_that_is_limited_to_another_sender_shows_nothing_of_this_one(
+    page: Page, database: TestDatabase
+) -> None:
     await log_in(page, await create_token(database.owner_url, "of sender 7", sender_ids=[7]))
     await expect(page.locator("#senders tbody tr")).to_have_count(1)
     await go_to(page, 119)
@@ -101,7 +103,9 @@ async def test_a_token_that_is_limited_to_another_sender_sees_none_of_it(page: P
     await expect(page.locator("#count-total")).to_have_text("\N{EN DASH}")
 
 
-async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Page, database: TestDatabase) -> None:
+async def test_the_error_for_a_token_without_the_scope_stats_names_the_scope(
+    page: Page, database: TestDatabase
+) -> None:
     await log_in(page, await create_token(database.owner_url, "prometheus", [Scope.METRICS]))
     await expect(page.locator("#limited")).to_contain_text("No access: this token lacks the scope stats.")
     await expect(page.locator("#limited")).to_contain_text("queuestats token create NAME --scope stats")
@@ -110,20 +114,20 @@ async def test_a_token_without_the_scope_stats_reads_which_one_it_needs(page: Pa
     await expect(page).to_have_title("Overview · queuestats")
 
 
-async def test_a_warning_is_shown_with_what_to_do(page: Page, token: str, owner: Any) -> None:
+async def test_a_warning_is_shown_with_its_advice(page: Page, token: str, owner: Any) -> None:
     await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
     await log_in(page, token)
     await expect(page.locator("#conditions")).to_contain_text("Run queuestats migrate")
 
 
-async def test_errors_are_known_where_every_http_status_is_200(
+async def test_errors_are_recognized_if_every_http_status_is_200(
     browser: Browser, settings: Any, token: str, owner: Any
 ) -> None:
     async with serving(replace(settings, error_http_status="200")) as url:
         page = await (await browser.new_context()).new_page()
         await page.goto(url)
         await log_in(page, token)
-        await expect(page.locator("#senders")).to_contain_text("No message.")
+        await expect(page.locator("#senders")).to_contain_text("No messages.")
         await owner.execute("UPDATE queuestats.tokens SET revoked_at = now()")
         await expect(page.get_by_role("alert")).to_contain_text("You are logged out. API token required")
         await page.context.close()
@@ -145,16 +149,16 @@ async def test_an_adopted_queue_has_names_and_may_have_no_ages(
         await expect(page.locator("#senders tbody tr")).to_contain_text("30")
         await expect(page.locator("#oldest")).to_be_hidden()
         await expect(page.get_by_role("alert")).to_be_hidden()
-        # By a name that nothing has, and by the beginning of this one.
-        for text, row in (("x", "No message."), ("דו", "30")):
+        # By a name that no sender has, and by the beginning of this name.
+        for text, row in (("x", "No messages."), ("דו", "30")):
             await page.get_by_label("Search senders").fill(text)
             await expect(page.locator("#senders tbody tr")).to_contain_text(row)
         await page.locator("#senders").get_by_role("link", name="דואר").click()
         await expect(page.locator("#count-total")).to_have_text("30")
-        # Its direction ends with it.
+        # Its writing direction does not affect the following text.
         await expect(page.locator("h1 bdi")).to_have_text("דואר")
         await expect(page).to_have_title(re.compile(r"^Sender דואר \(\d+\) · queuestats$"))
         await expect(page.locator("#oldest-total")).to_be_empty()
-        await expect(page.locator("#window")).to_contain_text("recorded")
+        await expect(page.locator("#window")).to_contain_text("There are no rates")
         await expect(page.get_by_role("alert")).to_be_hidden()
         await page.context.close()

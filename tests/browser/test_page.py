@@ -1,4 +1,4 @@
-"""What an operator does on the page."""
+"""The actions of an operator on the page."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ async def findings(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in results.response["violations"]]
 
 
-async def test_the_largest_senders_come_after_the_log_in(page: Page, token: str) -> None:
+async def test_the_largest_senders_are_shown_after_the_log_in(page: Page, token: str) -> None:
     assert await findings(page) == []
     await log_in(page, token)
     await expect(page.locator("#senders table tbody tr")).to_have_count(2)
@@ -38,7 +38,7 @@ async def test_the_largest_senders_come_after_the_log_in(page: Page, token: str)
     await expect(page.get_by_label("API token")).to_be_focused()
 
 
-async def test_a_wrong_token_is_told_where_the_person_is_looking(page: Page) -> None:
+async def test_the_error_for_a_wrong_token_is_visible_at_the_form(page: Page) -> None:
     await log_in(page, "wrong")
     await expect(page.get_by_role("alert")).to_have_text("API token required: this one is unknown or revoked.")
     await expect(page.get_by_label("API token")).to_be_visible()
@@ -58,13 +58,13 @@ async def test_a_sender_has_figures_tables_and_a_chart_in_both_schemes(page: Pag
     assert await findings(page) == []
 
 
-async def test_a_change_in_the_database_is_seen_without_a_reload(page: Page, token: str, owner: Any) -> None:
+async def test_a_change_in_the_database_is_shown_without_a_reload(page: Page, token: str, owner: Any) -> None:
     await open_sender(page, token)
     await insert(owner, [Message(isp="Gmail")] * 3)
     await expect(page.locator("#count-total")).to_have_text("33")
 
 
-async def test_it_is_usable_with_the_keyboard_alone(page: Page, token: str) -> None:
+async def test_it_is_usable_with_only_the_keyboard(page: Page, token: str) -> None:
     await log_in(page, token)
     await expect(sender_link(page, 119)).to_be_visible()
     for _ in range(30):
@@ -106,7 +106,7 @@ async def test_nothing_is_wider_than_a_small_screen(page: Page, token: str, widt
     assert await findings(page) == []
 
 
-async def test_a_hold_is_counted_confirmed_and_watched(page: Page, token: str) -> None:
+async def test_a_hold_is_counted_confirmed_and_listed(page: Page, token: str) -> None:
     await open_sender(page, token)
     await page.locator("#isp").fill("Gmail")
     await page.get_by_label("Reason").fill("complaints")
@@ -121,7 +121,7 @@ async def test_a_hold_is_counted_confirmed_and_watched(page: Page, token: str) -
     await expect(page.locator("#jobs")).to_contain_text("hold")
 
 
-async def test_who_may_not_act_is_shown_no_controls(page: Page, database: TestDatabase) -> None:
+async def test_a_token_without_the_scope_control_has_no_controls(page: Page, database: TestDatabase) -> None:
     await open_sender(page, await create_token(database.owner_url, "reader"))
     await expect(page.locator("#split tbody tr")).to_have_count(3)
     await expect(page.locator("#control")).to_be_hidden()
@@ -129,7 +129,7 @@ async def test_who_may_not_act_is_shown_no_controls(page: Page, database: TestDa
     await expect(page.locator("#audit")).to_be_hidden()
 
 
-async def test_all_of_it_is_small_and_comes_from_here_alone(url: str) -> None:
+async def test_the_page_is_small_and_loads_only_files_of_the_service(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         page = await client.get("/")
         policy = page.headers["content-security-policy"]

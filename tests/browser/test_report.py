@@ -1,4 +1,4 @@
-"""The table of messages: nothing is left out without saying so, and its address shows the same again."""
+"""The table of messages: the page states every omission, and an address always shows the same view."""
 
 import re
 import time
@@ -21,7 +21,7 @@ INSERT INTO messages (sender_id, account_id, isp, status, recipient)
 SELECT 1000 + number, 1, 'Gmail', (CASE WHEN number % 100 = 0 THEN 'retry' ELSE 'new' END)::message_status, ''
 FROM generate_series(1, 11000) AS number
 """
-# A sender with accounts of ten messages each, and thirty small ones with retries.
+# A sender with many accounts of ten messages, and thirty small accounts with retries.
 ACCOUNTS = """
 INSERT INTO messages (sender_id, account_id, campaign_id, isp, status, recipient)
 SELECT 9, account_id, account_id % 3, 'Gmail',
@@ -52,7 +52,7 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
         pages.append(await keys(page.locator(SENDERS)))
     assert len({key for each in pages for key in each}) == 300
     assert await findings(page) == []
-    # A reload asks for the token, and shows the same page; the one before is known still.
+    # A reload needs the token, and shows the same page. The link to the previous page still works.
     await page.reload()
     await log_in(page, token)
     await expect(page.locator(RANGE)).to_have_text(f"201{TO}300 of 11,002 senders")
@@ -62,7 +62,7 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
     assert await keys(page.locator(SENDERS)) == pages[1]
     await page.go_back()
     await expect(page.locator(RANGE)).to_have_text(f"201{TO}300 of 11,002 senders")
-    # Another order begins with its first page. The same once more is no step of Back.
+    # Another order begins with its first page. Choosing the same order again adds no step to the browser history.
     for _ in range(2):
         await page.locator("#senders table").get_by_role("button", name="sender").click()
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 11,002 senders")
@@ -75,7 +75,7 @@ async def test_eleven_thousand_senders_are_counted_paged_searched_and_filtered(
     await expect(forward).to_have_attribute("aria-disabled", "true")
     await page.locator("#senders [data-status=retry]").click()
     await expect(page.locator(RANGE)).to_be_empty()
-    await expect(page.locator(SENDERS)).to_have_text("No message.")
+    await expect(page.locator(SENDERS)).to_have_text("No messages.")
     await page.get_by_label("Search senders").fill("")
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100 of 111 senders")
     assert await page.evaluate("location.hash") == "#/?order=key&status=retry"
@@ -94,13 +94,13 @@ async def test_a_bookmark_shows_its_page_in_two_tabs(page: Page, url: str, token
     await log_in(other, token)
     await expect(other.locator(RANGE)).to_have_text(f"101{TO}200 of 202 senders")
     assert await keys(other.locator(SENDERS)) == rows
-    # The pages before it are not known there, the first one is.
+    # There, the previous pages are not known. The first page is.
     await expect(other.get_by_role("button", name="Previous")).to_have_attribute("aria-disabled", "true")
     await other.get_by_role("button", name="First").click()
     await expect(other.locator(RANGE)).to_have_text(f"1{TO}100 of 202 senders")
 
 
-async def test_few_retries_among_five_thousand_accounts_are_found_by_every_way(
+async def test_few_retries_among_five_thousand_accounts_are_found_with_every_filter(
     page: Page, token: str, owner: Any
 ) -> None:
     await owner.execute(ACCOUNTS)
@@ -117,18 +117,18 @@ async def test_few_retries_among_five_thousand_accounts_are_found_by_every_way(
     await expect(page.locator("#split .range")).to_have_text(f"1{TO}30 of 30 rows")
     address = "#/sender/9?by=campaign,account&order=retry&status=retry"
     assert await page.evaluate("location.hash") == address
-    # The chart has an address of its own beside it.
+    # The address also has the range of the chart.
     await page.get_by_role("button", name="24 hours").click()
     assert await page.evaluate("location.hash") == f"{address}&chart=day"
 
 
-async def test_messages_without_a_campaign_are_others_than_all(page: Page, token: str) -> None:
+async def test_messages_without_a_campaign_are_not_all_messages(page: Page, token: str) -> None:
     await open_sender(page, token)
     await split_by(page, "campaign")
     await page.locator(SPLIT).get_by_role("link", name="without campaign").click()
     chip = page.locator("#split .chip")
     await expect(chip).to_contain_text("without campaign")
-    # The campaign was the only key: the next one takes its place.
+    # The campaign was the only key, so the next key replaces it.
     await expect(page.locator(SPLIT)).to_have_count(1)
     await expect(page.locator(SPLIT)).to_contain_text("without ISP")
     await expect(page.locator(SPLIT).locator("td").nth(5)).to_have_text("10")
@@ -153,13 +153,13 @@ async def test_the_senders_of_an_isp_are_one_click_from_the_isps_of_all(page: Pa
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}3 of 3 ISPs")
     await page.locator(SENDERS).get_by_role("link", name="Yahoo").click()
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}1 of 1 sender")
-    # The sender's view goes on with the filter.
+    # The view of the sender has the same filter.
     await sender_link(page, 119).click()
     await expect(page.locator("#split .chip")).to_contain_text("Yahoo")
     await expect(page.locator(SPLIT)).to_have_count(1)
 
 
-async def test_back_leads_to_the_same_place_and_link(page: Page, token: str, owner: Any) -> None:
+async def test_back_restores_the_scroll_position_and_the_focused_link(page: Page, token: str, owner: Any) -> None:
     await insert(owner, [Message(sender_id) for sender_id in range(1000, 1200)])
     await log_in(page, token)
     await page.locator("#senders table").get_by_role("button", name="sender").click()
@@ -177,7 +177,7 @@ async def test_back_leads_to_the_same_place_and_link(page: Page, token: str, own
     await log_in(page, token)
     await expect(sender_link(page, 1060)).to_be_focused()
     assert abs(await page.evaluate(top) - before) < 5
-    # A new number in the table takes neither.
+    # A new number in the table changes neither.
     await insert(owner, [Message(1060)])
     await expect(page.locator(SENDERS).filter(has_text="1060").locator("td").nth(5)).to_have_text("2")
     await expect(sender_link(page, 1060)).to_be_focused()
@@ -202,16 +202,16 @@ async def test_the_sum_of_all_senders_is_a_legend_and_links_to_their_messages(pa
         assert len({*colours}) == 1
 
 
-async def test_what_takes_too_many_counters_is_said_and_not_shown_as_nothing(
+async def test_a_report_with_too_many_counters_is_an_error_and_not_an_empty_table(
     page: Page, token: str, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.queue.report.MOST_READ", 50)
     await insert(owner, [Message(sender_id) for sender_id in range(1000, 1200)])
     await log_in(page, token)
     await expect(page.locator("#sum")).to_contain_text(
-        "The sum of all senders is not known: Incorrect request: this page"
+        "The sum of all senders is not available: Incorrect request: this page"
     )
-    # The largest are known all the same, their number is not.
+    # The largest are shown, without their number.
     await expect(page.locator(RANGE)).to_have_text(f"1{TO}100, and more")
     await page.get_by_role("button", name="Next").click()
     await expect(page.locator(RANGE)).to_have_text(f"101{TO}200, and more")
@@ -222,13 +222,13 @@ async def test_what_takes_too_many_counters_is_said_and_not_shown_as_nothing(
     await page.locator("#senders table").get_by_role("button", name="sender").click()
     await expect(page.locator(SENDERS)).not_to_have_count(0)
     await expect(page.locator("#senders .refusal")).to_be_empty()
-    # The accounts of one sender are listed by the largest, as on a cluster.
+    # The page lists the largest accounts of one sender, as on a cluster.
     await insert(owner, [Message(9, account_id=account_id) for account_id in range(1, 121)])
     await page.evaluate("location.hash = '#/sender/9?by=account'")
     await expect(page.locator("#split .range")).to_have_text(f"1{TO}100, and others that are not shown")
 
 
-async def test_a_token_with_too_many_reports_waits_as_long_as_it_is_told(page: Page, token: str, owner: Any) -> None:
+async def test_a_token_with_too_many_reports_waits_as_long_as_retry_after(page: Page, token: str, owner: Any) -> None:
     refused = {"error": 429, "error_text": "Too many requests: this token has its share of open reports"}
 
     async def refuse(route: Route) -> None:
@@ -236,7 +236,7 @@ async def test_a_token_with_too_many_reports_waits_as_long_as_it_is_told(page: P
 
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
-    # On a slow machine no data becomes old.
+    # With a fixed clock, no data becomes old on a slow machine.
     await page.clock.set_fixed_time(datetime.now(UTC))
     await watch(page)
     async with page.expect_response(lambda response: response.status == 429) as refusal:
@@ -250,7 +250,7 @@ async def test_a_token_with_too_many_reports_waits_as_long_as_it_is_told(page: P
         assert text not in await shown(page)
 
 
-async def test_rows_of_another_filter_are_not_shown_when_it_can_not_be_asked_for(page: Page, token: str) -> None:
+async def test_rows_of_the_former_filter_are_not_shown_if_the_request_fails(page: Page, token: str) -> None:
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
 
@@ -265,7 +265,7 @@ async def test_rows_of_another_filter_are_not_shown_when_it_can_not_be_asked_for
     await expect(page.locator(SENDERS)).to_have_count(1)
 
 
-async def test_a_page_that_arrives_for_a_former_filter_is_dropped(page: Page, token: str) -> None:
+async def test_a_late_response_for_a_former_filter_is_ignored(page: Page, token: str) -> None:
     await log_in(page, token)
     await expect(page.locator(SENDERS)).to_have_count(2)
     async with held_back(page, "**/report/", OF_SENDERS) as former:

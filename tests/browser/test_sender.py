@@ -1,4 +1,4 @@
-"""One sender: its figures, its history, and keys of all kinds."""
+"""The view of one sender: figures, history, and all kinds of keys."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ HOSTILE = [
 LARGE = 9_007_199_254_740_993
 
 
-async def test_rates_are_shown_a_minute_and_the_chart_is_there_at_once(page: Page, token: str, owner: Any) -> None:
+async def test_rates_are_shown_for_a_minute_and_the_chart_at_once(page: Page, token: str, owner: Any) -> None:
     clock = Clock(owner, datetime.now(UTC) - timedelta(minutes=7))
     await clock.begin()
     await clock.run(240)
@@ -32,18 +32,18 @@ async def test_rates_are_shown_a_minute_and_the_chart_is_there_at_once(page: Pag
     await expect(page.locator("#arrived")).to_have_text("4")
     await expect(page.locator("#left")).to_have_text("1.2")
     await expect(page.locator("#outlook-label")).to_have_text("grows by")
-    await expect(page.locator("#outlook")).to_have_text("2.8 a minute")
+    await expect(page.locator("#outlook")).to_have_text("2.8 per minute")
     await expect(page.locator("#recorded")).to_contain_text("in steps of 1 min.")
 
 
-async def test_a_queue_that_stands_still_says_since_when(page: Page, token: str, owner: Any) -> None:
+async def test_a_queue_without_departures_shows_the_time_of_the_last_one(page: Page, token: str, owner: Any) -> None:
     clock = Clock(owner, begun := datetime.now(UTC) - timedelta(minutes=7))
     await clock.begin()
     await owner.execute("DELETE FROM messages WHERE status = 'proc'")
     await clock.run(420)
     await open_sender(page, token, total=24)
-    await expect(page.locator("#outlook-label")).to_have_text("stands still since")
-    # The end of the minute in which the fold saw them leave.
+    await expect(page.locator("#outlook-label")).to_have_text("no message left since")
+    # The end of the minute in which the fold recorded that they left.
     since = (begun + timedelta(seconds=FOLD_SECONDS)).replace(second=0) + timedelta(minutes=1)
     await expect(page.locator("#outlook")).to_contain_text(f"{since.astimezone():%H:%M:%S}")
     await page.get_by_role("link", name="queuestats").click()
@@ -64,7 +64,7 @@ async def test_no_name_of_an_isp_changes_the_page(page: Page, token: str, owner:
     assert {*await page.locator("#split td:first-child bdi").all_text_contents()} == {*HOSTILE} - {""}
     await expect(page.locator("#split td:first-child i")).to_have_text("without ISP")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 1280
-    # All columns are in sight beside the longest name.
+    # All columns are visible beside the longest name.
     assert (
         await page.evaluate(
             "(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)(document.querySelector('#split .scroll'))"
@@ -85,7 +85,7 @@ async def test_ids_beyond_the_numbers_of_javascript_are_exact(page: Page, token:
     await expect(page.locator("#count-total")).to_have_text("40")
 
 
-async def test_a_bar_says_its_numbers(page: Page, token: str) -> None:
+async def test_a_bar_has_its_numbers_as_a_label(page: Page, token: str) -> None:
     await open_sender(page, token)
     await split_by(page, "account")
     bar = page.locator("#split").get_by_role("img", name="6 new, 3 proc, 3 retry, 3 hold")
@@ -93,13 +93,13 @@ async def test_a_bar_says_its_numbers(page: Page, token: str) -> None:
 
 
 async def test_a_hidden_page_reads_nothing(page: Page, token: str, owner: Any) -> None:
-    """A browser opens six connections to a service for all of its pages."""
+    """A browser opens at most six connections to a service for all its pages."""
     await page.clock.install()
     await open_sender(page, token)
     hide = "Object.defineProperty(document, 'hidden', { value: $, configurable: true });"
     hide += "document.dispatchEvent(new Event('visibilitychange'))"
     await page.evaluate(hide.replace("$", "true"))
-    # What was under way has ended by then.
+    # Open requests have ended after this time.
     await page.wait_for_timeout(3000)
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))

@@ -1,4 +1,4 @@
-"""Nothing on the page looks newer than it is."""
+"""The page shows the time of its data, and marks old data."""
 
 import re
 import signal
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.slow
 expect.set_options(timeout=60_000)
 FIGURES = "#figures .as-of"
 A_CLOCK_TIME = r"(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
-# Longer than a silent stream is believed, and than a request may take.
+# Longer than the limit of silence of a stream, and than the time limit of a request.
 SILENCE = 21_000
 
 
-async def test_the_time_of_the_figures_stands_beside_them(page: Page, token: str, owner: Any) -> None:
+async def test_the_figures_have_their_time(page: Page, token: str, owner: Any) -> None:
     await open_sender(page, token)
     await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^as of {A_CLOCK_TIME}$"))
     before = await page.locator(FIGURES).text_content()
@@ -34,7 +34,7 @@ async def test_the_time_of_the_figures_stands_beside_them(page: Page, token: str
     assert await page.locator(FIGURES).text_content() != before
 
 
-async def test_a_sign_of_life_makes_unchanged_figures_newer(
+async def test_a_sign_of_life_updates_the_time_of_unchanged_figures(
     page: Page, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.http.responses.HEARTBEAT_SECONDS", 0.5)
@@ -45,27 +45,29 @@ async def test_a_sign_of_life_makes_unchanged_figures_newer(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def served(database: TestDatabase, owner: Any) -> AsyncIterator[Program]:
-    """A service in a process of its own."""
+    """A service in its own process."""
     await insert(owner, [Message()] * 30)
     with serve_process({"QUEUESTATS_DATABASE_URL": database.service_url}) as program:
         program.wait_until_ready()
         yield program
 
 
-async def test_a_frozen_service_is_not_live(served: Program, browser: Browser, token: str, owner: Any) -> None:
+async def test_the_data_of_a_stopped_service_is_marked_as_old(
+    served: Program, browser: Browser, token: str, owner: Any
+) -> None:
     page = await (await browser.new_context()).new_page()
     await page.clock.install()
     await page.goto(served.url)
     await open_sender(page, token)
     served.process.send_signal(signal.SIGSTOP)
     try:
-        # The silent stream is given up for another one.
+        # The page replaces the silent stream by a new one.
         async with page.expect_request("**/stream/**"):
             await page.clock.fast_forward(SILENCE)
         await expect(page.locator(FIGURES)).to_have_text(re.compile(f"^no data since {A_CLOCK_TIME}$"))
         await expect(page.locator("#figures")).to_have_class(re.compile(r"\bold\b"))
         await expect(page.locator("#split")).to_have_class(re.compile(r"\bold\b"))
-        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not respond in time")
         await expect(page).to_have_title("No data: Sender 119 · queuestats")
         await insert(owner, [Message()])
     finally:
@@ -76,7 +78,7 @@ async def test_a_frozen_service_is_not_live(served: Program, browser: Browser, t
     await page.context.close()
 
 
-async def test_a_database_that_is_away_makes_the_figures_old_at_once(
+async def test_an_outage_of_the_database_marks_the_figures_as_old_at_once(
     page: Page, token: str, database: TestDatabase, server_url: str
 ) -> None:
     await open_sender(page, token)
@@ -97,7 +99,7 @@ async def test_a_database_that_is_away_makes_the_figures_old_at_once(
 
 
 async def test_a_step_without_a_record_is_a_gap(page: Page) -> None:
-    """As the points that uPlot draws: it connects none with a null beside it."""
+    """Checks the points for uPlot, which draws no line to or from a null."""
     rows = [{"at": at, "left": at} for at in (60, 120, 300, 360)]
     points = await page.evaluate("async (rows) => (await import('/page/chart.js')).pointsOf(rows, 60, ['left'])", rows)
     assert points == [[60, 120, 180, 300, 360], [60, 120, None, 300, 360]]
@@ -111,7 +113,7 @@ async def test_a_request_has_a_time_limit(page: Page, token: str) -> None:
         await responses.arrived.wait()
         await page.clock.fast_forward(SILENCE)
         await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^no data since "))
-        await expect(page.get_by_role("alert")).to_contain_text("The service does not answer in time")
+        await expect(page.get_by_role("alert")).to_contain_text("The service does not respond in time")
         responses.lets_new_ones_pass = True
         await expect(page.locator("#senders .as-of")).to_have_text(re.compile("^as of "))
 
@@ -122,6 +124,6 @@ async def test_a_revoked_token_is_logged_out_with_a_reason(page: Page, token: st
     await expect(page.get_by_label("API token")).to_be_focused()
     await expect(page.get_by_role("alert")).to_have_text(
         "You are logged out. API token required: this one is unknown or revoked."
-        " A demo that is started again prints another token."
+        " After a restart, a demo prints a new token."
     )
     assert await page.evaluate("location.hash") == "#/sender/119"

@@ -1,4 +1,4 @@
-"""A folder that an embedded server's user reaches too."""
+"""A folder that the user of an embedded server can reach."""
 
 from collections.abc import Iterator
 from pathlib import Path

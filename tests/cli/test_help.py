@@ -1,4 +1,4 @@
-"""What every command says of itself."""
+"""The help of every command."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from service.cli import COMMANDS, main
 from tests.cli.programs import ROOT, environment, queuestats
 
-# A command's own libraries are imported when it runs, not when it is asked what it does.
+# A command imports its libraries when it runs, not for --help.
 HEAVY = ("asyncpg", "sqlalchemy", "alembic", "uvicorn", "starlette", "lxml", "rich.console")
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command and of every group."""
+    """The names of every command and of every group."""
     yield path
     for name in group.list_commands(click.Context(group)):
         command = group.get_command(click.Context(group), name)
@@ -28,12 +28,12 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[
 
 
 def test_the_help_of_every_command_has_an_example() -> None:
-    # Each in a context of its own: a command leaves its name for the connections that it opens.
-    told = {words: copy_context().run(CliRunner().invoke, main, [*words, "--help"]) for words in commands()}
-    assert len(told) > len(COMMANDS)
+    # Each in its own context, because a command sets the name of its database connections.
+    printed = {words: copy_context().run(CliRunner().invoke, main, [*words, "--help"]) for words in commands()}
+    assert len(printed) > len(COMMANDS)
     assert [
         words
-        for words, ended in told.items()
+        for words, ended in printed.items()
         if ended.exit_code or f"Example: queuestats {' '.join(words)}".rstrip() not in ended.output
     ] == []
 
@@ -50,16 +50,16 @@ def test_help_needs_no_heavy_library() -> None:
 
 def test_help_and_version_of_the_program() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    told = queuestats("--version")
-    assert (told.returncode, told.stdout.split()[-1]) == (0, version)
+    printed = queuestats("--version")
+    assert (printed.returncode, printed.stdout.split()[-1]) == (0, version)
     assert "Example: queuestats stats" in queuestats("--help").stdout
 
 
-def test_a_shell_is_told_how_to_complete_and_completes() -> None:
+def test_shell_completion_works_as_documented() -> None:
     for shell in ("bash", "zsh", "fish"):
-        told = queuestats("completion", shell)
-        assert (told.returncode, told.stderr) == (0, "")
-        assert f"_QUEUESTATS_COMPLETE={shell}_complete" in told.stdout
+        printed = queuestats("completion", shell)
+        assert (printed.returncode, printed.stderr) == (0, "")
+        assert f"_QUEUESTATS_COMPLETE={shell}_complete" in printed.stdout
     words = environment(_QUEUESTATS_COMPLETE="bash_complete", COMP_WORDS="queuestats st", COMP_CWORD="1")
     script = "import sys\nfrom service.cli import main\nsys.argv[0] = 'queuestats'\nmain(prog_name='queuestats')"
     ran = subprocess.run([sys.executable, "-c", script], env=words, capture_output=True, text=True, check=False)

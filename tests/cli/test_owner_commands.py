@@ -1,4 +1,4 @@
-"""`migrate`, `seed` and `token`: what an owner does with a database, by exit code and output."""
+"""`migrate`, `seed` and `token`: the commands of an owner, with their exit codes and output."""
 
 import asyncio
 import subprocess
@@ -20,7 +20,7 @@ CREATED = {"name", "created_at", "revoked_at"}
 
 
 def on(database: TestDatabase) -> Run:
-    """The program, with both addresses of this test's database in its environment."""
+    """The program, with both addresses of the database of this test in its environment."""
     return partial(
         queuestats,
         QUEUESTATS_DATABASE_URL=database.service_url,
@@ -37,7 +37,7 @@ def count(database: TestDatabase) -> int:
     return int(on(database)("psql", "-Atc", "SELECT count(*) FROM messages").stdout)
 
 
-def test_migrate_tells_by_its_exit_code_what_is_to_do_and_does_it_once(empty_database: TestDatabase) -> None:
+def test_the_exit_code_of_migrate_shows_pending_work_and_migrate_does_it_once(empty_database: TestDatabase) -> None:
     run = on(empty_database)
     steps = [run("migrate", "--check"), run("migrate"), run("migrate", "--check"), run("migrate")]
     assert [step.returncode for step in steps] == [1, 0, 0, 0]
@@ -55,7 +55,7 @@ def test_a_check_changes_nothing(empty_database: TestDatabase) -> None:
 
 
 def test_the_services_role_may_not_migrate(template: str, empty_database: TestDatabase) -> None:
-    """`template` has brought the role about."""
+    """The fixture `template` has created the role."""
     said = sentence(queuestats("migrate", QUEUESTATS_DATABASE_URL=empty_database.service_url))
     assert "permission denied" in said
 
@@ -73,7 +73,7 @@ def test_a_database_without_a_schema_is_one_sentence_that_names_migrate(
     assert "queuestats migrate" in sentence(on(empty_database)(*command))
 
 
-def test_migrate_says_what_it_did_and_nothing_the_second_time(empty_database: TestDatabase) -> None:
+def test_migrate_prints_its_changes_and_no_changes_the_second_time(empty_database: TestDatabase) -> None:
     run = on(empty_database)
     first, second = run("migrate").stdout.splitlines(), run("migrate").stdout.splitlines()
     assert [line for line in first if line.startswith("Revision ")] == [
@@ -85,7 +85,7 @@ def test_migrate_says_what_it_did_and_nothing_the_second_time(empty_database: Te
     assert first[-1] == second[-1] == "The schema is current."
 
 
-def test_doctor_names_each_check_that_it_made(database: TestDatabase) -> None:
+def test_doctor_names_every_condition_that_it_examined(database: TestDatabase) -> None:
     ended = on(database)("doctor")
     named = {
         line.split("│")[2].strip(): line.split("│")[1].strip() for line in ended.stdout.splitlines() if "│" in line
@@ -95,7 +95,7 @@ def test_doctor_names_each_check_that_it_made(database: TestDatabase) -> None:
     assert named["triggers"] == "ok"
 
 
-def test_alembic_tells_a_target_that_is_none_in_one_line(empty_database: TestDatabase) -> None:
+def test_alembic_reports_an_unknown_target_in_one_line(empty_database: TestDatabase) -> None:
     ended = subprocess.run(
         [Path(sys.executable).with_name("alembic"), "upgrade", "foo"],
         cwd=ROOT,
@@ -109,13 +109,13 @@ def test_alembic_tells_a_target_that_is_none_in_one_line(empty_database: TestDat
     assert "'foo'" in ended.stderr + ended.stdout
 
 
-def test_seed_leaves_a_database_alone_that_is_not_marked_and_says_how_to_mark_it(database: TestDatabase) -> None:
+def test_seed_refuses_a_database_that_is_not_marked_and_prints_how_to_mark_it(database: TestDatabase) -> None:
     said = sentence(on(database)("seed", "--messages", "10"))
     assert f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'" in said
     assert count(database) == 0
 
 
-def test_seed_fills_an_empty_queue_only_unless_it_is_to_replace_it(database: TestDatabase) -> None:
+def test_seed_fills_only_an_empty_queue_unless_it_may_replace_it(database: TestDatabase) -> None:
     mark(database)
     run = on(database)
     filled = run("seed", "--messages", "1000", "--senders", "10")
@@ -140,7 +140,7 @@ def test_seed_fills_an_empty_queue_only_unless_it_is_to_replace_it(database: Tes
         (("--seed", "-1"), 2),
     ],
 )
-def test_seed_refuses_a_plan_that_makes_no_sense(arguments: tuple[str, ...], code: int) -> None:
+def test_seed_refuses_an_impossible_plan(arguments: tuple[str, ...], code: int) -> None:
     refused = queuestats("seed", *arguments, QUEUESTATS_DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
     assert refused.returncode == code
     assert "Traceback" not in refused.stderr
@@ -155,7 +155,7 @@ def test_seed_shows_a_bar_on_a_terminal(folder: Path, database: TestDatabase) ->
     assert "1000/1000" in seen
 
 
-def test_a_created_token_is_all_that_is_printed(database: TestDatabase) -> None:
+def test_only_the_created_token_is_printed(database: TestDatabase) -> None:
     made = on(database)("token", "create", "dashboard", "--json")
     answer = msgspec.json.decode(made.stdout)
     assert list(answer) == ["name", "token"]
@@ -189,18 +189,18 @@ def test_a_name_is_given_once_and_revoked_once(database: TestDatabase) -> None:
     assert "already" in sentence(run("token", "create", "dashboard"))
     assert run("token", "revoke", "dashboard").returncode == 0
     assert "No active token named 'dashboard'" in sentence(run("token", "revoke", "dashboard"))
-    assert "No active token named 'nobody'" in sentence(run("token", "revoke", "nobody"))
+    assert "No active token named 'absent'" in sentence(run("token", "revoke", "absent"))
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 101])
-def test_a_name_that_is_none_is_refused(database: TestDatabase, name: str) -> None:
+def test_an_invalid_name_is_refused(database: TestDatabase, name: str) -> None:
     assert "printable" in sentence(on(database)("token", "create", name))
 
 
 @pytest.mark.parametrize(
     "setting", ["default_transaction_read_only = on", "default_transaction_isolation = serializable"]
 )
-def test_whatever_the_databases_defaults_are_the_owners_commands_write(
+def test_the_commands_of_the_owner_write_with_any_defaults_of_the_database(
     database: TestDatabase, empty_database: TestDatabase, setting: str
 ) -> None:
     for each in (database, empty_database):
@@ -211,7 +211,7 @@ def test_whatever_the_databases_defaults_are_the_owners_commands_write(
         assert ended.returncode == 0, (command, ended.stderr)
 
 
-async def test_a_fold_beside_another_one_exits_1_and_says_so(database: TestDatabase, owner: Any) -> None:
+async def test_a_concurrent_fold_has_exit_code_1_and_prints_the_reason(database: TestDatabase, owner: Any) -> None:
     async with owner.transaction():
         await owner.execute("LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE")
         said = sentence(await asyncio.to_thread(on(database), "fold"))

@@ -1,4 +1,4 @@
-"""`stats`, `explain` and `psql`: asking from the terminal."""
+"""`stats`, `explain` and `psql`: queries on the command line."""
 
 import asyncio
 import csv
@@ -22,7 +22,7 @@ from service.reports import TopReport
 from tests.cli.programs import ROOT, Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 
-# account, campaign, isp, status: few enough to count by eye
+# account, campaign, isp, status: few enough to count by hand
 ROWS = [
     (306, 4591, "Gmail", "new"),
     (306, 4591, "Gmail", "new"),
@@ -34,7 +34,7 @@ ROWS = [
 
 @pytest.fixture
 def ask(database: TestDatabase) -> Run:
-    """The program, on a database that holds ROWS for the sender 119."""
+    """The program, on a database that has ROWS for sender 119."""
 
     async def fill() -> None:
         connection = await asyncpg.connect(database.owner_url)
@@ -71,7 +71,7 @@ def rows(ended: CompletedProcess[str]) -> list[dict[str, Any]]:
         (("--group", "isp", "--isp", "nobody"), []),
     ],
 )
-def test_stats_gives_the_rows_of_the_question_as_json(
+def test_stats_prints_the_rows_of_the_query_as_json(
     ask: Run, options: tuple[str, ...], expected: list[tuple[int, int, str, int]]
 ) -> None:
     answer = rows(ask("stats", "--sender", "119", "--json", *options))
@@ -79,7 +79,7 @@ def test_stats_gives_the_rows_of_the_question_as_json(
     assert all(row["total"] == sum(row[status] for status in ("new", "proc", "retry", "hold")) for row in answer)
 
 
-def test_a_table_groups_thousands_and_leaves_ids_as_they_are() -> None:
+def test_a_table_groups_thousands_of_counts_and_not_of_ids() -> None:
     console = Console(width=100)
     with console.capture() as captured:
         console.print(table_of(["account_id", "total"], [{"account_id": 1234567, "total": 1234567}]))
@@ -111,7 +111,7 @@ def test_stats_as_csv_has_a_head_and_a_line_for_each_row(ask: Run) -> None:
     ]
 
 
-def test_the_oldest_messages_are_added_where_they_are_asked_for(ask: Run) -> None:
+def test_the_oldest_messages_are_added_on_request(ask: Run) -> None:
     (row,) = rows(ask("stats", "--sender", "119", "--with", "oldest", "--json"))
     assert sorted(row["oldest"]) == ["hold", "new", "proc", "retry", "total"]
     assert row["oldest"]["total"] == min(row["oldest"].values())
@@ -124,10 +124,10 @@ def test_the_oldest_messages_are_added_where_they_are_asked_for(ask: Run) -> Non
     assert "oldest is for the group total" in refused.stderr
 
 
-def test_rates_are_added_where_they_are_asked_for(ask: Run) -> None:
+def test_rates_are_added_on_request(ask: Run) -> None:
     assert ask("fold").returncode == 0
     (row,) = rows(ask("stats", "--sender", "119", "--with", "rates", "--with", "oldest", "--json"))
-    # The service did not run for five minutes.
+    # The service has not run for five minutes.
     assert (row["arrived"], row["left"], row["empty_in"], row["total"]) == (None, None, None, 5)
     assert sorted(row["window"]) == ["from", "to"]
     head, line = csv.reader(ask("stats", "--sender", "119", "--with", "rates", "--csv").stdout.splitlines())
@@ -175,7 +175,7 @@ def test_the_report_has_the_rows_of_several_keys_in_pages(ask: Run) -> None:
 
 
 def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) -> None:
-    """On a terminal the table is drawn anew; a second total is seen after a message has gone."""
+    """A terminal shows the table again: a second total appears after a message has left."""
     command = [*program(), "stats", "--sender", "119", "--watch", "0.1"]
     seen, code = run_on_terminal(command, tmp_path, until=b"total", keys=b"\x03", **ask.keywords)  # type: ignore[attr-defined]
     assert code == 0
@@ -186,7 +186,7 @@ def test_watched_stats_are_shown_again_until_ctrl_c(ask: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("options", [(), ("--sender", "0"), ("--sender", "x"), ("--sender", "1", "--group", "all")])
-def test_a_question_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...]) -> None:
+def test_an_impossible_query_is_wrong_usage(options: tuple[str, ...]) -> None:
     for command in ("stats", "explain"):
         refused = queuestats(command, *options)
         assert refused.returncode == 2
@@ -196,33 +196,33 @@ def test_a_question_that_makes_no_sense_is_wrong_usage(options: tuple[str, ...])
 def test_explain_shows_the_statement_of_the_file_its_parameters_and_its_plan(
     ask: Run,
 ) -> None:
-    told = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
+    printed = ask("explain", "--sender", "119", "--account", "306", "--group", "isp").stdout
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "isp", "--json").stdout)
-    assert told.startswith("As intended: sql/queries/from_counters/isp.sql, ")
-    assert "A scan of the messages would read about " in told
-    assert "cast(ARRAY[119] AS bigint[])" in told
-    assert "cast(ARRAY[306] AS bigint[])" in told
-    assert ":sender_id" not in told
-    assert "cost=" in told
-    assert "actual" not in told
+    assert printed.startswith("As intended: sql/queries/from_counters/isp.sql, ")
+    assert "A scan of the messages would read about " in printed
+    assert "cast(ARRAY[119] AS bigint[])" in printed
+    assert "cast(ARRAY[306] AS bigint[])" in printed
+    assert ":sender_id" not in printed
+    assert "cost=" in printed
+    assert "actual" not in printed
     assert {"statement", "sql", "parameters", "plan"} <= set(shown)
     name = shown["statement"].removeprefix("sql/").removesuffix(".sql")
     assert read_sql(name) == shown["sql"]
     assert shown["plan"][0]["Plan"]
 
 
-def test_explain_runs_the_statement_when_asked_to(ask: Run) -> None:
-    told = ask("explain", "--sender", "119", "--analyze").stdout
-    assert "actual" in told
-    assert re.search(r"\d+ rows, [1-9]\d* pages, \d+\.\d+ ms", told.splitlines()[0])
+def test_explain_runs_the_statement_on_request(ask: Run) -> None:
+    printed = ask("explain", "--sender", "119", "--analyze").stdout
+    assert "actual" in printed
+    assert re.search(r"\d+ rows, [1-9]\d* pages, \d+\.\d+ ms", printed.splitlines()[0])
     plan = msgspec.json.decode(ask("explain", "--sender", "119", "--analyze", "--json").stdout)["plan"]
     assert "Actual Rows" in plan[0]["Plan"]
 
 
 @pytest.mark.parametrize("options", [(), ("--batched",), ("--isp", "it's \\ an ISP"), ("--batched", "--isp", "x'y")])
-def test_the_sql_that_explain_shows_runs_in_psql_as_it_stands(ask: Run, options: tuple[str, ...]) -> None:
-    told = ask("explain", "--sender", "119", "--group", "account_campaign", *options).stdout
-    shown = told[told.index("\n\n") : told.index(";\n") + 1]
+def test_the_sql_of_explain_runs_in_psql_unchanged(ask: Run, options: tuple[str, ...]) -> None:
+    printed = ask("explain", "--sender", "119", "--group", "account_campaign", *options).stdout
+    shown = printed[printed.index("\n\n") : printed.index(";\n") + 1]
     assert ("ARRAY[119, 120]" in shown) == ("--batched" in options)
     ran = ask("psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", shown)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -253,7 +253,7 @@ def test_psql_gets_its_own_arguments_and_gives_its_own_exit_code(ask: Run) -> No
     assert ask("psql", "--no-such-option").returncode == 1
 
 
-def test_psql_runs_the_file_of_a_question_as_it_stands(ask: Run) -> None:
+def test_psql_runs_the_file_of_a_query_unchanged(ask: Run) -> None:
     shown = msgspec.json.decode(ask("explain", "--sender", "119", "--group", "account", "--json").stdout)
     given = [part for name, value in shown["parameters"].items() for part in ("-v", f"{name}={literal(value)}")]
     answered = ask("psql", "-qAt", *given, "-f", str(ROOT / shown["statement"]))
@@ -269,7 +269,7 @@ def test_psql_as_the_service_may_read_and_not_write(ask: Run) -> None:
     assert ask("psql", "-Atc", "DELETE FROM messages").stdout == "DELETE 5\n"
 
 
-def test_the_largest_are_shown_once_where_there_is_no_terminal(ask: Run) -> None:
+def test_the_largest_are_printed_once_without_a_terminal(ask: Run) -> None:
     found = rows(ask("top", "--by", "isp", "--sender", "119", "--json"))
     assert [(row["isp"], row["total"]) for row in found] == [("Gmail", 2), ("", 1), ("Yahoo", 1), ("evil\x1b[31m", 1)]
     assert rows(ask("top", "--json")) == [{"sender_id": 119, "new": 2, "proc": 1, "retry": 1, "hold": 1, "total": 5}]
@@ -291,11 +291,11 @@ def test_the_largest_are_shown_once_where_there_is_no_terminal(ask: Run) -> None
         ("--status", "new"),
     ],
 )
-def test_the_largest_of_what_cannot_be_is_wrong_usage(ask: Run, options: tuple[str, ...]) -> None:
+def test_the_largest_with_impossible_arguments_is_wrong_usage(ask: Run, options: tuple[str, ...]) -> None:
     assert ask("top", *options).returncode == 2
 
 
-def test_the_largest_are_live_on_a_terminal(ask: Run, database: TestDatabase, tmp_path: Path) -> None:
+def test_the_largest_are_updated_on_a_terminal(ask: Run, database: TestDatabase, tmp_path: Path) -> None:
     command = [*program(), "top", "--by", "isp", "--sender", "119", "--interval", "0.1"]
     seen, exit_code = run_on_terminal(
         command, tmp_path, until=b"last minutes", keys=b"h/ya\n q",
@@ -306,7 +306,7 @@ def test_the_largest_are_live_on_a_terminal(ask: Run, database: TestDatabase, tm
     assert "Yahoo" in seen
 
 
-def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: TestDatabase) -> None:
+def test_names_of_keys_are_columns_on_request(ask: Run, database: TestDatabase) -> None:
     async def name() -> None:
         connection = await asyncpg.connect(database.owner_url)
         await connection.execute("INSERT INTO queuestats.keys (id, value) VALUES (119, 'acme'), (306, 'Müller')")
@@ -331,7 +331,7 @@ def test_names_of_keys_are_columns_where_they_are_asked_for(ask: Run, database: 
     assert "acme" in ask("stats", "--sender", "119", "--names", "--csv").stdout
 
 
-def test_keys_change_what_is_shown() -> None:
+def test_keys_change_the_shown_rows() -> None:
     view = View(TopQuery(Dimension.ISP, Measure.TOTAL, 20, 119), ["isp"])
     view.show(
         TopReport([{"isp": "Gmail", **dict.fromkeys(Measure, 1)}, {"isp": "Yahoo", **dict.fromkeys(Measure, 0)}]), 1
@@ -362,7 +362,7 @@ def test_a_key_switches_to_the_senders_with_the_oldest_messages_and_back() -> No
     view.show(TopReport([row]), 1)
     for key in "ro":
         view.press(key)
-    # Until the next report.
+    # The list changes with the next report.
     assert "by oldest retry" in drawn()
     three_hours_ago = (datetime.now(UTC) - timedelta(hours=3)).isoformat()
     view.show(TopReport([row | {"oldest": {"retry": three_hours_ago, "total": "2025-01-01T00:00:00Z"}}]), 1)
@@ -398,5 +398,5 @@ def test_a_screen_of_80_by_24_has_the_borders_and_the_keys(by: Dimension, by_age
 @pytest.mark.parametrize(
     ("points", "drawn"), [((), ""), ((5,), "▁"), ((5, 5), "▁▁"), ((0, 7, 14), "▁▄█"), (range(60), 30)]
 )
-def test_a_sparkline_goes_from_the_lowest_to_the_highest(points: Any, drawn: object) -> None:
+def test_a_sparkline_ranges_from_the_lowest_to_the_highest(points: Any, drawn: object) -> None:
     assert sparkline(points) == drawn or len(sparkline(points)) == drawn

@@ -1,4 +1,4 @@
-"""`queuestats serve`: its processes, its signals, and its database coming and going."""
+"""`queuestats serve`: its processes, its signals, and outages of its database."""
 
 import http.client
 import os
@@ -49,7 +49,7 @@ def token(database: TestDatabase) -> str:
 
 @pytest.fixture
 def serve(folder: Path, database: TestDatabase) -> Iterator[Callable[..., Program]]:
-    """Starts the program on this test's database, as the service's role; it is stopped at the end."""
+    """Starts the program on the database of this test, with the role of the service. It is stopped at the end."""
     with ExitStack() as stack:
         yield lambda *arguments, **settings: stack.enter_context(
             running(folder, *SERVE, *arguments, QUEUESTATS_DATABASE_URL=database.service_url, **settings)
@@ -71,16 +71,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def children(process_id: int) -> list[int]:
-    """The processes that serve: the children that listen, not the one that keeps count of semaphores."""
+    """The processes that serve: the children that listen, without the resource tracker of multiprocessing."""
     found = []
     for each in Path(f"/proc/{process_id}/task/{process_id}/children").read_text().split():
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended
             if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes():
                 found.append(int(each))
     return found
 
 
-def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[..., Program], token: str) -> None:
+def test_it_serves_with_the_role_of_the_service_and_ends_at_sigterm(serve: Callable[..., Program], token: str) -> None:
     started = serve()
     answer = ask(started.url, token, group="total")
     assert answer.status_code == 200
@@ -92,8 +92,8 @@ def test_it_answers_as_the_services_role_and_ends_at_sigterm(serve: Callable[...
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
-def test_several_workers_answer_a_killed_one_is_replaced_and_all_end(serve: Callable[..., Program], token: str) -> None:
-    # On a busy machine a worker takes longer to end, and is given the time.
+def test_several_workers_serve_a_killed_one_is_replaced_and_all_end(serve: Callable[..., Program], token: str) -> None:
+    # On a busy machine, a worker takes longer to end.
     started = serve("--workers", "2", QUEUESTATS_SHUTDOWN_TIMEOUT_MS="60000")
     started.wait_for("(?s)startup complete.*startup complete")
     before = children(started.process.pid)
@@ -121,7 +121,7 @@ def test_workers_do_not_outlive_a_killed_supervisor(serve: Callable[..., Program
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_open_request_is_answered_before_the_end(
+def test_an_open_request_gets_its_response_before_the_end(
     serve: Callable[..., Program], token: str, number: signal.Signals
 ) -> None:
     started = serve()
@@ -139,7 +139,7 @@ def test_an_open_request_is_answered_before_the_end(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stream_comes_to_its_end_and_is_not_cut_off(
+def test_a_stream_is_completed_and_not_cut_off(
     serve: Callable[..., Program], token: str, number: signal.Signals
 ) -> None:
     started = serve()
@@ -159,7 +159,7 @@ def test_a_stream_comes_to_its_end_and_is_not_cut_off(
 
 
 class Asking:
-    """Keep-alive clients that ask all the time until the service refuses their connections, or is done with them."""
+    """Keep-alive clients that send requests until the service refuses their connections, or until they are stopped."""
 
     def __init__(self, url: str, token: str) -> None:
         address = urlsplit(url)
@@ -169,8 +169,8 @@ class Asking:
         self.lost: list[str] = []
         self._answered: Counter[http.client.HTTPConnection] = Counter()
         self.is_over = threading.Event()
-        # As the last process closes the socket, the kernel resets connections that none has accepted. Their requests
-        # have reached nobody.
+        # When the last process closes the socket, the kernel resets connections that no process has accepted. Their
+        # requests have reached no process.
         self.is_ending = False
 
     def __enter__(self) -> None:
@@ -206,7 +206,7 @@ class Asking:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the test finds worker processes by /proc")
 def test_a_rolling_restart_and_the_end_lose_no_request(serve: Callable[..., Program], token: str) -> None:
-    # On a busy machine a worker takes longer to end, and is given the time.
+    # On a busy machine, a worker takes longer to end.
     started = serve("--workers", "2", QUEUESTATS_SHUTDOWN_TIMEOUT_MS="60000")
     started.wait_for("(?s)startup complete.*startup complete")
     before = set(children(started.process.pid))
@@ -226,7 +226,7 @@ def test_a_rolling_restart_and_the_end_lose_no_request(serve: Callable[..., Prog
     assert set(asking.answers) == {200}
 
 
-def test_a_database_that_comes_and_goes_is_503_quickly_and_then_forgotten(folder: Path) -> None:
+def test_an_outage_of_the_database_is_503_quickly_and_requests_succeed_after_it(folder: Path) -> None:
     settings = {"QUEUESTATS_DATA_DIR": str(folder / "data")}
     queuestats("migrate", **settings)
     token = create_token(**settings)
@@ -235,7 +235,7 @@ def test_a_database_that_comes_and_goes_is_503_quickly_and_then_forgotten(folder
         started.wait_until_ready()
         for _ in range(2):
             assert ask(started.url, token).status_code == 503
-            # What a probe was told is remembered for a second.
+            # The result of a probe is cached for a second.
             until(lambda: httpx.get(f"{started.url}/readyz").status_code == 503)
             assert httpx.get(f"{started.url}/healthz").status_code == 200
             with server:
@@ -243,7 +243,7 @@ def test_a_database_that_comes_and_goes_is_503_quickly_and_then_forgotten(folder
                 until(lambda: ask(started.url, token).status_code == 200)
 
 
-def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder: Path) -> None:
+def test_without_an_address_it_starts_its_own_database_and_stops_it_at_the_end(folder: Path) -> None:
     settings = {"QUEUESTATS_DATA_DIR": str(folder / "data")}
     queuestats("migrate", **settings)
     with running(folder, *SERVE, **settings) as started:
@@ -254,7 +254,7 @@ def test_without_an_address_it_brings_its_own_database_and_takes_it_along(folder
     assert not (folder / "data" / "postgres-18" / "postmaster.pid").exists()
 
 
-def test_on_an_empty_database_it_says_which_commands_come_next(folder: Path, empty_database: TestDatabase) -> None:
+def test_on_an_empty_database_it_prints_the_next_commands(folder: Path, empty_database: TestDatabase) -> None:
     with running(folder, *SERVE, QUEUESTATS_DATABASE_URL=empty_database.owner_url) as program:
         assert program.url
         said = program.errors
@@ -263,13 +263,13 @@ def test_on_an_empty_database_it_says_which_commands_come_next(folder: Path, emp
     assert commands == ["migrate", "token", "stats"]
 
 
-def test_a_broken_statement_stops_the_start_with_its_name(folder: Path) -> None:
+def test_an_invalid_statement_stops_the_start_and_the_error_names_it(folder: Path) -> None:
     for name in ("service", "sql"):
         shutil.copytree(ROOT / name, folder / name)
     with (folder / "sql" / "queries" / "from_counters" / "total.sql").open("a") as file:
         file.write("AND campaign_id = :campaign\n")
     url = "postgresql://nobody@127.0.0.1:1/nothing"
-    # Not forked: it has to import what stands in the folder.
+    # Not forked, because it must import the module in the folder.
     command = [*program(), "serve", "--port", "0"]
     given = environment(QUEUESTATS_DATABASE_URL=url)
     refused = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False)
@@ -285,11 +285,11 @@ def test_a_start_that_fails_is_an_error_with_one_worker_and_with_several(folder:
             assert f"Can't listen on 127.0.0.1 port {port}" in sentence(refused)
 
 
-def test_an_unknown_setting_stops_it_with_its_name() -> None:
+def test_an_unknown_setting_stops_the_start_and_the_error_names_it() -> None:
     assert "QUEUESTATS_WOKRERS is not a setting" in sentence(queuestats("serve", QUEUESTATS_WOKRERS="2"))
 
 
-def test_a_wrong_value_is_told_by_name_and_never_shown() -> None:
+def test_the_error_for_a_wrong_value_has_its_name_and_not_the_value() -> None:
     said = sentence(queuestats("serve", QUEUESTATS_DATABASE_URL="hunter2"))
     assert said.startswith("QUEUESTATS_DATABASE_URL must be")
     assert "hunter2" not in said
@@ -300,7 +300,7 @@ def test_only_the_owners_address_is_not_enough_to_serve() -> None:
     assert "QUEUESTATS_DATABASE_URL must be set" in sentence(refused)
 
 
-def test_the_settings_in_force_are_shown_with_secrets_masked_and_the_nearest_word_counts(folder: Path) -> None:
+def test_the_current_settings_are_shown_with_masked_secrets_and_options_have_priority(folder: Path) -> None:
     (folder / ".env").write_text(
         "QUEUESTATS_DATABASE_URL=postgresql://service:hunter2@db/mail\nQUEUESTATS_PORT=1111\nQUEUESTATS_WORKERS=3\n"
     )

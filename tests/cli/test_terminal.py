@@ -1,4 +1,4 @@
-"""What the database holds may control neither a terminal nor a spreadsheet."""
+"""Texts from the database control neither a terminal nor a spreadsheet."""
 
 import asyncio
 import csv
@@ -12,14 +12,14 @@ import pytest
 from tests.cli.programs import Run, program, queuestats, run_on_terminal
 from tests.conftest import TestDatabase
 
-# A terminal takes the first three for commands; the last turns the direction of what follows.
+# A terminal runs the first three as commands. The last one reverses the direction of the following text.
 EVIL = "evil\x1b]0;PWNED\x07 \x9b2J \x85 \u202e"
 RAW = ("\x1b]0;", "\x07", "\x9b", "\x85", "\u202e")
 
 
 @pytest.fixture
 def run(database: TestDatabase) -> Run:
-    """The program, on a database where each text that a client or a writer chooses is evil."""
+    """The program, on a database in which every text of a client or a writer has such characters."""
 
     async def fill() -> None:
         connection = await asyncpg.connect(database.owner_url)
@@ -61,19 +61,19 @@ def test_no_command_writes_the_databases_control_characters_to_a_terminal(
         assert "\\u202e" in seen
 
 
-def test_top_writes_none_of_them_either(run: Run, tmp_path: Path) -> None:
+def test_top_writes_no_control_characters(run: Run, tmp_path: Path) -> None:
     command = [*program(), "top", "--by", "isp", "--sender", "119"]
     seen, _ = run_on_terminal(command, tmp_path, until=b"total", keys=b"q", **run.keywords)  # type: ignore[attr-defined]
     assert [sign for sign in RAW if sign in seen] == []
 
 
-def test_json_has_the_very_text_and_no_character_that_is_not_printable(run: Run) -> None:
+def test_json_has_the_exact_text_with_only_printable_characters(run: Run) -> None:
     shown = run("stats", "--sender", "119", "--group", "isp", "--json").stdout
     assert shown.removesuffix("\n").isprintable()
     assert EVIL in [row["isp"] for row in msgspec.json.decode(shown)]
 
 
-def test_a_spreadsheet_takes_no_text_of_a_csv_for_a_formula(run: Run) -> None:
+def test_no_text_of_a_csv_is_a_formula_in_a_spreadsheet(run: Run) -> None:
     shown = run("stats", "--sender", "119", "--group", "isp", "--csv").stdout
     isps = [row["isp"] for row in csv.DictReader(shown.splitlines())]
     assert {*isps} >= {"'=1+1", "'@sum", "'-Yahoo", "'\tGmail", "Gmail"}

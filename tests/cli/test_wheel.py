@@ -1,4 +1,4 @@
-"""The built wheel in a fresh environment, far from the checkout."""
+"""The built wheel, in a new environment outside the checkout."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.servers import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A file is one worker's (see PYTEST_FLAGS in the Makefile): a second one would build and install all again.
+# One worker runs this file (see PYTEST_FLAGS in the Makefile). A second file would build and install again.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -36,9 +36,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path) -> Path:
-    """The folder of the fresh environment's programs."""
+    """The folder of the programs in the new environment."""
     home = wheel.parent / "fresh"
-    # With our own pip: a new one would take as long as all packages.
+    # With our own pip, because installing a new pip would take as long as all packages.
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--python", python)
@@ -49,7 +49,7 @@ def installed(wheel: Path) -> Path:
     return python.parent
 
 
-def test_the_command_tells_the_version_of_pyproject(installed: Path) -> None:
+def test_the_command_prints_the_version_of_pyproject(installed: Path) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert run(installed / "queuestats", "--version", cwd=installed).split()[-1] == version
 
@@ -66,7 +66,7 @@ def test_sql_and_migrations_are_inside(installed: Path) -> None:
     assert all(path.is_file() and path.is_relative_to(installed.parent) for path in found)
 
 
-def test_the_wheel_holds_every_sql_file_and_revision_of_the_checkout(installed: Path) -> None:
+def test_the_wheel_has_every_sql_file_and_revision_of_the_checkout(installed: Path) -> None:
     (package,) = installed.parent.glob("lib/*/site-packages/service")
     for folder, pattern in (("sql", "*.sql"), ("migrations", "*.py"), ("service", "*.sql")):
         shipped = package if folder == "service" else package / f"_{folder}"
@@ -75,7 +75,7 @@ def test_the_wheel_holds_every_sql_file_and_revision_of_the_checkout(installed: 
         assert [path for path in sorted(here) if not (shipped / path).is_file()] == []
 
 
-def test_a_question_is_answered_from_an_embedded_database(installed: Path) -> None:
+def test_a_query_uses_an_embedded_database(installed: Path) -> None:
     insert = "INSERT INTO messages (sender_id, isp, recipient) VALUES (119, 'Gmail', 'someone@example.com')"
     with scratch_folder() as folder:
 
@@ -98,7 +98,7 @@ def test_a_question_is_answered_from_an_embedded_database(installed: Path) -> No
     }
 
 
-def test_a_question_over_http_is_answered_by_the_demo(installed: Path) -> None:
+def test_the_demo_responds_over_http(installed: Path) -> None:
     with scratch_folder() as folder:
         command = [str(installed / "queuestats"), "demo", "--port", "0", "--messages", "42000"]
         with running_command(folder, command, QUEUESTATS_DATA_DIR=str(folder / "data")) as demo:

@@ -1,4 +1,4 @@
-"""A service with the queue of the README, for clients that are processes of their own."""
+"""A service with the queue of the README, for clients in their own processes."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -17,12 +17,12 @@ from tests.oracle import Message, insert
 
 MODULES = Path(__file__).resolve().parents[2] / ".cache" / "node" / "node_modules"
 TSC = MODULES / "typescript" / "bin" / "tsc"
-# Compiles a file that is named after it.
+# Compiles a file with this class name.
 TYPESCRIPT = f"node {TSC} --strict --skipLibCheck --target es2022 --module nodenext --lib es2022,dom".split()
 
 
 def why_not_typescript() -> str | None:
-    """Why it can't be tried, or None."""
+    """The reason why the tool can't be used, or None."""
     if shutil.which("node") is None:
         return "there is no node"
     return None if TSC.exists() else "TypeScript is not installed: make .cache/node/.installed"
@@ -46,7 +46,7 @@ MESSAGES = [
 
 
 class Asked(NamedTuple):
-    """A service, and a token of all scopes."""
+    """A service, and a token with all scopes."""
 
     url: str
     token: str
@@ -54,7 +54,7 @@ class Asked(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asked(server_url: str, template: str) -> AsyncIterator[Asked]:
-    """One for the tests of a file: a server takes a second of processor time to start."""
+    """One service for all tests of a file, because its start takes a second of processor time."""
     async for database in clone_of(server_url, template):
         owner = await asyncpg.connect(database.owner_url)
         await insert(owner, MESSAGES)

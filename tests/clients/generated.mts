@@ -1,4 +1,4 @@
-// A client on the types that openapi-typescript makes; tests/clients/test_generated.py compiles and runs it.
+// A client with the types that openapi-typescript generates. tests/clients/test_generated.py compiles and runs it.
 
 import type { components, paths } from "./openapi.js";
 

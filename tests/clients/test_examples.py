@@ -1,4 +1,4 @@
-"""docs/clients.md: each example runs where its tool is installed, and prints what stands below it."""
+"""docs/clients.md: each example prints its documented output, if its tool is installed."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.api.wire import address_of
 from tests.clients.conftest import NODE, TYPESCRIPT, Asked
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "clients.md").read_text("utf-8")
-# A section, its example, and the output below it. `…` is anything within a line.
+# A section, its example, and its output. `…` is any text within a line.
 LINES = r"((?:(?!```).*\n)+)"
 EXAMPLE = re.compile(rf"^## (.+)$|^```(\w+)\n{LINES}```\n\n```text\n{LINES}```$", re.MULTILINE)
 REPEATS = re.compile(r"--retry|retry-after", re.IGNORECASE)
@@ -37,7 +37,7 @@ class Example(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """`commands` runs the file of an example; `missing` is why it can't."""
+    """`commands` run the file of an example. `missing` is the reason why they can't."""
 
     file: str
     commands: Callable[[str], list[list[str]]]
@@ -76,7 +76,7 @@ def test_every_language_has_an_example_and_every_example_its_output() -> None:
 
 @asynccontextmanager
 async def full_at_first(url: str) -> AsyncIterator[str]:
-    """The address of a service that refuses the first request; later connections lead to the one at `url`."""
+    """The address of a proxy that refuses the first request. Later connections lead to the service at `url`."""
     has_refused = False
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,8 +107,8 @@ async def full_at_first(url: str) -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     "example", EXAMPLES, ids=[f"{each.section}-{number}" for number, each in enumerate(EXAMPLES, 1)]
 )
-async def test_an_example_prints_what_stands_below_it(asked: Asked, tmp_path: Path, example: Example) -> None:
-    """One that repeats requests is refused once."""
+async def test_an_example_prints_its_documented_output(asked: Asked, tmp_path: Path, example: Example) -> None:
+    """The first request of an example with retries is refused."""
     tool = TOOLS[example.language]
     if tool.missing:
         pytest.skip(tool.missing)

@@ -1,4 +1,4 @@
-"""Clients that generators make of /openapi.json, without a warning: they get the documented answers."""
+"""Clients that are generated from /openapi.json without a warning get the documented responses."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).with_name("generated.mts")
 
 
 def run(folder: Path, *command: str, **variables: str) -> str:
-    """The output, that of errors too."""
+    """The output, including standard error."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     done = subprocess.run(
         command,
@@ -79,7 +79,7 @@ def test_a_python_client_reads_and_acts(made: Any, asked: Asked) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(NODE is not None, reason=str(NODE))
-def test_a_typescript_client_is_strict_about_members_and_gets_its_answers(described: Path, asked: Asked) -> None:
+def test_a_typescript_client_is_strict_about_members_and_gets_its_responses(described: Path, asked: Asked) -> None:
     generator = MODULES / "openapi-typescript" / "bin" / "cli.js"
     run(described, "node", str(generator), "openapi.json", "-o", "openapi.d.ts")
     (described / PROGRAM.name).write_bytes(PROGRAM.read_bytes())

@@ -1,7 +1,7 @@
-"""CONTRIBUTING's example, the group `campaign`, carried out on a copy of the repository.
+"""The example of CONTRIBUTING, the group `campaign`, applied to a copy of the repository.
 
-`make example` makes the copy in a temporary folder, takes the steps that CONTRIBUTING names, and runs the checks and
-tests there. A step whose text is gone from its file fails.
+`make example` creates the copy in a temporary folder, applies the steps of CONTRIBUTING, and runs the checks and tests
+there. A step fails if its text is not in its file.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_COPIED = shutil.ignore_patterns(".git", ".venv", ".cache", ".hypothesis", "__pycache__")
-# The tests that take their groups from the model, or list them.
+# The tests that read the groups from the model, or list them.
 TESTS = [
     "tests/unit",
     *(
@@ -31,17 +31,17 @@ TESTS = [
     ),
     *("tests/counters/test_plans.py", "tests/counters/test_under_load.py", "tests/load/test_load.py"),
 ]
-# They take the steps themselves, which the copy has taken.
+# These apply the steps, which the copy already has.
 NOT_IN_THE_COPY = "--ignore=tests/unit/test_contributing.py"
 DEFINITION = "sql/queries/from_messages/campaign.sql"
 
 
 class StepFailed(Exception):
-    """A step of the example does not fit the repository."""
+    """A step of the example does not match the repository."""
 
 
 def take_steps(copy: Path) -> set[str]:
-    """Takes all steps in the copy. Returns the files that were written. Raises StepFailed."""
+    """Applies all steps in the copy. Returns the written files. Raises StepFailed."""
     written: set[str] = set()
 
     def edit(name: str, *replacements: tuple[str, str], source: str | None = None) -> None:
@@ -118,12 +118,12 @@ STEPS = [define, extend_model, extend_tests, document]
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="queuestats-example-") as folder:
         copy = Path(folder) / "queuestats"
-        # With their times, so that make takes the environment for up to date.
+        # With their times, so that the environment is up to date for make.
         shutil.copytree(ROOT, copy, ignore=NOT_COPIED)
         shutil.rmtree(copy / "mutants", ignore_errors=True)
         (copy / ".venv").symlink_to(ROOT / ".venv")
         print("Changed:", *sorted(take_steps(copy)), sep="\n  ", flush=True)
-        # The environment has an editable install of the original: this goes before it.
+        # The environment has an editable install of the original. This path has priority.
         environment = os.environ | {"PYTHONPATH": str(copy)}
         pytest = [
             sys.executable,

@@ -1,4 +1,4 @@
-"""A history whose time the tests set."""
+"""The clock of the history, which tests set."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,12 +7,12 @@ from typing import Any
 from service.db import load_statement
 from tests.counters.observing import fold, roll_up
 
-# Folds come at least so often, or there is a gap.
+# The longest time between two folds. A longer time causes a gap.
 FOLD_SECONDS = 4
 
 
 async def hurry(connection: Any, times: int = 200) -> None:
-    """The history goes by a clock that is so many times as fast as that of the server."""
+    """Gives the history a clock that is `times` times as fast as the clock of the server."""
     now = f"timestamptz '{datetime.now(UTC)}'"
     await connection.execute(
         "CREATE OR REPLACE FUNCTION queuestats.history_clock() RETURNS timestamp with time zone LANGUAGE sql STABLE"
@@ -21,16 +21,16 @@ async def hurry(connection: Any, times: int = 200) -> None:
 
 
 class Clock:
-    """The clock by which the history goes, in place of that of the server."""
+    """The clock of the history, in place of the clock of the server."""
 
     def __init__(self, connection: Any, now: datetime = datetime(2026, 3, 1, 5, 55, tzinfo=UTC)) -> None:
         self._connection = connection
         self.now = now
 
     async def begin(self) -> None:
-        """Counts all messages, and begins their history now."""
+        """Counts all messages, and begins their history at the current time."""
         async with self._connection.transaction():
-            # The folder of a service goes by the new clock from here on.
+            # The folding of a service uses the new clock from here on.
             await self._connection.execute("LOCK TABLE queuestats.fold_lock IN EXCLUSIVE MODE")
             await self.set(self.now)
             await self._connection.execute(
@@ -48,23 +48,23 @@ class Clock:
         )
 
     async def fold(self) -> None:
-        # The folder of a service may be at work.
+        # A service may be folding.
         while not await fold(self._connection):  # noqa: ASYNC110 another process
             await asyncio.sleep(0.01)
 
     async def run(self, seconds: int) -> None:
-        """Lets time go by, with folds in between and at the end."""
+        """Advances the time, with folds in between and at the end."""
         end = self.now + timedelta(seconds=seconds)
         while self.now < end:
             await self.set(min(end, self.now + timedelta(seconds=FOLD_SECONDS)))
             await self.fold()
 
     async def pause(self, seconds: int) -> None:
-        """Lets time go by without a fold."""
+        """Advances the time without a fold."""
         await self.set(self.now + timedelta(seconds=seconds))
 
     async def roll_up(self, max_changes: int = 20_000, most: int = 1_000_000) -> None:
-        """As many steps as there are to do, `most` at most."""
+        """Runs all pending steps, at most `most`."""
         while most and await roll_up(self._connection, max_changes):
             most -= 1
 

@@ -1,4 +1,4 @@
-"""What the counters' tests share: the service's pool, and as many connections as a test needs."""
+"""Fixtures for the counters: the pool of the service, and connections."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,14 +14,14 @@ Connect = Callable[[], Awaitable[Any]]
 
 @pytest.fixture
 async def service(database: TestDatabase) -> AsyncIterator[Database]:
-    """The database as the service's role reaches it, on one connection."""
+    """The database for the role of the service, on one connection."""
     async with open_pool(database.service_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def connect(database: TestDatabase) -> AsyncIterator[Connect]:
-    """Opens connections as the database's owner; they end with the test."""
+    """Opens connections as the owner of the database. They are closed at the end of the test."""
     opened: list[Any] = []
 
     async def open_one() -> Any:
@@ -35,7 +35,7 @@ async def connect(database: TestDatabase) -> AsyncIterator[Connect]:
 
 @pytest.fixture
 async def superuser(database: TestDatabase) -> AsyncIterator[Any]:
-    """A connection that may do everything; skips where this server lets us have none."""
+    """A connection as a superuser. Skips the test if this server allows none."""
     try:
         connection = await asyncpg.connect(url_of(database.owner_url, database.name, "postgres"))
     except asyncpg.PostgresError as error:

@@ -1,4 +1,4 @@
-"""A PostgreSQL that keeps its promises at a power cut, and can be killed and started again."""
+"""A PostgreSQL with durable commits, which can be killed and restarted."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ class CrashableServer(Cluster):
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
     def kill(self) -> None:
-        """Every process of the server at once, the postmaster first: nobody is left to clean up."""
+        """Kills all processes of the server, the postmaster first, so that no process cleans up."""
         postmaster = int((self.folder / "postmaster.pid").read_text().split()[0])
-        # It must not start another one between the look and the kill.
+        # A stopped postmaster starts no process between the listing and the kill.
         os.kill(postmaster, signal.SIGSTOP)
         family = [postmaster, *_children(postmaster)]
         for pid in family:
@@ -30,14 +30,14 @@ class CrashableServer(Cluster):
                 os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(_is_alive(pid) for pid in family):
-            assert time.monotonic() < deadline, "a killed process is still there"
+            assert time.monotonic() < deadline, "a killed process still exists"
             time.sleep(0.01)
-        # Where nobody collects the dead, their numbers look alive to the next start.
+        # If zombies are not reaped, the next start would find the process ids in these files in use.
         for trace in ("postmaster.pid", f".s.PGSQL.{self.port}.lock"):
             (self.folder / trace).unlink()
 
     def psql(self, database: str) -> "subprocess.Popen[bytes]":
-        """A client of its own process, which does what is written to its input."""
+        """A client in its own process, which runs the statements that are written to its input."""
         command: list[Any] = [self.binaries / "psql", "--no-psqlrc", "--quiet", self.address(database)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -58,6 +58,6 @@ def _children(pid: int) -> list[int]:
 
 
 def _is_alive(pid: int) -> bool:
-    """Neither gone nor a zombie that nobody has asked after."""
+    """Whether the process exists and is not a zombie."""
     found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False, text=True).stdout
     return bool(found.strip()) and not found.startswith("Z")

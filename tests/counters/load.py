@@ -1,4 +1,4 @@
-"""Writers of every kind, as they come in production and worse: each does one transaction."""
+"""Writers of every kind, as in production and more difficult. Each function runs one transaction."""
 
 import asyncio
 import random
@@ -8,12 +8,12 @@ from typing import Any
 import asyncpg
 
 SENDERS = (1, 2, 3)
-# A writer in REPEATABLE READ may find that its row was changed, and one that takes over a message that it was taken.
+# In REPEATABLE READ, a row may have been changed since the snapshot. An upsert may find that its message exists.
 EXPECTED_ERRORS = (asyncpg.SerializationError, asyncpg.UniqueViolationError)
 
 Writer = Callable[[Any, random.Random], Awaitable[None]]
 
-# Nobody here waits for another's row: a deadlock could only come from the counters.
+# No writer waits for a row of another, so only the counters could cause a deadlock.
 SOME = "SELECT id FROM messages WHERE sender_id = {sender} AND {which} LIMIT {limit} FOR UPDATE SKIP LOCKED"
 NEW_ROWS = (
     "INSERT INTO messages (sender_id, account_id, campaign_id, isp, status, recipient)"
@@ -23,7 +23,7 @@ NEW_ROWS = (
 
 
 def some(chance: random.Random, which: str = "true", limit: int = 5) -> str:
-    """The numbers of some of one sender's messages that nobody has locked."""
+    """The numbers of some messages of one sender that are not locked."""
     return SOME.format(sender=chance.choice(SENDERS), which=which, limit=limit)
 
 
@@ -56,7 +56,7 @@ async def take(connection: Any, chance: random.Random) -> None:
 
 async def move(connection: Any, chance: random.Random) -> None:
     column, value = chance.choice([("sender_id", "1 + sender_id % 3"), ("account_id", "5"), ("isp", "'Yahoo'")])
-    # Not those of `upsert`: whoever locks one sender's message of a number would change the other sender's as well.
+    # Not the messages of `upsert`: a number exists for several senders, and only one of its messages would be locked.
     await connection.execute(f"UPDATE messages SET {column} = {value} WHERE id IN ({some(chance, 'id > 0')})")
 
 
@@ -114,7 +114,7 @@ async def taken_back(connection: Any, chance: random.Random) -> None:
 
 
 async def commits_late(connection: Any, chance: random.Random) -> None:
-    """Its transaction id is old by the time others see its deltas."""
+    """Its transaction id is old when its deltas become visible."""
     async with connection.transaction():
         await connection.execute(new_rows(chance, 2))
         await asyncio.sleep(chance.random() / 2)
@@ -130,7 +130,7 @@ async def in_repeatable_read(connection: Any, chance: random.Random) -> None:
 
 
 async def truncate(connection: Any, chance: random.Random) -> None:
-    """Now and then; half the time as part of something longer."""
+    """Truncates after a pause. Half of the transactions insert messages before it, and half after it."""
     await asyncio.sleep(chance.random() / 2)
     async with connection.transaction():
         if chance.random() < 0.5:
@@ -149,7 +149,7 @@ async def hold_release_and_purge(connection: Any, chance: random.Random) -> None
 
 
 async def control(connection: Any, chance: random.Random, actions: list[str]) -> None:
-    """Begins a job, and takes it, or an earlier one, some steps further."""
+    """Begins a job, and runs some steps of this job or an earlier one."""
     action = chance.choice(actions)
     isp = "gmail" if action == "purge" else chance.choice([None, "Gmail"])
     await connection.execute(
@@ -164,7 +164,7 @@ async def control(connection: Any, chance: random.Random, actions: list[str]) ->
     await connection.execute("SELECT queuestats.expire_holds()")
 
 
-# Who writes at the same time: each list is one connection's.
+# Writers at the same time. Each list is for one connection.
 WRITERS: tuple[tuple[Writer, ...], ...] = (
     (insert_one_by_one, insert_many, copy),
     (insert_many, take, merge),
@@ -178,7 +178,7 @@ WRITERS: tuple[tuple[Writer, ...], ...] = (
 
 
 async def write_until(done: asyncio.Event, connection: Any, kinds: tuple[Writer, ...], chance: random.Random) -> int:
-    """Transactions without end; how many there were. Fails at an error that is none of the expected ones."""
+    """Runs transactions until cancelled, and counts them. Raises errors that are not expected."""
     written = 0
     while not done.is_set():
         try:
@@ -190,7 +190,7 @@ async def write_until(done: asyncio.Event, connection: Any, kinds: tuple[Writer,
 
 
 async def fold_until(done: asyncio.Event, connection: Any, chance: random.Random) -> int:
-    """Folds of all sizes, marking and compacting far more often than the service does; how many were folded."""
+    """Runs folds of all sizes, with much more watermarks and compacts than the service. Counts the folded deltas."""
     folded = 0
     while not done.is_set():
         found = await connection.fetchrow(

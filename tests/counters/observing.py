@@ -1,4 +1,4 @@
-"""What a snapshot holds: the service's answers in it, a recount of the messages in it, and the difference."""
+"""Reports and a recount of messages in one snapshot, and their differences."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -19,14 +19,14 @@ FIRST_SENDERS = 3
 
 
 class OneConnection:
-    """Stands in for the service's pool: its questions run on one connection, in whatever transaction that one is."""
+    """Replaces the pool of the service: statements run on one connection, within its current transaction."""
 
     def __init__(self, connection: Any) -> None:
         self.topology: Any = None
         self._connection = connection
 
     async def fetch(self, asked: Statement, begin_with: str = "", /, **parameters: Any) -> Any:
-        # A refusal leaves a transaction as it was.
+        # An error does not abort the transaction.
         is_in_transaction = self._connection.is_in_transaction()
         if is_in_transaction:
             await self._connection.execute("SAVEPOINT asked")
@@ -45,35 +45,35 @@ def on(connection: Any) -> Database:
 
 
 async def answer(connection: Any, query: StatsQuery) -> list[StatsRow]:
-    """What the service answers in the connection's snapshot."""
+    """The rows that the service reports in the snapshot of the connection."""
     return list((await fetch_report(on(connection), query)).rows)
 
 
 async def answers(database: Database, queries: Sequence[StatsQuery]) -> list[list[StatsRow]]:
-    """The same for many, those of a kind in one statement, as the service asks for those who wait together."""
+    """The rows for many queries. Queries of one kind share a statement, as in a batch of the service."""
     wanted = list(dict.fromkeys(queries))
     reports = dict(zip(wanted, successful(await CounterReader(database).read(wanted)), strict=True))
     return [list(reports[query].rows) for query in queries]
 
 
 async def scanned(connection: Any, query: StatsQuery) -> list[StatsRow]:
-    """The definition of the truth, in the connection's snapshot."""
+    """The rows of the definition, a scan, in the snapshot of the connection."""
     return list((await fetch_report(on(connection), query, is_from_messages=True)).rows)
 
 
 def every_question(
     sender_ids: Iterable[int], account_ids: Iterable[int], campaign_ids: Iterable[int], isps: Iterable[str]
 ) -> list[StatsQuery]:
-    """All groupings with all combinations of these filters, and of none."""
+    """All groupings with all combinations of these filters, and without filters."""
     filters = ((None, *account_ids), (None, *campaign_ids), (None, *isps))
     return [StatsQuery(*each) for each in itertools.product(sender_ids, *filters, Grouping)]
 
 
 @asynccontextmanager
 async def snapshot(connection: Any) -> AsyncIterator[Any]:
-    """A REPEATABLE READ transaction in which messages may be compared with counters.
+    """A REPEATABLE READ transaction in which messages can be compared with counters.
 
-    The lock comes before the snapshot: TRUNCATE empties a table for older snapshots too.
+    It takes the lock before the snapshot, because TRUNCATE empties a table for older snapshots too.
     """
     async with connection.transaction(isolation="repeatable_read"):
         await connection.execute("LOCK TABLE queuestats.queued_messages IN ACCESS SHARE MODE")
@@ -87,18 +87,18 @@ async def audited(connection: Any, sender_id: int | None = None) -> list[dict[st
 
 
 async def drift(connection: Any, sender_id: int | None = None) -> list[dict[str, Any]]:
-    """The same, and those of the oldest messages, of their bounds and of the history."""
+    """The same, and the differences of the oldest messages, of their bounds and of the history."""
     found = await audited(connection, sender_id)
     async with snapshot(connection):
         for name in ("bound_differences", "history_differences"):
             found += map(dict, await connection.fetch(f"SELECT * FROM queuestats.{name}($1)", sender_id))
         found += await oldest_differences(connection)
-        # What is wrong of a sender makes the lists wrong too.
+        # A wrong value of a sender also makes the lists wrong.
         return found or await list_differences(connection)
 
 
 async def oldest_differences(connection: Any) -> list[dict[str, Any]]:
-    """Of each sender: what the statement on the counters answers, where the one on the messages answers otherwise."""
+    """For each sender, the oldest times of the counters if they differ from those of the messages."""
     expected = await defined(connection)
     senders, differences = list(expected), []
     statement = load_statement("queries/from_counters/total_with_oldest")
@@ -111,7 +111,7 @@ async def oldest_differences(connection: Any) -> list[dict[str, Any]]:
 
 
 async def list_differences(connection: Any) -> list[dict[str, Any]]:
-    """The first senders by their oldest message, in a status or in all, where these are others by the messages."""
+    """The lists of senders with the oldest messages, in a status or in all, that differ from those of the messages."""
     by_sender, differences = await defined(connection), []
     for order in (*STATUSES, "total"):
         found = await connection.fetch(load_statement("queries/top/oldest").sql, order, FIRST_SENDERS)
@@ -122,14 +122,14 @@ async def list_differences(connection: Any) -> list[dict[str, Any]]:
 
 
 async def defined(connection: Any) -> dict[int, dict[str, Any]]:
-    """By sender, what the statement on the messages answers."""
+    """The oldest times by sender, from the statement on messages."""
     senders = [row[0] for row in await connection.fetch("SELECT DISTINCT sender_id FROM queuestats.queued_messages")]
     statement = load_statement("queries/from_messages/total_with_oldest")
     return {sender_id: dict(*await connection.fetch(statement.sql, sender_id)) for sender_id in senders}
 
 
 def oldest_first(by_sender: Mapping[int, Mapping[str, Any]], order: str) -> list[dict[str, Any]]:
-    """The rows of queries/top/oldest.sql, without a limit, made of the counts and times of each sender."""
+    """The rows of queries/top/oldest.sql, without a limit, computed from the counts and times of each sender."""
     names = STATUSES if order == "total" else (order,)
     columns = ("hold", "new", "proc", "retry", "total", *(f"oldest_{status}" for status in STATUSES))
     rows = [{"sender_id": sender_id} | {name: row[name] for name in columns} for sender_id, row in by_sender.items()]
@@ -141,19 +141,19 @@ def oldest_first(by_sender: Mapping[int, Mapping[str, Any]], order: str) -> list
 async def fold(
     connection: Any, max_deltas: int = 20_000, mark_every: float = 2000.0, *, is_compacting: bool = False
 ) -> Any:
-    """One fold: its row, or None where another one was at work. `is_compacting`: after a compact."""
+    """Runs one fold, after a compact if `is_compacting`. Returns its row, or None if another fold was running."""
     if is_compacting:
         await compact(connection)
     return await connection.fetchrow("SELECT * FROM queuestats.fold($1, $2)", max_deltas, mark_every)
 
 
 async def compact(connection: Any, max_counters: int = 40_000) -> Any:
-    """One compact of every hot sender's epoch: its row, or None where another one was at work."""
+    """Runs one compact of the epochs of all hot senders. Returns its row, or None if another one was running."""
     return await connection.fetchrow("SELECT * FROM queuestats.compact($1, '0')", max_counters)
 
 
 async def roll_up(connection: Any, max_changes: int = 20_000) -> bool:
-    """One piece of the history: whether there is more to do."""
+    """Rolls up one piece of the history. Returns whether there is more to do."""
     statement = "SELECT is_more FROM queuestats.roll_up_history($1, '1 day', '7 days', '90 days')"
     return bool(await connection.fetchval(statement, max_changes))
 

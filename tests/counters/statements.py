@@ -1,4 +1,4 @@
-"""Every kind of statement that changes messages: its SQL, and what it does to a queue kept in Python."""
+"""Every kind of statement that changes messages: its SQL, and its effect on a queue in Python."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ COLUMNS = "id, sender_id, account_id, campaign_id, isp, status, recipient, batch
 # A batch that is never deleted.
 LASTING_BATCH = 4
 
-# Beside the project's schema: what messages may refer to, a view of them, and somebody's own BEFORE trigger.
+# Objects of others: a table that messages reference, a view of messages, and a BEFORE trigger.
 SURROUNDINGS = """
 CREATE TABLE batches (id bigint PRIMARY KEY);
 INSERT INTO batches SELECT generate_series(1, 4);
@@ -37,7 +37,7 @@ CREATE TRIGGER rewrite BEFORE INSERT OR UPDATE ON messages FOR EACH ROW EXECUTE 
 
 @dataclass(frozen=True)
 class Queued(Message):
-    """A message with what the surroundings make of it: `recipient` is a word to the trigger."""
+    """A message with the effects of the objects of others. `recipient` is a command to the trigger."""
 
     recipient: str = "keep"
     batch_id: int = 1
@@ -49,7 +49,7 @@ Change = tuple[str, Queue]
 
 @dataclass(frozen=True)
 class Where:
-    """A condition on messages, in SQL and in Python; `column` may be `id % 2`."""
+    """A condition on messages, in SQL and in Python. `column` may be `id % 2`."""
 
     column: str
     value: int | str
@@ -100,7 +100,7 @@ def delete(queue: Queue, where: Where, table: str) -> Change:
 
 
 def merge(queue: Queue, first: int, picks: Sequence[int], status: str) -> Change:
-    """Takes some messages away, gives the others a status, adds one."""
+    """Deletes some messages, sets the status of the others, and adds one."""
     numbers = sorted({_existing(queue, pick) for pick in picks if queue})
     gone, kept = numbers[::2], numbers[1::2]
     rows = ", ".join(f"({number}, {number in gone})" for number in [*numbers, first])
@@ -115,7 +115,7 @@ def merge(queue: Queue, first: int, picks: Sequence[int], status: str) -> Change
 
 
 def upsert(queue: Queue, first: int, pick: int, status: str, is_updating: bool) -> Change:
-    """One message that is there already, if there is any, and one that is not."""
+    """An existing message, if there is one, and a new message."""
     known = [_existing(queue, pick)] if queue else []
     rows = [_values(number, replace(queue[number], status=status, recipient="keep")) for number in known]
     rows.append(_values(first, Queued(status=status, sender_id=2)))
@@ -157,7 +157,7 @@ def cascade(queue: Queue, batch_id: int) -> Change:
 
 
 def caught(queue: Queue, first: int, message: Queued) -> Change:
-    """A block takes everything back but what stood before it."""
+    """The exception block undoes only its own statements."""
     sql = (
         f"DO $$ BEGIN INSERT INTO messages ({COLUMNS}) VALUES {_values(first, message)};"
         " BEGIN DELETE FROM messages WHERE sender_id < 3; RAISE division_by_zero;"
@@ -167,7 +167,7 @@ def caught(queue: Queue, first: int, message: Queued) -> Change:
 
 
 def arrived(first: int, messages: Sequence[Queued]) -> Queue:
-    """What stands in the table after messages were inserted under numbers from `first` on."""
+    """The rows in the table after messages were inserted with numbers from `first` on."""
     return {first + offset: _written(each) for offset, each in enumerate(messages) if each.recipient != "drop"}
 
 

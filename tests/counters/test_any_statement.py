@@ -1,4 +1,4 @@
-"""Any statements in any order, with folds between them: after each, the service answers what Python counted."""
+"""Any statements in any order, with folds between them: after each, reports equal the counts in Python."""
 
 import asyncio
 import itertools
@@ -24,7 +24,7 @@ from tests.oracle import STATUSES, expected_rows
 # For a longer run: TEST_TIMES=20
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
 ACCOUNTS, CAMPAIGNS, ISPS = (0, 7), (0, 9), ("", "Gmail", "gmail")
-# The writer's senders; the third is another writer's.
+# The senders of the writer. The third sender belongs to another writer.
 SENDERS, OTHER_SENDER = (1, 2), 3
 QUESTIONS = every_question((*SENDERS, OTHER_SENDER), ACCOUNTS, CAMPAIGNS, ISPS)
 
@@ -49,7 +49,7 @@ SETTINGS = [
     *("extra_float_digits = 0", "datestyle = 'German'", "row_security = off", "default_transaction_deferrable = on"),
     *("standard_conforming_strings = on", "timezone = 'Asia/Kathmandu'", "transform_null_equals = on"),
 ]
-# What an odd search path could lead a careless function to.
+# Tables that a function without a fixed search path could use by mistake.
 ODD_SCHEMA = """
 CREATE SCHEMA odd;
 CREATE TABLE odd.deltas AS SELECT 1 AS trap;
@@ -59,7 +59,7 @@ CREATE TABLE odd.watermarks AS SELECT 1 AS trap;
 
 
 class World:
-    """The connections of one test, on an event loop of its own."""
+    """The connections of one test, on their own event loop."""
 
     def __init__(self, database: TestDatabase) -> None:
         self.runner = asyncio.Runner()
@@ -76,7 +76,7 @@ class World:
         return self.runner.run(work)
 
     def connect(self, url: str) -> Any:
-        # Nothing here should ever wait for long, and to compile an audit takes a hundred times longer than to run it.
+        # No statement here waits for long. JIT compilation of an audit takes a hundred times longer than its execution.
         return self.run(asyncpg.connect(url, server_settings={"lock_timeout": "10s", "jit": "off"}))
 
     def close(self) -> None:
@@ -93,10 +93,10 @@ class AnyStatement(RuleBasedStateMachine):
         self.current: Queue = {}
         self.committed: Queue = {}
         self.others: Queue = {}
-        # What BEGIN and each savepoint return to, and whether messages had been truncated there.
+        # The states at BEGIN and at each savepoint, and whether messages had been truncated there.
         self.saved: list[tuple[Queue, bool]] = []
         self.is_truncated = self.has_one_snapshot = False
-        # What an old snapshot saw.
+        # The queue in an old snapshot.
         self.remembered: Queue | None = None
         self.step = 0
 
@@ -183,7 +183,7 @@ class AnyStatement(RuleBasedStateMachine):
 
     @rule(messages=MESSAGES)
     def insert_and_fail(self, messages: list[Queued]) -> None:
-        """The last row is refused, and all that came before it in the statement goes with it."""
+        """The last row is refused, so the whole statement has no effect."""
         sql, _ = statements.insert({}, next(self.world.numbers), [*messages, Queued(sender_id=0)], "messages")
         if self.saved:
             self.execute("SAVEPOINT failing")
@@ -194,7 +194,7 @@ class AnyStatement(RuleBasedStateMachine):
 
     @rule()
     def truncate(self) -> None:
-        # It waits for whoever has read the counters and is not done.
+        # TRUNCATE waits for open transactions that have read the counters.
         self.forget_old_snapshot()
         self.execute("TRUNCATE messages")
         self.current, self.is_truncated = {}, True
@@ -234,7 +234,7 @@ class AnyStatement(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_truncated)
     @rule(message=MESSAGE, is_coming=st.booleans())
     def another_writer(self, message: Queued, is_coming: bool) -> None:
-        """Writes, and commits, whatever the first writer is in the middle of."""
+        """Writes and commits during any transaction of the first writer."""
         if is_coming:
             number = next(self.world.numbers)
             row = replace(message, sender_id=OTHER_SENDER, recipient="keep", batch_id=statements.LASTING_BATCH)
@@ -253,7 +253,7 @@ class AnyStatement(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1, 60, 3600]), max_changes=st.sampled_from([1, 20_000]))
     def end_steps(self, seconds: int, max_changes: int) -> None:
-        """Of the history: what was folded before is rolled up."""
+        """Rolls up the history of earlier folds."""
         self.world.run(self.world.clock.pause(seconds))
         self.world.run(self.world.clock.roll_up(max_changes))
 
@@ -290,10 +290,10 @@ class AnyStatement(RuleBasedStateMachine):
 
     @invariant()
     def answers_are_exact(self) -> None:
-        # While messages are being truncated nobody else can read them, counted or not.
+        # While a TRUNCATE is not committed, no other transaction can read the messages or their counts.
         if not self.is_truncated:
             self.check_from_outside()
-        # With one snapshot for all its statements, a transaction that truncated may see the former counts to its end.
+        # A transaction with one snapshot that truncated may see the former counts until its end.
         if self.saved and not (self.is_truncated and self.has_one_snapshot):
             mine = [query for query in QUESTIONS if query.sender_id in SENDERS]
             self.check(on(self.world.writer), mine, self.current)
@@ -303,7 +303,7 @@ class AnyStatement(RuleBasedStateMachine):
     def check_from_outside(self) -> None:
         self.check(self.world.service, QUESTIONS, self.committed | self.others)
         assert self.world.run(drift(self.world.auditor)) == []
-        # The questions put one by one have statements of their own: all of them, a few at a time.
+        # A single query has its own statement. Each step runs a few, so that all are run.
         for _ in range(6):
             self.step += 1
             query = QUESTIONS[self.step * 97 % len(QUESTIONS)]
@@ -323,7 +323,7 @@ class AnyStatement(RuleBasedStateMachine):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 120 * TIMES)
-def test_after_any_statement_the_service_answers_what_python_counted(database: TestDatabase) -> None:
+def test_reports_equal_the_counts_of_python_after_any_statement(database: TestDatabase) -> None:
     world = World(database)
 
     class Here(AnyStatement):
@@ -337,7 +337,7 @@ def test_after_any_statement_the_service_answers_what_python_counted(database: T
                 max_examples=8 * TIMES,
                 stateful_step_count=40,
                 deadline=None,
-                # Looking for a shorter example of a failure would take minutes here.
+                # Shrinking the example of a failure would take minutes.
                 phases=[Phase.reuse, Phase.generate],
                 suppress_health_check=list(HealthCheck),
             ),

@@ -1,4 +1,4 @@
-"""Killed under load: a backend, the whole PostgreSQL, a folding client. Nothing that was committed is lost."""
+"""A backend, the whole PostgreSQL or a folding client is killed under load. No committed change is lost."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ from tests.oracle import Message, expected_rows
 TIMES = int(os.environ.get("TEST_TIMES", "1"))
 CRASHES = 3 * TIMES
 WRITERS = 4
-# The driver is out of step where it has read the server's farewell, but not yet the end of the connection.
+# The driver raises these after it has read the last message of the server, but not the end of the connection.
 OUT_OF_STEP = (asyncpg.InterfaceError, asyncpg.InternalClientError)
 GONE = (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, *OUT_OF_STEP)
 LATEST_FOLD = "SELECT max(written_by::text::bigint) FROM queuestats.watermarks"
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 + 90 * TIMES), pytest.ma
 
 
 class Ledger:
-    """What one writer knows of its messages: which are in, and which may be in or out since the connection broke."""
+    """The messages of one writer: those in the table, and those of a transaction with an unknown outcome."""
 
     def __init__(self, sender_id: int) -> None:
         self.sender_id = sender_id
@@ -62,7 +62,7 @@ class Ledger:
         self.commits += 1
 
     def check(self, found: set[int]) -> None:
-        """All or nothing of the last transaction, and all of those before."""
+        """Checks that all earlier transactions are complete, and the last one is complete or absent."""
         assert found - self.open == self.known - self.open
         self.known, self.open = found, set()
 
@@ -88,7 +88,7 @@ async def crashing(server: CrashableServer, request: pytest.FixtureRequest) -> s
 
 
 class Client:
-    """Repeats a step on one connection until that breaks; `turns` counts the steps."""
+    """Repeats a step on one connection until the connection breaks. `turns` counts the steps."""
 
     def __init__(self, step: Callable[[Any], Awaitable[Any]]) -> None:
         self._step = step
@@ -118,7 +118,7 @@ async def crash(server: CrashableServer, name: str, how: str) -> None:
         await asyncio.to_thread(server.start, DURABLE)
         return
     connection = await reconnect(server.address(name))
-    # Whoever is in the middle of a statement, else anybody: the server ends all the others itself.
+    # A backend with a running statement, or any other. The server ends all others itself.
     what = "fold(" if how == "a folding backend" else "messages"
     pid = await connection.fetchval(
         "SELECT pid FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
@@ -152,7 +152,7 @@ async def check(connection: Any, ledgers: list[Ledger]) -> None:
 
 
 async def wait_for_turns(clients: list[Client], turns: int, working: asyncio.Future[Any]) -> None:
-    """Until every client has done so many steps: one that connects after the crash would never break."""
+    """Waits until every client has done this number of steps. A later client would not notice the crash."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not working.done() and min(client.turns for client in clients) < turns:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -207,7 +207,7 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
         client.stdin.close()
         await check(writer, [ledger])
 
-    # Its backend ends by itself, and lets go of the folder's lock.
+    # Its backend ends by itself, and releases the lock of folds.
     for _ in range(300):
         found = await fold(writer, is_compacting=True)
         if found and not found["is_more"]:
@@ -218,7 +218,7 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
     await writer.close()
 
 
-async def test_a_job_goes_on_after_a_crash_where_it_had_stopped(server: CrashableServer, crashing: str) -> None:
+async def test_a_job_continues_after_a_crash_where_it_had_stopped(server: CrashableServer, crashing: str) -> None:
     url = server.address(crashing)
     connection = await asyncpg.connect(url)
     await connection.execute(

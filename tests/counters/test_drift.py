@@ -1,4 +1,4 @@
-"""Messages changed behind the triggers' back: `audit` names every difference, `rebuild` mends them under load."""
+"""Changes of messages without triggers: `audit` lists every difference, `rebuild` repairs them under load."""
 
 import asyncio
 import random
@@ -21,12 +21,12 @@ QUEUE = [
     Message(1, 8, 0, "", "new"),
     Message(2, 7, 9, "Gmail", "hold"),
 ]
-# GROUPING(account_id, campaign_id, isp) of the rows in which one message is counted.
+# GROUPING(account_id, campaign_id, isp) of the rows that count one message.
 
 
 @pytest.fixture
 async def filled(connect: Connect) -> Any:
-    """Some of it folded, some pending."""
+    """A queue with folded and with pending deltas."""
     connection = await connect()
     await insert(connection, QUEUE[:2])
     await fold(connection, mark_every=0.001)
@@ -35,7 +35,7 @@ async def filled(connect: Connect) -> Any:
 
 
 async def unseen(connection: Any, statement: str, how: str) -> None:
-    """Runs a statement while no trigger fires, and without a trace of that: see test_proof.py for the traces."""
+    """Runs a statement without triggers, and removes the evidence (test_proof.py tests the evidence)."""
     async with connection.transaction():
         await connection.execute(f"ALTER TABLE messages DISABLE TRIGGER {how}")
         await connection.execute(statement)
@@ -44,7 +44,7 @@ async def unseen(connection: Any, statement: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["ALL", "USER"])
-async def test_a_status_changed_unseen_is_named_with_its_sender_grouping_keys_and_values(
+async def test_a_status_changed_without_triggers_is_listed_with_its_grouping_keys_and_values(
     filled: Any, superuser: Any, how: str
 ) -> None:
     await unseen(superuser, "UPDATE messages SET status = 'hold' WHERE sender_id = 1 AND account_id = 8", how)
@@ -72,7 +72,7 @@ async def test_a_status_changed_unseen_is_named_with_its_sender_grouping_keys_an
         ("TRUNCATE messages", {1, 2}),
     ],
 )
-async def test_whatever_was_done_unseen_is_found_and_mended(
+async def test_any_change_without_triggers_is_found_and_repaired(
     filled: Any, connect: Connect, statement: str, senders: set[int]
 ) -> None:
     await unseen(filled, statement, "USER")
@@ -85,7 +85,7 @@ async def test_whatever_was_done_unseen_is_found_and_mended(
     assert await audited(filled) == []
 
 
-async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> None:
+async def test_a_rebuild_of_one_sender_does_not_change_the_others(filled: Any) -> None:
     await unseen(filled, "DELETE FROM messages", "USER")
     await filled.execute("SELECT queuestats.rebuild(1)")
 
@@ -97,7 +97,7 @@ async def test_mending_one_sender_leaves_the_others_as_they_are(filled: Any) -> 
 
 
 @pytest.mark.parametrize("table", ["queuestats.deltas", "queuestats.counters"])
-async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> None:
+async def test_counts_changed_by_hand_are_found(filled: Any, table: str) -> None:
     await filled.execute(f"UPDATE {table} SET new = new + 1 WHERE sender_id = 1")
     found = await audited(filled)
 
@@ -109,8 +109,8 @@ async def test_counts_changed_by_hand_are_found_too(filled: Any, table: str) -> 
     assert await audited(filled) == []
 
 
-async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
-    """Below zero is a difference like any other, and stays one until it is mended."""
+async def test_a_count_below_zero_is_a_difference(filled: Any) -> None:
+    """A count below zero is a difference until it is repaired."""
     await fold(filled)
     await unseen(filled, "INSERT INTO messages (sender_id, recipient) VALUES (3, 'x'), (3, 'x')", "USER")
     await filled.execute("DELETE FROM messages WHERE sender_id = 3")
@@ -122,25 +122,25 @@ async def test_an_error_never_hides_behind_zero(filled: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sender_id", [1, None])
-async def test_it_is_mended_while_writers_write_and_folders_fold(connect: Connect, sender_id: int | None) -> None:
-    mending, done = await connect(), asyncio.Event()
-    await insert(mending, QUEUE * 50)
+async def test_drift_is_repaired_during_writes_and_folds(connect: Connect, sender_id: int | None) -> None:
+    repairing, done = await connect(), asyncio.Event()
+    await insert(repairing, QUEUE * 50)
     async with asyncio.TaskGroup() as group:
         for number in range(3):
             group.create_task(write_until(done, await connect(), (insert_many, take), random.Random(number)))
         group.create_task(fold_until(done, await connect(), random.Random(3)))
         for _ in range(10):
-            await unseen(mending, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
-            await unseen(mending, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
-            assert {each["sender_id"] for each in await audited(mending)} == {1}
-            await mending.execute("SELECT queuestats.rebuild($1)", sender_id)
-            assert await audited(mending) == []
+            await unseen(repairing, "DELETE FROM messages WHERE sender_id = 1 AND id % 7 = 0", "USER")
+            await unseen(repairing, "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')", "USER")
+            assert {each["sender_id"] for each in await audited(repairing)} == {1}
+            await repairing.execute("SELECT queuestats.rebuild($1)", sender_id)
+            assert await audited(repairing) == []
         done.set()
 
-    assert await audited(mending) == []
+    assert await audited(repairing) == []
 
 
-async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: Any) -> None:
+async def test_messages_of_a_status_without_a_column_are_a_difference(filled: Any) -> None:
     await filled.execute("ALTER TYPE message_status ADD VALUE 'sent'")
     await filled.execute(
         "INSERT INTO messages (sender_id, status, recipient) VALUES (1, 'sent', 'x'), (9, 'sent', 'x')"
@@ -155,7 +155,7 @@ async def test_messages_of_a_status_that_no_answer_has_are_a_difference(filled: 
     assert await audited(filled) == []
 
 
-async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counters_are_right(
+async def test_a_report_that_differs_from_its_definition_is_listed_even_if_counters_are_correct(
     filled: Any, superuser: Any
 ) -> None:
     assert await find_differences(filled, None) == []
@@ -165,7 +165,7 @@ async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counte
         ") RETURNS SETOF queuestats.deltas LANGUAGE sql STABLE AS 'SELECT * FROM queuestats.deltas WHERE false'"
     )
     assert await audited(filled) == []
-    # Sender 2 has pending deltas alone, so it is no sender that a fold has seen.
+    # Sender 2 has only pending deltas, so no fold has processed it.
     for sender_id in (None, 1):
         found = {
             (each.sender_id, each.grouping_set, each.status, each.counted, each.kept)
@@ -182,7 +182,7 @@ async def test_an_answer_that_is_not_as_it_is_defined_is_named_though_the_counte
 
 @pytest.fixture
 async def policy(filled: Any, superuser: Any) -> AsyncIterator[None]:
-    """Hides all messages from their owner. A superuser sees everything, so the owner here is another role."""
+    """Hides all messages from their owner. Policies do not apply to superusers, so the owner is another role."""
     functions = ("rebuild", "remember_proof", "take_fold_lock", "fold", "raise_bounds")
     await superuser.execute(
         "CREATE ROLE plain_owner; GRANT USAGE ON SCHEMA queuestats TO plain_owner;"
@@ -201,7 +201,7 @@ async def policy(filled: Any, superuser: Any) -> AsyncIterator[None]:
 
 @pytest.mark.usefixtures("policy")
 @pytest.mark.parametrize("work", ["SELECT queuestats.rebuild()", "SELECT * FROM queuestats.audit()"])
-async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_error(superuser: Any, work: str) -> None:
+async def test_counting_is_an_error_if_a_policy_hides_messages_from_their_owner(superuser: Any, work: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
         await superuser.fetch(work)
     await superuser.execute("ALTER TABLE messages NO FORCE ROW LEVEL SECURITY")
@@ -210,7 +210,7 @@ async def test_where_a_policy_hides_messages_from_their_owner_counting_is_an_err
 
 @pytest.mark.usefixtures("policy")
 @pytest.mark.parametrize("row_security", ["on", "off"])
-async def test_where_a_policy_hides_messages_from_their_owner_folds_go_on_and_raise_no_bound(
+async def test_folds_continue_and_raise_no_bound_if_a_policy_hides_messages_from_their_owner(
     filled: Any, superuser: Any, row_security: str
 ) -> None:
     await filled.execute("DELETE FROM messages WHERE id % 2 = 0")

@@ -1,4 +1,4 @@
-"""Traps of folding: what gets lost, doubled or shown twice when it is done carelessly."""
+"""Hazards of folding: deltas that could be lost or counted twice."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ async def total(connection: Any, sender_id: int = 1) -> int:
     return row.total
 
 
-async def test_commits_in_another_order_than_their_ids_lose_nothing(connect: Connect) -> None:
+async def test_commits_in_another_order_than_their_ids_lose_no_delta(connect: Connect) -> None:
     first, second, folder = [await connect() for _ in range(3)]
     slow = first.transaction()
     await slow.start()
@@ -40,7 +40,7 @@ async def test_commits_in_another_order_than_their_ids_lose_nothing(connect: Con
 
 
 @pytest.mark.parametrize("is_assigned_before", [True, False])
-async def test_a_forgotten_transaction_is_counted_when_it_commits_long_after_others_were_folded_and_rolled(
+async def test_a_transaction_that_commits_long_after_later_ones_were_folded_and_compacted_is_counted(
     connect: Connect, is_assigned_before: bool
 ) -> None:
     forgotten, busy, folder = [await connect() for _ in range(3)]
@@ -67,7 +67,7 @@ async def test_a_forgotten_transaction_is_counted_when_it_commits_long_after_oth
     assert await drift(folder) == []
 
 
-async def test_while_one_folds_another_one_does_nothing_and_does_not_wait(connect: Connect) -> None:
+async def test_a_concurrent_fold_does_nothing_and_does_not_wait(connect: Connect) -> None:
     first, second = await connect(), await connect()
     await first.execute(INSERT, 5)
     async with first.transaction():
@@ -79,7 +79,7 @@ async def test_while_one_folds_another_one_does_nothing_and_does_not_wait(connec
     assert await total(second) == 5
 
 
-async def test_a_fold_that_is_taken_back_leaves_every_delta(connect: Connect) -> None:
+async def test_a_fold_that_is_rolled_back_keeps_every_delta(connect: Connect) -> None:
     folder, reader = await connect(), await connect()
     await folder.execute(INSERT, 5)
     transaction = folder.transaction()
@@ -93,7 +93,7 @@ async def test_a_fold_that_is_taken_back_leaves_every_delta(connect: Connect) ->
 
 
 @pytest.mark.parametrize("is_compacting", [True, False])
-async def test_however_few_are_folded_at_once_readers_see_all(
+async def test_readers_see_all_deltas_with_any_size_of_folds(
     connect: Connect, service: Database, is_compacting: bool
 ) -> None:
     folder = await connect()
@@ -106,7 +106,7 @@ async def test_however_few_are_folded_at_once_readers_see_all(
         assert await drift(folder) == []
 
 
-async def test_a_fold_that_may_take_nothing_hides_nothing(connect: Connect) -> None:
+async def test_a_fold_with_a_limit_of_zero_hides_no_delta(connect: Connect) -> None:
     folder = await connect()
     for _ in range(2):  # the second one fills an epoch that can be compacted
         await folder.execute(INSERT, 5)
@@ -118,7 +118,7 @@ async def test_a_fold_that_may_take_nothing_hides_nothing(connect: Connect) -> N
     assert await drift(folder) == []
 
 
-async def test_an_old_snapshot_reads_the_same_before_and_after_folds_rolls_and_a_rebuild(connect: Connect) -> None:
+async def test_an_old_snapshot_reads_the_same_before_and_after_folds_compacts_and_a_rebuild(connect: Connect) -> None:
     old, writer, folder = [await connect() for _ in range(3)]
     await writer.execute(INSERT, 30)
     await fold(folder, 2, ALWAYS)
@@ -137,7 +137,7 @@ async def test_an_old_snapshot_reads_the_same_before_and_after_folds_rolls_and_a
 
 
 async def test_a_counter_may_be_negative_between_folds_and_readers_never_see_it(connect: Connect) -> None:
-    """What is deleted by an older transaction than it was inserted by is folded first."""
+    """A message is deleted by an older transaction than the one that inserted it, so its deletion is folded first."""
     older, newer, folder = [await connect() for _ in range(3)]
     async with older.transaction():
         await older.fetchval("SELECT pg_current_xact_id()")
@@ -154,7 +154,9 @@ async def test_a_counter_may_be_negative_between_folds_and_readers_never_see_it(
     assert await row_count(folder, "queuestats.counters") == 0
 
 
-async def test_in_a_writers_own_transaction_a_fold_takes_what_it_sees_and_the_rest_later(connect: Connect) -> None:
+async def test_a_fold_in_the_transaction_of_a_writer_folds_visible_deltas_and_later_ones_the_rest(
+    connect: Connect,
+) -> None:
     writer, reader = await connect(), await connect()
     await writer.execute(INSERT, 3)
     async with writer.transaction():
@@ -170,7 +172,7 @@ async def test_in_a_writers_own_transaction_a_fold_takes_what_it_sees_and_the_re
     assert await drift(reader) == []
 
 
-async def test_in_subtransactions_writers_and_folders_stay_exact(connect: Connect) -> None:
+async def test_writers_and_folds_in_subtransactions_are_exact(connect: Connect) -> None:
     connection, reader = await connect(), await connect()
     async with connection.transaction():
         for number in range(6):
@@ -198,8 +200,8 @@ async def test_a_prepared_transaction_is_counted_when_it_is_committed(connect: C
     assert await drift(folder) == []
 
 
-async def test_what_a_transaction_of_before_the_watermark_commits_in_part_is_folded_in_parts(connect: Connect) -> None:
-    """A fold that stops in the list of running transactions keeps the rest of that list."""
+async def test_deltas_of_transactions_older_than_the_watermark_are_folded_in_parts(connect: Connect) -> None:
+    """A fold that stops within the list of running transactions keeps the rest of the list."""
     late = [await connect() for _ in range(3)]
     busy, folder = await connect(), await connect()
     transactions = [each.transaction() for each in late]
@@ -210,7 +212,7 @@ async def test_what_a_transaction_of_before_the_watermark_commits_in_part_is_fol
     await busy.execute(INSERT, 7)
     await fold(folder, mark_every=ALWAYS)
     found = await folder.fetchrow("SELECT * FROM queuestats.trusted_watermarks WHERE sender_id = 1")
-    assert written_by <= set(found["running"]), "other databases of the server may run transactions of their own"
+    assert written_by <= set(found["running"]), "the list may also have transactions of other databases of the server"
     assert max(found["running"]) < found["watermark"]
     for number, transaction in enumerate(reversed(transactions)):
         await transaction.commit()
@@ -224,7 +226,7 @@ async def test_what_a_transaction_of_before_the_watermark_commits_in_part_is_fol
     assert await total(busy) == 16
 
 
-async def test_the_list_of_running_transactions_is_short_however_many_there_are(connect: Connect) -> None:
+async def test_the_list_of_running_transactions_is_short_with_any_number_of_them(connect: Connect) -> None:
     many = [await connect() for _ in range(40)]
     folder = await connect()
     transactions = [each.transaction() for each in many]
@@ -243,8 +245,8 @@ async def test_the_list_of_running_transactions_is_short_however_many_there_are(
     assert await drift(folder) == []
 
 
-async def test_a_fold_after_which_its_own_transaction_writes_on_hides_nothing_of_it(connect: Connect) -> None:
-    """Its id is below the snapshot's xmax by then, and no snapshot lists its own transaction."""
+async def test_a_fold_hides_no_later_delta_of_its_own_transaction(connect: Connect) -> None:
+    """Then the id of the transaction is below the xmax of its snapshot, and no snapshot lists its own transaction."""
     writer, other = await connect(), await connect()
     async with writer.transaction():
         await writer.fetchval("SELECT pg_current_xact_id()")
@@ -261,7 +263,7 @@ async def test_a_fold_after_which_its_own_transaction_writes_on_hides_nothing_of
 @pytest.mark.parametrize(
     "work", ["SELECT queuestats.fold()", "SELECT queuestats.compact()", "SELECT queuestats.rebuild()"]
 )
-async def test_under_a_snapshot_older_than_its_lock_nobody_folds_or_rebuilds(
+async def test_folds_and_rebuilds_are_refused_in_a_snapshot_that_is_older_than_their_lock(
     connect: Connect, isolation: str, work: str
 ) -> None:
     folder = await connect()
@@ -290,7 +292,7 @@ async def test_counters_of_finished_campaigns_disappear(connect: Connect) -> Non
     assert await row_count(connection, "queuestats.deltas") == 0
 
 
-async def test_no_counter_is_kept_that_counts_nothing(connect: Connect) -> None:
+async def test_counters_of_zero_are_deleted(connect: Connect) -> None:
     connection = await connect()
     for number in range(10):
         await connection.execute(INSERT, 9)

@@ -1,4 +1,4 @@
-"""What arrived and left: the deltas say it for each key, and for the sender as a whole."""
+"""Messages that arrived and left: deltas contain them for each key and for the whole sender."""
 
 import random
 from collections import Counter
@@ -32,7 +32,7 @@ async def connection(connect: Connect) -> Any:
 
 
 async def moved(connection: Any, statement: str) -> dict[int, tuple[int, int]]:
-    """By sender: how many messages arrived and left by the deltas of a statement."""
+    """The number of messages that arrived and left in the deltas of a statement, by sender."""
     await connection.execute(statement)
     rows = await connection.fetch(
         "SELECT sender_id, sum(greatest(net, 0)) AS arrived, sum(greatest(-net, 0)) AS departed FROM ("
@@ -49,7 +49,7 @@ async def moved(connection: Any, statement: str) -> dict[int, tuple[int, int]]:
         ("UPDATE messages SET account_id = 9 WHERE sender_id = 1", {1: (0, 0)}),
         ("UPDATE messages SET campaign_id = 1, status = 'proc'", {1: (0, 0), 2: (0, 0)}),
         ("UPDATE messages SET sender_id = 2, isp = 'AOL' WHERE account_id = 8", {1: (0, 2), 2: (2, 0)}),
-        # One of three changes its sender, the others their account.
+        # One of three messages changes its sender, the others their account.
         (
             "UPDATE messages SET sender_id = CASE isp WHEN 'Yahoo' THEN 2 ELSE 1 END, account_id = 5"
             " WHERE sender_id = 1",
@@ -60,7 +60,7 @@ async def moved(connection: Any, statement: str) -> dict[int, tuple[int, int]]:
     ],
     ids=["status", "account", "campaign", "sender", "both", "delete", "insert"],
 )
-async def test_a_change_of_key_is_no_arrival_for_the_sender(
+async def test_a_change_of_account_is_no_arrival_for_the_sender(
     connection: Any, statement: str, expected: dict[int, tuple[int, int]]
 ) -> None:
     assert await moved(connection, statement) == expected
@@ -91,7 +91,7 @@ OUTBOX = QueueMapping(table="outbox", sender="sender", account="account", status
 async def test_a_row_that_keeps_its_key_neither_arrives_nor_leaves(
     empty_database: TestDatabase, statement: str, expected: dict[int, list[tuple[int, int]]]
 ) -> None:
-    """By sender: the total of each delta, and by how much its sender changed."""
+    """Expected: for each sender, the total of each delta, and the change of the sender."""
     connection = await asyncpg.connect(empty_database.owner_url)
     try:
         await connection.execute(PARTITIONED)
@@ -122,14 +122,14 @@ Counts = dict[str, int]
 
 
 class World:
-    """What happens to the queues, and what their history must be by that."""
+    """Runs statements on the queues, and computes the expected history."""
 
     def __init__(self, connection: Any, seed: int) -> None:
         self._connection, self._dice = connection, random.Random(seed)
         self.clock = Clock(connection)
         self.folds: list[datetime] = []
         self.begins: list[tuple[int, datetime]] = []
-        # By the time of the fold; at first by None.
+        # By the time of the fold; None until the fold.
         self._changes: dict[datetime | None, Counter[Any]] = {}
         self._counts: dict[datetime | None, Counter[Any]] = {}
 
@@ -139,7 +139,7 @@ class World:
         await self._note_fold()
 
     async def write(self, statement: str = "") -> None:
-        """One statement. Of each key it is known how many messages it had before and has after."""
+        """Runs one statement, and records the number of messages of each key before and after it."""
         values = {
             "sender": self._dice.choice(SENDERS),
             "account": self._dice.choice((7, 8)),
@@ -168,7 +168,7 @@ class World:
         await self._count()
 
     async def spoil(self) -> None:
-        """Makes the counters of sender 1 wrong."""
+        """Changes the counters of sender 1 to wrong values."""
         await self._connection.execute("UPDATE queuestats.counters SET new = new + 5 WHERE sender_id = 1")
 
     async def rebuild(self, sender_id: int | None) -> None:
@@ -211,7 +211,7 @@ class World:
         )
 
     def expected(self, sender_id: int, isp: str | None, seconds: int) -> list[Any]:
-        """The rows but the last one: end, counts, arrived and left."""
+        """All rows except the last one: end, counts, arrived and left."""
         step, now, found = timedelta(seconds=seconds), self.clock.now, []
         end = _floor(self.folds[0], step) + step
         while end <= now:
@@ -229,7 +229,7 @@ class World:
         return {row[0] for row in await self._connection.fetch(names)}
 
     async def check(self, kept_since: datetime | None = None) -> None:
-        """`kept_since`: of the minutes; before, they were dropped."""
+        """Rows of minutes before `kept_since` have been dropped."""
         assert await self._connection.fetch("SELECT * FROM queuestats.history_differences(NULL)") == []
         for sender_id, isp, seconds in product(SENDERS, (None, *ISPS), (60, 600, 3600)):
             if isp is not None and seconds == 60:
@@ -258,7 +258,7 @@ async def world(connect: Connect, request: pytest.FixtureRequest) -> World:
 
 
 @pytest.mark.parametrize("world", range(2), indirect=True)
-async def test_the_history_is_what_the_statements_did(world: World) -> None:
+async def test_the_history_equals_the_effects_of_the_statements(world: World) -> None:
     await world.run(1500)
     await world.check()
     await world.clock.roll_up()
@@ -267,7 +267,7 @@ async def test_the_history_is_what_the_statements_did(world: World) -> None:
 
 
 @pytest.mark.parametrize("world", [5], indirect=True)
-async def test_an_outage_leaves_a_gap_and_no_wrong_count(world: World) -> None:
+async def test_an_outage_causes_a_gap_and_no_wrong_count(world: World) -> None:
     await world.run(130)
     await world.write()
     await world.clock.pause(97)
@@ -277,7 +277,7 @@ async def test_an_outage_leaves_a_gap_and_no_wrong_count(world: World) -> None:
 
 @pytest.mark.parametrize("world", [6], indirect=True)
 @pytest.mark.parametrize("sender_id", [None, 1])
-async def test_a_rebuild_begins_the_history_anew(world: World, sender_id: int | None) -> None:
+async def test_a_rebuild_restarts_the_history(world: World, sender_id: int | None) -> None:
     await world.run(130)
     await world.write()
     await world.spoil()
@@ -287,7 +287,7 @@ async def test_a_rebuild_begins_the_history_anew(world: World, sender_id: int | 
 
 
 @pytest.mark.parametrize("world", [7], indirect=True)
-async def test_a_truncate_lets_all_messages_leave(world: World) -> None:
+async def test_all_messages_leave_with_a_truncate(world: World) -> None:
     await world.run(130)
     await world.write()
     await world.truncate()
@@ -297,7 +297,7 @@ async def test_a_truncate_lets_all_messages_leave(world: World) -> None:
 
 
 @pytest.mark.parametrize("world", [8], indirect=True)
-async def test_verify_finds_a_history_that_does_not_follow(world: World, database: TestDatabase) -> None:
+async def test_verify_finds_an_inconsistent_history(world: World, database: TestDatabase) -> None:
     await world.run(400)
     await world.clock.roll_up()
     async with connect_to(database.owner_url) as connection:

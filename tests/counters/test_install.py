@@ -1,4 +1,4 @@
-"""The counters come to a database that is being written to: nobody waits for long, and no answer is ever wrong."""
+"""The counters are installed in a database with writers: no writer waits for long, and no report is wrong."""
 
 import asyncio
 import random
@@ -18,9 +18,9 @@ from tests.counters.load import SENDERS, WRITERS, fold_until, new_rows, write_un
 from tests.counters.observing import answer, drift, scanned, snapshot
 from tests.db.test_migrations import go
 
-# The tables are there, and no trigger counts yet.
+# A revision that has the tables and no triggers.
 BEFORE_THE_COUNTERS = "20261125_01"
-# So many writes go through while the migration waits for a long transaction: none of them waits behind it.
+# The number of writes while the migration waits for a long transaction. No write waits for the migration.
 WRITES_MEANWHILE = 50
 PATIENCE_SECONDS = 120
 MIGRATION_WAITS = """
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Seen:
-    """How often the answer was compared with a scan in its snapshot, by whether the counters stood."""
+    """How often a report was compared with a scan in its snapshot, by whether the counters were complete."""
 
     compared: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
     wrong: list[Any] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Seen:
 
 @pytest.fixture
 async def old_database(empty_database: TestDatabase) -> TestDatabase:
-    """Of the release before, filled."""
+    """A filled database of the previous release."""
     await go(empty_database.owner_url, BEFORE_THE_COUNTERS)
     connection = await asyncpg.connect(empty_database.owner_url)
     await connection.execute(new_rows(random.Random(1), 30_000))
@@ -53,7 +53,7 @@ async def old_database(empty_database: TestDatabase) -> TestDatabase:
 
 @contextmanager
 def a_newer_service() -> Iterator[None]:
-    """Suppresses what a service that is newer than the database answers with 503."""
+    """Suppresses the errors for which a service that is newer than the database responds with 503."""
     try:
         yield
     except NOT_MIGRATED:
@@ -79,7 +79,7 @@ async def watch_until(done: asyncio.Event, url: str, seen: Seen) -> None:
 
 
 async def count_writes_until(done: asyncio.Event, url: str, writes: list[int]) -> None:
-    """Single rows, one after the other; `writes` holds how many there were by now."""
+    """Writes single rows one after the other. `writes` contains their current number."""
     connection = await asyncpg.connect(url)
     while not done.is_set():
         await connection.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
@@ -89,11 +89,11 @@ async def count_writes_until(done: asyncio.Event, url: str, writes: list[int]) -
 
 
 async def hold_messages(url: str, writes: list[int]) -> None:
-    """A long transaction that wrote: it lasts until the migration waits for it, and others have written meanwhile."""
+    """A long transaction with writes. It lasts until the migration waits for it and other writers have continued."""
     connection, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
     async with asyncio.timeout(PATIENCE_SECONDS), connection.transaction():
         await connection.execute("UPDATE messages SET status = 'hold' WHERE id = 1")
-        while not await watcher.fetchval(MIGRATION_WAITS):  # noqa: ASYNC110 the server tells nobody
+        while not await watcher.fetchval(MIGRATION_WAITS):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.01)
         before = writes[0]
         while writes[0] < before + WRITES_MEANWHILE:  # noqa: ASYNC110
@@ -104,7 +104,7 @@ async def hold_messages(url: str, writes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("is_held", [False, True])
-async def test_installed_under_load_no_answer_is_wrong_no_count_is_lost_and_no_writer_waits_behind_it(
+async def test_an_installation_under_load_causes_no_wrong_report_no_lost_count_and_no_waiting_writer(
     old_database: TestDatabase, is_held: bool
 ) -> None:
     url, seen, done, writes = old_database.owner_url, Seen(), asyncio.Event(), [0]
@@ -130,8 +130,8 @@ async def test_installed_under_load_no_answer_is_wrong_no_count_is_lost_and_no_w
     await check_exact(url)
 
 
-async def test_folders_may_run_before_the_first_count_is_done(old_database: TestDatabase) -> None:
-    """As they do in a service that was started first."""
+async def test_folds_may_run_before_the_first_count(old_database: TestDatabase) -> None:
+    """A service that was started before the migration runs folds."""
     url, done = old_database.owner_url, asyncio.Event()
 
     async def fold_when_possible() -> None:
@@ -153,7 +153,7 @@ async def test_folders_may_run_before_the_first_count_is_done(old_database: Test
     await check_exact(url)
 
 
-async def test_migrated_twice_at_once_and_again_it_stays_exact(old_database: TestDatabase) -> None:
+async def test_counts_remain_exact_after_concurrent_and_repeated_migrations(old_database: TestDatabase) -> None:
     await asyncio.gather(*(migrate(old_database.owner_url, old_database.service_url) for _ in range(2)))
     await migrate(old_database.owner_url, old_database.service_url)
     await check_exact(old_database.owner_url)
@@ -161,7 +161,7 @@ async def test_migrated_twice_at_once_and_again_it_stays_exact(old_database: Tes
 
 async def check_exact(url: str) -> None:
     connection = await asyncpg.connect(url)
-    # Those who finish messages may have left a sender none, and none are counted easily.
+    # Writers may have deleted all messages of a sender, so further ones are added.
     await connection.execute(new_rows(random.Random(1), 30))
     assert await drift(connection) == []
     for sender_id in SENDERS:

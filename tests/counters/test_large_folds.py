@@ -1,4 +1,4 @@
-"""Folds that have too much to do at once: epochs move in parts, and a slow database is given less."""
+"""Large folds: epochs are compacted in parts, and the size of folds adapts to a slow database."""
 
 import pytest
 
@@ -19,7 +19,7 @@ CURRENT = "queuestats.counters JOIN queuestats.watermarks USING (sender_id, epoc
 BLOCKED = "LOCK TABLE queuestats.counters IN EXCLUSIVE MODE"
 
 
-async def test_a_large_epoch_is_moved_in_parts_while_writers_write(connect: Connect) -> None:
+async def test_a_large_epoch_is_compacted_in_parts_during_writes(connect: Connect) -> None:
     folder, writer = await connect(), await connect()
     await fold(folder, mark_every=ALWAYS)
     for _ in range(2):  # the second one fills an epoch
@@ -48,7 +48,7 @@ async def test_a_large_epoch_is_moved_in_parts_while_writers_write(connect: Conn
     assert await drift(folder) == []
 
 
-async def test_as_many_epochs_as_fit_are_compacted_at_once_and_the_rest_is_told(connect: Connect) -> None:
+async def test_a_compact_moves_epochs_up_to_its_limit_and_reports_the_rest(connect: Connect) -> None:
     connection = await connect()
     for _ in range(2):
         for sender_id in (1, 2, 3):
@@ -68,7 +68,7 @@ async def test_as_many_epochs_as_fit_are_compacted_at_once_and_the_rest_is_told(
     assert seen == [(1, True), (2, True), (3, False)]
 
 
-async def test_a_fold_that_takes_too_long_is_tried_with_less_and_gains_again(
+async def test_a_fold_that_takes_too_long_is_repeated_with_a_lower_limit_which_rises_again(
     database: TestDatabase, connect: Connect
 ) -> None:
     blocker = await connect()

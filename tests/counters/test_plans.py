@@ -1,4 +1,4 @@
-"""How the counters are read: by index, whatever the tables hold, was asked before, and an old snapshot pins."""
+"""Counters are read by index, for any contents of the tables, any earlier queries, and with an old snapshot."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from tests.counters.conftest import Connect
 from tests.counters.observing import fold
 
 WIDE_SENDER, NARROW_SENDER = 1, 2
-# The server prepares a plan for all callers from the sixth call on.
+# The server may use a generic plan from the sixth call on.
 CALLS_BEFORE_A_GENERIC_PLAN = 6
 FILL = """
 INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
@@ -61,7 +61,7 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def explain(connection: Any, name: str, values: list[str], options: str = "") -> dict[str, Any]:
-    """The plan for these very values, or with a generic plan where the session's settings ask for it."""
+    """The plan for these values, or the generic plan if the settings of the session require it."""
     asked = load_statement(name)
     types = ", ".join(asked.types[each] for each in asked.order)
     await connection.execute(f"PREPARE asked ({types}) AS {asked.sql}")
@@ -72,7 +72,7 @@ async def explain(connection: Any, name: str, values: list[str], options: str = 
 
 
 def literals(name: str, is_filtered: bool) -> list[str]:
-    """Values for a statement's parameters; the filters that may be left out are, or are not."""
+    """Values for the parameters of a statement, with or without the optional filters."""
     asked = load_statement(name)
     needed = {"sender_id", *(("isp",) if "of_isp" in name else ())}
     types = [(each, asked.types[each]) for each in asked.order]
@@ -97,7 +97,7 @@ async def test_no_plan_reads_a_whole_table_of_counts(
         await connection.execute(FILL, NARROW_SENDER, 50)
     if state == "analysed":
         await connection.execute("VACUUM ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks")
-    # Its settings are part of the plan.
+    # The settings of the service affect the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
         await service.execute(f"SET plan_cache_mode = {mode}")
@@ -107,7 +107,7 @@ async def test_no_plan_reads_a_whole_table_of_counts(
             assert {table for _, table in scans} >= {"counters", "deltas"}
             assert scans & {("Seq Scan", "counters"), ("Seq Scan", "deltas")} == set(), (mode, is_filtered)
             assert {node.get("Function Name") for node in nodes_of(plan)} & {"changing_senders"} == set()
-            # A condition on xid alone would read all of the index by sender.
+            # A condition only on xid would read the whole index by sender.
             by_sender = [node for node in nodes_of(plan) if node.get("Index Name") == "deltas_sender_id_xid"]
             assert [node for node in by_sender if "sender_id = " not in node.get("Index Cond", "")] == [], mode
     await service.close()
@@ -133,7 +133,7 @@ async def scans_of(service: Database, observer: Any) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("grouping", Grouping)
-async def test_after_wide_calls_on_the_same_connection_a_narrow_one_still_goes_by_index(
+async def test_after_wide_calls_on_the_same_connection_a_narrow_one_uses_the_index(
     filled: Any, service: Database, grouping: Grouping
 ) -> None:
     before = await scans_of(service, filled)
@@ -160,28 +160,28 @@ def blocks(plan: dict[str, Any]) -> int:
         ("queries/from_counters/isp", ["'{1}'", "'{NULL}'", "'{NULL}'"]),
     ],
 )
-async def test_a_short_answer_touches_few_pages_however_many_counters_the_sender_has(
+async def test_a_short_report_reads_few_pages_for_any_number_of_counters_of_the_sender(
     filled: Any, database: TestDatabase, name: str, values: list[str]
 ) -> None:
     await fold(filled, mark_every=0.001)
     await filled.execute("VACUUM queuestats.counters, queuestats.deltas, queuestats.watermarks")
-    # Its settings are part of the plan.
+    # The settings of the service affect the plan.
     service = await asyncpg.connect(database.service_url)
     for mode in ("force_custom_plan", "force_generic_plan"):
         await service.execute(f"SET plan_cache_mode = {mode}")
         asked = load_statement(name)
         given = [values[list(asked.types).index(each)] for each in asked.order]
-        # The first call of a connection fills its caches of the catalog.
+        # The first call of a connection fills its catalog caches.
         await explain(service, name, given, ", ANALYZE")
         assert blocks(await explain(service, name, given, ", ANALYZE, BUFFERS")) < 120
     await service.close()
 
 
-async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_after_them(
+async def test_readers_skip_dead_deltas_and_counters_that_an_old_snapshot_retains(
     connect: Connect, database: TestDatabase
 ) -> None:
     old, connection = await connect(), await connect()
-    # Its settings are part of the plan.
+    # The settings of the service affect the plan.
     service = await asyncpg.connect(database.service_url)
     values = ["'{1}'", "'{NULL}'", "'{NULL}'", "'{NULL}'"]
     await connection.execute(FILL, WIDE_SENDER, 100)
@@ -194,13 +194,13 @@ async def test_an_old_snapshot_pins_dead_deltas_and_counters_but_readers_begin_a
             await connection.execute(FILL, WIDE_SENDER, 500)
             await connection.execute("DELETE FROM messages WHERE sender_id = 1 AND id % 2 = 0")
             dead_deltas += (await fold(connection, mark_every=0.001, is_compacting=number % 10 == 0))["folded"]
-        # The server may do so at any time.
+        # Autovacuum may do this at any time.
         await connection.execute("ANALYZE queuestats.counters, queuestats.deltas, queuestats.watermarks")
-        # A second reader after the first one: it may mark index entries that nobody needs, if nobody does.
+        # The first reader may mark dead index entries that no snapshot needs. The second reader is measured.
         await explain(service, "queries/from_counters/total", values, ", ANALYZE, BUFFERS")
         after = blocks(await explain(service, "queries/from_counters/total", values, ", ANALYZE, BUFFERS"))
     await service.close()
 
-    # Versions of the sender's own few rows are read, up to the last compact; not the thousands of dead deltas. Those of
-    # a fold or two may be: while the server's other databases run more transactions than a watermark can list.
+    # The statement reads the versions of the few rows of the sender since the last compact, not the thousands of dead
+    # deltas. It may read those of one or two folds, if other databases run more transactions than a watermark lists.
     assert before + 10 * after < dead_deltas

@@ -1,4 +1,4 @@
-"""No answer outlives the change that made it wrong: a statement proves its counts in its own snapshot."""
+"""Each statement proves its counts in its own snapshot, so no report follows a change that made the counts wrong."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def service(database: TestDatabase) -> AsyncIterator[Database]:
 
 
 async def total(service: Database, sender_id: int = 119) -> int:
-    """What the service answers: from the counters, or, while these don't hold all messages, from the messages."""
+    """The total that the service reports: from the counters, or from the messages if the counters are incomplete."""
     return (await fetch_report(service, StatsQuery(sender_id))).rows[0].total
 
 
@@ -50,7 +50,7 @@ async def total_by_counters(service: Database, sender_id: int = 119) -> int:
 
 
 async def recount(service: Database) -> bool:
-    """What each process of the service does once a second."""
+    """Runs the statement that each process of the service runs once a second."""
     ((is_done,),) = await service.fetch(load_statement("queries/recount"), WRITING_WITHOUT_LIMIT)
     return bool(is_done)
 
@@ -60,12 +60,12 @@ async def findings(connection: Any) -> set[str]:
 
 
 async def until(connection: Any, rows: str) -> None:
-    while not await connection.fetchval(f"SELECT EXISTS (SELECT {rows})"):  # noqa: ASYNC110 the server tells nobody
+    while not await connection.fetchval(f"SELECT EXISTS (SELECT {rows})"):  # noqa: ASYNC110 the server sends no event
         await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("way", SWITCHED_OFF)
-async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all_is_counted_anew(
+async def test_a_disabled_trigger_makes_every_request_a_503_until_the_recount(
     database: TestDatabase, service: Database, owner: Any, way: str
 ) -> None:
     await insert(owner, [Message()] * 3)
@@ -79,7 +79,7 @@ async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all
         with pytest.raises(Unavailable, match="not counted"):
             await question
     assert {"untrusted", "triggers"} <= await findings(owner)
-    # The service can't switch it on, so it does not count either.
+    # The service can't enable the trigger, so it does not recount.
     assert not await recount(service)
 
     await migrate(database.owner_url, database.service_url)
@@ -88,7 +88,7 @@ async def test_a_trigger_that_is_switched_off_makes_every_answer_a_503_until_all
     assert await findings(owner) == set()
 
 
-async def test_a_trigger_that_was_off_for_a_moment_is_noticed_and_all_is_counted_anew(
+async def test_a_trigger_that_was_briefly_disabled_is_detected_and_causes_a_recount(
     service: Database, owner: Any
 ) -> None:
     await owner.execute(INSERT)
@@ -102,7 +102,7 @@ async def test_a_trigger_that_was_off_for_a_moment_is_noticed_and_all_is_counted
     assert not await recount(service)
 
 
-async def test_counts_that_were_right_all_along_are_not_trusted_and_verify_says_so(
+async def test_correct_counts_without_a_proof_are_not_used_and_verify_reports_this(
     database: TestDatabase, service: Database, owner: Any
 ) -> None:
     await owner.execute(INSERT)
@@ -114,7 +114,7 @@ async def test_counts_that_were_right_all_along_are_not_trusted_and_verify_says_
     assert await total_by_counters(service) == 5
 
 
-async def test_enabling_what_is_enabled_and_other_triggers_change_nothing(service: Database, owner: Any) -> None:
+async def test_enabling_an_enabled_trigger_and_other_triggers_have_no_effect(service: Database, owner: Any) -> None:
     await owner.execute(INSERT)
     for statement in (
         "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
@@ -129,7 +129,7 @@ async def test_enabling_what_is_enabled_and_other_triggers_change_nothing(servic
         assert await total_by_counters(service) == 5, statement
 
 
-async def test_what_a_session_writes_as_a_replica_is_counted(service: Database, owner: Any) -> None:
+async def test_writes_of_a_session_in_the_replica_role_are_counted(service: Database, owner: Any) -> None:
     if not await owner.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
         pytest.skip("only a superuser sets session_replication_role")
     await owner.execute("SET session_replication_role = replica")
@@ -143,7 +143,7 @@ async def test_what_a_session_writes_as_a_replica_is_counted(service: Database, 
     assert await find_differences(owner, None) == []
 
 
-async def test_a_child_that_inherits_is_noticed_by_the_next_answer_and_its_end_is_counted_anew(
+async def test_an_inheriting_child_is_detected_by_the_next_request_and_its_end_causes_a_recount(
     service: Database, owner: Any
 ) -> None:
     await owner.execute(INSERT)
@@ -155,7 +155,7 @@ async def test_a_child_that_inherits_is_noticed_by_the_next_answer_and_its_end_i
     with pytest.raises(Unavailable, match="not counted"):
         await total(service)
     await owner.execute("SELECT queuestats.fold()")
-    # A delete through the parent is a delta of a message that was not counted.
+    # A delete through the parent creates a delta for a message that was not counted.
     await owner.execute(
         "DELETE FROM messages WHERE tableoid = 'child'::regclass; ALTER TABLE child NO INHERIT messages"
     )
@@ -164,7 +164,7 @@ async def test_a_child_that_inherits_is_noticed_by_the_next_answer_and_its_end_i
     assert await total_by_counters(service) == 5
 
 
-async def test_a_parent_that_messages_inherits_from_is_noticed_and_so_is_its_end(service: Database, owner: Any) -> None:
+async def test_a_parent_that_messages_inherits_from_and_its_end_are_detected(service: Database, owner: Any) -> None:
     await owner.execute(INSERT)
     await owner.execute("CREATE TABLE parent (LIKE messages); ALTER TABLE messages INHERIT parent")
     with pytest.raises(Unavailable, match="not counted"):
@@ -193,7 +193,7 @@ ROWS = "INSERT INTO outbox_2 SELECT n, 2, 'new' FROM generate_series(1, 7) AS n;
 
 @pytest.fixture
 async def partitioned(empty_database: TestDatabase) -> AsyncIterator[tuple[Any, Database]]:
-    """An adopted table with partitions: its owner's connection, and the service."""
+    """An adopted table with partitions: a connection of its owner, and the service."""
     owner = await asyncpg.connect(empty_database.owner_url)
     try:
         await owner.execute(PARTITIONED)
@@ -207,7 +207,9 @@ async def partitioned(empty_database: TestDatabase) -> AsyncIterator[tuple[Any, 
 
 
 @pytest.mark.parametrize("way", ["attached", "created"])
-async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple[Any, Database], way: str) -> None:
+async def test_a_partition_that_was_attached_empty_is_counted_at_once(
+    partitioned: tuple[Any, Database], way: str
+) -> None:
     owner, service = partitioned
     await owner.execute(CREATE if way == "created" else ATTACH_EMPTY.format(""))
     assert await total_by_counters(service, 1) == 10
@@ -230,11 +232,11 @@ async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple
         ("TRUNCATE outbox_1", (0, 0)),
         ("ALTER TABLE outbox DETACH PARTITION outbox_1; DELETE FROM outbox_1 WHERE id > 4;"
          " ALTER TABLE outbox ATTACH PARTITION outbox_1 FOR VALUES IN (1)", (4, 0)),
-        # One that is attached as a whole, whose partitions were created as such before.
+        # A partitioned table that is attached with its own partitions.
         ("CREATE TABLE sub (LIKE outbox INCLUDING ALL) PARTITION BY LIST (sender);"
          f" CREATE TABLE outbox_2 PARTITION OF sub FOR VALUES IN (2); {ROWS}"
          " ALTER TABLE outbox ATTACH PARTITION sub FOR VALUES IN (2)", (10, 7)),
-        # What happens to a partition before anyone has looked at it.
+        # Changes of a partition before a process has examined it.
         (f"{CREATE} | {ROWS} | TRUNCATE outbox_2", (10, 0)),
         ("CREATE TABLE sub PARTITION OF outbox FOR VALUES IN (2) PARTITION BY LIST (sender);"
          f" CREATE TABLE outbox_2 PARTITION OF sub FOR VALUES IN (2) | {ROWS} | TRUNCATE sub", (10, 0)),
@@ -244,7 +246,7 @@ async def test_a_partition_that_came_empty_is_counted_at_once(partitioned: tuple
          (10, 7)),
     ],
 )  # fmt: skip
-async def test_partitions_that_come_or_go_with_rows_are_read_and_counted_anew_by_the_service(
+async def test_attaching_or_detaching_partitions_with_rows_causes_a_recount(
     partitioned: tuple[Any, Database], change: str, expected: tuple[int, int], looks: str
 ) -> None:
     owner, service = partitioned
@@ -274,7 +276,7 @@ async def test_partitions_of_an_empty_partition_are_counted_at_once(partitioned:
     assert await find_differences(owner, None) == []
 
 
-async def test_a_foreign_partition_makes_every_answer_a_503(partitioned: tuple[Any, Database]) -> None:
+async def test_a_foreign_partition_makes_every_request_a_503(partitioned: tuple[Any, Database]) -> None:
     owner, service = partitioned
     await owner.execute(
         "CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;"
@@ -298,7 +300,7 @@ async def test_a_partition_that_is_detached_concurrently_is_not_counted_before_i
         await writer.execute("INSERT INTO outbox VALUES (11, 1, 'new')")
         detach = asyncio.create_task(detaching.execute("ALTER TABLE outbox DETACH PARTITION outbox_1 CONCURRENTLY"))
         await until(owner, "FROM pg_inherits WHERE inhdetachpending")
-        # The delta of the open transaction would come after a count that has not seen it.
+        # Otherwise the delta of the open transaction would follow a count that does not include it.
         assert not await recount(service)
         await owner.execute("SELECT queuestats.rebuild()")
         await written.commit()
@@ -313,11 +315,11 @@ async def test_a_partition_that_is_detached_concurrently_is_not_counted_before_i
     assert await find_differences(owner, None) == []
 
 
-async def test_a_database_of_the_release_before_migrates_without_a_count(
+async def test_a_database_of_the_previous_release_migrates_without_a_recount(
     database: TestDatabase, service: Database, owner: Any
 ) -> None:
     await owner.execute(INSERT)
-    # What the release before has left: no proof, and triggers of its own kind.
+    # A database of the previous release has no proof, and other triggers.
     await owner.execute(
         "UPDATE queuestats.baseline SET triggers = '{}', partitions = '{}', counted_at = '2026-01-01';"
         " ALTER TABLE messages ENABLE TRIGGER USER; DELETE FROM queuestats.repeatable_migrations"
@@ -327,7 +329,7 @@ async def test_a_database_of_the_release_before_migrates_without_a_count(
     assert await total_by_counters(service) == 5
 
 
-async def test_a_migration_that_attaches_triggers_anew_does_not_hide_that_one_was_off(
+async def test_a_migration_that_recreates_triggers_does_not_hide_that_one_was_disabled(
     database: TestDatabase, service: Database, owner: Any
 ) -> None:
     await owner.execute(OFF_AND_ON.format(INSERT + ";"))
@@ -336,7 +338,7 @@ async def test_a_migration_that_attaches_triggers_anew_does_not_hide_that_one_wa
     assert await total_by_counters(service) == 5
 
 
-async def test_triggers_that_are_attached_wait_for_who_has_one_switched_off(
+async def test_attaching_triggers_waits_for_a_transaction_that_has_disabled_one(
     database: TestDatabase, service: Database, owner: Any
 ) -> None:
     await owner.execute("DELETE FROM queuestats.repeatable_migrations")
@@ -351,7 +353,7 @@ async def test_triggers_that_are_attached_wait_for_who_has_one_switched_off(
     assert await total_by_counters(service) == 5
 
 
-async def test_a_trigger_that_is_switched_off_while_a_count_of_all_begins_is_no_proof(
+async def test_a_recount_during_which_a_trigger_is_disabled_is_no_proof(
     database: TestDatabase, service: Database, owner: Any
 ) -> None:
     async with connect(database.owner_url) as counting:
@@ -368,7 +370,7 @@ async def test_a_trigger_that_is_switched_off_while_a_count_of_all_begins_is_no_
         await total(service)
 
 
-async def test_a_count_of_all_is_refused_while_a_trigger_is_off(owner: Any) -> None:
+async def test_a_recount_is_refused_while_a_trigger_is_disabled(owner: Any) -> None:
     await owner.execute("ALTER TABLE messages DISABLE TRIGGER messages_deleted")
     with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="missing or disabled"):
         await owner.execute("SELECT queuestats.rebuild()")

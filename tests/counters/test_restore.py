@@ -1,4 +1,4 @@
-"""Counts that were copied elsewhere: a transaction id means nothing in another cluster."""
+"""Counts that were copied to another cluster, where their transaction ids have no meaning."""
 
 import asyncio
 import subprocess
@@ -40,8 +40,8 @@ async def folded(connect: Connect) -> Any:
 
 
 @pytest.mark.parametrize("ahead", [-1, 10**6, 10**13])
-async def test_a_horizon_that_another_transaction_wrote_than_it_says_is_not_believed(folded: Any, ahead: int) -> None:
-    """As in a cluster whose transactions are far behind those of the dumped one, or ahead."""
+async def test_a_watermark_that_another_transaction_has_written_is_not_trusted(folded: Any, ahead: int) -> None:
+    """The transaction ids of the cluster are far below or above those of the dumped one."""
     await folded.execute(
         "CREATE TEMPORARY TABLE dumped AS SELECT sender_id, (watermark::text::bigint + $1)::text::xid8 AS watermark,"
         f" running, epoch, (written_by::text::bigint + {ahead})::text::xid8 AS written_by, compacted_at"
@@ -75,7 +75,7 @@ async def test_pending_deltas_of_a_cluster_that_is_far_ahead_are_read_and_folded
     assert await row_count(folded, "queuestats.deltas") == 0
 
 
-async def test_a_watermark_whose_writer_has_not_begun_here_is_not_believed_though_the_halves_of_its_id_meet(
+async def test_a_watermark_of_a_future_transaction_with_equal_lower_32_bits_is_not_trusted(
     folded: Any,
 ) -> None:
     await folded.execute(
@@ -90,13 +90,13 @@ async def test_a_watermark_whose_writer_has_not_begun_here_is_not_believed_thoug
 
 def copy(source: str, target: str) -> None:
     dumped = subprocess.run([program("pg_dump"), source], capture_output=True, check=True).stdout
-    # Owners and settings that another version does not know are skipped, as a DBA would.
+    # Owners and settings that another version does not have are skipped.
     subprocess.run([program("psql"), "--no-psqlrc", "--quiet", target], input=dumped, capture_output=True, check=True)
 
 
 @pytest.fixture
 async def restored(database: TestDatabase, server_url: str, folded: Any) -> AsyncIterator[Any]:
-    """Another database, with what pg_dump said of the first one."""
+    """Another database with the output of pg_dump for the first one."""
     name = f"queuestats_restored_{uuid.uuid4().hex[:12]}"
     await folded.execute(f"CREATE DATABASE {name}")
     other = url_of(server_url, name)
@@ -107,7 +107,7 @@ async def restored(database: TestDatabase, server_url: str, folded: Any) -> Asyn
     await drop_database(server_url, name)
 
 
-async def test_a_dump_that_was_restored_is_counted_anew_before_it_is_trusted(restored: Any) -> None:
+async def test_a_restored_dump_is_recounted_before_it_is_trusted(restored: Any) -> None:
     with pytest.raises(Unavailable, match="not counted"):
         await total(restored)
     await restored.execute("UPDATE queuestats.counters SET new = new + 1")
@@ -118,7 +118,7 @@ async def test_a_dump_that_was_restored_is_counted_anew_before_it_is_trusted(res
     assert current["new"] == 40
 
 
-async def test_the_counts_of_a_restored_dump_are_exact_and_go_on_exact(restored: Any) -> None:
+async def test_the_counts_of_a_restored_dump_are_exact_and_remain_exact(restored: Any) -> None:
     await restored.execute("SELECT queuestats.remember_proof()")
     assert await total(restored) == 40
     assert await drift(restored) == []

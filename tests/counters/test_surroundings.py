@@ -1,4 +1,4 @@
-"""Defaults and publications of the database that we live in: folds, rebuilds and answers go on."""
+"""Folds, rebuilds and reports work with any defaults and publications of the database."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ DEFAULTS = [
 
 @pytest.mark.parametrize("has_prepared_statements", [True, False])
 @pytest.mark.parametrize(("setting", "value"), DEFAULTS)
-async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on(
+async def test_folds_and_reports_work_with_any_defaults_of_transactions(
     database: TestDatabase, connect: Connect, setting: str, value: str, has_prepared_statements: bool
 ) -> None:
     owner = await connect()
@@ -44,7 +44,7 @@ async def test_whatever_the_defaults_of_transactions_are_folds_and_answers_go_on
 
 
 @pytest.mark.parametrize(("setting", "value"), DEFAULTS)
-async def test_whatever_the_defaults_of_transactions_are_verify_repairs(
+async def test_verify_repairs_with_any_defaults_of_transactions(
     database: TestDatabase, connect: Connect, setting: str, value: str
 ) -> None:
     owner = await connect()
@@ -61,9 +61,7 @@ async def test_whatever_the_defaults_of_transactions_are_verify_repairs(
         assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
 
 
-async def test_by_hand_a_fold_beside_another_one_is_an_error_and_no_success(
-    connect: Connect, service: Database
-) -> None:
+async def test_the_command_fold_fails_while_another_fold_runs(connect: Connect, service: Database) -> None:
     other = await connect()
     await other.execute(INSERT, 10)
     async with other.transaction():
@@ -73,7 +71,7 @@ async def test_by_hand_a_fold_beside_another_one_is_an_error_and_no_success(
     assert await Folder(Node(service)).fold_all() == 0
 
 
-async def test_the_service_cannot_hold_up_the_folds_with_a_lock(database: TestDatabase) -> None:
+async def test_the_service_can_not_block_folds_with_a_lock(database: TestDatabase) -> None:
     connection = await asyncpg.connect(database.service_url)
     try:
         for mode in ("ACCESS SHARE", "EXCLUSIVE"):
@@ -85,7 +83,7 @@ async def test_the_service_cannot_hold_up_the_folds_with_a_lock(database: TestDa
 
 
 async def test_a_publication_of_all_tables_stops_neither_folds_nor_rebuilds(connect: Connect, superuser: Any) -> None:
-    """Updates and deletes of a published table without a replica identity are refused, whatever wal_level is."""
+    """PostgreSQL refuses updates and deletes of a published table without a replica identity, at any wal_level."""
     await superuser.execute("CREATE PUBLICATION everything FOR ALL TABLES")
     connection = await connect()
     for _ in range(3):

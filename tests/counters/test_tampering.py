@@ -1,4 +1,4 @@
-"""Tables of counts that are changed by hand: `verify` says so where an answer is wrong, or will be after a fold."""
+"""Tables of counts that are changed by hand: `verify` detects reports that are wrong, now or after a fold."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ OF_SENDER = (
     "UPDATE queuestats.deltas SET xid = '3' WHERE sender_id = $1",
     "UPDATE queuestats.deltas SET sender_id = sender_id % 3 + 1 WHERE sender_id = $1",
 )
-# Counters of epoch 0 beside the copy of them that top reads.
+# Counters of epoch 0 and the copy of them that top reads.
 TOTALS = """
 SELECT FROM (SELECT * FROM queuestats.counters WHERE grouping_set = 'total' AND epoch = 0) AS counter
 FULL JOIN queuestats.sender_totals USING (sender_id)
@@ -37,11 +37,11 @@ WHERE coalesce(counter.new, 0) <> coalesce(sender_totals.new, 0)
 
 
 async def fill(connection: Any, dice: random.Random) -> None:
-    """Messages whose counts stand in both epochs of hot senders, in epoch 0 alone, and in deltas."""
+    """Messages whose counts are in both epochs of hot senders, only in epoch 0, and in deltas."""
     for step in range(4):
         keys = [(dice.choice(SENDERS), dice.choice((0, 7)), dice.choice(("", "Gmail"))) for _ in range(6)]
         await insert(connection, [Message(sender, account, 0, isp, "hold") for sender, account, isp in keys])
-        # What has left: its counts cancel out, in different epochs.
+        # Messages that have left: their counts add up to zero, in different epochs.
         await connection.execute("DELETE FROM messages WHERE sender_id = $1", dice.choice((1, 2, 3, 3, 3)))
         if step < 3:
             await fold(connection, mark_every=dice.choice((0.001, 5.0)))
@@ -72,7 +72,7 @@ async def is_wrong(connection: Any) -> bool:
 
 
 async def will_be_wrong(connection: Any) -> bool:
-    """While senders become hot, and their epochs follow one another."""
+    """Whether a report becomes wrong while senders become hot and epochs are compacted."""
     for _ in range(4):
         await insert(connection, [Message(each) for each in SENDERS])
         await fold(connection, mark_every=0.001)
@@ -83,7 +83,9 @@ async def will_be_wrong(connection: Any) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(10))
-async def test_verify_finds_what_is_wrong_and_what_a_fold_makes_wrong(connect: Connect, seed: int) -> None:
+async def test_verify_finds_reports_that_are_wrong_and_those_that_a_fold_makes_wrong(
+    connect: Connect, seed: int
+) -> None:
     connection, dice = await connect(), random.Random(seed)
     for _ in range(8):
         await fill(connection, dice)
@@ -100,7 +102,7 @@ async def test_verify_finds_what_is_wrong_and_what_a_fold_makes_wrong(connect: C
 
 
 async def test_counters_of_an_epoch_that_no_watermark_names_are_a_difference(connect: Connect) -> None:
-    """The next watermark of the sender begins at that epoch again, and brings them back."""
+    """The next watermark of the sender would use this epoch again, and with it these counters."""
     connection = await connect()
     await insert(connection, [Message(1, isp="Gmail"), Message(1)])
     await fold(connection, mark_every=1e9)
@@ -121,7 +123,7 @@ async def test_counters_of_an_epoch_that_no_watermark_names_are_a_difference(con
     assert await find_differences(connection, None) == []
 
 
-async def test_a_delta_that_no_fold_takes_is_a_difference(connect: Connect) -> None:
+async def test_a_delta_that_no_fold_processes_is_a_difference(connect: Connect) -> None:
     """A reader sees it until its sender has a watermark."""
     connection = await connect()
     await insert(connection, [Message(1)])

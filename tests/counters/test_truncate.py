@@ -1,4 +1,4 @@
-"""TRUNCATE messages: it has no transition table, is not MVCC-safe, and comes at any moment."""
+"""TRUNCATE messages: it has no transition table, is not MVCC-safe, and can happen at any moment."""
 
 import asyncio
 from typing import Any
@@ -20,13 +20,13 @@ async def total(connection: Any) -> int:
 
 
 async def is_waiting(observer: Any, other: Any) -> None:
-    """Returns once the other connection waits for a lock."""
+    """Waits until the other connection waits for a lock."""
     pid = other.get_server_pid()
     while not await observer.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0 FROM pg_sleep(0.01)", pid):
         continue
 
 
-async def test_it_clears_the_counters_with_the_messages_and_a_rollback_brings_both_back(connect: Connect) -> None:
+async def test_it_clears_the_counters_with_the_messages_and_a_rollback_restores_both(connect: Connect) -> None:
     connection = await connect()
     await connection.execute(INSERT, 10)
     await fold(connection, mark_every=0.001)
@@ -47,7 +47,7 @@ async def test_it_clears_the_counters_with_the_messages_and_a_rollback_brings_bo
     assert await total(connection) == 3
 
 
-async def test_racing_a_fold_it_waits_for_it_and_nothing_stays_counted(connect: Connect) -> None:
+async def test_it_waits_for_a_concurrent_fold_and_clears_all_counts(connect: Connect) -> None:
     folder, other = await connect(), await connect()
     await folder.execute(INSERT, 1000)
     async with folder.transaction():
@@ -61,7 +61,7 @@ async def test_racing_a_fold_it_waits_for_it_and_nothing_stays_counted(connect: 
     assert await row_count(folder, "queuestats.counters") == 0
 
 
-async def test_while_it_is_not_committed_a_fold_does_nothing_and_does_not_wait(connect: Connect) -> None:
+async def test_a_fold_does_nothing_and_does_not_wait_while_it_is_not_committed(connect: Connect) -> None:
     folder, other = await connect(), await connect()
     await folder.execute(INSERT, 1000)
     async with other.transaction():
@@ -72,7 +72,7 @@ async def test_while_it_is_not_committed_a_fold_does_nothing_and_does_not_wait(c
     assert await total(folder) == 0
 
 
-async def test_waiting_for_a_rebuild_it_still_ends_empty(connect: Connect) -> None:
+async def test_the_counts_are_empty_after_it_has_waited_for_a_rebuild(connect: Connect) -> None:
     rebuilding, other = await connect(), await connect()
     await rebuilding.execute(INSERT, 1000)
     async with rebuilding.transaction():
@@ -129,7 +129,7 @@ async def test_a_cascade_that_reaches_messages_clears_the_counters(connect: Conn
     assert await drift(connection) == []
 
 
-async def test_while_it_is_not_committed_no_reader_waits_and_each_is_answered_from_before(connect: Connect) -> None:
+async def test_readers_get_the_former_counts_without_a_wait_while_it_is_not_committed(connect: Connect) -> None:
     writer, reader = await connect(), await connect()
     await writer.execute(INSERT, 1000)
     await fold(writer, mark_every=0.001)
@@ -153,7 +153,7 @@ async def test_it_does_not_wait_for_a_reader_of_the_counters_that_is_idle(connec
 
 
 @pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
-async def test_it_clears_what_was_counted_after_the_snapshot_of_its_transaction(
+async def test_it_clears_counts_that_are_newer_than_the_snapshot_of_its_transaction(
     connect: Connect, isolation: str
 ) -> None:
     truncating, other = await connect(), await connect()
@@ -169,7 +169,7 @@ async def test_it_clears_what_was_counted_after_the_snapshot_of_its_transaction(
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_it_is_no_error_where_a_rebuild_has_begun_the_history_at_the_same_time(
+async def test_it_succeeds_if_a_rebuild_has_restarted_the_history_at_the_same_time(
     connect: Connect, isolation: str
 ) -> None:
     truncating, other = await connect(), await connect()
@@ -183,8 +183,8 @@ async def test_it_is_no_error_where_a_rebuild_has_begun_the_history_at_the_same_
     assert len(await other.fetch("SELECT FROM queuestats.history_begins")) == 1
 
 
-async def test_the_watermarks_that_it_leaves_are_true(connect: Connect) -> None:
-    """An open transaction from before, a hot sender, deltas on both sides of it."""
+async def test_the_watermarks_after_it_are_correct(connect: Connect) -> None:
+    """An earlier open transaction, a hot sender, and deltas before and after the TRUNCATE."""
     open_, other = await connect(), await connect()
     transaction = open_.transaction()
     await transaction.start()
@@ -206,7 +206,9 @@ async def test_the_watermarks_that_it_leaves_are_true(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_no_reader_waits_for_one_that_is_not_committed_in_one_snapshot(connect: Connect, isolation: str) -> None:
+async def test_no_reader_waits_while_it_is_not_committed_in_a_transaction_with_one_snapshot(
+    connect: Connect, isolation: str
+) -> None:
     truncating, other = await connect(), await connect()
     await other.execute(INSERT, 10)
     await fold(other, mark_every=0.001)
@@ -221,7 +223,7 @@ async def test_no_reader_waits_for_one_that_is_not_committed_in_one_snapshot(con
 
 
 @pytest.mark.parametrize("isolation", ["repeatable_read", "serializable"])
-async def test_a_reader_that_stays_idle_makes_one_in_one_snapshot_an_error_and_nothing_is_lost(
+async def test_an_idle_reader_makes_it_an_error_in_one_snapshot_and_no_count_is_lost(
     connect: Connect, isolation: str
 ) -> None:
     truncating, reader, other = await connect(), await connect(), await connect()

@@ -1,4 +1,4 @@
-"""Writers of every kind, folders and rebuilds at once: in any snapshot, counters and messages say the same."""
+"""During writes of every kind, folds and rebuilds, counters and messages are equal in every snapshot."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ FILTERS = [(None, None, None), (1, None, None), (None, 2, None), (None, None, "G
 
 
 class Comparisons:
-    """How many snapshots were compared, and which were found different."""
+    """The number of compared snapshots, and their differences."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -39,7 +39,7 @@ class Comparisons:
             self.differences.append((query, audited, answered, truth))
 
     async def sum_up(self, connection: Any, chance: random.Random) -> None:
-        """All four groups of every sender, asked together and one by one, in one snapshot."""
+        """Compares all four groups of every sender, in batches and one by one, in one snapshot."""
         queries = [StatsQuery(sender_id, grouping=grouping) for sender_id in SENDERS for grouping in Grouping]
         async with connection.transaction(isolation="repeatable_read"):
             together = await answers(on(connection), queries)
@@ -86,7 +86,7 @@ async def test_hundreds_of_snapshots_taken_under_full_load_are_all_exact(connect
 
     assert made.differences == []
     assert made.made >= COMPARISONS
-    # The load was one: everybody came to write and to fold, and the messages were there.
+    # The load was effective: all writers wrote, all folds folded, and there were messages.
     assert min(writer.result() for writer in writers) > 0
     assert sum(folder.result() for folder in folders) > COMPARISONS
     assert made.nonempty > made.made / 4
@@ -94,7 +94,7 @@ async def test_hundreds_of_snapshots_taken_under_full_load_are_all_exact(connect
 
 
 async def check_at_rest(connection: Any) -> None:
-    """Once all is folded, the counters alone hold it."""
+    """After all deltas are folded, the counters have all counts."""
     while (await fold(connection, is_compacting=True))["is_more"]:
         pass
     assert await connection.fetchval("SELECT count(*) FROM queuestats.deltas") == 0
@@ -102,7 +102,7 @@ async def check_at_rest(connection: Any) -> None:
 
 
 @pytest.mark.slow
-async def test_sixteen_writers_on_four_hot_keys_meet_no_deadlock_and_lose_nothing(connect: Connect) -> None:
+async def test_sixteen_writers_on_four_hot_keys_have_no_deadlock_and_lose_no_count(connect: Connect) -> None:
     done, inserted = asyncio.Event(), 250
 
     async def insert(connection: Any) -> None:
@@ -124,8 +124,8 @@ async def test_sixteen_writers_on_four_hot_keys_meet_no_deadlock_and_lose_nothin
     assert await drift(connections[0]) == []
 
 
-def test_the_load_asks_for_every_kind_of_row_set() -> None:
-    """Else a statement below sql/queries would go untested under load."""
+def test_the_load_runs_every_kind_of_statement() -> None:
+    """Otherwise, a statement of sql/queries would not be tested under load."""
     queries = [StatsQuery(1, *filters, grouping) for filters in FILTERS for grouping in Grouping]
     assert {statement_name(query) for query in queries} == {
         *("total", "account", "isp", "account_campaign", "campaign", "account_campaign_of_isp"),

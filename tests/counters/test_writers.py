@@ -1,4 +1,4 @@
-"""Traps on the writers' side: whose rights, whose settings, and every way in which a message can change."""
+"""Hazards of writers: their rights, their settings, and every way in which a message can change."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +14,7 @@ from tests.counters.conftest import Connect
 from tests.counters.observing import answer, drift, fold, row_count, scanned
 
 COLUMNS = "sender_id, account_id, campaign_id, isp, status, recipient"
-# Everything that a function without a fixed search path could take for the real thing.
+# Objects that a function without a fixed search path could use by mistake.
 SHADOWS = """
 CREATE SCHEMA odd;
 CREATE TABLE odd.deltas (trap integer);
@@ -38,7 +38,7 @@ async def owner_connection(connect: Connect) -> Any:
 
 @pytest.fixture
 async def writer(database: TestDatabase, owner_connection: Any) -> AsyncIterator[Any]:
-    """A mail transfer agent that may write messages and do nothing else, with a search path of its own."""
+    """A mail transfer agent with rights only on messages, and with its own search path."""
     name = f"writer_{uuid4().hex[:8]}"
     await owner_connection.execute(SHADOWS)
     await owner_connection.execute(
@@ -55,7 +55,7 @@ async def writer(database: TestDatabase, owner_connection: Any) -> AsyncIterator
     await owner_connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-async def test_a_writer_with_rights_on_messages_alone_and_an_odd_search_path_is_counted(
+async def test_a_writer_with_rights_only_on_messages_and_another_search_path_is_counted(
     writer: Any, owner_connection: Any
 ) -> None:
     rows = ", ".join(f"(1, {n % 2}, {n % 3}, 'Gmail', 'new', 'x')" for n in range(12))
@@ -90,7 +90,7 @@ async def test_such_a_writer_can_change_no_count_by_itself(writer: Any, statemen
         await writer.execute(statement)
 
 
-# A table of one's own in the shape of messages; a value of this type runs a function when it becomes a bigint.
+# A table with the columns of messages. The cast of a value of this type to bigint runs a function.
 FORGERY = """
 CREATE TYPE odd.evil AS (id bigint);
 CREATE FUNCTION odd.run(odd.evil) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -121,10 +121,10 @@ USED = {
 @pytest.mark.parametrize("event", ATTACHED)
 @pytest.mark.parametrize("is_owner", [False, True])
 @pytest.mark.parametrize("kind", ["TABLE", "TEMPORARY TABLE"])
-async def test_nobody_forges_counts_with_a_table_of_their_own(
+async def test_a_role_can_not_forge_counts_with_its_own_table(
     writer: Any, owner_connection: Any, event: str, is_owner: bool, kind: str
 ) -> None:
-    """Not even where the owner was talked into attaching the trigger."""
+    """This is so even if the owner has attached the trigger to the table."""
     await owner_connection.execute(FORGERY)
     await owner_connection.execute(f"INSERT INTO messages ({COLUMNS}) VALUES (1, 0, 0, '', 'new', 'x')")
     attacker = owner_connection if is_owner else writer
@@ -149,7 +149,7 @@ async def test_nobody_forges_counts_with_a_table_of_their_own(
         await writer.execute(f"DROP TABLE {table}")
 
 
-async def test_a_partition_of_messages_with_triggers_of_its_own_is_counted(connect: Connect) -> None:
+async def test_a_partition_of_messages_with_its_own_triggers_is_counted(connect: Connect) -> None:
     connection = await connect()
     await connection.execute(
         "ALTER TABLE messages RENAME TO old_messages; CREATE TABLE messages (LIKE old_messages INCLUDING ALL)"
@@ -285,11 +285,11 @@ async def test_every_way_in_which_messages_change_is_counted(superuser: Any, way
         "UPDATE messages SET status = status",
         "UPDATE messages SET id = id + 1000",
         "UPDATE messages SET status = 'hold' WHERE false",
-        # One leaves the key, one comes to it.
+        # One message leaves the key, and one message gets it.
         "UPDATE messages SET account_id = 7 - account_id WHERE account_id IN (3, 4)",
     ],
 )
-async def test_where_no_count_changes_no_delta_is_written(connect: Connect, statement: str) -> None:
+async def test_no_delta_is_written_if_no_count_changes(connect: Connect, statement: str) -> None:
     connection = await connect()
     await connection.execute(
         f"INSERT INTO messages ({COLUMNS}) VALUES (1, 3, 0, '', 'new', 'x'), (1, 4, 0, '', 'new', 'x')"
@@ -301,7 +301,7 @@ async def test_where_no_count_changes_no_delta_is_written(connect: Connect, stat
     assert await drift(connection) == []
 
 
-async def test_a_statement_writes_one_delta_a_key_whatever_the_number_of_messages(connect: Connect) -> None:
+async def test_a_statement_writes_one_delta_for_each_key_for_any_number_of_messages(connect: Connect) -> None:
     connection = await connect()
     await connection.execute(
         f"INSERT INTO messages ({COLUMNS}) SELECT 1, 0, n % 5, '', 'new', 'x' FROM generate_series(1, 1000) AS n"
@@ -314,8 +314,8 @@ async def test_a_statement_writes_one_delta_a_key_whatever_the_number_of_message
     assert [tuple(each) for each in found] == [(-200, 200, 0, 0)] * 5
 
 
-async def test_the_triggers_bring_their_own_settings(connect: Connect) -> None:
-    """The writer's work_mem, jit and search_path are nothing to them."""
+async def test_the_triggers_have_their_own_settings(connect: Connect) -> None:
+    """They do not use the work_mem, jit and search_path of the writer."""
     found = await (await connect()).fetch(
         "SELECT proname, prosecdef, proconfig FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid"
         " WHERE tgrelid = 'messages'::regclass AND NOT tgisinternal"

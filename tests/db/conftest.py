@@ -1,4 +1,4 @@
-"""What the tests of this folder share."""
+"""Fixtures of this folder."""
 
 from collections.abc import AsyncIterator
 from typing import Any

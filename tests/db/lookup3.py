@@ -8,7 +8,7 @@ State = tuple[int, int, int]
 
 
 def key_id(text: str) -> int:
-    """The number by which a key that is text is counted."""
+    """The number under which a text key is counted."""
     data = text.encode()
     a = b = c = (0x9E3779B9 + len(data) + 3923095) & WORD
     state = (a, b, c)
@@ -21,7 +21,7 @@ def key_id(text: str) -> int:
 
 
 def same_key_id() -> tuple[str, str]:
-    """Two texts that have one number: the last of two blocks undoes what is different in the first."""
+    """Two texts with the same number: the second block reverses the difference of the first."""
     dice = random.Random(0)
     start = ((0x9E3779B9 + 24 + 3923095) & WORD,) * 3
     one = "tenant-00000" + "1" * 12
@@ -59,5 +59,5 @@ def _final(state: State) -> tuple[int, int]:
     for bits in (14, 11, 25, 16, 4, 14, 24):
         c = (c ^ b) - _rotate(b, bits) & WORD
         a, b, c = b, c, a
-    # The last step leaves the words one place on.
+    # The last step rotates the words by one place.
     return a, b

@@ -1,4 +1,4 @@
-"""A queue of realistic skew for the tests of plans: fresh, and after heavy churn."""
+"""A queue with realistic skew for the tests of plans: new, and after many changes."""
 
 import asyncio
 from typing import Any
@@ -10,12 +10,12 @@ from service.workbench.seed import SeedPlan, seed
 from tests.conftest import TestDatabase
 
 MESSAGES, SENDERS = 50_000, 400
-# They have some 9 %, 1 % and 0.7 % of all messages.
+# They have about 9 %, 1 % and 0.7 % of all messages.
 LARGE_SENDER, MIDDLE_SENDER, EXAMPLE_SENDER = 1, 5, 119
-# Single-row statements of the example's sender that are not folded.
+# Single-row statements of the sender of the example. Their deltas are not folded.
 PENDING_DELTAS = 40
 
-# Of one message in fifty, and back: five rounds are a tenth of all.
+# Each round changes one message in fifty and changes it back. Five rounds change a tenth of all messages.
 CHURN = (
     "UPDATE messages SET status = 'hold' WHERE id % 50 = $1 AND status IN ('new', 'proc', 'retry')",
     "UPDATE messages SET status = 'retry' WHERE id % 50 = $1 AND status = 'hold'",
@@ -29,7 +29,7 @@ ADD_ONE = (
 
 
 async def fill(database: TestDatabase) -> None:
-    """Seeded, folded, vacuumed; some deltas wait."""
+    """Fills the database: seeded, folded and vacuumed, with some pending deltas."""
     owner = await asyncpg.connect(database.owner_url)
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
     await seed(owner, SeedPlan(MESSAGES, SENDERS))
@@ -41,7 +41,7 @@ async def fill(database: TestDatabase) -> None:
 
 
 async def churn(database: TestDatabase) -> None:
-    """A tenth of the messages changes its status and changes it back, with a fold each time; nothing is vacuumed."""
+    """Changes the status of a tenth of the messages and changes it back, with folds and without VACUUM."""
     owner = await asyncpg.connect(database.owner_url)
     for table in ("messages", "queuestats.counters", "queuestats.deltas", "queuestats.watermarks"):
         await owner.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
@@ -54,14 +54,14 @@ async def churn(database: TestDatabase) -> None:
 
 
 async def outlive_others(owner: Any) -> None:
-    """Until every transaction is over that began before now, in other databases of the server too.
+    """Waits until all transactions that began before now have ended, also in other databases of the server.
 
-    While one is open, readers can't tell dead index entries for good from those that it may still need, and visit their
-    rows again and again; a test elsewhere may hold one for seconds.
+    While such a transaction is open, readers can't mark dead index entries, and read their rows repeatedly. Another
+    test may keep a transaction open for seconds.
     """
     now = await owner.fetchval("SELECT pg_current_xact_id()::text")
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await owner.fetchval(IS_OLDEST, now):  # noqa: ASYNC110 the server tells nobody
+        while not await owner.fetchval(IS_OLDEST, now):  # noqa: ASYNC110 the server sends no event
             await asyncio.sleep(0.05)
 
 

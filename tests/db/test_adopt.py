@@ -1,4 +1,4 @@
-"""Tables that exist already: adopted, written to, counted, controlled, and let go again."""
+"""Existing tables: adopted, written to, counted, controlled, and detached."""
 
 import asyncio
 import re
@@ -87,7 +87,7 @@ WRITES = {
         "DELETE FROM post_office_email WHERE id % 11 = 0",
     ),
 }
-# The same mapping once more, written for people who read the project's table.
+# A second mapping of the same table, as users of the project would write it.
 TRUTH = {
     "oban": "SELECT (args->>'sender_id')::bigint, coalesce((args->>'account_id')::bigint, 0), 0,"
     " coalesce(split_part(args->>'to', '@', 2), ''),"
@@ -134,7 +134,7 @@ def dump(url: str) -> str:
 
 
 @pytest.mark.parametrize("name", WRITES)
-async def test_queues_of_public_projects_are_counted_and_left_as_they_were(
+async def test_queues_of_public_projects_are_counted_and_unchanged_after_detaching(
     empty_database: TestDatabase, admin: Any, name: str
 ) -> None:
     await admin.execute((QUEUES / f"{name}.sql").read_text())
@@ -193,7 +193,7 @@ async def test_a_trial_measures_and_changes_nothing(empty_database: TestDatabase
 
 @pytest.mark.parametrize("place", ["sender", "account", "isp", "status", "where", "key"])
 @pytest.mark.parametrize("writes", ["nextval('numbers')", "written('x')"])
-async def test_a_mapping_that_writes_is_refused_and_has_written_nothing(
+async def test_a_mapping_that_writes_is_refused_and_nothing_is_written(
     empty_database: TestDatabase, admin: Any, place: str, writes: str
 ) -> None:
     await admin.execute(
@@ -212,7 +212,7 @@ async def test_the_names_of_keys_are_kept(empty_database: TestDatabase, admin: A
     number = await adopt_outbox(empty_database, admin)
     await put(admin, "queued")
     assert await admin.fetch("SELECT id, value FROM queuestats.keys") == [(number, TENANT)]
-    # A writer that must not wait, nor fail, leaves the name to the next one.
+    # A writer that must neither wait nor fail does not store the name. The next writer stores it.
     other = TENANT.replace("1", "2")
     async with admin.transaction(isolation="repeatable_read"):
         await admin.execute(f"INSERT INTO mail.outbox VALUES (DEFAULT, '{other}', 'x', 'queued')")
@@ -232,7 +232,9 @@ async def test_rows_that_map_to_nothing_are_left_out_and_fail_no_writer(
     assert await differences(empty_database) == []
 
 
-async def test_writers_beside_the_attaching_are_all_counted(empty_database: TestDatabase, admin: Any) -> None:
+async def test_concurrent_writers_are_counted_while_the_table_is_attached(
+    empty_database: TestDatabase, admin: Any
+) -> None:
     await admin.execute(OUTBOX)
     await put(admin, "queued", 100)
     is_over = False
@@ -258,7 +260,7 @@ async def test_writers_beside_the_attaching_are_all_counted(empty_database: Test
 
 
 @pytest.mark.parametrize("name", ["a uuid", "an integer"])
-async def test_hold_release_and_purge_write_what_the_mapping_says(
+async def test_hold_release_and_purge_write_the_statuses_of_the_mapping(
     empty_database: TestDatabase, admin: Any, name: str
 ) -> None:
     await admin.execute(OUTBOX)
@@ -328,7 +330,7 @@ def _without_rows(dumped: str) -> str:
     return re.sub(r"^COPY .*?^\\\.$", "", dumped, flags=re.MULTILINE | re.DOTALL)
 
 
-async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDatabase, admin: Any) -> None:
+async def test_hold_needs_a_mapping_of_the_status_for_writing(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute((QUEUES / "oban.sql").read_text())
     await adopt(empty_database, mapping_of("oban"))
     service = open_pool(empty_database.service_url, pool_size=2)
@@ -342,7 +344,7 @@ async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDa
 
 
 @pytest.mark.parametrize(
-    ("change", "mended"),
+    ("change", "repair"),
     [
         ("RENAME recipient TO address", "RENAME address TO recipient"),
         ("DROP recipient", "ADD recipient text DEFAULT 'b@isp.example'"),
@@ -352,8 +354,8 @@ async def test_hold_needs_to_know_how_a_status_is_written(empty_database: TestDa
     ],
 )
 @pytest.mark.parametrize("is_partitioned", [False, True])
-async def test_a_column_of_the_mapping_may_be_altered_and_no_writer_fails_and_no_answer_is_wrong(
-    empty_database: TestDatabase, admin: Any, change: str, mended: str, is_partitioned: bool
+async def test_altering_a_mapped_column_fails_no_writer_and_no_report_is_wrong(
+    empty_database: TestDatabase, admin: Any, change: str, repair: str, is_partitioned: bool
 ) -> None:
     partitioned = "PARTITION BY HASH (uid); CREATE TABLE mail.p PARTITION OF mail.outbox FOR VALUES WITH (MODULUS 1,"
     ending = "\n);\nALTER"
@@ -369,14 +371,14 @@ async def test_a_column_of_the_mapping_may_be_altered_and_no_writer_fails_and_no
         await admin.execute("INSERT INTO mail.outbox (tenant, state) SELECT tenant, state FROM mail.outbox LIMIT 1")
         await admin.execute("UPDATE mail.outbox SET uid = gen_random_uuid()")
         await admin.execute("DELETE FROM mail.outbox WHERE uid IN (SELECT uid FROM mail.outbox LIMIT 2)")
-        if mended:
+        if repair:
             with pytest.raises(Unavailable):
                 await fetch_report(service, StatsQuery(number))
             assert [each for each in await doctor(empty_database) if "can't be evaluated" in each]
             with pytest.raises(CommandError, match="can't be evaluated"):
                 await migrate(empty_database.owner_url, empty_database.service_url)
-            await admin.execute(f"ALTER TABLE mail.outbox {mended}")
-        # By itself: what the triggers have left out is counted by a scan until then.
+            await admin.execute(f"ALTER TABLE mail.outbox {repair}")
+        # No command is needed: a scan counts the rows that the triggers missed until the next recount.
         assert (await fetch_report(service, StatsQuery(number))).rows[0].total == 2
         assert await service.fetch(load_statement("queries/recount"))
         assert (await fetch_report(service, StatsQuery(number))).rows[0].total == 2
@@ -398,10 +400,10 @@ async def test_a_renamed_table_fails_no_writer_and_is_adopted_again(empty_databa
     assert await differences(empty_database) == []
 
 
-async def test_partitions_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
+async def test_partitions_can_be_attached_and_detached(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute((QUEUES / "pg_boss.sql").read_text())
     await adopt(empty_database, mapping_of("pg_boss"))
-    # With its columns in another order.
+    # The partition has its columns in another order.
     await admin.execute("CREATE TABLE pgboss.odd (dropped text, LIKE pgboss.job INCLUDING ALL)")
     await admin.execute("ALTER TABLE pgboss.odd DROP COLUMN dropped")
     await admin.execute("ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')")
@@ -420,9 +422,7 @@ async def test_partitions_come_and_go(empty_database: TestDatabase, admin: Any) 
 
 
 @pytest.mark.parametrize("is_nested", [False, True])
-async def test_a_partition_with_rows_is_noticed_however_it_came(
-    empty_database: TestDatabase, admin: Any, is_nested: bool
-) -> None:
+async def test_a_new_partition_with_rows_is_detected(empty_database: TestDatabase, admin: Any, is_nested: bool) -> None:
     await admin.execute((QUEUES / "pg_boss.sql").read_text())
     await adopt(empty_database, mapping_of("pg_boss"))
     async with admin.transaction():
@@ -435,7 +435,7 @@ async def test_a_partition_with_rows_is_noticed_however_it_came(
     assert await differences(empty_database)
     await migrate(empty_database.owner_url, empty_database.service_url)
     assert await differences(empty_database) == []
-    # Away and back: what happened to it meanwhile nobody has counted.
+    # Detached and attached: changes between the two are not counted.
     await admin.execute(
         "ALTER TABLE pgboss.job DETACH PARTITION pgboss.odd; DELETE FROM pgboss.odd;"
         " ALTER TABLE pgboss.job ATTACH PARTITION pgboss.odd FOR VALUES IN ('odd')"
@@ -453,7 +453,7 @@ async def test_verify_reads_a_table_without_an_index_on_the_sender_twice(
     await admin.execute("INSERT INTO letters (s) SELECT 1 + n % 30 FROM generate_series(1, 300) AS n")
     await admin.execute("SELECT queuestats.fold()")
     scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'letters'"
-    # A session that has ended may still have to report its own scans.
+    # The statistics of a session that has ended may arrive later.
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     while await admin.fetchval(others):  # noqa: ASYNC110 the server has no event for it
         await asyncio.sleep(0.01)
@@ -465,7 +465,7 @@ async def test_verify_reads_a_table_without_an_index_on_the_sender_twice(
         assert await connection.fetchval(scans) == before + 2
 
 
-async def test_a_truncate_beside_verify_is_no_drift_for_a_role_that_can_not_lock_the_table(
+async def test_a_truncate_during_verify_is_no_drift_for_a_role_that_can_not_lock_the_table(
     empty_database: TestDatabase, admin: Any
 ) -> None:
     await adopt_outbox(empty_database, admin)
@@ -477,7 +477,7 @@ async def test_a_truncate_beside_verify_is_no_drift_for_a_role_that_can_not_lock
         await transaction.start()
         await admin.execute("TRUNCATE mail.outbox")
         comparing = asyncio.create_task(find_differences(service, None))
-        # Then it has its snapshot, and has not read the table yet.
+        # At this point it has its snapshot, and has not read the table.
         while not await admin.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0 FROM pg_sleep(0.01)", pid):
             continue
         await transaction.commit()
@@ -487,7 +487,7 @@ async def test_a_truncate_beside_verify_is_no_drift_for_a_role_that_can_not_lock
         assert await find_differences(service, None) != []
 
 
-async def test_other_columns_may_come_and_go(empty_database: TestDatabase, admin: Any) -> None:
+async def test_other_columns_can_be_added_and_dropped(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute(OUTBOX + "ALTER TABLE mail.outbox ADD note varchar(20), ADD amount int")
     await adopt(empty_database, OUTBOX_MAPPING)
     await put(admin, "queued", 2)
@@ -537,7 +537,7 @@ async def test_control_can_be_added_later_to_a_status_that_is_an_enum_elsewhere(
         await admin.execute("INSERT INTO letters SELECT n, now(), 'a@x', 'w', 'queued' FROM generate_series(4, 5) n")
         assert (await fetch_report(service, StatsQuery(sender, isp="x"))).rows[0].hold == 5
     assert await differences(empty_database) == []
-    # And back, with a sender that is a number: nobody keeps names any more.
+    # Back to the first mapping, with a number as the sender: no names are stored any more.
     await adopt(empty_database, QueueMapping(**{**_as_dict(mapping), "sender": "id"}))
     await admin.execute("UPDATE letters SET word = 'other'")
     assert await admin.fetchval("SELECT count(*) FROM queuestats.keys WHERE value = 'other'") == 0
@@ -545,7 +545,7 @@ async def test_control_can_be_added_later_to_a_status_that_is_an_enum_elsewhere(
 
 
 @pytest.mark.parametrize("file", ["uncountable.sql", "queued_messages.sql", "attach.sql"])
-async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
+async def test_an_interrupted_adoption_can_be_completed_and_undone(
     empty_database: TestDatabase, admin: Any, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     await admin.execute(OUTBOX)
@@ -571,7 +571,7 @@ async def test_an_adoption_that_was_cut_short_can_be_finished_and_taken_back(
     assert await differences(empty_database) == []
 
 
-async def test_a_table_that_is_gone_is_told_and_let_go(empty_database: TestDatabase, admin: Any) -> None:
+async def test_a_dropped_table_is_reported_and_can_be_detached(empty_database: TestDatabase, admin: Any) -> None:
     await adopt_outbox(empty_database, admin)
     await admin.execute("DROP TABLE mail.outbox CASCADE")
     with pytest.raises(CommandError, match="The adopted table was dropped or renamed"):
@@ -588,13 +588,13 @@ async def test_a_table_that_is_gone_is_told_and_let_go(empty_database: TestDatab
 async def test_the_tools_of_the_table_s_owner_dump_restore_and_drop_it(
     empty_database: TestDatabase, admin: Any, tmp_path: Path
 ) -> None:
-    """Tokens, holds and the audit log stay."""
+    """Tokens, holds and the audit log are kept."""
     await admin.execute(OUTBOX)
     await put(admin, "queued", 3)
     url, dumps = empty_database.owner_url, [tmp_path / "before", tmp_path / "after"]
 
     def run(program: str, *options: str | Path) -> list[str]:
-        """The errors, but for a setting that an older server does not know."""
+        """The errors, without those about settings that an older server does not have."""
         command = [binaries(18) / program, *options]
         said = subprocess.run(command, check=False, capture_output=True, encoding="utf-8").stderr
         return [line for line in said.splitlines() if "error:" in line and "transaction_timeout" not in line]
@@ -614,7 +614,7 @@ async def test_the_tools_of_the_table_s_owner_dump_restore_and_drop_it(
     assert await admin.fetchval("SELECT count(*) FROM queuestats.tokens") == 1
 
 
-async def test_the_view_of_an_adopted_table_is_made_anew_with_the_function_that_it_reads(
+async def test_the_view_of_an_adopted_table_is_recreated_with_the_function_that_it_calls(
     empty_database: TestDatabase, admin: Any
 ) -> None:
     await adopt_outbox(empty_database, admin)
@@ -632,7 +632,7 @@ async def test_the_view_of_an_adopted_table_is_made_anew_with_the_function_that_
     assert await differences(empty_database) == []
 
 
-async def test_what_is_not_ours_is_not_taken_away(empty_database: TestDatabase, admin: Any) -> None:
+async def test_detaching_keeps_the_objects_of_others(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute("CREATE SCHEMA queuestats; CREATE TABLE queuestats.precious (x int);" + OUTBOX)
     with pytest.raises(CommandError, match="belongs to another application"):
         await adopt(empty_database, OUTBOX_MAPPING)
@@ -647,7 +647,7 @@ async def test_what_is_not_ours_is_not_taken_away(empty_database: TestDatabase, 
     assert await differences(empty_database) == []
 
 
-async def test_a_detaching_that_gave_up_leaves_no_stale_counts(empty_database: TestDatabase, admin: Any) -> None:
+async def test_a_detaching_that_failed_leaves_no_old_counts(empty_database: TestDatabase, admin: Any) -> None:
     number = await adopt_outbox(empty_database, admin)
     await put(admin, "queued", 2)
     service = open_pool(empty_database.service_url)
@@ -676,7 +676,7 @@ async def test_every_statement_can_be_printed_and_run_by_hand(empty_database: Te
     )
     adopted, trial = await try_out(empty_database.owner_url, mapping)
     script = statements(adopted, trial.index)
-    # As the head of sql/roles.sql says.
+    # As described at the beginning of sql/roles.sql.
     script = "SET queuestats.service_role = 'queuestats_service'; SET queuestats.service_password = '';" + script
     assert run_script(script, empty_database.owner_url) == ""
     await migrate(empty_database.owner_url, empty_database.service_url)
@@ -686,7 +686,7 @@ async def test_every_statement_can_be_printed_and_run_by_hand(empty_database: Te
 
 
 def run_script(script: str, url: str) -> str:
-    """What psql says that is an error."""
+    """The errors in the output of psql."""
     command: list[str | Path] = [binaries(18) / "psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "--dbname", url]
     done = subprocess.run(command, input=script, check=False, capture_output=True, encoding="utf-8")
     return done.stderr if done.returncode else ""
@@ -698,7 +698,7 @@ def _changed(**changes: Any) -> QueueMapping:
 
 BAD: dict[str, dict[str, Any]] = {
     "There is no table mail.nowhere": {"table": "mail.nowhere"},
-    "sender does not compile: column .nobody. does not exist": {"sender": "nobody"},
+    "sender does not compile: column .absent. does not exist": {"sender": "absent"},
     "sender is of the type numeric": {"sender": "1.5"},
     "status does not compile": {"status": "case"},
     "where is of the type text": {"where": "state"},
@@ -734,7 +734,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("sentence", BAD)
-async def test_what_can_not_be_counted_is_named_before_anything_is_changed(
+async def test_a_table_that_can_not_be_counted_is_refused_before_any_change(
     empty_database: TestDatabase, admin: Any, sentence: str
 ) -> None:
     await admin.execute(OUTBOX)
@@ -780,7 +780,7 @@ async def test_a_database_has_one_queue(database: TestDatabase, owner: Any) -> N
         await adopt(database, OUTBOX_MAPPING)
 
 
-async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: Any) -> None:
+async def test_another_mapping_causes_a_recount(empty_database: TestDatabase, admin: Any) -> None:
     number = await adopt_outbox(empty_database, admin)
     await put(admin, "queued", 3)
     changed = QueueMapping(**{**_as_dict(OUTBOX_MAPPING), "isp": "'all'"})
@@ -793,10 +793,10 @@ async def test_another_mapping_counts_anew(empty_database: TestDatabase, admin: 
 
 
 @pytest.mark.parametrize("is_partitioned", [False, True])
-async def test_a_table_may_use_our_own_names_for_its_columns_and_values(
+async def test_a_table_may_use_the_names_of_queuestats_for_columns_and_values(
     empty_database: TestDatabase, admin: Any, is_partitioned: bool
 ) -> None:
-    """Words of our files that once were replaced in the text of a mapping."""
+    """An earlier release replaced these words of our files in the text of a mapping."""
     await admin.execute(
         "CREATE TABLE outbox (id bigint PRIMARY KEY, sender bigint, queuestats text, new_rows text, schema text,"
         ' "{schema}" text DEFAULT \'"{messages}" :id public.messages\')'

@@ -1,4 +1,4 @@
-"""Where the mapping's expressions end: one collation, one meaning of NULL, one number for each key."""
+"""The results of the mapping's expressions have one collation, one meaning of NULL, and one number for each key."""
 
 from typing import Any
 
@@ -28,9 +28,7 @@ BY_NUMBER = QueueMapping(table="outbox", sender="number", status="state")
 ACTOR = Actor("token", "test")
 
 
-async def test_a_row_without_a_sender_is_in_no_count_and_is_not_purged(
-    empty_database: TestDatabase, admin: Any
-) -> None:
+async def test_a_row_without_a_sender_is_not_counted_and_not_purged(empty_database: TestDatabase, admin: Any) -> None:
     await admin.execute(OUTBOX)
     await adopt(empty_database, MAPPING)
     await admin.execute("INSERT INTO outbox (tenant) VALUES (NULL), ('acme'), ('')")
@@ -44,9 +42,9 @@ async def test_a_row_without_a_sender_is_in_no_count_and_is_not_purged(
     assert await differences(empty_database) == []
 
 
-async def test_what_an_expression_gives_is_compared_by_its_bytes(empty_database: TestDatabase, admin: Any) -> None:
+async def test_the_results_of_expressions_are_compared_by_their_bytes(empty_database: TestDatabase, admin: Any) -> None:
     if not await make_nocase(admin):
-        pytest.skip("without ICU no collation takes different texts for equal")
+        pytest.skip("without ICU, no collation compares different texts as equal")
     await admin.execute(
         "CREATE TABLE outbox (id bigserial PRIMARY KEY, tenant text COLLATE nocase, isp text COLLATE"
         " nocase, state text COLLATE nocase)"
@@ -67,10 +65,10 @@ async def test_what_an_expression_gives_is_compared_by_its_bytes(empty_database:
 
 
 @pytest.mark.parametrize("function", ["key_id", "status_of", "record_insert"])
-async def test_verify_finds_an_error_of_what_the_triggers_call(
+async def test_verify_finds_an_error_in_a_function_that_the_triggers_call(
     empty_database: TestDatabase, admin: Any, function: str
 ) -> None:
-    """The view shares it, so an answer equals its definition; and a repair does not repeat it."""
+    """The view uses the same function, so reports equal their definitions. A repair does not repeat the error."""
     await admin.execute(OUTBOX)
     await adopt(empty_database, MAPPING)
     definition = await admin.fetchval(f"SELECT pg_get_functiondef('queuestats.{function}'::regproc)")
@@ -99,7 +97,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("sentence", REFUSED)
-async def test_an_expression_that_a_trigger_sees_in_another_way_is_refused(
+async def test_an_expression_with_another_result_in_a_trigger_is_refused(
     empty_database: TestDatabase, admin: Any, sentence: str
 ) -> None:
     await admin.execute(OUTBOX)
@@ -110,7 +108,7 @@ async def test_an_expression_that_a_trigger_sees_in_another_way_is_refused(
 
 async def test_a_generated_column_that_is_not_stored_is_refused(empty_database: TestDatabase, admin: Any) -> None:
     if await admin.fetchval("SELECT current_setting('server_version_num')::int < 180000"):
-        pytest.skip("PostgreSQL 18 has such columns first")
+        pytest.skip("such columns exist from PostgreSQL 18 on")
     await admin.execute(f"{OUTBOX}; ALTER TABLE outbox ADD twice bigint GENERATED ALWAYS AS (number * 2) VIRTUAL")
     with pytest.raises(CommandError, match="names twice, a generated column that is not stored"):
         await adopt(empty_database, QueueMapping(table="outbox", sender="twice", status="state"))
@@ -128,7 +126,9 @@ async def test_two_texts_with_one_number_are_refused(empty_database: TestDatabas
     assert await admin.fetchval("SELECT to_regnamespace('queuestats')") is None
 
 
-async def test_two_texts_with_one_number_fail_no_writer_and_are_shown(empty_database: TestDatabase, admin: Any) -> None:
+async def test_two_texts_with_one_number_fail_no_writer_and_are_reported(
+    empty_database: TestDatabase, admin: Any
+) -> None:
     one, other = same_key_id()
     await admin.execute(OUTBOX)
     await adopt(empty_database, MAPPING)
@@ -152,7 +152,7 @@ async def test_two_texts_with_one_number_fail_no_writer_and_are_shown(empty_data
     assert await differences(empty_database) == []
 
 
-async def test_a_migration_counts_anew_where_the_rules_have_changed_what_is_counted(
+async def test_a_migration_recounts_if_the_rules_of_counting_have_changed(
     empty_database: TestDatabase, admin: Any
 ) -> None:
     await admin.execute(OUTBOX)
@@ -181,7 +181,7 @@ async def test_a_migration_counts_anew_where_the_rules_have_changed_what_is_coun
         ("ALTER TABLE outbox ALTER state TYPE varchar(9)", {}, False),
     ],
 )
-async def test_a_migration_counts_only_those_queues_anew_that_the_rules_concern(
+async def test_a_migration_recounts_only_queues_that_the_changed_rules_concern(
     empty_database: TestDatabase, admin: Any, columns: str, mapping: dict[str, Any], is_counted_anew: bool
 ) -> None:
     await make_nocase(admin)
@@ -189,18 +189,18 @@ async def test_a_migration_counts_only_those_queues_anew_that_the_rules_concern(
     await adopt(empty_database, QueueMapping(**{"table": "outbox", "sender": "number", "status": "state", **mapping}))
     await admin.execute("INSERT INTO outbox (number) VALUES (1), (1)")
     await _as_the_release_before(admin)
-    told: list[str] = []
-    await migrate(empty_database.owner_url, empty_database.service_url, told.append)
-    assert ("Every message was counted." in told) == is_counted_anew
-    assert "The mapping of public.outbox." in told
+    output: list[str] = []
+    await migrate(empty_database.owner_url, empty_database.service_url, output.append)
+    assert ("Every message was counted." in output) == is_counted_anew
+    assert "The mapping of public.outbox." in output
     assert await differences(empty_database) == []
-    told.clear()
-    await migrate(empty_database.owner_url, empty_database.service_url, told.append)
-    assert [each for each in told if not each.startswith("Rights")] == []
+    output.clear()
+    await migrate(empty_database.owner_url, empty_database.service_url, output.append)
+    assert [each for each in output if not each.startswith("Rights")] == []
 
 
 async def _as_the_release_before(admin: Any) -> None:
-    """What it made of a mapping has no version, and a NULL key the number 1."""
+    """The objects that it created for a mapping have no version, and a NULL key has the number 1."""
     await admin.execute("UPDATE queuestats.adopted SET mapping = mapping - 'version' - 'has_collations'")
     await admin.execute(
         "CREATE OR REPLACE FUNCTION queuestats.key_id(word text) RETURNS bigint LANGUAGE sql IMMUTABLE AS"

@@ -1,4 +1,4 @@
-"""`with=oldest` of an adopted table, whose mapping names when a message arrived."""
+"""`with=oldest` of an adopted table whose mapping has the time of arrival."""
 
 import random
 from typing import Any
@@ -37,13 +37,13 @@ STATES = ("new", "proc", "retry", "hold", "gone")
 
 
 @pytest.mark.parametrize("table", [PLAIN, PARTITIONED], ids=["plain", "partitioned"])
-async def test_the_oldest_messages_are_found_by_an_index_of_its_own(
+async def test_the_oldest_messages_are_found_by_their_own_index(
     empty_database: TestDatabase, admin: Any, table: str
 ) -> None:
     await admin.execute(table)
     before = dump(empty_database.owner_url)
-    told = await adopt(empty_database, MAPPING)
-    assert any("Index queuestats_arrival" in line for line in told)
+    output = await adopt(empty_database, MAPPING)
+    assert any("Index queuestats_arrival" in line for line in output)
     chosen = random.Random(1)
     async with open_pool(empty_database.service_url, pool_size=1) as database:
         for step in range(60):
@@ -78,7 +78,9 @@ async def _write(connection: Any, chosen: random.Random, senders: list[str]) -> 
         await connection.execute(f"DELETE FROM queue WHERE number % 4 = {chosen.randrange(4)}")
 
 
-async def test_a_mapping_that_names_no_time_of_arrival_has_no_answer(empty_database: TestDatabase, admin: Any) -> None:
+async def test_a_mapping_without_a_time_of_arrival_has_no_oldest_messages(
+    empty_database: TestDatabase, admin: Any
+) -> None:
     await admin.execute(PLAIN)
     await adopt(empty_database, QueueMapping(table="queue", sender="who", status="state"))
     query = StatsQuery(1, has_oldest=True)

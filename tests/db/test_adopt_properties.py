@@ -1,6 +1,6 @@
-"""Properties of mapped columns must not leak into the counts: collations, domains, row types, typmods, NULL.
+"""Properties of mapped columns do not affect the counts: collations, domains, row types, typmods, NULL.
 
-Random tables and mappings are written to at random, and the counts are compared with what Python adds up.
+Random statements change random tables with random mappings. The counts are compared with sums computed in Python.
 """
 
 import random
@@ -42,7 +42,7 @@ def city(value: Value) -> Value:
 
 
 def queued(compared: Meaning) -> Meaning:
-    """Of the expression QUEUED; `compared`: what the column's collation compares by."""
+    """The meaning of the expression QUEUED. `compared` maps a value to the text that the collation compares."""
     return lambda value: {compared("queued"): "new", compared("Hold"): "hold"}.get(compared(value), "gone")
 
 
@@ -51,7 +51,7 @@ CITY = "case ({}).city when 'queued' then 'new' when 'Hold' then 'hold' else 'go
 
 
 def texts_of(compared: Meaning) -> list[tuple[str, str, Meaning]]:
-    """Type, expression, and what the expression makes of a value. `compared`: what the collation nocase compares by."""
+    """Type, expression, and the function of the expression. `compared` is that of the collation nocase."""
     return [
         ("text", "{}", same),
         ("text", QUEUED, queued(same)),
@@ -73,7 +73,7 @@ def texts_of(compared: Meaning) -> list[tuple[str, str, Meaning]]:
 
 
 ANYWHERE = "case when {} is null then 'hold' else 'new' end"
-# A row is NULL where each of its fields is.
+# A row is NULL if all its fields are.
 PLACES = (None, (None, None), ("queued", None), ("QUEUED", "z"), ("hold", "z"), ("new", None))
 NUMBERS: list[tuple[str, str, Meaning]] = [
     ("bigint", "{}", same),
@@ -89,7 +89,7 @@ WHERES: tuple[tuple[str, Meaning], ...] = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table, and what the mapping makes of it."""
+    """A column of the table, and its expression in the mapping."""
 
     name: str
     type: str
@@ -113,7 +113,7 @@ def table_of(dice: random.Random, compared: Meaning) -> tuple[dict[str, Column],
 
 
 def expected(columns: dict[str, Column], is_queued: Meaning, rows: dict[int, dict[str, Value]]) -> Counter[Any]:
-    """By sender, account, campaign, ISP and status."""
+    """The number of messages by sender, account, campaign, ISP and status."""
     found: Counter[Any] = Counter()
     for number, row in rows.items():
         meant = {name: each.meaning(row[name]) for name, each in columns.items()}
@@ -172,7 +172,7 @@ class Table:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_counts_of_any_mapping_are_what_python_adds_up(
+async def test_counts_of_any_mapping_equal_the_sums_of_python(
     empty_database: TestDatabase, admin: Any, seed: int
 ) -> None:
     dice = random.Random(seed)

@@ -1,4 +1,4 @@
-"""What a release writes to an adopted table."""
+"""The values that a release writes to an adopted table."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,10 +27,10 @@ ACTOR = Actor("token", "test")
     ],
 )
 @pytest.mark.parametrize("is_partitioned", [False, True])
-async def test_a_release_gives_back_the_very_value_that_was_stored(
+async def test_a_release_restores_exactly_the_stored_value(
     empty_database: TestDatabase, admin: Any, type_: str, before: str, is_partitioned: bool
 ) -> None:
-    """Three stored values count as new: scheduled, available, and none at all."""
+    """Three stored values count as new: scheduled, available, and NULL."""
     await admin.execute(before)
     partitioned = " PARTITION BY HASH (id); CREATE TABLE j PARTITION OF jobs FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
     await admin.execute(f"CREATE TABLE jobs (id bigint PRIMARY KEY, state {type_})" + partitioned * is_partitioned)
@@ -53,13 +53,13 @@ async def test_a_release_gives_back_the_very_value_that_was_stored(
         await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1)), ACTOR, "1")
         await admin.execute(arrived, 5)
         assert await stored() == ["paused"] * 8
-        # A second hold of the same messages, and messages that the platform writes while they are held.
+        # A second hold of the same messages, and held messages that the platform changes.
         await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1, campaign_id=0)), ACTOR, "2")
         await admin.execute("UPDATE jobs SET state = 'scheduled' WHERE id = 8")
         assert await stored() == ["paused"] * 8
         await control.carry_out(ControlRequest(Action.RELEASE, StatsQuery(1)), ACTOR, "3")
         assert await stored() == [*at_first, *at_first[:3], "scheduled"]
-        # Held by the release before, which kept the status alone.
+        # Held by the previous release, which stored only the status.
         await control.carry_out(ControlRequest(Action.HOLD, StatsQuery(1), expires_in_seconds=3600), ACTOR, "4")
         await admin.execute("UPDATE queuestats.held_messages SET stored_status = NULL WHERE id < 5")
         await admin.execute("UPDATE queuestats.holds SET expires_at = now()")
@@ -71,10 +71,10 @@ async def test_a_release_gives_back_the_very_value_that_was_stored(
 
 
 @pytest.mark.parametrize("style", ["SQL, DMY", "Postgres, MDY", "German"])
-async def test_a_time_that_was_stored_does_not_depend_on_how_the_writer_writes_times(
+async def test_a_restored_time_does_not_depend_on_the_time_format_of_the_writer(
     empty_database: TestDatabase, admin: Any, style: str
 ) -> None:
-    """05/03 is another day elsewhere, and IST another zone."""
+    """The date 05/03 and the zone IST depend on settings."""
     await admin.execute("CREATE TABLE jobs (id bigint PRIMARY KEY, run_at timestamptz)")
     status = "CASE WHEN run_at = 'infinity' THEN 'hold' ELSE 'new' END"
     stored = {"new": "2000-01-01 00:00:00+00", "hold": "infinity"}

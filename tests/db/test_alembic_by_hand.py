@@ -1,4 +1,4 @@
-"""Plain `alembic` in a checkout: the settings, limits and names are those of `queuestats migrate`."""
+"""`alembic` in a checkout uses the settings, limits and names of `queuestats migrate`."""
 
 import os
 import re
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What plain `alembic` needs of the repository, where a new revision does no harm."""
+    """A copy of the files that `alembic` needs, in which a test can create a revision."""
     shutil.copytree(ROOT / "migrations", tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path

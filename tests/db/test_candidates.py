@@ -1,4 +1,4 @@
-"""What was rejected still answers as its counterpart does, so that a pair can be timed again."""
+"""Rejected statements return the same rows as their counterparts, so that both can be measured again."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from service.db import Statement, load_statement
 from tests.oracle import Message, insert
 
-# A candidate, its counterpart, and what that is asked with besides.
+# A candidate, its counterpart, and further parameters of the counterpart.
 PAIRS = [
     (
         "candidates/fine_rollup/total",
@@ -34,10 +34,10 @@ async def rows(owner: Any, asked: Statement, given: dict[str, Any]) -> list[tupl
 @pytest.mark.parametrize(
     ("candidate", "counterpart", "more"), PAIRS, ids=lambda each: each if isinstance(each, str) else ""
 )
-async def test_a_candidate_answers_as_its_counterpart(
+async def test_a_candidate_returns_the_rows_of_its_counterpart(
     owner: Any, candidate: str, counterpart: str, more: dict[str, None]
 ) -> None:
-    # Folded into the first epoch, then into the second, then not at all.
+    # Deltas folded into the first epoch, folded into the second, and pending.
     fold = load_statement("queries/fold")
     for part in (QUEUE[:6], QUEUE[6:9]):
         await insert(owner, part)

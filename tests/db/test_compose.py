@@ -1,4 +1,4 @@
-"""The owner and the database of docker-compose.yml, made by its script on a server of their own."""
+"""The script of docker-compose.yml creates the owner and the database, on a server of this test."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""`explain`: the plan as the service gets it, and a warning where it is not the one intended."""
+"""`explain`: the plan as the service gets it, and a warning if it is not the intended one."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -41,14 +41,14 @@ async def test_a_scan_is_shown_with_its_plan_for_these_values(service: Database,
     assert "sender_id = '119'::bigint" in "\n".join(shown.lines)
 
 
-async def test_a_missing_index_is_told(service: Database, owner: Any) -> None:
+async def test_a_missing_index_is_named(service: Database, owner: Any) -> None:
     await owner.execute("DROP INDEX queuestats.deltas_sender_id_xid")
     shown = await explain(service, QUERY, analyze=False)
 
     assert "The index deltas_sender_id_xid is missing or invalid: see queuestats doctor." in shown.warnings
 
 
-async def test_a_table_of_counts_that_is_read_as_a_whole_is_told(service: Database, owner: Any) -> None:
+async def test_a_full_scan_of_a_table_of_counts_is_named(service: Database, owner: Any) -> None:
     await owner.execute("DROP INDEX queuestats.counters_by_isp, queuestats.counters_by_account")
     shown = await explain(service, QUERY, analyze=False)
 
@@ -66,7 +66,7 @@ async def test_a_plan_that_fails_does_not_disturb_the_next(service: Database, ow
 
 
 @pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"sender_id": 1, "campaign_id": 1, "isp": "x", "more": 1}])
-async def test_a_parameter_that_is_missing_or_too_many_is_named(service: Database, given: dict[str, Any]) -> None:
+async def test_a_missing_or_extra_parameter_is_named(service: Database, given: dict[str, Any]) -> None:
     with pytest.raises(BadStatement) as caught:
         await plan_of(service, load_statement("queries/from_counters/account"), given, analyze=False, is_scan=False)
 

@@ -1,4 +1,4 @@
-"""The order of jobs, what they wait for, and what becomes of those that fail."""
+"""The order of jobs, the transactions that they wait for, and failed jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ async def finish(owner: Any, job_id: int) -> str:
     return f"still {await owner.fetchval(STATE, job_id)}"
 
 
-async def test_senders_take_turns_whatever_the_number_of_their_jobs(owner: Any) -> None:
+async def test_senders_take_turns_for_any_number_of_jobs(owner: Any) -> None:
     await fill(owner, 3, 12_000)
     first = [await begin(owner, "hold", 1) for _ in range(4)]
     other = [await begin(owner, "purge", sender_id) for sender_id in (2, 3)]
@@ -64,7 +64,7 @@ async def test_senders_take_turns_whatever_the_number_of_their_jobs(owner: Any) 
     assert all(len(set(senders[n : n + 3])) == 3 for n in range(0, len(senders), 3))
 
 
-async def test_a_job_that_waits_for_a_locked_message_is_passed_over(owner: Any, other: Any) -> None:
+async def test_a_job_that_waits_for_a_locked_message_is_skipped(owner: Any, other: Any) -> None:
     await fill(owner, 2, 3)
     waiting, ready = await begin(owner, "hold", 1), await begin(owner, "hold", 2)
     async with other.transaction():
@@ -100,12 +100,12 @@ async def test_a_job_waits_for_no_transaction_that_can_not_write_to_the_queue(
     ],
     ids=["has written", "has an old snapshot"],
 )
-async def test_a_job_settles_when_every_transaction_that_may_not_have_seen_it_is_over(
+async def test_a_job_ends_after_all_transactions_that_may_not_have_seen_it(
     owner: Any, other: Any, begin_other: str
 ) -> None:
     await other.execute(begin_other)
     job_id = await begin(owner, "hold", 1)
-    # A hold that came later is seen by what begins now.
+    # A transaction that begins now sees a later hold.
     assert await finish(owner, job_id) == "still settling"
     assert await owner.fetchval(WAITS_FOR, job_id) == f"process {other.get_server_pid()}"
     await other.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x'); COMMIT")
@@ -113,7 +113,7 @@ async def test_a_job_settles_when_every_transaction_that_may_not_have_seen_it_is
     assert await owner.fetchval("SELECT count(*) FROM messages WHERE status <> 'hold'") == 0
 
 
-async def test_a_job_waits_for_a_transaction_that_is_prepared_meanwhile(owner: Any, other: Any) -> None:
+async def test_a_job_waits_for_a_transaction_that_is_prepared_later(owner: Any, other: Any) -> None:
     if await owner.fetchval("SHOW max_prepared_transactions") == "0":
         pytest.skip("this server has no prepared transactions")
     await other.execute("BEGIN; INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
@@ -132,7 +132,7 @@ async def test_a_job_of_another_cluster_waits_for_none_of_its_transactions(owner
     job_id = await begin(owner, "hold", 1)
     for _ in range(3):
         await step(owner, job_id)
-    # A restored row is written by another transaction than it says.
+    # Another transaction than the one in the row has written a restored row.
     await owner.execute(
         "UPDATE queuestats.jobs SET settles_at = '999999999999', blockers = '{3/999999}', written_by = '999999999998'"
     )
@@ -149,7 +149,7 @@ async def test_messages_that_can_not_be_changed_are_found_among_thousands(owner:
     assert "violates check constraint" in job["error"]
 
 
-async def test_a_job_whose_every_message_fails_ends(owner: Any) -> None:
+async def test_a_job_ends_even_if_all_its_messages_fail(owner: Any) -> None:
     await fill(owner, 1, 7_000)
     await owner.execute("ALTER TABLE messages ADD CHECK (status <> 'hold') NOT VALID")
     assert await finish(owner, await begin(owner, "hold", 1)) == "failed"
@@ -164,7 +164,7 @@ async def test_a_step_that_fails_ten_times_in_a_row_ends_its_job(owner: Any) -> 
     for _ in range(9):
         await owner.execute("SELECT queuestats.postpone_job($1, 'no', true)", job_id)
         waits.append(await owner.fetchval("SELECT extract(epoch FROM run_at - stepped_at)::int FROM queuestats.jobs"))
-    # Not a try: the server had no room.
+    # This does not count as a try: the server had no free connection.
     await owner.execute("SELECT queuestats.postpone_job($1, 'disk full', false)", job_id)
     assert await owner.fetchval(STATE, job_id) == "waiting"
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
@@ -184,7 +184,7 @@ async def test_a_failed_release_can_be_repeated(owner: Any) -> None:
     assert await owner.fetchval("SELECT count(*) FROM queuestats.held_messages") == 0
 
 
-async def test_an_expired_hold_ends_beside_jobs_that_can_not_go_on(
+async def test_an_expired_hold_ends_while_other_jobs_are_blocked(
     owner: Any, other: Any, database: TestDatabase
 ) -> None:
     await fill(owner, 20, 100)
@@ -196,7 +196,7 @@ async def test_an_expired_hold_ends_beside_jobs_that_can_not_go_on(
         await other.execute("SELECT FROM messages WHERE sender_id < 20 FOR UPDATE")
         task = asyncio.create_task(expire_forever(pool))
         try:
-            # Settling, it waits for the transaction above, which may have held messages by the expired hold.
+            # It waits for the transaction above, which may have held messages with the expired hold.
             released = "SELECT count(*) FROM messages WHERE sender_id = 20 AND status = 'new'"
             while await owner.fetchval(released) < 100:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The table that mail transfer agents write, in plain SQL: as its owner, and with rights on `messages` alone."""
+"""Plain SQL on the table that mail transfer agents write: as its owner, and with rights only on `messages`."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ FINISH = "DELETE FROM messages WHERE id = 1"
 
 @pytest.fixture(params=["owner", "agent", "agent with an odd search_path"])
 async def writer(database: TestDatabase, owner: Any, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    """A connection that may write messages: the owner's, or that of a mail transfer agent with the rights it needs."""
+    """A connection that may write messages: of the owner, or of a mail transfer agent with only the needed rights."""
     if request.param == "owner":
         yield owner
         return
@@ -42,7 +42,7 @@ async def writer(database: TestDatabase, owner: Any, request: pytest.FixtureRequ
         await owner.execute(statement.format(name))
 
 
-async def test_a_message_comes_is_taken_and_leaves_as_the_interface_says(writer: Any, owner: Any) -> None:
+async def test_a_message_is_inserted_taken_and_deleted_as_documented(writer: Any, owner: Any) -> None:
     await writer.execute(INSERT)
     new = dict(await owner.fetchrow("SELECT * FROM messages"))
     await writer.execute(TAKE)
@@ -57,7 +57,7 @@ async def test_a_message_comes_is_taken_and_leaves_as_the_interface_says(writer:
     assert await owner.fetchval("SELECT count(*) FROM messages") == 0
 
 
-async def test_what_is_left_out_has_a_default(writer: Any) -> None:
+async def test_columns_that_are_left_out_have_defaults(writer: Any) -> None:
     await writer.execute("INSERT INTO messages (sender_id, recipient) VALUES (119, 'someone@example.com')")
     (row,) = await writer.fetch("SELECT * FROM messages")
 
@@ -66,14 +66,14 @@ async def test_what_is_left_out_has_a_default(writer: Any) -> None:
         assert abs(datetime.now(UTC) - moment) < timedelta(minutes=5)
 
 
-async def test_ids_are_given_in_order_and_may_be_given_by_the_writer(writer: Any) -> None:
+async def test_ids_are_assigned_in_order_or_chosen_by_the_writer(writer: Any) -> None:
     await writer.execute(INSERT)
     await writer.execute("INSERT INTO messages (id, sender_id, recipient) VALUES (1000, 119, 'x')")
     await writer.execute(INSERT)
     assert await writer.fetchval("SELECT array_agg(id ORDER BY id) FROM messages") == [1, 2, 1000]
 
 
-async def test_copy_writes_what_the_service_counts(database: TestDatabase, writer: Any) -> None:
+async def test_the_service_counts_messages_of_copy(database: TestDatabase, writer: Any) -> None:
     messages = [Message(119, number % 3, number % 2, ("", "Gmail")[number % 2], "retry") for number in range(100)]
     lines = [f"{each.sender_id}\t{each.account_id}\t{each.campaign_id}\t{each.isp}\tretry\tx" for each in messages]
     columns = ["sender_id", "account_id", "campaign_id", "isp", "status", "recipient"]
@@ -99,7 +99,7 @@ async def lines_of(lines: list[str]) -> AsyncIterator[bytes]:
         ("isp", "é" * 128, "messages_isp_short"),
     ],
 )
-async def test_what_the_wire_cannot_ask_for_is_refused_by_a_constraint_that_says_so(
+async def test_keys_that_no_request_can_name_are_refused_by_a_named_constraint(
     owner: Any, column: str, value: Any, constraint: str
 ) -> None:
     row = {"sender_id": 119, "recipient": "x", column: value}
@@ -118,7 +118,7 @@ async def test_nothing_may_be_null(owner: Any, column: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["sent", "NEW", "", "delivered"])
-async def test_a_status_that_is_none_is_refused(owner: Any, status: str) -> None:
+async def test_an_unknown_status_is_refused(owner: Any, status: str) -> None:
     with pytest.raises(asyncpg.InvalidTextRepresentationError, match="message_status"):
         await owner.execute(f"INSERT INTO messages (sender_id, status, recipient) VALUES (119, '{status}', 'x')")
 
@@ -131,7 +131,7 @@ async def test_a_status_that_is_none_is_refused(owner: Any, status: str) -> None
         {"sender_id": 1, "isp": "\x01\x1f\u2028'\"<&>\\"},
     ],
 )
-async def test_the_largest_and_the_oddest_values_are_taken_as_they_are(owner: Any, row: dict[str, Any]) -> None:
+async def test_the_largest_and_most_unusual_values_are_stored_unchanged(owner: Any, row: dict[str, Any]) -> None:
     await insert_row(owner, {"recipient": "x"} | row)
     assert dict(await owner.fetchrow(f"SELECT {', '.join(row)} FROM messages")) == row
 
@@ -141,7 +141,7 @@ async def insert_row(connection: Any, row: dict[str, Any]) -> None:
     await connection.execute(f"INSERT INTO messages ({', '.join(row)}) VALUES ({places})", *row.values())
 
 
-async def test_one_message_is_found_by_its_id_alone_through_the_index(owner: Any) -> None:
+async def test_one_message_is_found_by_its_id_with_the_index(owner: Any) -> None:
     await owner.execute(
         "INSERT INTO messages (sender_id, recipient) SELECT 1 + n % 50, 'x' FROM generate_series(1, 5000) AS n"
     )

@@ -1,4 +1,4 @@
-"""The schema on its way up and down, and what else may happen meanwhile."""
+"""Upgrades and downgrades of the schema, also with concurrent transactions and failures."""
 
 import asyncio
 import sys
@@ -71,7 +71,7 @@ async def test_up_down_and_up_again_ends_the_same(empty_database: TestDatabase) 
     assert (await tables_of(url), await objects_of(url)) == up
 
 
-async def test_every_revision_can_be_taken_back_and_made_again(empty_database: TestDatabase) -> None:
+async def test_every_revision_can_be_downgraded_and_upgraded_again(empty_database: TestDatabase) -> None:
     url = empty_database.owner_url
     for revision in OLDEST_FIRST:
         await go(url, revision)
@@ -81,7 +81,7 @@ async def test_every_revision_can_be_taken_back_and_made_again(empty_database: T
         assert await tables_of(url) == up
 
 
-async def test_a_migrated_database_can_be_taken_down_with_all_that_was_put_into_place(database: TestDatabase) -> None:
+async def test_a_migrated_database_can_be_downgraded_with_its_functions_and_triggers(database: TestDatabase) -> None:
     await go(database.owner_url, "base")
     async with connect(database.owner_url) as connection:
         assert await pending_changes(connection) == ["the whole schema"]
@@ -95,10 +95,10 @@ async def test_alembic_finds_no_difference_to_the_tables_in_python(database: Tes
     await alembic(database.owner_url, command.check)
 
 
-async def test_tables_made_from_python_are_those_of_the_revisions(
+async def test_the_tables_in_python_equal_those_of_the_revisions(
     empty_database: TestDatabase, database: TestDatabase
 ) -> None:
-    """Beyond what Alembic compares: names and text of constraints, defaults, collations, identity."""
+    """Alembic does not compare names and texts of constraints, defaults, collations and identity columns."""
     async with connect(empty_database.owner_url) as connection:
         await connection.execute("CREATE SCHEMA queuestats")
 
@@ -114,10 +114,10 @@ async def test_tables_made_from_python_are_those_of_the_revisions(
     } == await tables_of(empty_database.owner_url)
 
 
-async def test_a_role_that_reads_our_tables_lacks_no_right_between_a_revision_and_the_end_of_migrate(
+async def test_the_service_lacks_no_right_between_a_revision_and_the_end_of_migrate(
     database: TestDatabase,
 ) -> None:
-    """The release before serves meanwhile, and is not ready where it lacks a right."""
+    """The previous release serves during the migration, and is not ready if it lacks a right."""
     await go(database.owner_url, "-1")
     await go(database.owner_url, "head")
     rights = [condition for condition in CONDITIONS if condition.name == "service_rights"]
@@ -145,7 +145,7 @@ async def test_a_migration_waits_for_the_one_before_it(empty_database: TestDatab
     await asyncio.wait_for(second, 120)
 
 
-async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_what_it_needs_and_can_be_repeated(
+async def test_a_migration_that_gets_no_lock_fails_in_one_sentence_and_can_be_repeated(
     database: TestDatabase,
 ) -> None:
     started = time.monotonic()
@@ -158,8 +158,8 @@ async def test_a_migration_is_refused_in_one_sentence_when_a_transaction_holds_w
     await migrate(database.owner_url, database.service_url)
 
 
-async def test_a_revision_is_made_whole_or_not_at_all(empty_database: TestDatabase) -> None:
-    """The one that creates `tokens` after `messages` has to wait for somebody else's table of that name."""
+async def test_a_revision_is_atomic(empty_database: TestDatabase) -> None:
+    """The revision that creates `tokens` after `messages` waits for a table `tokens` of another transaction."""
     url = empty_database.owner_url
     await run(url, "CREATE SCHEMA queuestats")
     async with transaction_of_another(url, "CREATE TABLE queuestats.tokens ()"):
@@ -204,7 +204,7 @@ async def until_somebody_waits(url: str) -> None:
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
     )
     async with asyncio.timeout(120), connect(url) as connection:
-        while not await connection.fetchval(waiting):  # noqa: ASYNC110 - nothing tells when a lock is waited for
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110 - a wait for a lock causes no event
             await asyncio.sleep(0.02)
 
 
@@ -216,7 +216,7 @@ async def until_somebody_waits(url: str) -> None:
         "note_task(of_task text, of_error text DEFAULT NULL) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     ],
 )
-async def test_a_function_of_another_type_or_with_other_parameters_is_made_anew_and_keeps_its_rights(
+async def test_a_function_with_another_type_or_parameters_is_recreated_with_its_rights(
     database: TestDatabase, owner: Any, former: str
 ) -> None:
     signatures = (
@@ -234,7 +234,7 @@ async def test_a_function_of_another_type_or_with_other_parameters_is_made_anew_
     assert await owner.fetchval(f"SELECT has_function_privilege('pg_monitor', 'queuestats.{name}'::regproc, 'EXECUTE')")
 
 
-# What a former release may have had in place of a view: columns that it dropped, renamed, or gave another type.
+# The views of a former release: with columns that were later dropped, renamed, or given another type.
 FORMER_VIEWS = [
     (
         "queued_messages",
@@ -248,7 +248,7 @@ FORMER_VIEWS = [
 
 
 async def make_former_view(owner: Any, view: str, former: str) -> None:
-    """With a function that returns its rows."""
+    """The view, with a function that returns its rows."""
     await owner.execute(
         f"DROP VIEW queuestats.{view} CASCADE; CREATE VIEW queuestats.{view} AS {former};"
         "DROP FUNCTION IF EXISTS queuestats.messages_of;"
@@ -259,7 +259,7 @@ async def make_former_view(owner: Any, view: str, former: str) -> None:
 
 
 @pytest.mark.parametrize(("view", "former"), FORMER_VIEWS)
-async def test_a_view_with_other_columns_is_made_anew_and_keeps_its_rights(
+async def test_a_view_with_other_columns_is_recreated_with_its_rights(
     database: TestDatabase, owner: Any, view: str, former: str
 ) -> None:
     columns = (
@@ -283,7 +283,7 @@ async def test_a_view_with_other_columns_is_made_anew_and_keeps_its_rights(
     assert await owner.fetchval(rights) == granted
 
 
-async def test_a_view_that_must_be_made_anew_is_named_where_a_view_of_others_depends_on_it(
+async def test_a_view_that_must_be_recreated_is_named_if_another_view_depends_on_it(
     database: TestDatabase, owner: Any
 ) -> None:
     await make_former_view(owner, "queued_messages", "SELECT sender_id AS sender FROM messages")
@@ -295,7 +295,7 @@ async def test_a_view_that_must_be_made_anew_is_named_where_a_view_of_others_dep
     await migrate(database.owner_url, database.service_url)
 
 
-async def test_a_function_that_must_be_made_anew_is_named_where_a_view_of_others_depends_on_it(
+async def test_a_function_that_must_be_recreated_is_named_if_a_view_depends_on_it(
     database: TestDatabase, owner: Any
 ) -> None:
     await owner.execute(
@@ -310,8 +310,8 @@ async def test_a_function_that_must_be_made_anew_is_named_where_a_view_of_others
     await migrate(database.owner_url, database.service_url)
 
 
-async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(database: TestDatabase) -> None:
-    """Code of the release before goes on serving while the next one is deployed."""
+async def test_a_schema_of_a_newer_version_is_not_changed_and_is_current(database: TestDatabase) -> None:
+    """The previous release serves while the next one is deployed."""
     async with connect(database.owner_url) as connection:
         await connection.execute("UPDATE queuestats.alembic_version SET version_num = '29991231_01'")
         assert await pending_changes(connection) == []
@@ -327,7 +327,7 @@ async def test_a_schema_of_a_newer_version_is_left_alone_and_counts_as_current(d
         ("CREATE SCHEMA queuestats CREATE TABLE theirs ()", "belongs to another application"),
     ],
 )
-async def test_a_part_of_the_first_layout_and_a_schema_of_somebody_else_are_left_alone(
+async def test_an_incomplete_first_layout_and_a_foreign_schema_are_not_changed(
     empty_database: TestDatabase, found: str, said: str
 ) -> None:
     await run(empty_database.owner_url, found)
@@ -337,7 +337,7 @@ async def test_a_part_of_the_first_layout_and_a_schema_of_somebody_else_are_left
     assert await objects_of(empty_database.owner_url) == before
 
 
-async def test_what_is_pending_is_named(empty_database: TestDatabase) -> None:
+async def test_pending_revisions_and_files_are_named(empty_database: TestDatabase) -> None:
     async with connect(empty_database.owner_url) as connection:
         assert await pending_changes(connection) == ["the whole schema"]
         await go(empty_database.owner_url, OLDEST_FIRST[0])
@@ -358,7 +358,7 @@ async def test_the_lock_is_released_at_the_end(database: TestDatabase, owner: An
         (lambda _: "postgresql://nobody@127.0.0.1:port/none", "can't be reached"),
     ],
 )
-async def test_a_database_out_of_reach_is_told_in_one_sentence(
+async def test_an_unavailable_database_is_reported_in_one_sentence(
     database: TestDatabase, change: Callable[[str], str], said: str
 ) -> None:
     with pytest.raises(CommandError, match=said) as caught:

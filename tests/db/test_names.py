@@ -7,7 +7,7 @@ from tests.conftest import TestDatabase, open_pool
 from tests.db.test_adopt import TENANT, adopt_outbox, put
 
 
-async def test_a_key_that_a_writer_has_brought_has_its_text(empty_database: TestDatabase, admin: Any) -> None:
+async def test_a_key_has_the_text_of_its_first_writer(empty_database: TestDatabase, admin: Any) -> None:
     number = await adopt_outbox(empty_database, admin)
     async with open_pool(empty_database.service_url) as database:
         assert await read_names(database, [number, 119]) == {}

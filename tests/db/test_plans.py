@@ -1,4 +1,4 @@
-"""What the planner does with the scans: a narrow question goes by the index, whatever was asked before it."""
+"""The plans of scans: a query for a small sender uses the index, independent of earlier queries."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +11,11 @@ from service.db import Database, Statement
 from service.model import Grouping, StatsQuery
 from tests.conftest import TestDatabase, open_pool
 
-# One sender has nearly all messages, so that its questions are best answered by reading the whole table.
+# One sender has nearly all messages, so reading the whole table is best for its queries.
 WIDE_SENDER, WIDE_MESSAGES = 1, 30_000
 NARROW_SENDER, NARROW_MESSAGES = 2, 20
 INDEX = "messages_by_arrival"
-# The server prepares a plan for all callers from the sixth call on.
+# The server may use a generic plan from the sixth call on.
 CALLS_BEFORE_A_GENERIC_PLAN = 6
 
 FILL = """
@@ -41,12 +41,12 @@ async def service(filled: TestDatabase) -> AsyncIterator[Database]:
 
 
 def question(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
-    """The scan that a query comes down to."""
+    """The scan of a query."""
     return from_messages(query)
 
 
 async def scan(service: Database, query: StatsQuery) -> int:
-    """How many messages the scan counted."""
+    """The number of messages that the scan counted."""
     asked, parameters = question(query)
     return sum(row["total"] for row in await service.fetch_scan(asked, **parameters))
 
@@ -59,7 +59,7 @@ async def whole_table_scans(service: Database, owner: Any) -> int:
 
 
 async def plans_of(service: Database, query: StatsQuery) -> dict[str, int]:
-    """How often the question was planned for all callers, and how often for its very values."""
+    """How many generic and custom plans the server made for the query."""
     found = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1"
     async with service.connection() as connection:
         (row,) = await connection.fetch(found, question(query)[0].sql)
@@ -82,8 +82,8 @@ async def test_after_wide_calls_on_the_same_connection_a_narrow_one_still_uses_t
     assert await plans_of(service, narrow) == {"generic_plans": 0, "custom_plans": CALLS_BEFORE_A_GENERIC_PLAN + 1}
 
 
-async def test_without_that_care_it_is_planned_once_for_all_callers_as_a_look_up_is(service: Database) -> None:
-    """The trap is there: this is what `fetch_scan` is for."""
+async def test_fetch_without_this_setting_uses_generic_plans_as_for_look_ups(service: Database) -> None:
+    """Without `fetch_scan`, the server uses generic plans."""
     asked, parameters = question(StatsQuery(WIDE_SENDER))
     for _ in range(3):
         await service.fetch(asked, **parameters)
@@ -100,7 +100,7 @@ async def test_the_setting_does_not_stay_on_the_pooled_connection(service: Datab
 
 @pytest.mark.parametrize("grouping", Grouping)
 @pytest.mark.parametrize("filters", [{}, {"account_id": 1}, {"campaign_id": 2, "isp": "isp 3"}])
-async def test_a_narrow_question_is_planned_by_the_index_with_a_sane_estimate(
+async def test_the_plan_of_a_narrow_query_uses_the_index_with_a_correct_estimate(
     filled: TestDatabase, owner: Any, grouping: Grouping, filters: dict[str, Any]
 ) -> None:
     asked, parameters = question(StatsQuery(NARROW_SENDER, grouping=grouping, **filters))

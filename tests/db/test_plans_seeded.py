@@ -1,5 +1,5 @@
-"""The plans of every statement in every shape, as the service gets them, on a queue of realistic skew: the intended
-indexes, no table read as a whole, sane estimates, and a budget of pages."""
+"""The plans of every statement with every combination of filters, as the service gets them, on a queue with realistic
+skew: they use the intended indexes, read no whole table, estimate correctly, and stay within a budget of pages."""
 
 import asyncio
 import itertools
@@ -38,10 +38,10 @@ def shapes() -> dict[str, list[tuple[str, ...]]]:
 SHAPES = shapes()
 LOOK_UPS = [(name, filters) for name, shapes in SHAPES.items() for filters in shapes]
 SCANS = [(grouping, filters) for grouping in Grouping for filters in FILTERS if len(filters) != 2]
-# From the sixth call on, the server may have one plan for all of them.
+# The server may use a generic plan from the sixth call on.
 WIDE_CALLS = 8
 ASKERS = range(101, 121)
-# The campaigns under one ISP are kept among those under all ISPs: the statement reads more rows than it returns.
+# The counters of campaigns of one ISP are between those of other ISPs: the statement reads more rows than it returns.
 READS_MORE = [("campaign", filters) for filters in SHAPES["campaign"] if "isp" in filters]
 
 
@@ -69,7 +69,7 @@ async def service(seeded: TestDatabase) -> AsyncIterator[Database]:
 
 
 async def parameters(database: Database, sender_id: int, name: str, filters: tuple[str, ...]) -> dict[str, Any]:
-    """Of the account and campaign that have most of the sender's messages; an array each, where the statement has."""
+    """Parameters for the account and the campaign with most messages; arrays if the statement has them."""
     async with database.connection() as connection:
         ((account_id, campaign_id),) = await connection.fetch(
             "SELECT account_id, campaign_id FROM queuestats.queued_messages WHERE sender_id = $1"
@@ -97,7 +97,7 @@ def pages(plan: Plan) -> int:
 
 
 def rows_read(plan: Plan, table: str) -> int:
-    """How many rows the indexes gave of a table, all loops together."""
+    """The number of rows of a table that the indexes returned in all loops."""
     nodes = [node for node in nodes_of(plan.tree["Plan"]) if node.get("Relation Name") == table]
     by_node = (node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in nodes)
     total: int = round(sum(by_node))
@@ -105,9 +105,9 @@ def rows_read(plan: Plan, table: str) -> int:
 
 
 def budget(plan: Plan, askers: int = 1) -> int:
-    """In pages: a descent of each index for each asker, a page for each row, and what churn has left to step over.
+    """In pages: a descent of each index for each query, a page for each row, and pages with dead entries.
 
-    Each message that is the oldest of its status is found by a descent of its own.
+    The oldest message of each status needs another descent.
     """
     return 80 + 20 * askers + rows_read(plan, "counters") + rows_read(plan, "deltas") + 4 * rows_read(plan, "messages")
 
@@ -115,11 +115,11 @@ def budget(plan: Plan, askers: int = 1) -> int:
 async def plan_within_budget(database: Database, name: str, given: dict[str, Any], askers: int = 1) -> Plan:
     """The plan of a statement, read again until its pages are within the budget.
 
-    The first reads after a churn step over dead index entries, and over all of them while any database of the server
-    has an old transaction open. A plan that reads a whole table is never within the budget.
+    The first reads after many changes read dead index entries, and all of them while a database of the server has an
+    old transaction. A plan that reads a whole table is never within the budget.
     """
     is_scan = name.startswith("queries/from_messages/")
-    # Each minute and each ten minutes that are not rolled up are looked up.
+    # Steps of one minute and of ten minutes that are not rolled up are looked up.
     of_rates = 80 * askers if name.endswith("_with_rates") else 0
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -127,23 +127,23 @@ async def plan_within_budget(database: Database, name: str, given: dict[str, Any
             if pages(plan) <= (20 + rows_read(plan, "messages") // 2 if is_scan else budget(plan, askers) + of_rates):
                 return plan
             async with database.connection() as connection:
-                # The server looks anew for the oldest open transaction when a newer one has begun.
+                # The server searches for the oldest open transaction again when a newer one has begun.
                 await connection.execute("SELECT pg_current_xact_id()")
             await asyncio.sleep(0.1)
 
 
-def test_every_statement_on_the_counters_has_its_shapes() -> None:
+def test_every_statement_on_the_counters_has_combinations_of_filters() -> None:
     files = (sql_path() / "queries/from_counters").glob("*.sql")
     assert sorted(SHAPES) == sorted(path.stem for path in files)
 
 
 @pytest.mark.parametrize("sender_id", [LARGE_SENDER, EXAMPLE_SENDER])
 @pytest.mark.parametrize(("row_set", "filters"), LOOK_UPS)
-async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
+async def test_a_look_up_uses_its_indexes_and_reads_few_pages(
     service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
 ) -> None:
-    """Its estimates are nobody's: the plan is made once for senders of 1 row and of 1,000. So what it reads is bounded
-    instead: no more counters than it answers with, in each of two epochs."""
+    """The estimates are not checked, because the same plan is used for senders with 1 row and with 1,000. Instead the
+    number of read counters is limited: at most that of the returned rows, in each of two epochs."""
     name = f"queries/from_counters/{row_set}"
     given = await parameters(service, sender_id, name, filters)
     plan = await plan_within_budget(service, name, given)
@@ -154,7 +154,7 @@ async def test_a_look_up_goes_by_its_indexes_and_touches_few_pages(
 
 
 @pytest.mark.parametrize("row_set", SHAPES)
-async def test_many_look_ups_in_one_statement_go_by_the_same_indexes(service: Database, row_set: str) -> None:
+async def test_many_look_ups_in_one_statement_use_the_same_indexes(service: Database, row_set: str) -> None:
     name, filters = f"queries/from_counters/{row_set}", SHAPES[row_set][-1]
     each = [await parameters(service, sender_id, name, filters) for sender_id in ASKERS]
     given = {column: [one[column][0] for one in each] for column in load_statement(name).types}
@@ -187,14 +187,14 @@ REPORTS = {
 
 
 @pytest.mark.parametrize("query", REPORTS.values(), ids=REPORTS)
-async def test_a_report_goes_by_its_indexes_and_reads_the_counters_of_its_rows(
+async def test_a_report_uses_its_indexes_and_reads_the_counters_of_its_rows(
     service: Database, query: ReportQuery
 ) -> None:
     name, most = "queries/report/from_counters", query.limit + 200
     parameters = report_parameters(query, None, most)
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()}
     look_ups = len(given["sender_ids"] or range(SENDERS)) * len(given["slice_isps"])
-    # All pending deltas are read to find senders with some.
+    # All pending deltas are read to find the senders that have some.
     plan = await plan_within_budget(service, name, given, look_ups)
 
     assert await judge(service, name, plan) == []
@@ -222,7 +222,7 @@ async def test_a_report_on_many_isps_reads_the_pending_deltas_of_a_sender_once(
 
 @pytest.mark.parametrize("sender_id", [MIDDLE_SENDER, EXAMPLE_SENDER])
 @pytest.mark.parametrize(("row_set", "filters"), SCANS)
-async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_rows_come(
+async def test_a_scan_of_a_small_sender_uses_the_index_and_estimates_its_rows(
     service: Database, row_set: str, filters: tuple[str, ...], sender_id: int
 ) -> None:
     name = f"queries/from_messages/{row_set}"
@@ -233,7 +233,7 @@ async def test_a_scan_of_a_small_sender_goes_by_the_index_and_knows_how_many_row
 
 
 async def whole_scans(service: Database, tables: tuple[str, ...]) -> dict[str, int]:
-    """How often each table has been read as a whole, by anyone."""
+    """How often any session has read each whole table."""
     found = "SELECT relname, seq_scan FROM pg_stat_all_tables WHERE relname = ANY($1) AND schemaname = 'public'"
     async with service.connection() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
@@ -263,7 +263,7 @@ async def test_after_wide_look_ups_on_the_same_connection_a_narrow_one_reads_no_
     assert await whole_scans(service, tables) == before
 
 
-async def test_after_wide_scans_on_the_same_connection_a_narrow_one_goes_by_the_index(service: Database) -> None:
+async def test_after_wide_scans_on_the_same_connection_a_narrow_one_uses_the_index(service: Database) -> None:
     for row_set, filters in SCANS:
         asked = load_statement(f"queries/from_messages/{row_set}")
         wide, narrow = [await parameters(service, each, asked.name, filters) for each in (LARGE_SENDER, EXAMPLE_SENDER)]

@@ -1,4 +1,4 @@
-"""No statement of the service is compiled, or goes a way that its role's settings forbid, on any version."""
+"""No plan of the service uses JIT or a node that the settings of its role disable, on any version."""
 
 import json
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from service.db import load_statement
 from service.resources import sql_path
 from tests.conftest import TestDatabase
 
-# PostgreSQL 15 to 17 price what a setting forbids at this; later ones say so of the node.
+# PostgreSQL 15 to 17 add this cost to a disabled node. Later versions mark the node as disabled.
 FORBIDDEN_COST = 1e10
-# Run with the settings of a scan, by `Database.fetch_scan`, or by the owner; or on a cluster: tests/citus.
+# Run with the settings of a scan, by `Database.fetch_scan`, by the owner, or on a cluster (tests/citus).
 AS_SCANS = (
     "queries/adopt",
     "queries/citus",
@@ -44,7 +44,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", list(of_the_service()))
-async def test_a_statement_of_the_service_is_not_compiled_and_takes_no_forbidden_way(
+async def test_the_plan_of_a_statement_of_the_service_has_no_jit_and_no_disabled_node(
     database: TestDatabase, name: str
 ) -> None:
     asked = load_statement(name)

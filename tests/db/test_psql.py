@@ -1,4 +1,4 @@
-"""Every statement's file runs in psql, its places filled, and gives what asyncpg gives."""
+"""The file of every statement runs in psql, with its places filled, and returns the same rows as in asyncpg."""
 
 import re
 import subprocess
@@ -17,17 +17,17 @@ from service.resources import sql_path
 from tests.conftest import TestDatabase
 from tests.oracle import Message, insert
 
-# What these find depends on the time, and on the transactions of other sessions: another row a moment later.
+# The results of these depend on the time and on the transactions of other sessions, so they change within a moment.
 OF_THE_MOMENT = re.compile(
     r"now\(\)|clock_timestamp|pg_stat_|pg_current_snapshot|pg_prepared_xacts|health\(\)|history_clock|rates_of"
 )
-# These give ids that are new each time: no number is compared.
+# These return a new id each time, so no number is compared.
 NEW_IDS = ("queries/control/start",)
-# These ask for a view or a function of an extension that a server may lack.
+# These need a view or a function of an extension that a server may lack.
 EXTENSIONS = ("pg_stat_statements", "pgstattuple_approx")
 MOMENT = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 
-# A value of each type for asyncpg, and as psql's `-v name=value` has it; some parameters have one of their own.
+# A value of each type, for asyncpg and for `-v name=value` of psql. Some parameters have their own value.
 VALUES: dict[str, tuple[Any, str]] = {
     "sender_id bigint": (119, "119"),
     "account_id bigint": (None, "NULL"),
@@ -60,12 +60,12 @@ VALUES: dict[str, tuple[Any, str]] = {
 
 # VACUUM runs outside a transaction.
 NOT_ROLLED_BACK = ("bench/vacuum",)
-# They call what only an adopted table or 0.1.0 has, or destroy.
+# They call functions that only an adopted table or 0.1.0 has, or they destroy data.
 ADOPTED = ("queries/adopt/remember_names", "queries/adopt/drop_schema", "migrate/from_0_1_0", "migrate/lock_messages")
 
 
 def is_runnable(path: Path) -> bool:
-    """On one machine, for our own table, and without an extension that may be missing."""
+    """The statements for one machine and our own table that need no optional extension."""
     text = path.read_text("utf-8")
     parts = path.relative_to(sql_path()).parts
     is_for_another = "citus" in parts or "adopt" in parts[:1] or name_of(path) in (*ADOPTED, *NOT_ROLLED_BACK)
@@ -108,7 +108,7 @@ def in_psql(url: str, path: Path, asked: Statement) -> list[str]:
 
 
 async def in_asyncpg(url: str, asked: Statement) -> list[str]:
-    """The same from asyncpg, in psql's spelling."""
+    """The rows from asyncpg, written as psql writes them."""
     connection = await asyncpg.connect(url)
     transaction = connection.transaction()
     await transaction.start()
@@ -131,14 +131,16 @@ def spelt(cell: Any) -> str:
         case bytes():
             return rf"\x{cell.hex()}"
         case datetime():
-            # PostgreSQL leaves out a fraction's last zeros, and the minutes of an even offset.
+            # PostgreSQL leaves out trailing zeros of a fraction, and the minutes of an offset if they are 0.
             return cell.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f").rstrip("0").rstrip(".") + "+00"
         case _:
             return str(cell)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-async def test_psql_runs_the_file_and_gives_what_asyncpg_gives(path: Path, database: TestDatabase, owner: Any) -> None:
+async def test_psql_runs_the_file_and_returns_the_rows_of_asyncpg(
+    path: Path, database: TestDatabase, owner: Any
+) -> None:
     asked = load_statement(name_of(path))
     await insert(owner, [Message(119, 306, 4591, "Gmail", status) for status in ("new", "new", "proc", "hold")])
     await owner.execute("INSERT INTO queuestats.tokens (name, hash) VALUES ('it''s \"mine\"', 'x'), ('other', 'y')")

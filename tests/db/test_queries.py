@@ -1,4 +1,4 @@
-"""The four groupings and their filters, against sums made in Python: by the counters, and by the scans."""
+"""The four groupings and their filters, by counters and by scans, compared with sums computed in Python."""
 
 import asyncio
 import itertools
@@ -18,7 +18,7 @@ from service.settings import Settings
 from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.oracle import STATUSES, Message, expected_rows, insert
 
-# Small enough to count by eye: 7 messages of sender 119, one of another.
+# Small enough to count by hand: 7 messages of sender 119, one of another sender.
 QUEUE = [
     Message(account_id=306, campaign_id=4591, isp="Gmail", status="new"),
     Message(account_id=306, campaign_id=4591, isp="Gmail", status="new"),
@@ -33,7 +33,7 @@ QUEUE = [
 
 @pytest.fixture(params=["by the counters", "by the scans"])
 async def service(database: TestDatabase, owner: Any, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    """The database as the service's role reaches it. Until the first count is committed, the scans answer."""
+    """The database for the role of the service. Until the first count is committed, scans return the reports."""
     if request.param == "by the scans":
         await owner.execute("DELETE FROM queuestats.baseline")
     async with open_pool(database.service_url, pool_size=2) as opened:
@@ -79,7 +79,7 @@ def row(account_id: int = 0, campaign_id: int = 0, isp: str = "", **counted: int
         (StatsQuery(2**63 - 1, grouping=Grouping.ISP), []),
     ],
 )  # fmt: skip
-async def test_a_queue_that_is_counted_by_eye(
+async def test_a_queue_that_is_counted_by_hand(
     owner: Any, service: Database, query: StatsQuery, expected: list[StatsRow]
 ) -> None:
     await insert(owner, QUEUE)
@@ -88,7 +88,7 @@ async def test_a_queue_that_is_counted_by_eye(
     assert expected_rows(QUEUE, query) == expected
 
 
-async def test_every_grouping_with_every_combination_of_filters_gives_the_sums_made_in_python(
+async def test_every_grouping_with_every_combination_of_filters_equals_the_sums_of_python(
     owner: Any, service: Database
 ) -> None:
     messages = [
@@ -104,7 +104,7 @@ async def test_every_grouping_with_every_combination_of_filters_gives_the_sums_m
     queries = [StatsQuery(119, *each) for each in filters]
     for query in queries:
         assert await rows_of(service, query) == expected_rows(messages, query), query
-    # Asked at once, they go into a few statements.
+    # Run together, the queries share a few statements.
     statistics = Statistics(service, Settings(pool_size=2, request_time_limit_ms=1000 * PATIENCE_SECONDS))
     outcomes = await asyncio.gather(*map(statistics.run, queries))
     for query, outcome in zip(queries, outcomes, strict=True):
@@ -122,7 +122,7 @@ QUEUES = st.lists(st.builds(Message, st.just(0), IDS, IDS, ISPS, st.sampled_from
 
 @given(QUEUES, st.data())
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_any_queue_and_any_question_give_the_sums_made_in_python(
+async def test_any_query_on_any_queue_equals_the_sums_of_python(
     owner: Any, service: Database, queue: list[Message], data: st.DataObject
 ) -> None:
     sender_id = next(SENDERS)
@@ -142,8 +142,8 @@ async def test_any_queue_and_any_question_give_the_sums_made_in_python(
     assert all(each.total == each.new + each.proc + each.retry + each.hold for each in rows)
 
 
-async def test_rows_come_in_the_order_of_their_bytes_not_of_a_language(owner: Any, service: Database) -> None:
-    # U+1F600 stands before U+FF5E in UTF-16, after it in UTF-8; a language would put "é" beside "e".
+async def test_rows_are_in_the_order_of_their_bytes_not_of_a_language(owner: Any, service: Database) -> None:
+    # U+1F600 is before U+FF5E in UTF-16, and after it in UTF-8. The order of a language has "é" beside "e".
     names = ["", " ", "A", "Z", "a", "e", "z", "é", "\uff5e", "\U0001f600"]
     await insert(owner, [Message(isp=name) for name in reversed(names)])
 
@@ -165,13 +165,13 @@ async def test_a_message_is_counted_under_its_status_and_no_other(
 
 
 async def test_every_status_of_the_database_has_its_column(owner: Any) -> None:
-    """A status that were added without a column would be in `total` alone."""
+    """A new status without a column would be counted only in `total`."""
     labels = await owner.fetchval("SELECT enum_range(NULL::message_status)::text[]")
     assert sorted(labels) == sorted(STATUSES)
 
 
 @pytest.mark.parametrize("grouping", Grouping)
-async def test_the_columns_come_as_the_row_has_them_and_counts_are_bigint(owner: Any, grouping: Grouping) -> None:
+async def test_the_columns_have_the_order_of_the_row_type_and_counts_are_bigint(owner: Any, grouping: Grouping) -> None:
     query = StatsQuery(119, grouping=grouping)
     for asked, _ in (from_counters([query]), from_messages(query)):
         attributes = (await owner.prepare(asked.sql)).get_attributes()
@@ -181,7 +181,7 @@ async def test_the_columns_come_as_the_row_has_them_and_counts_are_bigint(owner:
         assert {each.type.name for each in attributes} == {"int8", "text"}
 
 
-async def test_the_one_scan_of_verify_answers_as_each_definition_does(owner: Any) -> None:
+async def test_the_single_scan_of_verify_returns_the_rows_of_each_definition(owner: Any) -> None:
     of_accounts = [Message(account_id=id_, isp=isp) for id_ in (0, 7) for isp in ("", "Gmail")]
     await insert(owner, [*of_accounts, Message(sender_id=7, campaign_id=3, status="hold"), Message(sender_id=8)])
     found = [tuple(row) for row in await fetch(owner, "queries/defined_answers", sender_ids=[119, 7, 9])]

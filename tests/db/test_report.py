@@ -1,4 +1,4 @@
-"""The report on many senders: the counters give what the messages give, whatever is folded."""
+"""The report on many senders: counters and messages give the same rows for any state of folding."""
 
 from dataclasses import replace
 from typing import Any
@@ -52,10 +52,12 @@ QUERIES = st.builds(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(data=st.data())
-async def test_its_pages_are_what_the_messages_give(database: TestDatabase, owner: Any, data: st.DataObject) -> None:
+async def test_its_pages_have_the_rows_that_the_messages_give(
+    database: TestDatabase, owner: Any, data: st.DataObject
+) -> None:
     await owner.execute("TRUNCATE messages; DELETE FROM queuestats.watermarks")
     with pytest.MonkeyPatch.context() as patch:
-        # With fewer slices, lists are read from the first item to the last.
+        # With a lower limit of slices, lists are read from the first item to the last.
         patch.setattr(report_module, "MOST_SLICES", data.draw(st.sampled_from([1, 4, 100])))
         await check_pages(database, owner, data)
 
@@ -76,10 +78,10 @@ async def check_pages(database: TestDatabase, owner: Any, data: st.DataObject) -
     assert await drift(owner) == []
 
 
-async def test_many_senders_are_read_as_few_are(database: TestDatabase, owner: Any) -> None:
-    """From some hundred senders on, those with pending deltas are found at once."""
+async def test_a_report_on_many_senders_has_the_same_rows_as_one_on_few(database: TestDatabase, owner: Any) -> None:
+    """From some hundred senders on, one read finds all senders with pending deltas."""
     messages = [Message(1 + n % 150, n % 3, status=STATUSES[n % 4]) for n in range(600)]
-    # Some senders have folded counters alone, some also an epoch of their own, some pending deltas, some both.
+    # Some senders have only folded counters, some also their own epoch, some pending deltas, some both.
     await insert(owner, messages)
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
     for _ in range(2):

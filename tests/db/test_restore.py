@@ -1,4 +1,4 @@
-"""A dump that is restored elsewhere: in another cluster the transaction ids that it holds mean nothing."""
+"""A dump that is restored in another cluster, where its transaction ids have no meaning."""
 
 import subprocess
 from typing import Any
@@ -20,7 +20,7 @@ MESSAGES = [Message(sender_id, number % 3, number % 5) for sender_id in (1, 2) f
 
 
 def copy(source: TestDatabase, target: TestDatabase, *options: str) -> None:
-    """What a dump holds, put into the other database; a setting that an older server does not know is passed over."""
+    """Restores a dump into the other database. Settings that an older server does not have are skipped."""
     command = [str(binaries(18) / "pg_dump"), *options, "--dbname", source.owner_url]
     dump = subprocess.run(command, check=True, capture_output=True).stdout
     psql = [str(binaries(18) / "psql"), "-Xq", "--dbname", target.owner_url]
@@ -33,7 +33,7 @@ async def differences(connection: Any) -> int:
 
 @pytest.fixture
 async def source(database: TestDatabase, owner: Any) -> TestDatabase:
-    """Some of its messages are counted already, up to a watermark; some are not."""
+    """A database with folded deltas, up to a watermark, and with pending deltas."""
     await insert(owner, MESSAGES)
     await owner.execute("SELECT queuestats.fold(mark_every => 1)")
     await insert(owner, MESSAGES)
@@ -42,7 +42,7 @@ async def source(database: TestDatabase, owner: Any) -> TestDatabase:
     return database
 
 
-async def test_a_restored_dump_is_exact_and_stays_so(source: TestDatabase, empty_database: TestDatabase) -> None:
+async def test_a_restored_dump_is_exact_and_remains_exact(source: TestDatabase, empty_database: TestDatabase) -> None:
     copy(source, empty_database)
     restored = await asyncpg.connect(empty_database.owner_url)
     try:
@@ -57,7 +57,7 @@ async def test_a_restored_dump_is_exact_and_stays_so(source: TestDatabase, empty
         await restored.close()
 
 
-async def test_a_failure_in_the_background_of_the_dump_s_source_is_none_of_the_restored_database(
+async def test_a_background_failure_in_the_dumped_database_is_not_reported_in_the_restored_one(
     source: TestDatabase, owner: Any, empty_database: TestDatabase
 ) -> None:
     await owner.execute("SELECT queuestats.note_task('count', 'no space left')")
@@ -71,7 +71,7 @@ async def test_a_failure_in_the_background_of_the_dump_s_source_is_none_of_the_r
         assert await examine(restored, "queuestats_service", conditions=background) == []
 
 
-async def test_messages_alone_are_counted_as_they_come_unless_triggers_are_off_and_then_verify_mends_it(
+async def test_restored_messages_are_counted_by_triggers_or_by_a_repair_if_triggers_were_off(
     source: TestDatabase, empty_database: TestDatabase
 ) -> None:
     messages = ("--data-only", "--table", "messages")
@@ -82,7 +82,7 @@ async def test_messages_alone_are_counted_as_they_come_unless_triggers_are_off_a
     try:
         assert await restored.fetchval("SELECT count(*) FROM messages") == 2 * len(MESSAGES)
         assert await differences(restored) == 0
-        # As `pg_dump --disable-triggers` and replication do it.
+        # `pg_dump --disable-triggers` and replication do the same.
         await restored.execute("ALTER TABLE messages DISABLE TRIGGER ALL")
         await insert(restored, MESSAGES)
         await restored.execute("ALTER TABLE messages ENABLE TRIGGER ALL")

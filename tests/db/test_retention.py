@@ -1,4 +1,4 @@
-"""What is old is deleted in small steps; what is still needed stays."""
+"""Old rows are deleted in small steps, and rows that are still needed are kept."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,8 @@ OLD = timedelta(days=90)
 
 @pytest.fixture
 async def history(database: TestDatabase, owner: Any) -> Any:
-    """A hundred days old: a hold of the sender 1 that was released, with a message that was deleted meanwhile; an
-    active hold of the sender 2; an open job of the sender 3; a leftover chunk; three results of verify."""
+    """Rows that are a hundred days old: a released hold of sender 1, with a message that was deleted later; an active
+    hold of sender 2; an open job of sender 3; a chunk without a job; three results of verify."""
     message = "INSERT INTO messages (sender_id, recipient) VALUES ($1, 'x')"
     await owner.executemany(message, [(sender_id,) for sender_id in (1, 2) * 4])
     async with open_pool(database.service_url, pool_size=2) as service:
@@ -61,12 +61,12 @@ async def test_open_jobs_active_holds_and_the_newest_verify_are_kept(history: An
     assert await drift(history) == []
 
 
-async def test_a_step_deletes_no_more_rows_of_a_table_than_it_is_told(history: Any) -> None:
+async def test_a_step_deletes_at_most_the_given_number_of_rows_of_a_table(history: Any) -> None:
     step = "SELECT jobs, job_chunks, audit_log FROM queuestats.prune('90 days', 2)"
     assert [await history.fetchrow(step) for _ in range(4)] == [(0, 2, 2), (2, 0, 2), (0, 0, 2), (0, 0, 0)]
 
 
-async def test_one_prune_is_at_work_at_a_time(history: Any, database: TestDatabase) -> None:
+async def test_only_one_prune_runs_at_a_time(history: Any, database: TestDatabase) -> None:
     other = await asyncpg.connect(database.owner_url)
     async with history.transaction():
         await history.execute("SELECT queuestats.prune('90 days')")
@@ -85,7 +85,7 @@ async def test_the_service_deletes_nothing_younger_than_thirty_days(history: Any
     await service.close()
 
 
-async def test_zero_days_keep_all_for_ever(history: Any, database: TestDatabase) -> None:
+async def test_a_retention_of_zero_days_keeps_everything(history: Any, database: TestDatabase) -> None:
     before = await counts(history)
     async with open_pool(database.service_url) as service:
         await prune_forever(service, 0)

@@ -1,4 +1,4 @@
-"""The service's role: what it may do, what stops it, and how it comes about."""
+"""The role of the service: its rights, its limits, and its creation."""
 
 import asyncio
 import base64
@@ -36,7 +36,7 @@ LIMITS = {
 
 @pytest.fixture(scope="module")
 def migrated(server_url: str) -> Iterator[TestDatabase]:
-    """Migrated in place: rights on a database itself do not come along when it is cloned. No test changes it."""
+    """A migrated database. It is not a clone, because a clone lacks the rights on the database. No test changes it."""
     name = f"queuestats_roles_{uuid.uuid4().hex[:12]}"
     database = TestDatabase(name, url_of(server_url, name), url_of(server_url, name, "queuestats_service"))
     asyncio.run(_on(server_url, f"CREATE DATABASE {name}"))
@@ -54,7 +54,7 @@ async def as_service(migrated: TestDatabase) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def new_role(empty_database: TestDatabase) -> AsyncIterator[str]:
-    """A name that needs quoting, of a role that is not there yet."""
+    """The name of a role that does not exist. The name needs quoting."""
     name = f'odd "role", {uuid.uuid4().hex[:8]}'
     yield name
     await drop(empty_database, name)
@@ -79,7 +79,7 @@ async def ask(url: str, query: str, *arguments: Any) -> Any:
 
 
 def as_role(database: TestDatabase, name: str, password: str = "") -> str:
-    """The database's address for another user."""
+    """The address of the database for another user."""
     address = url_of(database.owner_url, database.name, "USER", "PASSWORD")
     with_user = address.replace("USER", quote(name, safe=""), 1)
     if ":PASSWORD" in with_user:
@@ -140,12 +140,12 @@ async def test_the_service_has_no_attribute_and_no_other_role(as_service: Any) -
     assert await as_service.fetchval(memberships, "queuestats_service") == 0
 
 
-async def test_the_limits_are_in_force_from_the_login_on(as_service: Any) -> None:
+async def test_the_limits_are_active_after_the_login(as_service: Any) -> None:
     assert {name: await as_service.fetchval(f"SHOW {name}") for name in LIMITS} == LIMITS
 
 
-async def test_nobody_else_loses_a_right(empty_database: TestDatabase, new_role: str) -> None:
-    """Another application of the same database goes on as before: what PUBLIC may do is not ours to take."""
+async def test_other_roles_lose_no_right(empty_database: TestDatabase, new_role: str) -> None:
+    """Other applications of the same database keep the rights of PUBLIC."""
     role = quoted(new_role)
     await ask(empty_database.owner_url, f"CREATE ROLE {role} LOGIN PASSWORD 'service'")
     await ask(empty_database.owner_url, "GRANT CREATE ON SCHEMA public TO PUBLIC")
@@ -156,7 +156,7 @@ async def test_nobody_else_loses_a_right(empty_database: TestDatabase, new_role:
     await ask(empty_database.owner_url, f"DROP OWNED BY {role}")
 
 
-async def test_rights_that_a_dba_took_from_everybody_are_given_to_the_service(empty_database: TestDatabase) -> None:
+async def test_rights_that_a_dba_revoked_from_public_are_granted_to_the_service(empty_database: TestDatabase) -> None:
     owner_url = empty_database.owner_url
     await ask(owner_url, f"REVOKE ALL ON DATABASE {empty_database.name} FROM PUBLIC")
     await ask(owner_url, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
@@ -165,7 +165,7 @@ async def test_rights_that_a_dba_took_from_everybody_are_given_to_the_service(em
     assert await ask(empty_database.service_url, "SELECT count(*) FROM queuestats.queued_messages") == 0
 
 
-async def test_a_new_role_takes_the_name_and_the_password_of_the_address(
+async def test_a_new_role_has_the_name_and_the_password_of_the_address(
     empty_database: TestDatabase, new_role: str
 ) -> None:
     password = "p@ss:w/rd 'quoted' %41"
@@ -180,11 +180,11 @@ async def test_a_role_that_exists_keeps_its_password(empty_database: TestDatabas
 
 
 async def has_password(database: TestDatabase, name: str, password: str) -> bool:
-    """Whether the stored SCRAM secret is of this password, where the test's role may look; else by logging in."""
+    """Compares the stored SCRAM secret with the password. Logs in if the role of the test may not read the secret."""
     try:
         stored = await ask(database.owner_url, "SELECT rolpassword FROM pg_authid WHERE rolname = $1", name)
     except asyncpg.InsufficientPrivilegeError:
-        # The server may let everybody in without a password: then there is nothing to tell apart.
+        # The server may accept any password. The test then detects no difference.
         return bool(await ask(as_role(database, name, password), "SELECT current_user = $1", name))
     return is_scram_of(stored, password)
 
@@ -198,7 +198,7 @@ def is_scram_of(stored: str, password: str) -> bool:
     return hashlib.sha256(key).digest() == base64.b64decode(stored_key)
 
 
-async def test_a_limit_that_a_dba_chose_stays_and_a_missing_one_is_given(
+async def test_a_limit_that_a_dba_chose_is_kept_and_a_missing_one_is_set(
     empty_database: TestDatabase, new_role: str
 ) -> None:
     role, owner_url = quoted(new_role), empty_database.owner_url
@@ -213,7 +213,7 @@ async def test_a_limit_that_a_dba_chose_stays_and_a_missing_one_is_given(
     assert in_force == LIMITS | {"statement_timeout": "1min", "idle_in_transaction_session_timeout": "0"}
 
 
-async def test_one_address_for_owner_and_service_works_and_gives_no_rights(empty_database: TestDatabase) -> None:
+async def test_one_address_for_owner_and_service_works_and_grants_no_rights(empty_database: TestDatabase) -> None:
     url = empty_database.owner_url
     await migrate(url, url)
     assert await ask(url, "SELECT relacl IS NULL FROM pg_class WHERE relname = 'messages'")
@@ -227,7 +227,7 @@ async def test_two_databases_of_a_cluster_share_a_role_that_both_create_at_once(
     second = TestDatabase(name, url_of(server_url, name), "")
     both = [empty_database, second]
     try:
-        # Processes: Alembic keeps what it works on in a variable of its module.
+        # Separate processes, because Alembic stores its state in a variable of a module.
         running = [await start_migration(each.owner_url, as_role(each, new_role)) for each in both]
         assert [await process.wait() for process in running] == [0, 0]
 
@@ -244,7 +244,7 @@ async def start_migration(*urls: str) -> asyncio.subprocess.Process:
 
 @pytest.fixture
 async def plain_owner(empty_database: TestDatabase, new_role: str) -> AsyncIterator[str]:
-    """The address of an owner of the schema who may not create roles. It goes before the role that it gave rights."""
+    """The address of an owner that may not create roles. It is dropped before the role to which it granted rights."""
     name = f"plain_owner_{uuid.uuid4().hex[:8]}"
     await ask(empty_database.owner_url, f"CREATE ROLE {name} LOGIN PASSWORD 'service'")
     await ask(empty_database.owner_url, f"GRANT ALL ON DATABASE {empty_database.name} TO {name}")
@@ -253,19 +253,19 @@ async def plain_owner(empty_database: TestDatabase, new_role: str) -> AsyncItera
     await drop(empty_database, name)
 
 
-async def test_an_owner_who_may_not_create_roles_is_told_what_a_superuser_has_to_run(
+async def test_the_error_for_an_owner_without_createrole_has_the_commands_for_a_superuser(
     empty_database: TestDatabase, plain_owner: str, new_role: str
 ) -> None:
     with pytest.raises(CommandError, match=r"sql/roles\.sql") as caught:
         await migrate(plain_owner, as_role(empty_database, new_role))
 
-    told = str(caught.value)
-    assert "\n" not in told
-    assert "superuser" in told
-    assert f"SET queuestats.service_role = '{new_role}'" in told
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "superuser" in message
+    assert f"SET queuestats.service_role = '{new_role}'" in message
 
 
-async def test_an_owner_who_may_not_set_limits_gives_the_rights_and_warns(
+async def test_an_owner_that_may_not_set_limits_grants_the_rights_and_warns(
     empty_database: TestDatabase, plain_owner: str, new_role: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await ask(empty_database.owner_url, f"CREATE ROLE {quoted(new_role)} LOGIN")
@@ -275,7 +275,7 @@ async def test_an_owner_who_may_not_set_limits_gives_the_rights_and_warns(
     assert all(f"SET {name} = " in each for name, each in zip(LIMITS, caplog.messages, strict=True))
 
 
-async def test_the_file_can_be_run_in_psql_as_it_says(empty_database: TestDatabase, new_role: str) -> None:
+async def test_the_file_can_be_run_in_psql_as_it_documents(empty_database: TestDatabase, new_role: str) -> None:
     await migrate(empty_database.owner_url, None)
     settings = [f"SET queuestats.service_role = '{new_role}'", "SET queuestats.service_password = 'secret'"]
     command = [str(binaries(18) / "psql"), "-Xqd", empty_database.owner_url, "--set=ON_ERROR_STOP=1"]
@@ -298,7 +298,7 @@ async def test_the_file_can_be_run_in_psql_as_it_says(empty_database: TestDataba
         ("postgresql:///db", ("from environment", "also")),
     ],
 )
-def test_user_and_password_are_found_where_the_driver_finds_them(
+def test_user_and_password_are_read_as_by_the_driver(
     monkeypatch: pytest.MonkeyPatch, url: str, found: tuple[str, str]
 ) -> None:
     if found[0].startswith("from"):

@@ -1,4 +1,4 @@
-"""`sql/schema.sql`, the newest schema for people to read, is what the migrations make. `make schema` writes it anew."""
+"""`sql/schema.sql`, the newest schema for readers, equals the result of the migrations. `make schema` generates it."""
 
 import os
 import re
@@ -17,7 +17,7 @@ HEADER = """\
 -- The newest schema, with the rights of the service's role, as pg_dump writes it. Generated: `make schema`.
 -- A database gets it from migrations/, and what follows the last revision from sql/counters/ and sql/roles.sql.
 """
-# Lines that depend on the server's version, on pg_dump's, or on chance, and say nothing of the schema.
+# Lines that depend on the version of the server or of pg_dump, or are random, and do not describe the schema.
 NOISE = re.compile(r"^(SET \w+ = .*;|SELECT pg_catalog\.set_config\(.*;|\\(un)?restrict .*|--.*)\n", re.MULTILINE)
 
 
@@ -28,16 +28,18 @@ def dump(url: str) -> str:
     return f"{HEADER}\n{body}\n" if body else HEADER
 
 
-async def test_the_schema_file_is_what_the_migrations_make(database: TestDatabase, owner: Any) -> None:
+async def test_the_schema_file_is_the_result_of_the_migrations(database: TestDatabase, owner: Any) -> None:
     if owner.get_server_version().major < 16:
-        pytest.skip("PostgreSQL 15 writes the text of a view with more table names in it")
+        pytest.skip("PostgreSQL 15 writes more table names into the text of a view")
     made = dump(database.owner_url)
     if os.environ.get("WRITE_SCHEMA"):
         SCHEMA.write_text(made, "utf-8")
     assert SCHEMA.read_text("utf-8") == made, "sql/schema.sql is not up to date: run make schema, and read its diff"
 
 
-def test_the_schema_file_depends_on_no_name_and_no_chance(database: TestDatabase, empty_database: TestDatabase) -> None:
+def test_the_schema_file_has_no_name_of_a_database_and_no_random_text(
+    database: TestDatabase, empty_database: TestDatabase
+) -> None:
     made = dump(database.owner_url)
 
     assert dump(database.owner_url) == made

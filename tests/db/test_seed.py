@@ -1,4 +1,4 @@
-"""The data set in the table, and what keeps it from being written."""
+"""The data set that `seed` writes, and the reasons to refuse it."""
 
 import hashlib
 from collections import Counter
@@ -23,7 +23,7 @@ CHUNK_MESSAGES = "service.workbench.seed.CHUNK_MESSAGES"
 
 @pytest.fixture
 async def disposable(owner: Any, database: TestDatabase) -> Any:
-    """The owner's connection to a database that is marked disposable."""
+    """A connection of the owner to a database that is marked as disposable."""
     await owner.execute(f"COMMENT ON DATABASE {database.name} IS 'queuestats: disposable'")
     return owner
 
@@ -42,7 +42,7 @@ async def test_the_rows_are_the_same_on_every_version_of_postgresql(disposable: 
     assert hashlib.sha256(written).hexdigest() == DIGEST_OF_SMALL
 
 
-async def test_neither_chunks_nor_settings_nor_an_earlier_use_change_the_rows(
+async def test_the_rows_do_not_depend_on_chunks_settings_or_an_earlier_use(
     disposable: Any, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(disposable, SMALL)
@@ -69,7 +69,7 @@ async def test_another_seed_gives_other_rows(disposable: Any) -> None:
         assert [row[column] for row in first] != [row[column] for row in second]
 
 
-async def test_ids_follow_the_arrival_and_the_database_goes_on_from_there(disposable: Any) -> None:
+async def test_ids_follow_the_order_of_arrival_and_later_messages_get_higher_ids(disposable: Any) -> None:
     await disposable.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'someone@example.com')")
     await disposable.execute("DELETE FROM messages")
     await fill(disposable, SMALL)
@@ -79,7 +79,7 @@ async def test_ids_follow_the_arrival_and_the_database_goes_on_from_there(dispos
     assert await disposable.fetchval(following) == 3001
 
 
-async def test_sender_119_holds_the_documented_example_and_its_account_alone(disposable: Any) -> None:
+async def test_sender_119_has_only_the_documented_example_and_its_account(disposable: Any) -> None:
     await fill(disposable, SeedPlan(45_000, 150))
     found = await disposable.fetch(
         "SELECT sender_id, account_id, campaign_id, status FROM messages"
@@ -113,7 +113,7 @@ async def test_attempts_and_times_fit_the_status(disposable: Any) -> None:
             assert next_attempt_at > AS_OF
 
 
-async def test_what_is_left_of_old_mailings_waits_or_is_held(disposable: Any) -> None:
+async def test_the_rest_of_old_mailings_is_in_retry_or_on_hold(disposable: Any) -> None:
     await fill(disposable, SeedPlan(20_000, 1, profile=Profile.SINGLE))
     statuses = [row["status"] for row in await disposable.fetch("SELECT status FROM messages ORDER BY id")]
     oldest, newest = Counter(statuses[:1000]), Counter(statuses[-5000:])
@@ -132,7 +132,7 @@ async def test_isps_vary_message_by_message_with_gmail_ahead(disposable: Any) ->
     assert sum(1 for _ in groupby(isps)) > 0.7 * len(isps)
 
 
-async def test_neighbours_mostly_share_sender_account_and_campaign(disposable: Any) -> None:
+async def test_most_adjacent_messages_have_the_same_sender_account_and_campaign(disposable: Any) -> None:
     await fill(disposable, SeedPlan(50_000, 100))
     found = await disposable.fetch("SELECT sender_id, account_id, campaign_id FROM messages ORDER BY id")
     assert sum(1 for _ in groupby(found)) < len(found) / 50
@@ -146,12 +146,12 @@ async def test_recipients_are_in_reserved_domains_only(disposable: Any) -> None:
 
 
 async def test_progress_moves_by_chunks_and_ends_at_the_plan(disposable: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+    progress: list[int] = []
     monkeypatch.setattr(CHUNK_MESSAGES, 500)
-    await seed(disposable, SMALL, told.append)
-    assert told == sorted(set(told))
-    assert len(told) >= 4
-    assert told[-1] == 3000
+    await seed(disposable, SMALL, progress.append)
+    assert progress == sorted(set(progress))
+    assert len(progress) >= 4
+    assert progress[-1] == 3000
 
 
 async def test_a_database_that_is_not_marked_is_refused(owner: Any, database: TestDatabase) -> None:
@@ -171,7 +171,7 @@ async def test_a_queue_with_messages_is_refused_and_kept(disposable: Any) -> Non
 
 
 @pytest.mark.parametrize("replace", [False, True])
-async def test_an_interrupted_run_leaves_the_queue_as_it_was(
+async def test_an_interrupted_run_does_not_change_the_queue(
     disposable: Any, monkeypatch: pytest.MonkeyPatch, replace: bool
 ) -> None:
     if replace:
@@ -194,5 +194,5 @@ async def test_a_database_without_the_table_is_an_error_in_a_sentence(disposable
             await fill(connection, SMALL)
 
 
-# Changes with the data set alone; a change here is one for everybody who compares figures.
+# Depends only on the data set. After a change here, figures cannot be compared with earlier ones.
 DIGEST_OF_SMALL = "1eae588f277ec00aa0e14c320748f1eb26402406e8b5603ddc90c60a5ed02948"

@@ -1,4 +1,4 @@
-"""A mail transfer agent that is played: what it does to a queue, and when it does nothing."""
+"""The simulated mail transfer agent: its changes of a queue, and when it is refused."""
 
 import asyncio
 from collections import Counter
@@ -29,20 +29,20 @@ async def statuses(connection: Any) -> Counter[str]:
 
 
 async def play(database_url: str, plan: SimulationPlan) -> Totals:
-    """What was done when the plan's time is up."""
+    """The counts of work when the time of the plan is over."""
     totals = Totals()
     await simulate(database_url, plan, totals, asyncio.Event())
     return totals
 
 
 async def until(condition: Callable[[], bool], playing: asyncio.Task[float]) -> None:
-    """Waits for something that the agents do, as long as they play."""
+    """Waits for an effect of the agents while they run."""
     while not condition():
         assert not playing.done()
         await asyncio.sleep(0.02)
 
 
-async def test_every_message_is_accounted_for_and_nothing_taken_is_left_behind(filled: str, owner: Any) -> None:
+async def test_every_message_is_accounted_for_and_none_remains_in_delivery(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     plan = SimulationPlan(rate=1000, seconds=1.5, batch_messages=50, senders=10)
     totals = await play(filled, plan)
@@ -55,10 +55,10 @@ async def test_every_message_is_accounted_for_and_nothing_taken_is_left_behind(f
     assert min(totals.enqueued, totals.taken, totals.retaken, totals.retried, totals.finished) > 0
 
 
-async def test_the_queue_keeps_its_size_about(filled: str, owner: Any) -> None:
+async def test_the_size_of_the_queue_is_about_constant(filled: str, owner: Any) -> None:
     totals = await play(filled, SimulationPlan(rate=1000, seconds=2, batch_messages=20, senders=10))
     assert totals.enqueued > 0
-    # What two agents have taken and not finished, and what failed and waits for its retry.
+    # The messages that two agents have in delivery, and those that wait for a retry.
     assert abs(totals.enqueued - totals.finished) < max(0.25 * totals.enqueued, 4 * 20)
 
 
@@ -66,12 +66,12 @@ async def test_the_rate_is_not_exceeded(filled: str) -> None:
     totals = Totals()
     plan = SimulationPlan(rate=200, seconds=2, batch_messages=10, senders=10)
     took_seconds = await simulate(filled, plan, totals, asyncio.Event())
-    # Each of two agents may begin one burst more than its share.
+    # Each of two agents may begin one more burst than its share.
     assert 0 < totals.enqueued <= 400 + 2 * 10
     assert took_seconds > 1.9
 
 
-async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
+async def test_it_stops_on_request(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
     task = asyncio.create_task(simulate(filled, LONG, running, stop))
@@ -81,7 +81,7 @@ async def test_it_stops_when_it_is_told_to(filled: str, owner: Any) -> None:
     assert (await statuses(owner))["proc"] == before["proc"]
 
 
-async def test_it_goes_on_when_its_connections_are_cut(filled: str, owner: Any) -> None:
+async def test_it_continues_after_its_connections_were_closed(filled: str, owner: Any) -> None:
     before = await statuses(owner)
     stop, running = asyncio.Event(), Totals()
     task = asyncio.create_task(simulate(filled, LONG, running, stop))
@@ -95,17 +95,17 @@ async def test_it_goes_on_when_its_connections_are_cut(filled: str, owner: Any) 
     await until(lambda: running.finished > finished + 100, task)
     stop.set()
     await task
-    # A take whose answer was cut off may have been done: at most one batch of an agent stays in delivery.
+    # A take without a response may have been committed. At most one batch of an agent remains in delivery.
     assert before["proc"] <= (await statuses(owner))["proc"] <= before["proc"] + 2 * 20
 
 
-async def test_agents_pass_over_what_another_has_in_hand(filled: str, database: TestDatabase) -> None:
+async def test_agents_skip_messages_that_another_agent_has_locked(filled: str, database: TestDatabase) -> None:
     other = await asyncpg.connect(database.owner_url)
     async with other.transaction():
         await other.execute("SELECT FROM messages FOR UPDATE")
         totals = await play(filled, SimulationPlan(rate=500, seconds=1, batch_messages=10, senders=10))
     await other.close()
-    # Only what they enqueued themselves was free to take.
+    # Only the messages that they enqueued were available.
     assert 0 < totals.taken <= totals.enqueued
     assert totals.retaken == 0
 
@@ -116,7 +116,7 @@ async def test_a_database_that_is_not_marked_is_refused(database: TestDatabase, 
     assert await statuses(owner) == {}
 
 
-async def test_a_statement_that_is_refused_ends_it_with_a_sentence(filled: str, owner: Any) -> None:
+async def test_a_refused_statement_ends_it_with_a_sentence(filled: str, owner: Any) -> None:
     await owner.execute("ALTER TABLE messages ADD CHECK (campaign_id < 1000000) NOT VALID")
     with pytest.raises(CommandError, match="The database refuses"):
         await play(filled, LONG)

@@ -1,4 +1,4 @@
-"""Tokens as the database keeps them: a hash and a name, in force or revoked."""
+"""Tokens in the database: a hash and a name, valid or revoked."""
 
 import hashlib
 import os
@@ -17,11 +17,11 @@ from tests.conftest import TestDatabase
 
 
 async def valid(owner: Any) -> dict[bytes, str]:
-    """The tokens in force, as every process of the service reads them."""
+    """The valid tokens, as processes of the service read them."""
     return {row["hash"]: row["name"] for row in await owner.fetch(load_statement("tokens/valid").sql)}
 
 
-async def test_a_created_token_is_in_force_by_its_hash(database: TestDatabase, owner: Any) -> None:
+async def test_a_created_token_is_valid_by_its_hash(database: TestDatabase, owner: Any) -> None:
     secret = await create_token(database.owner_url, "dashboard")
     assert await valid(owner) == {token_hash(secret): "dashboard"}
     assert token_hash(secret) == hashlib.sha256(secret.encode()).digest()
@@ -36,21 +36,21 @@ async def test_the_secret_is_stored_nowhere(database: TestDatabase, owner: Any) 
     assert secret not in str(await list_tokens(database.owner_url))
 
 
-async def test_every_secret_is_another_one_and_needs_no_quoting(database: TestDatabase) -> None:
+async def test_secrets_are_different_and_need_no_quoting(database: TestDatabase) -> None:
     secrets = {await create_token(database.owner_url, f"number {number}") for number in range(10)}
 
     assert len(secrets) == 10
     assert all(secret.isascii() and secret.replace("_", "").replace("-", "").isalnum() for secret in secrets)
 
 
-async def test_a_name_in_force_is_not_taken_twice(database: TestDatabase, owner: Any) -> None:
+async def test_a_valid_name_can_not_be_used_twice(database: TestDatabase, owner: Any) -> None:
     secret = await create_token(database.owner_url, "dashboard")
     with pytest.raises(CommandError, match="dashboard already"):
         await create_token(database.owner_url, "dashboard")
     assert await valid(owner) == {token_hash(secret): "dashboard"}
 
 
-async def test_a_name_in_force_is_replaced_where_that_is_wished_and_the_old_secret_ends(
+async def test_a_valid_token_can_be_replaced_on_request_and_its_former_secret_is_revoked(
     database: TestDatabase, owner: Any
 ) -> None:
     await create_token(database.owner_url, "demo", replace=True)
@@ -58,7 +58,7 @@ async def test_a_name_in_force_is_replaced_where_that_is_wished_and_the_old_secr
     assert await valid(owner) == {token_hash(new): "demo"}
 
 
-async def test_a_revoked_token_is_out_of_force_and_stays_listed(database: TestDatabase, owner: Any) -> None:
+async def test_a_revoked_token_is_not_valid_and_remains_listed(database: TestDatabase, owner: Any) -> None:
     await create_token(database.owner_url, "dashboard")
     kept = await create_token(database.owner_url, "other")
     await revoke_token(database.owner_url, "dashboard")
@@ -82,7 +82,7 @@ async def test_the_name_of_a_revoked_token_can_be_used_again_for_a_new_secret(
 
 
 @pytest.mark.parametrize("revoked_before", [True, False])
-async def test_revoking_what_is_not_in_force_is_refused(database: TestDatabase, revoked_before: bool) -> None:
+async def test_revoking_a_token_that_is_not_valid_is_refused(database: TestDatabase, revoked_before: bool) -> None:
     if revoked_before:
         await create_token(database.owner_url, "dashboard")
         await revoke_token(database.owner_url, "dashboard")
@@ -91,7 +91,7 @@ async def test_revoking_what_is_not_in_force_is_refused(database: TestDatabase, 
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "\ud800"])
-async def test_revoking_what_is_no_name_is_refused(database: TestDatabase, name: str) -> None:
+async def test_revoking_an_invalid_name_is_refused(database: TestDatabase, name: str) -> None:
     with pytest.raises(CommandError, match="No active token named"):
         await revoke_token(database.owner_url, name)
 
@@ -112,7 +112,7 @@ async def test_tokens_are_listed_oldest_first_with_aware_times_and_no_hash(datab
 @pytest.mark.parametrize(
     "name", ["", " ", "a\nb", "a\0b", "\ud800", "tab\t", "x" * (MAX_NAME_CHARACTERS + 1), "\u202e"]
 )
-async def test_what_is_no_name_is_refused_and_nothing_stored(database: TestDatabase, owner: Any, name: str) -> None:
+async def test_an_invalid_name_is_refused_and_nothing_is_stored(database: TestDatabase, owner: Any, name: str) -> None:
     with pytest.raises(CommandError, match="printable"):
         await create_token(database.owner_url, name)
     assert await valid(owner) == {}
@@ -121,14 +121,14 @@ async def test_what_is_no_name_is_refused_and_nothing_stored(database: TestDatab
 @pytest.mark.parametrize(
     "name", ["x", "Grafana (EU)", "it's", "панель", "😀", "x" * MAX_NAME_CHARACTERS, "%s", ":name"]
 )
-async def test_any_printable_name_will_do(database: TestDatabase, owner: Any, name: str) -> None:
+async def test_any_printable_name_is_accepted(database: TestDatabase, owner: Any, name: str) -> None:
     secret = await create_token(database.owner_url, name)
     assert await valid(owner) == {token_hash(secret): name}
     await revoke_token(database.owner_url, name)
     assert await valid(owner) == {}
 
 
-async def test_without_a_schema_the_way_out_is_named(empty_database: TestDatabase) -> None:
+async def test_the_error_without_a_schema_names_the_solution(empty_database: TestDatabase) -> None:
     with pytest.raises(CommandError, match="run `queuestats migrate`"):
         await create_token(empty_database.owner_url, "dashboard")
 
@@ -154,9 +154,7 @@ async def test_every_change_of_a_token_is_in_the_audit_log_and_a_refused_one_is_
     assert {(row["actor_kind"], row["actor_name"], row["sender_id"]) for row in rows} == {("command", name, 0)}
 
 
-async def test_a_token_is_not_changed_where_the_audit_log_can_not_be_written(
-    database: TestDatabase, owner: Any
-) -> None:
+async def test_a_token_is_not_changed_if_the_audit_log_can_not_be_written(database: TestDatabase, owner: Any) -> None:
     secret = await create_token(database.owner_url, "dashboard")
     await owner.execute("ALTER TABLE queuestats.audit_log ADD CONSTRAINT full_up CHECK (false) NOT VALID")
     for change in (
@@ -169,7 +167,7 @@ async def test_a_token_is_not_changed_where_the_audit_log_can_not_be_written(
     assert await valid(owner) == {token_hash(secret): "dashboard"}
 
 
-async def test_a_command_acts_under_the_user_s_id_where_the_system_has_no_name_for_it(
+async def test_a_command_uses_the_user_id_if_the_system_has_no_name_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)

@@ -1,4 +1,4 @@
-"""The largest senders, accounts, campaigns and ISPs, and the senders with the oldest messages, against Python."""
+"""The largest senders, accounts, campaigns and ISPs, and the senders with the oldest messages, compared with Python."""
 
 import asyncio
 import itertools
@@ -52,7 +52,7 @@ def largest(messages: list[Message], query: TopQuery) -> list[dict[str, int | st
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(data=st.data())
-async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: Any, data: st.DataObject) -> None:
+async def test_they_are_exact_for_any_state_of_folding(database: TestDatabase, owner: Any, data: st.DataObject) -> None:
     await owner.execute("TRUNCATE messages; DELETE FROM queuestats.watermarks")
     messages: list[Message] = []
     async with open_pool(database.service_url) as pool:
@@ -60,7 +60,7 @@ async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: 
             added = data.draw(MESSAGES)
             await insert(owner, added)
             messages += added
-            # Now and then everything is hot, or folded but for the last messages, or compacted.
+            # Sometimes all senders are hot, or only the last messages are pending, or epochs are compacted.
             for step in data.draw(st.lists(st.sampled_from(["fold(1000, 1)", "fold(1000, 1e9)", "fold(3, 1)",
                                                             "compact(1000, interval '0')"]), max_size=3)):  # fmt: skip
                 await owner.execute(f"SELECT * FROM queuestats.{step}")
@@ -72,7 +72,7 @@ async def test_they_are_exact_whatever_is_folded(database: TestDatabase, owner: 
     assert await owner.fetch("SELECT * FROM queuestats.audit()") == []
 
 
-# Few times, so that many are equal.
+# Few different times, so that many are equal.
 ARRIVALS = st.integers(0, 5).map(lambda day: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day))
 OLDEST = (
     "INSERT INTO messages (sender_id, status, created_at, recipient) SELECT $1, $2::text::message_status, $3, 'x'"
@@ -86,7 +86,7 @@ CHANGES = [
     "UPDATE messages SET created_at = created_at - interval '1 day' WHERE sender_id = $1 AND status = 'proc'",
     "UPDATE messages SET sender_id = sender_id % 6 + 1 WHERE sender_id = $1",
 ]
-# By chance, at once, only of emptied senders; a part of the deltas; what the background does.
+# Folds of all senders as hot, of all deltas and of a part; compacts; and the steps of the background.
 STEPS = [
     *("fold(1000, 1)", "fold(1000, 1e9)", "fold(3, 1e9)", "compact(1000, interval '0')"),
     *("raise_bounds('new', NULL, 0, 1000)", "raise_bounds('hold', NULL, 0, 2)", "raise_bounds('total', NULL, 0, 1)"),
@@ -95,7 +95,7 @@ STEPS = [
 
 
 async def oldest_messages(owner: Any) -> dict[int, dict[str, datetime]]:
-    """By sender and status, as the messages are."""
+    """The oldest time by sender and status, computed from the messages."""
     found: dict[int, dict[str, datetime]] = defaultdict(dict)
     for sender_id, status, at in await owner.fetch("SELECT sender_id, status, created_at FROM messages"):
         found[sender_id][status] = min(at, found[sender_id].get(status, at))
@@ -103,7 +103,7 @@ async def oldest_messages(owner: Any) -> dict[int, dict[str, datetime]]:
 
 
 def first_senders(oldest: dict[int, dict[str, datetime]], query: TopQuery) -> list[tuple[int, str]]:
-    """The senders, and the time that they stand there for."""
+    """The senders in order, with their times."""
     times = {
         sender_id: min(by_status.values()) if query.order == "total" else by_status.get(query.order)
         for sender_id, by_status in oldest.items()
@@ -115,7 +115,7 @@ def first_senders(oldest: dict[int, dict[str, datetime]], query: TopQuery) -> li
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(data=st.data())
-async def test_the_senders_with_the_oldest_messages_are_exact_whatever_is_folded(
+async def test_the_senders_with_the_oldest_messages_are_exact_for_any_state_of_folding(
     database: TestDatabase, owner: Any, data: st.DataObject
 ) -> None:
     await owner.execute("TRUNCATE messages; DELETE FROM queuestats.watermarks")
@@ -160,13 +160,13 @@ async def test_a_fold_that_empties_a_sender_removes_its_bounds(owner: Any) -> No
     assert await bounds_of(owner, 120) == 1
 
 
-async def test_a_sender_that_is_emptied_again_and_again_keeps_its_bounds_for_a_minute(owner: Any) -> None:
+async def test_a_sender_that_is_emptied_repeatedly_keeps_its_bounds_for_a_minute(owner: Any) -> None:
     for _ in range(2):
         await insert(owner, [Message()])
         await owner.execute("DELETE FROM messages WHERE sender_id = 119")
         await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
         assert await owner.fetchval("SELECT number FROM queuestats.bounds WHERE sender_id = 119") == 1
-    # A minute later.
+    # As if a minute had passed.
     await owner.execute("UPDATE queuestats.bounds SET new = new - interval '1 minute' WHERE sender_id = 119")
     await insert(owner, [Message()])
     await owner.execute("DELETE FROM messages WHERE sender_id = 119")
@@ -174,7 +174,7 @@ async def test_a_sender_that_is_emptied_again_and_again_keeps_its_bounds_for_a_m
     assert await bounds_of(owner, 119) == 0
 
 
-async def test_a_hot_sender_that_is_emptied_has_no_bounds_either(owner: Any) -> None:
+async def test_a_hot_sender_that_is_emptied_has_no_bounds(owner: Any) -> None:
     await owner.execute(OLDEST, 119, "new", LONG_AGO, 3)
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e-9)")
     await owner.execute(OLDEST, 119, "new", LONG_AGO, 3)
@@ -199,7 +199,7 @@ async def test_a_truncate_removes_all_bounds(owner: Any, isolation: str) -> None
 async def raised(
     owner: Any, status: str, max_senders: int, after: datetime | None = None, after_sender: int = 0
 ) -> tuple[Any, ...]:
-    """Its row, with a time in place of its text."""
+    """The row of the function, with a time in place of its text."""
     asked = load_statement("queries/raise_bounds").sql
     number, is_more, text, sender_id = await owner.fetchrow(
         asked, status, after and after.isoformat(), after_sender, max_senders
@@ -224,7 +224,7 @@ async def test_the_background_raises_the_bounds_of_all_statuses_of_a_sender(owne
     assert await drift(owner) == []
 
 
-async def test_the_background_begins_with_the_earliest_bounds_and_goes_on_where_it_stopped(owner: Any) -> None:
+async def test_the_background_begins_with_the_earliest_bounds_and_continues_where_it_stopped(owner: Any) -> None:
     def first(sender_id: int) -> datetime:
         return datetime(2026, 1, 10 - sender_id, tzinfo=UTC)
 
@@ -243,13 +243,15 @@ async def test_the_background_begins_with_the_earliest_bounds_and_goes_on_where_
     assert await drift(owner) == []
 
 
-# Each sender has a message; the bounds of some are too early.
+# Each sender has a message. The bounds of some senders are too early.
 MANY = "INSERT INTO messages (sender_id, recipient) SELECT n, 'x' FROM generate_series(1, $1::integer) AS n"
 LOWERED = "UPDATE queuestats.bounds SET new = new - interval '1 day' WHERE sender_id > $1"
 TOO_EARLY = "SELECT count(*) FROM queuestats.bounds WHERE new < now() - interval '1 hour'"
 
 
-async def test_a_service_raises_bounds_behind_those_that_are_right(database: TestDatabase, owner: Any) -> None:
+async def test_a_service_raises_wrong_bounds_that_are_later_than_correct_ones(
+    database: TestDatabase, owner: Any
+) -> None:
     await owner.execute(MANY, 12)
     await owner.execute("SELECT * FROM queuestats.fold(1000, 1e9)")
     await owner.execute(LOWERED, 7)
@@ -258,7 +260,7 @@ async def test_a_service_raises_bounds_behind_those_that_are_right(database: Tes
     async with open_pool(database.service_url) as pool:
         folder = Folder(Node(pool))
         pauses = []
-        # Six turns for the new messages, as the raised bounds come last, and one for each other status.
+        # Six turns for new messages, because raised bounds are last, and one for each other status.
         for _ in range(9):
             folder.max_deltas = 3 * DELTAS_PER_BOUND
             pauses.append(await folder.raise_bounds())
@@ -275,7 +277,7 @@ async def test_a_turn_of_the_background_raises_bounds(database: TestDatabase, ow
     assert await owner.fetchval(TOO_EARLY) == 0
 
 
-async def test_a_list_that_would_look_too_many_senders_up_is_an_error_until_the_bounds_are_raised(
+async def test_a_list_that_needs_too_many_look_ups_is_an_error_until_the_bounds_are_raised(
     database: TestDatabase, owner: Any
 ) -> None:
     await owner.execute(MANY, 10_100)
@@ -294,7 +296,7 @@ async def test_a_list_that_would_look_too_many_senders_up_is_an_error_until_the_
         assert (await fetch_top(pool, query)).rows[0]["sender_id"] == 10_100
 
 
-async def test_while_another_transaction_folds_or_truncates_no_bound_is_raised(
+async def test_no_bound_is_raised_while_another_transaction_folds_or_truncates(
     database: TestDatabase, owner: Any
 ) -> None:
     other = await asyncpg.connect(database.owner_url)
@@ -306,14 +308,12 @@ async def test_while_another_transaction_folds_or_truncates_no_bound_is_raised(
     await other.close()
 
 
-async def test_a_list_that_waits_for_a_truncate_sees_what_the_truncate_leaves(
-    database: TestDatabase, owner: Any
-) -> None:
+async def test_a_list_that_waits_for_a_truncate_has_the_state_after_it(database: TestDatabase, owner: Any) -> None:
     await insert(owner, [Message(), Message(sender_id=120)])
     await owner.execute("SELECT * FROM queuestats.fold()")
     query = TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True)
     async with open_pool(database.service_url) as pool:
-        # Its plan is there, so that only the execution waits.
+        # The statement is planned before, so that only its execution waits.
         for _ in range(6):
             assert len((await fetch_top(pool, query)).rows) == 2
         async with owner.transaction():
@@ -337,17 +337,17 @@ async def test_a_list_looks_up_few_more_senders_than_it_has_rows(
     service = await asyncpg.connect(database.service_url)
     await service.execute(f"PREPARE list (text, bigint) AS {load_statement('queries/top/oldest').sql}")
     call = f"EXECUTE list ('{order}', 5)"
-    # The first call of a connection fills its caches of the catalog.
+    # The first call of a connection fills its catalog caches.
     await service.execute(call)
     explained = await service.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {call}")
     await service.close()
     plan = json.loads(explained)[0]["Plan"]
     assert plan["Actual Rows"] == 5
-    # About forty pages for each row; it would be a hundred thousand for all senders.
+    # About forty pages for each row. All senders would need a hundred thousand.
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1000
 
 
-async def test_before_the_bounds_are_set_there_is_no_list_of_the_oldest(database: TestDatabase, owner: Any) -> None:
+async def test_there_is_no_list_of_the_oldest_before_the_bounds_are_set(database: TestDatabase, owner: Any) -> None:
     await insert(owner, [Message()])
     await owner.execute("UPDATE queuestats.bounds SET new = '-infinity' WHERE sender_id = 0")
     async with open_pool(database.service_url) as pool:
@@ -355,7 +355,7 @@ async def test_before_the_bounds_are_set_there_is_no_list_of_the_oldest(database
             await fetch_top(pool, TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True))
 
 
-async def test_what_has_left_the_queue_has_no_row(database: TestDatabase, owner: Any) -> None:
+async def test_a_key_without_messages_has_no_row(database: TestDatabase, owner: Any) -> None:
     await insert(owner, [Message(), Message(sender_id=120)])
     await owner.execute("SELECT * FROM queuestats.fold()")
     await owner.execute("DELETE FROM messages WHERE sender_id = 119")
@@ -368,7 +368,7 @@ async def test_what_has_left_the_queue_has_no_row(database: TestDatabase, owner:
         assert (await fetch_top(pool, query)).rows == []
 
 
-async def test_the_audit_sees_a_total_that_was_changed_by_hand(owner: Any) -> None:
+async def test_the_audit_finds_a_total_that_was_changed_by_hand(owner: Any) -> None:
     await insert(owner, [Message()])
     await owner.execute("SELECT * FROM queuestats.fold()")
     await owner.execute("UPDATE queuestats.sender_totals SET new = 7")

@@ -1,4 +1,4 @@
-"""Where the table of messages is one that the triggers can't count, nothing answers with a number."""
+"""If triggers can't count the table of messages, no request gets a number."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ HARMS = {
     + " CREATE TABLE part PARTITION OF messages FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
     "a child that inherits": "CREATE TABLE child () INHERITS (messages)",
     "a parent to inherit from": "CREATE TABLE parent (LIKE messages); ALTER TABLE messages INHERIT parent",
-    # A stand-in for the catalog of Citus.
+    # Replaces the catalog of Citus.
     "distributed": "SET allow_system_table_mods = on;"
     " CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);"
     " INSERT INTO pg_catalog.pg_dist_partition VALUES ('messages');"
@@ -36,18 +36,18 @@ HARMS = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
+async def test_a_table_that_can_not_be_counted_is_reported_and_has_no_reports(
     database: TestDatabase, owner: Any, harm: str
 ) -> None:
     if not await owner.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        pytest.skip("only a superuser makes each of these tables")
+        pytest.skip("only a superuser can create all these tables")
     await owner.execute(HARMS[harm])
 
     service = open_pool(database.service_url)
     async with service:
         with pytest.raises(Unavailable):
             await fetch_report(service, StatsQuery(1))
-    if harm != "distributed":  # which the command `migrate` goes on to count: tests/citus
+    if harm != "distributed":  # the command `migrate` counts these: tests/citus
         with pytest.raises(CommandError, match="can't be counted"):
             await migrate(database.owner_url, database.service_url)
     async with connect(database.owner_url) as connection:
@@ -56,10 +56,10 @@ async def test_a_table_that_is_not_counted_is_told_and_answers_nothing(
         assert "uncountable" in {each.condition for each in await examine(connection, SERVICE)}
 
 
-async def test_a_partitioned_table_with_triggers_on_its_partitions_alone_is_counted_once_it_has_its_own(
+async def test_a_partitioned_table_is_counted_once_it_has_triggers_beside_those_of_its_partitions(
     database: TestDatabase, owner: Any
 ) -> None:
-    """A statement that names the table fires no statement trigger of a partition."""
+    """A statement on the table fires no statement trigger of its partitions."""
     await owner.execute(HARMS["a partition without triggers"])
     new, old = "NEW TABLE AS new_rows", "OLD TABLE AS old_rows"
     for event, tables in (("insert", new), ("update", f"{old} {new}"), ("delete", old)):
@@ -86,7 +86,7 @@ async def test_a_partitioned_table_with_triggers_on_its_partitions_alone_is_coun
         assert await find_differences(connection, None) == []
 
 
-async def test_the_service_reads_the_answer_with_no_right_on_the_table(database: TestDatabase) -> None:
+async def test_the_service_needs_no_right_on_the_table_for_its_reports(database: TestDatabase) -> None:
     connection = await asyncpg.connect(database.service_url)
     try:
         assert await connection.fetch("SELECT queuestats.uncountable_messages()") == []

@@ -1,4 +1,4 @@
-"""A folder for the embedded PostgreSQL, and users of it in processes of their own."""
+"""A folder for the embedded PostgreSQL, and its users in their own processes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.servers import scratch_folder
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data folder that is yet to be created, where every user reaches it."""
+    """The path of a data folder that does not exist yet and that every user can reach."""
     with scratch_folder() as folder:
         yield folder / "data"
 

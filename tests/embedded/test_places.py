@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL may lie, and who runs it; for root `nobody` plays an ordinary user."""
+"""The folders and the user of the embedded PostgreSQL. If root runs the tests, `nobody` is the ordinary user."""
 
 import itertools
 import json
@@ -32,7 +32,7 @@ from tests.embedded.using import (
 
 
 @pytest.mark.parametrize("name", ["x" * 120, "one, two", 'it\'s a "$HOME" `x` 100%'])
-def test_any_path_will_do(data_dir: Path, name: str) -> None:
+def test_any_path_is_accepted(data_dir: Path, name: str) -> None:
     with quick(data_dir / name) as server:
         assert sql(server, "SELECT 1") == "1"
         assert ask_as_the_service_does(server.owner_url, "SELECT 1") == (1,)
@@ -40,7 +40,7 @@ def test_any_path_will_do(data_dir: Path, name: str) -> None:
     assert not socket_folder.exists()
 
 
-def test_a_socket_folder_that_somebody_else_laid_is_refused(data_dir: Path) -> None:
+def test_a_socket_folder_of_another_user_is_refused(data_dir: Path) -> None:
     server = quick(data_dir / ("x" * 120))
     folder = Path(server.owner_url.partition("host=")[2].partition("&")[0])
     folder.mkdir()
@@ -54,7 +54,7 @@ def test_a_socket_folder_that_somebody_else_laid_is_refused(data_dir: Path) -> N
         folder.rmdir()
 
 
-def test_a_failed_start_says_why_and_leaves_nothing_running(data_dir: Path) -> None:
+def test_a_failed_start_reports_the_reason_and_leaves_no_process(data_dir: Path) -> None:
     with quick(data_dir):
         pass
     with pytest.raises(CommandError, match=r'did not start: .*"shared_buffers"'):
@@ -69,13 +69,13 @@ def test_another_version_is_refused() -> None:
         binaries(17)
 
 
-def test_a_file_in_the_data_folders_place_is_an_error(data_dir: Path) -> None:
+def test_a_file_in_place_of_the_data_folder_is_an_error(data_dir: Path) -> None:
     data_dir.write_text("")
     with pytest.raises(CommandError, match="is not a folder"):
         quick(data_dir / "below").start()
 
 
-def test_a_data_folder_of_somebody_else_is_an_error_and_left_alone(data_dir: Path) -> None:
+def test_a_data_folder_of_another_user_is_an_error_and_not_changed(data_dir: Path) -> None:
     foreign = Path("/usr")
     if AS_ROOT:
         foreign = data_dir
@@ -89,7 +89,7 @@ def test_a_data_folder_of_somebody_else_is_an_error_and_left_alone(data_dir: Pat
 
 @only_root
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_data_folder_that_the_server_cannot_reach_is_one_sentence_and_left_alone(
+def test_a_data_folder_that_the_server_cannot_reach_is_one_sentence_and_not_changed(
     data_dir: Path, exists: bool
 ) -> None:
     private = data_dir / "private"
@@ -106,7 +106,7 @@ def test_a_data_folder_that_the_server_cannot_reach_is_one_sentence_and_left_alo
 
 
 @only_root
-def test_programs_that_the_server_cannot_reach_are_copied_never_opened_up(
+def test_programs_that_the_server_cannot_reach_are_copied_and_their_modes_are_kept(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = binaries(18).parents[2]
@@ -127,8 +127,8 @@ def test_programs_that_the_server_cannot_reach_are_copied_never_opened_up(
 
 
 @only_root
-def test_an_ordinary_user_runs_everything_alone(data_dir: Path) -> None:
-    """Root lends its program and the wheel to `nobody`, whose Python is the system's."""
+def test_an_ordinary_user_can_run_everything(data_dir: Path) -> None:
+    """Root gives its program and the wheel to `nobody`, with the Python of the system."""
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     nobody = pwd.getpwnam("nobody")
     account = Account("nobody", nobody.pw_uid, nobody.pw_gid)
@@ -169,7 +169,7 @@ def test_the_server_runs_as_a_number_that_no_other_process_has(data_dir: Path) -
 
 
 @only_root
-def test_while_a_cluster_is_made_its_files_are_out_of_reach_of_other_processes(
+def test_other_processes_can_not_reach_the_files_while_a_cluster_is_created(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = Account("nobody", pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
@@ -187,7 +187,7 @@ def test_while_a_cluster_is_made_its_files_are_out_of_reach_of_other_processes(
 
 
 @only_root
-def test_a_cluster_of_an_earlier_owner_is_taken_over_but_nothing_else_in_it(data_dir: Path) -> None:
+def test_only_the_cluster_of_a_former_owner_is_taken_over_and_no_other_file(data_dir: Path) -> None:
     with quick(data_dir) as server:
         sql(server, "CREATE TABLE kept AS SELECT 119 AS sender_id")
     nobody = pwd.getpwnam("nobody")
@@ -203,8 +203,8 @@ def test_a_cluster_of_an_earlier_owner_is_taken_over_but_nothing_else_in_it(data
     assert stranger.stat().st_uid == 0
 
 
-def test_a_program_that_still_writes_into_an_unfinished_folder_hides_no_signal(tmp_path: Path) -> None:
-    """initdb does so, if the signal came before it was known to run."""
+def test_a_signal_is_raised_if_a_program_still_writes_into_the_unfinished_folder(tmp_path: Path) -> None:
+    """initdb does this if the signal arrives before its process id is known."""
     is_over, is_at_work = threading.Event(), threading.Event()
 
     def write_on(unfinished: Path) -> None:

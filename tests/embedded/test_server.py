@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: who connects, who starts and stops it, and what a killed one leaves."""
+"""The embedded PostgreSQL: its connections, its start and stop, and restarts after a kill."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def test_the_owner_may_create_databases_and_roles_and_the_superuser_connects_too
         assert sql(server, "SHOW is_superuser", server.superuser_url) == "on"
 
 
-def test_nothing_listens_on_a_port_and_nobody_else_passes_to_the_socket(data_dir: Path) -> None:
+def test_no_port_is_open_and_only_the_owner_reaches_the_socket(data_dir: Path) -> None:
     with quick(data_dir) as server:
         assert sql(server, "SHOW listen_addresses") == ""
         folder = Path(sql(server, "SHOW unix_socket_directories", server.superuser_url))
@@ -40,13 +40,13 @@ def test_nothing_listens_on_a_port_and_nobody_else_passes_to_the_socket(data_dir
         assert folder.stat().st_uid == server_account().uid
 
 
-def test_every_way_in_goes_by_the_operating_systems_word_alone(data_dir: Path) -> None:
+def test_only_peer_authentication_is_configured(data_dir: Path) -> None:
     with quick(data_dir) as server:
         ways = sql(server, "SELECT type, auth_method FROM pg_hba_file_rules", server.superuser_url)
     assert ways == "local|peer"
 
 
-def test_two_servers_run_at_once(data_dir: Path) -> None:
+def test_two_servers_can_run_at_the_same_time(data_dir: Path) -> None:
     with quick(data_dir / "one") as one, quick(data_dir / "two") as two, quick(data_dir / "one", 16) as older:
         for number, server in enumerate((one, two, older)):
             sql(server, f"CREATE TABLE mine AS SELECT {number} AS number")
@@ -71,7 +71,7 @@ def test_the_last_user_stops_the_server(data_dir: Path, start_user: StartUser) -
     assert not is_running(data_dir)
 
 
-def test_many_first_starts_at_once_make_one_server(data_dir: Path, start_user: StartUser) -> None:
+def test_many_concurrent_first_starts_create_one_server(data_dir: Path, start_user: StartUser) -> None:
     users = [start_user(data_dir) for _ in range(4)]
     addresses = {user.stdout.readline() for user in users if user.stdout}
     assert len(addresses) == 1
@@ -94,7 +94,7 @@ def test_the_server_of_a_killed_user_is_taken_over_and_stopped(data_dir: Path, s
     assert not is_running(data_dir)
 
 
-def test_the_server_is_out_of_reach_of_the_terminals_interrupt(data_dir: Path) -> None:
+def test_ctrl_c_does_not_reach_the_server(data_dir: Path) -> None:
     with quick(data_dir):
         assert os.getsid(server_process(data_dir)) != os.getsid(0)
 
@@ -107,7 +107,7 @@ def test_a_killed_server_is_started_again(data_dir: Path) -> None:
         assert sql(server, "TABLE kept") == "119"
 
 
-def test_a_process_number_that_a_stranger_has_by_now_does_not_matter(data_dir: Path) -> None:
+def test_a_process_id_that_another_process_has_now_is_ignored(data_dir: Path) -> None:
     with quick(data_dir):
         remembered = (data_dir / "postgres-18" / "postmaster.pid").read_text().splitlines()
     account = server_account()
@@ -121,7 +121,7 @@ def test_a_process_number_that_a_stranger_has_by_now_does_not_matter(data_dir: P
         stranger.kill()
 
 
-def test_a_start_that_was_killed_half_way_is_healed(data_dir: Path) -> None:
+def test_the_next_start_repairs_one_that_was_killed(data_dir: Path) -> None:
     with quick(data_dir) as server:
         sql(server, "DROP DATABASE queuestats", server.superuser_url.replace("/queuestats?", "/postgres?"))
     leftover = data_dir / "postgres-18.new-abc"
@@ -131,7 +131,7 @@ def test_a_start_that_was_killed_half_way_is_healed(data_dir: Path) -> None:
     assert not leftover.exists()
 
 
-def test_a_missing_database_or_role_is_made_at_the_next_start(data_dir: Path) -> None:
+def test_a_missing_database_or_role_is_created_at_the_next_start(data_dir: Path) -> None:
     with quick(data_dir) as server:
         elsewhere = server.superuser_url.replace("/queuestats?", "/postgres?")
         sql(server, "DROP DATABASE queuestats", elsewhere)

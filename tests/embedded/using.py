@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL as its users have it, quick to start; what it leaves on the disk."""
+"""The embedded PostgreSQL with settings for a quick start, and checks of its files."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "20"}
 AS_ROOT = os.geteuid() == 0
 only_root = pytest.mark.skipif(not AS_ROOT, reason="only root has another user run the server")
 
-# One use of the server in a process of its own: says where it is, then waits for the end of its input.
+# One use of the server in its own process: prints the address, then waits for the end of its input.
 USER = """
 import json, sys
 from pathlib import Path
@@ -63,6 +63,6 @@ def is_running(data_dir: Path) -> bool:
 
 
 def modes(folder: Path) -> Mapping[str, tuple[int, int]]:
-    """Mode and owner of everything below the folder and of all that it stands in."""
+    """Mode and owner of everything below the folder, and of its parents."""
     places = [*folder.parents, folder, *folder.rglob("*")]
     return {str(place): (place.lstat().st_mode, place.lstat().st_uid) for place in places}

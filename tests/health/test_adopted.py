@@ -1,4 +1,4 @@
-"""The owner of an adopted table changes what the mapping names: writers go on, and every view says so until it fits."""
+"""If an adopted table no longer matches its mapping, writers continue, and every view reports it until the repair."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ async def host(empty_database: TestDatabase) -> AsyncIterator[asyncpg.Connection
 
 @pytest.fixture
 async def site(empty_database: TestDatabase, host: asyncpg.Connection) -> AsyncIterator[TestDatabase]:
-    """With a role of the service for this test alone: roles are shared by all databases of a server."""
+    """The database with its own role of the service, because all databases of a server share roles."""
     role = f"health_{uuid.uuid4().hex[:12]}"
     url = empty_database.service_url.replace("queuestats_service", role)
     site = TestDatabase(empty_database.name, empty_database.owner_url, url)
@@ -78,10 +78,10 @@ async def site(empty_database: TestDatabase, host: asyncpg.Connection) -> AsyncI
 
 @pytest.mark.parametrize("is_written", [False, True])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_mapping_that_does_not_fit_any_more_is_seen_by_every_view_until_it_fits(
+async def test_a_mapping_that_no_longer_matches_is_reported_by_every_view_until_it_matches(
     site: TestDatabase, host: asyncpg.Connection, change: str, is_written: bool
 ) -> None:
-    breaking, mending = CHANGES[change]
+    breaking, repair = CHANGES[change]
     async with open_pool(site.service_url, pool_size=2) as service:
         assert await look(site, service) == NOTHING
 
@@ -90,20 +90,18 @@ async def test_a_mapping_that_does_not_fit_any_more_is_seen_by_every_view_until_
             table = "mail.sent" if "table" in change else "mail.outbox"
             await host.execute(f"INSERT INTO {table} DEFAULT VALUES")
         seen = await look(site, service)
-        # Until something is written, the counters are right where the columns are the same.
+        # Until a write, the counters are correct if the columns are the same.
         assert {seen.stats, seen.ready} == {is_written or "column" in change or "table" in change}
         assert [views & UNCOUNTABLE for views in (seen.metrics, seen.doctor, seen.check)] == [UNCOUNTABLE] * 3
 
-        await host.execute(mending)
-        # As the service does it in the background.
+        await host.execute(repair)
+        # The service does the same in the background.
         await host.fetch("SELECT queuestats.recount_if_needed()")
         assert await look(site, service) == NOTHING
         assert await find_differences(host, None) == []
 
 
-async def test_a_mapping_that_does_not_fit_any_more_is_mended_by_another_one(
-    site: TestDatabase, host: asyncpg.Connection
-) -> None:
+async def test_a_mapping_that_no_longer_matches_can_be_replaced(site: TestDatabase, host: asyncpg.Connection) -> None:
     await host.execute("ALTER TABLE mail.outbox RENAME sender_ref TO customer; INSERT INTO mail.outbox DEFAULT VALUES")
     await adopt(site, msgspec.structs.replace(MAPPING, sender="customer"))
     async with open_pool(site.service_url, pool_size=2) as service:
@@ -111,7 +109,7 @@ async def test_a_mapping_that_does_not_fit_any_more_is_mended_by_another_one(
     assert await find_differences(host, None) == []
 
 
-async def test_a_scan_by_a_mapping_that_does_not_fit_any_more_is_refused(
+async def test_a_scan_with_a_mapping_that_no_longer_matches_is_refused(
     site: TestDatabase, host: asyncpg.Connection
 ) -> None:
     breaking, _ = CHANGES["a value is renamed"]

@@ -1,4 +1,4 @@
-"""Each condition of health is broken in a live database; every view sees it, and after the mending none does."""
+"""Each condition of health is violated in a live database. Every view reports it, and none does after the repair."""
 
 import asyncio
 import uuid
@@ -32,7 +32,7 @@ from tests.clusters import Cluster, binaries, running
 from tests.conftest import PATIENCE_SECONDS, TestDatabase, open_pool
 from tests.servers import scratch_folder
 
-# Tested elsewhere, on a server of their own: test_standby, test_pgbouncer, tests/citus, test_slow_statements.
+# Tested on their own servers by test_standby, test_pgbouncer, tests/citus and test_slow_statements.
 ELSEWHERE = {"standby", POOLER.name, NODE.name, PROBE.name, "slow_statements", "old_snapshot"}
 ELSEWHERE |= {"server_fault", "server_version"}
 MIGRATE = "migrate"
@@ -52,16 +52,16 @@ ARRIVAL_INDEX = "CREATE INDEX messages_by_arrival ON messages (sender_id, status
 
 @dataclass(frozen=True)
 class Case:
-    """`breaking` and `mending`: SQL, with `{role}` for the service's role, or migrate. `refuses`: stats gets 503."""
+    """`breaking` and `repair`: SQL with `{role}` for the role of the service, or migrate. `refuses`: stats gets 503."""
 
     condition: str
     breaking: str
-    mending: str
+    repair: str
     refuses: bool = False
 
 
-def case(condition: str, breaking: str, mending: str = MIGRATE, *, refuses: bool = False) -> Any:
-    return pytest.param(Case(condition, breaking, mending, refuses), id=f"{condition}: {breaking[:60]}")
+def case(condition: str, breaking: str, repair: str = MIGRATE, *, refuses: bool = False) -> Any:
+    return pytest.param(Case(condition, breaking, repair, refuses), id=f"{condition}: {breaking[:60]}")
 
 
 CASES = [
@@ -198,7 +198,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Views:
-    """What each view says: the conditions that it finds, and whether it refuses."""
+    """The conditions that each view reports, and whether it refuses requests."""
 
     stats: bool
     ready: bool
@@ -211,9 +211,9 @@ NOTHING = Views(stats=False, ready=False, metrics=set(), doctor=set(), check=set
 
 
 async def look(database: TestDatabase, service: Database) -> Views:
-    """`service` has the connections of a service that was running before anything broke."""
+    """`service` has the connections of a service that was running before the violation."""
     settings = Settings(database_url=database.service_url, admin_database_url=database.owner_url)
-    # A command is a process of its own, which waits for no other's next attempt.
+    # A command is a separate process, which does not wait for the next attempt of another.
     reconnecting_to.cache_clear()
     readiness = Readiness(service, settings.connections, Statistics(service, settings).warm_up)
     owner = await asyncpg.connect(database.owner_url)
@@ -232,7 +232,7 @@ async def look(database: TestDatabase, service: Database) -> Views:
 
 
 async def refuses(answer: Any) -> bool:
-    """Whether it raises an error, or returns a list of obstacles."""
+    """Whether the awaitable raises an error or returns obstacles."""
     try:
         found = await answer
     except ServiceError:
@@ -242,7 +242,7 @@ async def refuses(answer: Any) -> bool:
 
 @pytest.fixture
 async def own_role(database: TestDatabase, owner: Any) -> AsyncIterator[str]:
-    """A role of the service for this test alone: roles are shared by all databases of a server."""
+    """A separate role of the service for this test, because all databases of a server share roles."""
     name = f"health_{uuid.uuid4().hex[:12]}"
     yield name
     await owner.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
@@ -257,7 +257,7 @@ async def site(database: TestDatabase, owner: Any, own_role: str) -> TestDatabas
 
 
 @pytest.mark.parametrize("broken", CASES)
-async def test_what_is_broken_is_seen_by_every_view_until_it_is_mended(
+async def test_a_violated_condition_is_reported_by_every_view_until_the_repair(
     site: TestDatabase, owner: Any, own_role: str, broken: Case
 ) -> None:
     places = {"role": own_role, "database": site.name, "owner": await owner.fetchval("SELECT current_user")}
@@ -274,14 +274,14 @@ async def test_what_is_broken_is_seen_by_every_view_until_it_is_mended(
         is_quick = broken.condition not in {"sample", "suspects"}
         assert (broken.condition in seen.check) == (SEVERITIES[broken.condition] is ERROR and is_quick)
 
-        if mending := broken.mending.removesuffix(MIGRATE):
-            await owner.execute(format_sql(mending, places))
-        if broken.mending.endswith(MIGRATE):
+        if repair := broken.repair.removesuffix(MIGRATE):
+            await owner.execute(format_sql(repair, places))
+        if broken.repair.endswith(MIGRATE):
             await migrate(site.owner_url, site.service_url)
         assert await look(site, service) == NOTHING
 
 
-async def test_nothing_is_broken_after_a_migration(site: TestDatabase) -> None:
+async def test_no_condition_is_violated_after_a_migration(site: TestDatabase) -> None:
     async with open_pool(site.service_url, pool_size=2) as service:
         assert await look(site, service) == NOTHING
 
@@ -292,14 +292,14 @@ def format_sql(text: str, places: dict[str, str]) -> str:
     return text
 
 
-def test_every_condition_is_broken_by_a_test() -> None:
+def test_every_condition_is_violated_by_a_test() -> None:
     tested = {parameter.values[0].condition for parameter in CASES}
     assert tested | ELSEWHERE == set(SEVERITIES)
 
 
 @pytest.mark.parametrize(("condition", "number"), [("server_fault", 180001), ("server_version", 140009)])
-async def test_a_server_of_another_version_is_found(owner: Any, condition: str, number: int) -> None:
-    """A function in place of PostgreSQL's own reports the version: these servers are not at hand."""
+async def test_a_server_of_an_unsupported_version_is_reported(owner: Any, condition: str, number: int) -> None:
+    """A function reports the version in place of that of PostgreSQL, because these servers are not available."""
     await owner.execute(
         "CREATE SCHEMA other; CREATE FUNCTION other.current_setting(text) RETURNS text LANGUAGE sql"
         f" RETURN '{number}'; SET search_path = other, pg_catalog"
@@ -309,21 +309,21 @@ async def test_a_server_of_another_version_is_found(owner: Any, condition: str, 
     assert not await fetch(owner, f"conditions/{condition}")
 
 
-async def test_after_a_migration_the_service_of_the_former_release_has_a_minute_to_be_replaced(owner: Any) -> None:
-    """It folds, and may not keep when."""
+async def test_a_service_of_the_former_release_is_reported_a_minute_after_a_migration(owner: Any) -> None:
+    """It folds, and has no right to record the time."""
     await owner.execute("INSERT INTO messages (sender_id, recipient) VALUES (1, 'x')")
     await owner.execute("UPDATE queuestats.baseline SET counted_at = now() - interval '1 hour'")
     await owner.execute("UPDATE queuestats.repeatable_migrations SET applied_at = now()")
     assert not await fetch(owner, "conditions/background")
     await owner.execute("UPDATE queuestats.repeatable_migrations SET applied_at = now() - interval '2 minutes'")
-    # A delta is as new as the oldest transaction of the whole server, and that of another test may be older.
+    # A delta has the age of the oldest transaction of the server, which may be older in another test.
     while not (found := await fetch(owner, "conditions/background")):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     assert [row["finding"] for row in found] == ["fold has never succeeded"]
 
 
-async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
-    """On a server of its own: the transactions of other tests would wait for this one."""
+async def test_a_transaction_that_remains_open_is_reported_until_it_ends() -> None:
+    """Uses its own server, because transactions of other tests would wait for this one."""
     with scratch_folder() as folder:
         cluster = Cluster(binaries(folder), folder / "server")
         cluster.initialise()
@@ -339,8 +339,8 @@ async def test_a_transaction_that_stays_open_is_found_until_it_ends() -> None:
             await asyncio.gather(holder.close(), other.close())
 
 
-async def test_a_snapshot_in_another_database_is_found_if_its_transaction_has_an_id() -> None:
-    """As the transaction of a pg_dump there has none. A VACUUM here passes over its snapshot."""
+async def test_a_snapshot_in_another_database_is_reported_if_its_transaction_has_an_id() -> None:
+    """The transaction of a pg_dump there has no id. A VACUUM here ignores its snapshot."""
     with scratch_folder() as folder:
         cluster = Cluster(binaries(folder), folder / "server")
         cluster.initialise()
@@ -357,8 +357,8 @@ async def test_a_snapshot_in_another_database_is_found_if_its_transaction_has_an
             await asyncio.gather(here.close(), there.close())
 
 
-async def test_a_setting_that_is_off_is_mended_where_it_was_set() -> None:
-    """On a server of its own, whose settings no other test needs."""
+async def test_a_setting_that_is_off_is_corrected_at_its_source() -> None:
+    """Uses its own server, because it changes the settings of the server."""
     with scratch_folder() as folder:
         cluster = Cluster(binaries(folder), folder / "server")
         cluster.initialise()
@@ -387,7 +387,7 @@ async def test_a_setting_that_is_off_is_mended_where_it_was_set() -> None:
 
 
 async def eventually_without_autovacuum(url: str) -> asyncpg.Connection:
-    """The server reads its configuration when it has a moment."""
+    """Waits until the server has read its configuration."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             connection = await asyncpg.connect(url)

@@ -1,4 +1,4 @@
-"""The service recounts a sample of senders, and mends what it finds."""
+"""The service recounts a sample of senders, and repairs the differences."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.oracle import Message, insert
 PROVED = "SELECT succeeded_at FROM queuestats.background_tasks WHERE name = 'proof'"
 
 
-async def test_drift_is_found_answered_around_and_mended(database: TestDatabase, owner: Any) -> None:
+async def test_drift_is_found_and_repaired_and_reports_are_scans_until_then(database: TestDatabase, owner: Any) -> None:
     await insert(owner, [Message(sender_id=119)] * 3)
     await owner.execute("DELETE FROM queuestats.deltas")
     token = await create_token(database.owner_url, "all", list(Scope))
@@ -24,7 +24,7 @@ async def test_drift_is_found_answered_around_and_mended(database: TestDatabase,
     )
     async with serving(settings) as url, client_of(url) as client:
         body = {"token": token, "id": 119}
-        # Until a sample had this sender in it, the counters answer.
+        # Until a sample includes this sender, reports come from the counters.
         while (await client.post(STATS, json=body)).json().get("data", [{}])[0].get("new") != 3:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         while await owner.fetchval("SELECT count(*) FROM queuestats.drift"):  # noqa: ASYNC110
@@ -36,12 +36,12 @@ async def test_drift_is_found_answered_around_and_mended(database: TestDatabase,
     assert await owner.fetchval("SELECT new FROM queuestats.counters WHERE grouping_set = 'total'") == 3
 
 
-async def test_a_scrape_has_the_differences_that_are_not_mended_yet(owner: Any) -> None:
+async def test_a_scrape_has_the_differences_that_are_not_repaired(owner: Any) -> None:
     await owner.execute("SELECT queuestats.record_drift(ARRAY[119, 7], ARRAY[2, 1])")
     assert (await fetch(owner, "queries/metrics"))[0]["drift"] == 3
 
 
-async def test_a_recount_is_due_after_a_pause_that_keeps_to_the_share(owner: Any) -> None:
+async def test_the_pause_before_a_recount_depends_on_the_share(owner: Any) -> None:
     await insert(owner, [Message()])
     first = await owner.fetch("SELECT * FROM queuestats.prove_sample(0.01)")
     second = await owner.fetch("SELECT * FROM queuestats.prove_sample(0.01)")

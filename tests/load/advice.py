@@ -1,4 +1,4 @@
-"""What it costs to have the counts of many senders each second: single requests, streams, or a list of the largest.
+"""The cost of the counts of many senders each second: with single requests, streams, or a list of the largest.
 
 python -m tests.load.advice --senders 100 --senders 1000 --senders 10000
 """
@@ -29,10 +29,10 @@ from tests.load.subscribers import subscribers
 from tests.soak.clients import Connection
 
 MOST_CONNECTIONS = 100
-# With more at once, some wait longer for their first reports than the service allows.
+# With more streams, some wait longer for their first reports than the service permits.
 MOST_STREAMS = 1000
 TOP = f"{STATS.replace('stats', 'top')}?limit=1000"
-# A statement a second changes every tenth sender.
+# One statement per second changes every tenth sender.
 CHANGE = "INSERT INTO messages (sender_id, recipient) SELECT s, 'x' FROM generate_series(1, $1::bigint, 10) AS s"
 
 
@@ -46,7 +46,7 @@ class Measured:
         self._service, self._postmaster = service_pid, postmaster_pid
 
     async def run(self, seconds: float, work: Callable[[], Awaitable[int]]) -> Sample:
-        """`work` takes about so many seconds, and returns how many counts came."""
+        """Measures `work`, which takes about this number of seconds and returns the number of received counts."""
         began, service, sessions = time.monotonic(), cpu_seconds(self._service), self._sessions()
         counts = await work()
         took = time.monotonic() - began
@@ -54,7 +54,7 @@ class Measured:
         return (cpu_seconds(self._service) - service) / took, sum(by_session) / took, counts / took
 
     def _sessions(self) -> dict[int, float]:
-        """Not those of the writer and of autovacuum."""
+        """Without the sessions of the writer and of autovacuum."""
         found: dict[int, float] = {}
         children = Path(f"/proc/{self._postmaster}/task/{self._postmaster}/children")
         for pid in children.read_text().split() if self._postmaster else ():
@@ -65,7 +65,7 @@ class Measured:
 
 
 async def measure(settings: Settings, options: Namespace) -> list[dict[str, Any]]:
-    """Rounds of all variants by turns; the medians."""
+    """Runs alternating rounds of all variants. Returns the medians."""
     checkout = Checkout(ROOT, settings.owner_url or "", settings.database_url or "")
     checkout.run("migrate")
     checkout.run("seed", "--messages", str(options.messages), "--senders", str(max(options.senders)), "--replace")
@@ -73,11 +73,11 @@ async def measure(settings: Settings, options: Namespace) -> list[dict[str, Any]
     owner = await asyncpg.connect(settings.owner_url)
     postmaster = _parent_of(await owner.fetchval("SELECT pg_backend_pid()"))
     samples: dict[tuple[str, int], list[Sample]] = {}
-    # Recounts in the background come and go.
+    # Recounts in the background would disturb the measurement.
     variables = {"QUEUESTATS_TOKEN_STREAMS": str(max(options.senders)), "QUEUESTATS_PROOF_PERCENT": "0"}
     with checkout.serving_process(**variables) as (port, pid):
         measured = Measured(pid, postmaster)
-        # A process is slower at first.
+        # A new process is slower.
         await poll(port, token, range(1, 101), options.seconds)
         for number in range(options.rounds):
             for count in options.senders:
@@ -90,7 +90,7 @@ async def measure(settings: Settings, options: Namespace) -> list[dict[str, Any]
 
 
 def _parent_of(pid: int) -> int | None:
-    """None where the process is on another machine, or in a container."""
+    """None if the process is on another machine or in a container."""
     with suppress(FileNotFoundError):
         # The second field is the name of the program in parentheses, the fourth the parent.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -130,7 +130,7 @@ async def _nothing(seconds: float) -> int:
 
 
 async def poll(port: int, token: str, senders: Sequence[int], seconds: float) -> int:
-    """Each sender once a second, or as often as the service answers; the number of answers."""
+    """Requests each sender once a second, or as fast as the service responds. Returns the number of responses."""
     connections = min(len(senders), MOST_CONNECTIONS)
     asked = (_poll(port, token, senders[first::connections], seconds) for first in range(connections))
     return sum(await asyncio.gather(*asked))
@@ -151,7 +151,7 @@ async def _poll(port: int, token: str, senders: Sequence[int], seconds: float) -
 
 
 async def poll_top(port: int, token: str, count: int, seconds: float) -> int:
-    """The largest senders once a second, a thousand at most."""
+    """Requests the largest senders once a second, at most a thousand."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answers = 0
     with closing(writer):
@@ -167,7 +167,7 @@ async def poll_top(port: int, token: str, count: int, seconds: float) -> int:
 
 @asynccontextmanager
 async def changing(owner_url: str, count: int) -> AsyncIterator[None]:
-    """Meanwhile every tenth of the senders changes once a second."""
+    """Changes every tenth sender once a second."""
     connection = await asyncpg.connect(owner_url)
 
     async def change() -> None:
@@ -195,9 +195,9 @@ def _medians(taken: list[Sample]) -> dict[str, float]:
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.advice", description=__doc__)
     parser.add_argument("--senders", type=int, action="append", help="[default: 100, 1000 and 10000]")
-    parser.add_argument("--messages", type=int, default=200_000, help="in the queue  [default: 200000]")
-    parser.add_argument("--rounds", type=int, default=3, help="of all variants  [default: 3]")
-    parser.add_argument("--seconds", type=float, default=5, help="of a measurement  [default: 5]")
+    parser.add_argument("--messages", type=int, default=200_000, help="messages in the queue  [default: 200000]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all variants  [default: 3]")
+    parser.add_argument("--seconds", type=float, default=5, help="seconds of a measurement  [default: 5]")
     options = parser.parse_args(arguments)
     options.senders = options.senders or [100, 1000, 10_000]
     return options

@@ -1,4 +1,4 @@
-"""What every answer must fulfil, whatever the queue holds at that moment. Needs the standard library alone."""
+"""Properties of every correct response, for any contents of the queue. Needs only the standard library."""
 
 import json
 from itertools import pairwise
@@ -12,11 +12,11 @@ BEGINS = {400: "Incorrect request: ", 401: "API token required"}
 
 
 class WrongAnswer(Exception):
-    """An answer breaks the contract."""
+    """A response violates the contract."""
 
 
 def check_report(content: bytes, format: str, group: str) -> None:
-    """Totals add up, rows are in order and differ, keys that are not grouped by are empty. Raises WrongAnswer."""
+    """Checks that totals add up, rows are ordered and different, and other keys are empty. Raises WrongAnswer."""
     rows = rows_of(content, format)
     own = [name for name in KEYS if name.removesuffix("_id") in group.split("_")]
     if group == "total" and len(rows) != 1:
@@ -34,24 +34,24 @@ def check_report(content: bytes, format: str, group: str) -> None:
 
 
 def rows_of(content: bytes, format: str) -> list[dict[str, Any]]:
-    """The rows of a report, by field. Raises WrongAnswer where it is none."""
+    """The rows of a report, by field. Raises WrongAnswer for other responses."""
     return _rows_of_json(content) if format == "json" else _rows_of_xml(content)
 
 
 def check_error(content: bytes, format: str, code: int) -> None:
-    """The one shape that every error has. Raises WrongAnswer."""
+    """Checks the members of an error. Raises WrongAnswer."""
     if format == "json":
         answer = json.loads(content)
         if list(answer) != ["error", "error_text"]:
             raise WrongAnswer(f"not an error's members: {list(answer)}")
-        told, text = answer["error"], answer["error_text"]
+        number, text = answer["error"], answer["error_text"]
     else:
         root = ElementTree.fromstring(content)
         if [root.tag, *(child.tag for child in root)] != ["xml", "error", "error_text"]:
             raise WrongAnswer("not an error's elements")
-        told, text = int(root[0].text or ""), root[1].text or ""
-    if told != code or not text.startswith(BEGINS[code]):
-        raise WrongAnswer(f"error {told} instead of {code}: {text}")
+        number, text = int(root[0].text or ""), root[1].text or ""
+    if number != code or not text.startswith(BEGINS[code]):
+        raise WrongAnswer(f"error {number} instead of {code}: {text}")
 
 
 def _rows_of_json(content: bytes) -> list[dict[str, Any]]:

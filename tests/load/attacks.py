@@ -1,8 +1,8 @@
-"""Attacks on a running service, on this machine only: what a client can do to it, and how long a new client then waits.
+"""Attacks on a running service, on this machine only. Measures how long a new client waits during each attack.
 
     python tests/load/attacks.py churn|idle|unread|heads|odd --port 8080 --token qs_…
 
-Each attack is bounded. It prints what it saw; it asserts nothing, as its figures depend on the machine.
+Each attack has a time limit. It prints its figures and asserts nothing, because the figures depend on the machine.
 """
 
 import argparse
@@ -90,7 +90,7 @@ async def reset_forever(port: int, request: bytes, a_second: int) -> None:
 
 
 async def churn(port: int, token: str) -> None:
-    """200 busy keep-alive connections, and 320 connect-send-reset a second."""
+    """200 busy keep-alive connections, and 320 connections per second that send and reset."""
     seen: Counter[Any] = Counter()
     work: list[Coroutine[Any, Any, None]] = [keep_asking(port, question(token), seen) for _ in range(200)]
     work.append(reset_forever(port, question(token), 320))
@@ -117,7 +117,7 @@ def resident(pid: int) -> float:
 
 
 async def unread(port: int, token: str, pid: int) -> None:
-    """150 clients pipeline 20 large reports each and read nothing."""
+    """150 clients, each with 20 pipelined requests for large reports, that read nothing."""
     request = question(token, "account_campaign", 9119) * 20
     before, peak = resident(pid), 0.0
     sockets = []
@@ -136,7 +136,7 @@ async def unread(port: int, token: str, pid: int) -> None:
 
 
 async def heads(port: int, token: str) -> None:
-    """A head of 100 MB, and one that comes a byte a second."""
+    """A head of 100 MB, and one that arrives with one byte per second."""
     reader, writer = await asyncio.open_connection(HOST, port)
     sent = 0
     with suppress(ConnectionError):
@@ -174,7 +174,7 @@ def odd_request(first: str, headers: str) -> bytes:
 
 
 async def odd(port: int, token: str) -> None:
-    """Requests at the edge of HTTP, and a client that closes its half after its question."""
+    """Unusual HTTP requests, and a client that closes its half of the connection after its request."""
     requests = {name: odd_request(*parts) for name, parts in ODD.items()}
     requests["bare LF"] = requests["h2c offer"].replace(b"\r\n", b"\n")
     for name, request in {**requests, "half-close": question(token)}.items():

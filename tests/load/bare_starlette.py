@@ -1,4 +1,4 @@
-"""A competitor: a Starlette endpoint that parses the same body and answers a constant. No database, no token."""
+"""A competitor: a Starlette endpoint that parses the same body and returns a constant. No database, no token."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request

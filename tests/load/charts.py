@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 SLOT_SECONDS = 5
-# The same input gives the same file: no random ids, and no date.
+# The same input creates the same file: no random ids, and no date.
 mpl.rcParams["svg.hashsalt"] = "queuestats"
 
 
 def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Writes the SVG charts of a report, and gives their paths. Raises KeyError for an unknown benchmark."""
+    """Writes the SVG charts of a report, and returns their paths. Raises KeyError for an unknown benchmark."""
     kind = report["benchmark"].rpartition(" ")[2].rpartition(".")[2]
     paths = []
     for name, figure in CHARTS[kind](report):
@@ -30,7 +30,7 @@ def draw(report: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def _sql(report: Row) -> Iterator[tuple[str, Figure]]:
-    """Time against the length of the queue, a line for each variant."""
+    """Time against the length of the queue, with a line for each variant."""
     results = report["results"]
     for state, group in dict.fromkeys((each["state"], each["group"]) for each in results):
         figure, axes = _axes(f"group {group}, {state}")
@@ -61,7 +61,7 @@ def _http(report: Row) -> Iterator[tuple[str, Figure]]:
 
 
 def _control(report: Row) -> Iterator[tuple[str, Figure]]:
-    """The slowest answer of each five seconds, over the time of the run."""
+    """The slowest response in each five seconds, over the time of the run."""
     figure, axes = _axes("stats of the sender, while its messages are held, released and purged")
     for name, samples in report["latency"].items():
         slowest: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""Who takes part in `python -m tests.load.http`: this service in several variants, and its competitors."""
+"""The variants of this service and the competitors that `python -m tests.load.http` measures."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ STATUSES = ("new", "proc", "retry", "hold")
 SERVICE, XML, UNBATCHED, BARE = "service", "service, XML", "service, not batched", "bare Starlette"
 NAIVE, POSTGRAPHILE, BASELINE = "FastAPI and a scan", "PostGraphile", "service of the other checkout"
 SERVICE_BIGGEST, NAIVE_BIGGEST = "service, biggest sender", "FastAPI and a scan, biggest sender"
-# Each ratio of a round: the rate of the first to that of the second.
+# The ratios of each round: the rate of the first variant to the rate of the second.
 RATIOS = (
     (SERVICE, BARE),
     (SERVICE, BASELINE),
@@ -33,9 +33,10 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Variant:
-    """A server and the bodies it is sent in turn; `senders` are those that the bodies ask for, in their order.
+    """A server, and the bodies of its requests in turn. `senders` are the senders of the bodies, in order.
 
-    `read` makes counts of an answer; without it the answers are not those of the queue. `process_id` is the server's.
+    `read` parses a response into counts. It is None if the responses are not those of the queue. `process_id` is the
+    process of the server.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Field:
-    """The senders to ask for in turn, the biggest sender, and what takes part beside the service."""
+    """The senders of the requests in turn, the biggest sender, and the variants beside the service."""
 
     checkout: Checkout
     owner_url: str
@@ -61,7 +62,7 @@ class Field:
 
 @contextmanager
 def variants(field: Field) -> Iterator[list[Variant]]:
-    """All that take part, their servers running."""
+    """All variants, with running servers."""
     senders, biggest = field.senders, [field.biggest]
     as_json, as_xml = (_bodies(each, field.token, senders) for each in Format)
     of_biggest = _bodies(Format.JSON, field.token, biggest)
@@ -107,7 +108,7 @@ def read_graphql(body: bytes) -> Counts:
 
 
 def _counts(row: Mapping[str, Any]) -> Counts:
-    """Raises ValueError where the total does not add up."""
+    """Raises ValueError if the total does not add up."""
     counts = {status: int(row[status]) for status in STATUSES}
     if sum(counts.values()) != int(row["total"]):
         raise ValueError(f"the total does not add up: {row}")
@@ -129,14 +130,14 @@ def _stats_url(port: int) -> str:
 
 @contextmanager
 def _served(checkout: Checkout, **variables: str) -> Iterator[tuple[str, int]]:
-    """The address and the process."""
+    """The address and the process id."""
     with checkout.serving_process(**variables) as (port, process_id):
         yield _stats_url(port), process_id
 
 
 @contextmanager
 def _uvicorn(module: str, **variables: str) -> Iterator[tuple[str, int]]:
-    """An application of this folder on the uvicorn, the event loop and the HTTP parser that the service uses."""
+    """An application of this folder, with the uvicorn, the event loop and the HTTP parser of the service."""
     port = free_port()
     options = ["--port", str(port), "--no-access-log", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", f"tests.load.{module}:app", *options]
@@ -146,7 +147,7 @@ def _uvicorn(module: str, **variables: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _postgraphile(folder: Path, database_url: str) -> Iterator[tuple[str, int]]:
-    """As its documentation advises for production. It checks no token."""
+    """PostGraphile with the settings that its documentation recommends for production. It checks no token."""
     port = free_port()
     command = ["node", str(folder / "node_modules/postgraphile/cli.js"), "--schema", "competitor", "--port", str(port)]
     command += ["--host", "127.0.0.1", "--disable-graphiql", "--disable-query-log", "--disable-default-mutations"]
@@ -156,5 +157,5 @@ def _postgraphile(folder: Path, database_url: str) -> Iterator[tuple[str, int]]:
 
 
 def create_competitor_schema(checkout: Checkout) -> None:
-    """The function that PostGraphile serves."""
+    """Creates the function that PostGraphile serves."""
     checkout.run("psql", "--quiet", "-v", "ON_ERROR_STOP=1", "-f", str(ROOT / "tests/load/postgraphile.sql"))

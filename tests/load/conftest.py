@@ -1,4 +1,4 @@
-"""What the tests of the benchmarks share."""
+"""Fixtures for tests of benchmarks."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Hold, release and purge of a large queue: messages a second against one plain statement, and `stats` meanwhile.
+"""Hold, release and purge of a large queue: messages per second, compared with one plain statement, and `stats`.
 
 python -m tests.load.control --messages 10000000 --json > control.json
 """
@@ -25,7 +25,7 @@ from service.workbench.bench.scratch import open_scratch
 from tests.api.wire import STATS
 from tests.load.processes import ROOT, Checkout
 
-# `queuestats simulate` writes for the senders from 1 on.
+# `queuestats simulate` writes for senders from 1 on.
 CONTROLLED, PLAIN, OTHERS = 1001, 1002, range(1, 51)
 FILL = """
 INSERT INTO messages (sender_id, account_id, campaign_id, isp, recipient)
@@ -44,7 +44,7 @@ FEWEST_ANSWERS = 2
 
 
 async def measure_control(settings: Settings, options: Namespace) -> dict[str, Any]:
-    """A result for each action. Raises RuntimeError where a call fails, or does not change what it should."""
+    """A result for each action. Raises RuntimeError if a request fails or changes other messages than expected."""
     checkout = Checkout(ROOT, settings.owner_url or "", settings.database_url or "")
     checkout.run("migrate")
     owner = await asyncpg.connect(settings.owner_url, command_timeout=None)
@@ -100,7 +100,7 @@ async def measure_control(settings: Settings, options: Namespace) -> dict[str, A
 
 
 async def _job(client: httpx.AsyncClient, token: str, action: Action, messages: int) -> float:
-    """Seconds until a call for all messages of the sender is complete."""
+    """The seconds until the job for all messages of the sender has ended."""
     began = time.perf_counter()
     body = {"token": token, "id": CONTROLLED}
     answer = await client.post(STATS.replace("stats", action), json=body)
@@ -117,13 +117,13 @@ async def _job(client: httpx.AsyncClient, token: str, action: Action, messages: 
 
 
 async def _folded(owner: Any) -> None:
-    """Until next to nothing is pending: the next measurement begins as the first one did."""
-    while await owner.fetchval(PENDING) > 10_000:  # noqa: ASYNC110 it tells nobody when it has folded
+    """Waits until almost no delta is pending, so that all measurements begin in the same state."""
+    while await owner.fetchval(PENDING) > 10_000:  # noqa: ASYNC110 it sends no event when it has folded
         await asyncio.sleep(LOOK_SECONDS)
 
 
 class Probe:
-    """Asks `stats` without a pause to speak of; latencies in ms, and the most deltas that were pending."""
+    """Sends `stats` with short pauses. Records the latencies in ms, and the largest number of pending deltas."""
 
     def __init__(self, client: httpx.AsyncClient, observer: Any, token: str) -> None:
         self._client, self._observer, self._token = client, observer, token
@@ -134,11 +134,11 @@ class Probe:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Raises what made it end early: an answer other than 200, say."""
+        """Raises the error that ended it early, for example a response other than 200."""
         tasks = [asyncio.create_task(self._ask()), asyncio.create_task(self._look())]
         try:
             yield
-            # A few messages are done before the first answer.
+            # Some messages are changed before the first response.
             while len(self._taken) < FEWEST_ANSWERS and not any(each.done() for each in tasks):  # noqa: ASYNC110
                 await asyncio.sleep(STATS_PAUSE_SECONDS)
         finally:
@@ -154,7 +154,7 @@ class Probe:
             await asyncio.sleep(seconds)
 
     def take(self, name: str) -> dict[str, float]:
-        """The figures since the last call."""
+        """The figures since the last call of this method."""
         taken, self._taken = self._taken, []
         most_pending, self._most_pending = self._most_pending, 0
         self.history[name] = [(round(at, 2), round(ms, 2)) for at, ms in taken]
@@ -184,10 +184,10 @@ class Probe:
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.control", description=__doc__)
     for name, default, meaning in (
-        ("messages", 1_000_000, "that a job changes"),
-        ("plain", 1_000_000, "that one statement changes"),
-        ("writing", 200, "messages a second of other senders meanwhile"),
-        ("quiet", 20, "seconds of stats before"),
+        ("messages", 1_000_000, "messages that a job changes"),
+        ("plain", 1_000_000, "messages that one statement changes"),
+        ("writing", 200, "messages of other senders written per second"),
+        ("quiet", 20, "seconds of stats requests before the jobs"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")

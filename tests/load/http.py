@@ -1,7 +1,7 @@
-"""Requests a second, latency and processor time of the service and its competitors, in alternating rounds of wrk.
+"""Requests per second, latency and processor time of the service and its competitors, in alternating rounds of wrk.
 
 python -m tests.load.http --messages 5000000 --writing 0 --writing 1000 > http.md
-python -m tests.load.http --variant service --variant "bare Starlette" --seconds 4    the price of an answer
+python -m tests.load.http --variant service --variant "bare Starlette" --seconds 4    the cost of a response
 """
 
 import asyncio
@@ -31,15 +31,15 @@ from service.workbench.bench.scratch import open_scratch
 from tests.load.competitors import RATIOS, STATUSES, Counts, Field, Variant, create_competitor_schema, variants
 from tests.load.processes import ROOT, Checkout
 
-# Bodies that a variant is sent in turn.
+# The number of bodies that a variant gets in turn.
 BODIES = 2000
-# Answers that are checked before the rounds and after each.
+# The number of responses that are checked before the rounds and after each round.
 CHECKED_FIRST, CHECKED_AFTER = 100, 5
 Samples = Mapping[tuple[int, int, str], list[dict[str, float]]]
 
 
 def measure_http(settings: Settings, options: Namespace) -> dict[str, Any]:
-    """Gives `environment` and `results`. Raises RuntimeError for a wrong answer, or none.
+    """Returns `environment` and `results`. Raises RuntimeError for a wrong or missing response.
 
     `settings` name a migrated, disposable database that may be overwritten.
     """
@@ -72,16 +72,16 @@ def _rounds(
         check(each, CHECKED_FIRST, expected)
     for number, connections in product(range(options.rounds), options.connections):
         click.echo(f"Round {number + 1} of {options.rounds}, {connections} connections", err=True)
-        # The order changes from round to round: the machine may become slower or faster meanwhile.
+        # The order changes in each round, because the speed of the machine may change.
         for each in found if number % 2 == 0 else reversed(found):
             yield connections, each.name, run_wrk(each, connections, options.seconds)
             check(each, CHECKED_AFTER, expected)
 
 
 def check(variant: Variant, count: int, expected: Mapping[int, Counts] | None) -> None:
-    """Asks for some senders and compares. `expected` is None while messages are written: then totals add up.
+    """Compares the counts of some senders. If `expected` is None, messages are written and only totals are checked.
 
-    Raises RuntimeError for a wrong answer.
+    Raises RuntimeError for a wrong response.
     """
     with httpx.Client(timeout=120, trust_env=False) as client:
         for body, sender_id in zip(variant.bodies[:count], variant.senders, strict=False):
@@ -95,7 +95,7 @@ def check(variant: Variant, count: int, expected: Mapping[int, Counts] | None) -
 
 
 def run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, float]:
-    """One round, or a longer one where a busy machine gave no answer. Raises RuntimeError where that gives none."""
+    """One round, and a longer one if it has no response on a busy machine. Raises RuntimeError if this has none."""
     for duration in (seconds, 6 * seconds, 36 * seconds):
         began_at = cpu_seconds(variant.process_id)
         result = _run_wrk(variant, connections, duration)
@@ -111,8 +111,8 @@ def run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, float
 
 
 def cpu_seconds(process_id: int) -> float:
-    """The processor time of a process so far, in user and system mode; from Linux's /proc, in steps of 10 ms."""
-    # The second field is the name of the program in parentheses, which may hold blanks.
+    """The processor time of a process, in user and system mode; from /proc of Linux, in steps of 10 ms."""
+    # The second field is the name of the program in parentheses, which may have blanks.
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -130,7 +130,7 @@ def _run_wrk(variant: Variant, connections: int, seconds: int) -> dict[str, int]
 
 
 def _results(samples: Samples) -> list[dict[str, Any]]:
-    """A row for each variant: medians of the rounds, and the medians of the rounds' own ratios."""
+    """A row for each variant: the medians of the rounds, and the medians of the ratios of each round."""
     return [
         {
             "written_per_second": writing,
@@ -149,7 +149,7 @@ def _results(samples: Samples) -> list[dict[str, Any]]:
 
 
 def _ratios(samples: Samples, writing: int, connections: int, name: str, measure: str) -> dict[str, float]:
-    """Of the variants that are compared with this one."""
+    """The ratios of the variants that are compared with this one."""
 
     def values(variant: str) -> list[float]:
         return [sample[measure] for sample in samples[writing, connections, variant]]
@@ -162,7 +162,7 @@ def _ratios(samples: Samples, writing: int, connections: int, name: str, measure
 
 
 def _prepared(root: Path, settings: Settings, messages: int, seed: int) -> Checkout:
-    """A checkout whose database is migrated and filled."""
+    """A checkout with a migrated and filled database."""
     checkout = Checkout(root, settings.owner_url or "", settings.database_url or "")
     checkout.run("migrate")
     checkout.run("seed", "--messages", str(messages), "--seed", str(seed), "--replace")
@@ -170,14 +170,14 @@ def _prepared(root: Path, settings: Settings, messages: int, seed: int) -> Check
 
 
 def _baseline(stack: ExitStack, options: Namespace) -> tuple[Checkout, str]:
-    """Another checkout on a server of its own with the same data set, and its token."""
+    """Another checkout on its own server with the same data set, and its token."""
     settings = stack.enter_context(open_scratch(Settings(), is_migrated=False))
     checkout = _prepared(options.baseline.resolve(), settings, options.messages, options.seed)
     return checkout, checkout.create_token()
 
 
 async def _queue(url: str) -> dict[int, dict[str, int]]:
-    """Every sender's messages by status, counted from the messages themselves."""
+    """The messages of each sender by status, counted in the table."""
     connection = await asyncpg.connect(url)
     try:
         rows = await connection.fetch("SELECT sender_id, status, count(*) FROM messages GROUP BY 1, 2")
@@ -200,13 +200,13 @@ async def _describe(settings: Settings, options: Namespace) -> dict[str, Any]:
 
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.http", description=__doc__)
-    parser.add_argument("--messages", type=int, default=1_000_000, help="in the queue  [default: 1000000]")
-    parser.add_argument("--seed", type=int, default=1, help="of the data set  [default: 1]")
-    parser.add_argument("--rounds", type=int, default=5, help="of each variant in turn  [default: 5]")
-    parser.add_argument("--seconds", type=int, default=2, help="of a round  [default: 2]")
+    parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the queue  [default: 1000000]")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data set  [default: 1]")
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds of the variants  [default: 5]")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds of a round  [default: 2]")
     parser.add_argument("--connections", type=int, action="append", help="[default: 32 and 128]")
-    parser.add_argument("--variant", action="append", help="only this one; may be repeated  [default: all]")
-    parser.add_argument("--writing", type=int, action="append", help="messages a second meanwhile  [default: 0]")
+    parser.add_argument("--variant", action="append", help="only this variant; repeat for several  [default: all]")
+    parser.add_argument("--writing", type=int, action="append", help="messages written per second  [default: 0]")
     parser.add_argument("--postgraphile", type=Path, help="the folder with PostGraphile's node_modules")
     parser.add_argument("--baseline", type=Path, help="another checkout, with its .venv, to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")

@@ -1,7 +1,7 @@
-"""Answers under load compared with what had been written: after the run, by the times at which things happened.
+"""Compares responses under load with the writes, after the run, by their times.
 
-The writers and the clients are processes of their own, and the clock of the machine is the same for both. The journals
-are played back in the order of their times into the ledgers of `make soak`.
+Writers and clients are separate processes on one machine, so they have the same clock. The journals are replayed into
+the ledgers of `make soak`, in the order of their times.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.soak.ledger import Before, Cell, Changes, Ledger
 
 
 class Entry(NamedTuple):
-    """What a writer did with a sender's ledger, and when."""
+    """A change of a sender's ledger by a writer, with its time."""
 
     at: float
     sender_id: int
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 @dataclass
 class Answer:
-    """What a client received: the rows of a report."""
+    """A response to a client: the rows of a report."""
 
     sent_at: float
     received_at: float
@@ -37,7 +37,7 @@ class Answer:
 
 
 class NotedLedger(Ledger):
-    """A ledger that also notes in a journal what its writers do."""
+    """A ledger that also records the changes of its writers in a journal."""
 
     def __init__(self, sender_id: int, journal: list[Entry]) -> None:
         super().__init__(is_controlled=False)
@@ -60,12 +60,12 @@ class NotedLedger(Ledger):
 
 
 def read_answers(lines: Iterable[str]) -> list[Answer]:
-    """Of the file that the clients write: a JSON array in each line."""
+    """Reads the file that the clients write: a JSON array in each line."""
     return [Answer(*json.loads(line)) for line in lines]
 
 
 def wrong_answers(journal: Iterable[Entry], answers: Iterable[Answer]) -> Iterator[str]:
-    """A sentence for each row that no snapshot had between request and response."""
+    """A sentence for each row that was in no snapshot between request and response."""
     ledgers: dict[int, Ledger] = {}
     moments: list[tuple[float, Entry | Answer]] = [(entry.at, entry) for entry in journal]
     for answer in answers:

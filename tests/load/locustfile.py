@@ -1,8 +1,8 @@
-"""The mix of a real platform: mostly `total` of busy senders, some listings, XML a tenth, a few mistakes.
+"""The mix of a real platform: mostly `total` of busy senders, some listings, a tenth in XML, a few wrong requests.
 
-Every answer is checked as it comes; a wrong one counts as a failure, and Locust ends with 1. If there are senders whose
-writers keep a journal, half of the requests are for these; their answers are written to a file, for journal.py.
-README.md beside this file says how to run it against any host, and on many machines.
+Every response is checked at once. A wrong one counts as a failure, and Locust ends with exit code 1. If some senders
+have writers with a journal, half of the requests are for these, and the responses are written to a file for journal.py.
+README.md in this folder describes how to run it against any host, and on many machines.
 """
 
 import json
@@ -27,17 +27,21 @@ BAD_BODIES = {
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator] # in locust
 def add_options(parser: Any) -> None:
-    parser.add_argument("--token", env_var="LOAD_TOKEN", default="", is_secret=True, help="API token to ask with")
+    parser.add_argument("--token", env_var="LOAD_TOKEN", default="", is_secret=True, help="API token of the requests")
     parser.add_argument(
-        "--senders", env_var="LOAD_SENDERS", type=int, default=1000, help="senders 1 to this are asked for"
+        "--senders", env_var="LOAD_SENDERS", type=int, default=1000, help="requests are for senders 1 to this number"
     )
     parser.add_argument(
         "--pause", env_var="LOAD_PAUSE", type=float, default=0.0, help="seconds between a client's requests"
     )
     parser.add_argument(
-        "--noted", env_var="LOAD_NOTED", type=int, default=0, help="so many senders after --senders have a journal"
+        "--noted",
+        env_var="LOAD_NOTED",
+        type=int,
+        default=0,
+        help="number of senders after --senders that have a journal",
     )
-    parser.add_argument("--answers", env_var="LOAD_ANSWERS", default="", help="a file for their answers")
+    parser.add_argument("--answers", env_var="LOAD_ANSWERS", default="", help="file for the responses of these senders")
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator] # in locust
@@ -55,9 +59,9 @@ def close_answers(**_: Any) -> None:
 
 
 class Client(FastHttpUser):
-    """One keep-alive connection, like a worker of a sending platform that asks before it sends on."""
+    """A keep-alive connection, as of a worker of a sending platform that reads the counts before it sends."""
 
-    # `make load` and an operator name another one.
+    # `make load` and operators set another host.
     host = "http://127.0.0.1:8080"
     network_timeout = connection_timeout = 30.0
     answers: TextIO | None = None
@@ -67,7 +71,7 @@ class Client(FastHttpUser):
         return pause
 
     def sender(self) -> int:
-        """As seeded, sender 1 has most; the logarithm of the number is uniform, so busy ones are asked for most."""
+        """Low numbers have most messages. The logarithm of the number is uniform, so busy senders get most requests."""
         options = self.environment.parsed_options
         if options.noted and random.random() < NOTED_SHARE:
             return int(options.senders) + random.randint(1, options.noted)
@@ -112,7 +116,7 @@ class Client(FastHttpUser):
             self.answers.write(f"{json.dumps(answer)}\n")
 
     def expect(self, status: int, format: str, body: str, name: str, group: str = "") -> bytes:
-        """The response; empty where it was wrong."""
+        """The response; empty if it was wrong."""
         with self.client.post(STATS, data=body, name=name, catch_response=True) as response:
             content: bytes = response.content or b""
             try:

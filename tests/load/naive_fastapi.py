@@ -1,6 +1,6 @@
-"""What a team would write first: FastAPI, SQLAlchemy's async session, and a scan of the queue at every request.
+"""A simple implementation: FastAPI, the async session of SQLAlchemy, and a scan of the queue for every request.
 
-A competitor in `python -m tests.load.http`, in good faith: models, an index that fits, one grouped query, a pool.
+A competitor in `python -m tests.load.http`, written well: models, a suitable index, one grouped query, a pool.
 Reads DATABASE_URL.
 """
 

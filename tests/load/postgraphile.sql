@@ -1,4 +1,4 @@
--- What PostGraphile serves in the comparison: the sum of a sender's counters, as a function in a schema of its own.
+-- The function that PostGraphile serves in the comparison: the sum of the counters of a sender, in its own schema.
 CREATE SCHEMA competitor;
 CREATE TYPE competitor.queue_total AS (new bigint, proc bigint, retry bigint, hold bigint, total bigint);
 CREATE FUNCTION competitor.queue_total(sender_id bigint) RETURNS competitor.queue_total

@@ -1,4 +1,4 @@
-"""Processes for the load tests, on free ports of this machine. They end with their block."""
+"""Processes for load tests, on free ports of this machine. Each ends with its block."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ START_SECONDS = 120
 def running(
     command: Sequence[str], port: int | None, variables: Mapping[str, str], folder: Path = ROOT
 ) -> Iterator[int]:
-    """The id of the process, once something listens on the port. Raises RuntimeError where it ends by itself."""
+    """The id of the process, once it listens on the port. Raises RuntimeError if it ends by itself."""
     process = subprocess.Popen(command, env=environment(**variables), cwd=folder, stdout=subprocess.DEVNULL)
     try:
         give_up_at = time.monotonic() + START_SECONDS
@@ -41,7 +41,7 @@ def running(
 
 
 class Checkout:
-    """The service of a checkout of this repository, with the interpreter of its own environment."""
+    """The service of a checkout of this repository, with the interpreter of its environment."""
 
     def __init__(self, root: Path, owner_url: str, service_url: str) -> None:
         self.root = root
@@ -67,7 +67,7 @@ class Checkout:
 
     @contextmanager
     def serving_process(self, **variables: str) -> Iterator[tuple[int, int]]:
-        """The port and the process."""
+        """The port and the process id."""
         port = free_port()
         command = [self._python, "-m", "service", "serve", "--port", str(port), "--workers", "1"]
         variables = {"QUEUESTATS_LOG_LEVEL": "warning", **self._addresses, **variables}
@@ -76,7 +76,7 @@ class Checkout:
 
     @contextmanager
     def simulating(self, messages_per_second: int, senders: int) -> Iterator[None]:
-        """`queuestats simulate` writes meanwhile."""
+        """Runs `queuestats simulate` as a writer."""
         options = ["--rate", str(messages_per_second), "--senders", str(senders), "--seconds", "86400"]
         command = [self._python, "-m", "service", "simulate", *options]
         with running(command, None, self._addresses, self.root):

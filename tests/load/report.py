@@ -1,4 +1,4 @@
-"""What a report on many senders costs beside single requests, and what a row of it costs in the database.
+"""The cost of a report on many senders, compared with single requests, and the cost of its rows in the database.
 
 python -m tests.load.report --rounds 20
 """
@@ -29,12 +29,12 @@ ROWS = 10_000
 
 
 def cpu_ms(pid: int) -> float:
-    """The processor time of a process's first thread, which is its event loop, or a backend."""
+    """The processor time of the first thread of a process: its event loop, or a backend."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 def cost(pid: int, work: Callable[[], object], rounds: int) -> float:
-    """Milliseconds of the process for one call; the median."""
+    """The milliseconds of the process for one request, as the median."""
     found = []
     for _ in range(rounds):
         before = cpu_ms(pid)
@@ -68,7 +68,7 @@ def over_http(port: int, pid: int, token: str, rounds: int) -> dict[str, float]:
 
 
 async def in_the_database(url: str, rounds: int) -> dict[str, float]:
-    """Microseconds of the backend for a row, with the statements in turn."""
+    """The microseconds of the backend for a row, with the statements in turn."""
     connection = await asyncpg.connect(url)
     total, report = load_statement("queries/from_counters/total"), load_statement("queries/report/from_counters")
     nothing = dict.fromkeys(("account_id", "campaign_id", "isp"), [None] * len(SENDERS))

@@ -1,7 +1,7 @@
-"""`make load`: a thousand polling clients ask a server of its own, while messages are written.
+"""`make load`: a thousand clients poll a new server while messages are written.
 
-Half of the answers are of senders whose writers keep a journal, with which they are compared. At the end every sender's
-answers are compared with the oracle. Exits with 1 on any wrong answer or failed request.
+Half of the responses are for senders whose writers have a journal, and are compared with it. At the end, responses for
+every sender are compared with the oracle. The exit code is 1 after any wrong response or failed request.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from tests.soak.run import at_work
 from tests.soak.writers import PLATFORM, Writer, Written
 from tests.unit.test_render import read_json_report, read_xml_report
 
-# Senders whose writers keep a journal.
+# Senders whose writers have a journal.
 NOTED_SENDERS = 20
 NOTING_WRITERS = 2
 CLIENTS_AT_ONCE = 32
@@ -44,8 +44,8 @@ READERS = {Format.JSON: read_json_report, Format.XML: read_xml_report}
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How long, how many clients, and the seconds that each pauses between its requests; how many messages at first,
-    and how many are written a second."""
+    """The duration, the number of clients, the seconds of the pause between their requests, the number of messages at
+    the start, and the number of messages that are written per second."""
 
     seconds: float = 300
     clients: int = 1000
@@ -60,7 +60,7 @@ class LoadPlan:
 
 @dataclass
 class Outcome:
-    """`wrong`: a sentence for each answer or request that was; none is a success."""
+    """`wrong` has a sentence for each wrong response and failed request. It is empty after a success."""
 
     compared: int
     wrong: list[str]
@@ -81,20 +81,20 @@ def load(owner_url: str, service_url: str, plan: LoadPlan) -> Outcome:
 
 
 async def noted_load(owner_url: str, url: str, token: str, plan: LoadPlan, journal: list[Entry], answers: Path) -> int:
-    """Locust's exit code. Meanwhile the messages of the senders beyond the seeded ones are written, and noted."""
+    """The exit code of Locust. During its run, writers with a journal write messages of further senders."""
     senders = range(plan.senders + 1, plan.senders + 1 + NOTED_SENDERS)
     ledgers = {sender_id: NotedLedger(sender_id, journal) for sender_id in senders}
     writers = [Writer(seed, owner_url, ledgers, Written()) for seed in range(NOTING_WRITERS)]
     async with AsyncExitStack() as stack, at_work(*(writer.write_forever() for writer in writers)):
         code = await asyncio.to_thread(run_locust, url, token, plan, answers)
-        # No transaction is under way when the writers end, so the comparison with the table finds them all.
+        # No transaction is open when the writers end, so the table has all their messages.
         for ledger in ledgers.values():
             await stack.enter_async_context(ledger.closed())
     return code
 
 
 async def prepare(owner_url: str, plan: LoadPlan) -> str:
-    """Marks the database, fills it, and gives the secret of a token."""
+    """Marks the database, fills it, and returns the secret of a token."""
     connection = await asyncpg.connect(owner_url)
     try:
         name = await connection.fetchval("SELECT quote_ident(current_database())")
@@ -108,7 +108,7 @@ async def prepare(owner_url: str, plan: LoadPlan) -> str:
 
 @contextmanager
 def simulation(environment: dict[str, str], plan: LoadPlan) -> Iterator[None]:
-    """Messages are written by a process of its own. Raises RuntimeError where it ended before it was told to."""
+    """Runs a separate process that writes messages. Raises RuntimeError if it ended early."""
     options = ["--rate", str(plan.rate), "--senders", str(plan.senders), "--seconds", "86400"]
     command = [sys.executable, "-m", "service", "simulate", *options]
     process = subprocess.Popen(command, env={**os.environ, **environment}, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -122,7 +122,7 @@ def simulation(environment: dict[str, str], plan: LoadPlan) -> Iterator[None]:
 
 
 def run_locust(url: str, token: str, plan: LoadPlan, answers: Path) -> int:
-    """Prints its summary. The exit code: 0 where every request was answered rightly."""
+    """Prints the summary. The exit code is 0 if every response was correct."""
     spawn_rate = max(CLIENTS_AT_ONCE, plan.clients / 10)
     options = ["--headless", "--only-summary", "--host", url, "--stop-timeout", "10", "--loglevel", "WARNING"]
     size = ["--users", str(plan.clients), "--spawn-rate", str(spawn_rate), "--run-time", f"{plan.seconds:.0f}s"]
@@ -133,7 +133,7 @@ def run_locust(url: str, token: str, plan: LoadPlan, answers: Path) -> int:
 
 
 async def queue(owner_url: str) -> dict[int, list[Message]]:
-    """The messages that are there in the end, by sender."""
+    """The messages at the end, by sender."""
     connection = await asyncpg.connect(owner_url)
     try:
         rows = await connection.fetch("SELECT sender_id, account_id, campaign_id, isp, status FROM messages")
@@ -146,7 +146,7 @@ async def queue(owner_url: str) -> dict[int, list[Message]]:
 
 
 def compare(url: str, token: str, messages: dict[int, list[Message]]) -> list[str]:
-    """Asks for every sender and group, in both formats by turns; a sentence for each answer that the oracle denies."""
+    """Requests every sender and group, in alternating formats. A sentence for each response unlike the oracle."""
     queries = [StatsQuery(sender_id, grouping=grouping) for sender_id in messages for grouping in Grouping]
     wrong = []
     with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:

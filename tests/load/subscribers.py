@@ -1,4 +1,4 @@
-"""What thousands of subscribers cost: memory, processor time, statements, and `stats` beside them.
+"""The cost of thousands of subscribers: memory, processor time, statements, and the latency of `stats`.
 
 python -m tests.load.subscribers --subscribers 5000 --writing 1000
 """
@@ -27,15 +27,15 @@ from tests.load.http import cpu_seconds, run_wrk
 from tests.load.processes import ROOT, Checkout
 
 STREAM = STATS.replace("stats", "stream")
-# A pause after so many new streams: the worker's queue of new connections is not endless.
+# The number of new streams before a pause, because the worker's queue of new connections is limited.
 OPENED_AT_ONCE = 200
-# The worker goes through all streams after they were opened, and after they were closed.
+# The worker processes all streams after they were opened, and after they were closed.
 SETTLE_SECONDS = 3
 
 
 @dataclass
 class Received:
-    """What the subscribers have got: reports, and streams that ended."""
+    """The number of received reports, and of streams that ended."""
 
     subscribers: int
     reports: int = 0
@@ -49,7 +49,7 @@ class Received:
 
 
 async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
-    """Alternating rounds without and with the subscribers, all of one worker; the medians."""
+    """Runs alternating rounds without and with subscribers, with one worker. Returns the medians."""
     checkout = Checkout(ROOT, settings.owner_url or "", settings.database_url or "")
     checkout.run("migrate")
     checkout.run("seed", "--messages", str(options.messages), "--replace")
@@ -93,7 +93,7 @@ async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
 
 @asynccontextmanager
 async def subscribers(port: int, token: str, senders: list[int], options: Namespace) -> AsyncIterator[Received]:
-    """Open streams, each of which has had its first event."""
+    """Open streams that have received their first event."""
     received = Received(options.subscribers)
     tasks = []
     for number in range(options.subscribers):
@@ -145,13 +145,13 @@ def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.subscribers", description=__doc__)
     for name, default, meaning in (
         ("subscribers", 5000, "open streams"),
-        ("queries", 100, "senders that they follow"),
-        ("interval-ms", 1000, "of each stream"),
-        ("messages", 300_000, "in the queue"),
-        ("writing", 1000, "messages a second meanwhile"),
-        ("rounds", 5, "without and with the subscribers"),
-        ("seconds", 4, "of a measurement"),
-        ("connections", 32, "that ask for stats"),
+        ("queries", 100, "senders of the streams"),
+        ("interval-ms", 1000, "milliseconds between events of a stream"),
+        ("messages", 300_000, "messages in the queue"),
+        ("writing", 1000, "messages written per second"),
+        ("rounds", 5, "rounds without and with subscribers"),
+        ("seconds", 4, "seconds of a measurement"),
+        ("connections", 32, "connections with stats requests"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning}  [default: {default}]")
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""`queuestats bench` in its smallest size: every variant is measured and answers alike, and nothing is left behind."""
+"""`queuestats bench` in its smallest size: it measures all variants, compares their rows, and leaves nothing behind."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ async def shape(owner: Any) -> Any:
 
 
 @pytest.mark.slow
-async def test_every_variant_answers_in_every_state(
+async def test_every_variant_returns_rows_in_every_state(
     disposable: Settings, owner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await shape(owner)
@@ -77,7 +77,7 @@ async def test_writers_write_with_every_variant(disposable: Settings, owner: Any
 
 
 @pytest.mark.slow
-def test_a_person_gets_a_table_from_a_scratch_server() -> None:
+def test_a_scratch_server_and_a_table_are_the_defaults() -> None:
     ended = queuestats("bench", "sql", "--sizes", "100", "--rounds", "1")
     assert ended.returncode == 0, ended.stderr
     assert "fsync on" in ended.stdout
@@ -85,7 +85,7 @@ def test_a_person_gets_a_table_from_a_scratch_server() -> None:
 
 
 @pytest.mark.parametrize("command", ["sql", "write"])
-async def test_a_database_that_is_not_marked_disposable_is_left_alone(
+async def test_a_database_that_is_not_marked_disposable_is_refused(
     disposable: Settings, owner: Any, command: str
 ) -> None:
     await owner.execute("INSERT INTO messages (sender_id, recipient) VALUES (7, 'someone@example.com')")

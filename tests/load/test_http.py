@@ -1,4 +1,4 @@
-"""The comparison of whole requests in its smallest size; a wrong answer stops it."""
+"""The comparison of complete requests in its smallest size, which a wrong response stops."""
 
 import asyncio
 import shutil
@@ -22,8 +22,8 @@ needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not i
 
 @needs_wrk
 @pytest.mark.slow
-async def test_all_take_part_beside_writers(disposable: Settings, tmp_path: Path) -> None:
-    # On a busy machine a second may pass without an answer.
+async def test_all_variants_are_measured_during_writes(disposable: Settings, tmp_path: Path) -> None:
+    # On a busy machine, a second may pass without a response.
     small = ["--messages=1000", "--rounds=1", "--seconds=3", "--connections=4", "--writing=100"]
     report = await asyncio.to_thread(measure_http, disposable, options_of(small))
 
@@ -38,7 +38,7 @@ async def test_all_take_part_beside_writers(disposable: Settings, tmp_path: Path
     assert len(draw(report, tmp_path)) == 1
 
 
-async def test_a_wrong_answer_stops_the_run(disposable: Settings, owner: Any) -> None:
+async def test_a_wrong_response_stops_the_run(disposable: Settings, owner: Any) -> None:
     await owner.execute("INSERT INTO messages (sender_id, recipient) VALUES (7, 'someone@example.com')")
     token = Checkout(ROOT, disposable.owner_url or "", disposable.database_url or "").create_token()
     with serve_process({"QUEUESTATS_DATABASE_URL": disposable.database_url or ""}) as served:
@@ -62,7 +62,7 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
 
 @needs_wrk
 @pytest.mark.slow
-async def test_subscribers_are_measured_beside_stats(disposable: Settings) -> None:
+async def test_subscribers_are_measured_together_with_stats(disposable: Settings) -> None:
     few = ["--subscribers=10", "--queries=3", "--messages=1000", "--rounds=1", "--seconds=5", "--connections=4"]
     few.append("--writing=10")
     report = await subscribers.measure(disposable, subscribers.options_of(few))
@@ -80,7 +80,7 @@ async def test_ways_to_have_the_counts_of_many_senders_are_measured(disposable: 
 
 
 @pytest.mark.slow
-async def test_control_is_measured_beside_stats(disposable: Settings, tmp_path: Path) -> None:
+async def test_control_is_measured_together_with_stats(disposable: Settings, tmp_path: Path) -> None:
     small = ["--messages=2000", "--plain=2000", "--writing=20", "--quiet=1"]
     report = await control.measure_control(disposable, control.options_of(small))
     assert [each["action"] for each in report["results"]] == list(Action)

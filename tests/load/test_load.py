@@ -1,4 +1,4 @@
-"""The load test itself, in a size for every day, and that its eyes are open."""
+"""The load test in a small size, and tests that it finds errors."""
 
 import asyncio
 import json
@@ -23,14 +23,14 @@ def report(*rows: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.slow
-def test_the_platforms_mix_is_answered_rightly_while_messages_are_written(database: TestDatabase) -> None:
+def test_the_responses_to_the_mix_are_correct_during_writes(database: TestDatabase) -> None:
     plan = LoadPlan(seconds=3, clients=8, pause=0.01, messages=5000, rate=200)
     outcome = load(database.owner_url, database.service_url, plan)
     assert outcome.wrong == []
     assert outcome.compared > 0
 
 
-def test_an_answer_is_compared_with_what_was_written_before_and_meanwhile() -> None:
+def test_a_response_is_compared_with_writes_before_and_during_its_request() -> None:
     journal: list[Entry] = []
     ledger = NotedLedger(7, journal)
     cell = ledger.cell(306, 0, "", "new")
@@ -38,7 +38,7 @@ def test_an_answer_is_compared_with_what_was_written_before_and_meanwhile() -> N
         ledger.attempt({cell: 1})
         if number < 2:
             ledger.commit({cell: 1})
-    # At 1 and 2 s a message was committed; the third one may be committed at any time from 3 s on.
+    # Messages were committed at 1 and 2 s. The third one may be committed at any time from 3 s on.
     times = [0.9, 1, 1.9, 2, 3]
     noted = [entry._replace(at=at) for entry, at in zip(journal, times, strict=True)]
 
@@ -51,7 +51,7 @@ def test_an_answer_is_compared_with_what_was_written_before_and_meanwhile() -> N
     assert [wrong(2.1, 3.5, new) == [] for new in (1, 2, 3, 4)] == [False, True, True, False]
 
 
-async def test_an_answer_that_the_queue_denies_is_found(database: TestDatabase, owner: Any) -> None:
+async def test_a_response_unlike_the_queue_is_found(database: TestDatabase, owner: Any) -> None:
     messages = [Message(119, 306, 4591, "Gmail", status) for status in ("new", "proc", "hold")]
     await insert(owner, messages)
     token = await create_token(database.owner_url, "load")
@@ -61,7 +61,7 @@ async def test_an_answer_that_the_queue_denies_is_found(database: TestDatabase, 
         assert len(await asyncio.to_thread(compare, served.url, token, {119: messages[1:]})) == len(Grouping)
 
 
-def test_a_right_report_passes() -> None:
+def test_a_correct_report_passes() -> None:
     check_report(report(ROW), "json", "total")
     check_report(report({**ROW, "isp": ""}, {**ROW, "isp": "Gmail"}), "json", "isp")
     check_report(report(), "json", "account")
@@ -85,7 +85,7 @@ def test_a_report_that_breaks_the_contract_is_refused(rows: list[dict[str, Any]]
         check_report(report(*rows), "json", group)
 
 
-def test_another_error_or_another_shape_is_refused() -> None:
+def test_another_error_and_other_members_are_refused() -> None:
     check_error(b'{"error":401,"error_text":"API token required"}', "json", 401)
     check_error(b"<xml><error>400</error><error_text>Incorrect request: id</error_text></xml>", "xml", 400)
     for content in (b'{"error":400,"error_text":"API token required"}', b'{"error":401}', report(ROW)):

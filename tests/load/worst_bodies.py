@@ -1,6 +1,6 @@
-"""Prints what the most expensive request bodies cost before a token is looked at, in ms of one core.
+"""Prints the cost of the most expensive request bodies before the check of a token, in ms of one core.
 
-The least of many tries, as other programs only add to it.
+The cost is the lowest of many tries, because other programs can only increase it.
 
     .venv/bin/python -m tests.load.worst_bodies
 """

@@ -1,4 +1,4 @@
--- For wrk: posts the bodies of a file, one a line, in turn. Argument after `--`: the file.
+-- For wrk: posts the bodies of a file, one per line, in turn. The argument after `--` is the file.
 -- The last line of the output is the result as JSON; times are in microseconds.
 local bodies, number = {}, 0
 

@@ -1,8 +1,8 @@
-"""A random model of the queue: writers, operators and workers at once, and what must hold whenever all is at rest.
+"""A random model of the queue: concurrent writers, operators and workers, and the invariants when all have ended.
 
-The share of a token must hold at every moment.
+The share of a token is an invariant at every moment.
 
-`attempts` of each message is the status that the platform last gave it: its place in STATUSES, from 1.
+`attempts` of a message is the last status from the platform, as its place in STATUSES, from 1.
 MODEL_SEED and MODEL_ROUNDS repeat and lengthen a run.
 """
 
@@ -24,9 +24,9 @@ from tests.oracle import STATUSES
 SEEDS = [int(seed) for seed in os.environ.get("MODEL_SEED", "1 2").split()]
 ROUNDS = int(os.environ.get("MODEL_ROUNDS", "6"))
 WRITERS, STATEMENTS, SENDERS = 3, 12, 3
-# A message of this account can't be held or purged: a check and a foreign key of the platform.
+# A check and a foreign key of the platform prevent holds and purges of messages of this account.
 POISON = 2
-# The share of the token `small`, and what it uses of it.
+# The share of the token `small`, and its use.
 MOST_HOLDS, MOST_JOBS = 3, 2
 USED = """
 SELECT (SELECT count(*) FROM queuestats.holds WHERE created_by = 'small'),
@@ -38,7 +38,7 @@ SELECT queuestats.begin_job(
 )
 """
 COLUMNS = ("sender_id", "account_id", "campaign_id", "isp", "status", "attempts", "recipient")
-# What a transaction of the platform may end in here, as anywhere.
+# Errors that any transaction of the platform may get.
 EXPECTED = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
@@ -55,7 +55,7 @@ ALTER TABLE messages ADD CHECK (status <> 'hold' OR account_id <> {POISON} OR at
 CREATE TABLE delivery_log (id bigint, sender_id bigint,
   FOREIGN KEY (id, sender_id) REFERENCES messages DEFERRABLE INITIALLY DEFERRED);
 """
-# Messages that are not as the holds say: `hold` is the active hold that held_messages names.
+# Messages whose state does not match the holds. `hold` is the active hold in held_messages.
 WRONG = """
 SELECT message.id, message.sender_id, status, attempts, held.hold_id, former_status, hold.id AS active
 FROM messages AS message
@@ -78,7 +78,7 @@ Row: TypeAlias = tuple[int, int, int, str, str, int, str]
 
 
 class Model:
-    """Everything random comes from one generator, so a seed repeats the choices, though not their order in time."""
+    """All random values come from one generator, so a seed repeats the choices, but not their order in time."""
 
     def __init__(self, seed: int, url: str) -> None:
         self.random, self.url = random.Random(seed), url
@@ -168,7 +168,7 @@ class Model:
         return action, self.random.randint(1, SENDERS), account, campaign, expires_in
 
     async def operate_as_token(self) -> None:
-        """Two of these share one token, which never has more than its share."""
+        """Two operators use one token, which never has more than its share."""
         for _ in range(12):
             await asyncio.sleep(self.random.random() / 20)
             action = self.random.choice(("hold", "hold", "hold", "release", "purge"))
@@ -207,7 +207,7 @@ async def workers(database: TestDatabase) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_counts_and_holds_are_right_whenever_all_is_at_rest(
+async def test_counts_and_holds_are_correct_whenever_all_have_ended(
     database: TestDatabase, owner: Any, workers: None, seed: int
 ) -> None:
     if await owner.fetchval("SHOW max_prepared_transactions") == "0":
@@ -219,7 +219,7 @@ async def test_counts_and_holds_are_right_whenever_all_is_at_rest(
             *map(model.write, range(WRITERS)),
             *(model.operate(owner), model.operate_as_token(), model.operate_as_token()),
         )
-        # A backend that was terminated behind PREPARE TRANSACTION has left it.
+        # A prepared transaction of a backend that was terminated after PREPARE TRANSACTION.
         for row in await owner.fetch("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"):
             await owner.execute(f"ROLLBACK PREPARED '{row['gid']}'")
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -1,8 +1,8 @@
-"""Mutation testing: changes the code in small ways, and reports the changes that no test notices.
+"""Mutation testing: makes small changes of the code, and reports the changes that no test detects.
 
-`make mutants` runs mutmut as [tool.mutmut] of pyproject.toml describes, and compares what survived with survivors.toml.
-The exit code is 1 for a survivor that is not explained there, and where less than `LEAST_KILLED` of a part is killed. A
-part is an entry of `only_mutate`.
+`make mutants` runs mutmut with [tool.mutmut] of pyproject.toml, and compares the survivors with survivors.toml. The
+exit code is 1 if a survivor is not explained there, or if less than `LEAST_KILLED` of a part is killed. A part is an
+entry of `only_mutate`.
 """
 
 import subprocess
@@ -26,13 +26,13 @@ def mutmut(*arguments: str) -> str:
 
 
 def statuses() -> dict[str, str]:
-    """The status of each mutant that has been run, by its name."""
+    """The status of each mutant that has run, by its name."""
     lines = (line.strip().rpartition(": ") for line in mutmut("results", "--all", "true").splitlines())
     return {name: status for name, _, status in lines if name and status != "not checked"}
 
 
 def change_of(mutant: str) -> str:
-    """The lines that a mutant replaces and those in their place, without their indent: `- old` and `+ new`."""
+    """The lines that a mutant replaces and the new lines, without indent: `- old` and `+ new`."""
     lines = mutmut("show", mutant).splitlines()
     return "\n".join(
         f"{line[0]} {line[1:].strip()}"
@@ -42,12 +42,12 @@ def change_of(mutant: str) -> str:
 
 
 def module_of(mutant: str) -> str:
-    """service.queue.coalescer.xǁCoalescerǁ_start__mutmut_1: the module stands before the last point."""
+    """The module of service.queue.coalescer.xǁCoalescerǁ_start__mutmut_1 is the text before the last point."""
     return mutant.rpartition(".")[0]
 
 
 def parts() -> list[str]:
-    """What is measured as one, as the beginning of its mutants' names: service.queue.coalescer, service.access."""
+    """The parts, as the beginning of the names of their mutants: service.queue.coalescer, service.access."""
     paths = tomllib.loads(PROJECT.read_text("utf-8"))["tool"]["mutmut"]["only_mutate"]
     return [path.removesuffix("/*").removesuffix(".py").replace("/", ".") for path in paths]
 

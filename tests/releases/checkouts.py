@@ -1,4 +1,4 @@
-"""The code of another release, run by the Python and the packages of this one."""
+"""The code of another release, run with the Python and the packages of this one."""
 
 import shutil
 import subprocess
@@ -19,13 +19,13 @@ FOLDERS = ("service", "sql", "migrations")
 
 @dataclass(frozen=True)
 class Release:
-    """`folder` holds the code, `run_in` is an empty folder that its programs run in."""
+    """`folder` has the code, `run_in` is an empty working directory for its programs."""
 
     folder: Path
     run_in: Path
 
     def run(self, *arguments: str, **settings: str) -> str:
-        """The output of a command that succeeds."""
+        """Runs a command that must succeed. Returns its output."""
         command = [sys.executable, "-m", "service", *arguments]
         given = environment(PYTHONPATH=str(self.folder), **settings)
         done = subprocess.run(command, cwd=self.run_in, env=given, capture_output=True, text=True, check=False)
@@ -39,7 +39,7 @@ class Release:
 
 
 def release(name: str, folder: Path) -> Release:
-    """The code of a commit of releases.toml. Skips the test where the history does not reach it."""
+    """The code of a commit of releases.toml. Skips the test if the history does not contain it."""
     found = shutil.which("git") and subprocess.run(
         ["git", "cat-file", "-e", f"{COMMITS[name]}^{{commit}}"], cwd=ROOT, capture_output=True, check=False
     )
@@ -52,7 +52,7 @@ def release(name: str, folder: Path) -> Release:
 
 
 def this_release(folder: Path, changes: Mapping[str, tuple[str, str]]) -> Release:
-    """A copy of this code. `changes`: by file, a text and what stands in its place."""
+    """A copy of this code. `changes` has a text and its replacement, by file."""
     folder.mkdir(exist_ok=True)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / "copy" / name, ignore=shutil.ignore_patterns("__pycache__"))

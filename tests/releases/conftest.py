@@ -19,6 +19,6 @@ def settings_of(database: TestDatabase) -> dict[str, str]:
 
 
 def secret_of(output: str) -> str:
-    """Of `token create --json`."""
+    """The secret in the output of `token create --json`."""
     secret: str = json.loads(output)["token"]
     return secret

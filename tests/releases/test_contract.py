@@ -1,4 +1,4 @@
-"""What the service uses of the database is on record beside the contract numbers: no change of it passes unseen."""
+"""contract.txt records the contract numbers and the database objects that the service uses. A test finds changes."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ ADVICE = (
 )
 
 
-async def test_the_record_says_what_the_service_uses_of_the_database(database: TestDatabase, owner: Any) -> None:
+async def test_the_record_has_the_objects_that_the_service_uses(database: TestDatabase, owner: Any) -> None:
     used = sorted(row[0] for row in await owner.fetch(USED))
     numbers, *recorded = RECORD.read_text("utf-8").splitlines()
     assert (numbers, recorded) == (f"contract {CONTRACT}, oldest {OLDEST}", used), ADVICE

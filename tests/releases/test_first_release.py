@@ -1,4 +1,4 @@
-"""A database of 0.1.0, which kept everything in the schema public, becomes one of this release."""
+"""A database of 0.1.0, which has everything in the schema public, is migrated to this release."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ SECRET = "qs_of_the_first_release"
 
 
 async def from_text(database: TestDatabase, folder: Path) -> str:
-    """Makes the schema from a file that holds it. Returns the secret of a token."""
+    """Creates the schema from a file. Returns the secret of a token."""
     async with connect(database.owner_url) as owner:
         await owner.execute(SCHEMA.read_text("utf-8"))
         await owner.execute("GRANT SELECT ON messages, installed TO queuestats_service")
@@ -37,7 +37,7 @@ async def from_text(database: TestDatabase, folder: Path) -> str:
 
 
 async def by_its_own_code(database: TestDatabase, folder: Path) -> str:
-    """Makes it as 0.1.0 does, from the history."""
+    """Creates the schema with 0.1.0, from the history."""
     first, settings = release("first", folder), settings_of(database)
     first.run("migrate", **settings)
     return secret_of(first.run("token", "create", "tests", "--json", **settings))
@@ -45,13 +45,13 @@ async def by_its_own_code(database: TestDatabase, folder: Path) -> str:
 
 @pytest.fixture(params=[from_text, by_its_own_code])
 def build(request: pytest.FixtureRequest, template: str) -> Build:
-    """`template` has made the service's role."""
+    """The fixture `template` has created the role of the service."""
     chosen: Build = request.param
     return chosen
 
 
 @pytest.mark.slow
-async def test_tokens_and_messages_come_along_and_everything_else_is_as_in_a_new_database(
+async def test_tokens_and_messages_are_kept_and_everything_else_is_as_in_a_new_database(
     build: Build, empty_database: TestDatabase, database: TestDatabase, folder: Path
 ) -> None:
     old = empty_database
@@ -74,7 +74,7 @@ async def test_tokens_and_messages_come_along_and_everything_else_is_as_in_a_new
 
 
 @pytest.mark.slow
-async def test_a_migration_from_it_that_was_cut_short_can_be_repeated(empty_database: TestDatabase) -> None:
+async def test_an_interrupted_migration_from_it_can_be_repeated(empty_database: TestDatabase) -> None:
     from alembic import command
 
     url = empty_database.owner_url
@@ -92,7 +92,9 @@ async def test_a_migration_from_it_that_was_cut_short_can_be_repeated(empty_data
         assert await pending_changes(owner) == []
 
 
-async def test_nothing_is_done_where_an_object_of_others_depends_on_its_tables(empty_database: TestDatabase) -> None:
+async def test_the_migration_is_refused_if_an_object_of_others_depends_on_its_tables(
+    empty_database: TestDatabase,
+) -> None:
     async with connect(empty_database.owner_url) as owner:
         await owner.execute(SCHEMA.read_text("utf-8"))
         await owner.execute("CREATE VIEW report AS SELECT sender_id, new FROM counters")
@@ -105,7 +107,7 @@ async def test_nothing_is_done_where_an_object_of_others_depends_on_its_tables(e
         assert await pending_changes(owner) == []
 
 
-async def test_it_is_left_alone_where_the_settings_name_another_schema(empty_database: TestDatabase) -> None:
+async def test_it_is_not_changed_if_the_settings_name_another_schema(empty_database: TestDatabase) -> None:
     async with connect(empty_database.owner_url) as owner:
         await owner.execute(SCHEMA.read_text("utf-8"))
     with pytest.raises(CommandError, match="messages of this database is in public"):

@@ -1,6 +1,6 @@
-"""One release replaces another while requests come in: every answer is right, none is an error, all stay ready.
+"""One release replaces another during requests: all responses are correct, none is an error, all instances are ready.
 
-ROLLING_ANSWERS=10000 sets how many answers each test checks.
+ROLLING_ANSWERS=10000 sets how many responses each test checks.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from tests.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ANSWERS = int(os.environ.get("ROLLING_ANSWERS", "300"))
-# Functions that differ from those of this release, and no revision.
+# Functions that differ from those of this release, without a revision.
 NEXT_FUNCTIONS = {
     f"sql/counters/{name}.sql": ("LANGUAGE", "/* next */ LANGUAGE") for name in ("read", "fold", "triggers", "proof")
 }
@@ -34,14 +34,14 @@ CONTRACT_FILE = "service/schema/contract.py"
 
 
 class Site:
-    """A database, and the instances that serve it."""
+    """A database and its instances."""
 
     def __init__(self, folder: Path, database: TestDatabase, stack: ExitStack) -> None:
         self.folder, self.database, self._stack = folder, database, stack
         self.instances: list[Program] = []
 
     def start(self, release: Release) -> str:
-        """The address of another instance, which answers, and is ready where it can be."""
+        """Starts another instance, and waits until it responds. Returns its address."""
         place = self.folder / f"instance-{len(self.instances)}"
         self.instances.append(self._stack.enter_context(release.serve(place, **settings_of(self.database))))
         self.instances[-1].wait_until_ready()
@@ -51,7 +51,7 @@ class Site:
         return await asyncio.to_thread(release.run, *arguments, **settings_of(self.database))
 
     async def traffic(self, release: Release) -> Traffic:
-        """On two instances of it."""
+        """Traffic on two instances of the release."""
         token = secret_of(await self.run(release, "token", "create", "tests", "--json"))
         urls = [await asyncio.to_thread(self.start, release) for _ in range(2)]
         for url in urls:
@@ -59,7 +59,7 @@ class Site:
         return Traffic(self.database.owner_url, token, *urls)
 
     async def roll(self, traffic: Traffic, to: Release) -> None:
-        """Replaces the instances, one after the other, with answers in between."""
+        """Replaces the instances one after the other, with responses in between."""
         for former in list(traffic.urls):
             new = await asyncio.to_thread(self.start, to)
             assert await readiness(new) == ""
@@ -77,7 +77,7 @@ def site(folder: Path, empty_database: TestDatabase) -> Iterator[Site]:
 
 
 async def readiness(url: str) -> str:
-    """What `/readyz` says; nothing where it is 200. It remembers its answer for a second."""
+    """The body of `/readyz`; empty if it is 200. The result is cached for a second."""
     async with httpx.AsyncClient(trust_env=False, verify=False, timeout=PATIENCE_SECONDS) as client:
         response = await client.get(f"{url}/readyz")
     return "" if response.status_code == 200 else response.text
@@ -89,7 +89,7 @@ def check(traffic: Traffic) -> None:
     assert traffic.answers.total() >= ANSWERS
 
 
-async def test_the_last_release_stays_ready_and_right_while_this_one_migrates_and_replaces_it(site: Site) -> None:
+async def test_the_last_release_is_ready_and_correct_while_this_one_migrates_and_replaces_it(site: Site) -> None:
     old, new = release("last", site.folder), this_release(site.folder, {})
     await site.run(old, "migrate")
     async with await site.traffic(old) as traffic:
@@ -101,7 +101,7 @@ async def test_the_last_release_stays_ready_and_right_while_this_one_migrates_an
     check(traffic)
 
 
-async def test_this_release_is_right_on_the_database_of_the_last_one_or_says_why_it_is_not_ready(site: Site) -> None:
+async def test_this_release_is_correct_on_the_database_of_the_last_one_or_reports_why_not_ready(site: Site) -> None:
     old, new = release("last", site.folder), this_release(site.folder, {})
     await site.run(old, "migrate")
     async with connect(site.database.service_url) as connection:
@@ -115,8 +115,8 @@ async def test_this_release_is_right_on_the_database_of_the_last_one_or_says_why
     check(traffic)
 
 
-async def test_changed_functions_without_a_revision_leave_both_releases_ready_and_right(site: Site) -> None:
-    """Forward and back: the functions of either serve the other."""
+async def test_both_releases_are_ready_and_correct_after_a_change_of_functions(site: Site) -> None:
+    """Forward and back: each release works with the functions of the other."""
     this, changed = this_release(site.folder, {}), this_release(site.folder / "next", NEXT_FUNCTIONS)
     await site.run(this, "migrate")
     async with await site.traffic(this) as traffic:
@@ -128,7 +128,7 @@ async def test_changed_functions_without_a_revision_leave_both_releases_ready_an
     check(traffic)
 
 
-async def test_a_raised_contract_takes_the_instances_out_that_it_does_not_serve(site: Site) -> None:
+async def test_a_raised_contract_makes_unsupported_instances_not_ready(site: Site) -> None:
     raised = {CONTRACT_FILE: (f"\nCONTRACT = {CONTRACT}\n", f"\nCONTRACT = {CONTRACT + 1}\n")}
     this, newer = this_release(site.folder, {}), this_release(site.folder / "next", raised)
     await site.run(this, "migrate")
@@ -145,8 +145,8 @@ async def test_a_raised_contract_takes_the_instances_out_that_it_does_not_serve(
     assert f"the database has {CONTRACT}" in await readiness(newer_url)
 
 
-async def test_a_database_can_be_taken_back_to_the_last_release_while_writers_go_on(site: Site) -> None:
-    """The instances serve again once the older `migrate` has run; the messages of meanwhile are counted."""
+async def test_a_database_can_be_downgraded_to_the_last_release_during_writes(site: Site) -> None:
+    """The instances serve again after the older `migrate`, and messages that were written until then are counted."""
     old, new = release("last", site.folder), this_release(site.folder, {})
     await site.run(old, "migrate")
     async with connect(site.database.owner_url) as connection:

@@ -1,7 +1,7 @@
-"""Clients that compare each answer with the ledgers.
+"""Clients that compare each response with the ledgers.
 
-They speak HTTP over a plain connection: an answer takes 0.08 ms of this process, and 1.9 ms with httpx. It shares the
-machine with what it tests.
+They use HTTP over a plain connection: a response takes 0.08 ms of this process, compared with 1.9 ms with httpx. The
+process shares the machine with the tested service.
 """
 
 import asyncio
@@ -20,24 +20,24 @@ from tests.load.answers import rows_of
 from tests.soak.ledger import Before, Ledger
 
 STREAM = STATS.replace("stats", "stream")
-# Longer than the service takes for any answer: its own limit is 10 s.
+# Longer than any response of the service, whose own limit is 10 s.
 PATIENCE_SECONDS = 20
 PAUSE_SECONDS = 0.005
 ACCOUNTS, CAMPAIGNS, ISPS = (0, 1, 2), (0, 7), ("", "Gmail", "é")
 GROUPS = list(Grouping)
-# An instance that was killed, or that ends.
+# The errors of an instance that was killed or that ends.
 BROKEN = (OSError, asyncio.IncompleteReadError, TimeoutError)
 
 
 @dataclass
 class Answers:
-    """What the clients have received. `wrong`: a sentence for each answer that no snapshot allows."""
+    """The responses to the clients. `wrong` has a sentence for each response that matches no snapshot."""
 
     compared: Counter[str] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """Responses of the service that no database and no client excuses."""
+    """Errors of the service that neither the database nor a client has caused."""
     broken: int = 0
     right_at: float = field(default_factory=time.monotonic)
     longest_gap: float = 0.0
@@ -50,14 +50,14 @@ class Answers:
             self.right_at = time.monotonic()
 
     async def seconds_until_right(self, since: float) -> float:
-        """From `since` until the first right answer arrives."""
+        """The seconds from `since` to the first correct response."""
         while self.right_at <= since:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         return self.right_at - since
 
 
 class Connection:
-    """To one of the instances at a time."""
+    """A connection to one of the instances."""
 
     def __init__(self, random: random.Random, urls: list[str]) -> None:
         self._random, self._urls = random, urls
@@ -78,7 +78,7 @@ class Connection:
         return status, content
 
     async def events(self, path: str, token: str) -> AsyncIterator[tuple[str, Any]]:
-        """The events of a stream: name and data. Raises one of BROKEN where the stream ends."""
+        """The events of a stream: name and data. Raises one of BROKEN if the stream ends."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._send("GET", path, f"Authorization: Bearer {token}", b"")
@@ -108,7 +108,7 @@ class Connection:
         await self._writer.drain()
 
     async def _head(self) -> tuple[int, int, bool]:
-        """The status, the length of the body, and whether the connection ends with it."""
+        """The status, the length of the body, and whether the connection closes after it."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         status, _, headers = head.partition("\r\n")
         lengths = [line.split(":")[1] for line in headers.split("\r\n") if line.startswith("content-length:")]
@@ -143,11 +143,11 @@ class Clients:
             self._answers.faults.append(f"{status} {content!r}")
 
     async def follow_forever(self, sender_id: int) -> None:
-        """The events of one stream after another."""
+        """Compares the events of streams, and opens a new stream after each end."""
         query = StatsQuery(sender_id, grouping=Grouping.ISP)
         while True:
             connection = Connection(self._random, self._urls)
-            # The statement of an event may begin before its reader has the last one; never before the one before that.
+            # The statement of an event begins after the client has the last event but one.
             begun = deque([self._ledgers[sender_id].before()] * 2, maxlen=2)
             try:
                 path = f"{STREAM}?id={sender_id}&group=isp&interval_ms=500"
@@ -165,5 +165,5 @@ class Clients:
     def _query(self) -> StatsQuery:
         sender, grouping = self._random.choice(list(self._ledgers)), self._random.choice(GROUPS)
         account, campaign, isp = (self._random.choice((None, None, *keys)) for keys in (ACCOUNTS, CAMPAIGNS, ISPS))
-        # A filter of 0 or of an empty ISP is none.
+        # A filter of 0 or of an empty ISP is not a filter.
         return StatsQuery(sender, account or None, campaign or None, isp or None, grouping)

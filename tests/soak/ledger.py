@@ -1,8 +1,8 @@
-"""What the writers of a sender attempted and what was committed, and so between which bounds an answer must be.
+"""Ledgers of the attempted and committed changes of a sender, and the bounds of correct responses from them.
 
-For each cell (account, campaign, ISP, column) four numbers only grow: how many messages came into it and left it, in
-transactions that were attempted, and in those that were committed. A snapshot between two moments has at least what
-had come by the first and had not left by the second.
+Each cell (account, campaign, ISP, column) has four numbers that only grow: the messages that arrived and left, in
+attempted transactions and in committed ones. A snapshot between two times has at least the messages that had arrived
+at the first time and had not left at the second.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ Changes = Mapping[Cell, int]
 
 
 class Expected(StrEnum):
-    """What is true of a sender between two calls of its operator."""
+    """A property of a sender between two requests of its operator."""
 
     HELD = "nothing is new or retry"
     FREE = "nothing is on hold"
 
 
 class Span(NamedTuple):
-    """The time from one call to the next; `number` differs for each."""
+    """The time from one request to the next. The value of `number` is unique."""
 
     expected: Expected | None
     number: int
 
 
 class Before(NamedTuple):
-    """A moment: what had been committed by then."""
+    """The changes that had been committed at a time."""
 
     came: Counter[Cell]
     left: Counter[Cell]
@@ -42,7 +42,7 @@ class Before(NamedTuple):
 
 
 class Ledger:
-    """Of one sender. `is_controlled`: holds change its statuses, so `new`, `retry` and `hold` are one column."""
+    """The ledger of a sender. If `is_controlled`, holds change statuses: `new`, `retry` and `hold` are one column."""
 
     def __init__(self, *, is_controlled: bool) -> None:
         self._columns = {
@@ -61,7 +61,7 @@ class Ledger:
         return account, campaign, isp, self._column_of[status]
 
     def attempt(self, changes: Changes) -> None:
-        """Before COMMIT is sent."""
+        """Call this before COMMIT is sent."""
         _add(self._came_attempted, self._left_attempted, changes, 1)
 
     def commit(self, changes: Changes) -> None:
@@ -71,7 +71,7 @@ class Ledger:
         _add(self._came_attempted, self._left_attempted, changes, -1)
 
     def attempt_purge(self) -> None:
-        """Any number may leave from now on, until all is settled."""
+        """From now on, any number of messages may leave, until `settle`."""
         self._is_purging = True
 
     def expect(self, expected: Expected | None) -> None:
@@ -84,7 +84,7 @@ class Ledger:
         return Before(self._came.copy(), self._left.copy(), self._span)
 
     def faults(self, before: Before, query: StatsQuery, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """What an answer has that no snapshot had since `before`, one sentence each."""
+        """A sentence for each value of a response that was in no snapshot since `before`."""
         found = {_key(row): row for row in rows}
         low, high = Counter[tuple[Row, str]](), Counter[tuple[Row, str]]()
         for cell, place in self._places(query):
@@ -102,7 +102,7 @@ class Ledger:
         return faults
 
     def settle(self, messages: Mapping[Row, Mapping[str, int]]) -> list[str]:
-        """Takes over what the table has while nothing is written. What is out of bounds, a sentence each."""
+        """Sets the ledger to the contents of the table, without writers. A sentence for each value out of bounds."""
         there = Counter[Cell]()
         for row, by_status in messages.items():
             for status, count in by_status.items():
@@ -113,14 +113,14 @@ class Ledger:
             high = self._came_attempted[cell] - self._left[cell]
             if not low <= there[cell] <= high:
                 faults.append(f"{cell}: {there[cell]} in the table, not {low} to {high}")
-            # What came and never left stays what it is for the answers that are under way.
+            # The difference of the two numbers is unchanged for open requests.
             self._came[cell] = self._came_attempted[cell]
             self._left[cell] = self._left_attempted[cell] = self._came[cell] - there[cell]
         self._is_purging = False
         return faults
 
     def _places(self, query: StatsQuery) -> list[tuple[Cell, tuple[Row, str]]]:
-        """The cells that a query counts, with their rows and columns. Kept: to find them takes longer than the rest."""
+        """The cells that a query counts, with their rows and columns. Cached, because this is the slowest part."""
         key = query, len(self._came_attempted)
         if key not in self._kept_places:
             cells = [cell for cell in self._came_attempted if _matches(cell, query)]
@@ -144,7 +144,7 @@ class Ledger:
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """No transaction of a writer is open, and none begins."""
+        """Waits until no transaction of a writer is open, and prevents new ones."""
         async with self._changed:
             self._is_closed = True
             await self._changed.wait_for(lambda: not self._writing)

@@ -1,4 +1,4 @@
-"""Operators that hold, release and purge the queue of one sender each, and settle its ledger afterwards."""
+"""Operators. Each one holds, releases and purges the queue of one sender, and then settles its ledger."""
 
 import asyncio
 import json
@@ -17,14 +17,14 @@ from tests.api.wire import STATS, body_of
 from tests.soak.clients import ACCOUNTS, BROKEN, Connection
 from tests.soak.ledger import Expected, Ledger, Row
 
-# A job, or an expiry, that has not ended by then never will.
+# A job or an expiry that has not ended after this time is blocked.
 STUCK_SECONDS = 180
-# What a call began that got no answer shows itself by then.
+# A job of a request without a response is visible after this time.
 UNSURE_SECONDS = 3
 ROWS = """
 SELECT account_id, campaign_id, isp, status::text, count(*) FROM messages WHERE sender_id = $1 GROUP BY 1, 2, 3, 4
 """
-# A message whose status is not what the platform last gave it, while nothing is held.
+# Messages with another status than the last one of the platform, while there is no hold.
 CHANGED = """
 SELECT id, status::text, attempts FROM messages
 WHERE sender_id = $1 AND status::text IS DISTINCT FROM (ARRAY['new', 'proc', 'retry'])[attempts]
@@ -40,12 +40,12 @@ OUTAGES = (
 
 
 class Unsure(Exception):
-    """A call got no answer, or one that leaves open whether it did something."""
+    """A request got no response, or one that does not show whether it had an effect."""
 
 
 @dataclass
 class Operated:
-    """`lost`: a sentence for each message or job that is not as the calls say."""
+    """`lost` has a sentence for each message or job whose state does not match the requests."""
 
     calls: Counter[str] = field(default_factory=Counter)
     by_status: Counter[int] = field(default_factory=Counter)
@@ -143,7 +143,7 @@ class Operator:
         self._operated.lost += [f"sender {self._sender}: {dict(each)} has not its former status" for each in changed]
 
     async def _act(self, call: str, *, is_expecting: bool = False, **members: Any) -> dict[str, Any]:
-        """The details of a call whose job has ended. Raises Unsure. What was expected of answers ends with the call,
+        """The details of a request whose job has ended. Raises Unsure. The request ends the expectation for responses,
         unless `is_expecting`."""
         if not is_expecting:
             self._ledger.expect(None)

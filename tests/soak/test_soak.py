@@ -1,4 +1,4 @@
-"""`make soak` in a small size: it finds nothing wrong, and what is wrong it finds."""
+"""`make soak` in a small size: it finds no error in the service, and it finds errors that the test causes."""
 
 import asyncio
 from collections import Counter
@@ -23,7 +23,7 @@ class FewFaults(World):
 
 
 class UnknownWriter(World):
-    """Changes counters, which the service may repair, and deletes messages. The ledgers know of neither."""
+    """Changes counters, which the service may repair, and deletes messages. The ledgers do not have these changes."""
 
     def faults(self) -> list[Callable[[], Awaitable[None]]]:
         return [self.counters_changed, self.messages_deleted]
@@ -49,7 +49,7 @@ class UnknownWriter(World):
 
 
 @pytest.mark.slow
-def test_no_answer_is_wrong_and_nothing_is_lost() -> None:
+def test_no_response_is_wrong_and_nothing_is_lost() -> None:
     result = run(Plan(12, 1, 4), FewFaults)
     assert result.failures == []
     assert result.answers.compared.total() > 100
@@ -69,7 +69,7 @@ def row(**counts: int) -> dict[str, Any]:
     return keys | dict.fromkeys(("new", "proc", "retry", "hold"), 0) | counts
 
 
-def test_an_answer_has_what_was_committed_before_it_and_no_more_than_was_attempted() -> None:
+def test_a_response_has_all_committed_changes_before_it_and_only_attempted_ones() -> None:
     ledger = Ledger(is_controlled=False)
     ledger.attempt({CELL: 2})
     ledger.commit({CELL: 2})
@@ -98,7 +98,7 @@ def test_a_purge_may_remove_everything_until_the_table_is_read() -> None:
     assert ledger.settle({}) == ["(306, 0, 'Gmail', 'waiting'): 0 in the table, not 1 to 1"]
 
 
-def test_what_an_operator_expects_holds_for_the_answers_between_two_calls() -> None:
+def test_the_expectation_of_an_operator_is_for_responses_between_two_requests() -> None:
     ledger = Ledger(is_controlled=True)
     waiting = Counter({ledger.cell(306, 0, "Gmail", "new"): 1})
     ledger.attempt(waiting)

@@ -1,4 +1,4 @@
-"""Addresses of databases: several hosts, brackets, sockets, and passwords with signs of any kind."""
+"""Database addresses: several hosts, brackets, sockets, and passwords with special characters."""
 
 import ctypes
 import ssl
@@ -47,7 +47,7 @@ def test_a_command_line_has_no_password(url: str, shown: str, password: str | No
     assert for_programs(with_search_path(url, "mail"))[1]["PGOPTIONS"] == "-c search_path=mail"
 
 
-def test_an_address_without_a_host_stays_one() -> None:
+def test_an_address_without_a_host_gets_no_host() -> None:
     assert for_programs(with_search_path("postgresql:///db", "mail"))[0] == "postgresql:///db"
 
 
@@ -64,7 +64,9 @@ def test_another_node_has_the_same_database_and_user(url: str, node: str) -> Non
     assert at_host(url, "::2", 6432) == node
 
 
-def test_the_primary_of_several_is_chosen_unless_something_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_primary_of_several_hosts_is_chosen_unless_the_address_or_environment_chooses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert of_primary(SEVERAL) == {"target_session_attrs": "primary"}
     assert of_primary(f"{SEVERAL}?target_session_attrs=any") == {}
     monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
@@ -110,7 +112,7 @@ def test_every_parameter_of_libpq_is_in_the_table_and_in_the_document_once() -> 
         ("options=-c%20jit%3Doff", []),
     ],
 )
-def test_what_the_driver_lacks_does_not_reach_the_server(query: str, ignored: list[str]) -> None:
+def test_parameters_that_the_driver_lacks_do_not_reach_the_server(query: str, ignored: list[str]) -> None:
     url = f"postgresql://me@host/db?{query}"
     assert check_address(url, "X") == ignored
     passed = for_driver(url)["dsn"].partition("?")[2]
@@ -131,20 +133,20 @@ def test_what_the_driver_lacks_does_not_reach_the_server(query: str, ignored: li
         ("/db?host=a,b&port=1,x", r"^X has a malformed port"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_in_a_sentence(address: str, said: str) -> None:
+def test_an_address_that_the_driver_cannot_use_is_refused_in_a_sentence(address: str, said: str) -> None:
     with pytest.raises(CommandError, match=said) as refusal:
         check_address(f"postgresql://me:hunter2@{address}", "X")
     assert "hunter2" not in str(refusal.value)
 
 
-def test_the_systems_certificates_are_verified_with_the_hosts_name() -> None:
+def test_sslrootcert_system_verifies_the_certificate_and_the_host_name() -> None:
     arguments = for_driver("postgresql://host/db?sslrootcert=system&sslmode=require")
     assert arguments["dsn"] == "postgresql://host/db"
     assert arguments["ssl"].verify_mode is ssl.CERT_REQUIRED
     assert arguments["ssl"].check_hostname
 
 
-def test_a_programs_options_stand_beside_the_schema() -> None:
+def test_the_options_of_a_program_include_those_of_the_address_and_the_schema() -> None:
     url, environment = for_programs(
         with_search_path("postgresql://host/db?options=-c%20jit%3Doff&sslmode=disable", "mail")
     )

@@ -1,4 +1,4 @@
-"""Secrets, and when tokens are looked up: the pure parts of `access`, with a database that only counts."""
+"""Secrets and the cache of tokens, with a database that only counts its look-ups."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ MINE = Token("mine", frozenset({"stats"}))
 
 
 class CountingDatabase:
-    """The tokens in force, how often they were asked for, and whether the answer is a failure."""
+    """Has the valid tokens, counts the look-ups, and raises an error if `is_gone`."""
 
     def __init__(self, **tokens: str) -> None:
         self.tokens = tokens
@@ -76,12 +76,12 @@ def test_a_secret_is_long_random_and_needs_no_quoting() -> None:
     assert all(re.fullmatch("qs_[A-Za-z0-9_-]{43}", secret) for secret in secrets)
 
 
-def test_what_is_stored_of_a_secret_is_its_sha_256() -> None:
+def test_only_the_sha_256_of_a_secret_is_stored() -> None:
     assert token_hash("abc") == hashlib.sha256(b"abc").digest()
     assert len({token_hash(each) for each in ("", "é", "e\u0301", "\ud800", "\udfff")}) == 5
 
 
-async def test_a_right_token_may_what_its_scopes_say_and_nothing_else(tokens: Tokens) -> None:
+async def test_a_valid_token_has_the_rights_of_its_scopes_only(tokens: Tokens) -> None:
     assert await tokens.check("right", Scope.STATS) == MINE
     with pytest.raises(Forbidden, match="explain"):
         await tokens.check("right", Scope.EXPLAIN)
@@ -93,13 +93,13 @@ async def test_any_other_token_is_refused(tokens: Tokens) -> None:
             await tokens.check(wrong, Scope.STATS)
 
 
-async def test_no_token_at_all_is_not_looked_up(tokens: Tokens, database: CountingDatabase) -> None:
+async def test_a_request_without_a_token_causes_no_look_up(tokens: Tokens, database: CountingDatabase) -> None:
     with pytest.raises(Unauthorized):
         await tokens.check(None, Scope.STATS)
     assert database.asked == 0
 
 
-async def test_a_known_token_is_looked_up_again_in_the_background_and_waited_for_only_when_old(
+async def test_known_tokens_are_refreshed_in_the_background_and_checks_wait_only_if_they_are_old(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
     await tokens.check("right", Scope.STATS)
@@ -121,7 +121,7 @@ async def test_a_known_token_is_looked_up_again_in_the_background_and_waited_for
     assert database.asked == 3
 
 
-async def test_a_revoked_token_is_refused_when_what_is_known_is_too_old(
+async def test_a_revoked_token_is_refused_once_the_last_look_up_is_too_old(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
     await tokens.check("right", Scope.STATS)
@@ -134,7 +134,7 @@ async def test_a_revoked_token_is_refused_when_what_is_known_is_too_old(
 async def test_age_counts_from_the_beginning_of_a_look_up(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
-    """What a slow answer says was true when it was asked for, not when it came."""
+    """A look-up returns the tokens that were valid when it began, not when it ended."""
     database.answering.clear()
     slow = asyncio.create_task(tokens.check("right", Scope.STATS))
     await let_others_run()
@@ -151,8 +151,8 @@ async def test_a_token_created_during_a_look_up_is_found_by_the_next_one(
     database.answering.clear()
     early = asyncio.create_task(tokens.check("right", Scope.STATS))
     await let_others_run()
-    database.tokens["new"] = "created meanwhile"
-    late = [asyncio.create_task(tokens.check("created meanwhile", Scope.STATS)) for _ in range(10)]
+    database.tokens["new"] = "created during it"
+    late = [asyncio.create_task(tokens.check("created during it", Scope.STATS)) for _ in range(10)]
     await let_others_run()
     clock.now += 0.1
     database.answering.set()
@@ -173,7 +173,7 @@ async def test_many_wrong_tokens_at_once_share_a_look_up(
     assert database.asked == 2
 
 
-async def test_a_look_up_that_fails_is_told_as_such_and_the_next_one_is_made(
+async def test_a_failed_look_up_is_raised_as_its_error_and_the_next_check_repeats_it(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
     await tokens.check("right", Scope.STATS)
@@ -181,7 +181,7 @@ async def test_a_look_up_that_fails_is_told_as_such_and_the_next_one_is_made(
     clock.now += 0.1
     with pytest.raises(Unavailable):
         await tokens.check("wrong", Scope.STATS)
-    assert await tokens.check("right", Scope.STATS) == MINE, "what is known is still young enough"
+    assert await tokens.check("right", Scope.STATS) == MINE, "the last look-up is recent enough"
     clock.now += MAX_AGE_SECONDS
     with pytest.raises(Unavailable):
         await tokens.check("right", Scope.STATS)
@@ -190,7 +190,9 @@ async def test_a_look_up_that_fails_is_told_as_such_and_the_next_one_is_made(
     assert await tokens.check("right", Scope.STATS) == MINE
 
 
-async def test_an_asker_that_leaves_does_not_take_the_look_up_along(tokens: Tokens, database: CountingDatabase) -> None:
+async def test_a_cancelled_check_does_not_cancel_the_look_up_of_the_others(
+    tokens: Tokens, database: CountingDatabase
+) -> None:
     database.answering.clear()
     first, second = (asyncio.create_task(tokens.check("right", Scope.STATS)) for _ in range(2))
     await let_others_run()
@@ -201,7 +203,7 @@ async def test_an_asker_that_leaves_does_not_take_the_look_up_along(tokens: Toke
     assert database.asked == 1
 
 
-async def test_a_failed_look_up_in_the_background_is_nobodys_error(
+async def test_a_failed_look_up_in_the_background_fails_no_check(
     tokens: Tokens, database: CountingDatabase, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     await tokens.check("right", Scope.STATS)
@@ -232,20 +234,20 @@ async def test_a_token_has_its_senders_and_accounts_in_ascending_order_without_r
     )
 
 
-async def test_a_token_created_during_a_slow_look_up_is_found_when_that_has_ended(
+async def test_a_token_created_during_a_slow_look_up_is_found_after_it(
     tokens: Tokens, database: CountingDatabase
 ) -> None:
     database.answering.clear()
     early = asyncio.create_task(tokens.check("right", Scope.STATS))
     await let_others_run()
-    database.tokens["new"] = "created meanwhile"
-    late = asyncio.create_task(tokens.check("created meanwhile", Scope.STATS))
+    database.tokens["new"] = "created during it"
+    late = asyncio.create_task(tokens.check("created during it", Scope.STATS))
     await asyncio.sleep(3 * LOOK_UP_PAUSE_SECONDS)
     database.answering.set()
     assert [(await early).name, (await late).name] == ["mine", "new"]
 
 
-async def test_look_ups_begin_a_pause_apart(database: CountingDatabase) -> None:
+async def test_there_is_a_pause_between_the_starts_of_two_look_ups(database: CountingDatabase) -> None:
     tokens = Tokens(cast(Database, database))
     began_at = time.monotonic()
     for _ in range(3):
@@ -258,7 +260,7 @@ async def test_look_ups_begin_a_pause_apart(database: CountingDatabase) -> None:
 @pytest.mark.parametrize(
     ("addresses", "delays"), [(["192.0.2.1"] * 3, 2), (["192.0.2.1", "192.0.2.2"], 0), ([None] * 3, 0)]
 )
-async def test_wrong_tokens_are_delayed_by_the_address_that_sends_them(
+async def test_refusals_of_wrong_tokens_are_delayed_for_each_client_address(
     tokens: Tokens, monkeypatch: pytest.MonkeyPatch, addresses: list[str | None], delays: int
 ) -> None:
     monkeypatch.setattr("service.access.cache.FREE_FAILURES", 1)
@@ -274,7 +276,7 @@ async def test_wrong_tokens_are_delayed_by_the_address_that_sends_them(
     assert [type(result) for result in results].count(Unauthorized) == len(checks) - delays
 
 
-async def test_while_the_database_answers_a_check_in_an_outage_is_any_check(
+async def test_check_in_outage_equals_check_while_the_database_responds(
     tokens: Tokens, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await tokens.check_in_outage("right", Scope.STATS, None, 60.0) == MINE
@@ -286,7 +288,7 @@ async def test_while_the_database_answers_a_check_in_an_outage_is_any_check(
     assert caplog.messages == ["wrong token address=192.0.2.1"]
 
 
-async def test_in_an_outage_the_tokens_of_the_last_look_up_are_valid_and_all_others_meet_its_error(
+async def test_in_an_outage_the_tokens_of_the_last_look_up_are_valid_and_others_get_its_error(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
     database.is_gone = True
@@ -306,7 +308,7 @@ async def test_in_an_outage_the_tokens_of_the_last_look_up_are_valid_and_all_oth
         await tokens.check_in_outage("wrong", Scope.STATS, None, 60.0)
 
 
-async def test_a_database_that_does_not_answer_in_time_is_an_outage_too(
+async def test_a_database_that_does_not_respond_in_time_is_an_outage(
     tokens: Tokens, database: CountingDatabase, clock: Clock
 ) -> None:
     await tokens.check("right", Scope.STATS)
@@ -317,7 +319,7 @@ async def test_a_database_that_does_not_answer_in_time_is_an_outage_too(
         await tokens.check_in_outage("wrong", Scope.STATS, None, 0.01)
 
 
-async def test_tokens_are_looked_up_again_and_again_without_a_request(
+async def test_tokens_are_looked_up_repeatedly_without_a_request(
     tokens: Tokens, database: CountingDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("service.access.cache.IDLE_REFRESH_SECONDS", 0.0)

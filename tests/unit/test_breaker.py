@@ -1,4 +1,4 @@
-"""When the requests for a node are refused, and when no longer."""
+"""When the breaker of a node opens, so that its requests are refused, and when it closes."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ NUMBERS = itertools.count()
 
 
 class Node:
-    """Stands in for the pool of a node."""
+    """Replaces the pool of a node."""
 
     address = "node:5432"
 
@@ -60,7 +60,7 @@ async def answer() -> str:
 
 
 async def open_(breaker: Breaker, node: Node) -> None:
-    """By a statement that has no answer until it is cut off."""
+    """With a statement that does not respond until its connection is cut."""
 
     async def work() -> None:
         await node.was_cut.wait()
@@ -76,7 +76,7 @@ async def test_work_on_a_node_that_responds_is_done_without_a_probe(closed: Brea
     assert node.probes == 0
 
 
-async def test_slow_work_on_a_node_that_responds_goes_on(closed: Breaker, node: Node) -> None:
+async def test_slow_work_on_a_node_that_responds_continues(closed: Breaker, node: Node) -> None:
     async def slow() -> str:
         await node.third_probe.wait()
         return "answer"
@@ -85,9 +85,7 @@ async def test_slow_work_on_a_node_that_responds_goes_on(closed: Breaker, node: 
     closed.require_closed()
 
 
-async def test_work_ends_as_soon_as_its_node_does_not_respond_and_the_next_is_not_begun(
-    closed: Breaker, node: Node
-) -> None:
+async def test_an_open_breaker_ends_running_work_and_begins_no_other(closed: Breaker, node: Node) -> None:
     await open_(closed, node)
     begun = []
 
@@ -101,7 +99,7 @@ async def test_work_ends_as_soon_as_its_node_does_not_respond_and_the_next_is_no
 
 
 @pytest.mark.parametrize("error", [Unavailable(), TimedOut()])
-async def test_an_error_has_the_node_probed(closed: Breaker, node: Node, error: ServiceError) -> None:
+async def test_an_error_of_the_connection_causes_a_probe(closed: Breaker, node: Node, error: ServiceError) -> None:
     node.is_away = True
     with pytest.raises(type(error)):
         await closed.run(failing_with(error))
@@ -109,16 +107,16 @@ async def test_an_error_has_the_node_probed(closed: Breaker, node: Node, error: 
 
 
 @pytest.mark.parametrize("error", [Moved(), Uncounted()])
-async def test_an_answer_that_is_an_error_has_no_node_probed(closed: Breaker, node: Node, error: ServiceError) -> None:
+async def test_an_error_in_the_response_of_a_node_causes_no_probe(
+    closed: Breaker, node: Node, error: ServiceError
+) -> None:
     with pytest.raises(type(error)):
         await closed.run(failing_with(error))
     await asyncio.sleep(0)
     assert node.probes == 0
 
 
-async def test_an_open_breaker_has_a_probe_now_and_then_and_closes_when_one_succeeds(
-    closed: Breaker, node: Node
-) -> None:
+async def test_an_open_breaker_probes_repeatedly_and_closes_when_a_probe_succeeds(closed: Breaker, node: Node) -> None:
     await open_(closed, node)
     began_at, before = time.monotonic(), node.probes
     while node.probes < before + 3:

@@ -1,4 +1,4 @@
-"""What a token may use of a process at a time, and the bytes that wait for their clients."""
+"""The shares of a process that one token may use at a time, and the bytes that clients have not read yet."""
 
 import pytest
 from prometheus_client import REGISTRY
@@ -11,7 +11,7 @@ def used(resource: str, token_name: str) -> float | None:
     return REGISTRY.get_sample_value("queuestats_budget_used", {"resource": resource, "token": token_name})
 
 
-def test_a_token_takes_up_to_its_share_and_what_it_gives_back_it_can_take_again() -> None:
+def test_a_token_takes_up_to_its_share_and_can_take_again_after_a_release() -> None:
     streams = Budget("open_streams", 2)
     for _ in range(2):
         streams.take("mine")
@@ -44,14 +44,14 @@ def test_each_token_has_a_share_of_its_own_and_the_metrics_have_its_use() -> Non
     assert used("open_streams", "two") == 0
 
 
-def test_a_place_is_given_back_when_it_is_closed() -> None:
+def test_closing_a_place_releases_it() -> None:
     streams = Budget("open_streams", 1)
     for _ in range(2):
         with streams.place("mine"), pytest.raises(TooManyRequests), streams.place("mine"):
             pass
 
 
-def test_all_responses_together_hold_up_to_the_limit_of_the_process() -> None:
+def test_all_responses_together_have_at_most_the_limit_of_the_process() -> None:
     unsent = Unsent(limit_bytes=10, token_share_bytes=10, send_timeout_ms=1500)
     one, two, three = (unsent.of(token_name) for token_name in ("one", "two", "three"))
     one.hold(4)
@@ -65,7 +65,7 @@ def test_all_responses_together_hold_up_to_the_limit_of_the_process() -> None:
     assert three.timeout_seconds == 1.5
 
 
-def test_a_response_holds_more_than_the_share_only_while_it_is_the_only_one_of_its_token() -> None:
+def test_a_response_may_exceed_the_share_only_while_it_is_the_only_one_of_its_token() -> None:
     unsent = Unsent(limit_bytes=100, token_share_bytes=6, send_timeout_ms=1000)
     large, small = unsent.of("large report"), unsent.of("large report")
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Where the senders of a distributed queue are looked for, and what a node that is away takes along."""
+"""How the node of a sender is found in a distributed queue, and which senders fail if a node is unavailable."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ OTHER, ANOTHER = OF_NODE[1][:2]
 
 
 class Cluster:
-    """Stands in for the pools of a coordinator and its nodes."""
+    """Replaces the pools of a coordinator and its nodes."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -86,14 +86,14 @@ async def ask(citus: Citus, *sender_ids: int) -> list[int | str]:
     return [type(rows).__name__ if isinstance(rows, ServiceError) else rows[0].total for rows in results]
 
 
-async def test_a_node_that_is_away_takes_its_own_senders_along_and_no_other() -> None:
+async def test_an_unavailable_node_fails_the_queries_of_its_own_senders_only() -> None:
     cluster = Cluster()
     cluster.answer[1] = failing(Unavailable())
     assert await read(cluster, OTHER, ONE, ANOTHER, TWO) == ["Unavailable", 5, "Unavailable", 5]
     assert cluster.asked == ["nodes", "shards"]
 
 
-async def test_a_shard_that_has_moved_is_looked_for_again_without_the_others() -> None:
+async def test_a_moved_shard_is_looked_up_again_without_the_other_shards() -> None:
     cluster = Cluster()
     cluster.answer[0] = failing()
     cluster.answer[1] = failing(Moved(), Moved())
@@ -101,14 +101,14 @@ async def test_a_shard_that_has_moved_is_looked_for_again_without_the_others() -
     assert cluster.asked == ["nodes", "shards"] * 3
 
 
-async def test_a_shard_that_moves_again_and_again_is_nowhere() -> None:
+async def test_a_shard_that_moves_at_every_attempt_is_unavailable() -> None:
     cluster = Cluster()
     cluster.answer[1] = failing(*(Moved() for _ in range(ATTEMPTS)))
     assert await read(cluster, OTHER, ONE) == ["Unavailable", 5]
     assert cluster.asked == ["nodes", "shards"] * ATTEMPTS
 
 
-async def test_a_shard_without_a_primary_node_is_nowhere_until_it_has_one() -> None:
+async def test_a_shard_without_a_primary_node_is_unavailable_until_it_has_one() -> None:
     cluster = Cluster()
     cluster.lost.add(0)
     citus = Citus(cast(Database, cluster))
@@ -117,7 +117,7 @@ async def test_a_shard_without_a_primary_node_is_nowhere_until_it_has_one() -> N
     assert await ask(citus, OTHER, ONE) == [5, 5]
 
 
-async def test_shards_are_not_looked_up_again_for_senders_that_have_not_been_asked_for() -> None:
+async def test_the_first_query_of_a_sender_does_not_look_up_the_shards_again() -> None:
     cluster = Cluster()
     citus = Citus(cast(Database, cluster))
     for sender_id in (ONE, OTHER, TWO, ANOTHER):
@@ -159,13 +159,13 @@ async def test_a_node_has_a_sample_that_is_one_of_its_senders_until_it_is_known(
     assert set(await citus.sample_senders({("node", 0)})) == {("node", 1)}
 
 
-async def test_only_a_shard_that_is_not_counted_yet_has_no_answer_from_counters() -> None:
+async def test_only_shards_that_are_not_counted_yet_have_no_reports_from_counters() -> None:
     cluster = Cluster()
     cluster.answer[0] = lambda count: [row(1, None), *(row(position) for position in range(2, count + 1))]
     assert await read(cluster, OTHER, ONE, TWO) == [5, Uncounted.__name__, 5]
 
 
-async def test_what_a_distributed_queue_does_not_have_is_refused_in_words() -> None:
+async def test_queries_that_a_distributed_queue_does_not_support_are_refused_with_a_sentence() -> None:
     citus = Citus(cast(Database, Cluster()))
     for part in With:
         with pytest.raises(BadRequest, match="with is not available for a distributed queue"):

@@ -1,4 +1,4 @@
-"""Requests that wait together: who is answered from which batch, and what a failure takes along."""
+"""Requests that wait together: which batch a request gets its result from, and which requests a failure affects."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ LIMITS = Limits(batches=1, queries=10, waiters=100, wait_seconds=5)
 
 
 class Batches:
-    """Answers a query with the number of its batch; a batch ends when it is told to."""
+    """The result of a query is the number of its batch. A batch ends when `gate` is set."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -41,7 +41,7 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lone_query_is_asked_without_waiting_for_a_clock() -> None:
+async def test_a_single_query_runs_without_a_timer() -> None:
     batches = Batches()
     coalescer = Coalescer[str, int](batches, LIMITS)
     task = asyncio.create_task(coalescer.run("a"))
@@ -50,13 +50,13 @@ async def test_a_lone_query_is_asked_without_waiting_for_a_clock() -> None:
     assert (await task).result == 1
 
 
-async def test_queries_of_one_turn_go_out_together_and_equal_ones_once() -> None:
+async def test_queries_of_one_turn_share_a_batch_and_equal_queries_run_once() -> None:
     batches = Batches()
     assert await ask_each(Coalescer[str, int](batches, LIMITS), "a", "b", "a") == [1, 1, 1]
     assert batches.asked == [["a", "b"]]
 
 
-async def test_a_late_query_is_never_let_in_on_a_batch_that_has_begun() -> None:
+async def test_a_query_never_joins_a_batch_that_has_begun() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)
@@ -68,14 +68,14 @@ async def test_a_late_query_is_never_let_in_on_a_batch_that_has_begun() -> None:
     assert ((await early).result, (await late).result) == (1, 2)
 
 
-async def test_a_batch_takes_no_more_queries_than_its_limit_and_the_longest_waiting_first() -> None:
+async def test_a_batch_has_a_largest_size_and_takes_the_queries_that_wait_longest() -> None:
     batches = Batches()
     queries = [str(number) for number in range(25)]
     await ask_each(Coalescer[str, int](batches, LIMITS), *queries)
     assert batches.asked == [queries[:10], queries[10:20], queries[20:]]
 
 
-async def test_one_batch_of_a_kind_is_in_flight_and_other_kinds_go_beside_it() -> None:
+async def test_one_batch_of_a_kind_is_in_flight_and_other_kinds_run_at_the_same_time() -> None:
     batches = Batches()
     batches.gate.clear()
     limits = Limits(batches=3, queries=10, waiters=100, wait_seconds=5)
@@ -91,7 +91,7 @@ async def test_one_batch_of_a_kind_is_in_flight_and_other_kinds_go_beside_it() -
 
 
 @pytest.mark.parametrize("error", [ValueError()])
-async def test_a_query_that_fails_does_not_take_its_batch_along(error: Exception) -> None:
+async def test_a_query_that_fails_does_not_fail_its_batch(error: Exception) -> None:
     batches = Batches()
     batches.bad["b"] = error
     coalescer = Coalescer[str, int](batches, LIMITS)
@@ -100,7 +100,7 @@ async def test_a_query_that_fails_does_not_take_its_batch_along(error: Exception
     assert batches.asked == [["a", "b", "c"], ["a"], ["b"], ["c"]]
 
 
-async def test_a_database_out_of_reach_is_not_asked_again_for_each_query() -> None:
+async def test_an_unavailable_database_fails_the_batch_and_queries_do_not_run_alone() -> None:
     batches = Batches()
     batches.bad["b"] = Unavailable()
     answers = await asyncio.gather(
@@ -110,7 +110,7 @@ async def test_a_database_out_of_reach_is_not_asked_again_for_each_query() -> No
     assert len(batches.asked) == 1
 
 
-async def test_beyond_the_limit_of_waiters_the_refusal_comes_at_once() -> None:
+async def test_a_query_beyond_the_limit_of_waiters_is_refused_at_once() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=2, wait_seconds=5))
@@ -124,7 +124,7 @@ async def test_beyond_the_limit_of_waiters_the_refusal_comes_at_once() -> None:
     assert [each.result for each in await asyncio.gather(*accepted)] == [1, 2, 2]
 
 
-async def test_who_waits_too_long_is_refused_while_the_batch_goes_on() -> None:
+async def test_a_waiter_that_waits_too_long_is_refused_and_its_batch_continues() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, Limits(batches=1, queries=10, waiters=100, wait_seconds=0.05))
@@ -137,7 +137,7 @@ async def test_who_waits_too_long_is_refused_while_the_batch_goes_on() -> None:
     assert batches.asked == [["a"]]
 
 
-async def test_what_only_cancelled_waiters_wanted_is_not_asked() -> None:
+async def test_a_query_whose_waiters_are_all_cancelled_does_not_run() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)
@@ -164,7 +164,7 @@ async def test_a_batch_that_was_too_slow_or_not_possible_fails_as_a_whole(error:
     assert batches.asked == [["a", "b", "c"]]
 
 
-async def test_an_answer_tells_how_long_it_waited_and_how_long_its_batch_took() -> None:
+async def test_an_outcome_has_the_time_in_the_queue_and_the_time_of_its_batch() -> None:
     batches = Batches()
     batches.gate.clear()
     coalescer = Coalescer[str, int](batches, LIMITS)

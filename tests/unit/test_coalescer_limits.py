@@ -1,4 +1,4 @@
-"""What a coalescer keeps apart, how much it takes at once, and what it reports of a query."""
+"""Which queries a coalescer runs apart, how many it runs at once, and what it reports of a query."""
 
 import asyncio
 import time
@@ -109,7 +109,7 @@ def taking_turns(batches: Batches, most: int, wait_seconds: float = 3600) -> Coa
     return Coalescer(batches, limits, kind=lambda query: query[0])
 
 
-async def test_kinds_take_turns_however_many_of_one_kind_wait(batches: Batches) -> None:
+async def test_kinds_take_turns_even_if_many_queries_of_one_kind_wait(batches: Batches) -> None:
     coalescer = taking_turns(batches, 1)
     tasks = run(coalescer, "a1", "a2", "a3", "b1", "b2", "c1")
     await turns()
@@ -132,7 +132,7 @@ async def test_a_kind_that_is_in_flight_leaves_the_other_batches_to_others(batch
     await asyncio.gather(*tasks)
 
 
-async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_first(batches: Batches) -> None:
+async def test_the_query_that_waits_longest_is_refused_first_if_kinds_take_turns(batches: Batches) -> None:
     coalescer = taking_turns(batches, 1, wait_seconds=0.1)
     refused: list[str] = []
 
@@ -146,7 +146,7 @@ async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_fi
     await turns()
     late = asyncio.create_task(refusal_of("a1"))
     await turns()
-    # The batch of x ends, and that of b begins: then it is the turn of a.
+    # The batch of x ends, and the batch of b begins. The next turn is that of a.
     batches.may_end.set()
     batches.may_end.clear()
     await asyncio.gather(early, late)
@@ -157,7 +157,7 @@ async def test_where_kinds_take_turns_the_query_that_waits_longest_is_refused_fi
 
 
 @pytest.mark.parametrize("queries", ["aLb", "Lab", "abL"])
-async def test_a_large_query_goes_out_alone_beside_the_others_of_its_kind(
+async def test_a_large_query_has_a_batch_of_its_own_beside_the_others_of_its_kind(
     coalescer: Coalescer[str, str], batches: Batches, queries: str
 ) -> None:
     tasks = run(coalescer, *(query.replace("L", "L1") for query in queries))
@@ -172,13 +172,13 @@ async def test_a_large_query_does_not_run_twice_at_once(coalescer: Coalescer[str
     await turns()
     tasks += run(coalescer, "L1", "L2")
     await turns()
-    assert batches.begun == [["L1"], ["L2"]], "the second L1 waits, and holds up no other query"
+    assert batches.begun == [["L1"], ["L2"]], "the second L1 waits, and blocks no other query"
     batches.may_end.set()
     await asyncio.gather(*tasks)
     assert batches.begun == [["L1"], ["L2"], ["L1"]]
 
 
-async def test_a_large_query_that_runs_keeps_no_other_of_its_kind_waiting(
+async def test_a_running_large_query_does_not_delay_the_others_of_its_kind(
     coalescer: Coalescer[str, str], batches: Batches
 ) -> None:
     tasks = run(coalescer, "L1")
@@ -187,13 +187,13 @@ async def test_a_large_query_that_runs_keeps_no_other_of_its_kind_waiting(
     await turns()
     tasks += run(coalescer, "c")
     await turns()
-    assert batches.begun == [["L1"], ["a", "b"]], "of the others one batch of a kind is in flight"
+    assert batches.begun == [["L1"], ["a", "b"]], "one batch of the other queries of a kind is in flight"
     batches.may_end.set()
     await asyncio.gather(*tasks)
 
 
 async def test_a_batch_that_has_ended_makes_way_for_the_next_of_its_kind(batches: Batches) -> None:
-    """A batch whose query has become large, too."""
+    """This is also so for a batch whose query has become large."""
     coalescer = coalescer_of(batches)
     for query in ("L1", "a", "b"):
         batches.may_end.clear()
@@ -242,7 +242,7 @@ async def test_a_batch_without_results_is_an_error_of_its_queries() -> None:
 
 
 @pytest.mark.parametrize("surplus", [[], ["more", "more"]], ids=["too few", "too many"])
-async def test_no_result_of_a_batch_is_handed_out_unless_there_is_one_for_each_query(surplus: list[str]) -> None:
+async def test_results_are_used_only_if_a_batch_returns_one_for_each_query(surplus: list[str]) -> None:
     async def return_too_few_or_too_many(queries: Sequence[str]) -> list[str]:
         return list(queries) if len(queries) == 1 else [*(f"of {query}" for query in queries[1:]), *surplus]
 
@@ -276,7 +276,7 @@ async def test_requests_that_wait_are_counted_and_the_queries_of_streams_are_not
     assert waiting_requests() == before
 
 
-async def test_a_cancelled_waiter_makes_room_for_one_more(batches: Batches) -> None:
+async def test_a_cancelled_waiter_does_not_count_towards_the_limit(batches: Batches) -> None:
     coalescer = Coalescer[str, str](batches, Limits(batches=1, queries=10, waiters=3, wait_seconds=3600))
     running = run(coalescer, "a")
     await turns()

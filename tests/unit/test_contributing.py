@@ -1,4 +1,4 @@
-"""The steps of CONTRIBUTING's example, which `make example` takes in a copy and tests there."""
+"""The steps of the example in CONTRIBUTING. `make example` makes them in a copy and runs the tests there."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """Of the files that a step may edit."""
+    """Copies only the files that a step may edit."""
     for name in ("service", "sql", "docs", "tests/unit", "tests/db"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=NOT_COPIED)
     for name in ("README.md", "CHANGELOG.md"):
@@ -23,10 +23,10 @@ def copy(tmp_path: Path) -> Path:
 def test_every_step_fits_the_repository_and_contributing_names_its_file(copy: Path) -> None:
     written = take_steps(copy)
     named = {name for name in written if name in CONTRIBUTING}
-    assert written - named == {DEFINITION}, "step 1 names its folder and its name apart"
+    assert written - named == {DEFINITION}, "step 1 names the folder and the file separately"
 
 
-def test_a_step_whose_text_is_gone_fails(copy: Path) -> None:
+def test_a_step_whose_text_is_missing_fails(copy: Path) -> None:
     (copy / "service/model.py").write_text("")
     with pytest.raises(StepFailed, match=r"service/model\.py must have this text once, and has it 0 times"):
         take_steps(copy)

@@ -1,4 +1,4 @@
-"""Cursors are opaque, and valid for their query alone."""
+"""Cursors are opaque, and valid only for their query."""
 
 import base64
 
@@ -13,7 +13,7 @@ QUERY = ReportQuery((Dimension.SENDER, Dimension.ISP), sender_ids=(1, 2), isps=(
 POSITION = (0, 2**63 - 1, 0, 0, "Gm\u00e4il \U0001f98a")
 
 
-def test_what_is_written_is_read() -> None:
+def test_a_written_cursor_is_read_back() -> None:
     cursor = write_cursor(QUERY, POSITION)
     assert read_cursor(replace(QUERY, after=cursor), BY_KEYS) == POSITION
     assert read_cursor(replace(QUERY, after=cursor, limit=7, has_count=True), BY_KEYS) == POSITION
@@ -53,6 +53,6 @@ def test_a_changed_position_is_refused() -> None:
 
 
 @pytest.mark.parametrize("after", ["x", "=", "A", "AAAA", "\u00e9", "a b", "A" * 2000])
-def test_what_is_no_cursor_is_refused(after: str) -> None:
+def test_other_texts_are_refused(after: str) -> None:
     with pytest.raises(BadRequest):
         read_cursor(replace(QUERY, after=after), BY_KEYS)

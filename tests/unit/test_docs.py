@@ -22,24 +22,26 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_command_and_every_setting_stands_in_the_readme() -> None:
+def test_the_readme_names_every_command_and_every_setting() -> None:
     wanted = [*(f"`queuestats {name}`" for name in COMMANDS), *(f"`{name}`" for name in SETTINGS)]
     assert [each for each in wanted if each not in README] == []
 
 
-def test_the_readme_gives_the_defaults_that_are_in_force(tmp_path: Path) -> None:
+def test_the_readme_has_the_defaults_of_the_code(tmp_path: Path) -> None:
     in_force = load_settings(None, {}, tmp_path / "none")
-    told: dict[str, str] = {}
+    documented: dict[str, str] = {}
     for names, defaults in ROW.findall(README):
-        told |= dict(zip(re.findall(r"`(QUEUESTATS_\w+)`", names), defaults.replace("`", "").split(", "), strict=False))
+        documented |= dict(
+            zip(re.findall(r"`(QUEUESTATS_\w+)`", names), defaults.replace("`", "").split(", "), strict=False)
+        )
     expected = {name: as_environment(in_force).get(name, "not set") for name in SETTINGS}
 
     in_words = {
         *("QUEUESTATS_DATABASE_URL", "QUEUESTATS_ADMIN_DATABASE_URL"),
         "QUEUESTATS_DATA_DIR",
     }
-    assert told.keys() >= expected.keys()
-    assert {name: told[name] for name in expected if name not in in_words} == {
+    assert documented.keys() >= expected.keys()
+    assert {name: documented[name] for name in expected if name not in in_words} == {
         name: text for name, text in expected.items() if name not in in_words
     }
 

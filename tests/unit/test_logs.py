@@ -1,4 +1,4 @@
-"""Log lines: one each, counted where they repeat, and never in the way of what is being done."""
+"""Log lines: one for each event, counted if they repeat, and never blocking the process."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger("x")
 
 
 def logged(program: str) -> list[str]:
-    """What a program writes that logs as the service does."""
+    """The output of a program that logs as the service does."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
         [sys.executable, "-c", SETUP + program], env=environment, stderr=subprocess.PIPE, text=True, check=True
@@ -47,7 +47,7 @@ def test_a_traceback_becomes_one_line_without_its_message() -> None:
     assert line.endswith(" ERROR x it failed badly error=builtins.ZeroDivisionError")
 
 
-def test_a_full_pipe_that_nobody_reads_holds_up_nothing() -> None:
+def test_a_full_pipe_that_is_not_read_does_not_block_the_process() -> None:
     program = SETUP + "for number in range(50_000): log.warning('line %d', number)\nprint('went on', flush=True)"
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -64,7 +64,7 @@ def test_a_full_pipe_that_nobody_reads_holds_up_nothing() -> None:
         assert 0 < len(process.stderr.read().splitlines()) < 50_000
 
 
-def test_what_was_dropped_is_counted() -> None:
+def test_dropped_lines_are_counted() -> None:
     lines: queue.Queue[logging.LogRecord] = queue.Queue(1)
     reading, writing = os.pipe()
     writer = Writer(lines, writing, logging.Formatter(FORMAT))

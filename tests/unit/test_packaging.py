@@ -1,4 +1,4 @@
-"""What ships: lock files, make's targets, the image and the compose file."""
+"""Lock files, the targets of make, the image and the compose file."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ from service.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-embedded.lock", "requirements-build.lock", "requirements-dev.lock")
-# It imports them by their names, where they are installed.
+# The service imports these by name, if they are installed.
 LOADED_BY_UVICORN = {"uvloop", "httptools"}
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -40,7 +40,7 @@ def environment(service: str) -> dict[str, str]:
     return found
 
 
-def test_lock_files_pin_whatever_pyproject_asks_for() -> None:
+def test_lock_files_pin_every_dependency_of_pyproject() -> None:
     asked = project()
 
     assert names(asked["project"]["dependencies"]) <= pins("requirements.lock").keys()
@@ -49,7 +49,7 @@ def test_lock_files_pin_whatever_pyproject_asks_for() -> None:
     assert names(asked["dependency-groups"]["dev"]) <= pins("requirements-dev.lock").keys()
 
 
-def test_what_runs_in_tests_is_what_runs_in_production() -> None:
+def test_tests_and_production_use_the_same_versions() -> None:
     smaller = pins("requirements.lock") | pins("requirements-build.lock")
     assert smaller.items() <= pins("requirements-dev.lock").items()
 
@@ -59,8 +59,8 @@ def test_no_lock_file_names_a_package_index() -> None:
     assert [lock for lock in LOCKS if index.search((ROOT / lock).read_text())] == []
 
 
-def test_what_installs_a_lock_file_resolves_nothing() -> None:
-    """A lock file is complete. An older pip that resolves takes a release of an extra that the file does not name."""
+def test_every_install_from_a_lock_file_uses_no_deps() -> None:
+    """A lock file is complete. An older pip that resolves installs a release that is not in the file."""
     files = ("Makefile", "Dockerfile", "docs/deployment.md", ".github/workflows/release.yml", "tests/cli/test_wheel.py")
     lines = [line for file in files for line in (ROOT / file).read_text().splitlines() if "--require-hashes" in line]
     assert len(lines) >= len(files)
@@ -78,7 +78,7 @@ def imported(folder: str) -> set[str]:
     return {owner.lower().replace("_", "-") for module in modules for owner in owners.get(module.split(".")[0], [])}
 
 
-def test_what_the_service_imports_is_what_pyproject_asks_for() -> None:
+def test_the_service_imports_exactly_the_dependencies_of_pyproject() -> None:
     asked = project()["project"]
     runtime = names(asked["dependencies"]) | names(asked["optional-dependencies"]["embedded"])
     traces = names(asked["optional-dependencies"]["otel"])
@@ -88,7 +88,7 @@ def test_what_the_service_imports_is_what_pyproject_asks_for() -> None:
     assert sorted(imported("service") - runtime - others - {"queuestats"}) == []
 
 
-def test_what_development_asks_for_is_used() -> None:
+def test_every_dependency_of_development_is_used() -> None:
     used = imported("tests") | set(re.findall(r"[a-z-]+", (ROOT / "Makefile").read_text()))
     asked = {
         each for each in names(project()["dependency-groups"]["dev"]) if not each.startswith(("pytest-", "types-"))
@@ -116,20 +116,20 @@ def test_every_variable_of_the_compose_file_is_explained_in_the_example() -> Non
     assert set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) == explained
 
 
-def test_the_compose_file_holds_no_secret_and_no_default_for_one() -> None:
+def test_the_compose_file_has_no_secret_and_no_default_for_one() -> None:
     passwords = re.findall(r"(?:PASSWORD: |postgresql://\w+:)(\$\{\w+:\?[^}]*\}|\S+)", COMPOSE)
 
     assert len(passwords) == 5
     assert all(re.match(r"\$\{\w+_PASSWORD:\?", password) for password in passwords)
 
 
-def test_the_service_container_does_not_know_the_owner() -> None:
+def test_the_service_container_does_not_have_the_password_of_the_owner() -> None:
     assert "QUEUESTATS_ADMIN_DATABASE_URL" in environment("migrate")
     assert "QUEUESTATS_ADMIN_DATABASE_URL" not in environment("service")
     assert "POSTGRES_PASSWORD" not in str(environment("service"))
 
 
-def test_nginx_alone_is_published_and_runs_the_documented_configuration() -> None:
+def test_only_nginx_is_published_and_runs_the_documented_configuration() -> None:
     services = yaml.safe_load(COMPOSE)["services"]
     always = {name: service for name, service in services.items() if "profiles" not in service}
     assert [name for name, service in always.items() if service.keys() & {"ports", "network_mode"}] == ["nginx"]
@@ -146,14 +146,14 @@ def test_nginx_alone_is_published_and_runs_the_documented_configuration() -> Non
 
 
 @pytest.mark.parametrize("service", ["migrate", "service"])
-def test_the_program_knows_each_setting_that_the_compose_file_gives_it(service: str, tmp_path: Path) -> None:
+def test_every_setting_of_the_compose_file_exists(service: str, tmp_path: Path) -> None:
     given = {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for name, text in environment(service).items()}
     given = {name: re.sub(r"\$\{\w+:\?[^}]*\}", "secret", text) for name, text in given.items()}
     settings = load_settings(environ=given, dotenv_path=tmp_path / "none")
     assert settings.database_url == given["QUEUESTATS_DATABASE_URL"]
 
 
-def test_the_image_is_made_from_files_that_its_ignore_list_lets_in() -> None:
+def test_the_ignore_list_includes_every_file_that_the_image_copies() -> None:
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = [
         source
@@ -172,7 +172,7 @@ def test_the_image_does_not_run_as_root() -> None:
     assert users[-1] not in ("root", "0")
 
 
-def test_the_workflows_run_what_guards_a_change_on_every_version() -> None:
+def test_the_workflows_run_the_checks_on_every_version() -> None:
     jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
     assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
     assert jobs["postgresql"]["strategy"]["matrix"]["version"] == ["15", "16", "17", "18"]

@@ -1,4 +1,4 @@
-"""A call with effects does never more than its words: what it refuses, in JSON and in XML."""
+"""The strict parsing of requests with effects: what they refuse, in JSON and in XML."""
 
 import json
 from xml.sax.saxutils import escape
@@ -15,7 +15,7 @@ SECRET = "qs_" + "x" * 43
 
 
 def bodies(*members: tuple[str, object]) -> list[Envelope]:
-    """The same members in both formats, repeated ones too; None is null, and an empty element."""
+    """The same members in both formats, including repeated ones. None is null in JSON and an empty element in XML."""
     in_json = ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in members)
     in_xml = "".join(f"<{name}>{escape('' if value is None else str(value))}</{name}>" for name, value in members)
     return [parse_envelope(f"{{{in_json}}}".encode()), parse_envelope(f"<xml>{in_xml}</xml>".encode())]
@@ -31,7 +31,7 @@ def refusal(envelope: Envelope, action: Action) -> str:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_every_parameter_finds_its_place(action: Action) -> None:
+def test_every_parameter_is_parsed_into_its_field(action: Action) -> None:
     own: dict[Action, dict[str, object]] = {Action.HOLD: {"reason": "spam", "expires_in": 60}}
     members = {"id": 119, "account_id": 306, "campaign_id": 7, "isp": "Gmail", "at_most": 0, **own.get(action, {})}
     for envelope in bodies(*members.items()):
@@ -45,7 +45,7 @@ def test_every_parameter_finds_its_place(action: Action) -> None:
 @pytest.mark.parametrize(
     "body", ['\ufeff\n{"id":119}', "\ufeff <xml><id>119</id></xml>", '<xml xmlns=""><id>119</id></xml>']
 )
-def test_a_byte_order_mark_and_an_empty_namespace_are_no_parameters(body: str) -> None:
+def test_a_byte_order_mark_and_an_empty_namespace_are_ignored(body: str) -> None:
     assert parse_control(parse_envelope(body.encode()), Action.PURGE) == ControlRequest(Action.PURGE, StatsQuery(119))
 
 
@@ -65,7 +65,7 @@ def test_a_byte_order_mark_and_an_empty_namespace_are_no_parameters(body: str) -
         (Action.RELEASE, "ID", "id"),
     ],
 )
-def test_a_near_miss_names_the_parameter_that_is_meant(action: Action, name: str, meant: str) -> None:
+def test_the_error_for_a_misspelt_parameter_names_the_right_one(action: Action, name: str, meant: str) -> None:
     for envelope in bodies(("id", 119), (name, 1)):
         assert refusal(envelope, action) == f"{name} is not a parameter of {action}; did you mean {meant}?"
 
@@ -96,7 +96,7 @@ def test_a_doubled_name_is_refused(action: Action) -> None:
     assert refusal(escaped, action) == "account_id must be given once, and is given 2 times"
 
 
-def test_a_doubled_name_is_found_where_the_body_has_a_lone_surrogate_or_very_much_markup() -> None:
+def test_a_doubled_name_is_found_in_a_body_with_a_lone_surrogate_or_much_markup() -> None:
     lone = parse_envelope(rb'{"id":119,"reason":"\ud800","id":120}')
     assert refusal(lone, Action.HOLD) == "id must be given once, and is given 2 times"
     costly = parse_envelope(b"<xml><id>1</id><id>2</id><reason>" + b"<b/>" * 5000 + b"</reason></xml>")
@@ -143,13 +143,13 @@ def test_at_most_is_a_whole_number(at_most: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("account_id", 306), ("campaign_id", 7), ("isp", "Gmail")])
-def test_a_hold_id_stands_in_place_of_the_filters(name: str, value: object) -> None:
+def test_a_hold_id_replaces_the_filters(name: str, value: object) -> None:
     for envelope in bodies(("id", 119), ("hold_id", 3), (name, value)):
         expected = "hold_id can't be combined with account_id, campaign_id or isp: the hold has its own filter"
         assert refusal(envelope, Action.RELEASE) == expected
 
 
-def test_the_url_takes_token_and_format_alone() -> None:
+def test_the_url_accepts_only_token_and_format() -> None:
     refuse_in_url("purge", ["token", "format"])
     for name, advice in {
         "dry_run": "; did you mean dry_run in the body?",
@@ -165,7 +165,7 @@ def test_the_url_takes_token_and_format_alone() -> None:
         refuse_empty([("format", "json"), ("token", "")])
 
 
-def test_a_token_in_a_names_place_is_not_echoed() -> None:
+def test_a_token_in_place_of_a_name_is_not_echoed() -> None:
     for refuse in (refuse_unknown, refuse_in_url):
         with pytest.raises(BadRequest) as refused:
             refuse("purge", [SECRET])

@@ -1,4 +1,4 @@
-"""No bytes of any kind raise anything but `BadRequest`, and both formats mean the same."""
+"""Arbitrary bytes raise only `BadRequest`, and both formats are parsed into the same query."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ XML_PIECES = [
     *("&amp;", "&#", "&#0;", "&#x", "119", ";", "<", ">", "&", "'", '"', "=", " ", "\n", "\0", "\ufeff", "\uffff", "é"),
 ]
 
-any_text = st.text(st.characters(codec=None))  # lone surrogates too
+any_text = st.text(st.characters(codec=None))  # includes lone surrogates
 xml_characters = st.characters(
     codec="utf-8", exclude_categories=["Cc"], include_characters="\t\n\r", exclude_characters="\ufffe\uffff"
 )
@@ -51,7 +51,7 @@ values = st.recursive(
 
 
 def read_everything(body: bytes) -> StatsQuery:
-    """Does with a body whatever an endpoint does with it; raises the first error."""
+    """Parses a body as an endpoint does. Raises the first error."""
     assert sniff(body) in (None, *Format)
     envelope = parse_envelope(body)
     assert envelope.written_in is sniff(body)
@@ -77,17 +77,17 @@ def survives(body: bytes) -> None:
 @example(b"<xml><id>&#" + b"9" * 65_000 + b";</id></xml>")
 @example(b"<" * 65_536)
 @example(b"\xef\xbb\xbf" * 21_845)
-def test_any_bytes_survive(body: bytes) -> None:
+def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     survives(body)
 
 
 @given(st.sampled_from([b"{", b'{"id":', b'{"isp":"', b"<", b"<xml>", b"<xml><id>", b"<!DOCTYPE "]), st.binary())
-def test_any_bytes_after_a_good_beginning_survive(beginning: bytes, rest: bytes) -> None:
+def test_any_bytes_after_a_valid_beginning_are_parsed_or_refused(beginning: bytes, rest: bytes) -> None:
     survives(beginning + rest)
 
 
 @given(st.sampled_from([JSON_BODY, XML_BODY]), st.data())
-def test_any_good_body_with_a_piece_exchanged_survives(body: bytes, data: st.DataObject) -> None:
+def test_any_valid_body_with_a_replaced_piece_is_parsed_or_refused(body: bytes, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 8)))
     other = data.draw(st.integers(0, len(body)))
@@ -96,7 +96,7 @@ def test_any_good_body_with_a_piece_exchanged_survives(body: bytes, data: st.Dat
 
 
 @given(st.lists(st.tuples(st.sampled_from(PARAMETERS) | any_text, values), max_size=8), st.booleans())
-def test_any_json_object_survives(pairs: list[tuple[str, object]], ascii_only: bool) -> None:
+def test_any_json_object_is_parsed_or_refused(pairs: list[tuple[str, object]], ascii_only: bool) -> None:
     members = ",".join(
         f"{json.dumps(name, ensure_ascii=ascii_only)}:{json.dumps(value, ensure_ascii=ascii_only)}"
         for name, value in pairs
@@ -136,8 +136,8 @@ some_json = st.recursive(
 
 
 @given(st.lists(st.sampled_from(JSON_PIECES), max_size=25).map("".join) | some_json, st.integers(0, 35))
-def test_a_body_is_accepted_exactly_where_the_standard_library_accepts_it(inner: str, levels: int) -> None:
-    """Its syntax, that is; and its depth and its number of members where they are within the limits."""
+def test_a_body_is_accepted_if_and_only_if_the_standard_library_accepts_it(inner: str, levels: int) -> None:
+    """The standard library checks the syntax only, so bodies beyond the limits of depth and members are left out."""
     text = '{"x":' + "[" * levels + inner + "]" * levels + "}"
     try:
         pairs = json.loads(text, object_pairs_hook=list, parse_constant=pytest.fail)
@@ -168,14 +168,16 @@ separators = st.sampled_from([",", ",", ",", " ,", ",\n", "", ",,"])
 @given(st.lists(st.tuples(plain_members, separators), max_size=6), st.sampled_from(["", "", "", " ", "}", "\0", "{"]))
 @example([(("id", "1" + "0" * 1100), ",")], "")
 @example([(("isp", '"' + "x" * 1100 + '"'), ",")], "")
-def test_a_plain_body_is_read_as_any_other(pairs: list[tuple[tuple[str, str], str]], rest: str) -> None:
+def test_a_body_with_only_plain_characters_is_read_as_any_other(
+    pairs: list[tuple[tuple[str, str], str]], rest: str
+) -> None:
     members = "".join(f'"{name}":{value}{separator}' for (name, value), separator in pairs)
     body = f"{{{members.removesuffix(',')}}}{rest}".encode()
     assert reading(read_json, body) == reading(read_any_json, body)
 
 
 def reading(read: Callable[[bytes, int], Mapping[str, object]], body: bytes) -> object:
-    """What a body is found to mean: each parameter's kind and text, the other names; or the error."""
+    """The result of parsing a body: kind and text of each parameter, and the other names; or the error."""
     try:
         members = read(body, 0)
     except BadRequest as error:
@@ -184,19 +186,19 @@ def reading(read: Callable[[bytes, int], Mapping[str, object]], body: bytes) -> 
 
 
 def kind_of(value: object) -> object:
-    """A number is the same as an int and as it was written."""
+    """Replaces a number by its text."""
     return ("number", str(value)) if isinstance(value, int | Number) else value
 
 
 def depth_of(value: object) -> int:
-    """Objects are lists of pairs here, so that a repeated member counts with whatever it holds."""
+    """Objects are lists of pairs here, so that repeated members are kept with their values."""
     if not isinstance(value, list):
         return 0
     return 1 + max((depth_of(each[1] if isinstance(each, tuple) else each) for each in value), default=0)
 
 
 @given(st.lists(st.sampled_from(XML_PIECES) | st.text(max_size=3), max_size=30).map("".join), st.booleans())
-def test_anything_that_looks_like_xml_survives(pieces: str, in_root: bool) -> None:
+def test_anything_that_looks_like_xml_is_parsed_or_refused(pieces: str, in_root: bool) -> None:
     survives((f"<xml>{pieces}</xml>" if in_root else f"<{pieces}").encode())
 
 
@@ -208,7 +210,7 @@ def test_the_same_strings_in_json_and_in_xml_are_the_same_request(texts: dict[st
 
 
 def outcome(body: bytes, default: Grouping) -> list[object]:
-    """What each step of reading a body gives: a value, or the error's text."""
+    """The result of each step of reading a body: a value, or the text of the error."""
     envelope = parse_envelope(body)
     results: list[object] = []
     for read in (envelope.token, envelope.format, lambda: parse_query(envelope, default)):
@@ -220,7 +222,9 @@ def outcome(body: bytes, default: Grouping) -> list[object]:
 
 
 @given(st.sampled_from([("id", "sender_id", 1), ("account_id", "account_id", 0)]), padded_text | any_text)
-def test_a_number_is_accepted_exactly_where_the_contract_says_so(parameter: tuple[str, str, int], text: str) -> None:
+def test_a_number_is_accepted_if_and_only_if_the_contract_accepts_it(
+    parameter: tuple[str, str, int], text: str
+) -> None:
     name, field, least = parameter
     trimmed = text.strip(" \t\r\n")
     digits_only = all(character in "0123456789" for character in trimmed)
@@ -234,7 +238,7 @@ def test_a_number_is_accepted_exactly_where_the_contract_says_so(parameter: tupl
 
 
 @given(written_numbers)
-def test_a_json_number_is_accepted_exactly_where_its_digits_would_be_as_a_string(number: str) -> None:
+def test_a_json_number_is_accepted_if_and_only_if_its_digits_are_as_a_string(number: str) -> None:
     as_number, as_string = f'{{"id":{number}}}'.encode(), f'{{"id":"{number}"}}'.encode()
     assert outcome(as_number, Grouping.TOTAL) == outcome(as_string, Grouping.TOTAL)
 
@@ -250,7 +254,7 @@ pieces_of_text = st.one_of(
 
 
 @given(st.lists(pieces_of_text))
-def test_the_text_of_an_element_is_what_its_pieces_say(pieces: list[tuple[str, str]]) -> None:
+def test_the_text_of_an_element_is_the_text_of_its_pieces(pieces: list[tuple[str, str]]) -> None:
     written = "".join(piece for piece, _ in pieces)
     meant = "".join(text for _, text in pieces)
     body = f"<xml><id>119</id><isp>{written}</isp></xml>"

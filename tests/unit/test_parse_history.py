@@ -27,7 +27,6 @@ def refusal(**members: Any) -> str:
 
 
 def at_noon(**members: Any) -> HistoryQuery:
-    """Of the hour from noon."""
     return parse(**{"from": "2026-03-01T12:00:00Z", "to": "2026-03-01T13:00:00Z", **members})
 
 
@@ -39,7 +38,7 @@ def test_a_history_is_that_of_the_last_hour_unless_the_request_differs(given: di
     assert query == HistoryQuery(119, None, False, 60, query.since, None)
 
 
-def test_a_history_has_the_isps_that_it_is_asked_for() -> None:
+def test_a_history_has_the_requested_isps() -> None:
     assert at_noon() == HistoryQuery(119, None, False, 60, NOON, NOON + HOUR)
     assert at_noon(group="total") == HistoryQuery(119, None, False, 60, NOON, NOON + HOUR)
     assert at_noon(group="isp") == HistoryQuery(119, None, True, 600, NOON, NOON + HOUR)
@@ -47,7 +46,7 @@ def test_a_history_has_the_isps_that_it_is_asked_for() -> None:
     assert at_noon(isp="Gmail", group="isp") == HistoryQuery(119, "Gmail", True, 600, NOON, NOON + HOUR)
 
 
-def test_the_step_is_the_one_given_or_the_finest_that_is_kept() -> None:
+def test_the_step_is_the_requested_one_or_the_finest_that_is_kept() -> None:
     assert [at_noon(step=step).step_seconds for step in (60, "600", 3600)] == [60, 600, 3600]
     kept = (timedelta(hours=2), timedelta(hours=4), timedelta(hours=6))
     assert [parse(kept, **{"from": hours * 3600 - 60}).step_seconds for hours in (2, 4, 6)] == [60, 600, 3600]
@@ -73,7 +72,7 @@ def test_a_time_is_read_in_utc(written: str, since: datetime) -> None:
 
 
 @pytest.mark.parametrize("seconds", [7200, "7200", " 07200 "])
-def test_a_number_is_so_many_seconds_before_now(seconds: Any) -> None:
+def test_a_number_means_seconds_before_now(seconds: Any) -> None:
     before = datetime.now(UTC)
     query = parse(**{"from": 10_800, "to": seconds})
     after = datetime.now(UTC)
@@ -97,12 +96,12 @@ def test_a_history_until_now_or_later_ends_with_the_current_step(to: Any) -> Non
         *(-1, 1.5, True, [], {}, 10**11, 2**63 - 1),
     ],
 )
-def test_what_is_no_time_is_refused(name: str, wrong: Any) -> None:
+def test_other_texts_are_refused_as_times(name: str, wrong: Any) -> None:
     text = f"{name} must be a time as in RFC 3339 (2026-03-01T12:00:00Z), or seconds before now"
     assert refusal(**{name: wrong}) == text
 
 
-def test_a_range_without_a_moment_is_refused() -> None:
+def test_an_empty_range_is_refused() -> None:
     for to in ("2026-03-01T12:00:00Z", "2026-03-01T11:59:59Z"):
         assert refusal(**{"from": "2026-03-01T12:00:00Z", "to": to}) == "from must be before to"
 
@@ -120,7 +119,7 @@ def test_the_finest_step_has_no_isps(given: dict[str, str]) -> None:
     assert refusal(step=60, **given) == text
 
 
-def test_other_parameters_of_a_history_are_held_to_their_rules() -> None:
+def test_other_parameters_of_a_history_are_checked() -> None:
     assert refusal(id=0) == f"id must be a whole number from 1 to {2**63 - 1}"
     assert refusal(group="account") == "group must be total or isp"
     assert refusal(isp=5) == "isp must be a string without NUL and lone surrogates"

@@ -1,4 +1,4 @@
-"""JSON bodies: what can be read, and what they are found to hold."""
+"""JSON bodies: which ones are accepted, and which members they contain."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ def members_of(body: bytes) -> dict[str, object]:
 
 
 def nested(levels: int) -> bytes:
-    """A body of so many levels, the object itself being the first."""
+    """A body with this number of levels. The object itself is the first level."""
     return b'{"extra":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
@@ -27,7 +27,7 @@ def nested(levels: int) -> bytes:
 @pytest.mark.parametrize(
     ("body", "format", "id_"), [(b'{"id":1}', Format.JSON, 1), (b"<xml><id>1</id></xml>", Format.XML, "1")]
 )
-def test_the_first_byte_after_blanks_and_byte_order_marks_tells_the_format(
+def test_the_first_byte_after_blanks_and_byte_order_marks_selects_the_format(
     lead: bytes, body: bytes, format: Format, id_: object
 ) -> None:
     assert sniff(lead + body) is format
@@ -80,14 +80,14 @@ def test_any_other_first_byte_is_an_error(body: bytes) -> None:
         (b"--x\r\ncontent-type: text/plain\r\nContent-Disposition: form-data", "a form (multipart/form-data)"),
     ],
 )
-def test_the_error_says_what_the_body_is(body: bytes, what: str) -> None:
+def test_the_error_names_the_kind_of_the_body(body: bytes, what: str) -> None:
     text = f"Incorrect request: the body is {what}; it must be a JSON object, or an XML document with the root <xml>"
     with pytest.raises(BadRequest) as raised:
         parse_envelope(body)
     assert raised.value.text == text
 
 
-def test_a_parameters_value_stays_as_it_was_written() -> None:
+def test_the_value_of_a_parameter_keeps_its_spelling() -> None:
     body = b'{"id":"7","account_id":7,"campaign_id":7.0,"isp":7e0,"group":-0,"token":null,"format":" x "}'
     members = members_of(body)
     assert list(members.values()) == ["7", "7", "7.0", "7e0", "-0", None, " x "]
@@ -98,7 +98,7 @@ def test_blanks_may_follow_the_object() -> None:
     assert members_of(b'{"id":119} \t\r\n') == {"id": 119}
 
 
-def test_of_a_repeated_member_the_last_counts() -> None:
+def test_the_last_of_repeated_members_is_used() -> None:
     assert members_of(b'{"id":1,"id":[2],"id":"3"}') == {"id": "3"}
 
 
@@ -123,7 +123,7 @@ def test_an_escaped_name_is_the_name() -> None:
         json.dumps('"\\' * 100 + "[" * 100),
     ],
 )
-def test_an_unknown_member_may_hold_anything(value: str) -> None:
+def test_an_unknown_member_may_have_any_value(value: str) -> None:
     body = f'{{"extra":{value},"id":119,"\\ud800":{value[:9] if value[0] == "9" else 1}}}'
     assert members_of(body.encode())["id"] == "119"
 
@@ -137,7 +137,7 @@ def test_a_lone_surrogate_elsewhere_changes_no_value(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [r"\\ud800\udc00", r"\\\ud800", r"\ud800\\udc00", r"\udc00\ud800", r"\ud800\ud800\udc00"]
 )
-def test_a_lone_surrogate_is_recognised_behind_backslashes_and_beside_others(text: str) -> None:
+def test_a_lone_surrogate_is_detected_after_backslashes_and_beside_others(text: str) -> None:
     with pytest.raises(BadRequest, match="isp must be a string"):
         parse_query(parse_envelope(f'{{"id":1,"isp":"{text}"}}'.encode()), Grouping.TOTAL)
 
@@ -180,7 +180,7 @@ def test_a_lone_surrogate_is_recognised_behind_backslashes_and_beside_others(tex
         '{"id":119}'.encode("utf-16-le"),
     ],
 )
-def test_what_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
+def test_a_body_that_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
     with pytest.raises(BadRequest, match="the body must be"):
         parse_envelope(body)
 
@@ -196,7 +196,7 @@ def test_what_is_not_one_json_object_in_utf_8_is_an_error(body: bytes) -> None:
         (b'{"id":119', "it ends too early"),
     ],
 )
-def test_a_syntax_error_says_what_is_wrong_and_where(body: bytes, mistake: str) -> None:
+def test_a_syntax_error_is_described_with_its_position(body: bytes, mistake: str) -> None:
     with pytest.raises(BadRequest) as caught:
         parse_envelope(body)
     assert caught.value.text == f"Incorrect request: the body must be one JSON object, and is not: {mistake}"
@@ -205,7 +205,7 @@ def test_a_syntax_error_says_what_is_wrong_and_where(body: bytes, mistake: str) 
 @pytest.mark.parametrize(
     ("body", "good_bytes"), [(b'\xef\xbb\xbf{"isp":"\xff"}', 11), (b"\xef\xbb\xbf\n<xml><id></xml>", 15)]
 )
-def test_a_wrong_encoding_and_wrong_xml_are_told_with_the_bytes_before_them(body: bytes, good_bytes: int) -> None:
+def test_the_errors_of_encoding_and_xml_name_the_number_of_valid_bytes_before(body: bytes, good_bytes: int) -> None:
     with pytest.raises(BadRequest, match=f" after byte {good_bytes}$"):
         parse_envelope(body)
 
@@ -252,7 +252,7 @@ def unknown(body: bytes) -> list[str]:
     return unknown_names(parse_envelope(body).members, ACCEPTED["stats"])
 
 
-def test_names_that_are_no_parameter_are_listed_where_a_header_can_hold_them() -> None:
+def test_unknown_names_are_listed_if_they_fit_into_a_header() -> None:
     names = ["grup", "isp", "a,b", "two words", "\u00e9", "tab\t", "", "x" * 32, "x" * 33, "ID", "a-b.c:d"]
     assert unknown(json.dumps(dict.fromkeys(names)).encode()) == ["grup", "x" * 32, "ID", "a-b.c:d"]
     assert unknown(b"<xml><grup>isp</grup><id>1</id><p:x/></xml>") == ["grup", "p:x"]
@@ -265,7 +265,7 @@ def test_an_unknown_member_may_have_any_number_of_members() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"token":"secret-word"}', b"<xml><token>secret-word</token></xml>"])
-def test_an_envelope_printed_by_mistake_shows_no_token(body: bytes) -> None:
+def test_the_repr_of_an_envelope_does_not_contain_the_token(body: bytes) -> None:
     envelope = parse_envelope(body)
     assert envelope.token() == "secret-word"
     assert "secret" not in repr(envelope)

@@ -1,4 +1,4 @@
-"""What each parameter accepts, in JSON and in XML, and how an error names it."""
+"""Which values each parameter accepts, in JSON and in XML, and what the errors say."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ from service.wire.parsing.parameters import ANALYZE, FORMAT
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MAX_INT = 9_223_372_036_854_775_807
 
-WHOLE_NUMBERS = {"id": 1, "account_id": 0, "campaign_id": 0}  # with the least that each accepts
-NO_STRINGS = ["0", "1", "119.0", "true", "false", "[]", '["json"]', "{}", '{"a":"isp"}']  # as JSON writes them
+WHOLE_NUMBERS = {"id": 1, "account_id": 0, "campaign_id": 0}  # with the smallest valid value
+NO_STRINGS = ["0", "1", "119.0", "true", "false", "[]", '["json"]', "{}", '{"a":"isp"}']
 
 
 def in_json(**members: str) -> Envelope:
-    """The members' values are given as JSON writes them."""
+    """The values are written as in JSON."""
     written = ",".join(f'"{name}":{value}' for name, value in members.items())
     return parse_envelope(b"{%b}" % written.encode())
 
@@ -30,7 +30,6 @@ def in_xml(**members: str) -> Envelope:
 
 
 def in_members(**members: str | None) -> Envelope:
-    """As a URL has them."""
     return Envelope(Format.JSON, members)
 
 
@@ -44,7 +43,7 @@ def query(envelope: Envelope) -> StatsQuery:
 
 
 @pytest.mark.parametrize("name", ["stats-request.json", "stats-request.xml"])
-def test_the_documented_request_is_understood(name: str) -> None:
+def test_the_documented_request_is_parsed(name: str) -> None:
     envelope = parse_envelope((EXAMPLES / name).read_bytes())
     assert envelope.token() == "abcdefghijklmnqrstuvwxyz"
     assert envelope.format() is None
@@ -52,7 +51,7 @@ def test_the_documented_request_is_understood(name: str) -> None:
     assert query(envelope) == StatsQuery(119, None, None, None, Grouping.TOTAL)
 
 
-def test_every_parameter_finds_its_place() -> None:
+def test_every_parameter_is_parsed_into_its_field() -> None:
     for envelope in both(id="1", account_id="2", campaign_id="3", isp="4", group="isp", format="xml", token="5"):
         assert query(envelope) == StatsQuery(1, 2, 3, "4", Grouping.ISP)
         assert (envelope.format(), envelope.token()) == (Format.XML, "5")
@@ -88,7 +87,7 @@ def test_the_largest_whole_number_is_the_largest_bigint() -> None:
         *('"\\u00a07"', '"7\\u000b"', '"7\\u0000"', '"\\ud800"', '"true"', '"null"', '"abc"', '"' + "9" * 60_000 + '"'),
     ],
 )
-def test_anything_else_is_no_whole_number_and_the_error_says_what_is(name: str, written: str) -> None:
+def test_other_values_are_refused_and_the_error_describes_a_whole_number(name: str, written: str) -> None:
     text = f"Incorrect request: {name} must be a whole number from {WHOLE_NUMBERS[name]} to {MAX_INT}"
     with pytest.raises(BadRequest) as caught:
         query(in_json(**{"id": "119", name: written}))
@@ -96,13 +95,13 @@ def test_anything_else_is_no_whole_number_and_the_error_says_what_is(name: str, 
 
 
 @pytest.mark.parametrize("text", ["+1", "-1", "119.0", "1e2", "1 1", "\u0661", "\u00a07", "true", "null", "9" * 60_000])
-def test_xml_text_is_held_to_the_same_rule(text: str) -> None:
+def test_the_same_rule_is_valid_for_xml_text(text: str) -> None:
     with pytest.raises(BadRequest, match="id must be a whole number from 1"):
         query(in_xml(id=text))
 
 
 @pytest.mark.parametrize("name", ["account_id", "campaign_id", "isp", "group", "format", "token"])
-def test_left_out_null_and_empty_are_the_same(name: str) -> None:
+def test_a_parameter_that_is_left_out_null_or_empty_is_the_same(name: str) -> None:
     absent = in_json(id="119")
     for envelope in [in_json(id="119", **{name: "null"}), *both(id="119", **{name: ""})]:
         assert query(envelope) == query(absent)
@@ -110,14 +109,14 @@ def test_left_out_null_and_empty_are_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["account_id", "campaign_id", "group", "format", "token"])
-def test_blanks_alone_are_trimmed_to_nothing(name: str) -> None:
+def test_a_value_of_blanks_is_empty(name: str) -> None:
     for envelope in both(id="119", **{name: " \t\r\n"}):
         assert query(envelope) == StatsQuery(119)
         assert (envelope.token(), envelope.format()) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["account_id", "campaign_id"])
-def test_a_filter_of_0_lets_every_message_through(name: str) -> None:
+def test_a_filter_of_0_matches_every_message(name: str) -> None:
     for envelope in [in_json(id="119", **{name: "0"}), *both(id="119", **{name: "000"})]:
         assert query(envelope) == StatsQuery(119)
 
@@ -130,7 +129,7 @@ def test_an_id_that_is_left_out_or_0_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("isp", ["Gmail", " Gmail ", " ", "\n", "gmail", "Почта 🦊", "a" * 9000, "null", "\u00a0"])
-def test_an_isp_is_taken_exactly_as_it_stands(isp: str) -> None:
+def test_an_isp_is_not_trimmed(isp: str) -> None:
     for envelope in both(id="119", isp=isp):
         assert query(envelope).isp == isp
 
@@ -142,7 +141,7 @@ def test_a_group_is_trimmed(grouping: Grouping) -> None:
 
 
 @pytest.mark.parametrize("default", Grouping)
-def test_a_group_that_is_left_out_is_the_default(default: Grouping) -> None:
+def test_the_default_group_is_used_without_one(default: Grouping) -> None:
     for envelope in [in_json(id="119"), in_json(id="119", group="null"), *both(id="119", group="")]:
         assert parse_query(envelope, default).grouping is default
 
@@ -180,7 +179,7 @@ def test_an_empty_format_in_the_url_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("value", NO_STRINGS)
-def test_what_is_not_a_string_is_an_error_for_every_string_parameter(value: str) -> None:
+def test_other_types_are_an_error_for_every_string_parameter(value: str) -> None:
     envelope = in_json(id="119", token=value, format=value)
     assert envelope.valid_format() is None
     with pytest.raises(BadRequest, match="token must be a string"):

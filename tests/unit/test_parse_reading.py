@@ -1,4 +1,4 @@
-"""The parameters of the reading calls, in a body and in a URL."""
+"""The parameters of requests that read, in a body and in a URL."""
 
 import json
 from typing import Any
@@ -59,7 +59,7 @@ def test_the_largest_are_the_hundred_senders_with_most_messages_unless_the_reque
     )
 
 
-def test_what_the_largest_are_and_how_many_is_held_to_its_choices() -> None:
+def test_the_parameters_of_the_largest_accept_only_their_choices() -> None:
     assert refusal(parse_top, by="group") == "by must be sender, account, campaign or isp"
     assert refusal(parse_top, order="sent") == "order must be total, new, proc, retry, hold or oldest"
     assert refusal(parse_top, order="oldest", status="sent") == "status must be total, new, proc, retry or hold"
@@ -104,7 +104,7 @@ def test_a_url_has_the_parameters_of_a_body() -> None:
     assert sorted(envelope.members) == ["account_id", "format", "group", "id", "isp"]
 
 
-def test_of_a_repeated_parameter_of_a_url_the_last_counts() -> None:
+def test_the_last_of_repeated_parameters_of_a_url_is_used() -> None:
     assert parse_sender(parse_url("id=1&id=2&id=3")) == 3
     assert parse_url("").members == {}
 
@@ -191,7 +191,7 @@ def test_brackets_in_a_string_behind_a_backslash_are_not_deep() -> None:
     assert parse_sender(parse_envelope(written)) == 1
 
 
-def test_a_token_is_held_to_its_rule() -> None:
+def test_a_token_that_is_not_a_string_is_refused() -> None:
     with pytest.raises(BadRequest) as refused:
         body(token=7).token()
     assert refused.value.text == "Incorrect request: token must be a string without NUL and lone surrogates"
@@ -215,6 +215,6 @@ def test_a_report_has_more_members_on_request() -> None:
 @pytest.mark.parametrize(
     "wrong", ["newest", "Oldest", "oldest rates", ["oldest", 5], [None], [["oldest"]], 5, True, {}]
 )
-def test_what_is_no_list_of_more_members_is_refused(wrong: Any) -> None:
+def test_an_invalid_list_of_more_members_is_refused(wrong: Any) -> None:
     text = "with must be a list of oldest, rates"
     assert refusal(lambda envelope: parse_query(envelope, Grouping.TOTAL), id=119, **{"with": wrong}) == text

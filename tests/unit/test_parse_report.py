@@ -1,4 +1,4 @@
-"""The parameters of the report on many senders, from JSON, XML and a table of texts to a query."""
+"""The parameters of the report on many senders, parsed from JSON, XML and URLs."""
 
 import itertools
 import json
@@ -24,12 +24,12 @@ def refusal(**members: Any) -> str:
     return refused.value.text.removeprefix("Incorrect request: ")
 
 
-def test_nothing_is_given() -> None:
+def test_a_report_without_parameters_has_the_defaults() -> None:
     assert parse() == ReportQuery()
     assert parse(senders=None, by="", account_id=" ", isp=None, after=" ", order=None, limit="") == ReportQuery()
 
 
-def test_everything_is_given() -> None:
+def test_a_report_with_all_parameters_has_their_values() -> None:
     assert parse(
         senders=[120, 119, "119"],
         by=["isp", "sender"],
@@ -74,14 +74,14 @@ def test_a_list_in_xml_is_separated_by_commas(written: str, query: ReportQuery) 
 
 
 @pytest.mark.parametrize("wrong", [[], [None], [""], ["isp", ""], ",", "isp,", [["isp"]], [5], {}, "isp sender"])
-def test_what_is_no_list_of_words_is_refused(wrong: Any) -> None:
-    """An empty array is wrong in each list: it could mean none as well as the default."""
+def test_an_invalid_list_of_words_is_refused(wrong: Any) -> None:
+    """An empty array is wrong in every list, because it could mean none or the default."""
     assert refusal(by=wrong) == "by must be a list of sender, account, campaign, isp, none"
 
 
 @pytest.mark.parametrize("written", ['{"isp":""}', "<xml><isp/></xml>", "<xml><isp></isp></xml>", '{"isp":[""]}'])
 def test_an_empty_isp_selects_the_messages_without_one_and_an_empty_id_selects_all(written: str) -> None:
-    """For stats, all three are filters that are left out."""
+    """In a stats request, all three count as left out."""
     assert parse_report(parse_envelope(written.encode())) == ReportQuery(isps=("",))
     of_account = written.replace("isp", "account_id").replace('[""]', '""')
     assert parse_report(parse_envelope(of_account.encode())) == ReportQuery()
@@ -89,18 +89,18 @@ def test_an_empty_isp_selects_the_messages_without_one_and_an_empty_id_selects_a
 
 @pytest.mark.parametrize("name", ["senders", "account_id", "campaign_id"])
 @pytest.mark.parametrize("wrong", [[], [[]], [None], [""], ",", "1,", [1.0], [-1], ["+1"], [True], {}, MAX + 1])
-def test_what_is_no_list_of_numbers_is_refused(name: str, wrong: Any) -> None:
+def test_an_invalid_list_of_numbers_is_refused(name: str, wrong: Any) -> None:
     with pytest.raises(BadRequest, match=f"{name} must be a list of 1 to 1000? whole numbers from"):
         parse(**{name: wrong})
 
 
 @pytest.mark.parametrize("wrong", [[], [None], [["a"]], ["a\0"], ["\ud800"], 5, {}, ["x"] * 101])
-def test_what_is_no_list_of_texts_is_refused(wrong: Any) -> None:
+def test_an_invalid_list_of_texts_is_refused(wrong: Any) -> None:
     with pytest.raises(BadRequest, match="isp must be a list of 1 to 100 strings without NUL"):
         parse(isp=wrong)
 
 
-def test_a_list_has_all_its_items_up_to_the_most() -> None:
+def test_a_list_has_all_its_items_up_to_the_limit() -> None:
     assert parse(senders=[*range(1000, 0, -1)]).sender_ids == tuple(range(1, 1001))
     assert parse(senders=",".join(map(str, range(1, 1001)))).sender_ids == tuple(range(1, 1001))
     assert parse(account_id=[MAX, 0]).account_ids == (0, MAX)
@@ -109,7 +109,7 @@ def test_a_list_has_all_its_items_up_to_the_most() -> None:
     assert parse(isp=",".join(str(number) for number in range(100, 200))).isps == tuple(map(str, range(100, 200)))
 
 
-def test_a_list_with_an_item_too_many_is_refused() -> None:
+def test_a_list_with_one_item_too_many_is_refused() -> None:
     for senders in ([*range(1, 1002)], ",".join(map(str, range(1, 1002))), [*range(1, 1001), "x"], [0], [5] * 1001):
         assert refusal(senders=senders) == f"senders must be a list of 1 to 1000 whole numbers from 1 to {MAX}"
     for account_ids in ([*range(101)], "1," * 100 + "1", [0] * 101, [-0.0], [MAX + 1]):
@@ -131,14 +131,14 @@ def test_a_no_break_space_is_no_blank() -> None:
     assert refusal(by="\u00a0").startswith("by must be a list")
 
 
-def test_rows_are_told_apart_by_what_the_request_lists() -> None:
+def test_rows_have_the_keys_that_the_request_lists() -> None:
     assert parse(by="isp, campaign,account,sender").by == tuple(Dimension)
     assert parse(by=["none"]).by == parse(by="none,none").by == ()
     assert refusal(by="none,sender") == "by must be none alone, or a list of sender, account, campaign and isp"
     assert refusal(by="queue") == "by must be a list of sender, account, campaign, isp, none"
 
 
-def test_the_oldest_are_of_senders_alone() -> None:
+def test_the_oldest_messages_are_for_rows_by_sender_only() -> None:
     assert parse(order="oldest", status="hold", senders=[1]).order is Order.OLDEST
     assert parse(order="new", by="isp", search="1", account_id=5).order is Order.NEW
     text = "order=oldest is for by=sender, without account_id, campaign_id, isp and search"
@@ -150,7 +150,7 @@ def test_the_oldest_are_of_senders_alone() -> None:
         assert refusal(order="oldest", **other) == text
 
 
-def test_other_parameters_of_the_report_are_held_to_their_rules() -> None:
+def test_other_parameters_of_the_report_are_checked() -> None:
     assert refusal(status="sent") == "status must be total, new, proc, retry or hold"
     assert refusal(order="id") == "order must be key, total, new, proc, retry, hold or oldest"
     assert (
@@ -185,7 +185,7 @@ def test_a_filter_of_stats_is_no_list() -> None:
         ("1" * 100, []),
     ],
 )
-def test_the_ids_that_begin_so_are_ranges(search: str, ranges: list[tuple[int, int]]) -> None:
+def test_a_search_for_the_beginning_of_ids_becomes_ranges(search: str, ranges: list[tuple[int, int]]) -> None:
     given = report_parameters(ReportQuery(search=search), None, 1)
     assert list(zip(given["first_ids"], given["last_ids"], strict=True)) == ranges
     assert given["search"] is None
@@ -208,7 +208,7 @@ ANY, NONE = (0, MAX), (0, 0)
         (ReportQuery(campaign_ids=(1, 5)), "campaign", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
         (ReportQuery((A,), campaign_ids=(1, 5)), "account_campaign", [(*ANY, 1, 1, ""), (*ANY, 5, 5, "")]),
         (ReportQuery((P,), campaign_ids=(1, 5)), "campaign_isp", [(*NONE, 1, 1, None), (*NONE, 5, 5, None)]),
-        # No index has campaigns first: all is read, and counts.
+        # No index has campaigns first: everything is read and counts as look-ups.
         (ReportQuery((A, P), campaign_ids=(1, 5)), "account_campaign_isp", [(*ANY, *ANY, None)]),
         (ReportQuery(isps=("", "a")), "isp", [(*NONE, *NONE, ""), (*NONE, *NONE, "a")]),
         (ReportQuery((C,), isps=("a",)), "campaign_isp", [(*NONE, *ANY, "a")]),
@@ -221,7 +221,7 @@ ANY, NONE = (0, MAX), (0, 0)
             "account_campaign_isp",
             [(1, 1, 2, 2, "a"), (1, 1, 2, 2, "b")],
         ),
-        # By campaign, either index would read more than that.
+        # By campaign, either index would read more than this.
         (
             ReportQuery((C,), None, (1, 5), None, ("a",)),
             "account_campaign_isp",
@@ -247,12 +247,12 @@ def test_a_sender_has_at_most_a_hundred_look_ups() -> None:
     isps = tuple(f"isp {n:03}" for n in range(100))
     exact = report_parameters(ReportQuery(account_ids=ten, campaign_ids=ten), None, 1)
     assert len(slices_of(exact)) == 100
-    # Then each account is read from the first to the last campaign, and each ISP too.
+    # Then each account is read from the first to the last campaign, and each ISP as well.
     ranges = report_parameters(ReportQuery(account_ids=ten, campaign_ids=eleven), None, 1)
     assert slices_of(ranges) == [(account_id, account_id, 1, 11, None) for account_id in ten]
     ranges = report_parameters(ReportQuery(campaign_ids=(1, 5), isps=isps), None, 1)
     assert slices_of(ranges) == [(0, 0, 1, 5, isp) for isp in isps]
-    # Or all ISPs of an account.
+    # An alternative: all ISPs of an account.
     assert slices_of(report_parameters(ReportQuery(account_ids=(1, 5), isps=isps), None, 1)) == [
         (1, 1, 0, 0, None),
         (5, 5, 0, 0, None),

@@ -1,4 +1,4 @@
-"""XML bodies: what can be read, and what they are found to hold."""
+"""XML bodies: which ones are accepted, and which parameters they contain."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def query_in(body: str) -> StatsQuery:
 
 
 def nested(levels: int) -> bytes:
-    """A body of so many levels, the root being the first."""
+    """A body with this number of levels. The root is the first level."""
     return b"<xml>" + b"<a>" * (levels - 1) + b"</a>" * (levels - 1) + b"</xml>"
 
 
@@ -41,12 +41,12 @@ def test_a_declaration_of_utf_8_is_accepted(declaration: str) -> None:
 @pytest.mark.parametrize("encoding", ["US-ASCII", "us-ascii", "ASCII", "ascii", "UTF8", "utf8", "Utf8"])
 @pytest.mark.parametrize("isp", ["Gmail", "Почта"])
 def test_a_declaration_of_us_ascii_is_read_as_utf_8_which_contains_it(encoding: str, isp: str) -> None:
-    """Bytes beyond ASCII are UTF-8 there too: a body is UTF-8, whatever it declares."""
+    """Bytes beyond ASCII are UTF-8 there too: every body is read as UTF-8."""
     assert isp_in(f"<?xml version='1.0' encoding='{encoding}'?><xml><id>119</id><isp>{isp}</isp></xml>") == isp
 
 
 @pytest.mark.parametrize("encoding", ["us-ascii", "utf8"])
-def test_what_is_no_utf_8_is_an_error_whatever_is_declared(encoding: str) -> None:
+def test_other_bytes_than_utf_8_are_an_error_with_any_declaration(encoding: str) -> None:
     body = f"<?xml version='1.0' encoding='{encoding}'?><xml><id>119</id><isp>\xe9</isp></xml>".encode("latin-1")
     with pytest.raises(BadRequest, match="the body must be one XML document in UTF-8"):
         parse_envelope(body)
@@ -70,11 +70,11 @@ def test_any_other_declared_encoding_is_an_error(encoding: str) -> None:
         "&#71;&#x6d;ail",
     ],
 )
-def test_an_elements_text_is_taken_whole(text: str) -> None:
+def test_the_text_of_an_element_is_complete(text: str) -> None:
     assert isp_in(f"<xml><id>119</id><isp>{text}</isp></xml>") == "Gmail"
 
 
-def test_a_long_text_is_taken_whole() -> None:
+def test_a_long_text_is_complete() -> None:
     assert isp_in(f"<xml><id>119</id><isp>{'é&amp;' * 9000}</isp></xml>") == "é&" * 9000
 
 
@@ -104,7 +104,7 @@ def test_text_between_the_elements_is_ignored() -> None:
     assert query_in("<xml>5<id>119</id>6 <![CDATA[7]]></xml>") == StatsQuery(sender_id=119)
 
 
-def test_of_a_repeated_element_the_last_counts() -> None:
+def test_the_last_of_repeated_elements_is_used() -> None:
     assert query_in("<xml><id><b/></id><id>1</id><id>119</id></xml>") == StatsQuery(sender_id=119)
     assert isp_in("<xml><id>119</id><isp>Gmail</isp><isp/></xml>") is None
 
@@ -120,7 +120,7 @@ def test_of_a_repeated_element_the_last_counts() -> None:
         "<xml><id>5</id></xml>",
     ],
 )
-def test_unknown_and_prefixed_elements_are_ignored_whatever_they_hold(element: str) -> None:
+def test_unknown_and_prefixed_elements_are_ignored_with_any_contents(element: str) -> None:
     for children in (f"<id>119</id>{element}", f"{element}<id>119</id>"):
         assert query_in(f"<xml>{children}</xml>") == StatsQuery(sender_id=119)
 
@@ -133,7 +133,7 @@ def test_a_child_element_or_a_default_namespace_in_a_parameter_is_an_error(name:
 
 
 @pytest.mark.parametrize("name", ["token", "format"])
-def test_the_same_holds_for_the_token_and_the_format(name: str) -> None:
+def test_the_same_is_an_error_in_the_token_and_the_format(name: str) -> None:
     envelope = parse_envelope(f"<xml><{name}>x<b/></{name}></xml>".encode())
     with pytest.raises(BadRequest, match=f"{name} must be "):
         getattr(envelope, name)()
@@ -154,7 +154,7 @@ def test_a_root_other_than_xml_in_no_namespace_is_an_error(body: str) -> None:
 
 
 def doctypes(tmp_path: Path) -> list[str]:
-    """Declarations that would do harm if anybody acted on them."""
+    """Declarations that do harm in a parser that follows them."""
     secret = tmp_path / "secret"
     secret.write_text("119")
     laughs = "".join(f"<!ENTITY l{i} '{ten}'>" for i in range(1, 10) for ten in [f"&l{i - 1};" * 10])
@@ -175,7 +175,7 @@ def test_a_doctype_is_refused_before_any_entity_exists(tmp_path: Path) -> None:
             query_in(f"{doctype}<xml><id>{'&e;' * 1000}</id></xml>")
 
 
-def test_what_only_looks_like_a_doctype_is_text() -> None:
+def test_a_text_that_looks_like_a_doctype_is_text() -> None:
     assert isp_in("<!-- <!DOCTYPE xml> --><xml><id>119</id><isp><![CDATA[<!DOCTYPE xml>]]></isp></xml>") == (
         "<!DOCTYPE xml>"
     )
@@ -212,7 +212,7 @@ def test_what_only_looks_like_a_doctype_is_text() -> None:
         "<xml><id>119</id></xml>".encode("utf-16-le"),
     ],
 )
-def test_what_is_not_one_xml_document_in_utf_8_is_an_error(body: bytes) -> None:
+def test_a_body_that_is_not_one_xml_document_in_utf_8_is_an_error(body: bytes) -> None:
     with pytest.raises(BadRequest, match="the body must be one XML document in UTF-8"):
         parse_envelope(body)
 
@@ -220,7 +220,7 @@ def test_what_is_not_one_xml_document_in_utf_8_is_an_error(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "good_bytes"), [(b"<", 0), (b"  <xml></id>", 9), (b"<xml>\0\0</xml>", 5), (b" <xml>\xff</xml>", 6)]
 )
-def test_the_error_names_the_byte_up_to_which_a_body_is_right(body: bytes, good_bytes: int) -> None:
+def test_the_error_names_the_byte_up_to_which_a_body_is_valid(body: bytes, good_bytes: int) -> None:
     with pytest.raises(BadRequest, match=rf"and is not after byte {good_bytes}\Z"):
         parse_envelope(body)
 
@@ -244,7 +244,7 @@ def test_an_unknown_element_may_have_any_number_of_children() -> None:
     assert query_in(f"<xml><id>119</id><extra>{'<b/>' * 1000}</extra></xml>") == StatsQuery(sender_id=119)
 
 
-def test_a_body_with_very_much_markup_is_read_whole_for_its_token_only() -> None:
+def test_a_body_with_much_markup_is_read_up_to_its_token_first() -> None:
     children = "<extra>" + "<b/>" * 5000 + "</extra>"
     envelope = parse_envelope(f"<xml><token>abc</token><format>json</format>{children}<id>119</id></xml>".encode())
     assert envelope.token() == "abc"
@@ -254,7 +254,7 @@ def test_a_body_with_very_much_markup_is_read_whole_for_its_token_only() -> None
     assert "extra" in envelope.members
 
 
-def test_a_mistake_in_a_body_with_very_much_markup_is_told_after_its_token() -> None:
+def test_an_error_in_a_body_with_much_markup_comes_after_the_check_of_its_token() -> None:
     envelope = parse_envelope(b"<xml><token>abc</token><extra>" + b"<b/>" * 5000 + b"</xml>")
     assert envelope.token() == "abc"
     assert envelope.valid_format() is None
@@ -265,14 +265,14 @@ def test_a_mistake_in_a_body_with_very_much_markup_is_told_after_its_token() -> 
         parse_envelope(b"<xml><token>abc</xml>" + b"<b/>" * 5000)
 
 
-def test_a_token_behind_very_much_markup_is_not_looked_for() -> None:
+def test_a_token_after_much_markup_is_not_searched_for() -> None:
     children = "<extra>" + "<b/>" * 5000 + "</extra>"
     for body in (f"<xml>{children}<token>abc</token></xml>", f"<xml>{children}<token>abc</token>{children}</xml>"):
         envelope = parse_envelope(body.encode())
         assert (envelope.token(), envelope.written_in) == (None, Format.XML)
 
 
-def test_blanks_may_stand_before_the_declaration_of_a_body_with_very_much_markup() -> None:
+def test_blanks_may_precede_the_declaration_of_a_body_with_much_markup() -> None:
     children = "<extra>" + "<b/>" * 5000 + "</extra>"
     envelope = parse_envelope(f"\n<?xml version='1.0'?><xml><id>119</id>{children}</xml>".encode())
     assert envelope.is_early
@@ -288,7 +288,7 @@ def test_blanks_may_stand_before_the_declaration_of_a_body_with_very_much_markup
         (b"<" * 639 + b"&" * 25 + b"\n" * 8 + b"\r" * 16, b"&"),
     ],
 )
-def test_markup_costs_little_up_to_640_elements_and_attributes_an_entity_or_line_being_a_25th(
+def test_a_body_has_little_markup_up_to_640_elements_or_25_times_as_many_entities_or_lines(
     cheap: bytes, more: bytes
 ) -> None:
     assert not is_costly(cheap)

@@ -1,4 +1,4 @@
-"""What is said of a plan that is not the one intended."""
+"""The warnings about a plan that is not the intended one."""
 
 from typing import Any
 
@@ -36,13 +36,13 @@ def test_a_statement_of_counters_and_a_scan_name_their_indexes() -> None:
     assert intended_indexes("SELECT 1") == ()
 
 
-def test_the_intended_plan_brings_no_warning() -> None:
+def test_the_intended_plan_causes_no_warning() -> None:
     assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP)}, TABLES, is_scan=False) == []
     assert warnings(SCAN, {"Plan": reading("messages", INDEX, rows=9000)}, TABLES, is_scan=True) == []
 
 
 @pytest.mark.parametrize("table", ["counters", "deltas", "watermarks"])
-def test_a_table_of_counts_is_never_read_as_a_whole(table: str) -> None:
+def test_a_scan_of_a_table_of_counts_is_named(table: str) -> None:
     tree = {"Plan": node("Append", reading(table, rows=10_000))}
     assert warnings(LOOK_UP, tree, TABLES, is_scan=False) == [f"{table} is read as a whole."]
 
@@ -60,7 +60,7 @@ def test_a_table_of_counts_is_never_read_as_a_whole(table: str) -> None:
         (1, {"Actual Rows": 200, "Actual Loops": 3}, False),
     ],
 )
-def test_messages_are_read_as_a_whole_for_a_sender_of_one_in_twenty_or_more(
+def test_a_scan_of_messages_is_intended_for_a_sender_with_a_twentieth_of_them(
     rows: int, more: dict[str, Any], is_wrong: bool
 ) -> None:
     tree = {"Plan": node("Gather", reading("messages", rows=rows, **more), **{"Workers Planned": 2})}
@@ -76,20 +76,18 @@ def test_an_index_that_is_missing_or_not_used_is_named() -> None:
     assert sentence.startswith("The index watermarks_pkey is missing or invalid")
 
 
-def test_compiling_a_plan_is_told() -> None:
+def test_jit_compilation_is_named() -> None:
     tree = {"Plan": node("Append", *LOOKED_UP), "JIT": {"Functions": 12}}
     (sentence,) = warnings(LOOK_UP, tree, TABLES, is_scan=False)
     assert "JIT" in sentence
 
 
 @pytest.mark.parametrize(
-    ("expected", "came", "is_told"),
+    ("expected", "came", "is_named"),
     [(10, 101, True), (10, 100, False), (1, 99, False), (0, 100, True), (2000, 100, True), (1000, 100, False)],
 )
-def test_an_estimate_of_a_scan_that_is_off_by_ten_times_is_told_where_rows_matter(
-    expected: int, came: int, is_told: bool
-) -> None:
+def test_a_wrong_estimate_by_ten_times_is_named_if_the_rows_are_many(expected: int, came: int, is_named: bool) -> None:
     plan = reading("messages", INDEX, rows=expected, **{"Actual Rows": float(came), "Actual Loops": 1})
     found = warnings(SCAN, {"Plan": plan}, TABLES, is_scan=True)
-    assert found == ([f"Index Scan: estimated {expected} rows, actual {came}: ANALYZE messages."] if is_told else [])
+    assert found == ([f"Index Scan: estimated {expected} rows, actual {came}: ANALYZE messages."] if is_named else [])
     assert warnings(LOOK_UP, {"Plan": node("Append", *LOOKED_UP, plan)}, TABLES, is_scan=False) == []

@@ -1,4 +1,4 @@
-"""Documents, and the texts of code, keep out words that a reader had to read twice: CONTRIBUTING, section "Prose"."""
+"""Documents and the texts of code contain no words that readers had to read twice: CONTRIBUTING, section "Prose"."""
 
 import io
 import re
@@ -10,15 +10,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("docs", "migrations", "sql", "tests")
-# Results as a benchmark printed them.
-RECORDED = {"sql.md", "write.md", "http.md"}
+# Results as a benchmark printed them, and the list of banned words.
+NOT_READ = {"sql.md", "write.md", "http.md", "test_prose.py"}
 FOUND = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
 DOCUMENTS = sorted(path for path in FOUND if "node_modules" not in path.parts)
-MODULES = [path for folder in ("service", "migrations") for path in sorted((ROOT / folder).rglob("*.py"))]
+MODULES = [path for folder in ("service", "migrations", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 # The schema repeats the comments of the other files.
 STATEMENTS = sorted(path for path in (ROOT / "sql").rglob("*.sql") if path.name != "schema.sql")
+PAGE = ROOT / "service/http/page"
+SCRIPTS = sorted(path for kind in ("js", "css") for path in (PAGE / "static").glob(f"*.{kind}") if path.stem != "uPlot")
+TEMPLATES = sorted(PAGE.glob("*.html"))
 ALERTS = sorted((ROOT / "docs/monitoring").glob("*.yml"))
-# A word or a habit, and what to write in its place.
+CONFIGURATION = [
+    *(ROOT / name for name in ("Makefile", "Dockerfile", "docker-compose.yml", "pyproject.toml", ".ci/run")),
+    *(ROOT / f".{name}" for name in ("env.example", "pre-commit-config.yaml", "sqlfluff", "squawk.toml")),
+    *sorted((ROOT / ".github/workflows").glob("*.yml")),
+]
+# A word or a phrase, and its replacement.
 BANNED = {
     r"\b(?:any|every|no|some)body\b|\banyone\b|\bwhoever\b": "the role, client or process that is meant",
     r"\btells?\b|\btold\b": "prints, reports, shows",
@@ -37,7 +45,7 @@ BANNED = {
     r"\bby (?:itself|themselves)\b": "automatically",
     r"\b(?:keys?|columns?) of choice\b|\bwithout need\b": "the keys that the request names, unnecessarily",
 }
-# What is left to rewrite, by file; a word goes when its file does not need it any more.
+# The words that are left to rewrite, by file. Remove a word when its file does not contain it.
 LEFT = {
     "service/cli/counters.py": {"by itself"},
     "service/cli/report.py": {"keys of choice"},
@@ -56,6 +64,8 @@ LEFT = {
     "sql/citus/node.sql": {"tells", "affair", "holds up", "anew", "meanwhile"},
     "sql/citus/refresh.sql": {"anew"},
     "sql/queries/citus/rebuild.sql": {"anew"},
+    "tests/citus/test_citus.py": {"tells", "told", "anybody", "nobody", "anew"},
+    "tests/soak/faults.py": {"on its way"},
 }
 
 
@@ -70,17 +80,26 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def comments_and_strings(path: Path) -> Iterator[tuple[int, str]]:
-    """The comments of a module, and its strings of several words, with the numbers of their lines."""
+    """The comments of a module, its strings of several words, and the names of its tests, with their line numbers."""
     for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
         is_text = token.type == tokenize.COMMENT or tokenize.tok_name[token.type] in ("STRING", "FSTRING_MIDDLE")
         if is_text and " " in token.string:
             yield from enumerate(token.string.splitlines(), token.start[0])
+        elif token.type == tokenize.NAME and token.string.startswith("test_"):
+            yield token.start[0], token.string.replace("_", " ")
 
 
 def comments_and_literals(path: Path) -> Iterator[tuple[int, str]]:
     """The comments of a file of sql/ and its literals, with the numbers of their lines."""
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         yield from ((number, text) for text in re.findall(r"(?:^|\s)-- .*|'[^']*'", line))
+
+
+def comments_and_texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The comments of a script or a style sheet and its strings of several words, with the numbers of their lines."""
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        found = re.findall(r"""//\s.*|/\*.*|"[^"]*"|`[^`]*`""", line)
+        yield from ((number, text.strip("`")) for text in found if " " in text)
 
 
 def all_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -93,17 +112,16 @@ def all_lines(path: Path) -> Iterator[tuple[int, str]]:
         (DOCUMENTS, prose),
         (MODULES, comments_and_strings),
         (STATEMENTS, comments_and_literals),
-        (ALERTS, all_lines),
+        (SCRIPTS, comments_and_texts),
+        ([*TEMPLATES, *ALERTS, *CONFIGURATION], all_lines),
     ],
-    ids=["documents", "modules", "statements", "alerts"],
+    ids=["documents", "modules", "statements", "scripts", "other files"],
 )
-def test_no_text_has_a_word_that_readers_stumble_over(
-    paths: list[Path], texts: Callable[[Path], Iterator[tuple[int, str]]]
-) -> None:
+def test_no_text_has_a_banned_word(paths: list[Path], texts: Callable[[Path], Iterator[tuple[int, str]]]) -> None:
     assert [
         f"{name}:{number} {found[0]!r}: write {instead}"
         for path in paths
-        if path.name not in RECORDED
+        if path.name not in NOT_READ
         for name in [str(path.relative_to(ROOT))]
         for number, line in texts(path)
         for banned, instead in BANNED.items()

@@ -1,4 +1,4 @@
-"""Answers are read back with the standard library's JSON and with lxml, and must be what was rendered."""
+"""Responses, read back with the JSON of the standard library and with lxml, equal the rendered report."""
 
 import json
 import math
@@ -26,7 +26,7 @@ DOCUMENTED = StatsReport(
 )
 EMPTY = StatsReport([])
 
-any_text = st.text(st.characters(codec=None))  # lone surrogates too
+any_text = st.text(st.characters(codec=None))  # includes lone surrogates
 counts = st.integers(0, 2**63 - 1)
 any_row = st.builds(
     StatsRow,
@@ -80,19 +80,19 @@ def as_xml_holds_it(text: str) -> str:
     return "".join(character if is_in_xml(character) else "\ufffd" for character in text)
 
 
-def test_the_documented_json_answer_comes_out_as_printed() -> None:
+def test_the_documented_json_response_is_rendered_exactly() -> None:
     printed = (EXAMPLES / "stats-response.json").read_bytes()
     rendered = render_report(DOCUMENTED, Format.JSON)
     assert json.loads(rendered, object_pairs_hook=list) == json.loads(printed, object_pairs_hook=list)
 
 
-def test_the_documented_xml_answer_comes_out_as_printed() -> None:
+def test_the_documented_xml_response_is_rendered_exactly() -> None:
     printed = (EXAMPLES / "stats-response.xml").read_bytes()
     assert render_report(DOCUMENTED, Format.XML) == b"".join(line.strip() for line in printed.splitlines())
 
 
 @pytest.mark.parametrize("format", Format)
-def test_the_documented_answer_is_the_report_when_read_back(format: Format) -> None:
+def test_the_documented_response_read_back_is_the_report(format: Format) -> None:
     printed = (EXAMPLES / f"stats-response.{format}").read_bytes()
     if format is Format.JSON:
         assert read_json_report(printed) == DOCUMENTED.rows
@@ -101,7 +101,7 @@ def test_the_documented_answer_is_the_report_when_read_back(format: Format) -> N
         assert read_xml_report(compact) == DOCUMENTED.rows
 
 
-def test_an_answer_without_rows_keeps_its_shape() -> None:
+def test_a_response_without_rows_has_the_same_members() -> None:
     end = "Successful operation"
     assert render_report(EMPTY, Format.JSON) == b'{"data":[],"error":0,"error_text":"%s"}' % end.encode()
     assert render_report(EMPTY, Format.XML) == (
@@ -109,7 +109,7 @@ def test_an_answer_without_rows_keeps_its_shape() -> None:
     )
 
 
-def test_an_answer_with_one_row_is_written_without_a_blank() -> None:
+def test_a_response_with_one_row_has_no_blanks() -> None:
     report = StatsReport([named("A&B")])
     assert render_report(report, Format.JSON) == (
         b'{"data":[{"account_id":0,"campaign_id":0,"hold":4,"isp":"A&B","new":1,"proc":2,"retry":3,"total":10}],'
@@ -142,7 +142,7 @@ def numbers(row: StatsRow) -> list[int]:
     return [getattr(row, name) for name in FIELDS if name != "isp"]
 
 
-def test_every_character_is_held_or_replaced() -> None:
+def test_every_character_is_kept_or_replaced() -> None:
     names = ["".join(map(chr, range(start, start + 0x1000))) for start in range(0, 0x12000, 0x1000)]
     report = StatsReport([named(name) for name in [*names, "\U0010ffff"]])
     assert [row.isp for row in read_json_report(render_report(report, Format.JSON))] == (
@@ -155,7 +155,7 @@ def test_every_character_is_held_or_replaced() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 2000, 2500])
 @pytest.mark.parametrize("format", Format)
-def test_the_slices_put_together_are_the_report(format: Format, count: int) -> None:
+def test_the_concatenated_slices_are_the_report(format: Format, count: int) -> None:
     rows = [named(f"isp {number}") for number in range(count)]
     slices = list(render_report_in_slices(StatsReport(rows), format))
     assert b"".join(slices) == render_report(StatsReport(rows), format)
@@ -163,7 +163,7 @@ def test_the_slices_put_together_are_the_report(format: Format, count: int) -> N
     assert read(b"".join(slices)) == rows
     opening = b'{"account_id"' if format is Format.JSON else b"<data>"
     assert all(each.count(opening) <= 500 for each in slices)
-    assert len(slices) == max(1, math.ceil(count / 500)) + 1, "and the end"
+    assert len(slices) == max(1, math.ceil(count / 500)) + 1, "and the part after the rows"
 
 
 def test_rows_may_be_any_sequence() -> None:
@@ -184,7 +184,7 @@ def test_an_error_has_two_members_and_nothing_else(error: ServiceError) -> None:
 
 @given(any_text)
 @example("<root> & ]]>\r\0\ud800")
-def test_an_error_may_say_anything(detail: str) -> None:
+def test_an_error_may_have_any_text(detail: str) -> None:
     error = BadRequest(detail)
     assert json.loads(render_error(error, Format.JSON))["error_text"] == as_json_holds_it(error.text)
     assert etree.fromstring(render_error(error, Format.XML))[1].text == as_xml_holds_it(error.text)
@@ -199,7 +199,7 @@ def test_each_format_has_its_media_type() -> None:
 
 
 @pytest.mark.parametrize("format", Format)
-def test_a_row_with_names_holds_every_character_as_a_documented_row_does(format: Format) -> None:
+def test_names_keep_or_replace_characters_as_isps_do(format: Format) -> None:
     text = "\r\n\t]]>&amp;<\0\x0b\ufffe\ud800\U0001f98a"
     shape = Shape(names={306: text}, sender_id=119)
     report = StatsReport([msgspec.structs.replace(named(text), account_id=306)])

@@ -24,7 +24,7 @@ WITH_OLDEST = StatsRowWithOldest(0, 0, 0, "", 1, 0, 0, 1, Oldest(None, "2026-11-
 WITH_RATES = StatsRowWithRates(0, 0, 0, "Gmail", 1, 0, 0, 1, 5, None, AT, 6, Window(AT, AT))
 
 
-def test_a_page_has_its_rows_and_behind_the_documented_members_its_next() -> None:
+def test_a_page_has_its_rows_and_after_the_documented_members_its_next() -> None:
     end = b'"error":0,"error_text":"Successful operation","count":3,"next":"abc"}'
     assert render_report(PAGE, Format.JSON) == b'{"data":[{"sender_id":119,"isp":"a<b","total":7}],' + end
     assert render_report(PAGE, Format.XML) == (
@@ -45,7 +45,7 @@ def test_a_page_with_names_has_a_column_for_them() -> None:
     assert render_report(PAGE, ReportFormat.CSV, Shape()) == render_report(PAGE, ReportFormat.CSV)
 
 
-def test_columns_of_names_stand_in_the_order_of_their_ids() -> None:
+def test_columns_of_names_are_in_the_order_of_their_ids() -> None:
     columns = ["sender_id", "campaign_id", "account_id", "total"]
     assert Shape().columns(columns) == columns
     assert Shape(names={}).columns(columns) == [*columns, "account_name", "campaign_name", "sender_name"]
@@ -66,13 +66,13 @@ def test_the_oldest_messages_of_a_page_have_a_time_for_each_status() -> None:
 
 @pytest.mark.parametrize("format", ReportFormat)
 @pytest.mark.parametrize("count", [0, 1, 500, 1001])
-def test_the_slices_of_a_page_put_together_are_the_page(format: AnyFormat, count: int) -> None:
+def test_the_concatenated_slices_of_a_page_are_the_page(format: AnyFormat, count: int) -> None:
     page = ReportPage(PAGE.columns, [*PAGE.rows] * count, NEXT)
     for shape in (None, NAMED):
         assert b"".join(render_report_in_slices(page, format, shape)) == render_report(page, format, shape)
 
 
-def test_a_page_without_rows_keeps_its_head() -> None:
+def test_a_csv_page_without_rows_has_its_header() -> None:
     page = ReportPage(PAGE.columns, [], {"next": None})
     end = b'"error":0,"error_text":"Successful operation","next":null}'
     assert render_report(page, Format.JSON) == b'{"data":[],' + end
@@ -85,11 +85,11 @@ def test_a_text_that_a_spreadsheet_would_run_is_quoted(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "a=1", "1-1", "'=1", " =1", 0, -1, None])
-def test_every_other_cell_stays_as_it_is(value: Any) -> None:
+def test_every_other_cell_is_unchanged(value: Any) -> None:
     assert cell(value) == value
 
 
-def test_a_cell_of_csv_may_hold_anything() -> None:
+def test_a_cell_of_csv_may_have_any_text() -> None:
     rows: list[dict[str, Any]] = [
         {"isp": 'a"b,c'},
         {"isp": "a\r\nb"},
@@ -130,7 +130,7 @@ def test_a_row_with_rates_and_names_has_the_members_of_the_wire() -> None:
     ) in render_report(report, Format.XML, shape)
 
 
-def test_rows_of_any_members_take_a_shape() -> None:
+def test_rows_with_any_members_can_be_rendered() -> None:
     shape = Shape(Ids.STRING, {119: "Zoë"})
     assert render_rows([{"id": 7, "sender_id": 119}], Format.JSON, shape) == (
         b'{"data":[{"id":"7","sender_id":"119","sender_name":"Zo\xc3\xab"}],' + JSON_END

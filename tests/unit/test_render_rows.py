@@ -1,4 +1,4 @@
-"""Answers that are no report of a queue: rows of any members, details, explanations; and ids as strings."""
+"""Other responses than the report of a queue: rows with any members, details, explanations; and ids as strings."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ EXPLANATION = Explanation(
 )
 
 
-def test_rows_are_written_with_times_and_without_what_is_not_known() -> None:
+def test_rows_are_written_with_times_and_without_unknown_values() -> None:
     assert render_rows([ROW], Format.JSON) == (
         b'{"data":[{"account_id":null,"at":"2026-11-25T12:30:00Z","id":7,"reason":"a<b"}],' + JSON_END
     )
@@ -59,7 +59,7 @@ def test_the_largest_are_written_as_rows() -> None:
     )
 
 
-def test_details_are_written_where_there_are_any() -> None:
+def test_details_are_written_if_there_are_any() -> None:
     assert render_details(None, Format.JSON) == b"{" + JSON_END
     assert render_details(None, Format.XML) == b"<xml>" + XML_END
     assert render_details({"changed": 3}, Format.JSON) == b'{"details":{"changed":3},' + JSON_END
@@ -91,7 +91,7 @@ def test_a_slice_of_rows_with_names_has_a_hundred_of_them(format: Format) -> Non
     assert b"".join(slices) == render_report(report, format, Shape(names={306: "Acme"}))
 
 
-def test_the_ids_that_may_have_a_name_are_those_of_senders_accounts_and_campaigns() -> None:
+def test_only_the_ids_of_senders_accounts_and_campaigns_may_have_names() -> None:
     rows: list[dict[str, Any]] = [
         {"id": 1, "account_id": 306, "campaign_id": 0},
         {"sender_id": 119, "account_id": None},

@@ -1,4 +1,4 @@
-"""The rules that every revision file keeps; `migrations/README.md` gives the reasons."""
+"""The rules for every revision file. `migrations/README.md` gives the reasons."""
 
 import ast
 import re
@@ -13,12 +13,12 @@ from service.schema.revisions import revisions
 FILES = sorted((migrations_path() / "versions").glob("*.py"))
 
 
-def test_the_files_stand_in_the_order_in_which_they_run() -> None:
+def test_the_names_of_the_files_are_in_the_order_in_which_they_run() -> None:
     assert [path.stem[: len("20261123_01")] for path in FILES] == list(reversed(revisions()))
 
 
 def faults(path: Path) -> Iterator[str]:
-    """What a revision file has to keep to and does not."""
+    """The rules that a revision file breaks."""
     tree, number = ast.parse(path.read_text()), path.stem[:11]
     text = ast.get_docstring(tree) or ""
     if not re.search(r"^Phase: (expand|contract) \(.+\)$", text, re.MULTILINE):
@@ -48,13 +48,13 @@ def imported(tree: ast.Module) -> set[str]:
     }
 
 
-def test_every_revision_states_its_phase_can_be_taken_back_and_is_frozen() -> None:
+def test_every_revision_states_its_phase_can_be_downgraded_and_is_frozen() -> None:
     assert FILES
     assert [f"{path.stem} {fault}" for path in FILES for fault in faults(path)] == []
 
 
 def test_a_new_table_is_committed_with_the_end_of_its_revision() -> None:
-    """There, the service gets the right to read it: before, the former release would not be ready."""
+    """There the service gets the right to read it. Earlier, this would make the former release not ready."""
     command = [sys.executable, "-m", "alembic", "upgrade", "head", "--sql"]
     root = migrations_path().parent
     written = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout

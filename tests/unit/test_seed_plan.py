@@ -1,4 +1,4 @@
-"""What is planned before anything is written."""
+"""The plan of `seed`, which is made before anything is written."""
 
 from collections import Counter
 from itertools import pairwise
@@ -27,7 +27,7 @@ def test_every_sender_has_messages_the_biggest_first_and_all_add_up(plan: SeedPl
 
 @settings(max_examples=25)
 @given(PLANS)
-def test_bursts_hold_what_each_sender_has(plan: SeedPlan) -> None:
+def test_the_bursts_of_a_sender_contain_all_its_messages(plan: SeedPlan) -> None:
     held: Counter[int] = Counter()
     for burst in bursts(plan):
         assert burst.size >= 1
@@ -37,7 +37,7 @@ def test_bursts_hold_what_each_sender_has(plan: SeedPlan) -> None:
 
 @settings(max_examples=25)
 @given(PLANS, st.integers(1, 100_000))
-def test_chunks_hand_out_every_id_once_and_in_order(plan: SeedPlan, chunk_messages: int) -> None:
+def test_chunks_contain_every_id_once_and_in_order(plan: SeedPlan, chunk_messages: int) -> None:
     following = 1
     for chunk in chunks(bursts(plan), chunk_messages):
         values = parameters(plan, chunk)
@@ -84,7 +84,7 @@ def test_the_bursts_of_big_senders_are_bigger() -> None:
         (SeedPlan(1_000_000, 1000, profile=Profile.UNIFORM), False),
     ],
 )
-def test_sender_119_holds_the_documented_340_messages_wherever_they_fit(plan: SeedPlan, expected: bool) -> None:
+def test_sender_119_has_the_documented_340_messages_if_they_fit(plan: SeedPlan, expected: bool) -> None:
     assert has_example(plan) is expected
     if expected:
         assert sender_sizes(plan)[118] == 340

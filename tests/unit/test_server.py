@@ -1,4 +1,4 @@
-"""uvicorn, httptools and asyncio still have what the server overrides."""
+"""uvicorn, httptools and asyncio still have the members that the server overrides."""
 
 import asyncio
 import inspect
@@ -27,7 +27,7 @@ OVERRIDES = {
         "close",
     ],
 }
-# What is ours alone.
+# Members that override nothing.
 ADDED = {"start_worker", "started", "head_without_offer"}
 
 
@@ -42,7 +42,7 @@ def test_an_overridden_method_is_still_there_with_the_same_parameters(ours: type
     assert name in vars(ours)
     inherited = inspect.getattr_static(base, name)
     if inspect.isfunction(inherited):
-        # sse-starlette puts its own function in the place of `handle_exit`, and keeps uvicorn's.
+        # sse-starlette replaces `handle_exit` by its own function, and keeps that of uvicorn.
         original = AppStatus.original_handler if name == "handle_exit" else inherited
         assert parameters(vars(ours)[name]) == parameters(original)
 
@@ -56,7 +56,7 @@ def test_every_override_is_public_and_pinned(ours: type, base: type) -> None:
     assert {name for name in defined - overridden if not name.startswith("_")} <= ADDED
 
 
-def test_uvicorn_has_what_the_drain_reads() -> None:
+def test_uvicorn_has_the_members_that_the_drain_reads() -> None:
     server = uvicorn.Server(uvicorn.Config("nowhere:app", log_config=None))
     assert (server.server_state.total_requests, server.server_state.tasks) == (0, set())
     assert server.config.timeout_graceful_shutdown is None

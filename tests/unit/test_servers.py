@@ -1,4 +1,4 @@
-"""Which PostgreSQL a run of the tests takes, and that it says so."""
+"""Which PostgreSQL a test run uses, and that the run prints it."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from tests.servers import ENDINGS, ChosenServer, choose_server, end_processes_of
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# A run of the tests as far as its choice of a server, with every warning an error.
+# A test run up to its choice of a server, with every warning as an error.
 CHOOSE = """
 import os
 from tests.servers import choose_server, docker_container
@@ -30,7 +30,7 @@ with choose_server({}, docker_container) as server:
     print(server.words, server.url, sep="\\n")
 """
 
-# A run of the tests as far as its folder, with a server that a worker of pytest-xdist has left behind.
+# A test run up to its folder, with a server that a worker of pytest-xdist has left running.
 LEAVE = """
 import subprocess, time
 from tests.servers import run_folder
@@ -50,11 +50,11 @@ def signals_with_an_effect() -> Iterator[None]:
 
 
 def forbidden() -> Any:
-    raise AssertionError("Docker was asked although the server is named")
+    raise AssertionError("a run with a named server used Docker")
 
 
 def chosen_beside(engine_socket: Path) -> list[str]:
-    """What a run says it has chosen, where this socket is the engine's."""
+    """The choice that a run prints. The socket is that of the container engine."""
     environ = {**os.environ, "DOCKER_HOST": f"unix://{engine_socket}", "TESTCONTAINERS_RYUK_DISABLED": "true"}
     command = [sys.executable, "-W", "error", "-c", CHOOSE]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
@@ -68,14 +68,14 @@ def test_a_named_server_comes_before_all_others() -> None:
         assert server == ChosenServer("postgresql://named/postgres", "the one of QUEUESTATS_TEST_DATABASE_URL")
 
 
-def test_the_binaries_of_a_version_are_taken_without_asking_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_binaries_of_a_version_are_used_without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUESTATS_TEST_BINARIES", "16")
     with choose_server(os.environ, forbidden) as server:
         assert server.words == "the one of QUEUESTATS_TEST_BINARIES=16"
         assert asyncio.run(version_of(server.url)).startswith("16.")
 
 
-def test_a_container_is_taken_where_an_engine_answers_and_is_removed_at_the_end(tmp_path: Path) -> None:
+def test_a_container_is_used_if_an_engine_responds_and_is_removed_at_the_end(tmp_path: Path) -> None:
     with engine(tmp_path / "socket", {}) as asked:
         words, url = chosen_beside(tmp_path / "socket")
     assert words == "a container of postgres:18"
@@ -83,7 +83,7 @@ def test_a_container_is_taken_where_an_engine_answers_and_is_removed_at_the_end(
     assert [each for each in asked if "c0ffee" in each][-1] == "DELETE /containers/c0ffee"
 
 
-def test_an_engine_that_cannot_get_the_image_is_one_line_and_no_failure(tmp_path: Path) -> None:
+def test_an_engine_without_the_image_causes_one_line_and_no_failure(tmp_path: Path) -> None:
     without = dict.fromkeys(
         ("GET /images/postgres:18/json", "POST /images/create", "POST /containers/create"), NO_IMAGE
     )
@@ -94,13 +94,13 @@ def test_an_engine_that_cannot_get_the_image_is_one_line_and_no_failure(tmp_path
     assert "POST /containers/create" in asked or "POST /images/create" in asked
 
 
-def test_without_an_engine_the_embedded_one_is_taken(tmp_path: Path) -> None:
+def test_the_embedded_server_is_used_without_an_engine(tmp_path: Path) -> None:
     words, url = chosen_beside(tmp_path / "none")
     assert words.startswith("the embedded one (no container: ")
     assert url.startswith("postgresql://postgres@/postgres?host=")
 
 
-def test_a_run_says_which_server_it_used_and_its_version(server_url: str) -> None:
+def test_a_run_prints_its_server_and_the_version(server_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/unit/test_servers.py", "-k", "a_named_server"],
         cwd=ROOT,
@@ -114,10 +114,10 @@ def test_a_run_says_which_server_it_used_and_its_version(server_url: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_that_is_ended_by_ctrl_c_leaves_no_process_and_no_folder() -> None:
-    """pytest-xdist kills workers whose test goes on, so that no fixture ends what the test has started."""
+def test_a_run_that_ctrl_c_ends_leaves_no_process_and_no_folder() -> None:
+    """pytest-xdist kills workers whose test still runs, so no fixture ends the processes of the test."""
     command = [sys.executable, "-m", "pytest", "-n", "1", "tests/cli/test_demo.py", "-k", "curl_lines"]
-    # Not in the folder of this run: the path of a socket has its limits.
+    # Not in the folder of this run, because the length of a socket's path is limited.
     with tempfile.TemporaryDirectory(prefix="queuestats-", dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Where a setting comes from, what stops the start, and what is shown."""
+"""The sources of settings, the values that stop the start, and the values that are shown."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ def dumped(**changes: Any) -> dict[str, str]:
         ({"port": 0}, {"QUEUESTATS_PORT": "2"}, "", 0),
     ],
 )
-def test_an_option_comes_before_the_environment_before_the_file_before_the_default(
+def test_options_override_the_environment_which_overrides_the_file_which_overrides_defaults(
     tmp_path: Path, overrides: dict[str, Any], environ: dict[str, str], dotenv: str, port: int
 ) -> None:
     assert load(tmp_path, overrides=overrides, environ=environ, dotenv=dotenv).port == port
@@ -116,7 +116,7 @@ def test_the_tests_own_variables_are_known(tmp_path: Path) -> None:
         ("QUEUESTATS_ADMIN_DATABASE_URL", f"postgresql://me:{SECRET}@ho℀st:{SECRET}/db"),
     ],
 )
-def test_a_wrong_value_is_refused_with_the_variable_and_what_it_wants_but_never_shown(
+def test_the_error_for_a_wrong_value_names_the_variable_and_valid_values_but_not_the_value(
     tmp_path: Path, name: str, text: str
 ) -> None:
     message = refusal(tmp_path, environ={name: text})
@@ -132,12 +132,12 @@ def test_a_whole_number_may_have_leading_zeros(tmp_path: Path) -> None:
     assert load(tmp_path, environ={"QUEUESTATS_PORT": "007"}).port == 7
 
 
-def test_the_schema_of_messages_is_never_our_own(tmp_path: Path) -> None:
+def test_the_schema_of_messages_cannot_be_queuestats(tmp_path: Path) -> None:
     assert "and not queuestats" in refusal(tmp_path, environ={"QUEUESTATS_MESSAGES_SCHEMA": "queuestats"})
     assert load(tmp_path, environ={"QUEUESTATS_MESSAGES_SCHEMA": "queuestats_"}).messages_schema == "queuestats_"
 
 
-def test_what_is_on_or_off_is_a_boolean(tmp_path: Path) -> None:
+def test_settings_that_are_on_or_off_are_booleans(tmp_path: Path) -> None:
     given = {"QUEUESTATS_TRACES": " on ", "QUEUESTATS_PREPARED_STATEMENTS": "off"}
     settings = load(tmp_path, environ=given)
 
@@ -165,32 +165,32 @@ def test_a_wrong_option_is_named_as_an_option(tmp_path: Path) -> None:
         "postgresql://me:p%40ss:word@[::1]:5432/db",
     ],
 )
-def test_an_address_that_the_driver_understands_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+def test_a_valid_address_is_used_unchanged(tmp_path: Path, url: str) -> None:
     assert load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": f" {url}\n"}).database_url == url
 
 
 @pytest.mark.parametrize("user", ["u:1@2", "u:1#2", "u:1/2", "u:1?2", "u@t:1"])
-def test_an_address_with_a_bare_sign_is_refused_with_what_to_encode(tmp_path: Path, user: str) -> None:
+def test_an_address_with_an_unencoded_character_is_refused_and_the_error_names_it(tmp_path: Path, user: str) -> None:
     said = r"^QUEUESTATS_DATABASE_URL must be .*%40 for @, %23 for #, %2F for /, %3F for \?\.$"
     with pytest.raises(CommandError, match=said) as refusal:
         load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": f"postgresql://{user}@host/db"})
     assert user not in str(refusal.value)
 
 
-def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_parsed_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"QUEUESTATS_HOST=\xff\n")
     with pytest.raises(CommandError, match=r"\.env can't be read: it is not UTF-8"):
         load_settings(None, {}, tmp_path / ".env")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_file_that_may_not_be_read_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / ".env").touch(mode=0o000)
     with pytest.raises(CommandError, match=r"\.env can't be read: Permission denied"):
         load_settings(None, {}, tmp_path / ".env")
 
 
-def test_the_owners_address_is_the_services_where_it_is_not_given(tmp_path: Path) -> None:
+def test_the_default_of_the_address_of_the_owner_is_that_of_the_service(tmp_path: Path) -> None:
     one = load(tmp_path, environ={"QUEUESTATS_DATABASE_URL": "postgresql://a/db"})
     both = load(tmp_path, environ=as_environment(one) | {"QUEUESTATS_ADMIN_DATABASE_URL": "postgresql://b/db"})
 
@@ -215,12 +215,12 @@ def test_the_owners_address_is_the_services_where_it_is_not_given(tmp_path: Path
         ("postgresql://host:5432/db", "postgresql://host:5432/db"),
     ],
 )
-def test_the_dump_masks_a_password_wherever_it_stands_and_nothing_else(url: str, shown: str) -> None:
+def test_the_dump_masks_a_password_at_any_place_and_nothing_else(url: str, shown: str) -> None:
     assert dumped(database_url=url)["QUEUESTATS_DATABASE_URL"] == shown
     assert dumped(admin_database_url=url)["QUEUESTATS_ADMIN_DATABASE_URL"] == shown
 
 
-def test_the_dump_has_every_setting_with_what_is_in_force() -> None:
+def test_the_dump_has_every_setting_with_its_current_value() -> None:
     shown = dumped(port=1, default_group=Grouping.ISP, data_dir=Path("/data"))
 
     assert list(shown) == [variable(field.encode_name) for field in FIELDS]
@@ -228,7 +228,7 @@ def test_the_dump_has_every_setting_with_what_is_in_force() -> None:
     assert (shown["QUEUESTATS_DATA_DIR"], shown["QUEUESTATS_DATABASE_URL"]) == ("/data", "")
 
 
-def test_a_child_process_gets_these_very_settings(tmp_path: Path) -> None:
+def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     settings = load(
         tmp_path,
         overrides={"port": 0, "default_group": "isp", "data_dir": tmp_path / "with blank"},
@@ -238,7 +238,7 @@ def test_a_child_process_gets_these_very_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=lambda setting: setting.name)
-def test_every_setting_has_a_meaning_and_durations_and_sizes_say_their_unit(setting: FieldInfo) -> None:
+def test_every_setting_has_a_meaning_and_durations_and_sizes_have_a_unit(setting: FieldInfo) -> None:
     assert meaning(setting.name)
     if "timeout" in setting.name or "time_limit" in setting.name or "wait" in meaning(setting.name).split()[:2]:
         assert setting.name.endswith("_ms")

@@ -1,4 +1,4 @@
-"""`sql/README.md` is a map of every file, and the files keep to what it says of them."""
+"""`sql/README.md` is a map of every file, and its entries are correct."""
 
 import re
 from pathlib import Path
@@ -13,27 +13,27 @@ from service.schema.files import own_table
 
 MAP = sql_path("README.md").read_text("utf-8")
 FILES = sorted(str(path.relative_to(sql_path())) for path in sql_path().rglob("*.sql"))
-# A row of a table: the file, what it answers, and the other columns.
+# A row of a table: the file, what it returns, and the other columns.
 ROWS = {found[1]: found[2] for found in re.finditer(r"^\| `([\w/]+\.sql)` \|[^|]*\| (.*) \|$", MAP, re.MULTILINE)}
-# Its parameters are told in words.
+# The map describes its parameters in words.
 IN_WORDS = "seed/insert_bursts.sql"
 GENERATED = "schema.sql"
 MOST_CHARACTERS = 120
 
 
-# A value for every place: what is tested is not what stands there.
+# A value for every place. The tests do not depend on it.
 SAMPLE = {place: f"the_{place}" for place in PLACES}
 
 
-def test_every_file_stands_in_the_map_and_nothing_else() -> None:
+def test_the_map_has_every_file_and_nothing_else() -> None:
     assert sorted(set(re.findall(r"`((?:\w+/)*\w+\.sql)`", MAP)) - {f"sql/{name}" for name in FILES}) == FILES
 
 
-def test_every_file_is_ascii_so_that_a_database_in_any_encoding_takes_it() -> None:
+def test_every_file_is_ascii_so_that_a_database_in_any_encoding_accepts_it() -> None:
     assert [name for name in FILES if not sql_path(name).read_text("utf-8").isascii()] == []
 
 
-def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
+def test_the_map_has_the_parameters_and_the_indexes_of_the_headers() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
         parameters, *others = ROWS[name].split(" | ")
@@ -46,7 +46,7 @@ def test_the_map_gives_the_parameters_and_the_indexes_of_the_headers() -> None:
     assert wrong == []
 
 
-def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> None:
+def test_every_parameter_has_a_cast_so_that_postgresql_infers_no_type() -> None:
     wrong = []
     for name in ROWS.keys() - {IN_WORDS, "roles.sql", GENERATED}:
         asked = load_statement(name.removesuffix(".sql"), SAMPLE)
@@ -58,11 +58,11 @@ def test_every_parameter_has_its_cast_so_that_postgresql_guesses_no_type() -> No
     assert wrong == []
 
 
-# Whether an insert, a delete and an update do.
+# Whether an insert, a delete and an update look for holds.
 LOOK = r"\n  IF (true|false)\b"
 
 
-def test_only_the_triggers_of_a_node_look_for_no_hold() -> None:
+def test_only_the_triggers_of_a_node_do_not_look_for_holds() -> None:
     own = own_table()
     assert re.findall(LOOK, own.render("counters/triggers")) == ["true"] * 3
     assert re.findall(LOOK, NODE.render("counters/triggers")) == ["false"] * 3
@@ -84,7 +84,7 @@ def test_the_map_lists_every_place() -> None:
 
 
 def test_the_words_for_an_operator_are_the_same_on_a_node() -> None:
-    """The schema of a node is no part of the name of the command."""
+    """The name of the command does not contain the schema of the node."""
     own = own_table()
     for path in NODE.paths:
         assert "queuestats_local " not in NODE.render(path)
@@ -92,12 +92,12 @@ def test_the_words_for_an_operator_are_the_same_on_a_node() -> None:
         assert re.findall(r"queuestats (?:migrate|doctor|verify|adopt)", NODE.render(path)) == sentences
 
 
-# migrate alone calls these, at its end.
+# Only migrate calls these, at its end.
 CALLED_LATER = {"counters/uncountable", "counters/proof"}
 
 
-def test_a_file_calls_functions_that_are_in_place_before_it() -> None:
-    """`migrate` commits after each file, and writers and services of the former release go on between two."""
+def test_a_file_calls_only_functions_that_exist_before_it() -> None:
+    """`migrate` commits after each file, and writers and services of the former release run between two files."""
     texts = {path: re.sub(r"--.*|DROP FUNCTION[^;]*", "", sql_path(f"{path}.sql").read_text()) for path in IN_ORDER}
     made = {
         path: set(re.findall(r'CREATE OR REPLACE FUNCTION "\{schema\}"\.(\w+)\(', texts[path])) for path in IN_ORDER

@@ -1,4 +1,4 @@
-"""`make check` refuses a migration that would hold up writers, and SQL in another style than the rest."""
+"""`make check` refuses a migration that blocks writers, and SQL in another style."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
-# As migrations/env.py begins; then a revision in its transaction.
+# The statements with which migrations/env.py begins, and then a revision in its transaction.
 REVISION = "SET statement_timeout = '10min';\nSET lock_timeout = '3s';\nBEGIN;\n{}\nCOMMIT;\n"
 
 

@@ -1,4 +1,4 @@
-"""The rules for a file below `sql/`, and that every file keeps them."""
+"""The rules for the files below `sql/`, and that every file complies with them."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(sql_path()).with_suffix(""))
 
 
-# A value for every place: what is tested is not what stands there.
+# A value for every place. The tests do not depend on it.
 SAMPLE = {place: f"the_{place}" for place in PLACES} | {"parameters": "shards bigint[]"}
 
 
@@ -49,7 +49,7 @@ def test_every_file_loads(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_what_runs_is_the_file_apart_from_the_places_and_the_parameters(path: Path) -> None:
+def test_the_executed_text_is_the_file_with_its_places_and_parameters_filled(path: Path) -> None:
     loaded = load(path)
     numbers = {name: f"${number}" for number, name in enumerate(loaded.order, 1)}
 
@@ -59,8 +59,8 @@ def test_what_runs_is_the_file_apart_from_the_places_and_the_parameters(path: Pa
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_statement_says_in_the_servers_log_which_file_it_is(path: Path) -> None:
-    """Inside the statement: what stands before it, pg_stat_statements drops."""
+def test_a_statement_has_the_name_of_its_file_in_the_log_of_the_server(path: Path) -> None:
+    """The name is inside the statement, because pg_stat_statements removes comments before it."""
     first = next(line for line in path.read_text("utf-8").splitlines() if not line.startswith("--"))
     assert re.match(rf"[A-Z][\w (,)]* /\* {name_of(path)}\.sql \*/", first)
 
@@ -106,7 +106,7 @@ def test_a_file_that_breaks_a_rule_is_refused_with_the_name(source: str, named: 
 
 
 @pytest.mark.parametrize("given", [{}, {"sender_id": 1}, {"job_id": 1, "sender_id": 1}])
-def test_a_value_too_many_or_too_few_is_named(given: dict[str, object]) -> None:
+def test_an_extra_or_missing_value_is_named(given: dict[str, object]) -> None:
     with pytest.raises(BadStatement) as caught:
         load_statement("queries/control/step").bind(given)
     wrong = str(caught.value).rpartition(": ")[2]
@@ -126,7 +126,7 @@ $$;
 """
 
 
-def test_places_are_filled_wherever_they_stand_and_what_is_filled_in_is_not_searched() -> None:
+def test_all_places_are_filled_and_the_filled_text_is_not_searched() -> None:
     filled = fill("notes", PLACED, {"schema": "ours", "messages": '"{schema}" :name $1 \\1 queuestats'})
     assert (
         filled
@@ -148,7 +148,7 @@ $$;
         pytest.param('-- places: schema\nSELECT "{schema}"\n', {}, "without a value: schema", id="no value"),
     ],
 )
-def test_a_place_that_is_unknown_unused_or_without_a_value_is_refused_with_its_name(
+def test_a_place_that_is_unknown_unused_or_without_a_value_is_refused_by_name(
     source: str, places: dict[str, str], named: str
 ) -> None:
     with pytest.raises(BadStatement, match=rf"sql/queries/open\.sql .*{named}"):

@@ -56,21 +56,21 @@ class Queue:
         return Outcome(StatsReport([*self.rows_before, row]), 0.0, self.age_seconds)
 
     async def wait_for_reads(self, count: int = 3) -> None:
-        """Until the report of at least one read that begins after this call is published."""
+        """Waits until the report of at least one read that begins after this call is published."""
         for _ in range(count):
             self.has_read.clear()
             await self.has_read.wait()
 
 
 class NamedSender:
-    """The names of senders alone, for who asks for names of rows."""
+    """Has only names of senders, for queries with names."""
 
     async def shape(self, presentation: Presentation, rows: Any, sender_id: int | None = None) -> Shape | None:
         return Shape(names={119: "Acme"}, sender_id=sender_id) if presentation.has_names and rows else None
 
 
 class Secrets:
-    """What the check of a secret raises."""
+    """Has the errors that the check of a secret raises."""
 
     def __init__(self) -> None:
         self.errors: dict[str, ServiceError] = {}
@@ -85,7 +85,7 @@ class Secrets:
 
 
 class Service:
-    """The streams, and what they depend on."""
+    """The streams and their dependencies."""
 
     def __init__(self) -> None:
         self.queue = Queue()
@@ -142,7 +142,7 @@ def service() -> Service:
 
 @pytest.fixture
 async def watched(service: Service) -> AsyncIterator[Service]:
-    """Its tokens are checked again and again."""
+    """Checks its tokens repeatedly."""
     watching = asyncio.create_task(service.streams.watch())
     yield service
     watching.cancel()
@@ -165,7 +165,7 @@ async def test_the_time_of_a_snapshot_is_the_beginning_of_its_statement(service:
     before, before_monotonic = time.time(), time.monotonic()
     event = await service.streams.read(FOLLOWED)
     after, after_monotonic = time.time(), time.monotonic()
-    # Times go over the wire in microseconds.
+    # Times are rendered with microseconds.
     taken_at = datetime.fromisoformat(data_of(event.content)["taken_at"]).timestamp() + OLD_SECONDS
     assert before - 1e-5 <= taken_at <= after + 1e-5
     assert before_monotonic <= event.began_at + OLD_SECONDS <= after_monotonic
@@ -204,7 +204,7 @@ async def test_a_report_with_names_has_the_name_of_the_sender(service: Service) 
     assert data_of(event.content)["data"][0]["sender_name"] == "Acme"
 
 
-async def test_a_report_comes_whenever_it_has_changed_and_only_then(service: Service) -> None:
+async def test_an_event_is_sent_only_when_the_report_has_changed(service: Service) -> None:
     async with service.follow() as events:
         assert await total(events) == 0
         for count in (1, 2):
@@ -233,7 +233,7 @@ async def test_a_subscriber_that_joins_with_an_older_report_receives_the_newest(
         assert [await total(first), await total(second)] == [1, 1]
 
 
-async def test_a_subscriber_that_joins_with_a_newer_report_brings_it_to_the_others(service: Service) -> None:
+async def test_the_newer_report_of_a_subscriber_that_joins_is_sent_to_the_others(service: Service) -> None:
     async with service.follow(NEVER_MS) as first:
         assert await total(first) == 0
     async with service.follow(NEVER_MS, last_event_id=(await service.streams.read(FOLLOWED)).id) as first:
@@ -279,7 +279,7 @@ async def test_all_subscribers_of_a_query_share_its_statements(service: Service)
         await subscription.__aexit__(None, None, None)
 
 
-async def test_a_query_runs_while_it_has_a_subscriber_and_no_longer(service: Service) -> None:
+async def test_a_query_runs_only_while_it_has_a_subscriber(service: Service) -> None:
     async with service.follow() as first:
         await total(first)
         async with service.follow() as second:
@@ -306,7 +306,7 @@ async def test_open_streams_are_counted(service: Service) -> None:
     assert open_streams() == before
 
 
-async def test_while_the_database_is_away_one_event_has_the_error_and_the_report_follows(service: Service) -> None:
+async def test_an_outage_causes_one_event_with_the_error_and_then_the_report(service: Service) -> None:
     async with service.follow() as events:
         assert await total(events) == 0
         service.queue.error = Unavailable()
@@ -349,7 +349,7 @@ async def test_a_token_that_is_no_longer_valid_ends_its_streams_with_the_error(
     assert watched.secrets.checked == {("mine", Scope.STATS), ("other", Scope.STATS)}
 
 
-async def test_a_token_that_cannot_be_checked_ends_no_stream(watched: Service) -> None:
+async def test_a_failed_check_of_a_token_ends_no_stream(watched: Service) -> None:
     async with watched.follow() as events:
         assert await total(events) == 0
         watched.secrets.errors["secret"] = Unavailable()
@@ -376,7 +376,7 @@ async def test_a_service_that_drains_ends_all_streams_without_an_error(watched: 
         assert [await anext(first, None), await anext(second, None)] == [None, None]
 
 
-async def test_an_event_without_room_among_the_unread_bytes_waits_and_the_newest_one_follows(service: Service) -> None:
+async def test_an_event_waits_while_too_many_bytes_are_unread_and_the_newest_one_follows(service: Service) -> None:
     other = service.unsent.of("tests")
     other.hold(1 << 19)
     async with service.follow() as events:
@@ -397,7 +397,7 @@ def test_an_event_is_written_as_the_library_writes_it(id_: str | None) -> None:
     assert encode_event("report", text.encode(), id_) == expected
 
 
-async def test_an_event_goes_out_in_slices(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_is_sent_in_slices(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.queue.live.SLICE_BYTES", 100)
     async with service.follow(NEVER_MS) as events:
         slices = [await anext(events)]
@@ -412,12 +412,12 @@ async def test_an_unchanged_report_is_not_rendered_again(service: Service) -> No
         assert await total(events) == 0
         first, second = await service.streams.read(FOLLOWED), await service.streams.read(FOLLOWED)
         assert first.content is second.content
-        assert first.began_at < second.began_at, "it was the newest one for longer"
+        assert first.began_at < second.began_at, "the time until which it is the newest one has advanced"
         service.queue.total = 1
         assert (await service.streams.read(FOLLOWED)).id != first.id
 
 
-async def test_a_sign_of_life_has_the_time_up_to_which_the_report_is_the_newest_one(service: Service) -> None:
+async def test_a_sign_of_life_has_the_time_until_which_the_report_is_the_newest_one(service: Service) -> None:
     assert service.streams.sign_of_life(FOLLOWED) == "no report"
     service.queue.age_seconds = OLD_SECONDS
     before = time.time()

@@ -1,4 +1,4 @@
-"""What all streams of a process together take of the database, with a database that does not answer."""
+"""How many statements all streams of a process run, with a database that does not respond."""
 
 import asyncio
 from pathlib import Path
@@ -12,14 +12,14 @@ from service.model import Grouping, StatsQuery
 from service.queue.live import open_statistics
 from service.settings import load_settings
 
-# Of requests alone: streams have their own.
+# Only for requests: streams have their own.
 SETTINGS = replace(
     load_settings(None, {}, Path("/nonexistent/.env")), pool_size=10, batch_queries=1, waiting_requests=1
 )
 
 
 class SilentDatabase:
-    """One machine. It never answers a statement that counts, and keeps how many queries each has."""
+    """One machine. It never responds to a statement that counts, and records the number of its queries."""
 
     def __init__(self) -> None:
         self.topology: Any = None
@@ -44,7 +44,7 @@ async def test_streams_have_a_statement_for_totals_and_one_for_listings_of_25_qu
         await asyncio.sleep(0)
     assert database.in_flight == [("queries/from_counters/total", 25), ("queries/from_counters/account", 25)]
     assert not any(task.done() for task in reading), "all others wait"
-    assert REGISTRY.get_sample_value("queuestats_waiting_requests") == before, "they are no requests"
+    assert REGISTRY.get_sample_value("queuestats_waiting_requests") == before, "they do not count as requests"
     for task in reading:
         task.cancel()
     await asyncio.gather(*reading, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a limited token may see, and how an address that sends wrong tokens is slowed down."""
+"""What a limited token may read, and how refusals of wrong tokens are delayed for an address."""
 
 import asyncio
 import sys
@@ -36,7 +36,7 @@ def test_a_token_limited_to_senders_is_refused_for_any_other(token: Token) -> No
         assert refusal.value.text == "No access: this token is limited to other senders"
 
 
-def test_a_token_limited_to_senders_sees_all_their_accounts() -> None:
+def test_a_token_limited_to_senders_may_read_all_their_accounts() -> None:
     for query in (StatsQuery(119), StatsQuery(120, 306)):
         assert OF_SENDERS.limit(query) is query
     assert OF_SENDERS.sees(None)
@@ -61,7 +61,7 @@ def test_the_largest_senders_are_those_of_the_token() -> None:
     assert OF_SENDERS.limit_top(top) == TopQuery(Dimension.SENDER, Measure.TOTAL, 10, sender_ids=(119, 120))
 
 
-def test_the_largest_within_a_sender_need_a_token_that_sees_the_whole_sender() -> None:
+def test_the_largest_within_a_sender_need_a_token_without_a_limit_to_accounts() -> None:
     within = TopQuery(Dimension.ISP, Measure.TOTAL, 10, sender_id=119)
     assert OF_SENDERS.limit_top(within) is within
     with pytest.raises(Forbidden) as refusal:
@@ -73,7 +73,7 @@ def test_the_largest_within_a_sender_need_a_token_that_sees_the_whole_sender() -
 
 
 @pytest.mark.parametrize("part", ["has_oldest", "has_rates"])
-def test_a_token_limited_to_accounts_has_neither_the_oldest_messages_nor_the_rates(part: str) -> None:
+def test_a_token_limited_to_accounts_may_read_neither_the_oldest_messages_nor_the_rates(part: str) -> None:
     query = StatsQuery(119, has_oldest=part == "has_oldest", has_rates=part == "has_rates")
     assert OF_SENDERS.limit(query) is query
     with pytest.raises(Forbidden) as refusal:
@@ -81,7 +81,7 @@ def test_a_token_limited_to_accounts_has_neither_the_oldest_messages_nor_the_rat
     assert refusal.value.text == "No access: this token is limited to accounts, and oldest and rates are the sender's"
 
 
-def test_a_history_is_for_tokens_that_see_the_whole_sender() -> None:
+def test_a_history_needs_a_token_without_a_limit_to_accounts() -> None:
     query = HistoryQuery(119, None, False, 60, datetime(2026, 1, 1, tzinfo=UTC))
     for token in (UNLIMITED, OF_SENDERS):
         assert token.limit_history(query) is query
@@ -110,7 +110,7 @@ def test_a_history_is_for_tokens_that_see_the_whole_sender() -> None:
         (OF_SENDERS, {"order": Order.OLDEST}, {"order": Order.OLDEST, "sender_ids": (119, 120)}),
     ],
 )
-def test_a_report_on_many_senders_is_one_on_those_of_the_token(
+def test_a_report_on_many_senders_covers_those_of_the_token(
     token: Token, asked: dict[str, Any], limited: dict[str, Any]
 ) -> None:
     assert token.limit_report(ReportQuery(search="Ac", **asked)) == ReportQuery(search="Ac", **limited)
@@ -124,7 +124,7 @@ def test_a_report_on_many_senders_is_one_on_those_of_the_token(
         ({"order": Order.OLDEST}, "this token is limited to accounts, and oldest is the sender's"),
     ],
 )
-def test_a_report_on_what_the_token_may_not_see_is_refused(asked: dict[str, Any], reason: str) -> None:
+def test_a_report_beyond_the_limits_of_the_token_is_refused(asked: dict[str, Any], reason: str) -> None:
     with pytest.raises(Forbidden) as refusal:
         OF_ACCOUNTS.limit_report(ReportQuery(**asked))
     assert refusal.value.text == f"No access: {reason}"
@@ -144,14 +144,14 @@ def test_a_report_on_what_the_token_may_not_see_is_refused(asked: dict[str, Any]
         (Limits(account_ids=(306, 307)), [119], None, False),
     ],
 )
-def test_limits_include_those_that_are_the_same_or_narrower(
+def test_limits_include_equal_and_narrower_ones(
     own: Limits, sender_limits: list[int] | None, account_limits: list[int] | None, is_included: bool
 ) -> None:
     assert own.include(sender_limits, account_limits) is is_included
 
 
 class Refusals:
-    """The refusals of one process, with limits that a test can reach: a delay lasts until the test ends."""
+    """The refusals of one process, with limits that a test can reach. A delay is longer than a test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -172,7 +172,7 @@ class Refusals:
         return not task.done()
 
     async def end(self) -> None:
-        """Ends the refusals that wait."""
+        """Cancels the delayed refusals."""
         for task in self.delayed:
             task.cancel()
         await asyncio.gather(*self.delayed, return_exceptions=True)
@@ -190,10 +190,10 @@ async def test_the_first_wrong_tokens_of_an_address_are_refused_at_once_and_all_
     refusals: Refusals,
 ) -> None:
     assert [await refusals.is_delayed() for _ in range(4)] == [False, False, True, True]
-    assert not await refusals.is_delayed("192.0.2.2"), "another address is counted apart"
+    assert not await refusals.is_delayed("192.0.2.2"), "another address has its own count"
 
 
-async def test_no_more_refusals_wait_than_the_limit_and_beyond_it_they_come_at_once(refusals: Refusals) -> None:
+async def test_refusals_beyond_the_limit_of_delayed_ones_come_at_once(refusals: Refusals) -> None:
     refusals.set(FREE_FAILURES=0, DELAYED_AT_ONCE=3)
     for _ in range(2):
         assert [await refusals.is_delayed() for _ in range(5)] == [True, True, True, False, False]
@@ -207,7 +207,7 @@ async def test_a_delayed_refusal_comes_after_its_delay(refusals: Refusals) -> No
     await delayed
 
 
-async def test_wrong_tokens_are_counted_anew_when_the_window_is_over(refusals: Refusals) -> None:
+async def test_the_count_of_wrong_tokens_restarts_after_the_window(refusals: Refusals) -> None:
     assert [await refusals.is_delayed() for _ in range(3)] == [False, False, True]
     refusals.set(FAILURE_WINDOW_SECONDS=0.0)
     await asyncio.sleep(0.001)
@@ -216,11 +216,11 @@ async def test_wrong_tokens_are_counted_anew_when_the_window_is_over(refusals: R
     assert [await refusals.is_delayed() for _ in range(2)] == [False, True]
 
 
-async def test_all_addresses_are_counted_anew_when_there_are_too_many(refusals: Refusals) -> None:
+async def test_all_counts_restart_if_there_are_too_many_addresses(refusals: Refusals) -> None:
     refusals.set(FREE_FAILURES=1, ADDRESSES_KEPT=2)
     for address in ("192.0.2.1", "192.0.2.2"):
         assert not await refusals.is_delayed(address)
-    assert await refusals.is_delayed("192.0.2.1"), "as many addresses as may be kept are kept"
+    assert await refusals.is_delayed("192.0.2.1"), "the number of addresses is at the limit"
     assert not await refusals.is_delayed("192.0.2.3")
     assert not await refusals.is_delayed("192.0.2.1")
 

@@ -1,16 +1,16 @@
-// The address names the view and what its table shows: Back, a reload and a bookmark show the same again.
+// The address contains the view and the state of its table, so Back, a reload and a bookmark show the same rows.
 import { $ } from "./dom.js";
 
 const REMEMBER_MS = 100;
 const RETURN_MS = 5000;
-const BY_A_PERSON = ["wheel", "pointerdown", "keydown"];
+const USER_EVENTS = ["wheel", "pointerdown", "keydown"];
 
 export function readAddress() {
   const [, path, query] = /^(#[^?]*)\??(.*)$/s.exec(location.hash || "#/");
   return { path, parameters: new URLSearchParams(query) };
 }
 
-// The address with other parameters; null leaves one out.
+// The address with changed parameters. A value of null removes the parameter.
 export function href({ path, parameters }, changes) {
   const next = new URLSearchParams(parameters);
   for (const [name, value] of Object.entries(changes)) {
@@ -20,26 +20,26 @@ export function href({ path, parameters }, changes) {
   return next.size ? `${path}?${next}`.replaceAll("%2C", ",") : path;
 }
 
-// `state` is what the address does not say. A replaced address, or the same again, is no step of Back.
+// `state` is stored with the entry of the history. A replaced or equal address adds no entry.
 export function go(to, { state = null, isReplaced = false } = {}) {
   if (isReplaced || to === location.hash) history.replaceState(state, "", to);
   else history.pushState(state, "", to);
   dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
-// Where a person was: how far down, and on which link, as far from the top of the window.
+// Stores the scroll position, the focused link, and the distance of this link from the top of the window.
 let isReturning = false;
 let timer;
 
 function remember() {
-  // A person who logs in again returns to where the view was left.
+  // After a new log-in, the view returns to the stored position.
   if (isReturning || !$("log-in").hidden) return;
   const focused = document.activeElement?.getAttribute("href");
   const top = document.activeElement?.getBoundingClientRect().top;
   history.replaceState({ ...history.state, y: scrollY, focused, top }, "");
 }
 
-// Rows arrive later than their view: it is tried again with each change of the height, until a person moves.
+// Rows arrive after the view is shown. So it is tried again after each change of the height, until the user scrolls.
 export function returnTo({ y = 0, focused, top }, signal) {
   const end = new AbortController();
   const attempt = () => {
@@ -51,7 +51,7 @@ export function returnTo({ y = 0, focused, top }, signal) {
   };
   const resized = new ResizeObserver(attempt);
   isReturning = true;
-  for (const event of BY_A_PERSON) addEventListener(event, () => end.abort(), { signal: end.signal });
+  for (const event of USER_EVENTS) addEventListener(event, () => end.abort(), { signal: end.signal });
   const late = setTimeout(() => end.abort(), RETURN_MS);
   signal.addEventListener("abort", () => end.abort(), { signal: end.signal });
   end.signal.addEventListener("abort", () => {

@@ -1,27 +1,27 @@
-// The operator's page: who is logged in, and which view is shown.
+// The operator's page: log-in, log-out and the choice of the view.
 import { readAddress, returnTo } from "./address.js";
 import { ask, message, session } from "./client.js";
 import { disarm } from "./control.js";
 import { $, element, render } from "./dom.js";
-import { nameView, tell } from "./fresh.js";
+import { nameView, setProblem } from "./fresh.js";
 import { showOverview } from "./overview.js";
 import { showSender } from "./sender.js";
 import { sentence } from "./words.js";
 
 const CONDITIONS_MS = 10000;
-const TOLD = ["error", "warning"];
-// Ends with the view: what still arrives for it is dropped.
+const SHOWN_SEVERITIES = ["error", "warning"];
+// Aborted at the end of the view. Later responses for the view are ignored.
 let view = new AbortController();
-// What is shown, and what shows another address of it.
+// The path of the view, and the function that shows another address of the same view.
 let path;
 let update = null;
 
-// Conditions of health, the errors first. A token that is limited gets 403, and sees none. In an outage the last ones stay.
+// Conditions of health, errors first. For a limited token (403) there are none. In an outage, the last ones remain.
 async function watchConditions(signal) {
   const { data } = await ask("conditions", signal, { base: "" }).catch((error) => ({ data: error.status === 403 ? [] : null }));
   if (signal.aborted) return;
   if (data) {
-    const found = data.filter(({ severity }) => TOLD.includes(severity));
+    const found = data.filter(({ severity }) => SHOWN_SEVERITIES.includes(severity));
     render($("conditions"), ...found.map(({ condition, finding, meaning, advice, severity }) =>
       element("p", { class: severity }, element("b", {}, `${condition}: ${finding}.`), ` ${meaning} ${advice}`)));
     $("conditions").hidden = !found.length;
@@ -29,7 +29,7 @@ async function watchConditions(signal) {
   setTimeout(() => signal.aborted || watchConditions(signal), CONDITIONS_MS);
 }
 
-// The same view with another address stays: its numbers, the form and the focus.
+// A change of address within a view keeps its numbers, its form and the focus.
 function follow() {
   const address = readAddress();
   if (view.signal.aborted || address.path !== path || !update) return route();
@@ -44,7 +44,7 @@ function route() {
   const address = readAddress();
   [path, update] = [address.path, null];
   disarm();
-  tell("session", "");
+  setProblem("session", "");
   for (const id of ["log-in", "overview", "sender", "conditions"]) $(id).hidden = true;
   render($("limited"));
   $("go").hidden = $("log-out").hidden = session.token === null;
@@ -66,7 +66,7 @@ function showLogIn() {
 function logOut(reason) {
   session.token = null;
   route();
-  if (reason) tell("session", `You are logged out. ${sentence(reason)} A demo that is started again prints another token.`);
+  if (reason) setProblem("session", `You are logged out. ${sentence(reason)} After a restart, a demo prints a new token.`);
 }
 session.end = logOut;
 
@@ -78,12 +78,12 @@ $("log-in").addEventListener("submit", async (event) => {
   const { signal } = loggingIn;
   const secret = $("token").value.trim();
   try {
-    // Answered while the queue can't be.
+    // This request succeeds even if the queue can't be read.
     await ask("conditions", signal, { secret, base: "" });
   } catch (error) {
     if (signal.aborted) return;
-    // A token that is limited may see its senders all the same.
-    if (error.status !== 403) return tell("session", sentence(message(error)));
+    // 403: a limited token may still read its senders.
+    if (error.status !== 403) return setProblem("session", sentence(message(error)));
   }
   session.token = secret;
   $("token").value = "";

@@ -1,4 +1,4 @@
-// The history of a sender, drawn by uPlot. Where nothing was recorded there is a gap.
+// The history of a sender, drawn by uPlot. A time without a record is a gap.
 import { ask, now } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { STATUSES } from "./tables.js";
@@ -8,7 +8,7 @@ export const RANGES = { hour: 3600, day: 86400, week: 604800 };
 const HEIGHT = 220;
 const FLOWS = ["arrived", "left"];
 
-// The colour that a variable of the style sheet has now.
+// The current colour of a variable of the style sheet.
 function colour(name) {
   const probe = element("span");
   probe.style.color = `var(--${name})`;
@@ -18,7 +18,7 @@ function colour(name) {
   return found;
 }
 
-// The points of `names`, one list each after the list of times. A step without a row is a point without values.
+// A list of times, and a list of values for each of `names`. A step without a row is a point without values.
 export function pointsOf(rows, stepSeconds, names) {
   const points = [[], ...names.map(() => [])];
   const add = (at, row) => [at, ...names.map((name) => row?.[name] ?? null)].forEach((value, index) => points[index].push(value));
@@ -95,13 +95,13 @@ export class Chart {
     this.make();
   }
 
-  // There is no history to show.
+  // Called if there is no history.
   close() {
     this.isClosed = true;
     this.remove();
   }
 
-  // Raises what `history` refuses. What comes for a range that is not shown any more is dropped.
+  // Throws the errors of `history`. A response for a former range is ignored.
   async look(signal) {
     const range = this.range;
     const askedAt = now();
@@ -109,7 +109,7 @@ export class Chart {
     if (range !== this.range) return;
     const rows = data.map((row) => ({ ...row, at: Date.parse(row.at) / 1000 }));
     this.stepSeconds = Math.min(...rows.slice(1).map((row, index) => row.at - rows[index].at), 3600);
-    // The current step, which ends in the future.
+    // The current step ends in the future.
     const unfinished = rows.pop();
     this.rows = rows.map((row) => this.perMinute(row));
     if (askedAt > (this.current?.at ?? 0) * 1000) this.add(askedAt, unfinished);
@@ -122,7 +122,7 @@ export class Chart {
     return { ...row, arrived: flow(row.arrived), left: flow(row.left) };
   }
 
-  // The counts of now; nothing is known after them.
+  // Adds the current counts, which are the last point.
   add(at, row) {
     this.current = { ...row, at: at / 1000, arrived: null, left: null };
     this.draw();
@@ -134,6 +134,6 @@ export class Chart {
     for (const plot of this.plots) plot.draw(rows, this.stepSeconds);
     const [first] = this.rows;
     const recorded = () => `Recorded since ${moment(first.at * 1000)}, in steps of ${this.stepSeconds / 60} min.`;
-    render($("recorded"), first ? recorded() : "Nothing is recorded of this time.");
+    render($("recorded"), first ? recorded() : "There is no history for this time range.");
   }
 }

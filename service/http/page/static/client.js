@@ -1,18 +1,18 @@
-// The requests of the page. The token stays in the memory of this module.
+// The requests of the page. Only this module has the token.
 const API = "api/v1.1/admin/senders/queue/";
-// Longer than the service's own limit. What it has begun goes on without its client.
+// Longer than the time limit of the service. A job that has begun continues without its client.
 const READING_MS = 15000;
 const ACTING_MS = 60000;
-// A stream has a sign of life every 15 seconds.
+// A stream sends a comment every 15 seconds.
 export const SILENCE_MS = 20000;
-// Ids reach 2^63 - 1, beyond the numbers of JavaScript: they stay strings here.
+// Ids are strings here, because they reach 2^63 - 1, beyond the exact numbers of JavaScript.
 export const SHOWN = { ids: "string", names: 1 };
 export const inUrl = (parameters) => new URLSearchParams({ ...parameters, ...SHOWN });
 
-// `end` is what happens when the service refuses the token.
+// `end` is called when the service refuses the token.
 export const session = { token: null, end: () => {} };
 
-// Ages are measured by the clock of the service: that of the reader may be wrong.
+// Ages are relative to the clock of the service, because the clock of the browser may be wrong.
 let aheadMs = 0;
 export const now = () => Date.now() + aheadMs;
 
@@ -20,11 +20,11 @@ export class Refused extends Error {}
 
 export function message(error) {
   if (error instanceof Refused) return error.message;
-  return error.name === "TimeoutError" ? "The service does not answer in time" : "The service does not answer";
+  return error.name === "TimeoutError" ? "The service does not respond in time" : "The service does not respond";
 }
 
-// The events of a stream as they come, or the members of a response. An error may have any HTTP status
-// (QUEUESTATS_ERROR_HTTP_STATUS); its body has its number.
+// Returns the body of a stream, or the members of a response. The number of an error comes from its body, because
+// QUEUESTATS_ERROR_HTTP_STATUS may set another HTTP status.
 async function call(path, signal, { body, secret = session.token, base = API } = {}) {
   const options = { headers: { Authorization: `Bearer ${secret}` }, signal };
   if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
@@ -40,13 +40,13 @@ async function call(path, signal, { body, secret = session.token, base = API } =
   return found;
 }
 
-// `signal` is the view's or null: a request with an effect goes on when its view ends.
+// `signal` is that of the view, or null for a request with an effect, which continues after its view.
 export function ask(path, signal, options) {
   const limited = AbortSignal.any([AbortSignal.timeout(signal ? READING_MS : ACTING_MS), ...(signal ? [signal] : [])]);
   return call(path, limited, options);
 }
 
-// The events of a stream and, as events without a name, its signs of life. Ends with an error where it is silent.
+// The events of a stream, and its comments as events without a name. Throws an error if the stream is silent.
 export async function* events(path, signal) {
   const silence = new AbortController();
   const either = AbortSignal.any([signal, silence.signal]);
@@ -80,7 +80,7 @@ function eventOf(part) {
   return { name: fields.event, data: fields.data && JSON.parse(fields.data), sign: fields[""] };
 }
 
-// Returns at once, or when the page is looked at: a browser shares six connections among all pages of a service.
+// Waits until the page is visible, because a browser has only six connections for all pages of a service.
 export async function inSight(signal) {
   while (document.hidden && !signal.aborted) {
     await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true, signal }));

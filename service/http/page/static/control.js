@@ -1,4 +1,4 @@
-// Hold, release, purge: a count, a dialog that names it, and the request.
+// Hold, release, purge: a count, a dialog with its result, and the request.
 import { Refused, ask, message } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { showLists } from "./lists.js";
@@ -15,7 +15,7 @@ let of = null;
 let signalOf = null;
 let readLists = () => {};
 
-// An ISP may be written from right to left: its own element keeps it from turning the words around it.
+// An ISP may be written from right to left. Its own element isolates the direction of the surrounding text.
 function inWords({ account_id, campaign_id, isp }) {
   const words = ["sender ", ...named(of.id, of.name())];
   if (account_id) words.push(`, account ${account_id}`);
@@ -26,7 +26,7 @@ function inWords({ account_id, campaign_id, isp }) {
 
 const filledIn = (ids) => Object.fromEntries(ids.map((id) => [id, $(id).value]).filter(([, value]) => value));
 
-// The action and the messages that it is for, as the form has them now. A filter without a value is left out.
+// The action and the filter in the form. A filter without a value is left out.
 function readForm() {
   const action = $("action").value;
   const filter = filledIn(FILTERS);
@@ -39,11 +39,11 @@ function endOf({ expires_in }) {
   return ` It ends ${expires_in ? `after ${$("expires_in").selectedOptions[0].text}` : "when it is released"}.`;
 }
 
-// Puts the messages of a row into the form; hidden from a token that may not act. Messages without a key can't be
-// chosen: null.
+// A button that puts the filter of a row into the form. It is hidden without the scope control. null: no filter can
+// select the messages of the row, because they lack a key.
 export function actButton(filter) {
   if (filter === null) return [];
-  // The filter is a part of the button: a row may stand for other messages when it is shown again.
+  // The button has its filter, because the row may have another one after an update.
   const button = element("button", { type: "button", class: "quiet", value: JSON.stringify(filter), title: "Hold, release or purge these messages" }, "Act …");
   button.addEventListener("click", () => {
     for (const id of FILTERS) $(id).value = JSON.parse(button.value)[id] ?? "";
@@ -53,7 +53,7 @@ export function actButton(filter) {
   return [button];
 }
 
-// What was counted is not to be confirmed any more: the form or the view is another one.
+// Cancels the count and its confirmation after a change of the form or of the view.
 export function disarm() {
   counting.abort();
   $("confirm").onclick = null;
@@ -61,10 +61,10 @@ export function disarm() {
   $("confirmation").close();
 }
 
-// An element is in one place: each sentence has words of its own.
+// An element can be in one place only, so each sentence gets copies.
 const copied = (words) => words.map((word) => (word.cloneNode ? word.cloneNode(true) : word));
 
-// `former` is a count that was confirmed when more messages matched.
+// `former` is a confirmed count that the service refused because more messages matched.
 async function count(asked, former = null) {
   const { action, body } = asked;
   disarm();
@@ -79,8 +79,8 @@ async function count(asked, former = null) {
   }
 }
 
-// How many more may match than were counted: their share of what arrives within a minute or, where more came than a
-// person had agreed to, twice as many as came since. 0 where nothing is known to arrive.
+// How many messages may match in addition to the counted ones: their share of the messages that arrive in a minute or,
+// after a refused count, at least twice the growth since this count. 0 if no rate is known.
 function marginOf(matched, former) {
   return Math.max(Math.ceil(of.arrivedPerMinute(matched)), former ? 2 * (matched - former.matched) : 0);
 }
@@ -90,12 +90,12 @@ function confirm(asked, details, former) {
   const counts = Object.entries(details).filter(([name]) => !name.startsWith("left_"));
   const matched = counts.reduce((sum, [, hit]) => sum + hit, 0);
   const margin = marginOf(matched, former);
-  const left = details.left_reason ? ` ${messages(details.left_messages)} are left: ${details.left_reason}.` : "";
+  const left = details.left_reason ? ` ${messages(details.left_messages)} are not changed: ${details.left_reason}.` : "";
   render($("asked"), `${action[0].toUpperCase()}${action.slice(1)} ${messages(matched)}?`);
   render($("recounted"), former ? `Nothing was changed: more than ${messages(former.atMost)} matched. This is a new count.` : "");
   render($("hit"), `${action} of `, ...copied(words), `: ${counts.map(([status, hit]) => `${grouped(hit)} ${status}`).join(", ")}.`);
   render($("warning"), WARNINGS[action], ends, left);
-  render($("margin"), margin ? `The queue grows: ${grouped(margin)} more than counted are allowed.` : "");
+  render($("margin"), margin ? `The queue grows, so ${grouped(margin)} more than counted are permitted.` : "");
   $("at_most").value = matched + margin;
   const name = () => {
     const atMost = $("at_most").valueAsNumber || 0;
@@ -107,7 +107,8 @@ function confirm(asked, details, former) {
   $("confirmation").showModal();
 }
 
-// A request with an effect is never aborted by the page: its job goes on. What it says is dropped where its view ended.
+// The page never aborts a request with an effect, because its job continues. After the end of the view, the result is
+// ignored.
 async function act(asked, matched, atMost) {
   const { action, body, words, ofHold = {} } = asked;
   const signal = signalOf;
@@ -115,13 +116,13 @@ async function act(asked, matched, atMost) {
   counting = new AbortController();
   const still = counting.signal;
   const say = (...more) => signal.aborted || render($("outcome"), `${action} of `, ...copied(words), ...more);
-  say(" is being carried out …");
+  say(" is running …");
   try {
     const { details } = await ask(`${action}/`, null, { body: { ...body, ...ofHold, details: 1, at_most: atMost } });
     say(`: ${messages(details.messages)}, job ${details.job_id}.`);
   } catch (error) {
     say(`: ${sentence(message(error))}${after(error)}`);
-    // In place, unless the person does something else by now.
+    // Counts again in the same dialog, unless the user has done something else.
     if (isOfMore(error) && !signal.aborted && !still.aborted) count(asked, { matched, atMost });
   }
   if (!signal.aborted) readLists();
@@ -129,13 +130,14 @@ async function act(asked, matched, atMost) {
 
 const isOfMore = (error) => error.status === 409 && error.message.includes("at_most");
 
-// What became of a request that failed.
+// The effect of a failed request.
 function after(error) {
   if (!(error instanceof Refused) || error.status === 504) return " The list of jobs shows whether it began.";
   return isOfMore(error) ? " Nothing was changed." : "";
 }
 
-// `sender` has an `id`, a `name` once it is known, and how many messages `arrivedPerMinute` of so many.
+// `sender` has an `id`, a function for its `name` (null until it is known), and the function `arrivedPerMinute`: how
+// many messages arrive, for a given number of messages of the queue.
 export function showControl(sender, signal) {
   [of, signalOf] = [sender, signal];
   for (const id of ["outcome", "refused"]) render($(id));

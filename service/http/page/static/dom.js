@@ -1,4 +1,4 @@
-// Elements of the page. What is shown already stays as it is, and with it the focus and the selection.
+// Elements of the page. Unchanged elements are not replaced, so they keep the focus and the selection.
 export const $ = (id) => document.getElementById(id);
 
 export function element(name, attributes = {}, ...children) {
@@ -8,14 +8,14 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// Shows texts and elements in the node.
+// Replaces the children of the node, if they differ.
 export function render(node, ...children) {
   const next = node.cloneNode(false);
   next.append(...children);
   if (!node.isEqualNode(next)) node.replaceChildren(...next.childNodes);
 }
 
-// Puts the lines into this order. Moving a line would take the focus from it, so the others are moved around it.
+// Puts the lines into this order. A line loses the focus if it is moved, so the other lines are moved around it.
 export function arrange(body, lines) {
   const wanted = new Set(lines);
   for (const line of [...body.children]) if (!wanted.has(line)) line.remove();

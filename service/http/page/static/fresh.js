@@ -1,4 +1,4 @@
-// Whether what the page shows is so now: the time of the data stands beside it, and old data is greyed.
+// Shows the time of the data of each section, and marks old data as grey.
 import { SILENCE_MS, inSight, message, now, pause, session } from "./client.js";
 import { $, render } from "./dom.js";
 import { moment, sentence } from "./words.js";
@@ -13,8 +13,8 @@ export function nameView(name) {
   document.title = `${isOld ? "No data: " : ""}${name} · queuestats`;
 }
 
-// Shows what is wrong, or with "" that it is over. Of equal texts one is shown.
-export function tell(source, text) {
+// Shows the problem of a source; "" removes it. Equal texts are shown once.
+export function setProblem(source, text) {
   if (text) troubles.set(source, text);
   else troubles.delete(source);
   render($("error"), [...new Set(troubles.values())].join(" "));
@@ -28,12 +28,12 @@ export class Freshness {
     const timer = setInterval(() => this.draw(), 1000);
     signal.addEventListener("abort", () => {
       clearInterval(timer);
-      tell(this, "");
+      setProblem(this, "");
     });
     this.draw();
   }
 
-  // The data is that of `at`.
+  // The section shows the data of the time `at`.
   mark(at) {
     Object.assign(this, { at, heardAt: Date.now(), reason: "" });
     this.draw();
@@ -44,28 +44,28 @@ export class Freshness {
     this.draw();
   }
 
-  // Other requests of the token come first. The data is not old yet.
+  // Other requests of the token run first. The data is old only after SILENCE_MS.
   postpone(reason) {
     if (Date.now() - this.heardAt > SILENCE_MS) this.fail(reason);
   }
 
   draw() {
-    // A hidden page reads nothing: that is no silence of the service.
+    // A hidden page reads nothing, so the service is not silent.
     const isSilent = !document.hidden && Date.now() - this.heardAt > SILENCE_MS;
     const isOld = this.reason !== "" || isSilent;
     const at = this.at === null ? "" : moment(this.at);
     render(this.note, isOld ? `no data${at && ` since ${at}`}` : at && `as of ${at}`);
     this.section.classList.toggle("old", isOld);
-    tell(this, isOld ? sentence(this.reason || "The service does not answer in time") : "");
+    setProblem(this, isOld ? sentence(this.reason || "The service does not respond in time") : "");
   }
 }
 
-// Repeats until the view ends, with a pause that is shorter than a silence: in milliseconds, or by how long the work took.
-// The function that it returns drops what is under way, and starts it anew.
+// Repeats the work until the view ends. The pause is shorter than SILENCE_MS; it is a number of milliseconds, or a
+// function of the time of the work. Returns a function that aborts the current work and starts it again.
 export function poll(work, freshness, signal, pauseMs = REFRESH_MS) {
   const restAfter = typeof pauseMs === "number" ? () => pauseMs : pauseMs;
   let step;
-  // Returns how long to rest.
+  // Returns the pause in milliseconds.
   const once = async () => {
     const [begunAt, startedAt] = [now(), performance.now()];
     try {

@@ -1,4 +1,4 @@
-// What was done to a sender's messages, and goes on: active holds, jobs, and the audit log.
+// The active holds, the jobs and the audit log of a sender.
 import { SHOWN, ask, now } from "./client.js";
 import { $, element, render } from "./dom.js";
 import { Freshness, poll } from "./fresh.js";
@@ -29,19 +29,19 @@ const jobs = new Table($("jobs"), [
   { title: "waits for", kind: "text", show: (row) => (row.waits_for ? [row.waits_for, ", since ", ...time(row.waits_since)] : []) },
   { title: "error", kind: "text", show: failure },
   { title: "by", kind: "text", show: (row) => [isolated(row.requested_by)] },
-  { title: "begun", kind: "text", show: (row) => time(row.created_at) },
-], (row) => row.id, { empty: "No job yet." });
+  { title: "started", kind: "text", show: (row) => time(row.created_at) },
+], (row) => row.id, { empty: "No jobs." });
 
 const entries = new Table($("entries"), [
   { title: "at", kind: "text", show: (row) => time(row.at) },
-  { title: "what", kind: "text", show: (row) => [row.action] },
+  { title: "action", kind: "text", show: (row) => [row.action] },
   { title: "messages of", kind: "text", show: filterOf },
   { title: "number", show: (row) => [row.messages === null ? "" : grouped(row.messages)] },
   { title: "by", kind: "text", show: (row) => [isolated(row.actor_name)] },
   { title: "reason", kind: "text", show: (row) => [isolated(row.reason)] },
   { title: "ended holds", kind: "text", show: (row) => [(row.hold_ids ?? [row.hold_id ?? ""]).join(", ")] },
   { title: "job", kind: "text", show: (row) => [`${row.job_id ?? ""}`] },
-], (row) => [row.at, row.action, row.job_id].join(), { empty: "Nothing was done yet." });
+], (row) => [row.at, row.action, row.job_id].join(), { empty: "No entries." });
 
 function releaseButton(row) {
   if ($("control").hidden) return [];
@@ -63,13 +63,13 @@ function progress(row) {
   return [bar, " ", done, row.changed && seconds > 1 ? `, about ${duration(seconds)} left` : ""];
 }
 
-// What the token may not read is null.
+// null if the token may not read it.
 const unlessForbidden = (asked) => asked.catch((error) => {
   if (error.status !== 403) throw error;
   return null;
 });
 
-// `onRelease` gets the id of a hold. Returns what reads the lists anew.
+// Calls `onRelease` with the id of a hold. Returns a function that reads the lists again.
 export function showLists(id, signal, onRelease) {
   release = onRelease;
   for (const table of [holds, jobs, entries]) table.clear();

@@ -1,4 +1,4 @@
-// The first view: the sum of all, what waits longest, and every sender.
+// The first view: the sum of all senders, the oldest messages, and the table of senders.
 import { go, href } from "./address.js";
 import { ask, now } from "./client.js";
 import { $, element, render } from "./dom.js";
@@ -9,7 +9,7 @@ import { STATUSES, Table } from "./tables.js";
 import { duration, grouped, keyOf, perMinute, sentence, stillSince, timed } from "./words.js";
 
 const OLDEST = 10;
-// The numbers change with the minute.
+// Rates change only once a minute.
 const RATES_MS = 20000;
 const age = (at) => [at ? timed(at, duration((now() - Date.parse(at)) / 1000)) : "–"];
 const pathOf = (row) => `#/sender/${row.sender_id}`;
@@ -23,13 +23,13 @@ const oldest = new Table(
     { title: "oldest of all", order: "total", show: (row) => age(row.oldest.total) },
     ...STATUSES.map((status) => ({ title: `oldest ${status}`, mark: status, order: status, show: (row) => age(row.oldest[status]) })),
     { title: "messages", show: (row) => [grouped(row.total)] },
-    { title: "left a minute", show: (row) => [left(rates.get(row.sender_id))] },
+    { title: "left per minute", show: (row) => [left(rates.get(row.sender_id))] },
   ],
   (row) => row.sender_id,
-  { order: "total", empty: "No message waits." },
+  { order: "total", empty: "No messages." },
 );
 
-// A sender is a link to its view, which has the filters of the report; another key, to the report of its messages.
+// A sender links to its view, with the filters of the report. Another key links to the report of its messages.
 const senders = new Report($("senders"), ["sender", "isp", "campaign", "account"], (row, key, report) => {
   const filters = new URLSearchParams(report.filters.map((each) => [each, report.parameters.get(each)]));
   const to = key === "sender" ? href({ path: pathOf(row), parameters: filters }, {}) : report.hrefOf(row, key);
@@ -42,16 +42,16 @@ function left(row) {
   return since === null ? perMinute(row.left) : since === "not known" ? "none" : `none since ${since}`;
 }
 
-// What the senders' rates are. Where they are not known, as in a cluster, the column stays empty.
+// Reads the rates of the senders. If they are unknown, for example in a cluster, the column is empty.
 async function readRates(ids, signal) {
   const body = { with: "rates", ids: "string" };
   const found = await Promise.all(ids.map((id) => ask("stats/", signal, { body: { ...body, id } }).catch(() => null)));
   rates = new Map(ids.map((id, index) => [id, found[index]?.data[0]]));
 }
 
-// Returns what shows another address of this view.
+// Returns a function that shows another address of this view.
 export function showOverview(address, signal) {
-  $("title").textContent = "What needs attention";
+  $("title").textContent = "Overview";
   nameView("Overview");
   $("overview").hidden = $("oldest").hidden = false;
   oldest.clear();
@@ -82,8 +82,8 @@ async function showSum(step) {
     render($("sum"));
   } catch (error) {
     if (error.status !== 400) return limitOf(error);
-    // More senders than can be added up, or a cluster.
-    render($("sum"), `The sum of all senders is not known: ${sentence(error.message)}`);
+    // Too many senders for one sum, or a cluster.
+    render($("sum"), `The sum of all senders is not available: ${sentence(error.message)}`);
   }
 }
 
@@ -99,7 +99,7 @@ function showOldest(signal) {
     step.throwIfAborted();
     oldest.fill(rows);
   };
-  // A refusal is no trouble: this queue has no times of arrival, or the token may not see them.
+  // A refusal is not a problem: the queue has no times of arrival, or the token may not read them.
   return poll((step) => look(step).catch((error) => {
     if (![400, 403].includes(error.status)) throw error;
     $("oldest").hidden = true;
@@ -107,13 +107,13 @@ function showOldest(signal) {
   }), new Freshness($("oldest"), signal), signal);
 }
 
-// What a token that may not see all can do here.
+// Shows the limits of a token.
 function limitOf(error) {
   if (error.status !== 403) throw error;
   const lacksScope = /scope/.test(error.message);
   const hint = lacksScope
-    ? " This page shows queues, and needs a token of the scope stats: queuestats token create NAME --scope stats."
-    : " All numbers are those of its accounts.";
+    ? " This page needs a token with the scope stats: queuestats token create NAME --scope stats."
+    : " All numbers are for these accounts.";
   $("overview").hidden = lacksScope;
   render($("limited"), lacksScope ? sentence(error.message) : "This token is limited to accounts.", hint);
 }

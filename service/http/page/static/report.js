@@ -1,4 +1,4 @@
-// The page of a report that the address names. The service counts, sorts and cuts its rows: none is left out unsaid.
+// One page of a report, as the address selects it. The service sorts and counts the rows. The page states omissions.
 import { go, href } from "./address.js";
 import { element, render } from "./dom.js";
 import { Freshness, poll } from "./fresh.js";
@@ -10,12 +10,12 @@ const LIMIT = 100;
 const ORDERS = ["key", "total", ...STATUSES];
 const FIRST_PAGE = { after: null, first: null };
 const SEARCH_MS = 300;
-// A report that takes long is read less often, but before its numbers are old.
+// Slow reports are read less often, but before their numbers are old.
 export const restAfter = (tookMs) => Math.min(15000, Math.max(2000, 10 * tookMs));
 
 export class Report {
-  // `keys`: what rows can be by; without a choice, by the first one. `cellOf(row, key, report)` shows the key of a row,
-  // and `more(report)` has further columns.
+  // `keys` are the possible keys of rows; the first one is the default. `cellOf(row, key, report)` shows the key of a
+  // row, and `more(report)` returns further columns.
   constructor(section, keys, cellOf, more = () => []) {
     Object.assign(this, { section, keys, cellOf, more, names: new Map() });
     this.part = (name) => section.querySelector(`.${name}`);
@@ -24,7 +24,7 @@ export class Report {
     for (const button of section.querySelectorAll("[data-status]")) button.onclick = () => this.go({ status: button.dataset.status || null });
     on("only", "submit", (event) => this.addFilter(event));
     on("only", "change", () => (this.part("value").pattern = this.part("key").value === "isp" ? ".*" : "[0-9]*"));
-    // A button that is disabled loses the focus: these only say that they are.
+    // A disabled button loses the focus, so these buttons have only aria-disabled.
     const turns = (name, act) => on(name, "click", () => this.part(name).ariaDisabled === "true" || act());
     turns("first", () => this.turn(null, null, []));
     turns("previous", () => this.turn(...this.before.at(-1), this.before.slice(0, -1)));
@@ -35,7 +35,7 @@ export class Report {
     });
   }
 
-  // Until the view ends. `sender`: the rows are of one.
+  // Shows the report until the view ends. With `sender`, the report is on one sender.
   open(address, signal, sender = null) {
     Object.assign(this, { sender, by: [], rows: new Rows() });
     this.again = null;
@@ -46,7 +46,7 @@ export class Report {
     signal.addEventListener("abort", () => clearTimeout(this.typing));
   }
 
-  // The address is another one of the same view.
+  // Shows another address of the same view.
   update({ path, parameters }) {
     const chosen = (parameters.get("by") ?? "").split(",");
     const by = this.keys.filter((key) => chosen.includes(key));
@@ -83,7 +83,7 @@ export class Report {
     this.part("next").ariaDisabled = true;
   }
 
-  // A filter, and its end.
+  // A filter, as a link that removes it.
   chip(key) {
     const value = this.parameters.get(key);
     const row = { [fieldOf(key)]: value, [`${key}_name`]: this.names.get(`${key} ${value}`) };
@@ -118,14 +118,14 @@ export class Report {
     this.go({ [key]: value === "" && key !== "isp" ? "0" : value });
   }
 
-  // Only the messages of this row's key; by the next key, if that was the only one.
+  // A link to the messages of the key of this row. If it was the only key, the rows are by the next key.
   hrefOf(row, key) {
     const rest = this.by.filter((each) => each !== key);
     const free = this.keys.filter((each) => each !== key && !this.filters.includes(each));
     return this.href({ [key]: row[fieldOf(key)], by: (rest.length ? rest : free.slice(0, 1)).join() || key });
   }
 
-  // The filter of a row as a call with effects takes it; null where it is for messages without a key.
+  // The filter of a row for a request with effects; null for messages without a key.
   filterOf(row) {
     const filter = Object.fromEntries(this.filters.map((key) => [fieldOf(key), this.parameters.get(key)]));
     for (const key of this.by) filter[fieldOf(key)] = row[fieldOf(key)];
@@ -159,13 +159,13 @@ export class Report {
     render(this.part("range"), data.length ? `${grouped(this.first)}–${grouped(last)}${all}` : "");
     render(this.part("refusal"));
     this.section.classList.remove("waiting");
-    // The link that was followed may be gone.
+    // The link that was followed may have been removed.
     if (this.hasFocus && document.activeElement === document.body) this.section.querySelector(".scroll").focus({ preventScroll: true });
   }
 
-  // A refusal is no trouble: it says what to ask for instead. Rows of another address would be a lie.
+  // A refusal is not a problem: its text names an alternative. The rows of the former address are removed.
   refuse(error) {
-    // What a token may not see of all is said by the first view, what of a sender is an error.
+    // 403: the first view shows the limits of the token. For one sender it is an error.
     const isRefusal = error.status === 400 || (error.status === 403 && !this.sender);
     if (isRefusal || this.section.classList.contains("waiting")) this.clear();
     if (!isRefusal) throw error;

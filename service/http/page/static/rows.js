@@ -1,12 +1,12 @@
-// Rows of a report from the service, with how many there are of all pages.
+// Reads the rows of a report, and the number of rows of all pages.
 import { SHOWN, ask, inUrl } from "./client.js";
 
-// The number of rows of a long list takes more than its page.
+// Counting the rows of a long list takes longer than reading a page.
 const NUMBER_MS = 15000;
 
 export const top = async (parameters, signal) => (await ask(`top/?${inUrl(parameters)}`, signal)).data;
 
-// What the service refuses with 400 is undefined.
+// undefined if the service refuses it with 400.
 const unlessRefused = (asked) => asked.catch((error) => {
   if (error.status !== 400) throw error;
 });
@@ -16,8 +16,8 @@ export class Rows {
     this.number = {};
   }
 
-  // `data`, the cursor `next`, and `count` where it is known; of a list that is cut, `isCut`. What takes too many counters
-  // is asked for without the number of rows, then as the list of the largest. Raises what the service refuses then.
+  // Returns `data`, the cursor `next`, `count` if it is known, and `isCut` if further rows have no cursor. If the request
+  // needs too many counters, it is repeated without `count`, then as the list of the largest. Throws the last refusal.
   async read(body, signal) {
     const asked = { ...body, ...SHOWN };
     const found = await unlessRefused(ask("report/", signal, { body: { ...asked, count: 1 } }));
@@ -41,7 +41,7 @@ export class Rows {
   }
 }
 
-// The only list of a cluster; null where it has none of these keys and filters.
+// The list of the largest, which clusters have too; null if it does not support these keys and filters.
 async function largest({ by: [key, another], order, limit, senders: [id] = [], ...filters }, signal) {
   if (another || order === "key" || Object.keys(filters).length || !(id || key === "sender")) return null;
   return top({ by: key, order, limit, ...(id && { id }) }, signal);

@@ -1,4 +1,4 @@
-// One sender: figures, history, who its messages belong to, and what can be done.
+// The view of one sender: figures, history, messages by key, and actions.
 import { go, href, readAddress } from "./address.js";
 import { Chart, RANGES } from "./chart.js";
 import { message, now } from "./client.js";
@@ -19,7 +19,7 @@ const split = new Report(
   (report) => [{ title: "act", kind: "act", show: (row) => actButton(report.filterOf(row)) }],
 );
 
-// Times with seconds, without the microseconds.
+// A time with seconds, without microseconds.
 const at = (iso) => moment(Date.parse(iso));
 
 function drawFigures(row) {
@@ -38,18 +38,19 @@ function drawFigures(row) {
 }
 
 function covered({ window }, isKnown) {
-  if (!window) return "What arrives and leaves is not known here.";
-  return `${isKnown ? "Arrived and left" : "Not recorded completely"} from ${at(window.from)} to ${at(window.to)}.`;
+  if (!window) return "Rates are not available for this queue.";
+  const range = `from ${at(window.from)} to ${at(window.to)}`;
+  return isKnown ? `The rates are for the time ${range}.` : `There are no rates: the record ${range} is incomplete.`;
 }
 
-// What becomes of the queue if it goes on like this.
+// The future of the queue at the current rates.
 function outlook(row, isKnown) {
   if (row.total === 0) return ["empty in", "empty now"];
   if (!isKnown) return ["empty in", "–"];
   const since = stillSince(row);
-  if (since !== null) return ["stands still since", since];
+  if (since !== null) return ["no message left since", since];
   if (row.empty_in !== null) return ["empty in", duration(row.empty_in)];
-  return ["grows by", `${perMinute(row.arrived - row.left)} a minute`];
+  return ["grows by", `${perMinute(row.arrived - row.left)} per minute`];
 }
 
 function clear(sender) {
@@ -64,7 +65,7 @@ function clear(sender) {
 
 const rangeOf = ({ parameters }) => (parameters.get("chart") in RANGES ? parameters.get("chart") : "hour");
 
-// Returns what shows another address of this view.
+// Returns a function that shows another address of this view.
 export function showSender(sender, address, signal) {
   clear(sender);
   const chart = new Chart(sender, rangeOf(address), signal);
@@ -80,7 +81,7 @@ export function showSender(sender, address, signal) {
     drawFigures(row);
     chart.add(takenAt, row);
   });
-  // Ages grow while nothing changes.
+  // Ages grow without a change of the report.
   const clock = setInterval(() => row && !$("figures").classList.contains("old") && drawFigures(row), 1000);
   signal.addEventListener("abort", () => clearInterval(clock));
   const showRange = showHistory(chart, signal);
@@ -100,13 +101,13 @@ function showHistory(chart, signal) {
     try {
       await chart.look(step);
     } catch (error) {
-      // A cluster, a token that is limited to accounts: there is none.
+      // A cluster has no history, and a token that is limited to accounts may not read it.
       if (![400, 403].includes(error.status)) throw error;
       isOver = true;
       chart.close();
       render($("recorded"), sentence(message(error)));
       $("plots").hidden = $("ranges").hidden = true;
-      if (/limited to accounts/.test(error.message)) render($("limited"), "This token is limited to accounts. All numbers are those of its accounts.");
+      if (/limited to accounts/.test(error.message)) render($("limited"), "This token is limited to accounts. All numbers are for these accounts.");
     }
   };
   const again = poll(look, new Freshness($("history"), signal), signal, HISTORY_MS);

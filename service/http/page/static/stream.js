@@ -1,12 +1,13 @@
-// The figures of a sender, as they change.
+// Follows the stream of a sender.
 import { events, inSight, inUrl, message, pause, session } from "./client.js";
 
 const BACK_MS = 1000;
 const INTERVAL_MS = 1000;
-// What is asked for, until it is not refused: tables without times of arrival, clusters, tokens limited to accounts.
+// Values of `with`, tried in order until one is accepted. Tables without times of arrival, clusters, and tokens that
+// are limited to accounts do not have all parts.
 const PARTS = ["oldest,rates", "rates", "oldest", ""];
 
-// Until the view ends, each report goes to `onReport`. After an outage and out of sight it begins anew.
+// Calls `onReport` with each report until the view ends. Opens a new stream after an outage, and when the page is shown.
 export async function follow(sender, freshness, signal, onReport) {
   for (let parts = PARTS; !signal.aborted; ) {
     await inSight(signal);
@@ -42,7 +43,7 @@ async function read(stream, freshness, onReport) {
       if (data.error === 401) return session.end(data.error_text);
       freshness.fail(data.error_text);
     } else if (sign?.startsWith("as of ") && !freshness.reason) {
-      // Nothing has changed since the report.
+      // The report has not changed.
       freshness.mark(Date.parse(sign.slice("as of ".length)));
     }
   }

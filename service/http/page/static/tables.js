@@ -4,8 +4,8 @@ import { fieldOf, grouped, wordOf } from "./words.js";
 
 export const STATUSES = ["new", "proc", "retry", "hold"];
 
-// A column has a `title`, `show(row)` (a list of texts and elements), a `kind` (its class), an `order` if rows can be
-// sorted by it, and the status whose colour it explains as its `mark`.
+// A column has a `title`, `show(row)` (a list of texts and elements) and a `kind` (its class). It has an `order` if
+// rows can be sorted by it, and a `mark` if its heading shows the colour of a status.
 export class Table {
   constructor(table, columns, idOf, { order = null, empty = "" } = {}) {
     Object.assign(this, { columns, idOf, order, lines: new Map(), body: element("tbody") });
@@ -54,7 +54,7 @@ export class Table {
   }
 }
 
-// How the statuses share the row's messages; as long as these are among the most of a row.
+// The shares of the statuses in the messages of a row. The length is relative to the row with most messages.
 function bar(row, most) {
   const parts = STATUSES.filter((status) => row[status]);
   const shares = parts.map((status) => element("span", { class: status }));
@@ -65,13 +65,13 @@ function bar(row, most) {
   return drawn;
 }
 
-// Messages by status of the keys in `by`, a column each: of a row, `cellOf(key)` shows it. `more`: columns after them.
+// Messages by status, with a column for each key in `by`, which `cellOf(key)` shows. `more` has further columns.
 export class CountTable extends Table {
   constructor(table, by, cellOf, more = []) {
     const keys = by.map((key, index) => ({ title: wordOf(key), kind: "text", show: cellOf(key), ...(index === 0 && { order: "key", isAscending: true }) }));
     const counts = [...STATUSES, "total"].map((name) => ({ title: name, mark: name === "total" ? "" : name, order: name, show: (row) => [grouped(row[name])] }));
     const bars = { title: "by status", kind: "text bars", show: (row) => [bar(row, this.most)] };
-    super(table, [...keys, ...counts, bars, ...more], (row) => JSON.stringify(by.map((key) => row[fieldOf(key)])), { empty: "No message." });
+    super(table, [...keys, ...counts, bars, ...more], (row) => JSON.stringify(by.map((key) => row[fieldOf(key)])), { empty: "No messages." });
   }
 
   show(rows) {
