@@ -150,3 +150,15 @@ async def require_one_machine(connection: Connection, advice: str) -> None:
     """Raises CommandError, with the advice, on every node of a cluster."""
     if (await fetch(connection, "queries/disposable"))[0]["is_distributed"]:
         raise CommandError(f"This queue is distributed: {advice}.")
+
+
+async def require_table_of_one_machine(connection: Connection, table: str) -> None:
+    """Raises CommandError if Citus distributes the table: only `messages` is counted on several nodes."""
+    # A look-up in the catalog: other databases lack the table that the statement reads.
+    if not await connection.fetchval("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"):
+        return
+    if (await fetch(connection, "queries/citus/distributed", table_name=table))[0]["is_distributed"]:
+        raise CommandError(
+            f"{table} is distributed by Citus, and adopt counts tables of one machine only: a distributed queue is the"
+            " table messages of `queuestats migrate --distribute`."
+        )

@@ -1,5 +1,5 @@
--- Functions that the conditions of sql/conditions/ and the background proof of the counts call. A shard has none of
--- them.
+-- Functions that the conditions of sql/conditions/ and the background proof of the counts call. A node of a cluster has
+-- none of them.
 -- places: schema, locked
 
 -- random_senders: up to this many senders, half of them with counters, half with messages.

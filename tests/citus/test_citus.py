@@ -35,8 +35,11 @@ INSERT = (
 
 
 async def differences(database: Distributed) -> list[Difference]:
+    """Of all shards; none may be left out."""
     async with connect(database.service_url) as connection:
-        return (await verify_database(connection, database.service_url, None))[0]
+        verified = await verify_database(connection, database.service_url, None)
+    assert verified.not_compared == []
+    return verified.differences
 
 
 async def totals(service: Database) -> dict[int, int]:
@@ -204,9 +207,10 @@ async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distrib
     await distributed.run("DELETE FROM queuestats_local.deltas WHERE sender_id = 7", number)
     assert {each.sender_id for each in await differences(distributed)} == {7}
     async with connect(distributed.owner_url) as connection:
-        found, left = await verify_database(connection, distributed.owner_url, None, is_repairing=True)
-    assert found
-    assert left == []
+        verified = await verify_database(connection, distributed.owner_url, None, is_repairing=True)
+    assert verified.differences
+    assert verified.left == []
+    assert verified.not_compared == []
     assert await differences(distributed) == []
 
 

@@ -15,14 +15,15 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     UNION ALL
     SELECT format('USAGE on the schema %s', nspname)
     FROM pg_namespace
-    WHERE oid IN ('"{schema}"'::regnamespace, 'public'::regnamespace) AND NOT has_schema_privilege(role.oid, oid, 'USAGE')
+    WHERE oid IN ('"{schema}"'::regnamespace, 'public'::regnamespace)
+      AND NOT has_schema_privilege(role.oid, oid, 'USAGE')
     UNION ALL
     SELECT format('SELECT on %s', oid::regclass)
     FROM pg_class
     WHERE relnamespace = '"{schema}"'::regnamespace
       AND relname IN (
         'counters', 'sender_totals', 'deltas', 'watermarks', 'trusted_watermarks', 'shards', 'objects',
-        'repeatable_migrations'
+        'repeatable_migrations', 'adopted'
       )
       AND NOT has_table_privilege(role.oid, oid, 'SELECT')
     UNION ALL
