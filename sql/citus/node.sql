@@ -148,9 +148,10 @@ CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
--- audit_shards: as audit, of the shards whose counts can be read. It also has a row without a sender for each shard that
--- is here, or for that of the sender: the shard in place of an account, and its state in place of a grouping set. A
--- shard in the state `here` was compared. All is from one snapshot. The locks keep a TRUNCATE from being taken for drift.
+-- audit_shards: as audit, of the shards whose counts can be read. It also has a row without a sender for each shard
+-- that is here, or for that of the sender: the shard in place of an account, and its state in place of a grouping set.
+-- A shard in the state `here` was compared. All is from one snapshot. The locks keep a TRUNCATE from being taken for
+-- drift.
 -- A TRUNCATE locks the shards in several sessions. If both wait for each other, this gives up before Citus ends the
 -- TRUNCATE.
 CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
