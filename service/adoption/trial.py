@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from service.adoption.attach import index_steps
+from service.cluster.commands import require_table_of_one_machine
 from service.db import (
     Connection,
     InsufficientPrivilegeError,
@@ -81,6 +82,7 @@ async def check(connection: Connection, mapping: QueueMapping) -> tuple[Record, 
         raise CommandError("The schema queuestats of this database belongs to another application: rename it first.")
     if table["refusal"]:
         raise CommandError(table["refusal"])
+    await require_table_of_one_machine(connection, table["qualified_name"])
     adopted = await derive(connection, table, mapping)
     try:
         # With this setting of the session, rows that a policy hides are an error.

@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -6,6 +7,9 @@ from service.cli.options import command, json_option, on_database, open_pool, ow
 from service.cli.output import print_table
 from service.cli.types import ID
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.counters.verify import Verified
 
 DIFFERENCE_COLUMNS = (
     "sender_id",
@@ -18,60 +22,79 @@ DIFFERENCE_COLUMNS = (
     "kept",
     "hold_id",
 )
+NOT_COMPARED = 3
 # More is too much to read; --json lists all.
 MOST_LINES = 50
-FINDING_COLUMNS = ("severity", "condition", "finding", "meaning", "advice")
+FINDING_COLUMNS = ("severity", "node", "condition", "finding", "meaning", "advice")
 
 
 @command("verify --sender 119")
 @click.option("--sender", type=ID, help="only this sender  [default: all]")
 @click.option("--repair", "is_repairing", is_flag=True, help="recount each sender that differs, online, as the owner")
-@json_option("the list of differences")
+@json_option("the list of differences, and a row with `not_compared` for each part that was not compared")
 @on_database
 async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
     """Recount the messages and compare with the answers of the service, in one snapshot.
 
-    It may run at any time, under full load. The exit code is 1 if a difference was found and not repaired.
+    It may run at any time, under full load. The exit code is 1 if a difference was found and not repaired. It is 3 if
+    nothing differs, but a part of the queue could not be compared, for example a node that does not respond.
     """
     from service.counters.verify import keep_result, verify_database
     from service.db import connect
 
     url = owner_url(settings) if is_repairing else service_url(settings)
     async with connect(url, prepared_statements=settings.has_prepared_statements, is_direct=False) as connection:
-        differences, left = await verify_database(connection, url, sender, is_repairing=is_repairing)
-        await keep_result(connection, sender, left)
-    if differences or as_json:
-        shown = differences if as_json else differences[:MOST_LINES]
-        print_table(DIFFERENCE_COLUMNS, list(map(asdict, shown)), as_json)
-    if not as_json:
-        click.echo(f"{len(differences):,} differences." if differences else "No difference.")
-    if differences and not left:
-        senders = {difference.sender_id for difference in differences}
-        click.echo(f"Repaired: {len(senders):,} senders.", err=True)
-    return 1 if left else 0
+        verified = await verify_database(connection, url, sender, is_repairing=is_repairing)
+        await keep_result(connection, sender, verified)
+    _print_verified(verified, as_json=as_json)
+    return 1 if verified.left else NOT_COMPARED if verified.not_compared else 0
+
+
+def _print_verified(verified: "Verified", *, as_json: bool) -> None:
+    rows = [*map(asdict, verified.differences)]
+    if as_json:
+        empty = dict.fromkeys(DIFFERENCE_COLUMNS)
+        rows = [row | {"not_compared": None} for row in rows]
+        rows += [empty | {"not_compared": str(each)} for each in verified.not_compared]
+        print_table((*DIFFERENCE_COLUMNS, "not_compared"), rows, as_json)
+        return
+    if rows:
+        print_table(DIFFERENCE_COLUMNS, rows[:MOST_LINES], as_json)
+    for each in verified.not_compared:
+        click.echo(f"Not compared: {each}.")
+    others = " in what was compared" if verified.not_compared else ""
+    click.echo(f"{len(rows):,} differences{others}." if rows else f"No difference{others}.")
+    if rows and not verified.left:
+        click.echo(f"Repaired: {len({row['sender_id'] for row in rows}):,} senders.", err=True)
 
 
 @command("doctor --json")
-@json_option("a list of {severity, condition, finding, meaning, advice}")
+@json_option("a list of {severity, node, condition, finding, meaning, advice}")
 @on_database
 async def doctor(settings: Settings, as_json: bool) -> int:
-    """Examine all conditions of a live database, and show what a DBA should repair.
+    """Examine all conditions of a live database, and of each node of a cluster, and show what a DBA should repair.
 
-    The table has a row for each condition: error, warning, note or ok. --json has only the findings. docs/health.md
-    describes the conditions. Exit code 0: no finding, or only notes; 3: a warning; 4: an error.
+    The table has a row for each condition and node: error, warning, note or ok. --json has only the findings.
+    docs/health.md describes the conditions. Exit code 0: no finding, or only notes; 3: a warning; 4: an error.
     """
     from service.counters.doctor import diagnose
     from service.db import connect
 
     url = owner_url(settings)
-    examined: list[str] = []
+    examined: list[tuple[str, str]] = []
     async with connect(url) as connection:
-        findings = await diagnose(connection, url, settings, examined.append)
+        findings = await diagnose(connection, url, settings, lambda *condition: examined.append(condition))
     rows = [{**asdict(found), "severity": found.severity.name.lower()} for found in findings]
     if not as_json:
-        passed = [name for name in examined if name not in {found.condition for found in findings}]
-        rows += [dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "condition": name} for name in passed]
-    print_table(FINDING_COLUMNS, rows, as_json)
+        failed = {(found.condition, found.node) for found in findings}
+        rows += [
+            dict.fromkeys(FINDING_COLUMNS, "") | {"severity": "ok", "condition": name, "node": node}
+            for name, node in examined
+            if (name, node) not in failed
+        ]
+    # One machine has no node to show.
+    columns = [name for name in FINDING_COLUMNS if as_json or name != "node" or any(row["node"] for row in rows)]
+    print_table(columns, rows, as_json)
     if not findings and not as_json:
         click.echo("Nothing to repair.")
     return max((found.severity for found in findings), default=0)

@@ -33,7 +33,7 @@ async def migrate(settings: Settings, check: bool, distribute: bool, shards: int
         findings = await diagnose(connection, url, settings, is_quick=True)
     errors = [found for found in findings if found.severity is Severity.ERROR]
     for found in errors:
-        echo(f"{found.condition}: {found.finding.rstrip('.')}. {found.advice}")
+        echo(f"{found.place}: {found.finding.rstrip('.')}. {found.advice}")
     if not errors:
         echo("The schema is current.")
     return 1 if errors else 0

@@ -17,8 +17,8 @@ from service.cluster.breaker import Breaker, breaker_of
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
 from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
-from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
-from service.errors import BadRequest, Moved, ServiceError, Unavailable
+from service.db import WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
+from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
 
@@ -48,6 +48,10 @@ class ShardNode(Node):
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
         return await self.breaker.run(partial(self.database.fetch, statement, begin_with, **parameters))
 
+    async def run(self, name: str, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """As `Database.run`. Raises as `fetch`."""
+        return await self.breaker.run(partial(self.database.run, name, work))
+
     async def prove(self, share: float) -> None:
         """Nothing: `verify` compares the shards."""
 
@@ -70,7 +74,7 @@ class Citus(Topology):
         self._places = Places(database)
         self._nodes: dict[Address, ShardNode] = {}
 
-    async def nodes(self) -> Sequence[Node]:
+    async def nodes(self) -> Sequence[ShardNode]:
         await self._places.confirm()
         return [await self._node(address) for address in self._places.addresses]
 
@@ -152,6 +156,27 @@ class Citus(Topology):
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
             "silent_nodes": len(reads) - len(rows),
         }
+
+    async def at_each_node(
+        self, name: str, work: Callable[[Connection, str], Awaitable[T]], seconds: float
+    ) -> dict[str, T | ServiceError]:
+        async def at(node: ShardNode) -> T | ServiceError:
+            address = node.database.address
+            running = asyncio.ensure_future(node.run(name, lambda connection: work(connection, address)))
+            # Not awaited after its limit: a server that hangs does not answer a cancellation.
+            running.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.wait([running], timeout=seconds)
+            if not running.done():
+                running.cancel()
+                return TimedOut()
+            try:
+                return running.result()
+            except ServiceError as error:
+                return error
+
+        nodes = await self.nodes()
+        found = await asyncio.gather(*map(at, nodes))
+        return {node.database.address: result for node, result in zip(nodes, found, strict=True)}
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         await self._places.confirm()

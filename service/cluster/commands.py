@@ -1,14 +1,24 @@
 """The nodes of a queue as commands reach them: over a connection to each."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from service.db import AS_A_SCAN, Connection, connect, fetch
+from service.db import AS_A_SCAN, Connection, TooManyConnectionsError, connect, fetch
 from service.db.address import at_host
 from service.errors import CommandError
 from service.schema.migrate import require_countable
+
+# While a statement runs at a node, the next probe begins so long after the last one.
+PROBE_SECONDS = 1.0
+# Why a shard can't be compared, by the states of unproved() in sql/citus/node.sql.
+REASONS = {
+    "unattached": "its table lacks triggers that count, or one was disabled",
+    "uncounted": "it is not counted yet",
+}
+MOVED = "it was moved or split during the comparison"
 
 
 @dataclass(frozen=True)
@@ -22,12 +32,23 @@ class CountedNode:
 
     @asynccontextmanager
     async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
-        """A connection to the node. `connection` is the one that the command has. An error names the node."""
+        """A connection to the node. `connection` is the one that the command has.
+
+        A statement may take as long as it needs. But as soon as the node of a cluster accepts no new connection, the
+        statement ends too. Raises CommandError with the reason.
+        """
+        if not self.url:
+            yield connection
+            return
+        silence = asyncio.create_task(_silence(self.url))
         try:
-            async with connect(self.url) if self.url else nullcontext(connection) as at_node:
+            async with connect(self.url) as at_node:
+                silence.add_done_callback(lambda task: task.cancelled() or at_node.terminate())
                 yield at_node
         except CommandError as error:
-            raise CommandError(f"{self.name}: {error}" if self.name else str(error)) from error
+            raise CommandError(silence.result() if silence.done() else str(error)) from error
+        finally:
+            silence.cancel()
 
     @asynccontextmanager
     async def comparing(self, connection: Connection) -> AsyncIterator[bool]:
@@ -52,9 +73,10 @@ class CountedNode:
         """The rows of sql/queries/uncounted.sql. Shards that are not counted yet are counted by the service soon."""
         return [] if self.url else await fetch(connection, "queries/uncounted")
 
-    async def findings(self, connection: Connection) -> list[str]:
-        """What there is to mend on a node of a cluster, as words for a person."""
-        return [row["finding"] for row in await fetch(connection, "queries/citus/uncounted")]
+    async def count(self, connection: Connection) -> None:
+        """Counts what is not counted on a node of a cluster. `connection` is the owner's."""
+        while self.url and (await fetch(connection, "queries/citus/settle"))[0]["done"]:
+            continue
 
     async def comparable_senders(self, connection: Connection, sender_id: int | None) -> list[int]:
         """Senders whose answers can be compared with their definitions: `sender_id`, or some taken by chance."""
@@ -64,16 +86,79 @@ class CountedNode:
         return [sender_id] if sender_id else [row[0] for row in await fetch(connection, "queries/some_senders")]
 
 
+async def _silence(url: str) -> str:
+    """Returns when the node accepts no new connection: why."""
+    while True:
+        await asyncio.sleep(PROBE_SECONDS)
+        try:
+            async with connect(url):
+                pass
+        except CommandError as error:
+            # A server without a free connection responds.
+            if not isinstance(error.__cause__, TooManyConnectionsError):
+                return str(error)
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """What a comparison could not read. `node`, `shard`: of a cluster; empty and None on one machine."""
+
+    reason: str
+    node: str = ""
+    shard: int | None = None
+
+    def __str__(self) -> str:
+        place = ", ".join(filter(None, (self.node, f"shard {self.shard}" if self.shard else "")))
+        return f"{place}: {self.reason}" if place else self.reason
+
+
 async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     """The nodes that keep the counters of the queue. `connection` is one to the database at `url`."""
     (state,) = await fetch(connection, "queries/citus/state")
     if not state["is_distributed"]:
         return [CountedNode()]
-    nodes = await fetch(connection, "queries/citus/nodes")
-    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port, _ in nodes]
+    nodes = await fetch(connection, "queries/citus/primaries")
+    return [CountedNode(at_host(url, host, port), _name(host, port), "queries/citus") for host, port in nodes]
+
+
+def _name(host: str, port: int) -> str:
+    return f"{host}:{port}"
+
+
+async def not_compared(
+    connection: Connection, sender_id: int | None, states: Mapping[int, str], silent: Mapping[str, str]
+) -> list[NotCompared]:
+    """The shards of a cluster, or the one of a sender, that are not among those in the state `here`.
+
+    `states`: of the shards that nodes have compared, or could not compare. `silent`: why nodes compared nothing.
+    """
+    if (await fetch(connection, "queries/citus/state"))[0]["is_distributed"]:
+        shards = await fetch(connection, "queries/citus/placements", sender_id=sender_id)
+        left = [row for row in shards if states.get(row["shard"]) != "here"]
+        names = {row["shard"]: _name(row["host"], row["port"]) if row["host"] else "no node" for row in left}
+        # A silent node is named once.
+        of_nodes = [NotCompared(silent[name], name) for name in dict.fromkeys(names.values()) if name in silent]
+        return of_nodes + [
+            NotCompared(REASONS.get(states.get(shard, ""), MOVED), name, shard)
+            for shard, name in names.items()
+            if name not in silent
+        ]
+    return []
 
 
 async def require_one_machine(connection: Connection, advice: str) -> None:
     """Raises CommandError, with the advice, on every node of a cluster."""
     if (await fetch(connection, "queries/disposable"))[0]["is_distributed"]:
         raise CommandError(f"This queue is distributed: {advice}.")
+
+
+async def require_table_of_one_machine(connection: Connection, table: str) -> None:
+    """Raises CommandError if Citus distributes the table: only `messages` is counted on several nodes."""
+    # A look-up in the catalog: other databases lack the table that the statement reads.
+    if not await connection.fetchval("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"):
+        return
+    if (await fetch(connection, "queries/citus/distributed", table_name=table))[0]["is_distributed"]:
+        raise CommandError(
+            f"{table} is distributed by Citus, and adopt counts tables of one machine only: a distributed queue is the"
+            " table messages of `queuestats migrate --distribute`."
+        )

@@ -4,6 +4,7 @@ The counters of a node are made by the files that one machine has too, in a sche
 """
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from functools import partial
 
@@ -13,10 +14,14 @@ from service.db.address import at_host
 from service.db.statements import read_sql
 from service.errors import CommandError
 from service.schema.columns import grouping_set
-from service.schema.files import newer_columns, table_definitions
+from service.schema.files import SqlFile, newer_columns, own_tables, table_definition, table_definitions
 from service.schema.locks import changing_schema, trying_for_lock
+from service.schema.repair import COUNTED, missing_indexes
 from service.schema.roles import login
 
+PLACES = {"schema": SCHEMA}
+# What a node lacks that was added without `queuestats migrate`.
+WHOLE_SCHEMA = f"the whole schema {SCHEMA}"
 # Settings of a session. What is made in it is no affair of the other nodes, and takes as long as it takes.
 LOCAL = "SET citus.enable_ddl_propagation = off; SET client_min_messages = error; SET statement_timeout = 0"
 PAUSE_SECONDS = 0.5
@@ -78,20 +83,64 @@ async def _bring_up_node(
 
 async def _bring_up(connection: Connection, service_url: str | None) -> None:
     await connection.execute(LOCAL)
-    places = {"schema": SCHEMA}
     async with connection.transaction():
-        if not (await fetch(connection, "citus/made"))[0]["is_made"]:
-            made = [*table_definitions(SCHEMA, [grouping_set]), read_sql("citus/tables", places)]
-            for definition in (f"CREATE SCHEMA {SCHEMA}", *made):
-                await connection.execute(definition)
-        for addition in newer_columns(SCHEMA):
-            await connection.execute(addition)
-        await connection.execute(read_sql("migrate/create_or_replace", places))
+        changes = await node_changes(connection)
+        await _make_tables(connection)
+        await connection.execute(read_sql("migrate/create_or_replace", PLACES))
         for file in TABLE.files():
-            await fetch(connection, "migrate/run_file", places, file=file.text)
+            await fetch(connection, "migrate/run_file", PLACES, file=file.text)
+            await fetch(connection, "migrate/remember_file", PLACES, name=file.name, hash=hash_at_node(file))
+        for definition in missing_indexes(await fetch(connection, "conditions/objects", PLACES)):
+            await connection.execute(definition)
+        await fetch(connection, "migrate/remember_objects", PLACES, is_new_revision=bool(changes))
         if service_url:
             for row in await fetch(connection, "citus/grants", role=login(service_url)[0]):
                 await connection.execute(row["statement"])
+
+
+async def _make_tables(connection: Connection) -> None:
+    """Makes the tables and columns that the node lacks. Counts that were lost with a table are counted again."""
+    if not (await fetch(connection, "citus/made"))[0]["is_made"]:
+        made = [*table_definitions(SCHEMA, [grouping_set]), read_sql("citus/tables", PLACES)]
+        for definition in (f"CREATE SCHEMA {SCHEMA}", *made):
+            await connection.execute(definition)
+    missing = [name for name, lacking in (await _lacking(connection)).items() if lacking is None]
+    for name in missing:
+        for definition in table_definition(name, SCHEMA):
+            await connection.execute(definition)
+    if {*missing} & {*COUNTED}:
+        await fetch(connection, "citus/uncount", PLACES)
+    for addition in newer_columns(SCHEMA):
+        await connection.execute(addition)
+
+
+async def _lacking(connection: Connection) -> dict[str, list[str] | None]:
+    """The tables of a node that lack columns, with these; None for a table that is missing."""
+    present = {row["table_name"]: row["column_names"] for row in await fetch(connection, "citus/columns", PLACES)}
+    lacking: dict[str, list[str] | None] = {}
+    for table in own_tables():
+        columns = [column.name for column in table.columns if column.name not in present.get(table.name, ())]
+        if columns:
+            lacking[table.name] = columns if table.name in present else None
+    return lacking
+
+
+async def node_changes(connection: Connection) -> list[str]:
+    """The remaining steps of `bring_up_nodes` on one node, in words; empty if the node is current."""
+    if not (await fetch(connection, "citus/made"))[0]["is_made"]:
+        return [WHOLE_SCHEMA]
+    lacking = await _lacking(connection)
+    if "repeatable_migrations" in lacking:
+        return ["the table repeatable_migrations"]
+    applied = {row["name"]: row["hash"] for row in await fetch(connection, "citus/applied", PLACES)}
+    missing = [f"the table {table}" for table, columns in lacking.items() if columns is None]
+    missing += [f"the column {table}.{column}" for table, columns in lacking.items() for column in columns or ()]
+    return missing + [file.name for file in TABLE.files() if applied.get(file.name) != hash_at_node(file)]
+
+
+def hash_at_node(file: SqlFile) -> str:
+    """Of the text that runs on a node: the values of its places are those of this version, and not of a mapping."""
+    return hashlib.sha256(file.text.encode()).hexdigest()
 
 
 async def _count_shards(connection: Connection, progress: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ from functools import cache
 
 from service.db import Statement, load_statement
 from service.db.statements import parse_statement, read_sql
+from service.resources import sql_path
 from service.schema.files import messages_table
 
 SCHEMA = "queuestats_local"
@@ -16,6 +17,7 @@ FILES = (
     *(f"counters/{name}" for name in ("bounds", "fold", "compact", "deltas", "rebuild", "audit")),
     # What differs.
     "citus/node",
+    "counters/catalog",
 )
 # It has no holds, no history and no bounds.
 LACKING = dict.fromkeys(("has_holds", "has_history", "has_created"), "false")
@@ -49,3 +51,9 @@ def at_node(name: str, within: str = "") -> Statement:
     parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in types.items())
     places = {"schema": SCHEMA, "statement": statement.text, "parameters": parameters}
     return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)
+
+
+def condition_at_node(name: str) -> Statement:
+    """The statement of a condition of health on a node: its own in sql/conditions/node/, or that of one machine."""
+    own = f"conditions/node/{name}"
+    return at_node(own if sql_path(f"{own}.sql").is_file() else f"conditions/{name}")

@@ -3,20 +3,22 @@
 import asyncio
 import logging
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
 from service.errors import Moved, ServiceError, Uncounted
 from service.model import Dimension, Grouping, HistoryQuery, StatsQuery, TopQuery
 from service.reports import Oldest, StatsRow, StatsRowWithOldest, StatsRowWithRates, Window
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
@@ -149,6 +151,15 @@ class Topology:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
+
+    async def at_each_node(
+        self, name: str, work: Callable[[Connection, str], Awaitable[T]], seconds: float
+    ) -> dict[str, T | ServiceError]:
+        """What `work` returns for a connection to each node of a cluster and its address, or the error in its place.
+
+        Nodes are asked at the same time, each with a limit of `seconds`. Nothing for one machine.
+        """
+        return {}
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""

@@ -5,10 +5,11 @@ docs/health.md are views of this list.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import TypeAlias
 
-from service.db import Connection, PostgresError, fetch, in_words, is_disconnect, load_statement
+from service.db import Connection, PostgresError, Statement, in_words, is_disconnect, load_statement
 
 
 class Severity(IntEnum):
@@ -33,9 +34,14 @@ class Condition:
     is_refusal: bool = False
     is_costly: bool = False
 
-    def found(self, finding: str, command: str | None = None) -> "Finding":
+    @property
+    def is_of_node(self) -> bool:
+        """Whether each node of a cluster is examined too. The others are of the queue as a whole, or of holds."""
+        return self.name in OF_NODE
+
+    def found(self, finding: str, command: str | None = None, node: str = "") -> "Finding":
         advice = self.advice if command is None else f"{self.advice} {command}"
-        return Finding(self.name, self.severity, finding, self.meaning, advice)
+        return Finding(self.name, self.severity, finding, self.meaning, advice, node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,17 @@ class Finding:
     finding: str
     meaning: str
     advice: str
+    node: str = ""
+    """The address of the node of a cluster that has it. Empty: the database itself."""
 
+    @property
+    def place(self) -> str:
+        """The condition, with the node if there is one, for a person."""
+        return f"{self.condition} at {self.node}" if self.node else self.condition
+
+
+# Gets the name of a condition, and the node that is examined.
+Progress: TypeAlias = Callable[[str, str], None]
 
 RIGHT = "Answers are right."
 REFUSED = "Requests get 503."
@@ -80,9 +96,32 @@ SCHEMA = Condition(
     *("schema", ERROR, "Services of the former release continue; those that need the missing objects answer 503."),
     "Run queuestats migrate.",
 )
+# Of a node of a cluster.
 NODE = Condition(
-    *("node", ERROR, "Requests for senders of this node get 503, or are slow while it is counted."),
-    "Start the node. When it answers, the service recounts its messages, or run queuestats migrate.",
+    *("node", ERROR, "Requests for senders of this node get 503."),
+    "Start the node, or make it reachable. When it answers, the service uses it again.",
+)
+SHARDS = (
+    Condition(
+        *("shard_triggers", ERROR, "Answers are right and slow: they come from the messages of the shard."),
+        "The service attaches the triggers and counts the shard. To do so at once, run queuestats migrate.",
+    ),
+    Condition(
+        *("shard_uncounted", WARNING, "Answers are right and slow: they come from the messages of the shard."),
+        "The service counts the shard, while writers continue. To count at once, run queuestats migrate.",
+    ),
+    Condition(
+        *("shard_left", WARNING, "Answers are right. Lists of the largest senders of all nodes get 503."),
+        "The service deletes the counts. To delete them at once, run queuestats migrate.",
+    ),
+)
+# The names of the conditions of one machine that apply to each node.
+OF_NODE = frozenset(
+    (
+        *("standby", "service_rights", "login", "time_limit", "objects", "owner", "exposed", "autovacuum"),
+        *("invalid_indexes", "server_fault", "login_ends", "settings", "unlogged", "pending", "old_snapshot"),
+        *("replica_identity", "server_version"),
+    )
 )
 CONDITIONS = (
     Condition(
@@ -228,7 +267,12 @@ CONDITIONS = (
 )
 CHEAP = tuple(condition for condition in CONDITIONS if not condition.is_costly)
 # The conditions that a process of the service examines.
-SERVED = (SCHEMA, CONTRACT, POOLER, PROBE, UNEXAMINED, *CHEAP)
+SERVED = (SCHEMA, CONTRACT, POOLER, PROBE, UNEXAMINED, NODE, *SHARDS, *CHEAP)
+
+
+def statement_of(condition: str) -> Statement:
+    """The statement of a condition, by its name, for one machine or the coordinator of a cluster."""
+    return load_statement(f"conditions/{condition}")
 
 
 async def examine(
@@ -236,13 +280,15 @@ async def examine(
     service_role: str,
     connections: int = 1,
     conditions: Iterable[Condition] = CONDITIONS,
-    progress: Callable[[str], None] = lambda condition: None,
+    progress: Progress = lambda condition, node: None,
+    load: Callable[[str], Statement] = statement_of,
+    node: str = "",
 ) -> list[Finding]:
     """The findings, in the order of the conditions. The owner and the service's role may call it.
 
     `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name
-    of each condition before it is examined. Conditions that can't be examined are findings of UNEXAMINED, one for
-    each cause.
+    of each condition, and with `node`, before it is examined. Conditions that can't be examined are findings of
+    UNEXAMINED, one for each cause. `load`: the statement of a condition, by its name.
     """
     # A look-up in the catalog: the extension may be missing.
     has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
@@ -252,17 +298,20 @@ async def examine(
     for condition in conditions:
         if condition.name == "slow_statements" and not has_statements:
             continue
-        progress(condition.name)
+        progress(condition.name, node)
         try:
-            findings += await _find(connection, condition, given)
+            findings += await _find(connection, condition, load(condition.name), given)
         except PostgresError as error:
             if is_disconnect(error):
                 raise
             unexamined.setdefault(in_words(error), []).append(condition.name)
-    return findings + [UNEXAMINED.found(f"{', '.join(names)}: {cause}") for cause, names in unexamined.items()]
+    findings += [UNEXAMINED.found(f"{', '.join(names)}: {cause}") for cause, names in unexamined.items()]
+    return [replace(finding, node=node) for finding in findings]
 
 
-async def _find(connection: Connection, condition: Condition, given: dict[str, str | int]) -> Sequence[Finding]:
-    name = f"conditions/{condition.name}"
-    rows = await fetch(connection, name, **{wanted: given[wanted] for wanted in load_statement(name).types})
+async def _find(
+    connection: Connection, condition: Condition, statement: Statement, given: dict[str, str | int]
+) -> Sequence[Finding]:
+    values = statement.bind({wanted: given[wanted] for wanted in statement.types})
+    rows = await connection.fetch(statement.sql, *values)
     return [condition.found(row["finding"], row["command"]) for row in rows]

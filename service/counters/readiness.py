@@ -12,6 +12,7 @@ from service.counters.health import (
     CHEAP,
     CONDITIONS,
     CONTRACT,
+    NODE,
     POOLER,
     PROBE,
     SCHEMA,
@@ -19,6 +20,7 @@ from service.counters.health import (
     Finding,
     examine,
 )
+from service.counters.nodes import examine_node
 from service.db import Connection, Database, in_words, load_statement
 from service.errors import STANDBY, CommandError, ServiceError, Unavailable
 from service.model import Grouping, StatsQuery
@@ -32,9 +34,12 @@ Result = TypeVar("Result")
 
 READINESS_SECONDS = 1.0
 FINDINGS_SECONDS = 10.0
+# The limit for each node of a cluster. A scrape of /metrics waits for the slowest.
+NODE_SECONDS = 1.0
 CHEAP_NAMES = {condition.name for condition in CHEAP}
 (OF_STANDBY,) = (condition for condition in CONDITIONS if condition.name == "standby")
 REFUSALS = tuple(condition for condition in CONDITIONS if condition.is_refusal)
+REFUSAL_NAMES = {condition.name for condition in REFUSALS}
 
 
 class Shared(Generic[Result]):
@@ -88,9 +93,11 @@ class Readiness:
         try:
             await self._warm_up(await probe(self._database))
         except ServiceError:
-            if not (found := await self._examine(REFUSALS)):
+            found = await self._examine(REFUSALS)
+            # Nodes of a cluster have others too.
+            if not (refusing := [finding for finding in found if finding.condition in REFUSAL_NAMES]):
                 raise
-            return found
+            return refusing
         return []
 
     async def _find_all(self) -> list[Finding]:
@@ -120,7 +127,21 @@ class Readiness:
             role = await connection.fetchval("SELECT current_user")
             return await examine(connection, role, self._connections, conditions)
 
+        async def work_at(connection: Connection, node: str) -> list[Finding]:
+            role = await connection.fetchval("SELECT current_user")
+            return await examine_node(connection, node, role, self._connections, conditions)
+
         found: list[Finding] = await self._database.run("conditions", work)
+        try:
+            topology = await find_topology(self._database)
+            of_nodes = await topology.at_each_node("conditions", work_at, NODE_SECONDS)
+        except ServiceError:
+            # What keeps the database from naming its nodes may be a finding already.
+            if not found:
+                raise
+            return found
+        for node, result in of_nodes.items():
+            found += [NODE.found(in_words(result), node=node)] if isinstance(result, ServiceError) else result
         return found
 
 

@@ -6,9 +6,9 @@ Then repairs the differences.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from service.cluster.commands import CountedNode, counted_nodes
+from service.cluster.commands import CountedNode, NotCompared, counted_nodes, not_compared
 from service.cluster.topology import from_counters
 from service.control.actor import of_command
 from service.db import Connection, fetch
@@ -19,6 +19,10 @@ from service.reports import StatsRow
 # "other": a status that no report counts, so it has no counter.
 STATUSES = ("new", "proc", "retry", "hold", "other")
 ONE_MACHINE = CountedNode()
+UNTRUSTED = (
+    "the counts agree with the messages, but are not trusted, so no answer was compared: {}."
+    " The service recounts by itself; `queuestats verify --repair` recounts now"
+)
 # Sender, group mode, account, campaign and ISP of a row.
 _Key = tuple[int, str, int, int, str]
 
@@ -47,31 +51,61 @@ class Difference:
         return self.grouping_set == "hold"
 
 
+class Verified(NamedTuple):
+    """The differences, those that remain after a repair, and what could not be compared."""
+
+    differences: list[Difference]
+    left: list[Difference]
+    not_compared: list[NotCompared]
+
+
 async def verify_database(
     connection: Connection, url: str, sender_id: int | None, *, is_repairing: bool = False
-) -> tuple[list[Difference], list[Difference]]:
-    """The differences, and those that remain after a repair, of all nodes of a distributed queue.
+) -> Verified:
+    """Compares all nodes of a distributed queue. A node that does not respond does not keep it from the others.
 
-    `connection` is one to the database at `url`. Raises CommandError as `find_differences`, if a node does not answer,
-    and if the counters are exact but not trusted.
+    `connection` is one to the database at `url`. Raises CommandError as `find_differences`.
     """
-    differences, left = [], []
+    verified = Verified([], [], [])
+    states: dict[int, str] = {}
+    silent: dict[str, str] = {}
     for node in await counted_nodes(connection, url):
-        async with node.connect(connection) as at_node:
-            found = remaining = await find_differences(at_node, sender_id, node)
-            uncounted = await node.uncounted(at_node)
-            if is_repairing and (found or uncounted):
-                await repair(at_node, [None] if uncounted else _senders_of(found), node)
-                await _repair_held(at_node, found)
-                remaining = await find_differences(at_node, sender_id, node)
-            elif uncounted and not found:
-                raise CommandError(
-                    f"The counts agree with the messages, but are not trusted: {uncounted[0]['reason']}."
-                    " The service recounts by itself; `queuestats verify --repair` recounts now."
-                )
-        differences += found
-        left += remaining
-    return differences, left
+        try:
+            async with node.connect(connection) as at_node:
+                await _verify_node(at_node, sender_id, node, verified, states, is_repairing=is_repairing)
+        except CommandError as error:
+            if not node.url:
+                raise
+            silent[node.name] = str(error)
+    verified.not_compared.extend(await not_compared(connection, sender_id, states, silent))
+    return verified
+
+
+async def _verify_node(
+    connection: Connection,
+    sender_id: int | None,
+    node: CountedNode,
+    verified: Verified,
+    states: dict[int, str],
+    *,
+    is_repairing: bool,
+) -> None:
+    if is_repairing:
+        await node.count(connection)
+    found, reached = await _differences(connection, sender_id, node)
+    uncounted = await node.uncounted(connection)
+    left = found
+    verified.differences.extend(found)
+    try:
+        if is_repairing and (found or uncounted):
+            await repair(connection, [None] if uncounted else _senders_of(found), node)
+            await _repair_held(connection, found)
+            left, reached = await _differences(connection, sender_id, node)
+        elif uncounted and not found:
+            verified.not_compared.append(NotCompared(UNTRUSTED.format(uncounted[0]["reason"])))
+    finally:
+        verified.left.extend(left)
+    states.update(reached)
 
 
 async def find_differences(
@@ -83,25 +117,36 @@ async def find_differences(
     counters, and for these senders. `connection` has no open transaction. Raises CommandError if the table can't be
     counted.
     """
-    found, is_locked = await _compare(connection, sender_id, node)
+    return (await _differences(connection, sender_id, node))[0]
+
+
+async def _differences(
+    connection: Connection, sender_id: int | None, node: CountedNode
+) -> tuple[list[Difference], dict[int, str]]:
+    """The differences, and the states of the shards of a node of a cluster."""
+    found, states, is_locked = await _compare(connection, sender_id, node)
     if found and not is_locked:
         # The service's role can't lock an adopted table. A TRUNCATE between the snapshot and the recount looks like
         # drift, but a second snapshot does not have the same differences.
         places = {_place(difference) for difference in found}
-        again, _ = await _compare(connection, sender_id, node)
+        again, states, _ = await _compare(connection, sender_id, node)
         found = [difference for difference in again if _place(difference) in places]
-    return found
+    return found, states
 
 
 def _place(difference: Difference) -> Difference:
     return replace(difference, counted=0, kept=0)
 
 
-async def _compare(connection: Connection, sender_id: int | None, node: CountedNode) -> tuple[list[Difference], bool]:
-    """The differences, and whether a TRUNCATE can't be their cause."""
+async def _compare(
+    connection: Connection, sender_id: int | None, node: CountedNode
+) -> tuple[list[Difference], dict[int, str], bool]:
+    """The differences, the states of shards, and whether a TRUNCATE can't be the cause of the differences."""
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
-        found = [difference for row in rows for difference in _by_status(row)]
+        # A row without a sender: audit_shards() in sql/citus/node.sql.
+        states = {row["account_id"]: row["grouping_set"] for row in rows if row["sender_id"] is None}
+        found = [difference for row in rows if row["sender_id"] is not None for difference in _by_status(row)]
         # A distributed queue has no holds, no bounds and no history.
         held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
         missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
@@ -120,7 +165,7 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
         Difference(row["sender_id"], "history", 0, 0, row["isp"] or "", row["status"], row["expected"], row["kept"])
         for row in broken
     ]
-    return found, is_locked
+    return found, states, is_locked
 
 
 async def _compare_answers(connection: Connection, sender_ids: Sequence[int]) -> list[Difference]:
@@ -168,16 +213,18 @@ async def _repair_held(connection: Connection, found: Iterable[Difference]) -> N
             await fetch(connection, "queries/control/repair_held", sender_id=sender_id, actor_name=of_command().name)
 
 
-async def keep_result(connection: Connection, sender_id: int | None, left: Sequence[Difference]) -> None:
+async def keep_result(connection: Connection, sender_id: int | None, verified: Verified) -> None:
     """Records the remaining differences, so that the service recounts their senders; not on a standby.
 
-    For all senders (None), it also adds an entry to the audit log. `connection` has no open transaction.
+    For all senders (None), it also adds an entry to the audit log, unless no difference was found in only a part of the
+    queue. `connection` has no open transaction.
     """
+    left = verified.left
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL transaction_read_only = off")
-        if sender_id is None:
+        if sender_id is None and (left or not verified.not_compared):
             actor = of_command()
             found = {"actor_kind": actor.kind, "actor_name": actor.name, "differences": len(left)}
             await fetch(connection, "queries/verified", **found)

@@ -7,6 +7,7 @@ from asyncpg import (
     PostgresError,
     ReadOnlySQLTransactionError,
     Record,
+    TooManyConnectionsError,
 )
 
 from service.db.connect import Connection, connect, fetch, require_disposable
@@ -17,4 +18,4 @@ from service.db.statements import Statement, load_statement, load_statements
 __all__ = ["AS_A_SCAN", "WRITING", "WRITING_WITHOUT_LIMIT", "Connection", "Database", "Statement", "connect", "fetch"]
 __all__ += ["in_words", "is_disconnect", "load_statement", "load_statements", "require_disposable"]
 __all__ += ["InsufficientPrivilegeError", "InvalidObjectDefinitionError", "PostgresError"]
-__all__ += ["ReadOnlySQLTransactionError", "Record"]
+__all__ += ["ReadOnlySQLTransactionError", "Record", "TooManyConnectionsError"]

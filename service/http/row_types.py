@@ -158,6 +158,7 @@ class ConditionRow(msgspec.Struct):
     finding: str
     meaning: str
     advice: str
+    node: str
 
 
 # By endpoint: the rows of its response.

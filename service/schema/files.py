@@ -30,7 +30,7 @@ FILES = (
         f"counters/{name}"
         for name in ("triggers", "recount", "recorded", "bounds", "oldest", "proof", "fold", "compact", "deltas")
     ),
-    *("counters/rebuild", "counters/audit", _HEALTH),
+    *("counters/rebuild", "counters/audit", "counters/catalog", _HEALTH),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # Last: from now on messages are counted.
     _ATTACH,
@@ -203,18 +203,18 @@ def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
 def table_definitions(schema: str, types: Sequence[ENUM]) -> list[str]:
     """Statements that create our own tables, and these types, in another schema."""
     elements: list[ExecutableDDLElement] = [CreateEnumType(type_) for type_ in types]
-    for table in _own_tables():
+    for table in own_tables():
         elements += _create(table)
     # Other types are in the schema of `messages`.
     types_schema = schema if message_status in types else "public"
     return [_compile(element, schema, types_schema) for element in elements]
 
 
-def table_definition(name: str) -> list[str]:
-    """Statements that create one of our own tables; none if there is no table of this name."""
+def table_definition(name: str, schema: str = SCHEMA) -> list[str]:
+    """Statements that create one of our own tables in a schema; none if there is no table of this name."""
     return [
-        _compile(element, SCHEMA, "public")
-        for table in _own_tables()
+        _compile(element, schema, "public")
+        for table in own_tables()
         if table.name == name
         for element in _create(table)
     ]
@@ -233,13 +233,14 @@ def newer_columns(schema: str) -> list[str]:
         f"DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{schema}.{table.name}'::regclass"
         f" AND attname = '{column.name}') THEN ALTER TABLE {schema}.{table.name}"
         f" ADD COLUMN {_compile(CreateColumn(column), schema, 'public')}; END IF; END$$"
-        for table in _own_tables()
+        for table in own_tables()
         for column in table.columns
         if column.nullable or (column.server_default is not None and not column.computed)
     ]
 
 
-def _own_tables() -> list[Table]:
+def own_tables() -> list[Table]:
+    """All tables of the service, without `messages`."""
     return [table for table in metadata.sorted_tables if table.schema]
 
 

@@ -1,6 +1,7 @@
 """Creates missing or changed objects of our schema again, in migrate: see sql/conditions/objects.sql."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from service.db import Connection, fetch
 from service.schema.columns import SCHEMA
@@ -28,13 +29,21 @@ async def make_anew(connection: Connection, progress: Callable[[str], None]) -> 
             await fetch(connection, "migrate/forget_baseline")
     for statement in newer_columns(SCHEMA) if any(row["kind"] == "column" for row in missing) else ():
         await connection.execute(statement)
-    for row in missing:
-        if row["kind"] == "index" and row["command"] is None:
-            # Its table may have been created with it just now.
-            await connection.execute(row["definition"].replace(" INDEX ", " INDEX IF NOT EXISTS ", 1))
-            progress(f"The index {row['name']}, which was missing.")
+    for definition in missing_indexes(found):
+        await connection.execute(definition)
+        progress(f"The index {definition.partition(' ON ')[0].rpartition(' ')[2]}, which was missing.")
     is_exposed = await fetch(connection, "conditions/exposed", service_role="")
     return bool(is_exposed) or any(row["kind"] in ("function", "view", "table") for row in found)
+
+
+def missing_indexes(found: Iterable[Any]) -> list[str]:
+    """Statements that create our missing indexes. `found`: the rows of sql/conditions/objects.sql."""
+    return [
+        # Its table may have been created with it just now.
+        row["definition"].replace(" INDEX ", " INDEX IF NOT EXISTS ", 1)
+        for row in found
+        if row["is_missing"] and row["kind"] == "index" and row["command"] is None
+    ]
 
 
 async def _make_table(connection: Connection, table: str, progress: Callable[[str], None]) -> None:

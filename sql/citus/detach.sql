@@ -18,5 +18,7 @@ BEGIN
   END LOOP;
   DELETE FROM queuestats.baseline;
   DROP FUNCTION queuestats.current_counters;
+  -- The condition `objects` does not miss it.
+  DELETE FROM queuestats.objects WHERE name LIKE 'queuestats.current\_counters(%';
 END
 $$

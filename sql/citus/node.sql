@@ -2,6 +2,10 @@
 -- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
 -- places: schema
 
+-- messages_table: the table that Citus distributes, as counters/queued_messages.sql has it on one machine.
+CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
+LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::regclass $$;
+
 -- shard_of: the shard of a sender. Citus tells it only those who may read messages.
 CREATE OR REPLACE FUNCTION "{schema}".shard_of(of_sender bigint) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -144,7 +148,10 @@ CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
--- audit_shards: as audit, of the shards whose counts can be read. The locks keep a TRUNCATE from being taken for drift.
+-- audit_shards: as audit, of the shards whose counts can be read. It also has a row without a sender for each shard
+-- that is here, or for that of the sender: the shard in place of an account, and its state in place of a grouping set.
+-- A shard in the state `here` was compared. All is from one snapshot. The locks keep a TRUNCATE from being taken for
+-- drift.
 -- A TRUNCATE locks the shards in several sessions. If both wait for each other, this gives up before Citus ends the
 -- TRUNCATE.
 CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
@@ -165,15 +172,21 @@ BEGIN
     END;
   END LOOP;
   RETURN QUERY
+  WITH placed AS MATERIALIZED (
+    SELECT placed.shard, lowest, highest, coalesce(state, 'here') AS state
+    FROM "{schema}".placed() AS placed
+      LEFT JOIN "{schema}".unproved("{schema}".known()) AS unproved ON unproved.shard = placed.shard
+    WHERE of_sender IS NULL OR worker_hash(of_sender) BETWEEN lowest AND highest
+  )
   SELECT sender_id, CAST(grouping_set AS text), account_id, campaign_id, isp,
          counted_new, counted_proc, counted_retry, counted_hold, counted_other,
          kept_new, kept_proc, kept_retry, kept_hold, kept_other
   FROM "{schema}".audit(of_sender)
   WHERE EXISTS (
-    SELECT FROM "{schema}".shards
-    WHERE worker_hash(sender_id) BETWEEN lowest AND highest
-      AND shard NOT IN (SELECT shard FROM "{schema}".unproved("{schema}".known()))
-  );
+    SELECT FROM placed WHERE state = 'here' AND worker_hash(sender_id) BETWEEN lowest AND highest
+  )
+  UNION ALL
+  SELECT NULL, state, shard, 0, '', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM placed;
 END
 $$;
 

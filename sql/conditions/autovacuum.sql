@@ -1,6 +1,7 @@
 -- autovacuum: settings let dead rows accumulate in a queue
 -- The value of the server is visible only if this session has no other value. A setting of a role counts if the role
 -- writes messages or folds. Options of tables and roles are booleans in any of PostgreSQL's spellings.
+-- places: schema
 -- parameters: none
 SELECT /* conditions/autovacuum.sql */ found.finding, found.command
 FROM (
@@ -39,8 +40,8 @@ FROM (
     AND NOT cast(substr(setting, 14) AS boolean)
     AND (
       standing.setrole = 0
-      OR has_schema_privilege(standing.setrole, 'queuestats', 'USAGE')
-      OR has_table_privilege(standing.setrole, queuestats.messages_table(), 'INSERT, UPDATE, DELETE')
+      OR has_schema_privilege(standing.setrole, '"{schema}"', 'USAGE')
+      OR has_table_privilege(standing.setrole, "{schema}".messages_table(), 'INSERT, UPDATE, DELETE')
     )
   UNION ALL
   SELECT
@@ -52,9 +53,9 @@ FROM (
     AND NOT cast(option.option_value AS boolean)
     AND class.relkind IN ('r', 'm')
     AND (
-      class.relnamespace = 'queuestats'::regnamespace
-      OR class.oid = queuestats.messages_table()
-      OR pg_partition_root(class.oid) = queuestats.messages_table()
+      class.relnamespace = '"{schema}"'::regnamespace
+      OR class.oid = "{schema}".messages_table()
+      OR pg_partition_root(class.oid) = "{schema}".messages_table()
     )
 ) AS found
 ORDER BY found.finding

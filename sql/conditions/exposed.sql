@@ -1,5 +1,6 @@
 -- exposed: other roles may execute functions that run with their owner's rights
 -- A restore with --no-acl leaves such grants to PUBLIC.
+-- places: schema
 -- parameters: service_role text
 SELECT /* conditions/exposed.sql */
   format('%s may execute %s', granted.role, granted.function) AS finding,
@@ -11,7 +12,7 @@ FROM (
     CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END AS role
   FROM pg_proc AS function
     CROSS JOIN aclexplode(coalesce(function.proacl, acldefault('f', function.proowner))) AS acl
-  WHERE function.pronamespace = 'queuestats'::regnamespace
+  WHERE function.pronamespace = '"{schema}"'::regnamespace
     AND function.prosecdef
     AND acl.privilege_type = 'EXECUTE'
     AND acl.grantee <> function.proowner

@@ -1,4 +1,5 @@
 -- invalid_indexes: indexes of the service or of messages are invalid: no statement can use them
+-- places: schema
 -- parameters: none
 SELECT /* conditions/invalid_indexes.sql */
   format('the index %s on %s is invalid', indexrelid::regclass, indrelid::regclass) AS finding,
@@ -9,5 +10,5 @@ SELECT /* conditions/invalid_indexes.sql */
 FROM pg_index
   INNER JOIN pg_class ON pg_class.oid = indexrelid
 WHERE NOT indisvalid
-  AND (indrelid = queuestats.messages_table() OR relnamespace = 'queuestats'::regnamespace)
+  AND (indrelid = "{schema}".messages_table() OR relnamespace = '"{schema}"'::regnamespace)
 ORDER BY finding

@@ -1,4 +1,5 @@
 -- pending: deltas are written faster than they are folded
+-- places: schema
 -- parameters: none
 SELECT /* conditions/pending.sql */
   format(
@@ -8,6 +9,6 @@ SELECT /* conditions/pending.sql */
   'queuestats fold' AS command
 FROM (
   SELECT count(*) AS deltas, min(cast(cast(xid AS text) AS bigint)) AS oldest
-  FROM queuestats.deltas
+  FROM "{schema}".deltas
 ) AS pending
 WHERE pending.deltas > 5000

@@ -1,12 +1,13 @@
 -- settings: settings of the service's role make its statements slow, or leave them without limits
 -- The effective setting is that of the role in this database, else that of the role, else that of the database, else
 -- that of the server.
+-- places: schema
 -- parameters: service_role text
 SELECT /* conditions/settings.sql */
   format('the role %s runs with %s = %s', effective.role, effective.name, effective.value) AS finding,
   format('ALTER ROLE %I IN DATABASE %I SET %I = %L', effective.role, current_database(), effective.name, wanted.value)
     AS command
-FROM queuestats.effective_settings(cast(:service_role AS text)) AS effective
+FROM "{schema}".effective_settings(cast(:service_role AS text)) AS effective
   INNER JOIN (
     VALUES ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_indexscan', 'on'),
     ('plan_cache_mode', 'force_generic_plan'), ('jit', 'off'), ('row_security', 'off'), ('statement_timeout', '15s'),

@@ -1,4 +1,5 @@
 -- unlogged: a table is unlogged, so a crash empties it but not its counts
+-- places: schema
 -- parameters: none
 SELECT /* conditions/unlogged.sql */
   format('%s is unlogged', oid::regclass) AS finding,
@@ -6,5 +7,5 @@ SELECT /* conditions/unlogged.sql */
 FROM pg_class
 WHERE relpersistence = 'u'
   AND relkind = 'r'
-  AND (oid = queuestats.messages_table() OR relnamespace = 'queuestats'::regnamespace)
+  AND (oid = "{schema}".messages_table() OR relnamespace = '"{schema}"'::regnamespace)
 ORDER BY finding

@@ -207,7 +207,7 @@ async def test_a_folding_client_may_be_killed_at_any_moment(server: CrashableSer
         client.stdin.close()
         await check(writer, [ledger])
 
-    # Its backend ends by itself, and releases the lock of folds.
+    # Its backend ends and releases the lock of folds.
     for _ in range(300):
         found = await fold(writer, is_compacting=True)
         if found and not found["is_more"]:

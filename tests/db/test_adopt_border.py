@@ -83,8 +83,7 @@ async def test_verify_finds_an_error_in_a_function_that_the_triggers_call(
     assert await differences(empty_database) != []
     await admin.execute(definition)
     async with connect(empty_database.owner_url) as connection:
-        _, left = await verify_database(connection, empty_database.owner_url, None, is_repairing=True)
-    assert left == []
+        assert (await verify_database(connection, empty_database.owner_url, None, is_repairing=True)).left == []
     async with open_pool(empty_database.service_url) as service:
         assert (await fetch_report(service, StatsQuery(key_id("acme")))).rows[0].proc == 1
 

@@ -68,7 +68,9 @@ def is_runnable(path: Path) -> bool:
     """The statements for one machine and our own table that need no optional extension."""
     text = path.read_text("utf-8")
     parts = path.relative_to(sql_path()).parts
-    is_for_another = "citus" in parts or "adopt" in parts[:1] or name_of(path) in (*ADOPTED, *NOT_ROLLED_BACK)
+    is_for_another = (
+        {"citus", "node"} & {*parts} or "adopt" in parts[:1] or name_of(path) in (*ADOPTED, *NOT_ROLLED_BACK)
+    )
     return (
         not is_for_another
         and "\n-- parameters: " in text

@@ -18,6 +18,7 @@ from service.counters.health import (
     PROBE,
     SCHEMA,
     SERVED,
+    SHARDS,
     UNEXAMINED,
     Severity,
 )
@@ -34,10 +35,10 @@ from tests.servers import scratch_folder
 
 # Tested on their own servers by test_standby, test_pgbouncer, tests/citus and test_slow_statements.
 ELSEWHERE = {"standby", POOLER.name, NODE.name, PROBE.name, "slow_statements", "old_snapshot"}
-ELSEWHERE |= {"server_fault", "server_version"}
+ELSEWHERE |= {"server_fault", "server_version", *(condition.name for condition in SHARDS)}
 MIGRATE = "migrate"
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
-SEVERITIES = {condition.name: condition.severity for condition in (*SERVED, NODE, *CONDITIONS)}
+SEVERITIES = {condition.name: condition.severity for condition in (*SERVED, *CONDITIONS)}
 DRIFTED = "INSERT INTO messages (sender_id, recipient) VALUES (1, 'x'); DELETE FROM queuestats.deltas"
 BURN_TRANSACTIONS = """
     CREATE TABLE burnt (number int);

@@ -20,7 +20,7 @@ START_SECONDS = 120
 def running(
     command: Sequence[str], port: int | None, variables: Mapping[str, str], folder: Path = ROOT
 ) -> Iterator[int]:
-    """The id of the process, once it listens on the port. Raises RuntimeError if it ends by itself."""
+    """The id of the process, once it listens on the port. Raises RuntimeError if it ends before that."""
     process = subprocess.Popen(command, env=environment(**variables), cwd=folder, stdout=subprocess.DEVNULL)
     try:
         give_up_at = time.monotonic() + START_SECONDS

@@ -75,7 +75,7 @@ async def measure(settings: Settings, options: Namespace) -> dict[str, Any]:
                 statements.append((await _calls(observer) - asked_before) / options.seconds)
                 beside.append(await _rate(stats, options))
                 if received.ended:
-                    raise RuntimeError(f"{received.ended} streams ended by themselves.")
+                    raise RuntimeError(f"{received.ended} streams ended.")
         await observer.close()
     return {
         "subscribers": options.subscribers,

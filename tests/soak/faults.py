@@ -51,7 +51,7 @@ class Instance:
         return processes_below(self.pid)[1:]
 
     def kill(self, *, whole_group: bool) -> None:
-        """The supervisor with its workers, or alone: then the workers end by themselves."""
+        """The supervisor with its workers, or alone: then the workers end."""
         if whole_group:
             self._program.kill()
         else:

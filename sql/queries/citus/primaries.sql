@@ -1,6 +1,15 @@
 -- primaries: the nodes that have shards, or may get some
 -- parameters: none
-SELECT /* queries/citus/primaries.sql */ nodename AS host, nodeport AS port
-FROM pg_dist_node
-WHERE noderole = 'primary' AND isactive AND groupid <> 0
-ORDER BY nodeid
+SELECT /* queries/citus/primaries.sql */ node.nodename AS host, node.nodeport AS port
+FROM pg_dist_node AS node
+WHERE node.noderole = 'primary'
+  AND (
+    (node.isactive AND node.groupid <> 0)
+    OR EXISTS (
+      SELECT
+      FROM pg_dist_placement AS placement
+        INNER JOIN pg_dist_shard AS shard ON shard.shardid = placement.shardid
+      WHERE placement.groupid = node.groupid AND shard.logicalrelid = to_regclass('public.messages')
+    )
+  )
+ORDER BY node.nodeid

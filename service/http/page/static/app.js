@@ -22,8 +22,8 @@ async function watchConditions(signal) {
   if (signal.aborted) return;
   if (data) {
     const found = data.filter(({ severity }) => SHOWN_SEVERITIES.includes(severity));
-    render($("conditions"), ...found.map(({ condition, finding, meaning, advice, severity }) =>
-      element("p", { class: severity }, element("b", {}, `${condition}: ${finding}.`), ` ${meaning} ${advice}`)));
+    render($("conditions"), ...found.map(({ condition, node, finding, meaning, advice, severity }) =>
+      element("p", { class: severity }, element("b", {}, `${condition}${node && ` at ${node}`}: ${finding}.`), ` ${meaning} ${advice}`)));
     $("conditions").hidden = !found.length;
   }
   setTimeout(() => signal.aborted || watchConditions(signal), CONDITIONS_MS);
