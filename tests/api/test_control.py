@@ -102,7 +102,7 @@ async def test_active_holds_are_listed_with_the_number_of_their_messages(operato
     assert "<reason>complaints</reason>" in (await operator.post("holds", format=Format.XML)).text
 
 
-async def test_an_expired_hold_releases_by_itself_exactly_once(operator: Operator, owner: Any) -> None:
+async def test_an_expired_hold_releases_alone_exactly_once(operator: Operator, owner: Any) -> None:
     await operator.done("hold", account_id=306, expires_in=1)
     await operator.done("hold", account_id=307)
     while await operator.counts(account_id=306) != (1, 1, 1, 0):  # noqa: ASYNC110 - the database sends no event

@@ -85,7 +85,7 @@ async def test_a_writer_with_rights_only_on_messages_and_another_search_path_is_
         "DO $$ BEGIN LOCK TABLE queuestats.fold_lock IN ACCESS SHARE MODE; END $$",
     ],
 )
-async def test_such_a_writer_can_change_no_count_by_itself(writer: Any, statement: str) -> None:
+async def test_such_a_writer_can_change_no_count_alone(writer: Any, statement: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await writer.execute(statement)
 
