@@ -1,4 +1,4 @@
--- roles: the service's role, with the least rights that it needs
+-- roles: the service's role, with the minimal rights that it needs
 -- `queuestats migrate` runs this at its end. If the owner may not create roles, run it by hand as a superuser:
 --   psql -d DATABASE -c "SET queuestats.service_role = 'ROLE'" -f sql/roles.sql
 -- An existing role keeps its password and its attributes. Limits are set on the role, so that they apply to all its
