@@ -100,7 +100,7 @@ BEGIN
     );
   END IF;
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
-  -- A fold runs with the owner's rights: the service may start it, and can't change counters by itself.
+  -- A fold runs with the owner's rights: the service may start a fold, and can't change counters directly.
   EXECUTE format(
     'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
     ' queuestats.recount_if_needed, queuestats.begin_job, queuestats.start_job,'

@@ -194,17 +194,10 @@ def _medians(taken: list[Sample]) -> dict[str, float]:
 
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.advice", description=__doc__)
-    parser.add_argument(
-        "--senders",
-        type=int,
-        action="append",
-        help="number of senders; may be repeated  [default: 100, 1000 and 10000]",
-    )
-    parser.add_argument("--messages", type=int, default=200_000, help="messages in the queue  [default: 200000]")
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="number of rounds; a round measures every variant  [default: 3]"
-    )
-    parser.add_argument("--seconds", type=float, default=5, help="duration of a measurement  [default: 5]")
+    parser.add_argument("--senders", type=int, action="append", help="[default: 100, 1000 and 10000]")
+    parser.add_argument("--messages", type=int, default=200_000, help="in the queue  [default: 200000]")
+    parser.add_argument("--rounds", type=int, default=3, help="of all variants  [default: 3]")
+    parser.add_argument("--seconds", type=float, default=5, help="of a measurement  [default: 5]")
     options = parser.parse_args(arguments)
     options.senders = options.senders or [100, 1000, 10_000]
     return options

@@ -200,22 +200,13 @@ async def _describe(settings: Settings, options: Namespace) -> dict[str, Any]:
 
 def options_of(arguments: Sequence[str]) -> Namespace:
     parser = ArgumentParser("python -m tests.load.http", description=__doc__)
-    parser.add_argument("--messages", type=int, default=1_000_000, help="messages in the queue  [default: 1000000]")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the data set  [default: 1]")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="number of rounds; a round measures every variant in turn  [default: 5]"
-    )
-    parser.add_argument("--seconds", type=int, default=2, help="duration of a round  [default: 2]")
-    parser.add_argument(
-        "--connections", type=int, action="append", help="number of connections; may be repeated  [default: 32 and 128]"
-    )
-    parser.add_argument("--variant", action="append", help="only this variant; may be repeated  [default: all]")
-    parser.add_argument(
-        "--writing",
-        type=int,
-        action="append",
-        help="messages written per second during the rounds; may be repeated  [default: 0]",
-    )
+    parser.add_argument("--messages", type=int, default=1_000_000, help="in the queue  [default: 1000000]")
+    parser.add_argument("--seed", type=int, default=1, help="of the data set  [default: 1]")
+    parser.add_argument("--rounds", type=int, default=5, help="of each variant in turn  [default: 5]")
+    parser.add_argument("--seconds", type=int, default=2, help="of a round  [default: 2]")
+    parser.add_argument("--connections", type=int, action="append", help="[default: 32 and 128]")
+    parser.add_argument("--variant", action="append", help="only this one; may be repeated  [default: all]")
+    parser.add_argument("--writing", type=int, action="append", help="messages a second meanwhile  [default: 0]")
     parser.add_argument("--postgraphile", type=Path, help="the folder with PostGraphile's node_modules")
     parser.add_argument("--baseline", type=Path, help="another checkout, with its .venv, to compare with")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")

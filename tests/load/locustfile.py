@@ -27,23 +27,17 @@ BAD_BODIES = {
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator] # in locust
 def add_options(parser: Any) -> None:
-    parser.add_argument("--token", env_var="LOAD_TOKEN", default="", is_secret=True, help="API token of the requests")
+    parser.add_argument("--token", env_var="LOAD_TOKEN", default="", is_secret=True, help="API token to ask with")
     parser.add_argument(
-        "--senders", env_var="LOAD_SENDERS", type=int, default=1000, help="highest sender id that is requested"
+        "--senders", env_var="LOAD_SENDERS", type=int, default=1000, help="senders 1 to this are asked for"
     )
     parser.add_argument(
         "--pause", env_var="LOAD_PAUSE", type=float, default=0.0, help="seconds between a client's requests"
     )
     parser.add_argument(
-        "--noted",
-        env_var="LOAD_NOTED",
-        type=int,
-        default=0,
-        help="number of senders after --senders that have a journal",
+        "--noted", env_var="LOAD_NOTED", type=int, default=0, help="so many senders after --senders have a journal"
     )
-    parser.add_argument(
-        "--answers", env_var="LOAD_ANSWERS", default="", help="file for the responses about these senders"
-    )
+    parser.add_argument("--answers", env_var="LOAD_ANSWERS", default="", help="a file for their answers")
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator] # in locust

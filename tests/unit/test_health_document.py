@@ -1,4 +1,4 @@
-"""docs/health.md is generated from the list of conditions, by `make health`."""
+"""`make health` generates docs/health.md from the list of conditions."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from service.counters.health import CHEAP, CONDITIONS, CONTRACT, NODE, POOLER, P
 from service.resources import sql_path
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/health.md"
-# The text above this line is written by hand.
+# The text before this mark is written by hand.
 MARK = "<!-- From here on, `make health` writes this document. -->\n"
 TRIED = {
     SCHEMA: "the database lacks a revision or a file of sql/",
