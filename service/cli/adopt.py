@@ -62,7 +62,7 @@ async def adopt(
     shows_sql: bool,
     **expressions: str | None,
 ) -> None:
-    """Count an existing table as a queue, with any name and columns.
+    """Count an existing table, with any name and columns, as a queue.
 
     The command tests the mapping on a copy of 10,000 rows, and prints what the triggers and indexes would cost. With
     --attach, it then creates them while the table is in use.
@@ -89,7 +89,7 @@ async def adopt(
         return
     _report(adopted, trial)
     if not is_attaching:
-        click.echo("Nothing was changed: --attach attaches, --sql prints every statement.")
+        click.echo("Nothing was changed. --attach counts the table; --sql prints every statement.")
         return
     await attach(url, settings.database_url, adopted, echo)
     echo(f"{adopted.queue} is counted. `queuestats verify` compares the counts with a recount.")

@@ -47,7 +47,7 @@ REASON = Text(MAX_REASON_CHARACTERS, is_filled=True)
 REQUEST_OPTIONS = in_order(
     query_options(option_once, isp=Text(is_filled=True)),
     option_once("--at-most", type=click.IntRange(0, 2**63 - 1), help="change nothing if more messages match"),
-    click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
+    click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the messages that match, by status"),
     json_option(),
 )
 sender_option = click.option("--sender", type=ID, help="only those of this sender")
@@ -55,7 +55,7 @@ sender_option = click.option("--sender", type=ID, help="only those of this sende
 
 @command('hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h')
 @REQUEST_OPTIONS
-@option_once("--reason", type=REASON, help="the reason, shown with the hold")
+@option_once("--reason", type=REASON, help="reason of the hold; queuestats holds shows it")
 @option_once("--expires-in", type=Duration(365), help="time after which the hold ends: 12h, 30m  [default: never]")
 @on_database
 async def hold(
@@ -217,7 +217,9 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
 
 
 @command("prune --older-than 90d --dry-run")
-@click.option("--older-than", type=Duration(), required=True, help="delete rows that ended longer ago than this")
+@click.option(
+    "--older-than", type=Duration(), required=True, help="delete rows that ended longer ago: 90d, 12h, 30m or 45s"
+)
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the rows that would be deleted")
 @json_option()
 @on_database
@@ -225,7 +227,7 @@ async def prune(settings: Settings, older_than: timedelta, is_dry_run: bool, as_
     """Delete old jobs and entries of the audit log.
 
     The command connects as the owner, and prints the number of deleted rows by table. It keeps open jobs, rows of an
-    active hold, and the newest result of verify. The service also deletes these rows automatically after
+    active hold, and the newest result of verify. The service also deletes old rows automatically, after
     QUEUESTATS_RETENTION_DAYS days.
     """
     from service.control.retention import count_prunable

@@ -29,7 +29,7 @@ FINDING_COLUMNS = ("severity", "condition", "finding", "meaning", "advice")
     "--repair",
     "is_repairing",
     is_flag=True,
-    help="recount the senders with differences, while the service runs, as the owner",
+    help="recount the senders with differences, with the login of the owner",
 )
 @json_option("the list of differences")
 @on_database

@@ -16,7 +16,9 @@ TIME = "such as 2026-03-01T12:00:00Z, or seconds before now"
 @command("history --sender 119 --from 3600")
 @click.option("--sender", "id", type=ID, required=True, help="sender of the queue")
 @click.option("--isp", type=Text(), help="only the messages of this ISP (exact name)")
-@click.option("--group", type=Member(HistoryGrouping), default="total", help="one row a step, or one a step and ISP")
+@click.option(
+    "--group", type=Member(HistoryGrouping), default="total", help="total: one row for each step; isp: for each ISP"
+)
 @click.option("--from", "from_", help=f"start: a time {TIME} (default: an hour ago)")
 @click.option("--to", help=f"end: a time {TIME} (default: now)")
 @click.option(

@@ -91,7 +91,10 @@ def json_option(result: str = "a list of objects") -> Decorator:
 
 
 names_option = click.option(
-    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
+    "--names",
+    "has_names",
+    is_flag=True,
+    help="add the text keys of senders, accounts and campaigns of an adopted table",
 )
 
 

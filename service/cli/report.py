@@ -36,7 +36,10 @@ LISTS = in_order(
     "--search", help="only senders whose id begins with this text; with --names, also senders whose name does"
 )
 @click.option(
-    "--order", type=Member(Order), default="key", help="sort rows by key, by a count (largest first), or by age"
+    "--order",
+    type=Member(Order),
+    default="key",
+    help="sort rows by key, by a count (largest first), or by the oldest message",
 )
 @click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="largest number of rows of a page")
 @click.option(

@@ -56,8 +56,8 @@ HISTORY_SECONDS = 300
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
     """Show the largest or the oldest queues as a live table.
 
-    With --sender, the rows are the accounts, campaigns or ISPs of this sender. If the output is not a terminal, the
-    table is printed once.
+    With --by account, campaign or isp, the rows are those of one sender (--sender). If the output is not a terminal,
+    the table is printed once.
     """
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
