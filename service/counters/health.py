@@ -55,7 +55,7 @@ NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
 
 # Conditions that are found by a test, and not by a statement.
 PROBE = Condition(
-    *("probe", ERROR, REFUSED, "Follow the instruction in the finding."),
+    *("probe", ERROR, REFUSED, "Correct the error in the finding."),
     is_refusal=True,
 )
 CONTRACT = Condition(
@@ -74,7 +74,7 @@ POOLER = Condition(
 )
 UNEXAMINED = Condition(
     *("unexamined", ERROR, "Conditions that were not examined may exist."),
-    "Follow the instruction in the finding, and run queuestats doctor again.",
+    "Correct the error in the finding, and run queuestats doctor again.",
 )
 SCHEMA = Condition(
     *(
@@ -94,7 +94,7 @@ CONDITIONS = (
         is_refusal=True,
     ),
     Condition(
-        *("uncountable", ERROR, REFUSED, "Change the table as the finding says; then run queuestats migrate."),
+        *("uncountable", ERROR, REFUSED, "Change the table as the finding describes; then run queuestats migrate."),
         is_refusal=True,
     ),
     Condition(
@@ -156,7 +156,7 @@ CONDITIONS = (
     ),
     Condition(
         *("statuses", ERROR, "Reports do not count messages with such a status."),
-        "Give these messages one of the four statuses.",
+        "Change the status of these messages to new, proc, retry or hold.",
     ),
     Condition(
         *("keys", ERROR, "Reports add up the counts of the two texts."),
@@ -187,7 +187,7 @@ CONDITIONS = (
         "Update to 15.16, 16.12, 17.8, 18.2 or later; until then, do not run such statements on messages.",
     ),
     Condition(
-        *("uncounted", WARNING, "Reports are right; responses are slow, because scans of the messages answer."),
+        *("uncounted", WARNING, "Reports are right; responses are slow, because they come from scans of the messages."),
         "The service recounts all messages, while writers continue. To recount at once, run queuestats migrate.",
     ),
     Condition(
@@ -216,7 +216,7 @@ CONDITIONS = (
     ),
     Condition(
         *("privileged", WARNING, RIGHT),
-        "Run the command. Revoke a right that the role has through PUBLIC or another role from PUBLIC or that role.",
+        "Run the command. If the right comes from PUBLIC or another role, revoke it from PUBLIC or from that role.",
     ),
     Condition(*("unlogged", WARNING, "Reports are wrong after a crash.", "Make the table logged.")),
     Condition(
