@@ -161,7 +161,7 @@ async def _respond_list(request: QueueRequest, rows: list[dict[str, Any]]) -> Re
 
 
 async def explain(request: QueueRequest) -> Response:
-    """The SQL with which `stats` would answer the same body, and its plan; with `analyze` 1 it runs, read-only."""
+    """The SQL that `stats` would run for the same body, and its plan; with `analyze=1` the SQL runs, read-only."""
     service = request.service
     token = await request.open(Scope.EXPLAIN)
     query = token.limit(parse_query(request.envelope, service.settings.default_group))
