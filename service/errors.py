@@ -11,7 +11,7 @@ ServiceError          an HTTP response with a number and one sentence
 ├── TooLarge          413  the body is over the limit
 ├── TooManyRequests   429  the token has used up a budget
 ├── InternalError     500  a fault of the service, which is logged
-├── Unavailable       503  the database is out of reach, or the service is overloaded
+├── Unavailable       503  the database is unreachable, or the service is overloaded
 │   ├── Moved         503  a shard was moved to another node
 │   └── Uncounted     503  a shard was moved from another node, and is not counted yet
 └── TimedOut          504  the database took longer than the limit

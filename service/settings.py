@@ -46,34 +46,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     The text beside a type is the meaning of the setting. A `title` describes the valid values if no range does.
     """
 
-    database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the database, as the service's role"] = None
-    admin_database_url: Annotated[DatabaseUrl | None, Meta(title=_ADDRESS), "the same database, as its owner"] = None
-    messages_schema: Annotated[SchemaName, "schema of the table messages; `migrate` creates both"] = "public"
+    database_url: Annotated[
+        DatabaseUrl | None, Meta(title=_ADDRESS), "address of the database, with the login of the service's role"
+    ] = None
+    admin_database_url: Annotated[
+        DatabaseUrl | None, Meta(title=_ADDRESS), "address of the same database, with the login of its owner"
+    ] = None
+    messages_schema: Annotated[
+        SchemaName, "schema of the table messages; `migrate` creates the schema and the table"
+    ] = "public"
     data_dir: Annotated[Path, "folder of the embedded database"] = msgspec.field(default_factory=_default_data_dir)
-    host: Annotated[str, "address to listen on; if others reach it, it needs TLS here or in a proxy"] = "127.0.0.1"
+    host: Annotated[str, "address to listen on; if other hosts can reach it, use TLS in the service or in a proxy"] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65535), "port to listen on; 0: any free port"] = 8080
-    workers: Annotated[int, Meta(ge=1, le=256), "number of processes that serve; set one for each core"] = 1
+    workers: Annotated[int, Meta(ge=1, le=256), "number of worker processes; set it to the number of cores"] = 1
     tls_certificate: Annotated[Path | None, "certificate with its chain (PEM), if no proxy terminates TLS"] = None
-    tls_key: Annotated[Path | None, "private key of that certificate (PEM)"] = None
-    default_group: Annotated[Grouping, "`group` of a request that has none"] = Grouping.TOTAL
+    tls_key: Annotated[Path | None, "private key of the certificate (PEM)"] = None
+    default_group: Annotated[Grouping, "value of `group` for requests that omit it"] = Grouping.TOTAL
     error_http_status: Annotated[Literal["match", "200"], "`200` for clients that read errors only from the body"] = (
         "match"
     )
     pool_size: Annotated[
-        int, Meta(ge=2, le=1000), "size of each process's connection pool; raise it if long reports wait for each other"
+        int,
+        Meta(ge=2, le=1000),
+        "size of the connection pool of each process; raise it if long reports wait for each other",
     ] = 4
     metrics_senders: Annotated[
         int,
         Meta(ge=1, le=1000),
-        "number of senders, largest first, whose queue depth `/metrics` reports, four series each",
+        "number of senders, largest first, whose queue depth `/metrics` reports, four series for each sender",
     ] = 20
     control_messages: Annotated[
-        int, Meta(ge=0, le=10**9), "a hold, release or purge of more messages returns at once and continues as a job"
+        int,
+        Meta(ge=0, le=10**9),
+        "a hold, release or purge of more messages than this returns at once and continues as a job",
     ] = 100_000
     retention_days: Annotated[
         int,
         Meta(ge=0, le=36_500),
-        "number of days to keep finished jobs and the audit log, at least 30; 0: for ever",
+        "number of days to keep finished jobs and the audit log, at least 30; 0: no limit",
     ] = 400
     history_minutes_days: Annotated[int, Meta(ge=1, le=36_500), "number of days to keep the history by minute"] = 1
     history_ten_minutes_days: Annotated[
@@ -95,7 +107,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         TimeLimit, "longest wait for a database connection; raise it if the database is far away"
     ] = 2000
     proof_percent: Annotated[
-        int, Meta(ge=0, le=50), "percentage of the time of one database session to recount random senders; 0: never"
+        int,
+        Meta(ge=0, le=50),
+        "percentage of the time of one database session for the recount of random senders; 0: never",
     ] = 1
     slow_statement_ms: Annotated[int, Meta(ge=0, le=600_000), "a statement that takes at least this long is logged"] = (
         500
@@ -106,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_timeout_ms: Annotated[
         int,
         Meta(ge=1000, le=3_600_000),
-        "longest wait for the next request on a connection; set it longer than the proxy does",
+        "longest wait for the next request on a connection; set it longer than that of the proxy",
     ] = 75_000
     send_timeout_ms: Annotated[
         TimeLimit, "longest wait for a client that does not read its response; raise it for slow networks"
@@ -117,27 +131,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "largest total size of reports that a process holds until clients read them",
     ] = 128 << 20
     token_streams: Annotated[
-        int, Meta(ge=1, le=10**6), "open streams of one token in a process; more where many clients share a token"
+        int,
+        Meta(ge=1, le=10**6),
+        "largest number of open streams of one token in a process; raise it if many clients share a token",
     ] = 500
     token_reports: Annotated[
-        int, Meta(ge=1, le=10**6), "open reports on many senders of one token in a process; one of them is read at once"
+        int,
+        Meta(ge=1, le=10**6),
+        "largest number of open reports on many senders of one token in a process; one of them reads at a time",
     ] = 20
     token_unread_bytes: Annotated[
         int,
         Meta(ge=1 << 16, le=1 << 40),
-        "bytes of one token's large reports and streams that a process holds for clients to read",
+        "largest total size of one token's large reports and streams that a process holds until clients read them",
     ] = 64 << 20
-    token_holds: Annotated[int, Meta(ge=1, le=10**6), "active holds of one token"] = 1000
+    token_holds: Annotated[int, Meta(ge=1, le=10**6), "largest number of active holds of one token"] = 1000
     token_jobs: Annotated[
-        int, Meta(ge=1, le=10**6), "holds, releases and purges of one token that are being carried out at once"
+        int, Meta(ge=1, le=10**6), "largest number of holds, releases and purges of one token that run at the same time"
     ] = 100
     shutdown_timeout_ms: Annotated[
-        int, Meta(ge=0, le=600_000), "longest wait for open requests at the end; below the supervisor's own limit"
+        int,
+        Meta(ge=0, le=600_000),
+        "longest wait for open requests when the service stops; set it below the time limit of the supervisor",
     ] = 3000
-    has_traces: Annotated[bool, "`on` sends OpenTelemetry spans, where the extra `otel` is installed"] = msgspec.field(
+    has_traces: Annotated[bool, "`on` sends OpenTelemetry spans, if the extra `otel` is installed"] = msgspec.field(
         default=False, name="traces"
     )
-    log_format: Annotated[Literal["text", "json"], "`json` where a machine collects the lines"] = "text"
+    log_format: Annotated[Literal["text", "json"], "`json` if a program collects the lines"] = "text"
     log_level: Annotated[LogLevel, "least level that is logged; `debug` has a line for each request"] = "info"
 
     @property

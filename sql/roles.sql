@@ -1,4 +1,4 @@
--- roles: the service's role, with the least rights that it needs
+-- roles: the service's role, with the minimal rights that it needs
 -- `queuestats migrate` runs this at its end. If the owner may not create roles, run it by hand as a superuser:
 --   psql -d DATABASE -c "SET queuestats.service_role = 'ROLE'" -f sql/roles.sql
 -- An existing role keeps its password and its attributes. Limits are set on the role, so that they apply to all its
@@ -100,7 +100,7 @@ BEGIN
     );
   END IF;
   EXECUTE format('GRANT INSERT ON queuestats.audit_log TO %I', service);
-  -- A fold runs with the owner's rights: the service may start it, and can't change counters by itself.
+  -- A fold runs with the owner's rights: the service may start a fold, and can't change counters directly.
   EXECUTE format(
     'GRANT EXECUTE ON FUNCTION queuestats.fold, queuestats.compact, queuestats.follow_partitions,'
     ' queuestats.recount_if_needed, queuestats.begin_job, queuestats.start_job,'

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 FILE = Path("queuestats.toml")
 EXPRESSIONS = {
-    "table": "the table, as schema.name",
-    "sender": "expression for the sender, over the table's columns: an integer, text or uuid",
+    "table": "name of the table, as schema.name",
+    "sender": "expression for the sender, with columns of the table: an integer, text or uuid",
     "account": "expression for the account  [default: 0]",
     "campaign": "expression for the campaign  [default: 0]",
     "isp": "expression for the ISP  [default: '']",
@@ -27,7 +27,7 @@ EXPRESSIONS = {
     "where": "condition for the rows that are queued  [default: all]",
     "created": "expression for the time of arrival, a timestamp with time zone  [default: unknown]",
     "key": "expression that identifies a row  [default: the primary key]",
-    "status_column": "the column that hold and release write",
+    "status_column": "column that hold and release write",
 }
 # The purpose of each index that adopt creates on the table.
 INDEXES = {
@@ -37,10 +37,17 @@ INDEXES = {
 
 
 @click.command()
-@click.option("--file", "path", type=click.Path(path_type=Path), help=f"the mapping as a file  [default: {FILE}]")
+@click.option("--file", "path", type=click.Path(path_type=Path), help=f"file with the mapping  [default: {FILE}]")
 @in_order(*(click.option(f"--{name.replace('_', '-')}", help=meaning) for name, meaning in EXPRESSIONS.items()))
-@click.option("--stored", multiple=True, metavar="STATUS=VALUE", help="that column's value for a status; repeatable")
-@click.option("--attach", "is_attaching", is_flag=True, help="attach; without this option nothing is changed")
+@click.option(
+    "--stored", multiple=True, metavar="STATUS=VALUE", help="--status-column's value for a status; repeatable"
+)
+@click.option(
+    "--attach",
+    "is_attaching",
+    is_flag=True,
+    help="count the table from now on; without --attach or --detach, nothing is changed",
+)
 @click.option(
     "--detach", "is_detaching", is_flag=True, help="remove queuestats from the database: THE COUNTS AND TOKENS ARE LOST"
 )
@@ -55,9 +62,10 @@ async def adopt(
     shows_sql: bool,
     **expressions: str | None,
 ) -> None:
-    """Count a queue that exists already: a table of any name, with any columns.
+    """Count an existing table, with any name and columns, as a queue.
 
-    It tests the mapping on a copy of 10,000 rows, and prints the costs of attaching. --attach then attaches, online.
+    The command tests the mapping on a copy of 10,000 rows, and prints what the triggers and indexes would cost. With
+    --attach, it then creates them while the table is in use.
 
     \b
     Example: queuestats adopt --table mail.outbox --sender sender_ref --isp "split_part(recipient, '@', 2)"
@@ -81,7 +89,7 @@ async def adopt(
         return
     _report(adopted, trial)
     if not is_attaching:
-        click.echo("Nothing was changed: --attach attaches, --sql prints every statement.")
+        click.echo("Nothing was changed. --attach counts the table; --sql prints every statement.")
         return
     await attach(url, settings.database_url, adopted, echo)
     echo(f"{adopted.queue} is counted. `queuestats verify` compares the counts with a recount.")

@@ -8,7 +8,7 @@ from service.cli.options import command
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the script with which a shell completes commands and options."""
+    """Print the completion script of a shell."""
     wanted, program = get_completion_class(shell), context.find_root().command
     assert wanted is not None
     click.echo(wanted(program, {}, "queuestats", "_QUEUESTATS_COMPLETE").source())

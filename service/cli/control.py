@@ -47,16 +47,16 @@ REASON = Text(MAX_REASON_CHARACTERS, is_filled=True)
 REQUEST_OPTIONS = in_order(
     query_options(option_once, isp=Text(is_filled=True)),
     option_once("--at-most", type=click.IntRange(0, 2**63 - 1), help="change nothing if more messages match"),
-    click.option("--dry-run", "is_dry_run", is_flag=True, help="only count what would be changed, by status"),
+    click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the messages that match, by status"),
     json_option(),
 )
-sender_option = click.option("--sender", type=ID, help="only of this sender")
+sender_option = click.option("--sender", type=ID, help="only those of this sender")
 
 
 @command('hold --sender 119 --isp Gmail --reason "blocked there" --expires-in 2h')
 @REQUEST_OPTIONS
-@option_once("--reason", type=REASON, help="the reason, shown with the hold")
-@option_once("--expires-in", type=Duration(365), help="the hold ends after this time: 12h, 30m  [default: never]")
+@option_once("--reason", type=REASON, help="reason of the hold; queuestats holds shows it")
+@option_once("--expires-in", type=Duration(365), help="time after which the hold ends: 12h, 30m  [default: never]")
 @on_database
 async def hold(
     settings: Settings,
@@ -66,7 +66,10 @@ async def hold(
     at_most: int | None,
     **output: bool,
 ) -> None:
-    """Stop new messages and retries, and messages that arrive until the release."""
+    """Put new messages and retries on hold.
+
+    This includes messages that arrive while the hold is active.
+    """
     seconds = int(expires_in.total_seconds()) if expires_in else 0
     await _carry_out(settings, ControlRequest(Action.HOLD, query, reason or "", seconds, at_most), **output)
 
@@ -78,7 +81,10 @@ async def hold(
 async def release(
     settings: Settings, query: StatsQuery, hold_id: int | None, at_most: int | None, **output: bool
 ) -> None:
-    """End the holds with this filter or a narrower one, or one hold; each message gets its former status back."""
+    """End holds, and restore the status of their messages.
+
+    The options select the holds with the same filter or a narrower one; --hold selects one hold.
+    """
     if hold_id is not None and query != StatsQuery(query.sender_id):
         raise click.UsageError("--hold can't be combined with --account, --campaign and --isp: it has its own filter.")
     await _carry_out(settings, ControlRequest(Action.RELEASE, query, at_most=at_most, hold_id=hold_id), **output)
@@ -86,14 +92,20 @@ async def release(
 
 @command("purge --sender 119 --campaign 4591 --dry-run")
 @REQUEST_OPTIONS
-@click.option("--yes", "is_confirmed", is_flag=True, help="do not ask; required for a whole queue without a terminal")
+@click.option(
+    "--yes",
+    "is_confirmed",
+    is_flag=True,
+    help="skip the confirmation; required to purge a whole queue without a terminal",
+)
 @on_database
 async def purge(
     settings: Settings, query: StatsQuery, at_most: int | None, is_confirmed: bool, is_dry_run: bool, as_json: bool
 ) -> None:
-    """Remove messages of every status.
+    """Remove all messages that match. This can't be undone.
 
-    At a terminal it asks for confirmation, and removes nothing if more messages match by then.
+    Messages of every status are removed. At a terminal, the command shows the number of messages and asks for
+    confirmation. It removes nothing if more messages match when you confirm.
     """
     is_unconfirmed = not (is_dry_run or is_confirmed)
     is_terminal = sys.stdin.isatty()
@@ -163,7 +175,7 @@ async def open_control(settings: Settings) -> AsyncIterator["Control"]:
 @json_option()
 @on_database
 async def holds(settings: Settings, sender: int | None, has_names: bool, as_json: bool) -> None:
-    """List the active holds, with the number of messages that each of them holds now."""
+    """List the active holds, with the numbers of messages on hold."""
     async with open_control(settings) as control, open_pool(settings) as database:
         found = await control.holds(sender)
         columns, rows = await add_names(database, HOLD_COLUMNS, found) if has_names else (HOLD_COLUMNS, found)
@@ -171,12 +183,14 @@ async def holds(settings: Settings, sender: int | None, has_names: bool, as_json
 
 
 @command("jobs --cancel 12")
-@click.option("--cancel", "cancelled", type=ID, help="end this job; changed messages stay changed")
+@click.option(
+    "--cancel", "cancelled", type=ID, help="cancel this job; messages that it has already changed are not restored"
+)
 @names_option
 @json_option()
 @on_database
 async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_json: bool) -> None:
-    """List the latest jobs, or end one."""
+    """List the latest jobs, or cancel one."""
     async with open_control(settings) as control, open_pool(settings) as database:
         if cancelled is not None:
             if not await control.cancel(cancelled, of_command()):
@@ -194,21 +208,27 @@ async def jobs(settings: Settings, cancelled: int | None, has_names: bool, as_js
 @json_option()
 @on_database
 async def audit(settings: Settings, sender: int | None, limit: int, as_json: bool) -> None:
-    """List the audit log, the latest entries first: holds, releases, purges, and changes of tokens."""
+    """List the audit log, the latest entries first.
+
+    The log contains holds, releases, purges, and changes of tokens.
+    """
     async with open_control(settings) as control:
         print_table(AUDIT_COLUMNS, await control.audit(sender, limit), as_json)
 
 
 @command("prune --older-than 90d --dry-run")
-@click.option("--older-than", type=Duration(), required=True, help="delete what ended longer ago: 90d, 12h, 30m or 45s")
+@click.option(
+    "--older-than", type=Duration(), required=True, help="delete rows that ended longer ago: 90d, 12h, 30m or 45s"
+)
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the rows that would be deleted")
 @json_option()
 @on_database
 async def prune(settings: Settings, older_than: timedelta, is_dry_run: bool, as_json: bool) -> None:
-    """Delete finished jobs and entries of the audit log, as the owner, and print the number of rows by table.
+    """Delete old jobs and entries of the audit log.
 
-    Open jobs, rows of an active hold, and the newest result of verify are kept. The service deletes the same by
-    itself: QUEUESTATS_RETENTION_DAYS.
+    The command connects as the owner, and prints the number of deleted rows by table. It keeps open jobs, rows of an
+    active hold, and the newest result of verify. The service also deletes old rows automatically, after
+    QUEUESTATS_RETENTION_DAYS days.
     """
     from service.control.retention import count_prunable
     from service.control.retention import prune as delete

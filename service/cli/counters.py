@@ -30,14 +30,20 @@ FINDING_COLUMNS = ("severity", "node", "condition", "finding", "meaning", "advic
 
 @command("verify --sender 119")
 @click.option("--sender", type=ID, help="only this sender  [default: all]")
-@click.option("--repair", "is_repairing", is_flag=True, help="recount each sender that differs, online, as the owner")
+@click.option(
+    "--repair",
+    "is_repairing",
+    is_flag=True,
+    help="recount the senders with differences, with the login of the owner",
+)
 @json_option("the list of differences, and a row with `not_compared` for each part that was not compared")
 @on_database
 async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
-    """Recount the messages and compare with the answers of the service, in one snapshot.
+    """Compare the reports with a recount of the messages.
 
-    It may run at any time, under full load. The exit code is 1 if a difference was found and not repaired. It is 3 if
-    nothing differs, but a part of the queue could not be compared, for example a node that does not respond.
+    Both come from one snapshot. You can run the command at any time, also under full load. The exit code is 1 if a
+    difference was found and not repaired. It is 3 if no difference was found, but a part of the queue could not be
+    compared, for example a node that does not respond.
     """
     from service.counters.verify import keep_result, verify_database
     from service.db import connect
@@ -72,10 +78,11 @@ def _print_verified(verified: "Verified", *, as_json: bool) -> None:
 @json_option("a list of {severity, node, condition, finding, meaning, advice}")
 @on_database
 async def doctor(settings: Settings, as_json: bool) -> int:
-    """Examine all conditions of a live database, and of each node of a cluster, and show what a DBA should repair.
+    """Check a live database, and each node of a cluster, for all health conditions.
 
-    The table has a row for each condition and node: error, warning, note or ok. --json has only the findings.
-    docs/health.md describes the conditions. Exit code 0: no finding, or only notes; 3: a warning; 4: an error.
+    The table has a row for each condition and node, with its severity (error, warning, note, or ok if it was not
+    found) and the remedy. With --json, only the conditions that were found are printed. docs/health.md describes the
+    conditions. The exit code is 4 if an error was found, 3 if a warning was found, and otherwise 0.
     """
     from service.counters.doctor import diagnose
     from service.db import connect
@@ -103,7 +110,7 @@ async def doctor(settings: Settings, as_json: bool) -> int:
 @command("fold")
 @on_database
 async def fold(settings: Settings) -> None:
-    """Move all pending deltas into the counters, by hand. A running service does this by itself."""
+    """Move all pending deltas into the counters now. A running service does this automatically."""
     from service.cluster import find_topology
     from service.counters.folding import Folder
 

@@ -19,10 +19,17 @@ SHUTDOWN_TIMEOUT_MS = 1000
 @command("demo --port 8080 --messages 100000")
 @settings_options("host", "port", "data_dir")
 @click.option(
-    "--messages", type=click.IntRange(1, 10**9), default=1_000_000, show_default=True, help="size of a new queue"
+    "--messages",
+    type=click.IntRange(1, 10**9),
+    default=1_000_000,
+    show_default=True,
+    help="number of messages of a new queue",
 )
 def demo(settings: Settings, messages: int) -> None:
-    """Serve a realistic queue from an embedded PostgreSQL until Ctrl-C or SIGTERM."""
+    """Serve a sample queue from an embedded PostgreSQL.
+
+    Ctrl-C or SIGTERM ends the demo.
+    """
     from service.http.server.sockets import address, listen
 
     # The port is bound first: if it is taken, nothing has been changed.

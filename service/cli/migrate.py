@@ -6,15 +6,20 @@ from service.settings import Settings
 
 
 @command("migrate --check || queuestats migrate")
-@click.option("--check", is_flag=True, help="change nothing; exit code 1 if there is something to do")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="change nothing; exit code 1 if the database must be migrated or has a condition that is an error",
+)
 @click.option("--distribute", is_flag=True, help="on a Citus coordinator: distribute messages over the nodes")
 @click.option("--shards", type=click.IntRange(1, 10_000), default=32, help="with --distribute: number of shards")
 @on_database
 async def migrate(settings: Settings, check: bool, distribute: bool, shards: int) -> int:
-    """Migrate the database to the newest schema, and grant the rights of the service's role.
+    """Migrate the database to the newest schema.
 
-    If Citus has distributed messages, this includes all nodes and shards. At the end, and with --check, it examines
-    the cheap conditions of `queuestats doctor`; the exit code is 1 if a finding is an error.
+    The command also grants the service's role the rights that it needs. If Citus has distributed messages, it migrates
+    all nodes and shards. At the end, and with --check, it checks the conditions of `queuestats doctor`, except those
+    that take long to check. The exit code is 1 if one of them is an error.
     """
     from service.cluster.distribute import bring_up_nodes
     from service.cluster.distribute import distribute as distribute_messages

@@ -69,10 +69,10 @@ def query_options(option: Callable[..., Decorator], isp: Text, **more: Decorator
     An empty ISP is no filter.
     """
     options = {
-        "sender_id": option("--sender", "sender_id", type=ID, required=True, help="whose queue"),
+        "sender_id": option("--sender", "sender_id", type=ID, required=True, help="sender of the queue"),
         "account_id": option("--account", "account_id", type=ID, help="only this account's messages"),
         "campaign_id": option("--campaign", "campaign_id", type=ID, help="only this campaign's messages"),
-        "isp": option("--isp", type=isp, help="only this ISP's messages, exact name"),
+        "isp": option("--isp", type=isp, help="only this ISP's messages (exact name)"),
     }
 
     def query_of(given: dict[str, Any]) -> StatsQuery:
@@ -91,7 +91,10 @@ def json_option(result: str = "a list of objects") -> Decorator:
 
 
 names_option = click.option(
-    "--names", "has_names", is_flag=True, help="add the texts of senders, accounts and campaigns of an adopted table"
+    "--names",
+    "has_names",
+    is_flag=True,
+    help="add the text keys of senders, accounts and campaigns of an adopted table",
 )
 
 

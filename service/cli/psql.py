@@ -24,8 +24,9 @@ from service.telemetry.origin import application_name
 def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> None:
     """Open psql on the database in use. Arguments are passed to psql, and its exit code is returned.
 
-    The address of the database precedes them, so omit -h, -p, -U and -d. A file of sql/ needs the parameters that
-    its header lists: -v sender_id=119 -f sql/… Its named places are filled as for our own table.
+    The command passes the address of the database to psql before your arguments, so omit -h, -p, -U and -d. A file
+    of sql/ needs the parameters that its header lists: -v sender_id=119 -f sql/… The command fills the named places of
+    the file with the names of the table messages, and not with those of an adopted table.
     """
     from service.db.address import for_programs
 

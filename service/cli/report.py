@@ -10,30 +10,58 @@ from service.model import By, Format, Measure, Order
 from service.settings import Settings
 
 LISTS = in_order(
-    click.option("--sender", "senders", multiple=True, help="only this sender; may be repeated, as the next four"),
-    click.option("--by", type=Member(By), multiple=True, help="keys of a row (default: sender)"),
-    click.option("--account", "account_id", multiple=True, help="only this account's messages; 0: without an account"),
-    click.option("--campaign", "campaign_id", multiple=True, help="only this campaign's; 0: without a campaign"),
-    click.option("--isp", type=Text(), multiple=True, help='only this ISP\'s (exact name); "": without an ISP'),
+    click.option(
+        "--sender",
+        "senders",
+        multiple=True,
+        help="only this sender; --sender, --by, --account, --campaign and --isp may be repeated",
+    ),
+    click.option("--by", type=Member(By), multiple=True, help="group the messages by this key (default: sender)"),
+    click.option(
+        "--account", "account_id", multiple=True, help="only this account's messages; 0: messages without an account"
+    ),
+    click.option(
+        "--campaign", "campaign_id", multiple=True, help="only this campaign's messages; 0: messages without a campaign"
+    ),
+    click.option(
+        "--isp", type=Text(), multiple=True, help='only this ISP\'s messages (exact name); "": messages without an ISP'
+    ),
 )
 
 
 @command("report --sender 119 --sender 120 --by sender --by isp --csv")
 @LISTS
 @click.option("--status", type=Member(Measure), help="only rows with messages of this status")
-@click.option("--search", help="only senders whose id, or with --names whose name, begins with this")
-@click.option("--order", type=Member(Order), default="key", help="by key, by a count (largest first), or by age")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="number of rows")
-@click.option("--after", help="the page after the one that ended with this value")
+@click.option(
+    "--search", help="only senders whose id begins with this text; with --names, also senders whose name does"
+)
+@click.option(
+    "--order",
+    type=Member(Order),
+    default="key",
+    help="sort rows by key, by a count (largest first), or by the oldest message",
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=1000, help="largest number of rows of a page")
+@click.option(
+    "--after", help="continue after a page: the value that the previous call printed after `More rows: --after`"
+)
 @click.option("--csv", "as_csv", is_flag=True, help="print the rows as CSV, with a header")
 @json_option("a list of rows")
-@click.option("--from-messages", "is_from_messages", is_flag=True, help="count the messages themselves, without pages")
+@click.option(
+    "--from-messages",
+    "is_from_messages",
+    is_flag=True,
+    help="count the messages instead of reading the counters, without pages",
+)
 @names_option
 @on_database
 async def report(
     settings: Settings, as_csv: bool, as_json: bool, is_from_messages: bool, has_names: bool, **given: Any
 ) -> None:
-    """Show the messages of many senders by keys of choice, a page at a time."""
+    """Count the messages of many senders, grouped by chosen keys.
+
+    A call prints one page of the rows.
+    """
     from service.queue.names import name_rows
     from service.queue.report import fetch_definition, fetch_page
     from service.wire.parsing import Envelope, parse_report

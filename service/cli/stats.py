@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 COLUMNS = ("account_id", "campaign_id", "isp", "new", "proc", "retry", "hold", "total")
 # Members of a row that --with adds.
 _PARTS = ("arrived", "left", "window", "empty_in", "last_left", "oldest")
-GROUP = click.option("--group", "grouping", type=Member(Grouping), default="total", help="keys of a row")
+GROUP = click.option(
+    "--group", "grouping", type=Member(Grouping), default="total", help="keys by which the messages are grouped"
+)
 WITH = click.option(
     "--with",
     "parts",
     type=Member(With),
     multiple=True,
-    help="add the arrival of the oldest messages, or what arrived and left in the last five full minutes",
+    help="add the arrival times of the oldest messages, or the numbers of messages that arrived and left in the last"
+    " five full minutes",
 )
 QUERY_OPTIONS = in_order(
     query_options(click.option, isp=Text(), grouping=GROUP, parts=WITH),
@@ -36,7 +39,7 @@ QUERY_OPTIONS = in_order(
         "--from-messages",
         "is_from_messages",
         is_flag=True,
-        help="count the messages themselves: the definition of the answer; slow for a long queue",
+        help="count the messages instead of reading the counters; slow for a long queue",
     ),
 )
 
@@ -48,7 +51,7 @@ QUERY_OPTIONS = in_order(
     "--csv",
     "as_csv",
     is_flag=True,
-    help="print the rows as CSV, with a header; a text that begins with = + - @, a tab or CR gets a leading '",
+    help="print the rows as CSV, with a header; a text that begins with = + - @, a tab or CR is prefixed with '",
 )
 @click.option(
     "--watch",
@@ -140,17 +143,22 @@ async def _similar_isps(database: "Database", sender_id: int, isp: str) -> list[
 
 @command("explain --sender 119 --group isp --analyze")
 @QUERY_OPTIONS
-@click.option("--analyze", is_flag=True, help="run the statement and show times, rows and buffers")
-@click.option("--batched", is_flag=True, help="for two queries in one statement: this one, and that of the next sender")
+@click.option("--analyze", is_flag=True, help="run the statement, and show the actual times, rows and buffers")
+@click.option(
+    "--batched",
+    is_flag=True,
+    help="explain one statement for two queries: this query, and the same query for the next sender",
+)
 @json_option("{statement, sql, parameters, plan, warnings}")
 @on_database
 async def explain(
     settings: Settings, query: StatsQuery, is_from_messages: bool, analyze: bool, batched: bool, as_json: bool
 ) -> None:
-    """Show whether a query runs as intended, the exact SQL that the service runs for it, and its plan.
+    """Show the exact SQL of a query, its plan, and warnings.
 
-    The service's role and settings apply. A look-up has the generic plan of a prepared statement; a scan is planned
-    for its values.
+    The command connects with the service's role and settings, and warns if the plan is not the intended one. The plan
+    of a query of the counters is the generic plan of a prepared statement; a scan of the messages is planned for the
+    given options.
     """
     from service.queue.explain import explain as explain_query
     from service.queue.explain import with_values

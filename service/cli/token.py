@@ -17,7 +17,7 @@ several = partial(click.option, multiple=True)
 
 @click.group()
 def token() -> None:
-    """API tokens. Only their hashes are stored.
+    """Manage API tokens. The database stores only their hashes.
 
     \b
     Example: queuestats token create dashboard
@@ -26,14 +26,16 @@ def token() -> None:
 
 @command("token create dashboard --sender 119 --expires-in 90d", token)
 @click.argument("name")
-@several("--scope", "scopes", type=Member(Scope), default=["stats"], help="what the token may do; repeat for several")
-@several("--sender", "sender_ids", type=ID, help="only messages of this sender; repeat for several")
-@several("--account", "account_ids", type=ID, help="only messages of this account; repeat for several")
-@click.option("--expires-in", type=Duration(), help="period of validity: 90d, 12h, 30m or 45s  [default: for ever]")
+@several(
+    "--scope", "scopes", type=Member(Scope), default=["stats"], help="operations that the token allows; may be repeated"
+)
+@several("--sender", "sender_ids", type=ID, help="only messages of this sender; may be repeated")
+@several("--account", "account_ids", type=ID, help="only messages of this account; may be repeated")
+@click.option("--expires-in", type=Duration(), help="period of validity: 90d, 12h, 30m or 45s  [default: no limit]")
 @json_option("{name, token}")
 @on_database
 async def create(settings: Settings, name: str, scopes: tuple[Scope, ...], as_json: bool, **limits: Any) -> None:
-    """Create a token; its secret is shown once. It is valid at once."""
+    """Create a token, which is valid immediately. The secret is shown only once."""
     from service.access.admin import create_token
 
     _show(name, await create_token(owner_url(settings), name, scopes, **limits), as_json)
@@ -45,7 +47,7 @@ async def create(settings: Settings, name: str, scopes: tuple[Scope, ...], as_js
 @json_option("{name, token}")
 @on_database
 async def rotate(settings: Settings, name: str, overlap: timedelta, as_json: bool) -> None:
-    """Give a token a new secret, shown once. The former secret stays valid for a while."""
+    """Give a token a new secret, which is shown only once. The former secret stays valid for the time of --overlap."""
     from service.access.admin import rotate_token
 
     _show(name, await rotate_token(owner_url(settings), name, overlap), as_json)

@@ -40,8 +40,13 @@ HISTORY_SECONDS = 300
 
 @command("top --by campaign --sender 119 --order retry")
 @click.option("--by", type=Member(Dimension), default="sender", help="key of a row")
-@click.option("--order", type=Member(ORDER.words), default="total", help="by number of messages, or by age (oldest)")
-@click.option("--status", type=Member(Measure), help="for --order oldest: only messages of this status")
+@click.option(
+    "--order",
+    type=Member(ORDER.words),
+    default="total",
+    help="sort rows by a count, or by the age of the oldest message",
+)
+@click.option("--status", type=Member(Measure), help="with --order oldest: only messages of this status")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, help="number of rows")
 @click.option("--sender", "sender_id", type=ID, help="sender of the accounts, campaigns or ISPs")
 @click.option("--interval", "seconds", type=FiniteRange(0.1, 3600), default=1.0, help="seconds between two reports")
@@ -49,7 +54,11 @@ HISTORY_SECONDS = 300
 @names_option
 @on_database
 async def top(settings: Settings, seconds: float, as_json: bool, has_names: bool, **of_query: Any) -> None:
-    """Show the senders with the most or the oldest messages as a live table; without a terminal, print it once."""
+    """Show the largest or the oldest queues as a live table.
+
+    With --by account, campaign or isp, the rows are those of one sender (--sender). If the output is not a terminal,
+    the table is printed once.
+    """
     from service.queue.names import name_rows
     from service.queue.top import fetch_top
 

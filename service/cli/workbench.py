@@ -23,31 +23,39 @@ MESSAGES = click.IntRange(1, 10**9)
 SENDERS = click.IntRange(1, 10**6)
 SEED = click.IntRange(0, 2**31 - 1)
 BENCH_OPTIONS = in_order(
-    click.option("--seed", type=SEED, default=1, help="of the data set"),
+    click.option("--seed", type=SEED, default=1, help="seed of the data set; the same seed generates the same rows"),
     json_option("the environment and all results"),
     settings_options("database_url", "admin_database_url"),
 )
-rounds_option = partial(click.option, "--rounds", type=click.IntRange(1, 100), help="of each variant in turn")
+rounds_option = partial(
+    click.option,
+    "--rounds",
+    type=click.IntRange(1, 100),
+    help="number of rounds; a round measures every variant in turn",
+)
 
 
 @command("seed --messages 100000 --seed 7")
 @click.option("--messages", type=MESSAGES, default=1_000_000, help="number of messages")
-@click.option("--senders", type=SENDERS, help="number of senders  [default: 1000, fewer in a small set]")
-@click.option("--seed", "seed_number", type=SEED, default=1, help="same seed, same rows")
+@click.option("--senders", type=SENDERS, help="number of senders  [default: 1000, fewer for few messages]")
+@click.option(
+    "--seed", "seed_number", type=SEED, default=1, help="seed of the data set; the same seed generates the same rows"
+)
 @click.option(
     "--profile",
     type=click.Choice(["platform", "single", "uniform"]),
     default="platform",
-    help="platform: few big senders, many small; single: one sender has all; uniform: equal senders",
+    help="platform: a few large and many small senders; single: one sender has all messages; uniform: all senders have"
+    " the same number of messages",
 )
-@click.option("--replace", is_flag=True, help="empty the table first: EVERY MESSAGE IN IT IS LOST")
+@click.option("--replace", is_flag=True, help="empty the table first: ALL ITS MESSAGES ARE LOST")
 @on_database
 async def seed(
     settings: Settings, messages: int, senders: int | None, seed_number: int, profile: str, replace: bool
 ) -> None:
-    """Fill a disposable database with a deterministic, realistic queue.
+    """Fill a disposable database with a deterministic sample queue.
 
-    The owner marks a database as disposable:
+    To mark a database as disposable, run this as its owner:
     queuestats psql -c "COMMENT ON DATABASE name IS 'queuestats: disposable'"
     """
     from service.db import connect
@@ -72,17 +80,21 @@ async def seed_with_progress(connection: "Connection", plan: "SeedPlan", *, repl
 @command("simulate --rate 1000 --seconds 30")
 @click.option("--rate", type=FiniteRange(0.01, 10**6), default=1000.0, help="messages enqueued per second")
 @click.option(
-    "--seconds", type=FiniteRange(0.01, 31 * 24 * 3600), default=60.0, help="duration; Ctrl-C ends it earlier"
+    "--seconds",
+    type=FiniteRange(0.01, 31 * 24 * 3600),
+    default=60.0,
+    help="duration in seconds; Ctrl-C ends the simulation earlier",
 )
 @click.option("--batch", "batch_messages", type=click.IntRange(1, 10_000), default=100, help="messages per statement")
 @click.option("--connections", type=click.IntRange(1, 100), default=2, help="number of concurrent agents")
-@click.option("--senders", type=SENDERS, default=1000, help="number of senders; the first sends most")
+@click.option("--senders", type=SENDERS, default=1000, help="number of senders; the first sender has the most messages")
 @json_option("the totals")
 @on_database
 async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
-    """Simulate a mail transfer agent: enqueue, take, retry and finish messages, ALSO EXISTING ONES.
+    """Simulate a mail transfer agent on a disposable database.
 
-    It runs only on a database that is marked disposable: see queuestats seed --help.
+    The agent enqueues, takes, retries and finishes messages, INCLUDING MESSAGES THAT ALREADY EXIST. The command runs
+    only on a database that is marked disposable: see queuestats seed --help.
     """
     from service.workbench.simulate import SimulationPlan, Totals
     from service.workbench.simulate import simulate as play
@@ -97,10 +109,10 @@ async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
 
 @click.group()
 def bench() -> None:
-    """Measure the time of answers, and the cost of counting for writers.
+    """Measure the time of queries, or what counting costs writers.
 
-    Both use a scratch PostgreSQL in /var/tmp or TMPDIR, unless an address is given. The database of an address must be
-    marked disposable, and LOSES ITS MESSAGES.
+    Both subcommands use a scratch PostgreSQL in /var/tmp or TMPDIR, unless you give the address of a database. This
+    database must be marked disposable, and ALL ITS MESSAGES ARE LOST.
 
     \b
     Example: queuestats bench sql --sizes 10000,1000000
@@ -112,13 +124,21 @@ def _sizes(context: click.Context, parameter: click.Parameter, text: str) -> tup
 
 
 @command("bench sql --sizes 10000,1000000 --json > sql.json", bench)
-@click.option("--sizes", default="100000,1000000,10000000", callback=_sizes, help="numbers of messages of the queues")
+@click.option(
+    "--sizes",
+    default="100000,1000000,10000000",
+    callback=_sizes,
+    help="numbers of messages of the queues, separated by commas",
+)
 @rounds_option(default=3)
 @BENCH_OPTIONS
 def sql(settings: Settings, as_json: bool, **options: Any) -> None:
-    """Measure the time of an answer by the length of the queue: counters, scan and other candidates.
+    """Measure the time of a query for queues of several sizes.
 
-    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes, a queue of 100,000,000 ten times as much.
+    The command measures the counters, a scan of the messages, and the candidates that were not chosen.
+
+    A queue of 10,000,000 messages needs 8 GB of disk and ten minutes; a queue of 100,000,000 messages needs ten times
+    as much.
     """
     from service.workbench.bench.sql import measure_sql
 
@@ -127,14 +147,15 @@ def sql(settings: Settings, as_json: bool, **options: Any) -> None:
 
 @command("bench write --rounds 3", bench)
 @rounds_option(default=7)
-@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="duration of a run of pgbench")
+@click.option("--seconds", type=click.IntRange(1, 600), default=5, help="duration of one run of pgbench, in seconds")
 @click.option("--messages", type=MESSAGES, default=100_000, help="messages in the queue during a run")
 @click.option("--candidates", "has_candidates", is_flag=True, help="also measure the indexes of sql/candidates")
 @BENCH_OPTIONS
 def write(settings: Settings, as_json: bool, **options: Any) -> None:
-    """Measure how many messages per second pgbench writes with and without the counters' triggers.
+    """Measure what counting costs writers.
 
-    Other writes to the same disk change the results.
+    pgbench writes messages with and without the triggers of the counters. The results are messages per second. Other
+    writes to the same disk change the results.
     """
     from service.workbench.bench.write import measure_write
 

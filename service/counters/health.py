@@ -1,7 +1,7 @@
-"""The list of conditions of health: how a condition is found, its effect on answers, and the remedy.
+"""The list of health conditions: how a condition is found, its effect on responses, and the remedy.
 
-Each is a file of sql/conditions/. `queuestats doctor`, `migrate --check`, `/readyz`, `/metrics`, `/conditions` and
-docs/health.md are views of this list.
+Each condition is a file of sql/conditions/. `queuestats doctor`, `migrate --check`, `/readyz`, `/metrics`,
+`/conditions` and docs/health.md are views of this list.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`meaning`: the effect on answers. `is_refusal`: `stats` can be 503. `is_costly`: only `doctor` examines it.
+    """`meaning`: the effect on responses. `is_refusal`: `stats` can be 503. `is_costly`: only `doctor` examines it.
 
     `sql/conditions/<name>.sql` returns a row for each finding: `finding`, and `command` or NULL.
     """
@@ -46,7 +46,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A condition that was found, and the remedy."""
+    """One occurrence of a condition, and the remedy."""
 
     condition: str
     severity: Severity
@@ -65,13 +65,13 @@ class Finding:
 # Gets the name of a condition, and the node that is examined.
 Progress: TypeAlias = Callable[[str, str], None]
 
-RIGHT = "Answers are right."
+RIGHT = "Reports are right."
 REFUSED = "Requests get 503."
 NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
 
 # Conditions that are found by a test, and not by a statement.
 PROBE = Condition(
-    *("probe", ERROR, REFUSED, "A query of stats was run as the service, and failed. Do what the finding says."),
+    *("probe", ERROR, REFUSED, "Correct the error in the finding."),
     is_refusal=True,
 )
 CONTRACT = Condition(
@@ -79,7 +79,7 @@ CONTRACT = Condition(
         "contract",
         ERROR,
         "Requests that need a missing object of the database get 503.",
-        "Run queuestats migrate, or use the version of the service that migrated the database.",
+        "Run queuestats migrate, or use the version of the service that last migrated the database.",
     ),
     is_refusal=True,
 )
@@ -90,28 +90,32 @@ POOLER = Condition(
 )
 UNEXAMINED = Condition(
     *("unexamined", ERROR, "Conditions that were not examined may exist."),
-    "Do what the finding says, and examine again.",
+    "Correct the error in the finding, and run queuestats doctor again.",
 )
 SCHEMA = Condition(
-    *("schema", ERROR, "Services of the former release continue; those that need the missing objects answer 503."),
+    *(
+        "schema",
+        ERROR,
+        "Instances of the previous release continue; instances that need the missing objects return 503.",
+    ),
     "Run queuestats migrate.",
 )
 # Of a node of a cluster.
 NODE = Condition(
     *("node", ERROR, "Requests for senders of this node get 503."),
-    "Start the node, or make it reachable. When it answers, the service uses it again.",
+    "Start the node, or make it reachable. When it responds, the service uses it again.",
 )
 SHARDS = (
     Condition(
-        *("shard_triggers", ERROR, "Answers are right and slow: they come from the messages of the shard."),
+        *("shard_triggers", ERROR, f"{RIGHT} They are slow, because the service scans the messages of the shard."),
         "The service attaches the triggers and counts the shard. To do so at once, run queuestats migrate.",
     ),
     Condition(
-        *("shard_uncounted", WARNING, "Answers are right and slow: they come from the messages of the shard."),
+        *("shard_uncounted", WARNING, f"{RIGHT} They are slow, because the service scans the messages of the shard."),
         "The service counts the shard, while writers continue. To count at once, run queuestats migrate.",
     ),
     Condition(
-        *("shard_left", WARNING, "Answers are right. Lists of the largest senders of all nodes get 503."),
+        *("shard_left", WARNING, f"{RIGHT} Lists of the largest senders of all nodes get 503."),
         "The service deletes the counts. To delete them at once, run queuestats migrate.",
     ),
 )
@@ -129,7 +133,7 @@ CONDITIONS = (
         is_refusal=True,
     ),
     Condition(
-        *("uncountable", ERROR, REFUSED, "Change the table as the finding says; then run queuestats migrate."),
+        *("uncountable", ERROR, REFUSED, "Change the table as the finding describes; then run queuestats migrate."),
         is_refusal=True,
     ),
     Condition(
@@ -149,124 +153,140 @@ CONDITIONS = (
     ),
     Condition(
         *("login", ERROR, "Requests get 503 as soon as the service needs a new connection."),
-        "Run the command, as a superuser. The owner of a database can change its CONNECTION LIMIT too.",
+        "Run the command as a superuser. The owner of the database can also change its CONNECTION LIMIT.",
     ),
     Condition(
-        *("time_limit", ERROR, "Requests that take longer get 504."),
-        "Raise the limit, as a superuser or the role itself.",
+        *("time_limit", ERROR, "Requests that take longer than this limit get 504."),
+        "Raise the limit, as a superuser or as the service's role.",
         is_refusal=True,
     ),
     Condition(
-        *("objects", ERROR, "Requests that need the object get 503. If an index is missing, requests become slow."),
-        "Run queuestats migrate. It does not build indexes of messages: build these with the command.",
+        *(
+            "objects",
+            ERROR,
+            "Requests that need the missing object get 503. If an index is missing, requests become slow.",
+        ),
+        "Run queuestats migrate. It does not build indexes of messages: build these indexes with the command.",
         is_refusal=True,
     ),
     Condition(
-        *("owner", ERROR, "Folds, jobs and repairs fail; answers become slower."),
+        *("owner", ERROR, "Folds, jobs and repairs fail; responses become slower."),
         "Run the command as a superuser; then run queuestats migrate.",
         is_refusal=True,
     ),
     Condition(
-        *("exposed", ERROR, "Answers are right until another role calls such a function."),
+        *("exposed", ERROR, "Reports are right until another role calls such a function."),
         "Run queuestats migrate, which revokes the right.",
     ),
-    Condition(*("foreign_triggers", ERROR, RIGHT, "Drop the trigger: with it, each write to that table fails.")),
+    Condition(*("foreign_triggers", ERROR, RIGHT, "Drop the trigger: until then, each write to the table fails.")),
     Condition(
-        *("drift", ERROR, "Answers are right: they come from the messages until the senders are recounted."),
-        "The service recounts them. Run queuestats verify, and look for writes that bypass the triggers.",
+        *("drift", ERROR, "Reports are right: they come from the messages until the senders are recounted."),
+        "The service recounts these senders. Run queuestats verify, and look for writes that bypass the triggers.",
     ),
     Condition(
-        *("suspects", ERROR, "Answers for these senders may be wrong."),
-        "Repair them, and look for writes that bypass the triggers.",
+        *("suspects", ERROR, "Reports on these senders may be wrong."),
+        "Run the command, which repairs the counts, and look for writes that bypass the triggers.",
         is_costly=True,
     ),
     Condition(
-        *("sample", ERROR, "Answers for these senders are wrong."),
-        "Repair them, run queuestats verify, and look for writes that bypass the triggers.",
+        *("sample", ERROR, "Reports on these senders are wrong."),
+        "Repair the counts with the command, run queuestats verify, and look for writes that bypass the triggers.",
         is_costly=True,
     ),
     Condition(
-        *("statuses", ERROR, "Answers lack these messages."),
-        "Give these messages one of the four statuses.",
+        *("statuses", ERROR, "Reports do not count messages with such a status."),
+        "Change the status of these messages to new, proc, retry or hold.",
     ),
     Condition(
-        *("keys", ERROR, "Reports add up the counts of the two keys."),
+        *("keys", ERROR, "Reports add up the counts of the two texts."),
         "Change the mapping so that one of the texts differs, and run the command.",
     ),
     Condition(
-        *("row_security_forced", ERROR, "Answers are right; a recount fails."),
+        *("row_security_forced", ERROR, "Reports are right; a recount fails."),
         "Exempt the owner from the policies.",
     ),
     Condition(
-        *("autovacuum", ERROR, "Answers are right, and become slower over time."),
-        "Turn the setting on: without it, dead rows of a queue are never removed.",
+        *("autovacuum", ERROR, "Reports are right; responses become slower over time."),
+        "Turn the setting on: if it is off, dead rows of a queue are never removed.",
     ),
     Condition(
-        *("invalid_indexes", ERROR, "Answers are right and may be slow; writes still maintain the index."),
-        "Run the command, which rebuilds the index or drops the rest of a concurrent build.",
+        *("invalid_indexes", ERROR, "Reports are right; responses may be slow, and writes still maintain the index."),
+        "Run the command, which rebuilds the index, or drops the invalid index of a failed concurrent build.",
     ),
     Condition(
-        *("background", ERROR, "Answers are right and become slower; holds and their expiry are delayed."),
+        *("background", ERROR, "Reports are right; responses become slower, and holds and their expiry are delayed."),
         "Make sure that the service runs, and read its log.",
     ),
     Condition(
-        *("other_cluster", ERROR, "Answers are right, and become slower."),
-        "A dump from another cluster was restored with deltas in it. Run the command.",
+        *("other_cluster", ERROR, "Reports are right; responses become slower."),
+        "Run the command, which recounts the sender.",
     ),
     Condition(
-        *("server_fault", ERROR, "Answers are wrong after such a statement."),
-        "Update to 15.16, 16.12, 17.8, 18.2 or later; until then write no such statement to messages.",
+        *("server_fault", ERROR, "Reports are wrong after such a statement."),
+        "Update to 15.16, 16.12, 17.8, 18.2 or later; until then, do not run such statements on messages.",
     ),
     Condition(
-        *("uncounted", WARNING, "Answers are right and slow: they come from the messages."),
+        *("uncounted", WARNING, "Reports are right; responses are slow, because they come from scans of the messages."),
         "The service recounts all messages, while writers continue. To recount at once, run queuestats migrate.",
     ),
     Condition(
-        *("partial_triggers", WARNING, "Answers lack what is written with session_replication_role = replica."),
+        *(
+            "partial_triggers",
+            WARNING,
+            "Counts do not include changes that are written with session_replication_role = replica.",
+        ),
         "Run queuestats migrate: it enables the triggers ALWAYS and recounts all messages, while writers continue.",
     ),
     Condition(
-        *("verification", WARNING, "Answers of senders that differed were wrong."),
-        "Run the command. With --repair, it recounts the senders that differ.",
+        *("verification", WARNING, "Reports on senders with differences were wrong."),
+        "Run the command. With --repair, it recounts the senders with differences.",
     ),
     Condition(
-        *("login_ends", WARNING, "Answers are right until then; afterwards new connections fail."),
-        "Change the password: docs/deployment.md.",
+        *("login_ends", WARNING, "Reports are right until then; afterwards, new connections fail."),
+        "Change the password as docs/deployment.md describes.",
     ),
     Condition(
-        *("settings", WARNING, "Answers are right and may be slow, and statements may hold locks for a long time."),
+        *(
+            "settings",
+            WARNING,
+            "Reports are right; responses may be slow, and statements may hold locks for a long time.",
+        ),
         "Change the setting for the role in this database.",
     ),
     Condition(
         *("privileged", WARNING, RIGHT),
-        "Run the command. Revoke a right that comes from PUBLIC or from another role there.",
+        "Run the command. If the right comes from PUBLIC or another role, revoke it from PUBLIC or from that role.",
     ),
-    Condition(*("unlogged", WARNING, "Answers are wrong after a crash.", "Make the table logged.")),
+    Condition(*("unlogged", WARNING, "Reports are wrong after a crash.", "Make the table logged.")),
     Condition(
-        *("row_security", WARNING, "Answers are right; a policy that hides messages from the owner stops a recount."),
+        *("row_security", WARNING, "Reports are right; a recount fails if a policy hides messages from the owner."),
         "Make sure that no policy applies to the owner.",
     ),
     Condition(
-        *("pending", WARNING, "Answers are right and become slower."),
-        "Make sure that the service runs. To fold by hand, run the command.",
+        *("pending", WARNING, "Reports are right; responses become slower."),
+        "Make sure that the service runs. To fold at once, run the command.",
     ),
     Condition(
-        *("old_snapshot", WARNING, "Answers are right and become slower: dead rows accumulate, also in messages."),
-        "End the session or the prepared transaction with the command; drop a replication slot that is not in use.",
+        *(
+            "old_snapshot",
+            WARNING,
+            "Reports are right; responses become slower, because dead rows accumulate, also in messages.",
+        ),
+        "Run the command, which ends the session or the prepared transaction, or drop the unused replication slot.",
     ),
     Condition(
         *("stuck_jobs", WARNING, RIGHT),
-        "See queuestats jobs and the service's log. The command ends the job; changed messages stay changed.",
+        "See queuestats jobs and the service's log. The command cancels the job; changed messages are not restored.",
     ),
     Condition(
         *("replica_identity", WARNING, "Folds fail, or writes to messages fail."),
         "Run the command as the owner.",
     ),
-    Condition(*("server_version", WARNING, RIGHT, "Use a major release that the tests run on.")),
-    Condition(*("slow_statements", NOTE, RIGHT, "The command shows the plan."), is_costly=True),
+    Condition(*("server_version", WARNING, RIGHT, "Use a major release of PostgreSQL that the tests run on.")),
+    Condition(*("slow_statements", NOTE, RIGHT, "Run the command to see the plan of the statement."), is_costly=True),
 )
 CHEAP = tuple(condition for condition in CONDITIONS if not condition.is_costly)
-# The conditions that a process of the service examines.
+# The conditions that a process of the service can examine.
 SERVED = (SCHEMA, CONTRACT, POOLER, PROBE, UNEXAMINED, NODE, *SHARDS, *CHEAP)
 
 
@@ -286,9 +306,9 @@ async def examine(
 ) -> list[Finding]:
     """The findings, in the order of the conditions. The owner and the service's role may call it.
 
-    `connections`: how many an instance of the service opens, with all its workers. `progress` is called with the name
-    of each condition, and with `node`, before it is examined. Conditions that can't be examined are findings of
-    UNEXAMINED, one for each cause. `load`: the statement of a condition, by its name.
+    `connections`: the number of connections that an instance of the service opens, with all its workers. `progress`
+    is called with the name of each condition, and with `node`, before it is examined. Conditions that can't be examined
+    are findings of UNEXAMINED, one for each cause. `load`: the statement of a condition, by its name.
     """
     # A look-up in the catalog: the extension may be missing.
     has_statements = await connection.fetchval("SELECT to_regclass('pg_stat_statements') IS NOT NULL")

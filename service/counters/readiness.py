@@ -75,7 +75,7 @@ class Readiness:
         return await self._obstacles.get()
 
     async def findings(self) -> list[Finding]:
-        """The findings of all cheap conditions. At most ten seconds old."""
+        """The findings of all conditions that are not costly. At most ten seconds old."""
         return await self._findings.get()
 
     async def log(self) -> None:
@@ -116,7 +116,7 @@ class Readiness:
 
     async def _has_statements(self) -> bool:
         """Whether the pooler in front of the database, if there is one, keeps prepared statements."""
-        # If the database is out of reach, the following queries raise the error that clients get.
+        # If the database is unreachable, the following queries raise the error that clients get.
         with suppress(CommandError):
             self._keeps_statements = self._keeps_statements or await self._database.keeps_prepared_statements()
             return self._keeps_statements

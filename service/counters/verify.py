@@ -111,7 +111,7 @@ async def _verify_node(
 async def find_differences(
     connection: Connection, sender_id: int | None, node: CountedNode = ONE_MACHINE
 ) -> list[Difference]:
-    """All differences of one sender, or of all senders. It may run at any time, under full load.
+    """All differences of one sender, or of all senders. The call is possible at any time, also under full load.
 
     It also compares the answers for `comparable_senders` with their definition. The messages are read twice: for the
     counters, and for these senders. `connection` has no open transaction. Raises CommandError if the table can't be
@@ -169,7 +169,7 @@ async def _compare(
 
 
 async def _compare_answers(connection: Connection, sender_ids: Sequence[int]) -> list[Difference]:
-    """Answers of the service that differ from their definition, in the order of the senders."""
+    """Reports of the service that differ from their definition, in the order of the senders."""
     if not sender_ids:
         return []
     defined = _by_key(await fetch(connection, "queries/defined_answers", sender_ids=sender_ids))

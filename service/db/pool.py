@@ -181,7 +181,7 @@ class Database:
             logger.warning(line, name, seconds * 1000, backend, name_requests())
 
     async def _connect(self, *arguments: Any, **named: Any) -> "asyncpg.Connection[asyncpg.Record]":
-        """Opens a connection for the pool. Raises Unavailable at once while the database is out of reach."""
+        """Opens a connection for the pool. Raises Unavailable at once while the database is unreachable."""
         connect = partial(asyncpg.connect, *arguments, **named)
         return await self._reconnecting.connect(connect, self._connect_timeout)
 

@@ -1,4 +1,4 @@
-"""Limits the attempts of a process to connect to a database that is out of reach."""
+"""Limits the attempts of a process to connect to a database that is unreachable."""
 
 import asyncio
 import logging

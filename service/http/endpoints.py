@@ -63,7 +63,7 @@ async def top(request: QueueRequest) -> Response:
 
 
 async def history(request: QueueRequest) -> Response:
-    """The counts at the end of each step, and what arrived and left within it."""
+    """The counts at the end of each step, and the numbers of messages that arrived and left within the step."""
     service = request.service
     token = await request.open(Scope.STATS)
     query = token.limit_history(parse_history(request.envelope, list(service.settings.history_kept.values())))
@@ -72,7 +72,7 @@ async def history(request: QueueRequest) -> Response:
 
 
 async def report(request: QueueRequest) -> Response:
-    """Many senders, by keys of choice, a page at a time."""
+    """The counts of many senders by the requested keys, one page at a time."""
     service = request.service
     token = await request.open(Scope.STATS, REPORT_FORMAT)
     query = token.limit_report(parse_report(request.envelope))
@@ -161,7 +161,7 @@ async def _respond_list(request: QueueRequest, rows: list[dict[str, Any]]) -> Re
 
 
 async def explain(request: QueueRequest) -> Response:
-    """The SQL with which `stats` would answer the same body, and its plan; with `analyze` 1 it runs, read-only."""
+    """The SQL that `stats` would run for the same body, and its plan; with `analyze=1` the SQL runs, read-only."""
     service = request.service
     token = await request.open(Scope.EXPLAIN)
     query = token.limit(parse_query(request.envelope, service.settings.default_group))
@@ -190,7 +190,7 @@ async def health(request: QueueRequest) -> Response:
 
 
 async def conditions(request: QueueRequest) -> Response:
-    """The findings of the cheap conditions of `queuestats doctor`, errors first, for a token without limits."""
+    """The findings of the conditions that are not costly, errors first, for a token without limits."""
     token = await request.authorize(Scope.STATS)
     _require_unlimited(token)
     found = sorted(await request.service.readiness.findings(), key=lambda finding: -finding.severity)

@@ -10,7 +10,7 @@ import msgspec
 
 from service.model import Action
 
-# A string if the request has `ids` `string`.
+# A string for a request with `ids=string`.
 Id = int | Annotated[str, msgspec.Meta(pattern="^[0-9]+$")]
 At = Annotated[datetime, msgspec.Meta(tz=True)]
 Unset = msgspec.UnsetType

@@ -157,7 +157,7 @@ class Streams:
     async def follow(self, followed: Followed, subscriber: Subscriber, first: Event) -> AsyncIterator[bytes]:
         """Events in slices, with `first` unless the client has it, until the token is revoked or the service stops.
 
-        While the database is out of reach, one event has the error; the next report follows after the outage. While an
+        While the database is unreachable, one event has the error; the next report follows after the outage. While an
         event exceeds the unread bytes of the token, it waits, and the newest event replaces it.
         """
         channel = self._channels.get(followed)
@@ -209,7 +209,7 @@ class Streams:
         try:
             await self._tokens.check(secret, Scope.STATS)
         except ServiceError as error:
-            # While the database is out of reach, the state of a token is unknown.
+            # While the database is unreachable, the state of a token is unknown.
             return self._error_event(error) if isinstance(error, Unauthorized | Forbidden) else None
         return None
 

@@ -1,4 +1,4 @@
-"""The use case: the messages of many senders by keys of choice, a page at a time."""
+"""The use case: the counts of many senders by the requested keys, one page at a time."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -32,7 +32,7 @@ async def migrate(
 
     `progress` is called with a sentence after each step that has changed something. Without an adopted table, messages
     is created in `messages_schema`.
-    Raises CommandError if the database is out of reach, refuses a statement, has an unknown revision, or an encoding
+    Raises CommandError if the database is unreachable, refuses a statement, has an unknown revision, or an encoding
     that can't be converted to UTF-8.
     """
     async with changing_schema(owner_url, messages_schema) as connection:

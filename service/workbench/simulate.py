@@ -45,7 +45,7 @@ async def simulate(database_url: str, plan: SimulationPlan, totals: Totals, stop
 
     `totals` is updated continuously. Every agent completes its round, so that no message is left in delivery.
 
-    Raises CommandError, before any change, if the database is out of reach or not marked disposable; later, if it
+    Raises CommandError, before any change, if the database is unreachable or not marked disposable; later, if it
     refuses a statement.
     """
     async with connect(database_url) as connection:

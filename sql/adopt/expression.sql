@@ -1,4 +1,4 @@
--- expression: an expression of a mapping; it is only prepared, and not run, so that PostgreSQL returns its type
+-- expression: an expression of a mapping; the statement is only prepared, and not run, to get the type
 -- places: expression, messages
 -- parameters: none
 SELECT /* adopt/expression.sql */ "{expression}" FROM "{messages}" AS queuestats_row

@@ -1,4 +1,4 @@
--- wrong_rows: queued rows without a sender, or with a status other than the four, by status; at most five
+-- wrong_rows: queued rows without a sender, or with a status other than the four, by status; at most five rows
 -- `sender_number` or `sender_text` is NULL. No function of the service is used: they do not exist yet.
 -- places: own_status, sender_number, sender_text, messages, condition
 -- parameters: none

@@ -1,4 +1,4 @@
--- toggle: takes one message or puts it back; each call adds one pending delta
+-- toggle: changes one message to proc, or from proc to retry; each call adds one pending delta
 -- parameters: id bigint
 UPDATE /* bench/toggle.sql */ messages
 SET status = CASE status WHEN 'proc' THEN cast('retry' AS message_status) ELSE 'proc' END

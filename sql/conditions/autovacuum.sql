@@ -1,4 +1,4 @@
--- autovacuum: settings let dead rows accumulate in a queue
+-- autovacuum: settings prevent the removal of dead rows of a queue
 -- The value of the server is visible only if this session has no other value. A setting of a role counts if the role
 -- writes messages or folds. Options of tables and roles are booleans in any of PostgreSQL's spellings.
 -- places: schema

@@ -1,4 +1,4 @@
--- foreign_triggers: triggers on tables of other applications call functions of the service
+-- foreign_triggers: triggers on tables of other applications call functions of queuestats
 -- parameters: none
 SELECT /* conditions/foreign_triggers.sql */
   format('the trigger %s on %s calls a function of queuestats, which fails', trigger.tgname, trigger.tgrelid::regclass)

@@ -1,6 +1,6 @@
--- old_snapshot: a snapshot or transaction older than 200,000 transactions keeps dead rows from being vacuumed
--- A session, a prepared transaction or a replication slot holds it. In another database, only transactions with an id
--- count, because later snapshots of this database start from them. A snapshot alone does not count there.
+-- old_snapshot: a snapshot or transaction older than 200,000 transactions prevents the removal of dead rows
+-- A session, a prepared transaction or a replication slot has it. Of another database, only transactions with an id
+-- count, because later snapshots of this database start from them. Snapshots of another database do not count.
 -- parameters: none
 SELECT /* conditions/old_snapshot.sql */
   format('%s holds a snapshot or transaction that is %s transactions old', holder.name, holder.transactions) AS finding,

@@ -1,4 +1,4 @@
--- row_security: tables have row-level security
+-- row_security: row-level security is enabled for tables
 -- parameters: none
 SELECT /* conditions/row_security.sql */
   format('%s has row-level security', oid::regclass) AS finding,

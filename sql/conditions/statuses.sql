@@ -1,4 +1,4 @@
--- statuses: the enumeration of statuses has values that no report counts
+-- statuses: the enumeration of statuses contains values that no report counts
 -- parameters: none
 SELECT /* conditions/statuses.sql */
   format('message_status has the value %s, which no report counts', enumlabel) AS finding,

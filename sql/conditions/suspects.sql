@@ -1,4 +1,4 @@
--- suspects: the counters of senders contradict each other; the check reads all counters, and no message
+-- suspects: the counters of senders contradict each other; the check reads all counters, but no messages
 -- parameters: none
 SELECT /* conditions/suspects.sql */
   format('the counters of sender %s contradict each other', sender_id) AS finding,

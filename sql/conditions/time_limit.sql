@@ -1,4 +1,4 @@
--- time_limit: a time limit of the service's role is less than two seconds and ends statements of requests
+-- time_limit: a time limit of the service's role is less than two seconds, and stops statements of requests
 -- places: schema
 -- parameters: service_role text
 SELECT /* conditions/time_limit.sql */

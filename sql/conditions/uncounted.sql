@@ -1,4 +1,4 @@
--- uncounted: the messages have not been counted yet, and scans answer requests
+-- uncounted: the messages have not been counted yet, so queries scan the messages
 -- parameters: none
 SELECT /* conditions/uncounted.sql */
   reason AS finding,

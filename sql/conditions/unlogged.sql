@@ -1,4 +1,4 @@
--- unlogged: a table is unlogged, so a crash empties it but not its counts
+-- unlogged: a table is unlogged: a crash empties it, and then the counts and the messages differ
 -- places: schema
 -- parameters: none
 SELECT /* conditions/unlogged.sql */

@@ -1,4 +1,4 @@
--- untrusted: the counters may lack messages, and scans do not replace them
+-- untrusted: the counters may lack messages, and the service does not scan the messages instead
 -- parameters: none
 SELECT /* conditions/untrusted.sql */
   reason AS finding,

@@ -1,5 +1,5 @@
--- preview_job: the effect of a release or a purge: how many messages a release would give back (NULL for a purge), and
--- how many holds, with how many messages, it would leave because the token may not end them.
+-- preview_job: the effect of a release or a purge: the number of messages that a release would change (NULL for
+-- a purge), and the numbers of holds and their messages that would stay because the token may not end these holds.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".preview_job(
   of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, of_hold bigint,

@@ -1,5 +1,5 @@
--- held_differences: the holds whose rows of held_messages do not agree with the messages, of one sender or of all
--- (NULL). kept: the number of rows. counted: the number of rows whose message is on hold, while the hold is active or
+-- held_differences: the holds of one sender (NULL: of all senders) whose rows of held_messages do not match the
+-- messages. kept: the number of rows. counted: the number of rows whose message is on hold, while the hold is active or
 -- its release is not done.
 -- No row: every held message has its hold, and every row its message.
 -- places: schema

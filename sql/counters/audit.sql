@@ -1,4 +1,4 @@
--- unread_counts: rows that make answers wrong now or later. Either counters of an epoch that no watermark names:
+-- unread_counts: rows that make reports wrong now or later. Either counters of an epoch that no watermark names:
 -- readers add them once the sender reaches that epoch. Or deltas below a watermark: no fold takes them, and readers
 -- skip them at the latest after the sender's next watermark. Only changes by hand leave such rows. NULL: of all
 -- senders.

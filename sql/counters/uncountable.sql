@@ -1,5 +1,5 @@
 -- uncountable_messages: why the triggers can't count this table: a sentence for each reason; no row if they can. Counts
--- of such a table would be wrong without a sign of it, so the service answers nothing.
+-- of such a table would be wrong without a sign of it, so requests get 503.
 -- places: schema
 CREATE OR REPLACE FUNCTION "{schema}".uncountable_messages() RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -1,3 +1,3 @@
--- forget_baseline: makes statements read the messages themselves, until these have been counted again
+-- forget_baseline: makes queries scan the messages until all messages have been recounted
 -- parameters: none
 DELETE /* migrate/forget_baseline.sql */ FROM queuestats.baseline

@@ -1,5 +1,5 @@
 -- name_holds: records the hold of each message that a former release held, and deletes the rows of deleted messages
--- Messages that match no active hold keep NULL: a release by filter gives them back.
+-- Messages that match no active hold keep NULL: a release by filter also changes them.
 -- parameters: none
 WITH /* migrate/name_holds.sql */ unnamed AS (
   SELECT held.sender_id, held.id, message.id IS NULL AS is_gone, matching.id AS hold_id

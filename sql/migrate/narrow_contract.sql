@@ -1,4 +1,4 @@
--- narrow_contract: while functions are replaced, records the contract that both the former and the new functions serve
+-- narrow_contract: while functions are replaced, records the contract that the former and the new functions support
 -- parameters: number integer, oldest integer
 INSERT /* migrate/narrow_contract.sql */ INTO queuestats.contract AS known (stands, number, oldest)
 VALUES (true, 1, cast(:oldest AS integer))

@@ -1,4 +1,4 @@
--- pass_on_rights: grants the right to read new tables of a revision to the roles that may read the table of revisions
+-- pass_on_rights: grants read access to the tables of a revision, to all roles that may read alembic_version
 -- It runs in the transaction of the revision, so running instances never lack a right.
 -- parameters: none
 DO /* migrate/pass_on_rights.sql */ $$

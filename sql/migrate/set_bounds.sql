@@ -1,4 +1,4 @@
--- set_bounds: sets the bounds of all senders if this was never done; see counters/bounds.sql
+-- set_bounds: sets the bounds of all senders, once for each database; see counters/bounds.sql
 -- parameters: none
 SELECT /* migrate/set_bounds.sql */
   queuestats.take_fold_lock(is_waiting => true),

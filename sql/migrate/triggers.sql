@@ -1,4 +1,4 @@
--- triggers: whether triggers that count are missing or disabled; no row if the shards of messages have them
+-- triggers: whether counting triggers are missing or disabled; no row if messages is distributed: its shards have them
 -- parameters: none
 SELECT /* migrate/triggers.sql */ is_missing OR is_off OR is_partial AS are_incomplete
 FROM queuestats.trigger_state()

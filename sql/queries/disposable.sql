@@ -1,4 +1,4 @@
--- disposable: whether this database is migrated and may be overwritten by commands, and the statement that allows it
+-- disposable: whether this database is migrated and is marked disposable, and the statement that marks it
 -- The mark is the database's comment, because its owner may set it (a custom setting would need a superuser), and
 -- because no option of a connection can fake it.
 -- parameters: none

@@ -1,4 +1,4 @@
--- history: the counts of a sender at the end of each step, and what arrived and left within it
+-- history: the counts of a sender at the end of each step, and how many messages arrived and left within the step
 -- isp NULL: all ISPs. until NULL: now. The last row is the current step. The counts of an earlier step are the current
 -- counts less the changes since then. A step that folds did not cover has no row, except the current step: in its row,
 -- arrived and departed are then NULL.

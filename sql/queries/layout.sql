@@ -1,4 +1,4 @@
--- layout: the tables that exist where `migrate` creates ours: our own, of a former version, or of another application
+-- layout: the tables in the schemas of `migrate`: those of queuestats, of a former version, or of another application
 -- `is_former`: whether version 0.1.0 created them; `migrate` moves these.
 -- `refusal`: why `migrate` does not change the database, NULL if it does. Always one row.
 -- parameters: messages_schema text

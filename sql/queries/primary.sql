@@ -1,4 +1,4 @@
--- primary: raises QS503 on a standby, whose data is late; a pooler may switch to a standby after the connection
+-- primary: raises QS503 on a standby, which may lack messages; a pooler may switch to a standby after the connection
 -- parameters: none
 DO /* queries/primary.sql */ $$
 BEGIN

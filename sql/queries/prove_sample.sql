@@ -1,4 +1,4 @@
--- prove_sample: audits a few senders and records drift; no row while no run is due
+-- prove_sample: audits a few senders and records drift; no row if no audit is due
 -- share: the proof's share of the time of one session
 -- parameters: share double precision
 SELECT /* queries/prove_sample.sql */ senders, drifted

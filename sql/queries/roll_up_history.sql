@@ -1,4 +1,4 @@
--- roll_up_history: rolls up a part of the history, and drops old history; no row while a fold is running
+-- roll_up_history: rolls up max_changes changes of the history, drops old partitions; no row while a fold is running
 -- parameters: max_changes integer, kept_by_minute interval, kept_by_ten_minutes interval, kept_by_hour interval
 SELECT /* queries/roll_up_history.sql */ rolled_up, is_more
 FROM

@@ -1,4 +1,4 @@
--- some_senders: random senders of moderate size, whose answers verify compares with their definition
+-- some_senders: random senders of moderate size, whose reports verify compares with their definition
 -- parameters: none
 SELECT /* queries/some_senders.sql */ sender_id
 FROM queuestats.sender_totals

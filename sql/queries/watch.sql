@@ -1,4 +1,4 @@
--- watch: the number of pending deltas, and the age of the oldest snapshot: both slow down reads of the counters
+-- watch: the number of pending deltas, and the age of the oldest snapshot; both slow down reads of the counters
 -- `oldest_snapshot_transactions`: the number of transactions since the oldest snapshot was taken, or since the oldest
 -- open transaction began to write. Rows that were deleted since then cannot be vacuumed. `pending_deltas` is at most
 -- `most_deltas`. It does not count deltas of transactions that were running when the watermark was set.

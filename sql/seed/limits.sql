@@ -1,4 +1,4 @@
--- limits: for this transaction, limits waits for locks to ten seconds, and sets no limit for statements
+-- limits: for this transaction, limits waits for locks to ten seconds, and removes the limit on statements
 -- JIT is off: the rows are cheap arithmetic over an array, so compiling would cost more than it saves.
 -- parameters: none
 SELECT /* seed/limits.sql */

@@ -1,4 +1,4 @@
--- take: some due messages of one sender and status go into delivery; messages locked by another session are skipped
+-- take: changes due messages of one sender and status to `proc`; skips messages that another session has locked
 -- parameters: sender_id bigint, status message_status, batch_messages bigint
 UPDATE /* simulate/take.sql */ messages
 SET status = 'proc', attempts = attempts + 1

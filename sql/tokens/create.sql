@@ -1,4 +1,4 @@
--- create: stores a new token; replaces an active token of this name only with `replace`, otherwise returns no row
+-- create: stores a new token; replaces an active token of this name only if `replace` is true
 -- A NULL limit is no limit. expires_in NULL: never.
 -- parameters: name text, hash bytea, scopes text[], sender_ids bigint[], account_ids bigint[], expires_in interval, replace boolean, actor_kind text, actor_name text
 WITH /* tokens/create.sql */ created AS (

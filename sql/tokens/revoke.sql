@@ -1,4 +1,4 @@
--- revoke: ends a token; no row if there is no active token of this name
+-- revoke: revokes a token; no row if there is no active token of this name
 -- parameters: name text, actor_kind text, actor_name text
 WITH /* tokens/revoke.sql */ revoked AS (
   UPDATE queuestats.tokens

@@ -1,4 +1,4 @@
--- rotate: gives an active token a new secret; the former secret stays valid for a while
+-- rotate: gives an active token a new secret; the former secret stays valid for `overlap`
 -- parameters: name text, hash bytea, overlap interval, actor_kind text, actor_name text
 WITH /* tokens/rotate.sql */ rotated AS (
   UPDATE queuestats.tokens

@@ -64,7 +64,7 @@ def define(edit: Callable[..., None]) -> None:
     edit(
         DEFINITION,
         ("-- account: ", "-- campaign: "),
-        ("by account and status, one row per account that", "by campaign and status, one row per campaign that"),
+        ("by account and status, one row for each account", "by campaign and status, one row for each campaign"),
         ("/account.sql */", "/campaign.sql */"),
         ("  account_id,\n  cast(0 AS bigint) AS campaign_id,", "  cast(0 AS bigint) AS account_id,\n  campaign_id,"),
         ("GROUP BY account_id\nORDER BY account_id", "GROUP BY campaign_id\nORDER BY campaign_id"),
@@ -102,7 +102,7 @@ def extend_tests(edit: Callable[..., None]) -> None:
 
 def document(edit: Callable[..., None]) -> None:
     before = "| `queries/from_messages/isp.sql` |"
-    purpose = "the messages of a sender by campaign and status, one row per campaign that has any"
+    purpose = "the messages of a sender by campaign and status, one row for each campaign with messages"
     parameters = "`sender_id bigint`, `account_id bigint`, `campaign_id bigint`, `isp text`"
     figures = "| `messages_by_arrival` | not measured | not measured |"
     row = f"| `{DEFINITION.removeprefix('sql/')}` | {purpose} | {parameters} {figures}\n"

@@ -21,10 +21,10 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs/health.md"
 # The text before this mark is written by hand.
 MARK = "<!-- From here on, `make health` writes this document. -->\n"
 TRIED = {
-    SCHEMA: "a revision or a file of sql/ is not in place",
-    CONTRACT: "the contract numbers of the code and of the database do not fit",
+    SCHEMA: "the database lacks a revision or a file of sql/",
+    CONTRACT: "the contract numbers of the instance and of the database are not compatible",
     POOLER: "the pooler in front of the database does not keep prepared statements, and the service uses them",
-    PROBE: "a query of `stats` for a grouping, or the look-up of tokens, fails with the service's login",
+    PROBE: "a query of `stats` for a group, or the query of tokens, fails when it runs as the service's role",
     UNEXAMINED: "a statement that examines conditions failed",
     NODE: "a node of a cluster does not answer",
 }
@@ -49,7 +49,7 @@ def section(condition: Condition) -> list[str]:
         "",
         f"{condition.severity.name.capitalize()}: {found}{source}.{costs}{answers}",
         "",
-        f"- **Answers.** {condition.meaning}",
+        f"- **Effect on responses.** {condition.meaning}",
         f"- **What to do.** {condition.advice}",
         "",
     ]

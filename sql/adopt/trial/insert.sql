@@ -1,4 +1,4 @@
--- insert: inserts rows of the sample into the copy, from one number to another
+-- insert: inserts the rows with the numbers first to last of the sample into the copy
 -- places: messages, writable_columns, schema
 -- parameters: first bigint, last bigint
 INSERT /* adopt/trial/insert.sql */ INTO "{messages}" ("{writable_columns}")

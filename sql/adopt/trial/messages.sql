@@ -1,4 +1,4 @@
--- messages: the number of messages of the copy with a status (NULL: any)
+-- messages: the number of messages of the copy with a status (NULL: with any status)
 -- places: schema
 -- parameters: status text
 SELECT /* adopt/trial/messages.sql */ count(*) AS messages

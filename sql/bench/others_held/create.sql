@@ -1,4 +1,4 @@
--- A hundred active holds of senders without messages. Their ids are far above those of any data set.
+-- A hundred active holds of senders without messages. The ids of these senders are above all ids of the data sets.
 INSERT INTO queuestats.holds (sender_id, reason, created_by)
 SELECT
   1000000000000 + number,

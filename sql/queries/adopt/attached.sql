@@ -1,4 +1,4 @@
--- attached: the table that is counted in this database, our triggers and indexes on it, and whether it was adopted
+-- attached: the table that is counted in this database, its triggers and indexes of queuestats, and how it is counted
 -- The table is found by its triggers or, without triggers, by the mapping. `queue` is NULL if nothing is counted.
 -- `drop_triggers`, `drop_name_triggers`: the statements that drop all of them, and those that drop the triggers for
 -- names; NULL if there are none.

@@ -1,5 +1,5 @@
 -- index: the statements that create an index of queuestats on an adopted table, in the order in which they must run
--- In a partitioned table it is built on each partition and then attached, so that writers wait only briefly.
+-- On a partitioned table the index is built on each partition and then attached, so that writers wait only briefly.
 -- `is_online`: the statement takes no lock that blocks writers, and runs outside a transaction. The first statements
 -- drop the indexes of a former mapping or of an interrupted attempt.
 -- `definition`: the text after the name of the table: the keys in parentheses, and a condition.

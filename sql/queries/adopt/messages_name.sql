@@ -1,6 +1,6 @@
--- messages_name: the object that this session locks in place of the messages; NULL if its role may lock none
--- For our own table it is the view: the service's role may lock the view, which locks the table too. Without a lock, a
--- TRUNCATE during a comparison looks like drift.
+-- messages_name: the view or table that this session locks to prevent a TRUNCATE; NULL if the role may not lock it
+-- For the table messages it is the view: the service's role may lock the view, which locks the table too. Without a
+-- lock, a TRUNCATE during a comparison looks like drift.
 -- parameters: none
 SELECT /* queries/adopt/messages_name.sql */
   CASE

@@ -1,4 +1,4 @@
--- qualified: the expression of the constraint in adopt/trial/qualified.sql as PostgreSQL writes it, and what it uses
+-- qualified: the expression of the constraint in adopt/trial/qualified.sql as PostgreSQL writes it, and its objects
 -- The names of objects that are not in the search_path are qualified. `used`: functions, operators, types and
 -- collations that do not belong to PostgreSQL itself.
 -- parameters: table_name text

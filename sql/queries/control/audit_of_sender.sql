@@ -1,5 +1,6 @@
--- audit_of_sender: what was done to the messages of one sender, the latest first
--- token: only what this one did; account_ids: only with one of these accounts as the filter; NULL: all.
+-- audit_of_sender: the entries of the audit log for one sender, the latest first
+-- token: only entries of calls with this token; account_ids: only entries with one of these accounts as the filter;
+-- NULL: all entries.
 -- An entry that a previous release wrote has its actor in token_name.
 -- indexes: audit_log_sender_id
 -- parameters: sender_id bigint, token text, account_ids bigint[], row_limit bigint

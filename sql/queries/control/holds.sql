@@ -1,4 +1,4 @@
--- holds: the active holds of one sender (NULL: of all), the oldest first, with the number of messages of each hold
+-- holds: the active holds of one sender (NULL: of all senders), the oldest first, with their numbers of messages
 -- indexes: held_messages_hold, holds_sender_id
 -- parameters: sender_id bigint
 SELECT /* queries/control/holds.sql */

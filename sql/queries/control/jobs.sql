@@ -1,4 +1,4 @@
--- jobs: one job, or (NULL) a hundred of one sender (NULL: of all): the open ones first, then the newest
+-- jobs: one job; without job_id, 100 jobs of a sender (NULL: of all): the open jobs first, then the newest
 -- account_ids: only jobs with one of these accounts as their filter; NULL: all jobs.
 -- parameters: job_id bigint, sender_id bigint, account_ids bigint[]
 WITH /* queries/control/jobs.sql */ matching AS NOT MATERIALIZED (

@@ -1,5 +1,5 @@
--- next: the open job for the next step; NULL if none can continue
--- is_expiry: only releases of expired holds.
+-- next: the open job whose step runs next; NULL if no job can continue
+-- is_expiry: selects only releases of expired holds.
 -- indexes: jobs_open
 -- parameters: is_expiry boolean
 SELECT /* queries/control/next.sql */ queuestats.next_job(cast(:is_expiry AS boolean)) AS job_id

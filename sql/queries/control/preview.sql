@@ -1,6 +1,6 @@
 -- preview: the effect of a release or a purge
 -- releasable: the number of messages that a release would change; NULL for a purge. left_holds, left_messages: the
--- holds, and their messages, that it would leave because the token may not end the holds. hold_id: the hold that a
+-- holds, and their messages, that would stay because the token may not end these holds. hold_id: the hold that a
 -- release ends, in place of a filter.
 -- parameters: action text, sender_id bigint, account_id bigint, campaign_id bigint, isp text, hold_id bigint, sender_limits bigint[], account_limits bigint[]
 SELECT /* queries/control/preview.sql */ releasable, left_holds, left_messages

@@ -1,4 +1,4 @@
--- prunable: the number of rows of each table that ended longer than this ago, and would be deleted
+-- prunable: for each table, the number of rows that ended longer ago than older_than and would be deleted
 -- parameters: older_than interval
 WITH /* queries/control/prunable.sql */ ended AS (
   SELECT array_agg(id) AS ids

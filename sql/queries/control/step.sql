@@ -1,4 +1,4 @@
--- step: does the next step of a job; no row if there is no such job, or if another process runs it
+-- step: runs the next step of a job; no row if there is no such job, or if another process runs the step
 -- parameters: job_id bigint
 SELECT /* queries/control/step.sql */
   job_id, action, state, matched, changed, newly_changed, is_waiting, failed, error, left_holds,

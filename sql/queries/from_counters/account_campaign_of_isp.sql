@@ -1,6 +1,6 @@
 -- account_campaign_of_isp: the messages of one ISP in a queue, by account and campaign, in ascending order
 -- One query for each position of the arrays, from 1 on. The arrays are of one length.
--- A file of its own beside account_campaign, because it reads the other index.
+-- The file is separate from account_campaign, because the statement reads the other index.
 -- indexes: counters_by_isp, deltas_sender_id_xid, watermarks_pkey
 -- places: schema
 -- parameters: sender_id bigint[], isp text[]

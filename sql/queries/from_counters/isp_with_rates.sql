@@ -1,4 +1,4 @@
--- isp_with_rates: as isp, with what arrived and left in the last five full minutes
+-- isp_with_rates: as isp, with the numbers of messages that arrived and left in the last five full minutes
 -- One query for each position of the array, from 1 on. Values that are not known are NULL (counters/recorded.sql).
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema

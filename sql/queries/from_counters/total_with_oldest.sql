@@ -1,4 +1,4 @@
--- total_with_oldest: as total, with the time of arrival of the oldest message of each status, NULL if there is none
+-- total_with_oldest: as total, with the arrival time of the oldest message of each status; NULL if there is none
 -- One query for each position of the array, from 1 on. A look-up begins at the bound of its status, or at the oldest
 -- pending arrival (counters/bounds.sql). There is no look-up for a status whose count is 0.
 -- has_rates: whether to return what arrived and left, as total_with_rates does; otherwise these columns are NULL.

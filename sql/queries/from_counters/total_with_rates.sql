@@ -1,4 +1,4 @@
--- total_with_rates: as total, with what arrived and left in the last five full minutes
+-- total_with_rates: as total, with the numbers of messages that arrived and left in the last five full minutes
 -- One query for each position of the array, from 1 on. Values that are not known are NULL (counters/recorded.sql).
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema

@@ -1,4 +1,4 @@
--- account: the messages of a sender by account and status, one row per account that has any
+-- account: the messages of a sender by account and status, one row for each account with messages
 -- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages

@@ -1,4 +1,4 @@
--- account_campaign: the messages of a sender by account, campaign and status, one row per pair that has any
+-- account_campaign: the messages of a sender by account, campaign and status, one row for each pair with messages
 -- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages

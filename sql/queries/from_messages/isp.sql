@@ -1,4 +1,4 @@
--- isp: the messages of a sender by ISP and status, one row per ISP that has any
+-- isp: the messages of a sender by ISP and status, one row for each ISP with messages
 -- A NULL filter matches every message.
 -- indexes: messages_by_arrival
 -- places: queued_messages

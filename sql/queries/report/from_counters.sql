@@ -1,4 +1,4 @@
--- from_counters: the messages of many senders by keys of choice, in order, from one snapshot
+-- from_counters: the counts of many senders by the requested keys, in order, from one snapshot
 -- The first two columns have values even if the report has no row. number: the number of rows of all pages, if
 -- has_count. cut: the first sender that may lack rows, because read_limit limits the look-ups (one for each sender and
 -- slice) and the counters that are read, in ascending order of the senders.

@@ -1,4 +1,4 @@
--- from_messages: the messages of many senders by keys of choice, in order: the definition of the report
+-- from_messages: the counts of many senders by the requested keys, in order: the definition of the report
 -- A key that is not requested is 0 or ''. A filter that is NULL matches all messages.
 -- sort_by: key, total, new, proc, retry or hold; all but key descending
 -- places: schema

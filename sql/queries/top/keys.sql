@@ -1,5 +1,5 @@
 -- keys: the accounts, campaigns or ISPs of one sender with the most messages of one status or in total
--- The largest first. Its time depends on how many of them the sender has.
+-- The largest come first. The time depends on the number of the sender's accounts, campaigns or ISPs.
 -- largest_by: total, new, proc, retry or hold; grouping_set: account, campaign or isp
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
 -- places: schema

@@ -1,4 +1,4 @@
--- oldest: the senders whose oldest message of one status, or of all (total), came first, in this order
+-- oldest: the senders whose oldest message of one status, or of any (total), arrived first, in this order
 -- The condition on queued_messages is always true. It locks messages before the statement gets its snapshot. Without
 -- it, a TRUNCATE might commit in between: the snapshot would have counts, and the table no messages.
 -- indexes: counters_by_account, deltas_sender_id_xid, watermarks_pkey
