@@ -1,0 +1,142 @@
+"""What a database of a cluster costs: each function measures one part of it in one round.
+
+Times are those that the server's process uses of a processor, if the servers run on this machine; otherwise they are
+elapsed times. Responses during a move are elapsed times.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from statistics import median
+from typing import Any
+
+from service.cluster import Topology, find_topology
+from service.cluster.places import Places
+from service.counters.folding import COMPACT_AFTER, COUNTERS_PER_DELTA, MAX_DELTAS
+from service.db import AS_A_SCAN, Database, connect, fetch
+from service.errors import ServiceError
+from service.model import StatsQuery
+from service.workbench.bench.sides import Clock, Side, cost, elapsed_us, private_megabytes
+
+COORDINATOR = "coordinator"
+# Of the sender that is scanned, and whose shard is moved.
+MESSAGES_MOVED = 200_000
+PENDING_DELTAS_OF_A_SENDER = 14
+PAUSE_SECONDS = 0.002
+# The name of a figure, its unit and its value.
+Figures = AsyncIterator[tuple[str, str, float | None]]
+Measure = Callable[[Side, Clock], Figures]
+
+
+async def reads(side: Side, clock: Clock) -> Figures:
+    for group in ("total", "isp", "account"):
+        one = await cost(clock, side.reader, partial(side.read, side.reader, group, 1), 100)
+        many = await cost(clock, side.reader, partial(side.read, side.reader, group, 50), 10)
+        yield f"{group}, 1 sender", "us", one
+        yield f"{group}, 50 senders", "us", many
+        if group == "total":
+            yield "50 totals: one by one / in one statement", "", 50 * one / many
+    top = partial(side.run, side.reader, "queries/top/senders", "required", largest_by="total", row_limit=10)
+    yield "top, 10 senders", "us", await cost(clock, side.reader, top, 10)
+    watch = partial(side.run, side.reader, "queries/watch", most_deltas=MAX_DELTAS)
+    yield "watch (/metrics)", "us", await cost(clock, side.reader, watch, 10)
+    yield "memory of a reader", "MB", private_megabytes(side.reader)
+
+
+async def folds(side: Side, clock: Clock) -> Figures:
+    while await side.fold():
+        pass
+    yield "idle fold", "us", await cost(clock, side.folder, side.fold, 10)
+    most = {"max_counters": MAX_DELTAS * COUNTERS_PER_DELTA, "compact_after": COMPACT_AFTER}
+    yield (
+        "idle compact",
+        "us",
+        await cost(clock, side.folder, partial(side.run, side.folder, "queries/compact", **most), 10),
+    )
+    if side.shards:
+        settle = partial(fetch, side.folder, "queries/citus/settle")
+        yield "idle settle", "us", await cost(clock, side.folder, settle, 10)
+    spread = PENDING_DELTAS_OF_A_SENDER
+    await fetch(side.writer, "bench/citus/insert", senders=side.senders, messages=spread, keys=spread)
+    before = clock(side.folder)
+    folded = await side.fold()
+    yield "fold, for each delta", "us", (clock(side.folder) - before) / max(1, folded)
+    yield "memory of a process that folds", "MB", private_megabytes(side.folder)
+
+
+async def connections(side: Side, clock: Clock) -> Figures:
+    began = clock(side.reader) if clock is elapsed_us else 0
+    async with connect(side.url) as connection:
+        if side.name == COORDINATOR:
+            await fetch(connection, "queries/citus/nodes")
+        else:
+            await side.read(connection, "total", 1)
+        yield "new connection with its first statement", "us", clock(connection) - began
+
+
+async def inserts(side: Side, clock: Clock) -> Figures:
+    """Of one sender. On the coordinator: the part of its own process."""
+    sender_id = side.senders[0]
+    table = f"messages_{side.shards[sender_id]}" if side.shards else "messages"
+    one = partial(fetch, side.writer, "bench/citus/insert_one", sender_id=sender_id)
+    fifty = partial(fetch, side.writer, "bench/citus/insert", senders=[sender_id], messages=50, keys=1)
+    costs = {}
+    for has_triggers in (False, True) if side.name != COORDINATOR else (True,):
+        if side.name != COORDINATOR:
+            turn = "enable" if has_triggers else "disable"
+            await fetch(side.ddl, f"adopt/trial/{turn}_triggers", {"messages": table})
+        for rows, insert, times in (("1 row", one, 60), ("50 rows", fifty, 20)):
+            await cost(clock, side.writer, insert, 3)
+            costs[rows, has_triggers] = await cost(clock, side.writer, insert, times)
+    for rows in ("1 row", "50 rows"):
+        yield f"insert of {rows}", "us", costs[rows, True]
+        if side.name != COORDINATOR:
+            yield f"triggers of an insert of {rows}", "us", costs[rows, True] - costs[rows, False]
+
+
+async def coordinator_reads(side: Side, clock: Clock) -> Figures:
+    for figure, name in (("addresses of the nodes", "nodes"), ("places of the shards", "shards")):
+        work = partial(fetch, side.reader, f"queries/citus/{name}")
+        yield figure, "us", await cost(clock, side.reader, work, 20)
+
+
+async def scan(side: Side, clock: Clock) -> Figures:
+    filters = dict.fromkeys(("account_id", "campaign_id", "isp"))
+    async with side.reader.transaction():
+        await side.reader.execute(AS_A_SCAN)
+        scan = partial(side.run, side.reader, "queries/from_messages/total", sender_id=side.senders[-1], **filters)
+        yield f"scan of {MESSAGES_MOVED:,} messages", "us", await cost(clock, side.reader, scan)
+
+
+async def moves(database: Database, coordinator: Side, side: Side, clock: Clock) -> Figures:
+    """Moves the shard of a sender to another node, while its total is read repeatedly, as the service reads it."""
+    topology, known, sender_id = await find_topology(database), Places(database), side.senders[-1]
+    for node in await topology.nodes():
+        while await node.count():
+            pass
+    await known.confirm()
+    shard, source = known.find(sender_id) or (0, ("", 0))
+    host, port = next(address for address in known.addresses if address != source)
+    idle = asyncio.create_task(asyncio.sleep(1))
+    yield "longest response while nothing moves", "ms", max(await _responses(topology, sender_id, idle))
+    to = {"to_host": host, "to_port": port}
+    move = fetch(coordinator.ddl, "bench/citus/move", shard=shard, from_host=source[0], from_port=source[1], **to)
+    moving = asyncio.create_task(move)
+    responses = await _responses(topology, sender_id, moving)
+    await moving
+    yield "median response while a shard is copied", "ms", median(responses)
+    yield "longest response while a shard is copied", "ms", max(responses)
+
+
+async def _responses(topology: Topology, sender_id: int, during: asyncio.Task[Any]) -> list[float]:
+    """Milliseconds of each response, until the task ends or the shard is on a node that has not counted it yet."""
+    responses: list[float] = []
+    while not responses or not during.done():
+        began = time.perf_counter()
+        (report,) = await topology.read([StatsQuery(sender_id)])
+        if isinstance(report, ServiceError):
+            break
+        responses.append((time.perf_counter() - began) * 1000)
+        await asyncio.sleep(PAUSE_SECONDS)
+    return responses
