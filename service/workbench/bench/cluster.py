@@ -67,7 +67,7 @@ async def _measure(sides: Sequence[Side], clock: Clock, database: Database, prog
     """The samples of each figure. Inserts come late: after a change of its triggers, one PostgreSQL needs a recount."""
     plain, node, coordinator = sides
     samples: Samples = defaultdict(lambda: defaultdict(list))
-    await _fill(plain, coordinator)
+    await _fill(plain, node, coordinator)
     steps: tuple[tuple[costs.Measure, Sequence[Side]], ...] = (
         (costs.reads, (plain, node)),
         (costs.folds, (plain, node)),
@@ -87,12 +87,16 @@ async def _measure(sides: Sequence[Side], clock: Clock, database: Database, prog
     return samples
 
 
-async def _fill(plain: Side, coordinator: Side) -> None:
-    """Both get the messages of all senders, and many of the last one of the node."""
+async def _fill(plain: Side, node: Side, coordinator: Side) -> None:
+    """Writes the messages of all senders, and many of the last sender of the node. Then no delta is pending."""
     for side in (plain, coordinator):
         for senders, messages in ((side.senders, MESSAGES_OF_A_SENDER), (plain.senders[-1:], costs.MESSAGES_MOVED)):
             spread = {"messages": messages, "keys": KEYS_OF_A_SENDER}
             await fetch(side.writer, "bench/citus/insert", senders=senders, **spread)
+    for side in (plain, node):
+        while await side.fold():
+            pass
+        await fetch(side.ddl, "bench/citus/vacuum")
 
 
 def _results(samples: Samples) -> list[dict[str, Any]]:
