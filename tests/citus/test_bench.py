@@ -16,7 +16,12 @@ OF_ONE_SIDE = {
     "longest response while a shard is copied": NODE,
     "addresses of the nodes": COORDINATOR,
     "places of the shards": COORDINATOR,
+    "fold and settle, in the service's process": NODE,
 }
+for nodes in ("10", "100", "1,000"):
+    OF_ONE_SIDE |= dict.fromkeys(
+        (f"addresses of the nodes, {nodes} nodes", f"places of the shards, {nodes} nodes"), COORDINATOR
+    )
 
 
 async def databases(database: Distributed) -> list[str]:

@@ -73,6 +73,7 @@ async def _measure(sides: Sequence[Side], clock: Clock, database: Database, prog
         (costs.folds, (plain, node)),
         (costs.connections, sides),
         (costs.coordinator_reads, (coordinator,)),
+        (partial(costs.turns, database), (node,)),
         (costs.scan, (plain, node)),
         (costs.inserts, sides),
         (partial(costs.moves, database, coordinator), (node,)),

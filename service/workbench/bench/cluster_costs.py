@@ -13,7 +13,7 @@ from typing import Any
 
 from service.cluster import Topology, find_topology
 from service.cluster.places import Places
-from service.counters.folding import COMPACT_AFTER, COUNTERS_PER_DELTA, MAX_DELTAS
+from service.counters.folding import COMPACT_AFTER, COUNTERS_PER_DELTA, MAX_DELTAS, Folder
 from service.db import AS_A_SCAN, Database, connect, fetch
 from service.errors import ServiceError, Uncounted
 from service.model import StatsQuery
@@ -24,6 +24,7 @@ COORDINATOR = "coordinator"
 MESSAGES_MOVED = 200_000
 PENDING_DELTAS_OF_A_SENDER = 14
 PAUSE_SECONDS = 0.002
+MANY_NODES = (10, 100, 1000)
 # The name of a figure, its unit and its value.
 Figures = AsyncIterator[tuple[str, str, float | None]]
 Measure = Callable[[Side, Clock], Figures]
@@ -83,7 +84,7 @@ async def inserts(side: Side, clock: Clock) -> Figures:
         if side.name != COORDINATOR:
             turn = "enable" if has_triggers else "disable"
             await fetch(side.ddl, f"adopt/trial/{turn}_triggers", {"messages": table})
-        for rows, insert, times in (("1 row", one, 60), ("50 rows", fifty, 20)):
+        for rows, insert, times in (("1 row", one, 100), ("50 rows", fifty, 40)):
             await cost(clock, side.writer, insert, 3)
             costs[rows, has_triggers] = await cost(clock, side.writer, insert, times)
     for rows in ("1 row", "50 rows"):
@@ -93,9 +94,19 @@ async def inserts(side: Side, clock: Clock) -> Figures:
 
 
 async def coordinator_reads(side: Side, clock: Clock) -> Figures:
-    for figure, name in (("addresses of the nodes", "nodes"), ("places of the shards", "shards")):
-        work = partial(fetch, side.reader, f"queries/citus/{name}")
-        yield figure, "us", await cost(clock, side.reader, work, 20)
+    """What each process reads once a second, or after a move. For more nodes: in catalogs that are rolled back."""
+    for nodes in (0, *MANY_NODES):
+        transaction = side.writer.transaction()
+        await transaction.start()
+        # The triggers of the catalogs would take a minute. The other settings are those of the service's role.
+        await side.writer.execute("SET LOCAL session_replication_role = replica")
+        await side.writer.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        await fetch(side.writer, "bench/citus/catalogs", nodes=nodes)
+        for figure, name in (("addresses of the nodes", "nodes"), ("places of the shards", "shards")):
+            work = partial(fetch, side.writer, f"queries/citus/{name}")
+            await work()
+            yield f"{figure}, {nodes:,} nodes" if nodes else figure, "us", await cost(clock, side.writer, work, 5)
+        await transaction.rollback()
 
 
 async def scan(side: Side, clock: Clock) -> Figures:
@@ -105,6 +116,17 @@ async def scan(side: Side, clock: Clock) -> Figures:
         await side.reader.execute(f"{AS_A_SCAN}; SET LOCAL max_parallel_workers_per_gather = 0")
         scan = partial(side.run, side.reader, "queries/from_messages/total", sender_id=side.senders[-1], **filters)
         yield f"scan of {MESSAGES_MOVED:,} messages", "us", await cost(clock, side.reader, scan)
+
+
+async def turns(database: Database, side: Side, clock: Clock) -> Figures:
+    """What a process of the service does for each node once a second, as its own processor time."""
+    node, *_ = await (await find_topology(database)).nodes()
+    folder = Folder(node)
+    began = time.process_time()
+    for _ in range(20):
+        await folder.fold()
+        await node.count()
+    yield "fold and settle, in the service's process", "us", (time.process_time() - began) / 20 * 1e6
 
 
 async def moves(database: Database, coordinator: Side, side: Side, clock: Clock) -> Figures:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -72,11 +73,13 @@ async def open_side(
 
 
 async def cost(clock: Clock, connection: Connection, work: Callable[[], Awaitable[Any]], times: int = 1) -> float:
-    """Microseconds of the connection's process for each run of `work`."""
-    before = clock(connection)
+    """Microseconds of the connection's process: the median of some runs of `work`."""
+    costs = []
     for _ in range(times):
+        before = clock(connection)
         await work()
-    return (clock(connection) - before) / times
+        costs.append(clock(connection) - before)
+    return median(costs)
 
 
 def clock_of(sides: Sequence[Side]) -> Clock:
