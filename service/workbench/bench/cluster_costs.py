@@ -23,7 +23,7 @@ COORDINATOR = "coordinator"
 # Of the sender that is scanned, and whose shard is moved.
 MESSAGES_MOVED = 200_000
 PENDING_DELTAS_OF_A_SENDER = 14
-PAUSE_SECONDS = 0.002
+PAUSE_SECONDS, CLEANING_PAUSE_SECONDS = 0.002, 0.5
 MANY_NODES = (10, 100, 1000)
 # The name of a figure, its unit and its value.
 Figures = AsyncIterator[tuple[str, str, float | None]]
@@ -135,6 +135,9 @@ async def moves(database: Database, coordinator: Side, side: Side, clock: Clock)
     for node in await topology.nodes():
         while await node.count():
             pass
+    while await fetch(coordinator.ddl, "bench/citus/orphans"):
+        await fetch(coordinator.ddl, "bench/citus/clean")
+        await asyncio.sleep(CLEANING_PAUSE_SECONDS)
     await known.confirm()
     shard, source = known.find(sender_id) or (0, ("", 0))
     host, port = next(address for address in known.addresses if address != source)
