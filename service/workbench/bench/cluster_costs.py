@@ -6,6 +6,7 @@ elapsed times. Responses during a move are elapsed times.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from statistics import median
@@ -25,6 +26,8 @@ MESSAGES_MOVED = 200_000
 PENDING_DELTAS_OF_A_SENDER = 14
 PAUSE_SECONDS, CLEANING_PAUSE_SECONDS = 0.002, 0.5
 MANY_NODES = (10, 100, 1000)
+# Of inserts, in a round.
+TURNS = 4
 # The name of a figure, its unit and its value.
 Figures = AsyncIterator[tuple[str, str, float | None]]
 Measure = Callable[[Side, Clock], Figures]
@@ -74,23 +77,24 @@ async def connections(side: Side, clock: Clock) -> Figures:
 
 
 async def inserts(side: Side, clock: Clock) -> Figures:
-    """Of one sender. On the coordinator: the part of its own process."""
-    sender_id = side.senders[0]
+    """Of one sender. With and without triggers, in short turns. On the coordinator: the part of its own process."""
+    sender_id, is_coordinator = side.senders[0], side.name == COORDINATOR
     table = f"messages_{side.shards[sender_id]}" if side.shards else "messages"
     one = partial(fetch, side.writer, "bench/citus/insert_one", sender_id=sender_id)
     fifty = partial(fetch, side.writer, "bench/citus/insert", senders=[sender_id], messages=50, keys=1)
-    costs = {}
-    for has_triggers in (False, True) if side.name != COORDINATOR else (True,):
-        if side.name != COORDINATOR:
+    costs = defaultdict[tuple[str, bool], list[float]](list)
+    for has_triggers in (True,) if is_coordinator else (False, True) * TURNS:
+        if not is_coordinator:
             turn = "enable" if has_triggers else "disable"
             await fetch(side.ddl, f"adopt/trial/{turn}_triggers", {"messages": table})
-        for rows, insert, times in (("1 row", one, 100), ("50 rows", fifty, 40)):
+        for rows, insert, times in (("1 row", one, 40), ("50 rows", fifty, 20)):
             await cost(clock, side.writer, insert, 3)
-            costs[rows, has_triggers] = await cost(clock, side.writer, insert, times)
+            costs[rows, has_triggers].append(await cost(clock, side.writer, insert, times))
     for rows in ("1 row", "50 rows"):
-        yield f"insert of {rows}", "us", costs[rows, True]
-        if side.name != COORDINATOR:
-            yield f"triggers of an insert of {rows}", "us", costs[rows, True] - costs[rows, False]
+        counted, uncounted = costs[rows, True], costs[rows, False]
+        yield f"insert of {rows}", "us", median(counted)
+        if uncounted:
+            yield f"triggers of an insert of {rows}", "us", median(counted) - median(uncounted)
 
 
 async def coordinator_reads(side: Side, clock: Clock) -> Figures:
