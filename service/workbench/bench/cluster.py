@@ -9,6 +9,7 @@ from typing import Any
 
 from service.cluster.places import Places
 from service.db import Database, fetch
+from service.errors import CommandError
 from service.settings import Settings
 from service.workbench.bench import cluster_costs as costs
 from service.workbench.bench.report import Progress, median_ratio, read_environment
@@ -47,6 +48,8 @@ async def measure_cluster(
         found = {sender_id: places.find(sender_id) for sender_id in range(1, senders + 1)}
         address = places.addresses[0]
         own = {sender_id: place.shard for sender_id, place in found.items() if place and place.address == address}
+        if not own:
+            raise CommandError("The first node has none of these senders: raise --senders.")
         opened = (open_side(PLAIN, plain, own), open_side(NODE, on_node(cluster, *address), own, own))
         sides = [await stack.enter_async_context(side) for side in (*opened, open_side(COORDINATOR, cluster, found))]
         clock = clock_of(sides)
