@@ -109,9 +109,9 @@ async def simulate(settings: Settings, as_json: bool, **of_plan: Any) -> None:
 
 @click.group()
 def bench() -> None:
-    """Measure the time of queries, or what counting costs writers.
+    """Measure the time of queries, what counting costs writers, and the costs of a node of a cluster.
 
-    Both subcommands use a scratch PostgreSQL in /var/tmp or TMPDIR, unless you give the address of a database. This
+    sql and write use a scratch PostgreSQL in /var/tmp or TMPDIR, unless you give the address of a database. This
     database must be marked disposable, and ALL ITS MESSAGES ARE LOST.
 
     \b
@@ -162,10 +162,36 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
     _measure(measure_write, settings, as_json, options)
 
 
+@command("bench cluster --shards 64 --json > cluster.json", bench)
+@click.option("--shards", type=click.IntRange(2, 10_000), default=64, help="shards of all nodes")
+@rounds_option(default=8)
+@click.option("--senders", type=SENDERS, default=300, help="number of senders, on all nodes")
+@json_option("the environment and all results")
+@settings_options("database_url", "admin_database_url")
+def cluster(settings: Settings, as_json: bool, **options: Any) -> None:
+    """Measure what reads, folds, writes and moves cost on a node of a Citus cluster, relative to one PostgreSQL.
+
+    The addresses are those of a database of the coordinator that is marked disposable. It does not change: the command
+    creates databases on all nodes, and drops them at the end. Their owner must be a superuser.
+    """
+    from service.workbench.bench.cluster import measure_cluster
+
+    _print(run(measure_cluster(settings, _print_progress, **options)), as_json)
+
+
 def _measure(measure: Measure, settings: Settings, as_json: bool, options: dict[str, Any]) -> None:
-    from service.workbench.bench.report import markdown
     from service.workbench.bench.scratch import open_scratch
 
     with open_scratch(settings) as scratch:
-        report = run(measure(scratch, lambda line: click.echo(line, err=True), **options))
+        report = run(measure(scratch, _print_progress, **options))
+    _print(report, as_json)
+
+
+def _print_progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
+    from service.workbench.bench.report import markdown
+
     click.echo(msgspec.json.format(msgspec.json.encode(report)) if as_json else markdown(report), nl=as_json)

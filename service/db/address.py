@@ -123,6 +123,13 @@ def at_host(url: str, host: str, port: int) -> str:
     return _with_query(address._replace(netloc=f"{login}{at}{bracketed}:{port}"), query)
 
 
+def of_database(url: str, name: str) -> str:
+    """The address of another database on the same server."""
+    address = urlsplit(url)
+    query = [(key, value) for key, value in parse_qsl(address.query) if key != "dbname"]
+    return _with_query(address._replace(path=f"/{name}"), query)
+
+
 def _with_query(address: SplitResult, query: list[tuple[str, str]]) -> str:
     # urllib drops the `//` before an empty host, without which libpq reads the address in another way.
     # libpq decodes no `+`.

