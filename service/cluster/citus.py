@@ -7,13 +7,15 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from service.cluster.breaker import Breaker, breaker_of
+from service.cluster.merging import at_each_node, merged_page
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
 from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
@@ -25,6 +27,8 @@ from service.reports import StatsRow
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
 _RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T | ServiceError]]]
+# The rows of a node, for these shards and senders of it.
+_FetchAt: TypeAlias = Callable[["ShardNode", list[int], list[int]], Awaitable[Sequence[Any]]]
 
 logger = logging.getLogger(__name__)
 
@@ -120,21 +124,26 @@ class Citus(Topology):
         own, parameters = top_statement("queries/top/", query)
         statement = at_node(own.name, "required")
 
-        async def top_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
-            return [await node.fetch(statement, shards=list(shards.values()), **parameters)]
+        async def top_at(node: ShardNode, shards: list[int], senders: list[int]) -> Sequence[Any]:
+            return await node.fetch(statement, shards=shards, are_all=not senders, **parameters)
 
-        if query.sender_id is not None:
-            rows = await self._at_place(query.sender_id, top_at)
-        else:
-            nodes = await self.nodes()
-            of_nodes = await asyncio.gather(*(node.fetch(statement, shards=None, **parameters) for node in nodes))
-            rows = list(chain.from_iterable(of_nodes))
+        senders = None if query.sender_id is None else [query.sender_id]
+        rows = chain.from_iterable(await self._at_nodes(senders, top_at))
         return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        raise BadRequest("this report is not available for a distributed queue")
+        statement = at_node("queries/report/from_counters", "required")
+        of_node = at_each_node(parameters)
+        is_of_all = bool(parameters["first_ids"])
 
-    scan_report = report
+        async def report_at(node: ShardNode, shards: list[int], senders: list[int]) -> Sequence[Any]:
+            return await node.fetch(statement, shards=shards, are_all=is_of_all, **{**of_node, "sender_ids": senders})
+
+        senders = None if is_of_all else parameters["sender_ids"]
+        return await merged_page(await self._at_nodes(senders, report_at), parameters)
+
+    async def scan_report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        raise BadRequest("this report is not available for a distributed queue")
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
         raise BadRequest("the history is not available for a distributed queue")
@@ -171,12 +180,7 @@ class Citus(Topology):
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
         nowhere = Unavailable(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
-        asked_at = -float("inf")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1))
-            await self._places.confirm(asked_at)
-            asked_at = time.monotonic()
+        async for _ in self._attempts():
             by_node: dict[Address, dict[int, int]] = {}
             for position, result in found.items():
                 # A shard without a primary node has no place.
@@ -188,6 +192,42 @@ class Citus(Topology):
             if not any(isinstance(result, Moved) for result in found.values()):
                 break
         return [nowhere if isinstance(result, Moved) else result for result in found.values()]
+
+    async def _at_nodes(self, sender_ids: Sequence[int] | None, fetch: _FetchAt) -> list[Sequence[Any]]:
+        """The rows of each node that has some of the senders; of every node for all senders (None).
+
+        Raises the error of a node: then there are no rows of the others either.
+        """
+        async for _ in self._attempts():
+            parts = self._parts(sender_ids)
+            if None not in parts:
+                nodes = [await self._node(address) for address in parts if address]
+                with suppress(Moved):
+                    reads = (fetch(node, *part) for node, part in zip(nodes, parts.values(), strict=True))
+                    return list(await asyncio.gather(*reads))
+        raise Unavailable(": a shard is on no node now")
+
+    def _parts(self, sender_ids: Sequence[int] | None) -> dict[Address | None, tuple[list[int], list[int]]]:
+        """The shards and the senders of each node; None for a sender or shard that no node has."""
+        if sender_ids is None:
+            return {address: (shards, []) for address, shards in self._places.shards().items()}
+        parts: dict[Address | None, tuple[list[int], list[int]]] = {}
+        for sender_id in sender_ids:
+            place = self._places.find(sender_id)
+            shards, senders = parts.setdefault(place and place.address, ([], []))
+            senders.append(sender_id)
+            shards += [place.shard] if place else []
+        return parts
+
+    async def _attempts(self) -> AsyncIterator[None]:
+        """Before each attempt, the places are known as of after the one before."""
+        asked_at = -float("inf")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1))
+            await self._places.confirm(asked_at)
+            asked_at = time.monotonic()
+            yield
 
     async def _at_node(self, address: Address, shards: Mapping[int, int], run: _RunAt[T]) -> Sequence[T | ServiceError]:
         try:

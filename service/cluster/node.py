@@ -45,7 +45,6 @@ def at_node(name: str, within: str = "") -> Statement:
     statement = load_statement(name, TABLE.places)
     if not within:
         return statement
-    types = {"shards": "bigint[]", **statement.types}
-    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in types.items())
+    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in statement.types.items())
     places = {"schema": SCHEMA, "statement": statement.text, "parameters": parameters}
     return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)

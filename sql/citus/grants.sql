@@ -6,7 +6,8 @@ FROM (
   (1, 'GRANT USAGE ON SCHEMA queuestats_local TO %I'),
   (
     2, 'GRANT SELECT ON queuestats_local.counters, queuestats_local.sender_totals, queuestats_local.deltas,'
-    ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards TO %I'
+    ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards,'
+    ' queuestats_local.keys TO %I'
   ),
   (
     3, 'GRANT EXECUTE ON FUNCTION queuestats_local.fold, queuestats_local.compact, queuestats_local.settle,'

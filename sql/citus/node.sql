@@ -66,15 +66,17 @@ LANGUAGE sql STABLE AS $$
   WHERE state <> 'here'
 $$;
 
--- require_proved: true if the counts of these shards (NULL: of all that this node knows) can be read, in the snapshot
--- of the calling statement. Otherwise an error: a shard is on another node by now (QS409), or is not counted (QS503).
-CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[]) RETURNS boolean
+-- require_proved: true if the counts of these shards can be read, in the snapshot of the calling statement. Otherwise
+-- an error: a shard is on another node (QS409), or is not counted (QS503). are_all: it is also an error (QS409) if the
+-- node has another shard, or has not deleted the counts of one that has left. So statements on several nodes, whose
+-- snapshots differ, together read each shard once.
+CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[], are_all boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   found record;
 BEGIN
-  SELECT * INTO found FROM "{schema}".unproved(coalesce(of_shards, "{schema}".known())) ORDER BY state LIMIT 1;
-  IF found.state LIKE 'mov%' AND of_shards IS NOT NULL THEN
+  SELECT * INTO found FROM "{schema}".unproved(of_shards) ORDER BY state LIMIT 1;
+  IF found.state LIKE 'mov%' OR (are_all AND NOT "{schema}".known() <@ of_shards) THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
   ELSIF found.state IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';

@@ -2,7 +2,7 @@
 -- A query whose shard is not proved has a last row without counts, which has the reason in place of an ISP. Both parts
 -- are of one snapshot.
 -- places: schema, statement, parameters
--- parameters: "{parameters}"
+-- parameters: shards bigint[], "{parameters}"
 SELECT /* citus/proved.sql */ found.*
 FROM ("{statement}") AS found
 UNION ALL
