@@ -15,12 +15,24 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from service.cluster.breaker import Breaker, breaker_of
-from service.cluster.merging import at_each_node, merged_page
+from service.cluster.merging import at_each_node, merged_page, merged_rows
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
-from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
-from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
-from service.errors import BadRequest, Moved, ServiceError, Unavailable
+from service.cluster.topology import (
+    Explained,
+    Node,
+    Topology,
+    from_counters,
+    from_messages,
+    history_parameters,
+    row_of,
+    rows_by_query,
+    statement_name,
+    top_statement,
+    with_oldest,
+)
+from service.db import AS_A_SCAN, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
+from service.errors import Moved, ServiceError, Unavailable, Uncounted
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
 
@@ -100,8 +112,6 @@ class Citus(Topology):
         return samples
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
-        if queries[0].has_oldest or queries[0].has_rates:
-            raise BadRequest("with is not available for a distributed queue")
         statement = at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
@@ -112,15 +122,16 @@ class Citus(Topology):
         return await self._at_places([query.sender_id for query in queries], read_at)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
+        own, parameters = from_messages(query)
+        statement = at_node(own.name)
+
         async def scan_at(node: Database, _: Mapping[int, int]) -> list[Any]:
-            return [await node.fetch_scan(at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
+            return [await node.fetch_scan(statement, **parameters)]
 
         return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """Of all senders: the largest of each node, each node in a snapshot of its own."""
-        if query.by_age:
-            raise BadRequest("order=oldest is not available for a distributed queue")
         own, parameters = top_statement("queries/top/", query)
         statement = at_node(own.name, "required")
 
@@ -128,8 +139,12 @@ class Citus(Topology):
             return await node.fetch(statement, shards=shards, are_all=not senders, **parameters)
 
         senders = None if query.sender_id is None else [query.sender_id]
-        rows = chain.from_iterable(await self._at_nodes(senders, top_at))
-        return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
+        found = chain.from_iterable(await self._at_nodes(senders, top_at))
+        if query.by_age:
+            rows = sorted(map(with_oldest, found), key=lambda row: (row["oldest"][query.order], row["sender_id"]))
+        else:
+            rows = sorted(found, key=lambda row: (-row[query.order], row[query.by.column]))
+        return rows[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         statement = at_node("queries/report/from_counters", "required")
@@ -143,10 +158,23 @@ class Citus(Topology):
         return await merged_page(await self._at_nodes(senders, report_at), parameters)
 
     async def scan_report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        raise BadRequest("this report is not available for a distributed queue")
+        """As on one machine. Raises Unavailable while a shard is not counted yet."""
+        statement = at_node("queries/report/from_messages", "required")
+        of_node, senders = at_each_node(parameters), parameters["sender_ids"]
+
+        async def scan_at(node: ShardNode, shards: list[int], own: list[int]) -> Sequence[Any]:
+            values = {**of_node, "sender_ids": None if senders is None else own}
+            return await node.fetch(statement, AS_A_SCAN, shards=shards, are_all=senders is None, **values)
+
+        return await merged_rows(await self._at_nodes(senders, scan_at), parameters)
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
-        raise BadRequest("the history is not available for a distributed queue")
+        statement = at_node("queries/history", "required")
+
+        async def history_at(node: ShardNode, shards: list[int], _: list[int]) -> Sequence[Any]:
+            return await node.fetch(statement, shards=shards, are_all=False, **history_parameters(query))
+
+        return (await self._at_nodes([query.sender_id], history_at))[0]
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
@@ -163,11 +191,26 @@ class Citus(Topology):
         }
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
+        (found,) = await self.read([StatsQuery(sender_id)])
+        if isinstance(found, ServiceError) and not isinstance(found, Uncounted):
+            raise found
+        return not isinstance(found, Uncounted)
+
+    async def explained(self, queries: Sequence[StatsQuery], *, is_scan: bool) -> Explained:
         await self._places.confirm()
-        where = "no node has it now"
-        if place := self._places.find(sender_id):
-            where = f"{place.address[0]}:{place.address[1]}, table messages_{place.shard}"
-        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
+        place = self._places.find(queries[0].sender_id)
+        if place is None:
+            raise Unavailable(": its shard is on no node now")
+        own, parameters = from_messages(queries[0]) if is_scan else from_counters(queries)
+        proof = {} if is_scan else {"shards": [place.shard] * len(queries)}
+        return Explained(
+            (await self._node(place.address)).database,
+            at_node(own.name, "" if is_scan else "proved"),
+            {**proof, **parameters},
+            at_node("explain/tables"),
+            # Each shard has its own.
+            ("messages_by_arrival",),
+        )
 
     async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
         """The result of `run` at the node that has the shard of a sender. Raises what it has in place of one."""

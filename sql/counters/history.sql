@@ -8,7 +8,8 @@
 -- A row of `history` has the steps of a sender within a period, in arrays of equal length. An ISP of NULL stands for
 -- the sender as a whole. Each entry has the changes within the step, and the counts at its end.
 -- history_spans has the times in which folds ran without a pause of more than five seconds. history_begins has the
--- times of recounts, of a sender or (0) of all senders. Counts before a recount do not follow from the changes.
+-- times of recounts, of a sender or (0) of all senders. Counts before a recount do not follow from the changes. On a
+-- node of a cluster, it also has (below 0) when a shard was counted that had been moved to the node.
 -- history_steps has, for each step, the time and the sender of the last row that was rolled up; later rows are not
 -- rolled up yet. Once a partition was dropped, it also has the time since which the step is kept.
 -- places: schema, has_history
@@ -293,7 +294,7 @@ BEGIN
   PERFORM "{schema}".drop_history(60, kept_by_minute), "{schema}".drop_history(600, kept_by_ten_minutes),
           "{schema}".drop_history(3600, kept_by_hour);
   DELETE FROM "{schema}".history_spans WHERE until < "{schema}".history_clock() - kept_by_hour;
-  DELETE FROM "{schema}".history_begins WHERE at < "{schema}".history_clock() - kept_by_hour;
+  DELETE FROM "{schema}".history_begins WHERE sender_id >= 0 AND at < "{schema}".history_clock() - kept_by_hour;
   rolled_up := 0;
   is_more := false;
   RETURN NEXT;
