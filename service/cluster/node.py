@@ -54,7 +54,8 @@ def at_node(name: str, within: str = "") -> Statement:
     statement = load_statement(name, TABLE.places)
     if not within:
         return statement
-    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in statement.types.items())
+    types = {"shards": "bigint[]", **statement.types}
+    parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in types.items())
     places = {"schema": SCHEMA, "statement": statement.text, "parameters": parameters}
     if within == "proved":
         places["nulls"] = ", ".join(["NULL"] * (len(Measure) - 1 + added_columns(name)))

@@ -358,6 +358,7 @@ WITH begun AS (
   VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity')
   ON CONFLICT DO NOTHING RETURNING sender_id
 )
+
 UPDATE "{schema}".shards SET triggers = '{}' WHERE EXISTS (SELECT FROM begun);
 
 REVOKE EXECUTE ON FUNCTION "{schema}".shard_of(bigint), "{schema}".has_stayed(bigint, xid) FROM PUBLIC;

@@ -3,7 +3,7 @@
 -- are of one snapshot.
 -- nulls: a NULL for each column after the ISP.
 -- places: schema, statement, parameters, nulls
--- parameters: shards bigint[], "{parameters}"
+-- parameters: "{parameters}"
 SELECT /* citus/proved.sql */ found.*
 FROM ("{statement}") AS found
 UNION ALL

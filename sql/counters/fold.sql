@@ -145,7 +145,7 @@ BEGIN
            "{schema}".counter_sum(arrived), "{schema}".counter_sum(sender_arrived),
            CASE WHEN bool_or(arrived > new + proc + retry + hold) THEN minute END,
            CASE WHEN bool_or(sender_lost) THEN minute END
-    FROM by_key WHERE minute IS NOT NULL AND NOT is_correction GROUP BY sender_id, isp
+    FROM by_key WHERE NOT is_correction GROUP BY sender_id, isp
     HAVING bool_or(new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0 OR arrived <> 0)
   ), by_grouping_set AS (
     SELECT sender_id, "{schema}".grouping_set_of(

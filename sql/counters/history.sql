@@ -12,7 +12,7 @@
 -- node of a cluster, it also has (below 0) when a shard was counted that had been moved to the node.
 -- history_steps has, for each step, the time and the sender of the last row that was rolled up; later rows are not
 -- rolled up yet. Once a partition was dropped, it also has the time since which the step is kept.
--- places: schema, has_history
+-- places: schema
 
 -- history_clock: the current time for folds, roll-ups and readers of the history.
 CREATE OR REPLACE FUNCTION "{schema}".history_clock() RETURNS timestamp with time zone
@@ -39,8 +39,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE step WHEN 60 THEN interval '1 day' WHEN 600 THEN interval '7 days' ELSE interval '30 days' END
 $$;
 
--- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong;
--- NULL if no history is kept. If the clock was set back, this is the first minute that is not rolled up.
+-- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong.
+-- If the clock was set back, this is the first minute that is not rolled up.
 CREATE OR REPLACE FUNCTION "{schema}".cover_history() RETURNS timestamp with time zone
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -48,9 +48,6 @@ DECLARE
   span "{schema}".history_spans;
   rolled timestamp with time zone;
 BEGIN
-  IF NOT "{has_history}" THEN
-    RETURN NULL;
-  END IF;
   SELECT * INTO span FROM "{schema}".history_spans ORDER BY since DESC LIMIT 1;
   IF span.until IS NULL OR span.until < now - interval '5 seconds' THEN
     INSERT INTO "{schema}".history_spans (since, until) VALUES (now, now);
@@ -70,7 +67,7 @@ $$;
 CREATE OR REPLACE FUNCTION "{schema}".begin_history(of_sender bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO "{schema}".history_begins (sender_id, at)
-  SELECT of_sender, "{schema}".history_clock() WHERE "{has_history}" ON CONFLICT DO NOTHING
+  VALUES (of_sender, "{schema}".history_clock()) ON CONFLICT DO NOTHING
 $$;
 
 -- record_leaving: records that all messages leave, before a TRUNCATE deletes the counters and the deltas. Pending
@@ -92,7 +89,6 @@ BEGIN
            greatest(coalesce(net, new + proc + retry + hold), 0)
     FROM "{schema}".deltas
   ) AS leaving
-  WHERE minute IS NOT NULL
   GROUP BY sender_id, isp;
 END
 $$;

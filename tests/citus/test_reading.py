@@ -175,12 +175,15 @@ class Time:
             noted = self._minute()
             for _ in range(15):
                 self.now += timedelta(seconds=4)
-                await self.everywhere(
-                    "CREATE OR REPLACE FUNCTION queuestats_local.history_clock() RETURNS timestamp with time zone"
-                    f" LANGUAGE sql STABLE AS $$ SELECT timestamptz '{self.now - timedelta(seconds=1)}' $$"
-                )
+                await self.set(self.now - timedelta(seconds=1))
                 await self.everywhere("SELECT queuestats_local.fold()")
             noted["total"] = self.total
+
+    async def set(self, now: datetime) -> None:
+        await self.everywhere(
+            "CREATE OR REPLACE FUNCTION queuestats_local.history_clock() RETURNS timestamp with time zone"
+            f" LANGUAGE sql STABLE AS $$ SELECT timestamptz '{now}' $$"
+        )
 
     def note(self, arrived: int, left: int) -> None:
         """Messages of SENDER arrive and leave in this minute."""
@@ -269,6 +272,11 @@ async def test_the_history_goes_on_where_the_shard_is_and_has_no_row_for_the_tim
                 await time.settle()
                 # What the shard had when it was counted is no arrival.
                 await check_history(service, time, 0)
+                # Not in the next minute either, before it is folded.
+                await time.set(time.now + timedelta(seconds=1))
+                query = HistoryQuery(SENDER, None, is_by_isp=False, step_seconds=60, since=time.now)
+                (current,) = (await fetch_history(service, query)).rows
+                assert (current["total"], current["arrived"], current["left"]) == (time.total, 0, 0)
                 await time.run(1)
                 await check_history(service, time, 1)
             await change(1, 2)

@@ -1,7 +1,6 @@
 """Where the senders of a distributed queue are looked for, and what a node that is away takes along."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -10,8 +9,8 @@ from service.cluster import places
 from service.cluster.citus import ATTEMPTS, Citus
 from service.cluster.places import hash_of
 from service.db import Database, Statement
-from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable, Uncounted
-from service.model import Dimension, HistoryQuery, Measure, StatsQuery, TopQuery, With
+from service.errors import Moved, ServiceError, TimedOut, Unavailable, Uncounted
+from service.model import StatsQuery
 
 Answer = Callable[[int], list[tuple[Any, ...]]]
 
@@ -163,17 +162,3 @@ async def test_only_a_shard_that_is_not_counted_yet_has_no_answer_from_counters(
     cluster = Cluster()
     cluster.answer[0] = lambda count: [row(1, None), *(row(position) for position in range(2, count + 1))]
     assert await read(cluster, OTHER, ONE, TWO) == [5, Uncounted.__name__, 5]
-
-
-async def test_what_a_distributed_queue_does_not_have_is_refused_in_words() -> None:
-    citus = Citus(cast(Database, Cluster()))
-    for part in With:
-        with pytest.raises(BadRequest, match="with is not available for a distributed queue"):
-            await citus.read([StatsQuery(1).with_parts([part])])
-    with pytest.raises(BadRequest, match="order=oldest is not available for a distributed queue"):
-        await citus.top(TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True))
-    with pytest.raises(BadRequest, match="the history is not available for a distributed queue"):
-        await citus.history(HistoryQuery(1, None, is_by_isp=False, step_seconds=60, since=datetime.now(UTC)))
-    for read_report in (citus.report, citus.scan_report):
-        with pytest.raises(BadRequest, match="this report is not available for a distributed queue"):
-            await read_report({})
