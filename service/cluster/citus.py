@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 # after the other, so an attempt that fails is followed by a pause, each four times as long as the one before.
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.005
+# For statements that reach all shards of a node. A TRUNCATE locks them in several sessions, so such a statement may
+# wait for one session and block another one: it gives up before Citus ends the TRUNCATE.
+THROUGH_PARENT = "SET LOCAL lock_timeout = '1s'"
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,10 @@ class Citus(Topology):
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
             values = {name: [getattr(query, name) for query in own] for name in statement.types if name != "shards"}
-            return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
+            begin_with = THROUGH_PARENT if own[0].has_oldest else ""
+            return await rows_by_query(
+                await node.fetch(statement, begin_with, shards=[*shards.values()], **values), own
+            )
 
         return await self._at_places([query.sender_id for query in queries], read_at)
 
@@ -136,7 +142,8 @@ class Citus(Topology):
         statement = at_node(own.name, "required")
 
         async def top_at(node: ShardNode, shards: list[int], senders: list[int]) -> Sequence[Any]:
-            return await node.fetch(statement, shards=shards, are_all=not senders, **parameters)
+            begin_with = THROUGH_PARENT if query.by_age else ""
+            return await node.fetch(statement, begin_with, shards=shards, are_all=not senders, **parameters)
 
         senders = None if query.sender_id is None else [query.sender_id]
         found = chain.from_iterable(await self._at_nodes(senders, top_at))
@@ -164,7 +171,8 @@ class Citus(Topology):
 
         async def scan_at(node: ShardNode, shards: list[int], own: list[int]) -> Sequence[Any]:
             values = {**of_node, "sender_ids": None if senders is None else own}
-            return await node.fetch(statement, AS_A_SCAN, shards=shards, are_all=senders is None, **values)
+            begin_with = f"{AS_A_SCAN}; {THROUGH_PARENT}"
+            return await node.fetch(statement, begin_with, shards=shards, are_all=senders is None, **values)
 
         return await merged_rows(await self._at_nodes(senders, scan_at), parameters)
 

@@ -403,6 +403,31 @@ async def test_the_oldest_messages_of_a_sender_are_there_while_shards_move_under
         assert total["total"] == sum((await truth(distributed)).values())
 
 
+async def test_a_truncate_and_look_ups_in_all_shards_of_a_node_do_not_end_each_other(distributed: Distributed) -> None:
+    is_over, answers = False, list[int]()
+
+    async def ask_on(sender_id: int) -> None:
+        while not is_over:
+            with suppress(ServiceError):
+                (row,) = (await fetch_report(service, StatsQuery(sender_id, has_oldest=True))).rows
+                assert bool(_known(msgspec.to_builtins(row)["oldest"])) == (row.total > 0)
+                answers.append(row.total)
+            with suppress(ServiceError):
+                await fetch_top(service, TopQuery(Dimension.SENDER, Measure.TOTAL, 5, by_age=True))
+
+    async with serving(distributed) as service:
+        asking = [asyncio.create_task(ask_on(sender_id)) for sender_id in (1, 2, 3)]
+        try:
+            for _ in range(8):
+                await distributed.run(AGED.format(0))
+                await until(partial(_are_more, answers, len(answers)))
+                await distributed.run("TRUNCATE messages")
+        finally:
+            is_over = True
+        await asyncio.gather(*asking)
+    assert {0, 20} <= set(answers)
+
+
 async def _is_counted(distributed: Distributed, node: int) -> bool:
     return await distributed.unproved(node) == []
 
