@@ -170,6 +170,7 @@ class Citus(Topology):
         of_node, senders = at_each_node(parameters), parameters["sender_ids"]
 
         async def scan_at(node: ShardNode, shards: list[int], own: list[int]) -> Sequence[Any]:
+            await node.fetch(load_statement("queries/citus/reached"))
             values = {**of_node, "sender_ids": None if senders is None else own}
             begin_with = f"{AS_A_SCAN}; {THROUGH_PARENT}"
             return await node.fetch(statement, begin_with, shards=shards, are_all=senders is None, **values)

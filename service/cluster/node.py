@@ -38,6 +38,8 @@ TABLE = replace(
         counted_table="TG_RELID",
         locked=f"{SCHEMA}.settle_lock, {SCHEMA}.messages",
         begun_as=f"-{SHARD_OF}",
+        # As long as services of a former release answer, the shards have no parent: these would not trust their counts.
+        has_created="(NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'queuestats_node'))",
         queued_messages=(
             '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, created_at'
             " FROM queuestats_local.messages_here(cast(:sender_id AS bigint))) AS queued"

@@ -1,6 +1,7 @@
 -- What a node of a Citus cluster has beside the functions of one machine, in a schema that Citus does not know: how its
 -- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
--- places: schema
+-- has_created: false while former releases answer, whose services do not trust a shard that has a parent.
+-- places: schema, has_created
 
 -- shard_of: the shard of a sender. Citus tells it only those who may read messages.
 CREATE OR REPLACE FUNCTION "{schema}".shard_of(of_sender bigint) RETURNS bigint
@@ -220,7 +221,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   EXECUTE format('LOCK TABLE public.messages_%s IN ACCESS EXCLUSIVE MODE', of_shard);
   PERFORM "{schema}".leave_parent();
-  IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)) THEN
+  IF "{has_created}" AND NOT EXISTS (
+    SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)
+  ) THEN
     EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
   END IF;
   DELETE FROM "{schema}".history_begins WHERE sender_id = -of_shard;
