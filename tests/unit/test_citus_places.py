@@ -51,7 +51,9 @@ class Node:
         self.address = f"node:{port}"
         self.url = f"{id(cluster)} {port}"
 
-    async def fetch(self, statement: Statement, shards: list[int], **values: Any) -> list[tuple[Any, ...]]:
+    async def fetch(
+        self, statement: Statement, begin_with: str, shards: list[int], **values: Any
+    ) -> list[tuple[Any, ...]]:
         assert shards == [100 + self._port] * len(shards)
         answer = self._cluster.answer.get(self._port)
         return answer(len(shards)) if answer else [row(position) for position in range(1, len(shards) + 1)]
