@@ -226,7 +226,7 @@ CREATE FUNCTION queuestats.begin_history(of_sender bigint) RETURNS void
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   INSERT INTO queuestats.history_begins (sender_id, at)
-  SELECT of_sender, queuestats.history_clock() WHERE true ON CONFLICT DO NOTHING
+  VALUES (of_sender, queuestats.history_clock()) ON CONFLICT DO NOTHING
 $$;
 
 CREATE FUNCTION queuestats.begin_job(of_action text, of_sender bigint, of_account bigint, of_campaign bigint, of_isp text, by_name text, of_request text, of_reason text, expires_in interval, by_kind text, at_most bigint, of_hold bigint, by_senders bigint[], by_accounts bigint[], most_holds bigint, most_jobs bigint) RETURNS TABLE(job_id bigint, hold_id bigint)
@@ -993,9 +993,6 @@ DECLARE
   span queuestats.history_spans;
   rolled timestamp with time zone;
 BEGIN
-  IF NOT true THEN
-    RETURN NULL;
-  END IF;
   SELECT * INTO span FROM queuestats.history_spans ORDER BY since DESC LIMIT 1;
   IF span.until IS NULL OR span.until < now - interval '5 seconds' THEN
     INSERT INTO queuestats.history_spans (since, until) VALUES (now, now);
@@ -1364,8 +1361,9 @@ BEGIN
            queuestats.counter_sum(retry) AS retry, queuestats.counter_sum(hold) AS hold,
            queuestats.counter_sum(greatest(new + proc + retry + hold, 0)) AS arrived,
            queuestats.counter_sum(greatest(coalesce(net, new + proc + retry + hold), 0)) AS sender_arrived,
-           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost
-    FROM gone GROUP BY sender_id, account_id, campaign_id, isp
+           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost,
+           coalesce(came, 0) >= 16 AS is_correction
+    FROM gone GROUP BY sender_id, account_id, campaign_id, isp, coalesce(came, 0) >= 16
   ), recorded AS (
     INSERT INTO queuestats.history_changes
       (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
@@ -1374,7 +1372,7 @@ BEGIN
            queuestats.counter_sum(arrived), queuestats.counter_sum(sender_arrived),
            CASE WHEN bool_or(arrived > new + proc + retry + hold) THEN minute END,
            CASE WHEN bool_or(sender_lost) THEN minute END
-    FROM by_key WHERE minute IS NOT NULL GROUP BY sender_id, isp
+    FROM by_key WHERE NOT is_correction GROUP BY sender_id, isp
     HAVING bool_or(new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0 OR arrived <> 0)
   ), by_grouping_set AS (
     SELECT sender_id, queuestats.grouping_set_of(
@@ -1588,6 +1586,12 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.here_since(of_sender bigint) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT max(at) FROM queuestats.history_begins WHERE sender_id = CAST(NULL AS bigint)
+$$;
+
 CREATE FUNCTION queuestats.history_clock() RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     SET search_path TO 'pg_catalog'
@@ -1636,7 +1640,7 @@ CREATE FUNCTION queuestats.history_differences(of_sender bigint) RETURNS TABLE(s
   WHERE count_.former + count_.change <> count_.kept AND NOT EXISTS (
     SELECT FROM queuestats.history_begins AS begins
     WHERE begins.sender_id IN (chained.sender_id, 0) AND begins.at > chained.former_at
-  )
+  ) AND coalesce(queuestats.here_since(chained.sender_id) <= chained.former_at, true)
 $$;
 
 CREATE FUNCTION queuestats.hold_arrived(ids bigint[]) RETURNS void
@@ -1750,7 +1754,7 @@ CREATE FUNCTION queuestats.is_covered(of_sender bigint, of_since timestamp with 
     WHERE since <= of_since AND until >= of_until - interval '5 seconds'
   ) AND NOT EXISTS (
     SELECT FROM queuestats.history_begins WHERE sender_id IN (of_sender, 0) AND at > of_since
-  )
+  ) AND coalesce(queuestats.here_since(of_sender) <= of_since, true)
 $$;
 
 CREATE FUNCTION queuestats.is_distributed() RETURNS boolean
@@ -2439,11 +2443,14 @@ DECLARE
   last CONSTANT timestamp with time zone := queuestats.start_of(interval '1 minute', queuestats.history_clock());
   first CONSTANT timestamp with time zone := last - interval '5 minutes';
   is_known CONSTANT boolean := queuestats.is_covered(of_sender, first, last);
+  here_since CONSTANT timestamp with time zone := coalesce(queuestats.here_since(of_sender), '-infinity');
 BEGIN
   RETURN QUERY
   SELECT wanted.isp, CASE WHEN is_known THEN coalesce(recent.arrived, 0) END,
          CASE WHEN is_known THEN coalesce(recent.arrived - recent.change, 0) END,
-         first, last, coalesce(recent.left_at, earlier.left_at) - interval '1 minute'
+         first, last, CASE WHEN coalesce(recent.left_at, earlier.left_at) > here_since
+           THEN coalesce(recent.left_at, earlier.left_at) - interval '1 minute'
+         END
   FROM unnest(of_isps) AS wanted (isp)
     LEFT JOIN (
       SELECT CASE WHEN is_total THEN '' ELSE change.isp END AS isp,
@@ -2642,7 +2649,6 @@ BEGIN
            greatest(coalesce(net, new + proc + retry + hold), 0)
     FROM queuestats.deltas
   ) AS leaving
-  WHERE minute IS NOT NULL
   GROUP BY sender_id, isp;
 END
 $$;
@@ -3009,7 +3015,7 @@ BEGIN
   PERFORM queuestats.drop_history(60, kept_by_minute), queuestats.drop_history(600, kept_by_ten_minutes),
           queuestats.drop_history(3600, kept_by_hour);
   DELETE FROM queuestats.history_spans WHERE until < queuestats.history_clock() - kept_by_hour;
-  DELETE FROM queuestats.history_begins WHERE at < queuestats.history_clock() - kept_by_hour;
+  DELETE FROM queuestats.history_begins WHERE sender_id >= 0 AND at < queuestats.history_clock() - kept_by_hour;
   rolled_up := 0;
   is_more := false;
   RETURN NEXT;

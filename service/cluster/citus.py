@@ -7,24 +7,40 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from service.cluster.breaker import Breaker, breaker_of
+from service.cluster.merging import at_each_node, merged_page, merged_rows
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
-from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
-from service.db import WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
-from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable
+from service.cluster.topology import (
+    Explained,
+    Node,
+    Topology,
+    from_counters,
+    from_messages,
+    history_parameters,
+    row_of,
+    rows_by_query,
+    statement_name,
+    top_statement,
+    with_oldest,
+)
+from service.db import AS_A_SCAN, WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
+from service.errors import Moved, ServiceError, TimedOut, Unavailable, Uncounted
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
 
 T = TypeVar("T")
 # Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
 _RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T | ServiceError]]]
+# The rows of a node, for these shards and senders of it.
+_FetchAt: TypeAlias = Callable[["ShardNode", list[int], list[int]], Awaitable[Sequence[Any]]]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +48,9 @@ logger = logging.getLogger(__name__)
 # after the other, so an attempt that fails is followed by a pause, each four times as long as the one before.
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.005
+# For statements that reach all shards of a node. A TRUNCATE locks them in several sessions, so such a statement may
+# wait for one session and block another one: it gives up before Citus ends the TRUNCATE.
+THROUGH_PARENT = "SET LOCAL lock_timeout = '1s'"
 
 
 @dataclass(frozen=True)
@@ -100,48 +119,75 @@ class Citus(Topology):
         return samples
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
-        if queries[0].has_oldest or queries[0].has_rates:
-            raise BadRequest("with is not available for a distributed queue")
         statement = at_node(f"queries/from_counters/{statement_name(queries[0])}", "proved")
 
         async def read_at(node: Database, shards: Mapping[int, int]) -> list[list[StatsRow] | ServiceError]:
             own = [queries[position] for position in shards]
             values = {name: [getattr(query, name) for query in own] for name in statement.types if name != "shards"}
-            return await rows_by_query(await node.fetch(statement, shards=list(shards.values()), **values), own)
+            begin_with = THROUGH_PARENT if own[0].has_oldest else ""
+            return await rows_by_query(
+                await node.fetch(statement, begin_with, shards=[*shards.values()], **values), own
+            )
 
         return await self._at_places([query.sender_id for query in queries], read_at)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
+        own, parameters = from_messages(query)
+        statement = at_node(own.name)
+
         async def scan_at(node: Database, _: Mapping[int, int]) -> list[Any]:
-            return [await node.fetch_scan(at_node(f"queries/from_messages/{query.grouping}"), **filters_of(query))]
+            return [await node.fetch_scan(statement, **parameters)]
 
         return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """Of all senders: the largest of each node, each node in a snapshot of its own."""
-        if query.by_age:
-            raise BadRequest("order=oldest is not available for a distributed queue")
         own, parameters = top_statement("queries/top/", query)
         statement = at_node(own.name, "required")
 
-        async def top_at(node: Database, shards: Mapping[int, int]) -> list[Any]:
-            return [await node.fetch(statement, shards=list(shards.values()), **parameters)]
+        async def top_at(node: ShardNode, shards: list[int], senders: list[int]) -> Sequence[Any]:
+            begin_with = THROUGH_PARENT if query.by_age else ""
+            return await node.fetch(statement, begin_with, shards=shards, are_all=not senders, **parameters)
 
-        if query.sender_id is not None:
-            rows = await self._at_place(query.sender_id, top_at)
+        senders = None if query.sender_id is None else [query.sender_id]
+        found = chain.from_iterable(await self._at_nodes(senders, top_at))
+        if query.by_age:
+            rows = sorted(map(with_oldest, found), key=lambda row: (row["oldest"][query.order], row["sender_id"]))
         else:
-            nodes = await self.nodes()
-            of_nodes = await asyncio.gather(*(node.fetch(statement, shards=None, **parameters) for node in nodes))
-            rows = list(chain.from_iterable(of_nodes))
-        return sorted(rows, key=lambda row: (-row[query.order], row[query.by.column]))[: query.limit]
+            rows = sorted(found, key=lambda row: (-row[query.order], row[query.by.column]))
+        return rows[: query.limit]
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        raise BadRequest("this report is not available for a distributed queue")
+        statement = at_node("queries/report/from_counters", "required")
+        of_node = at_each_node(parameters)
+        is_of_all = bool(parameters["first_ids"])
 
-    scan_report = report
+        async def report_at(node: ShardNode, shards: list[int], senders: list[int]) -> Sequence[Any]:
+            return await node.fetch(statement, shards=shards, are_all=is_of_all, **{**of_node, "sender_ids": senders})
+
+        senders = None if is_of_all else parameters["sender_ids"]
+        return await merged_page(await self._at_nodes(senders, report_at), parameters)
+
+    async def scan_report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """As on one machine. Raises Unavailable while a shard is not counted yet."""
+        statement = at_node("queries/report/from_messages", "required")
+        of_node, senders = at_each_node(parameters), parameters["sender_ids"]
+
+        async def scan_at(node: ShardNode, shards: list[int], own: list[int]) -> Sequence[Any]:
+            await node.fetch(load_statement("queries/citus/reached"))
+            values = {**of_node, "sender_ids": None if senders is None else own}
+            begin_with = f"{AS_A_SCAN}; {THROUGH_PARENT}"
+            return await node.fetch(statement, begin_with, shards=shards, are_all=senders is None, **values)
+
+        return await merged_rows(await self._at_nodes(senders, scan_at), parameters)
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
-        raise BadRequest("the history is not available for a distributed queue")
+        statement = at_node("queries/history", "required")
+
+        async def history_at(node: ShardNode, shards: list[int], _: list[int]) -> Sequence[Any]:
+            return await node.fetch(statement, shards=shards, are_all=False, **history_parameters(query))
+
+        return (await self._at_nodes([query.sender_id], history_at))[0]
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
@@ -179,11 +225,26 @@ class Citus(Topology):
         return {node.database.address: result for node, result in zip(nodes, found, strict=True)}
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
+        (found,) = await self.read([StatsQuery(sender_id)])
+        if isinstance(found, ServiceError) and not isinstance(found, Uncounted):
+            raise found
+        return not isinstance(found, Uncounted)
+
+    async def explained(self, queries: Sequence[StatsQuery], *, is_scan: bool) -> Explained:
         await self._places.confirm()
-        where = "no node has it now"
-        if place := self._places.find(sender_id):
-            where = f"{place.address[0]}:{place.address[1]}, table messages_{place.shard}"
-        raise BadRequest(f"a distributed queue is explained on the sender's node, by its owner: {where}")
+        place = self._places.find(queries[0].sender_id)
+        if place is None:
+            raise Unavailable(": its shard is on no node now")
+        own, parameters = from_messages(queries[0]) if is_scan else from_counters(queries)
+        proof = {} if is_scan else {"shards": [place.shard] * len(queries)}
+        return Explained(
+            (await self._node(place.address)).database,
+            at_node(own.name, "" if is_scan else "proved"),
+            {**proof, **parameters},
+            at_node("explain/tables"),
+            # Each shard has its own.
+            ("messages_by_arrival",),
+        )
 
     async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
         """The result of `run` at the node that has the shard of a sender. Raises what it has in place of one."""
@@ -196,12 +257,7 @@ class Citus(Topology):
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
         nowhere = Unavailable(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
-        asked_at = -float("inf")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1))
-            await self._places.confirm(asked_at)
-            asked_at = time.monotonic()
+        async for _ in self._attempts():
             by_node: dict[Address, dict[int, int]] = {}
             for position, result in found.items():
                 # A shard without a primary node has no place.
@@ -213,6 +269,42 @@ class Citus(Topology):
             if not any(isinstance(result, Moved) for result in found.values()):
                 break
         return [nowhere if isinstance(result, Moved) else result for result in found.values()]
+
+    async def _at_nodes(self, sender_ids: Sequence[int] | None, fetch: _FetchAt) -> list[Sequence[Any]]:
+        """The rows of each node that has some of the senders; of every node for all senders (None).
+
+        Raises the error of a node: then there are no rows of the others either.
+        """
+        async for _ in self._attempts():
+            parts = self._parts(sender_ids)
+            if None not in parts:
+                nodes = [await self._node(address) for address in parts if address]
+                with suppress(Moved):
+                    reads = (fetch(node, *part) for node, part in zip(nodes, parts.values(), strict=True))
+                    return list(await asyncio.gather(*reads))
+        raise Unavailable(": a shard is on no node now")
+
+    def _parts(self, sender_ids: Sequence[int] | None) -> dict[Address | None, tuple[list[int], list[int]]]:
+        """The shards and the senders of each node; None for a sender or shard that no node has."""
+        if sender_ids is None:
+            return {address: (shards, []) for address, shards in self._places.shards().items()}
+        parts: dict[Address | None, tuple[list[int], list[int]]] = {}
+        for sender_id in sender_ids:
+            place = self._places.find(sender_id)
+            shards, senders = parts.setdefault(place and place.address, ([], []))
+            senders.append(sender_id)
+            shards += [place.shard] if place else []
+        return parts
+
+    async def _attempts(self) -> AsyncIterator[None]:
+        """Before each attempt, the places are known as of after the one before."""
+        asked_at = -float("inf")
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(FIRST_PAUSE_SECONDS * 4 ** (attempt - 1))
+            await self._places.confirm(asked_at)
+            asked_at = time.monotonic()
+            yield
 
     async def _at_node(self, address: Address, shards: Mapping[int, int], run: _RunAt[T]) -> Sequence[T | ServiceError]:
         try:

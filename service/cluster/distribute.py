@@ -71,6 +71,9 @@ async def bring_up_nodes(owner_url: str, service_url: str | None, progress: Call
     # The coordinator last: by its functions services of a former release find the nodes.
     for url in (*(at_host(owner_url, host, port) for host, port in nodes), owner_url):
         await _drop_former(url)
+    for host, port in nodes:
+        async with connect(at_host(owner_url, host, port)) as connection:
+            await _count_shards(connection, progress)
 
 
 async def _bring_up_node(

@@ -6,33 +6,44 @@ They are made by files that one machine has too, and read by the same statements
 from dataclasses import replace
 from functools import cache
 
+from service.cluster.topology import added_columns
 from service.db import Statement, load_statement
 from service.db.statements import parse_statement, read_sql
+from service.model import Measure
 from service.resources import sql_path
 from service.schema.files import messages_table
 
 SCHEMA = "queuestats_local"
 FILES = (
-    *(f"counters/{name}" for name in ("grouping_sets", "sum", "watermarks", "lock", "read", "history", "triggers")),
-    *(f"counters/{name}" for name in ("bounds", "fold", "compact", "deltas", "rebuild", "audit")),
+    "citus/parent",
+    *(f"counters/{name}" for name in ("queued_messages", "grouping_sets", "sum", "watermarks", "lock", "read")),
+    *(f"counters/{name}" for name in ("history", "triggers", "recorded", "bounds", "oldest", "fold", "compact")),
+    *(f"counters/{name}" for name in ("deltas", "rebuild", "audit")),
     # What differs.
     "citus/node",
     "counters/catalog",
 )
-# It has no holds, no history and no bounds.
-LACKING = dict.fromkeys(("has_holds", "has_history", "has_created"), "false")
+# It has no holds.
+LACKING = {"has_holds": "false"}
+# The newest of several shards: what a split has left, stays for a moment.
+SHARD_OF = (
+    f"(SELECT shard FROM {SCHEMA}.shards WHERE worker_hash(of_sender) BETWEEN lowest AND highest"
+    " ORDER BY shard DESC LIMIT 1)"
+)
 TABLE = replace(
     messages_table(
-        "public.messages",
+        # The parent of the shards.
+        f"{SCHEMA}.messages",
         SCHEMA,
         message_status="public.message_status",
-        # Citus sometimes creates the table again, with another oid.
-        messages_oid="to_regclass('public.messages')",
         # Only the owner can create our triggers on a shard.
         counted_table="TG_RELID",
-        locked=f"{SCHEMA}.settle_lock",
+        locked=f"{SCHEMA}.settle_lock, {SCHEMA}.messages",
+        begun_as=f"-{SHARD_OF}",
+        # As long as services of a former release answer, the shards have no parent: these would not trust their counts.
+        has_created="(NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'queuestats_node'))",
         queued_messages=(
-            '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status'
+            '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, created_at'
             " FROM queuestats_local.messages_here(cast(:sender_id AS bigint))) AS queued"
         ),
         **LACKING,
@@ -50,6 +61,8 @@ def at_node(name: str, within: str = "") -> Statement:
     types = {"shards": "bigint[]", **statement.types}
     parameters = ", ".join(f"{parameter} {type_}" for parameter, type_ in types.items())
     places = {"schema": SCHEMA, "statement": statement.text, "parameters": parameters}
+    if within == "proved":
+        places["nulls"] = ", ".join(["NULL"] * (len(Measure) - 1 + added_columns(name)))
     return replace(parse_statement(within, read_sql(f"citus/{within}", places)), name=name)
 
 

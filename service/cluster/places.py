@@ -74,6 +74,13 @@ class Places:
         address = self._nodes.found.get(group)
         return address and Place(shard, address)
 
+    def shards(self) -> dict[Address | None, list[int]]:
+        """All shards, by the node that has them; under None those that no node has, as far as it is known."""
+        by_address: dict[Address | None, list[int]] = {}
+        for shard, group in self._shards.found[1]:
+            by_address.setdefault(self._nodes.found.get(group), []).append(shard)
+        return by_address
+
     async def confirm(self, moved_at: float = -float("inf")) -> None:
         """Returns when the addresses are those of at most `TRUSTED_SECONDS` ago, and all is known as after `moved_at`.
 

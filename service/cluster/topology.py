@@ -6,7 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,13 +20,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
-FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 _COLUMNS = len(StatsRow.__struct_fields__)
 _ISP = StatsRow.__struct_fields__.index("isp")
 # Number of columns that statements with rates add: arrived, left, start and end of the window, last_left.
 _RATES = 5
+_OLDEST = 4
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ class Node:
             DRIFT_FOUND.inc(row["drifted"])
             if row["drifted"]:
                 logger.error("counts differ from a recount senders=%s; they are counted anew", row["drifted"])
+
+
+class Explained(NamedTuple):
+    """A statement that answers queries, its database, and the statement for what its plan is compared with.
+
+    `unseen_indexes`: the plan shows them under other names, or not at all.
+    """
+
+    database: Database
+    statement: Statement
+    parameters: dict[str, Any]
+    tables: Statement
+    unseen_indexes: Sequence[str] = ()
 
 
 class Topology:
@@ -117,12 +131,9 @@ class Topology:
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
         """The rows of a query without `sender_ids`, in its order: the columns of sql/queries/top/, and `oldest`."""
-        if query.by_age:
-            statement = load_statement("queries/top/oldest")
-            rows = await self._database.fetch(statement, oldest_in=query.order, row_limit=query.limit)
-            return [{**row, "oldest": msgspec.to_builtins(_oldest(tuple(row)[-4:]))} for row in rows]
         statement, parameters = top_statement("queries/top/", query)
-        return await self._database.fetch(statement, **parameters)
+        rows = await self._database.fetch(statement, **parameters)
+        return [with_oldest(row) for row in rows] if query.by_age else rows
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
         """The columns of sql/queries/report/from_counters.sql, one row at least.
@@ -137,15 +148,7 @@ class Topology:
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
         """The columns of sql/queries/history.sql. Raises Uncounted where the counters do not hold all messages."""
-        return await self._database.fetch(
-            load_statement("queries/history"),
-            sender_id=query.sender_id,
-            isp=query.isp,
-            is_by_isp=query.is_by_isp,
-            step=query.step_seconds,
-            since=query.since,
-            until=query.until,
-        )
+        return await self._database.fetch(load_statement("queries/history"), **history_parameters(query))
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
@@ -162,9 +165,19 @@ class Topology:
         return {}
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
-        """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""
+        """Whether the counters answer queries of a sender now."""
         (state,) = await self._database.fetch(load_statement("queries/baseline"))
         return bool(state["is_counted"])
+
+    async def explained(self, queries: Sequence[StatsQuery], *, is_scan: bool) -> Explained:
+        """Where queries of one sender run now, and how. A scan is of one query."""
+        statement, parameters = from_messages(queries[0]) if is_scan else from_counters(queries)
+        return Explained(self._database, statement, parameters, load_statement("explain/tables"))
+
+
+def with_oldest(row: Any) -> dict[str, Any]:
+    """A row of sql/queries/top/oldest.sql with `oldest`."""
+    return {**row, "oldest": msgspec.to_builtins(_oldest(tuple(row)[-_OLDEST:]))}
 
 
 async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
@@ -202,6 +215,13 @@ def statement_name(query: StatsQuery) -> str:
     return "account_campaign_of_isp" if name == "account_campaign" and query.isp is not None else name
 
 
+def added_columns(name: str) -> int:
+    """The number of columns that a statement of `queries/from_counters/` has after those of a row."""
+    if name.endswith("_with_oldest"):
+        return _OLDEST + _RATES
+    return _RATES if name.endswith("_with_rates") else 0
+
+
 def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, Any]]:
     """The statement on the counters for queries of one statement name, and its parameters, an array each."""
     statement = load_statement(f"queries/from_counters/{statement_name(queries[0])}")
@@ -212,6 +232,12 @@ def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
     """The statement on the messages themselves that defines the answer, and its parameters."""
     statement = load_statement(f"queries/from_messages/{'total_with_oldest' if query.has_oldest else query.grouping}")
     return statement, {name: getattr(query, name) for name in statement.types}
+
+
+def history_parameters(query: HistoryQuery) -> dict[str, Any]:
+    """Those of sql/queries/history.sql."""
+    names = ("sender_id", "isp", "is_by_isp", "since", "until")
+    return {**{name: getattr(query, name) for name in names}, "step": query.step_seconds}
 
 
 def filters_of(query: StatsQuery) -> dict[str, Any]:
@@ -225,7 +251,7 @@ def row_of(values: Any) -> StatsRow:
         return StatsRow(*counts)
     if len(more) == _RATES:
         return _with_rates(counts, more)
-    oldest, rates = _oldest(more[:4]), more[4:]
+    oldest, rates = _oldest(more[:_OLDEST]), more[_OLDEST:]
     # The end of the window is NULL if the query does not have rates.
     if rates and rates[3] is not None:
         return _with_rates(counts, rates, oldest)
@@ -257,7 +283,9 @@ def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:
 
 
 def top_statement(prefix: str, query: TopQuery) -> tuple[Statement, dict[str, Any]]:
-    """The statement for the largest senders, or the largest keys of one sender, and its parameters."""
+    """The statement for the largest or oldest senders, or the largest keys of one sender, and its parameters."""
+    if query.by_age:
+        return load_statement(f"{prefix}oldest"), {"oldest_in": query.order, "row_limit": query.limit}
     parameters = {"largest_by": query.order, "row_limit": query.limit}
     if query.by is Dimension.SENDER:
         return load_statement(f"{prefix}senders"), parameters

@@ -148,8 +148,6 @@ class Folder:
 
     async def roll_up(self) -> bool:
         """Rolls up a part of the history. Returns whether there is more to do. Raises as `fold`."""
-        if not self._node.keeps_notes:
-            return False
         done = await self._run_within_limit("roll_up_history", max_changes=self.max_deltas, **self._kept)
         return done is not None and done[1]
 
@@ -158,8 +156,6 @@ class Folder:
 
         Raises as `fold`.
         """
-        if not self._node.keeps_notes:
-            return float("inf")
         return await self._raiser.take_turn(self.max_deltas // DELTAS_PER_BOUND)
 
     async def fold_all(self) -> int:

@@ -25,8 +25,8 @@ SERVED = ("queries", "tokens")
 # The complete list of places: of every table of messages, of a mapping, and of adopt alone.
 COMMON = (
     "schema messages messages_literal messages_oid counted_table message_status queued_messages locked queued"
-    " new_rows old_rows has_holds has_created has_history try_new_rows try_old_rows is_mapped uncounted_writes"
-    " id sender stored_column stored_type"
+    " new_rows old_rows has_holds has_created try_new_rows try_old_rows is_mapped uncounted_writes"
+    " id sender stored_column stored_type begun_as"
 )
 MAPPED = (
     "sender account campaign isp status created condition id is_holdable try_columns column_names"
@@ -34,7 +34,7 @@ MAPPED = (
     " arrival_sender arrival_status sender_number sender_text account_number account_text campaign_number campaign_text"
 )
 # A statement within another one, and the parameters that it has.
-PROVED = "statement parameters"
+PROVED = "statement parameters nulls"
 ADOPTING = (
     "search_path names expression expressions key writable_columns changed_column named_new_rows named_new_row"
     " named_old_rows named_old_row new_row old_row try_new_row try_old_row"

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from service.cluster import find_topology
-from service.cluster.topology import from_counters, from_messages, sub_queries
+from service.cluster.topology import sub_queries
 from service.db import AS_A_SCAN, Connection, Database, Statement, load_statement
 from service.db.statements import literal, replace_parameters
 from service.model import StatsQuery
@@ -39,17 +39,17 @@ async def explain(
 ) -> Explanation:
     """With `analyze` the statement runs; with `is_batched` it is planned together with the query of the next sender.
 
-    Raises Unavailable or TimedOut, and BadRequest for a distributed queue.
+    Raises Unavailable or TimedOut.
     """
-    queries = list(sub_queries(query))
     topology = await find_topology(database)
     is_scan = not await topology.is_explained_by_counters(query.sender_id) or is_from_messages
+    queries = [query] if is_scan else list(sub_queries(query))
     if is_batched and not is_scan:
         queries.append(msgspec.structs.replace(queries[0], sender_id=query.sender_id + 1))
-    statement, parameters = from_messages(query) if is_scan else from_counters(queries)
-    plan = await plan_of(database, statement, parameters, analyze=analyze, is_scan=is_scan)
-    (tables,) = await database.fetch_scan(load_statement("explain/tables"))
-    found = warnings(statement.text, plan.tree, dict(tables), is_scan=is_scan)
+    server, statement, parameters, of_tables, unseen = await topology.explained(queries, is_scan=is_scan)
+    plan = await plan_of(server, statement, parameters, analyze=analyze, is_scan=is_scan)
+    (tables,) = await server.fetch_scan(of_tables)
+    found = warnings(statement.text, plan.tree, dict(tables), is_scan=is_scan, unseen=unseen)
     return Explanation(f"sql/{statement.name}.sql", statement.text, parameters, plan.lines, plan.tree, found)
 
 
@@ -99,14 +99,17 @@ def intended_indexes(text: str) -> tuple[str, ...]:
     return tuple(found[1].split(", ")) if found else ()
 
 
-def warnings(text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, is_scan: bool) -> list[str]:
+def warnings(
+    text: str, tree: Mapping[str, Any], tables: Mapping[str, Any], *, is_scan: bool, unseen: Sequence[str] = ()
+) -> list[str]:
     """A sentence for each difference between the plan and the intended one.
 
     `text` is that of the statement's file, `tree` PostgreSQL's JSON of its plan, `tables` the row of
     sql/explain/tables.sql. Estimates are checked only for an analyzed scan: a look-up is planned for all senders.
+    `unseen`: indexes that the plan does not show.
     """
     nodes = list(nodes_of(tree["Plan"]))
-    intended = intended_indexes(text)
+    intended = [index for index in intended_indexes(text) if index not in unseen]
     lacking = [index for index in intended if index not in tables["indexes"]]
     found = [f"The index {index} is missing or invalid: see queuestats doctor." for index in lacking]
     whole = [node for node in nodes if node["Node Type"] == "Seq Scan"]

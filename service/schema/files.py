@@ -191,7 +191,7 @@ def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "uncounted_writes": "(SELECT WHERE false) AS uncounted_writes",
         "has_holds": "true",
         "has_created": "true",
-        "has_history": "true",
+        "begun_as": "CAST(NULL AS bigint)",
         "id": "id",
         "sender": "sender_id",
         "stored_column": "status",

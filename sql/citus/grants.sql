@@ -7,12 +7,16 @@ FROM (
   (
     2, 'GRANT SELECT ON queuestats_local.counters, queuestats_local.sender_totals, queuestats_local.deltas,'
     ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards,'
-    ' queuestats_local.objects, queuestats_local.adopted, queuestats_local.repeatable_migrations TO %I'
+    ' queuestats_local.keys, queuestats_local.queued_messages, queuestats_local.bounds, queuestats_local.history,'
+    ' queuestats_local.history_changes, queuestats_local.history_steps, queuestats_local.history_spans,'
+    ' queuestats_local.history_begins, queuestats_local.objects, queuestats_local.adopted,'
+    ' queuestats_local.repeatable_migrations TO %I'
   ),
   (
     3, 'GRANT EXECUTE ON FUNCTION queuestats_local.fold, queuestats_local.compact, queuestats_local.settle,'
     ' queuestats_local.shard_of, queuestats_local.has_stayed, queuestats_local.messages_here,'
-    ' queuestats_local.audit_shards TO %I'
+    ' queuestats_local.audit_shards, queuestats_local.roll_up_history, queuestats_local.raise_bounds,'
+    ' queuestats_local.oldest_senders TO %I'
   )
 ) AS wanted (number, template)
 ORDER BY number

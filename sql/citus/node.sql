@@ -1,6 +1,7 @@
 -- What a node of a Citus cluster has beside the functions of one machine, in a schema that Citus does not know: how its
 -- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
--- places: schema
+-- has_created: false while former releases answer, whose services do not trust a shard that has a parent.
+-- places: schema, has_created
 
 -- messages_table: the table that Citus distributes, as counters/queued_messages.sql has it on one machine.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
@@ -70,15 +71,17 @@ LANGUAGE sql STABLE AS $$
   WHERE state <> 'here'
 $$;
 
--- require_proved: true if the counts of these shards (NULL: of all that this node knows) can be read, in the snapshot
--- of the calling statement. Otherwise an error: a shard is on another node by now (QS409), or is not counted (QS503).
-CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[]) RETURNS boolean
+-- require_proved: true if the counts of these shards can be read, in the snapshot of the calling statement. Otherwise
+-- an error: a shard is on another node (QS409), or is not counted (QS503). are_all: it is also an error (QS409) if the
+-- node has another shard, or has not deleted the counts of one that has left. So statements on several nodes, whose
+-- snapshots differ, together read each shard once.
+CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[], are_all boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
   found record;
 BEGIN
-  SELECT * INTO found FROM "{schema}".unproved(coalesce(of_shards, "{schema}".known())) ORDER BY state LIMIT 1;
-  IF found.state LIKE 'mov%' AND of_shards IS NOT NULL THEN
+  SELECT * INTO found FROM "{schema}".unproved(of_shards) ORDER BY state LIMIT 1;
+  IF found.state LIKE 'mov%' OR (are_all AND NOT "{schema}".known() <@ of_shards) THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'a shard has moved';
   ELSIF found.state IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'QS503', MESSAGE = 'a shard is not counted yet';
@@ -98,7 +101,8 @@ LANGUAGE sql STABLE AS $$ SELECT true $$;
 -- messages_here: the messages of a sender for a scan, counted or not; an error (QS409) if its shard is elsewhere. The
 -- proof comes last: a shard that is here after its messages were read, was here when they were.
 CREATE OR REPLACE FUNCTION "{schema}".messages_here(of_sender bigint) RETURNS TABLE (
-  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status public.message_status
+  sender_id bigint, account_id bigint, campaign_id bigint, isp text, status public.message_status,
+  created_at timestamp with time zone
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -106,7 +110,8 @@ DECLARE
 BEGIN
   IF to_regclass('public.messages_' || of_shard) IS NOT NULL THEN
     RETURN QUERY EXECUTE format(
-      'SELECT sender_id, account_id, campaign_id, isp, status FROM public.messages_%s WHERE sender_id = $1', of_shard
+      'SELECT sender_id, account_id, campaign_id, isp, status, created_at FROM public.messages_%s'
+      ' WHERE sender_id = $1', of_shard
     ) USING of_sender;
   END IF;
   IF EXISTS (SELECT FROM "{schema}".unproved(ARRAY[of_shard]) WHERE state LIKE 'mov%') THEN
@@ -116,9 +121,10 @@ END
 $$;
 
 -- recount_shard: the truth of a shard, or of one sender of it, by all keys, in the snapshot of the calling statement.
+-- oldest, came: as in a delta that brings these messages.
 CREATE OR REPLACE FUNCTION "{schema}".recount_shard(of_shard bigint, of_sender bigint) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text,
-  new bigint, proc bigint, retry bigint, hold bigint, total bigint
+  new bigint, proc bigint, retry bigint, hold bigint, total bigint, oldest timestamp with time zone, came integer
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -126,7 +132,9 @@ BEGIN
     RETURN QUERY EXECUTE format(
       'SELECT sender_id, account_id, campaign_id, isp,'
       ' count(*) FILTER (WHERE status = ''new''), count(*) FILTER (WHERE status = ''proc''),'
-      ' count(*) FILTER (WHERE status = ''retry''), count(*) FILTER (WHERE status = ''hold''), count(*)'
+      ' count(*) FILTER (WHERE status = ''retry''), count(*) FILTER (WHERE status = ''hold''), count(*),'
+      ' min(created_at),'
+      ' bit_or(CASE status WHEN ''new'' THEN 1 WHEN ''proc'' THEN 2 WHEN ''retry'' THEN 4 WHEN ''hold'' THEN 8 END)'
       ' FROM public.messages_%s WHERE $1 IS NULL OR sender_id = $1 GROUP BY 1, 2, 3, 4', of_shard
     ) USING of_sender;
   END IF;
@@ -200,10 +208,38 @@ BEGIN
 END
 $$;
 
--- attach_shard: puts the triggers of attach.sql on the table of a shard.
+-- leave_parent: tables of shards that are not here, but are not dropped yet, are no longer reached through messages.
+-- The lock on messages excludes statements that were planned with other tables than those that their snapshot shows.
+CREATE OR REPLACE FUNCTION "{schema}".leave_parent() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  left_over regclass;
+BEGIN
+  LOCK TABLE ONLY "{schema}".messages IN ACCESS EXCLUSIVE MODE;
+  FOR left_over IN
+    SELECT inhrelid FROM pg_inherits
+    WHERE inhparent = '"{schema}".messages'::regclass AND inhrelid <> ALL (ARRAY(
+        SELECT coalesce(to_regclass('public.messages_' || shard), 0::regclass)::oid FROM "{schema}".placed()
+      ))
+  LOOP
+    EXECUTE format('ALTER TABLE %s NO INHERIT "{schema}".messages', left_over);
+  END LOOP;
+END
+$$;
+
+-- attach_shard: puts the triggers of attach.sql on the table of a shard, and makes it a child of messages. Its history
+-- begins when it is counted.
 CREATE OR REPLACE FUNCTION "{schema}".attach_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  EXECUTE format('LOCK TABLE public.messages_%s IN ACCESS EXCLUSIVE MODE', of_shard);
+  PERFORM "{schema}".leave_parent();
+  IF "{has_created}" AND NOT EXISTS (
+    SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)
+  ) THEN
+    EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
+  END IF;
+  DELETE FROM "{schema}".history_begins WHERE sender_id = -of_shard;
   EXECUTE replace($triggers$
     CREATE OR REPLACE TRIGGER local_inserted AFTER INSERT ON public.messages_0
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_insert();
@@ -233,30 +269,41 @@ $$;
 
 -- count_shard: writes what the counts of a shard lack as deltas: its messages less what readers add up, both of one
 -- snapshot. So folds go on, and what an earlier stay of the shard or a TRUNCATE has left is corrected too.
+-- One delta of each sender has the time of its oldest message, so the bounds follow (counters/bounds.sql). After a
+-- TRUNCATE alone, the history goes on: the deltas are messages that have left. Otherwise it begins now, and the deltas
+-- are corrections (counters/fold.sql).
 CREATE OR REPLACE FUNCTION "{schema}".count_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB'
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET row_security = off AS $$
 #variable_conflict use_column
 DECLARE
   own CONSTANT "{schema}".shards := (SELECT shards FROM "{schema}".shards WHERE shard = of_shard);
+  has_begun CONSTANT boolean := EXISTS (SELECT FROM "{schema}".history_begins WHERE sender_id = -of_shard);
 BEGIN
-  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold)
-  SELECT sender_id, account_id, campaign_id, isp, sum(part.new), sum(part.proc), sum(part.retry), sum(part.hold)
+  WITH counted AS MATERIALIZED (SELECT * FROM "{schema}".recount_shard(of_shard, NULL))
+  INSERT INTO "{schema}".deltas (sender_id, account_id, campaign_id, isp, new, proc, retry, hold, oldest, came)
+  SELECT sender_id, account_id, campaign_id, isp, sum(part.new), sum(part.proc), sum(part.retry), sum(part.hold),
+         min(oldest), CASE WHEN has_begun THEN 0 ELSE 16 END | coalesce(bit_or(came), 0)
   FROM (
-    SELECT sender_id, account_id, campaign_id, isp, new, proc, retry, hold
-    FROM "{schema}".recount_shard(of_shard, NULL)
+    SELECT sender_id, account_id, campaign_id, isp, new, proc, retry, hold, NULL AS oldest, NULL AS came FROM counted
     UNION ALL
-    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold
+    SELECT sender_id, 0, 0, '', 0, 0, 0, 0, min(oldest), bit_or(came) FROM counted GROUP BY sender_id
+    UNION ALL
+    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold, NULL, NULL
     FROM "{schema}".counters LEFT JOIN "{schema}".watermarks USING (sender_id)
     WHERE grouping_set = 'account_campaign_isp' AND (counters.epoch = 0 OR counters.epoch = watermarks.epoch)
       AND worker_hash(sender_id) BETWEEN own.lowest AND own.highest
     UNION ALL
-    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold
+    SELECT sender_id, account_id, campaign_id, isp, -new, -proc, -retry, -hold, NULL, NULL
     FROM "{schema}".deltas_by_grouping_set(NULL, is_from_watermark => true)
     WHERE grouping_set = 'account_campaign_isp' AND worker_hash(sender_id) BETWEEN own.lowest AND own.highest
   ) AS part
   GROUP BY sender_id, account_id, campaign_id, isp
-  HAVING sum(part.new) <> 0 OR sum(part.proc) <> 0 OR sum(part.retry) <> 0 OR sum(part.hold) <> 0;
+  HAVING sum(part.new) <> 0 OR sum(part.proc) <> 0 OR sum(part.retry) <> 0 OR sum(part.hold) <> 0
+    OR min(oldest) IS NOT NULL;
+  IF NOT has_begun THEN
+    PERFORM "{schema}".begin_history(-of_shard);
+  END IF;
   UPDATE "{schema}".shards SET is_counted = true WHERE shard = of_shard;
   RETURN format('shard %s is counted', of_shard);
 END
@@ -271,13 +318,14 @@ DECLARE
 BEGIN
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
   DELETE FROM "{schema}".shards WHERE shard = of_shard;
-  FOREACH counts IN ARRAY ARRAY['deltas', 'counters', 'sender_totals', 'watermarks'] LOOP
+  FOREACH counts IN ARRAY ARRAY['deltas', 'counters', 'sender_totals', 'watermarks', 'bounds'] LOOP
     EXECUTE format(
       'DELETE FROM "{schema}".%I AS kept WHERE sender_id > 0 AND NOT EXISTS ('
       '  SELECT FROM "{schema}".shards WHERE worker_hash(kept.sender_id) BETWEEN lowest AND highest'
       ')', counts
     );
   END LOOP;
+  PERFORM "{schema}".leave_parent();
   RETURN format('shard %s has left', of_shard);
 END
 $$;
@@ -310,7 +358,8 @@ BEGIN
         WHEN 'uncounted' THEN "{schema}".count_shard(next.shard)
         WHEN 'moved' THEN "{schema}".forget_shard(next.shard)
       END;
-    EXCEPTION WHEN lock_not_available THEN
+    EXCEPTION WHEN lock_not_available OR undefined_table THEN
+      -- Citus drops the table of a shard that has left whenever it likes.
       CONTINUE;
     END;
   END LOOP;
@@ -318,9 +367,19 @@ BEGIN
 END
 $$;
 
+-- Bounds hold from the beginning, because the count of a shard has the oldest messages. Shards that a former version
+-- has counted are counted again.
+WITH begun AS (
+  INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
+  VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity')
+  ON CONFLICT DO NOTHING RETURNING sender_id
+)
+
+UPDATE "{schema}".shards SET triggers = '{}' WHERE EXISTS (SELECT FROM begun);
+
 REVOKE EXECUTE ON FUNCTION "{schema}".shard_of(bigint), "{schema}".has_stayed(bigint, xid) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".messages_here(bigint), "{schema}".recount_shard(bigint, bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".audit_shards(bigint), "{schema}".settle() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".record_shard_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".attach_shard(bigint), "{schema}".count_shard(bigint) FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION "{schema}".forget_shard(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".forget_shard(bigint), "{schema}".leave_parent() FROM PUBLIC;

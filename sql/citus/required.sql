@@ -1,7 +1,7 @@
--- required: a statement of queries/top/ on a node, or an error where the counts of the shards can't be read there
--- shards: those that it reads; NULL: all of the node
+-- required: a statement of queries/ on a node, or an error if the counts of its shards can't be read there
+-- shards: those that it reads. are_all: they must be all shards of the node.
 -- places: schema, statement, parameters
--- parameters: "{parameters}"
+-- parameters: are_all boolean, "{parameters}"
 SELECT /* citus/required.sql */ found.*
 FROM ("{statement}") AS found
-WHERE (SELECT "{schema}".require_proved(cast(:shards AS bigint[])))
+WHERE (SELECT "{schema}".require_proved(cast(:shards AS bigint[]), cast(:are_all AS boolean)))

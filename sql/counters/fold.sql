@@ -24,7 +24,8 @@
 -- messages is taken before that of the fold, as in a TRUNCATE. No bounds are raised while another transaction has
 -- locked messages exclusively, if a policy may hide messages from their owner, or if an adopted table no longer exists.
 --
--- The fold also records its deltas for the history (history.sql).
+-- The fold also records its deltas for the history (history.sql), except corrections (came has 16): on a node of a
+-- cluster, the messages of a shard that was moved to the node.
 --
 -- The settings make the plans independent of statistics and of the server's settings: nested loops over indexes.
 -- places: schema, messages_oid, locked, has_created
@@ -133,8 +134,9 @@ BEGIN
            "{schema}".counter_sum(retry) AS retry, "{schema}".counter_sum(hold) AS hold,
            "{schema}".counter_sum(greatest(new + proc + retry + hold, 0)) AS arrived,
            "{schema}".counter_sum(greatest(coalesce(net, new + proc + retry + hold), 0)) AS sender_arrived,
-           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost
-    FROM gone GROUP BY sender_id, account_id, campaign_id, isp
+           bool_or(coalesce(net, new + proc + retry + hold) < 0) AS sender_lost,
+           coalesce(came, 0) >= 16 AS is_correction
+    FROM gone GROUP BY sender_id, account_id, campaign_id, isp, coalesce(came, 0) >= 16
   ), recorded AS (
     INSERT INTO "{schema}".history_changes
       (step, until, sender_id, isp, at, new, proc, retry, hold, arrived, sender_arrived, left_at, sender_left_at)
@@ -143,7 +145,7 @@ BEGIN
            "{schema}".counter_sum(arrived), "{schema}".counter_sum(sender_arrived),
            CASE WHEN bool_or(arrived > new + proc + retry + hold) THEN minute END,
            CASE WHEN bool_or(sender_lost) THEN minute END
-    FROM by_key WHERE minute IS NOT NULL GROUP BY sender_id, isp
+    FROM by_key WHERE NOT is_correction GROUP BY sender_id, isp
     HAVING bool_or(new <> 0 OR proc <> 0 OR retry <> 0 OR hold <> 0 OR arrived <> 0)
   ), by_grouping_set AS (
     SELECT sender_id, "{schema}".grouping_set_of(

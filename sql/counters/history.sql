@@ -8,10 +8,11 @@
 -- A row of `history` has the steps of a sender within a period, in arrays of equal length. An ISP of NULL stands for
 -- the sender as a whole. Each entry has the changes within the step, and the counts at its end.
 -- history_spans has the times in which folds ran without a pause of more than five seconds. history_begins has the
--- times of recounts, of a sender or (0) of all senders. Counts before a recount do not follow from the changes.
+-- times of recounts, of a sender or (0) of all senders. Counts before a recount do not follow from the changes. On a
+-- node of a cluster, it also has (below 0) when a shard was counted that had been moved to the node.
 -- history_steps has, for each step, the time and the sender of the last row that was rolled up; later rows are not
 -- rolled up yet. Once a partition was dropped, it also has the time since which the step is kept.
--- places: schema, has_history
+-- places: schema
 
 -- history_clock: the current time for folds, roll-ups and readers of the history.
 CREATE OR REPLACE FUNCTION "{schema}".history_clock() RETURNS timestamp with time zone
@@ -38,8 +39,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE step WHEN 60 THEN interval '1 day' WHEN 600 THEN interval '7 days' ELSE interval '30 days' END
 $$;
 
--- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong;
--- NULL if no history is kept. If the clock was set back, this is the first minute that is not rolled up.
+-- cover_history: records that a fold runs now. Returns the end of the minute to which the changes of the fold belong.
+-- If the clock was set back, this is the first minute that is not rolled up.
 CREATE OR REPLACE FUNCTION "{schema}".cover_history() RETURNS timestamp with time zone
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -47,9 +48,6 @@ DECLARE
   span "{schema}".history_spans;
   rolled timestamp with time zone;
 BEGIN
-  IF NOT "{has_history}" THEN
-    RETURN NULL;
-  END IF;
   SELECT * INTO span FROM "{schema}".history_spans ORDER BY since DESC LIMIT 1;
   IF span.until IS NULL OR span.until < now - interval '5 seconds' THEN
     INSERT INTO "{schema}".history_spans (since, until) VALUES (now, now);
@@ -69,7 +67,7 @@ $$;
 CREATE OR REPLACE FUNCTION "{schema}".begin_history(of_sender bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   INSERT INTO "{schema}".history_begins (sender_id, at)
-  SELECT of_sender, "{schema}".history_clock() WHERE "{has_history}" ON CONFLICT DO NOTHING
+  VALUES (of_sender, "{schema}".history_clock()) ON CONFLICT DO NOTHING
 $$;
 
 -- record_leaving: records that all messages leave, before a TRUNCATE deletes the counters and the deltas. Pending
@@ -91,7 +89,6 @@ BEGIN
            greatest(coalesce(net, new + proc + retry + hold), 0)
     FROM "{schema}".deltas
   ) AS leaving
-  WHERE minute IS NOT NULL
   GROUP BY sender_id, isp;
 END
 $$;
@@ -293,7 +290,7 @@ BEGIN
   PERFORM "{schema}".drop_history(60, kept_by_minute), "{schema}".drop_history(600, kept_by_ten_minutes),
           "{schema}".drop_history(3600, kept_by_hour);
   DELETE FROM "{schema}".history_spans WHERE until < "{schema}".history_clock() - kept_by_hour;
-  DELETE FROM "{schema}".history_begins WHERE at < "{schema}".history_clock() - kept_by_hour;
+  DELETE FROM "{schema}".history_begins WHERE sender_id >= 0 AND at < "{schema}".history_clock() - kept_by_hour;
   rolled_up := 0;
   is_more := false;
   RETURN NEXT;

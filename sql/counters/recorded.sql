@@ -1,6 +1,14 @@
 -- Functions for readers of the history: see history.sql.
 -- Plain STABLE SQL functions, inlined by the planner.
--- places: schema
+-- begun_as: the sender_id of the row of history_begins for the shard of a sender; NULL on one machine.
+-- places: schema, begun_as
+
+-- here_since: when the shard of a sender was counted after it was moved to this node; NULL on one machine. What was
+-- recorded earlier, in a former stay, lacks the changes on other nodes.
+CREATE OR REPLACE FUNCTION "{schema}".here_since(of_sender bigint) RETURNS timestamp with time zone
+LANGUAGE sql STABLE AS $$
+  SELECT max(at) FROM "{schema}".history_begins WHERE sender_id = "{begun_as}"
+$$;
 
 -- latest_change: the time up to which changes are recorded.
 CREATE OR REPLACE FUNCTION "{schema}".latest_change() RETURNS timestamp with time zone
@@ -49,7 +57,7 @@ CREATE OR REPLACE FUNCTION "{schema}".recorded_changes(
   WHERE until > since
 $$;
 
--- is_covered: whether folds ran during a whole time span, and the sender was not recounted within it.
+-- is_covered: whether folds ran here during a whole time span, and the sender was not recounted within it.
 CREATE OR REPLACE FUNCTION "{schema}".is_covered(
   of_sender bigint, of_since timestamp with time zone, of_until timestamp with time zone
 ) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -58,7 +66,7 @@ CREATE OR REPLACE FUNCTION "{schema}".is_covered(
     WHERE since <= of_since AND until >= of_until - interval '5 seconds'
   ) AND NOT EXISTS (
     SELECT FROM "{schema}".history_begins WHERE sender_id IN (of_sender, 0) AND at > of_since
-  )
+  ) AND coalesce("{schema}".here_since(of_sender) <= of_since, true)
 $$;
 
 -- rates_of: the numbers of messages that arrived and left in the last five full minutes, for each of these ISPs, or
@@ -75,11 +83,14 @@ DECLARE
   last CONSTANT timestamp with time zone := "{schema}".start_of(interval '1 minute', "{schema}".history_clock());
   first CONSTANT timestamp with time zone := last - interval '5 minutes';
   is_known CONSTANT boolean := "{schema}".is_covered(of_sender, first, last);
+  here_since CONSTANT timestamp with time zone := coalesce("{schema}".here_since(of_sender), '-infinity');
 BEGIN
   RETURN QUERY
   SELECT wanted.isp, CASE WHEN is_known THEN coalesce(recent.arrived, 0) END,
          CASE WHEN is_known THEN coalesce(recent.arrived - recent.change, 0) END,
-         first, last, coalesce(recent.left_at, earlier.left_at) - interval '1 minute'
+         first, last, CASE WHEN coalesce(recent.left_at, earlier.left_at) > here_since
+           THEN coalesce(recent.left_at, earlier.left_at) - interval '1 minute'
+         END
   FROM unnest(of_isps) AS wanted (isp)
     LEFT JOIN (
       SELECT CASE WHEN is_total THEN '' ELSE change.isp END AS isp,
@@ -147,5 +158,5 @@ CREATE OR REPLACE FUNCTION "{schema}".history_differences(of_sender bigint) RETU
   WHERE count_.former + count_.change <> count_.kept AND NOT EXISTS (
     SELECT FROM "{schema}".history_begins AS begins
     WHERE begins.sender_id IN (chained.sender_id, 0) AND begins.at > chained.former_at
-  )
+  ) AND coalesce("{schema}".here_since(chained.sender_id) <= chained.former_at, true)
 $$;

@@ -1,4 +1,5 @@
 -- tables: the indexes that can be used, and the planner's estimate of the number of messages (-1: no estimate)
+-- places: schema
 -- parameters: none
 SELECT /* explain/tables.sql */
   cast(messages.reltuples AS bigint) AS messages,
@@ -6,8 +7,8 @@ SELECT /* explain/tables.sql */
     SELECT cast(class.relname AS text)
     FROM pg_index AS index
       JOIN pg_class AS class ON class.oid = index.indexrelid
-    WHERE class.relnamespace IN (messages.relnamespace, cast('queuestats' AS regnamespace)) AND index.indisvalid
+    WHERE class.relnamespace IN (messages.relnamespace, cast('"{schema}"' AS regnamespace)) AND index.indisvalid
     ORDER BY class.relname
   ) AS indexes
 FROM pg_class AS messages
-WHERE messages.oid = queuestats.messages_table()
+WHERE messages.oid = "{schema}".messages_table()

@@ -32,10 +32,12 @@ WITH /* queries/history.sql */ asked AS MATERIALIZED (
         FROM "{schema}".history_spans AS span
         WHERE span.since <= cast(:since AS timestamptz)
       ) AS asked_span,
-      (
-        SELECT max(begins.at)
-        FROM "{schema}".history_begins AS begins
-        WHERE begins.sender_id IN (0, cast(:sender_id AS bigint))
+      greatest(
+        (
+          SELECT max(begins.at)
+          FROM "{schema}".history_begins AS begins
+          WHERE begins.sender_id IN (0, cast(:sender_id AS bigint))
+        ), "{schema}".here_since(cast(:sender_id AS bigint))
       ) AS last_begin
   ) AS given
 ),
@@ -59,7 +61,8 @@ part AS MATERIALIZED (
     greatest(
       coalesce(CASE WHEN (SELECT is_total FROM asked) THEN net END, new + proc + retry + hold), 0
     ),
-    true
+    -- A correction is not a change: counters/fold.sql.
+    coalesce(came, 0) < 16
   FROM "{schema}".pending_deltas(cast(:sender_id AS bigint), NULL, NULL, cast(:isp AS text))
 ),
 

@@ -18,6 +18,9 @@ from tests.conftest import open_pool
 from tests.releases.checkouts import release
 
 SENDER = 7
+WITHOUT_PARENT = (
+    "SELECT count(*) FROM queuestats_local.shards WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relation)"
+)
 FORMER = "SELECT count(*) FROM pg_namespace WHERE nspname ~ '^queuestats_(node|[0-9]+)$'"
 
 
@@ -59,6 +62,7 @@ async def test_it_moves_over_under_writers_and_each_answer_is_right(unmigrated: 
         await moving_over
         for node in range(3):
             assert await unmigrated.run(FORMER, node) == 0
+            assert await unmigrated.run(WITHOUT_PARENT, node) == 0
     assert await unmigrated.run(f"SELECT count(*) FROM messages WHERE sender_id = {SENDER} AND recipient = 'x'") > 0
     async with serving(unmigrated) as service:
         assert await totals(service) == await truth(unmigrated)

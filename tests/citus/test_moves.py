@@ -196,7 +196,7 @@ async def test_what_a_shard_leaves_behind_is_deleted_and_not_listed(distributed:
     async with serving(distributed) as service:
         for node in (1, 2):
             await until(partial(_is_settled, distributed, node))
-        for table in ("deltas", "counters", "sender_totals", "watermarks"):
+        for table in ("deltas", "counters", "sender_totals", "watermarks", "bounds"):
             assert await distributed.run(FOREIGN.format(table), source) == 0
         rows = (await fetch_top(service, largest)).rows
         assert {row["sender_id"]: row["total"] for row in rows} == await truth(distributed)

@@ -1,7 +1,6 @@
 """How the node of a sender is found in a distributed queue, and which senders fail if a node is unavailable."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -10,8 +9,8 @@ from service.cluster import places
 from service.cluster.citus import ATTEMPTS, Citus
 from service.cluster.places import hash_of
 from service.db import Database, Statement
-from service.errors import BadRequest, Moved, ServiceError, TimedOut, Unavailable, Uncounted
-from service.model import Dimension, HistoryQuery, Measure, StatsQuery, TopQuery, With
+from service.errors import Moved, ServiceError, TimedOut, Unavailable, Uncounted
+from service.model import StatsQuery
 
 Answer = Callable[[int], list[tuple[Any, ...]]]
 
@@ -52,7 +51,9 @@ class Node:
         self.address = f"node:{port}"
         self.url = f"{id(cluster)} {port}"
 
-    async def fetch(self, statement: Statement, shards: list[int], **values: Any) -> list[tuple[Any, ...]]:
+    async def fetch(
+        self, statement: Statement, begin_with: str, shards: list[int], **values: Any
+    ) -> list[tuple[Any, ...]]:
         assert shards == [100 + self._port] * len(shards)
         answer = self._cluster.answer.get(self._port)
         return answer(len(shards)) if answer else [row(position) for position in range(1, len(shards) + 1)]
@@ -163,17 +164,3 @@ async def test_only_shards_that_are_not_counted_yet_have_no_reports_from_counter
     cluster = Cluster()
     cluster.answer[0] = lambda count: [row(1, None), *(row(position) for position in range(2, count + 1))]
     assert await read(cluster, OTHER, ONE, TWO) == [5, Uncounted.__name__, 5]
-
-
-async def test_queries_that_a_distributed_queue_does_not_support_are_refused_with_a_sentence() -> None:
-    citus = Citus(cast(Database, Cluster()))
-    for part in With:
-        with pytest.raises(BadRequest, match="with is not available for a distributed queue"):
-            await citus.read([StatsQuery(1).with_parts([part])])
-    with pytest.raises(BadRequest, match="order=oldest is not available for a distributed queue"):
-        await citus.top(TopQuery(Dimension.SENDER, Measure.TOTAL, 10, by_age=True))
-    with pytest.raises(BadRequest, match="the history is not available for a distributed queue"):
-        await citus.history(HistoryQuery(1, None, is_by_isp=False, step_seconds=60, since=datetime.now(UTC)))
-    for read_report in (citus.report, citus.scan_report):
-        with pytest.raises(BadRequest, match="this report is not available for a distributed queue"):
-            await read_report({})

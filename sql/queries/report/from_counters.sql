@@ -112,7 +112,7 @@ read AS MATERIALIZED (
     ) AS part
   WHERE cast(:search AS text) IS NULL
     OR starts_with(cast(candidate.sender_id AS text), cast(:search AS text))
-    OR (SELECT starts_with(value, cast(:search AS text)) FROM queuestats.keys WHERE id = candidate.sender_id)
+    OR (SELECT starts_with(value, cast(:search AS text)) FROM "{schema}".keys WHERE id = candidate.sender_id)
   ORDER BY candidate.sender_id
   LIMIT cast(:read_limit AS bigint)
 ),
