@@ -7,6 +7,7 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,11 +15,21 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from service.cluster.breaker import Breaker, breaker_of
+from service.cluster.handover import bring_control
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
-from service.cluster.topology import Node, Topology, filters_of, row_of, rows_by_query, statement_name, top_statement
-from service.db import WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
-from service.errors import BadRequest, Moved, ServiceError, Unavailable
+from service.cluster.topology import (
+    Node,
+    Result,
+    Topology,
+    filters_of,
+    row_of,
+    rows_by_query,
+    statement_name,
+    top_statement,
+)
+from service.db import WRITING, WRITING_WITHOUT_LIMIT, Database, Statement, load_statement
+from service.errors import BadRequest, Moved, ServiceError
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
 
@@ -41,6 +52,8 @@ class ShardNode(Node):
     keeps_notes = False
 
     breaker: Breaker = field(compare=False)
+    # Those that may have holds and jobs of the shards of this one.
+    others: Callable[[Node], Awaitable[Sequence[Node]]] = field(compare=False)
 
     def statement(self, name: str) -> Statement:
         return at_node(f"queries/{name}")
@@ -53,6 +66,7 @@ class ShardNode(Node):
 
     async def count(self) -> bool:
         ((done,),) = await self.database.fetch(load_statement("queries/citus/settle"), WRITING_WITHOUT_LIMIT)
+        done = done or await bring_control(self, partial(self.others, self))
         if done:
             logger.info("cluster: %s", done)
         return done is not None
@@ -61,7 +75,6 @@ class ShardNode(Node):
 class Citus(Topology):
     """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
 
-    has_holds = False
     # A node may be away: the others answer.
     probed_senders = ()
 
@@ -77,8 +90,12 @@ class Citus(Topology):
     async def _node(self, address: Address) -> ShardNode:
         if address not in self._nodes:
             database = await self._database.at(*address)
-            self._nodes[address] = ShardNode(database, breaker_of(database))
+            self._nodes[address] = ShardNode(database, breaker_of(database), self._others)
         return self._nodes[address]
+
+    async def _others(self, node: Node) -> list[Node]:
+        rows = await self._database.fetch(load_statement("queries/citus/holders"))
+        return [other for row in rows if (other := await self._node(tuple(row))) != node]
 
     def queue_of(self, sender_id: int) -> Hashable:
         place = self._places.find(sender_id)
@@ -153,6 +170,43 @@ class Citus(Topology):
             "silent_nodes": len(reads) - len(rows),
         }
 
+    async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
+        async def run_at(database: Database, shards: Mapping[int, int]) -> list[Result]:
+            node = ShardNode(database, breaker_of(database), self._others)
+            (shard,) = shards.values()
+            await node.fetch(load_statement("queries/citus/require_control"), shard=shard)
+            return [await run(node)]
+
+        result: Result = await self._at_place(sender_id, run_at)
+        return result
+
+    async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
+        """Of the nodes, and of the coordinator, which has the entries of the log that are of no sender."""
+        nodes = [Node(self._database), *await self.nodes()]
+        lists = await asyncio.gather(*(node.fetch(node.statement(f"control/{name}"), **parameters) for node in nodes))
+        return sorted(chain.from_iterable(lists), key=order)[: parameters.get("row_limit")]
+
+    async def cancel(self, **parameters: Any) -> bool:
+        silent: ServiceError | None = None
+        for node in await self.nodes():
+            try:
+                ((is_cancelled,),) = await node.fetch(node.statement("control/cancel"), WRITING, **parameters)
+            except ServiceError as error:
+                silent = error
+            else:
+                if is_cancelled:
+                    return True
+        if silent:
+            raise silent
+        return False
+
+    async def budgets(self) -> Sequence[Any]:
+        used: Counter[tuple[str, str]] = Counter()
+        for node in await self.nodes():
+            for row in await node.fetch(node.statement("budgets")):
+                used[row["resource"], row["token"]] += row["used"]
+        return [{"resource": resource, "token": token, "used": number} for (resource, token), number in used.items()]
+
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         await self._places.confirm()
         where = "no node has it now"
@@ -169,7 +223,7 @@ class Citus(Topology):
 
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
-        nowhere = Unavailable(": its shard is on no node now")
+        nowhere = Moved(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
         asked_at = -float("inf")
         for attempt in range(ATTEMPTS):

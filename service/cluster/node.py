@@ -12,20 +12,22 @@ from service.schema.files import messages_table
 
 SCHEMA = "queuestats_local"
 FILES = (
-    *(f"counters/{name}" for name in ("grouping_sets", "sum", "watermarks", "lock", "read", "history", "triggers")),
+    "citus/parent",
+    *(f"counters/{name}" for name in ("queued_messages", "grouping_sets", "sum", "watermarks", "lock", "read")),
+    *("counters/history", "control/arrivals", "counters/triggers"),
     *(f"counters/{name}" for name in ("bounds", "fold", "compact", "deltas", "rebuild", "audit")),
+    *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # What differs.
-    "citus/node",
+    *("citus/node", "citus/control"),
 )
-# It has no holds, no history and no bounds.
-LACKING = dict.fromkeys(("has_holds", "has_history", "has_created"), "false")
+# It has no history and no bounds.
+LACKING = dict.fromkeys(("has_history", "has_created"), "false")
 TABLE = replace(
     messages_table(
-        "public.messages",
+        # The parent of the shards, for holds and jobs.
+        f"{SCHEMA}.messages",
         SCHEMA,
         message_status="public.message_status",
-        # Citus sometimes creates the table again, with another oid.
-        messages_oid="to_regclass('public.messages')",
         # Only the owner can create our triggers on a shard.
         counted_table="TG_RELID",
         locked=f"{SCHEMA}.settle_lock",

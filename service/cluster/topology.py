@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from service.reports import Oldest, StatsRow, StatsRowWithOldest, StatsRowWithRa
 from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negative
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
 SLICE_ROWS = 1000
@@ -38,12 +40,16 @@ class Node:
     database: Database
 
     def statement(self, name: str) -> Statement:
-        """One of the statements that maintain counters: fold, compact, watch."""
+        """One of the statements that maintain counters, or change and list holds and jobs: fold, control/start."""
         return load_statement(f"{self.folder}/{name}")
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
         """As `Database.fetch`. Raises Unavailable also as soon as the node of a cluster does not respond."""
         return await self.database.fetch(statement, begin_with, **parameters)
+
+    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[Any]:
+        """As `Database.fetch_scan`."""
+        return await self.database.fetch_scan(statement, **parameters)
 
     async def count(self) -> bool:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
@@ -65,8 +71,6 @@ class Node:
 class Topology:
     """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
 
-    has_holds = True
-    """Whether holds, releases and purges can be asked for."""
     # The greatest number that a sender can have: wrong counts of one customer do not make the service unready.
     probed_senders: Sequence[int] = (2**63 - 1,)
     """Senders whose totals must be answered where the service is ready."""
@@ -149,6 +153,26 @@ class Topology:
         """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
+
+    async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
+        """What `run` returns at the node that has the holds and jobs of a sender. Raises Moved where none has them now.
+
+        It may run again at another node if it raises Moved.
+        """
+        return await run(Node(self._database))
+
+    async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
+        """The rows of `queries/control/<name>` of all senders, by `order`; at most `row_limit`, if it has this one."""
+        return await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
+
+    async def cancel(self, **parameters: Any) -> bool:
+        """Ends a job, of any sender. False if it has ended before."""
+        ((is_cancelled,),) = await self._database.fetch(load_statement("queries/control/cancel"), WRITING, **parameters)
+        return bool(is_cancelled)
+
+    async def budgets(self) -> Sequence[Any]:
+        """The columns of sql/queries/budgets.sql."""
+        return await self._database.fetch(load_statement("queries/budgets"))
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries now. Raises BadRequest where the service can't explain them."""

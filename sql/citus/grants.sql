@@ -6,12 +6,18 @@ FROM (
   (1, 'GRANT USAGE ON SCHEMA queuestats_local TO %I'),
   (
     2, 'GRANT SELECT ON queuestats_local.counters, queuestats_local.sender_totals, queuestats_local.deltas,'
-    ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards TO %I'
+    ' queuestats_local.watermarks, queuestats_local.trusted_watermarks, queuestats_local.shards,'
+    ' queuestats_local.holds, queuestats_local.held_messages, queuestats_local.jobs, queuestats_local.audit_log,'
+    ' queuestats_local.arrived_shards TO %I'
   ),
   (
     3, 'GRANT EXECUTE ON FUNCTION queuestats_local.fold, queuestats_local.compact, queuestats_local.settle,'
     ' queuestats_local.shard_of, queuestats_local.has_stayed, queuestats_local.messages_here,'
-    ' queuestats_local.audit_shards TO %I'
+    ' queuestats_local.audit_shards, queuestats_local.begin_job, queuestats_local.advance_job,'
+    ' queuestats_local.next_job, queuestats_local.postpone_job, queuestats_local.cancel_job,'
+    ' queuestats_local.expire_holds, queuestats_local.preview_job, queuestats_local.prune,'
+    ' queuestats_local.require_control, queuestats_local.leaving, queuestats_local.receive, queuestats_local.leave,'
+    ' queuestats_local.complete TO %I'
   )
 ) AS wanted (number, template)
 ORDER BY number

@@ -183,8 +183,41 @@ CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE "{schema}".shards SET is_counted = false WHERE relation = TG_RELID;
+  DELETE FROM "{schema}".held_messages WHERE sender_id IN (
+    SELECT "{schema}".kept_senders('held_messages', lowest, highest) FROM "{schema}".shards WHERE relation = TG_RELID
+  );
   RETURN NULL;
 END
+$$;
+
+-- disinherit: takes a shard from the parent. Its table may be there for a while after it has left.
+CREATE OR REPLACE FUNCTION "{schema}".disinherit(of_shard bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)) THEN
+    EXECUTE format('ALTER TABLE public.messages_%s NO INHERIT "{schema}".messages', of_shard);
+  END IF;
+END
+$$;
+
+-- inherit: makes a shard a part of the parent, in place of the shard that it comes from: the parent would have the
+-- messages of both. What other nodes have of its holds and jobs is brought here then.
+CREATE OR REPLACE FUNCTION "{schema}".inherit(of_shard bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM "{schema}".disinherit(shard) FROM "{schema}".shards WHERE shard NOT IN (SELECT shard FROM "{schema}".placed());
+  PERFORM "{schema}".disinherit(of_shard);
+  EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
+  INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard);
+  RETURN format('shard %s has its parent', of_shard);
+END
+$$;
+
+-- apart: the shards that have their triggers, but not their parent: those of a former version.
+CREATE OR REPLACE FUNCTION "{schema}".apart() RETURNS TABLE (shard bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT shard FROM "{schema}".shards INNER JOIN "{schema}".placed() USING (shard)
+  WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
 $$;
 
 -- attach_shard: puts the triggers of attach.sql on the table of a shard.
@@ -214,6 +247,7 @@ BEGIN
   FROM "{schema}".placed() WHERE shard = of_shard
   ON CONFLICT (shard) DO UPDATE SET
     relation = excluded.relation, triggers = excluded.triggers, is_counted = false;
+  PERFORM "{schema}".inherit(of_shard);
   RETURN format('shard %s has its triggers', of_shard);
 END
 $$;
@@ -257,7 +291,9 @@ DECLARE
   counts text;
 BEGIN
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
+  PERFORM "{schema}".disinherit(of_shard);
   DELETE FROM "{schema}".shards WHERE shard = of_shard;
+  DELETE FROM "{schema}".arrived_shards WHERE shard = of_shard;
   FOREACH counts IN ARRAY ARRAY['deltas', 'counters', 'sender_totals', 'watermarks'] LOOP
     EXECUTE format(
       'DELETE FROM "{schema}".%I AS kept WHERE sender_id > 0 AND NOT EXISTS ('
@@ -288,12 +324,17 @@ BEGIN
   END;
   -- Shards that have come first: what a split has left is theirs.
   FOR next IN
-    SELECT * FROM "{schema}".unproved("{schema}".known())
-    ORDER BY array_position(ARRAY['unattached', 'uncounted', 'moved'], state), random()
+    SELECT * FROM (
+      SELECT shard, state FROM "{schema}".unproved("{schema}".known())
+      UNION ALL
+      SELECT shard, 'apart' FROM "{schema}".apart()
+    ) AS unsettled
+    ORDER BY array_position(ARRAY['unattached', 'apart', 'uncounted', 'moved'], state), random()
   LOOP
     BEGIN
       RETURN CASE next.state
         WHEN 'unattached' THEN "{schema}".attach_shard(next.shard)
+        WHEN 'apart' THEN "{schema}".inherit(next.shard)
         WHEN 'uncounted' THEN "{schema}".count_shard(next.shard)
         WHEN 'moved' THEN "{schema}".forget_shard(next.shard)
       END;
@@ -310,4 +351,5 @@ REVOKE EXECUTE ON FUNCTION "{schema}".messages_here(bigint), "{schema}".recount_
 REVOKE EXECUTE ON FUNCTION "{schema}".audit_shards(bigint), "{schema}".settle() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".record_shard_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".attach_shard(bigint), "{schema}".count_shard(bigint) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION "{schema}".disinherit(bigint), "{schema}".inherit(bigint) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION "{schema}".forget_shard(bigint) FROM PUBLIC;

@@ -1,0 +1,19 @@
+-- What holds and jobs need on a node before the files of one machine: the table through which their statements reach
+-- the shards. Writers do not use it.
+-- places: schema
+
+-- The shards of the node inherit from it, so that one statement reaches all of them.
+CREATE TABLE IF NOT EXISTS "{schema}".messages (
+  id bigint NOT NULL, sender_id bigint NOT NULL, account_id bigint NOT NULL, campaign_id bigint NOT NULL,
+  isp text COLLATE "C" NOT NULL, status public.message_status NOT NULL, created_at timestamp with time zone NOT NULL
+);
+
+-- The shards whose holds, jobs and entries of the audit log may still be on another node. Until they have been brought
+-- here, they are not changed here: control.sql. arrival: a shard that comes again has another number.
+CREATE TABLE IF NOT EXISTS "{schema}".arrived_shards (
+  shard bigint PRIMARY KEY, arrival bigint NOT NULL GENERATED ALWAYS AS IDENTITY
+);
+
+-- is_distributed: of the table of this node, for functions that refuse a distributed table.
+CREATE OR REPLACE FUNCTION "{schema}".is_distributed() RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT false $$;
