@@ -157,24 +157,41 @@ class Citus(Topology):
         raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
-        rows: list[Any] = []
-        for result in await asyncio.gather(*reads, return_exceptions=True):
-            if not isinstance(result, BaseException):
-                rows += result
-            elif not isinstance(result, ServiceError):
-                raise result
+        rows, silent_nodes = await self._of_answering("watch", most_deltas=most_deltas)
+        of_control, _ = await self._of_answering("control/measured")
         return {
             "pending_deltas": sum(row["pending_deltas"] for row in rows),
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
-            "silent_nodes": len(reads) - len(rows),
+            "silent_nodes": silent_nodes,
+            "job_wait_seconds": max((row["job_wait_seconds"] for row in of_control), default=0),
+            **{name: sum(row[name] for row in of_control) for name in ("open_jobs", "holds", "held_messages")},
         }
+
+    async def _of_answering(self, name: str, **parameters: Any) -> tuple[list[Any], int]:
+        """The rows of a statement of the nodes that answer, and the number of the others."""
+        reads = [node.fetch(node.statement(name), **parameters) for node in await self.nodes()]
+        rows: list[Any] = []
+        silent_nodes = 0
+        for result in await asyncio.gather(*reads, return_exceptions=True):
+            if not isinstance(result, BaseException):
+                rows += result
+            elif isinstance(result, ServiceError):
+                silent_nodes += 1
+            else:
+                raise result
+        return rows, silent_nodes
 
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
         async def run_at(database: Database, shards: Mapping[int, int]) -> list[Result]:
             node = ShardNode(database, breaker_of(database), self._others)
-            (shard,) = shards.values()
-            await node.fetch(load_statement("queries/citus/require_control"), shard=shard)
+            requiring = partial(node.fetch, load_statement("queries/citus/require_control"), shard=shards[0])
+            try:
+                await requiring()
+            except Moved:
+                # It may have come a moment ago.
+                while await bring_control(node, partial(self._others, node)):
+                    pass
+                await requiring()
             return [await run(node)]
 
         result: Result = await self._at_place(sender_id, run_at)
@@ -202,9 +219,8 @@ class Citus(Topology):
 
     async def budgets(self) -> Sequence[Any]:
         used: Counter[tuple[str, str]] = Counter()
-        for node in await self.nodes():
-            for row in await node.fetch(node.statement("budgets")):
-                used[row["resource"], row["token"]] += row["used"]
+        for row in (await self._of_answering("budgets"))[0]:
+            used[row["resource"], row["token"]] += row["used"]
         return [{"resource": resource, "token": token, "used": number} for (resource, token), number in used.items()]
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:

@@ -196,6 +196,27 @@ REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}"
 ALTER TABLE "{schema}".messages
 ENABLE ALWAYS TRIGGER local_inserted, ENABLE ALWAYS TRIGGER local_updated, ENABLE ALWAYS TRIGGER local_deleted;
 
+-- What the queue had before it was distributed: on the coordinator, from which the nodes bring it. Other entries of the
+-- log stay, because they are of no sender.
+DO $$
+DECLARE
+  kept_in text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_dist_local_group WHERE groupid = 0) OR to_regclass('queuestats.holds') IS NULL THEN
+    RETURN;
+  END IF;
+  FOREACH kept_in IN ARRAY ARRAY['holds', 'held_messages', 'job_chunks', 'jobs', 'audit_log'] LOOP
+    EXECUTE format(
+      'WITH moved AS (DELETE FROM queuestats.%1$I WHERE %2$s RETURNING *)'
+      ' INSERT INTO "{schema}".%1$I OVERRIDING SYSTEM VALUE'
+      ' SELECT own.* FROM moved CROSS JOIN LATERAL'
+      ' jsonb_populate_record(CAST(NULL AS "{schema}".%1$I), to_jsonb(moved)) AS own',
+      kept_in, CASE kept_in WHEN 'audit_log' THEN 'job_id IS NOT NULL' ELSE 'true' END
+    );
+  END LOOP;
+END
+$$;
+
 -- The numbers of holds, jobs and entries of the log begin with that of the node's group, so that they stay unique in the
 -- cluster when they move.
 DO $$

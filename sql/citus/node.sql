@@ -208,7 +208,8 @@ BEGIN
   PERFORM "{schema}".disinherit(shard) FROM "{schema}".shards WHERE shard NOT IN (SELECT shard FROM "{schema}".placed());
   PERFORM "{schema}".disinherit(of_shard);
   EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
-  INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard);
+  INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard)
+  ON CONFLICT (shard) DO UPDATE SET arrival = DEFAULT;
   RETURN format('shard %s has its parent', of_shard);
 END
 $$;
