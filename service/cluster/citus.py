@@ -157,8 +157,8 @@ class Citus(Topology):
         raise BadRequest("the history is not available for a distributed queue")
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        rows, silent_nodes = await self._of_answering("watch", most_deltas=most_deltas)
-        of_control, _ = await self._of_answering("control/measured")
+        rows, silent_nodes = await _of_answering(await self.nodes(), "watch", most_deltas=most_deltas)
+        of_control, _ = await _of_answering(await self.nodes(), "control/measured")
         return {
             "pending_deltas": sum(row["pending_deltas"] for row in rows),
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
@@ -166,20 +166,6 @@ class Citus(Topology):
             "job_wait_seconds": max((row["job_wait_seconds"] for row in of_control), default=0),
             **{name: sum(row[name] for row in of_control) for name in ("open_jobs", "holds", "held_messages")},
         }
-
-    async def _of_answering(self, name: str, **parameters: Any) -> tuple[list[Any], int]:
-        """The rows of a statement of the nodes that answer, and the number of the others."""
-        reads = [node.fetch(node.statement(name), **parameters) for node in await self.nodes()]
-        rows: list[Any] = []
-        silent_nodes = 0
-        for result in await asyncio.gather(*reads, return_exceptions=True):
-            if not isinstance(result, BaseException):
-                rows += result
-            elif isinstance(result, ServiceError):
-                silent_nodes += 1
-            else:
-                raise result
-        return rows, silent_nodes
 
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
         async def run_at(database: Database, shards: Mapping[int, int]) -> list[Result]:
@@ -203,6 +189,14 @@ class Citus(Topology):
         lists = await asyncio.gather(*(node.fetch(node.statement(f"control/{name}"), **parameters) for node in nodes))
         return sorted(chain.from_iterable(lists), key=order)[: parameters.get("row_limit")]
 
+    async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:
+        await self._places.confirm()
+        place = self._places.find(sender_id)
+        at_sender = place and await self._node(place.address)
+        others = [node for node in await self.nodes() if node != at_sender]
+        rows, _ = await _of_answering(others, "control/used", token=token)
+        return {name: sum(row[name] for row in rows) for name in ("holds", "jobs")}
+
     async def cancel(self, **parameters: Any) -> bool:
         silent: ServiceError | None = None
         for node in await self.nodes():
@@ -219,7 +213,7 @@ class Citus(Topology):
 
     async def budgets(self) -> Sequence[Any]:
         used: Counter[tuple[str, str]] = Counter()
-        for row in (await self._of_answering("budgets"))[0]:
+        for row in (await _of_answering(await self.nodes(), "budgets"))[0]:
             used[row["resource"], row["token"]] += row["used"]
         return [{"resource": resource, "token": token, "used": number} for (resource, token), number in used.items()]
 
@@ -265,3 +259,18 @@ class Citus(Topology):
             return await node.breaker.run(partial(run, node.database, shards))
         except ServiceError as error:
             return [error] * len(shards)
+
+
+async def _of_answering(nodes: Sequence[Node], name: str, **parameters: Any) -> tuple[list[Any], int]:
+    """The rows of a statement of the nodes that answer, and the number of the others."""
+    reads = [node.fetch(node.statement(name), **parameters) for node in nodes]
+    rows: list[Any] = []
+    silent_nodes = 0
+    for result in await asyncio.gather(*reads, return_exceptions=True):
+        if not isinstance(result, BaseException):
+            rows += result
+        elif isinstance(result, ServiceError):
+            silent_nodes += 1
+        else:
+            raise result
+    return rows, silent_nodes

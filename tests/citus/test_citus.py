@@ -184,7 +184,7 @@ async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says
     assert [row["messages"] for row in msgspec.json.decode(run("holds", "--json").stdout)] == [33]
     assert run("release", "--sender", "8").stdout.startswith("33 messages released.")
     assert run("purge", "--sender", "9", "--yes").stdout.startswith("33 messages removed.")
-    assert [row["action"] for row in msgspec.json.decode(run("jobs", "--json").stdout)] == ["hold", "release", "purge"]
+    assert [row["action"] for row in msgspec.json.decode(run("jobs", "--json").stdout)] == ["release", "hold", "purge"]
     log = msgspec.json.decode(run("audit", "--json", "--limit", "4").stdout)
     assert [row["action"] for row in log] == ["finish", "purge", "release", "hold"]
     shard = await undistributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
