@@ -217,8 +217,8 @@ BEGIN
 END
 $$;
 
--- The numbers of holds, jobs and entries of the log begin with that of the node's group, so that they stay unique in the
--- cluster when they move.
+-- The numbers of holds, jobs and entries of the log begin with that of the node's group, so that they stay unique in
+-- the cluster when they move.
 DO $$
 DECLARE
   least_number CONSTANT bigint := (SELECT groupid FROM pg_dist_local_group) * 10000000000;

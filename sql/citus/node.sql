@@ -205,7 +205,8 @@ $$;
 CREATE OR REPLACE FUNCTION "{schema}".inherit(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM "{schema}".disinherit(shard) FROM "{schema}".shards WHERE shard NOT IN (SELECT shard FROM "{schema}".placed());
+  PERFORM "{schema}".disinherit(shard) FROM "{schema}".shards
+  WHERE shard NOT IN (SELECT shard FROM "{schema}".placed());
   PERFORM "{schema}".disinherit(of_shard);
   EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
   INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard)
