@@ -167,6 +167,10 @@ class Citus(Topology):
             **{name: sum(row[name] for row in of_control) for name in ("open_jobs", "holds", "held_messages")},
         }
 
+    async def keepers(self) -> Sequence[Node]:
+        """The coordinator has the entries of the log that are of no sender."""
+        return [Node(self._database), *await self.nodes()]
+
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
         async def run_at(database: Database, shards: Mapping[int, int]) -> list[Result]:
             node = ShardNode(database, breaker_of(database), self._others)
@@ -184,9 +188,9 @@ class Citus(Topology):
         return result
 
     async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
-        """Of the nodes, and of the coordinator, which has the entries of the log that are of no sender."""
-        nodes = [Node(self._database), *await self.nodes()]
-        lists = await asyncio.gather(*(node.fetch(node.statement(f"control/{name}"), **parameters) for node in nodes))
+        own = f"control/{name}"
+        reads = (node.fetch(node.statement(own), **parameters) for node in await self.keepers())
+        lists = await asyncio.gather(*reads)
         return sorted(chain.from_iterable(lists), key=order)[: parameters.get("row_limit")]
 
     async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:

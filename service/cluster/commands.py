@@ -17,8 +17,9 @@ class CountedNode:
 
     url: str = ""
     name: str = ""
-    # Of the statements differences and rebuild.
+    # Of the statements differences and rebuild, and of those on held messages.
     folder: str = "queries"
+    control_folder: str = "queries/control"
 
     @asynccontextmanager
     async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
@@ -54,7 +55,8 @@ class CountedNode:
 
     async def findings(self, connection: Connection) -> list[str]:
         """What there is to mend on a node of a cluster, as words for a person."""
-        return [row["finding"] for row in await fetch(connection, "queries/citus/uncounted")]
+        names = ("queries/citus/uncounted", "queries/citus/arriving")
+        return [row["finding"] for name in names for row in await fetch(connection, name)]
 
     async def comparable_senders(self, connection: Connection, sender_id: int | None) -> list[int]:
         """Senders whose answers can be compared with their definitions: `sender_id`, or some taken by chance."""
@@ -70,7 +72,8 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     if not state["is_distributed"]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/nodes")
-    return [CountedNode(at_host(url, host, port), f"{host}:{port}", "queries/citus") for host, port, _ in nodes]
+    folders = ("queries/citus", "queries/citus")
+    return [CountedNode(at_host(url, host, port), f"{host}:{port}", *folders) for host, port, _ in nodes]
 
 
 async def require_one_machine(connection: Connection, advice: str) -> None:

@@ -154,6 +154,10 @@ class Topology:
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
+    async def keepers(self) -> Sequence[Node]:
+        """The servers that have jobs and entries of the audit log."""
+        return await self.nodes()
+
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
         """What `run` returns at the node that has the holds and jobs of a sender. Raises Moved where none has them now.
 

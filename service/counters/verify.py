@@ -62,7 +62,7 @@ async def verify_database(
             uncounted = await node.uncounted(at_node)
             if is_repairing and (found or uncounted):
                 await repair(at_node, [None] if uncounted else _senders_of(found), node)
-                await _repair_held(at_node, found)
+                await _repair_held(at_node, found, node)
                 remaining = await find_differences(at_node, sender_id, node)
             elif uncounted and not found:
                 raise CommandError(
@@ -102,8 +102,8 @@ async def _compare(connection: Connection, sender_id: int | None, node: CountedN
     async with node.comparing(connection) as is_locked:
         rows = await fetch(connection, f"{node.folder}/differences", sender_id=sender_id)
         found = [difference for row in rows for difference in _by_status(row)]
-        # A distributed queue has no holds, no bounds and no history.
-        held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
+        held = await fetch(connection, f"{node.control_folder}/held_differences", sender_id=sender_id)
+        # A distributed queue has no bounds and no history.
         missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
         broken = [] if node.url else await fetch(connection, "queries/history_differences", sender_id=sender_id)
         # From here on only some senders are read, by index if possible.
@@ -161,11 +161,12 @@ async def repair(connection: Connection, sender_ids: Sequence[int | None], node:
             await fetch(connection, f"{node.folder}/rebuild", sender_id=sender_id)
 
 
-async def _repair_held(connection: Connection, found: Iterable[Difference]) -> None:
+async def _repair_held(connection: Connection, found: Iterable[Difference], node: CountedNode) -> None:
     for sender_id in {difference.sender_id for difference in found if difference.is_of_hold}:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
-            await fetch(connection, "queries/control/repair_held", sender_id=sender_id, actor_name=of_command().name)
+            actor_name = of_command().name
+            await fetch(connection, f"{node.control_folder}/repair_held", sender_id=sender_id, actor_name=actor_name)
 
 
 async def keep_result(connection: Connection, sender_id: int | None, left: Sequence[Difference]) -> None:

@@ -16,6 +16,7 @@ FROM (
     ' queuestats_local.audit_shards, queuestats_local.begin_job, queuestats_local.advance_job,'
     ' queuestats_local.next_job, queuestats_local.postpone_job, queuestats_local.cancel_job,'
     ' queuestats_local.expire_holds, queuestats_local.preview_job, queuestats_local.prune,'
+    ' queuestats_local.held_differences,'
     ' queuestats_local.require_control, queuestats_local.leaving, queuestats_local.receive, queuestats_local.leave,'
     ' queuestats_local.complete TO %I'
   )

@@ -210,7 +210,7 @@ BEGIN
   PERFORM "{schema}".disinherit(of_shard);
   EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
   INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard)
-  ON CONFLICT (shard) DO UPDATE SET arrival = DEFAULT;
+  ON CONFLICT (shard) DO UPDATE SET arrival = DEFAULT, arrived_at = DEFAULT;
   RETURN format('shard %s has its parent', of_shard);
 END
 $$;

@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS "{schema}".messages (
 -- The shards whose holds, jobs and entries of the audit log may still be on another node. Until they have been brought
 -- here, they are not changed here: control.sql. arrival: a shard that comes again has another number.
 CREATE TABLE IF NOT EXISTS "{schema}".arrived_shards (
-  shard bigint PRIMARY KEY, arrival bigint NOT NULL GENERATED ALWAYS AS IDENTITY
+  shard bigint PRIMARY KEY, arrival bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  arrived_at timestamp with time zone NOT NULL DEFAULT now()
 );
 
 -- is_distributed: of the table of this node, for functions that refuse a distributed table.
