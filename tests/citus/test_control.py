@@ -10,14 +10,15 @@ from typing import Any
 import asyncpg
 import pytest
 
+from service.cluster.distribute import bring_up_nodes, distribute
 from service.control.actor import Actor
 from service.control.jobs import Control, Job, expire_forever, work_forever
 from service.db import Database
-from service.errors import Conflict, Unavailable
+from service.errors import Conflict, TooManyRequests, Unavailable
 from service.model import Action, ControlRequest, StatsQuery
-from tests.citus.conftest import Distributed
+from tests.citus.conftest import SHARDS, Distributed
 from tests.citus.test_citus import INSERT, SENDERS, differences, move_shard_of, serving, until
-from tests.citus.test_moves import a_move
+from tests.citus.test_moves import a_move, split
 from tests.citus.test_nodes import senders_at, stopped
 from tests.conftest import open_pool
 
@@ -357,4 +358,100 @@ async def test_while_a_node_does_not_respond_senders_of_the_others_can_be_held(d
                 await carry_out(service, hold(StatsQuery(away)))
             with pytest.raises(Unavailable):
                 await control_of(service).holds(None)
+    await require_exact(distributed)
+
+
+async def test_both_halves_of_a_split_have_the_holds_of_their_senders_and_jobs_go_on(distributed: Distributed) -> None:
+    shard = await distributed.run(f"SELECT get_shard_id_for_distribution_column('messages', {SENDER})")
+    together: list[int] = await distributed.run(
+        "SELECT array_agg(n) FROM generate_series(1, 60) AS n"
+        f" WHERE get_shard_id_for_distribution_column('messages', n) = {shard}"
+    )
+    for sender_id in together:
+        await distributed.run(MANY.format(sender_id, 6000))
+    async with working(distributed) as service:
+        jobs = [await begin(service, hold(StatsQuery(sender_id))) for sender_id in together]
+        jobs = [await control_of(service).step(job) for job in jobs]
+        await split(distributed)
+        jobs = [await finish(service, job) for job in jobs]
+        assert {job.state for job in jobs} == {"done"}
+        await until(partial(is_brought, distributed))
+        for sender_id in together:
+            assert await statuses(distributed, sender_id) == {"hold": 6000}
+        await require_exact(distributed)
+        for sender_id in together:
+            await carry_out(service, release(StatsQuery(sender_id)))
+            assert await statuses(distributed, sender_id) == {"new": 3000, "retry": 3000}
+    await require_exact(distributed)
+
+
+async def test_what_was_held_before_the_queue_was_distributed_is_released_on_its_node(
+    undistributed: Distributed,
+) -> None:
+    await undistributed.run(MANY.format(SENDER, 40))
+    async with open_pool(undistributed.service_url) as service:
+        held = await carry_out(service, hold())
+        await finish(service, held)
+    await distribute(undistributed.owner_url, SHARDS, lambda what: None)
+    await bring_up_nodes(undistributed.owner_url, undistributed.service_url, lambda what: None)
+    async with open_pool(undistributed.service_url) as service:
+        assert [row["id"] for row in await control_of(service).holds(SENDER)] == [held.hold_id]
+        assert [row["action"] for row in await control_of(service).audit(SENDER, 10)][-2:] == ["finish", "hold"]
+        await require_exact(undistributed)
+        assert (await carry_out(service, release())).changed == 40
+        assert await statuses(undistributed) == {"new": 20, "retry": 20}
+    await require_exact(undistributed)
+
+
+async def test_a_node_of_a_version_without_holds_gets_them_from_migrate(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    for node in (0, 1, 2):
+        await distributed.execute(
+            "SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on;"
+            "DO $$ DECLARE shard regclass; BEGIN"
+            " FOR shard IN SELECT inhrelid FROM pg_inherits"
+            " WHERE inhparent = 'queuestats_local.messages'::regclass LOOP"
+            "   EXECUTE format('ALTER TABLE %s NO INHERIT queuestats_local.messages', shard);"
+            " END LOOP; END $$;"
+            "DROP TABLE queuestats_local.messages CASCADE; DROP TABLE queuestats_local.arrived_shards",
+            node,
+        )
+    await bring_up_nodes(distributed.owner_url, distributed.service_url, lambda what: None)
+    async with serving(distributed) as service:
+        await until(partial(is_brought, distributed))
+        assert (await carry_out(service, hold())).changed == 10
+        await distributed.run(f"INSERT INTO messages (sender_id, recipient) VALUES ({SENDER}, 'x')")
+        assert await statuses(distributed) == {"hold": 11}
+    await require_exact(distributed)
+
+
+async def test_a_budget_is_that_of_all_nodes(distributed: Distributed) -> None:
+    await distributed.run(INSERT.format(300))
+    one, two = (await senders_at(distributed, 1))[:2], (await senders_at(distributed, 2))[:2]
+    async with serving(distributed) as service:
+        control = control_of(service, most_holds=3)
+        for sender_id in (*one, two[0]):
+            await control.carry_out(hold(StatsQuery(sender_id)), ACTOR, "")
+        for sender_id in (one[0], two[1]):
+            with pytest.raises(TooManyRequests):
+                await control.carry_out(hold(StatsQuery(sender_id)), ACTOR, "")
+        await control.carry_out(hold(StatsQuery(two[1])), Actor("token", "another"), "")
+
+
+async def test_holds_that_are_on_a_node_that_does_not_respond_are_not_passed_over(distributed: Distributed) -> None:
+    await distributed.run(MANY.format(SENDER, 40))
+    async with serving(distributed) as service:
+        await carry_out(service, hold())
+    target = await move_shard_of(SENDER, distributed)
+    to = [each.port for each in distributed.nodes].index(target)
+    await until(partial(_is_attached, distributed, to, "SELECT queuestats_local.settle()"))
+    async with open_pool(distributed.service_url, pool_size=3, connect_timeout_ms=2000) as service:
+        with stopped(distributed.nodes[3 - to]), pytest.raises(Unavailable):
+            await carry_out(service, release())
+        assert await statuses(distributed) == {"hold": 40}
+        assert await distributed.run("SELECT count(*) FROM queuestats_local.arrived_shards", to) == 1
+    async with serving(distributed) as service:
+        await until(partial(is_brought, distributed))
+        assert (await carry_out(service, release())).changed == 40
+        assert await statuses(distributed) == {"new": 20, "retry": 20}
     await require_exact(distributed)
