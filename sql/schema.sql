@@ -78,7 +78,10 @@ BEGIN
     job.settles_at := CASE WHEN job.settles_at IS NOT NULL THEN pg_snapshot_xmax(pg_current_snapshot()) END;
   END IF;
 
-  IF job.state = 'waiting' THEN
+  waits_for := queuestats.away(job.sender_id);
+  IF waits_for IS NOT NULL THEN
+    NULL; -- The node that will have the shard continues.
+  ELSIF job.state = 'waiting' THEN
     job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
     job.matched := queuestats.collect_job(job);
     job.state := 'working';
@@ -213,6 +216,10 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION queuestats.away(of_sender bigint) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$ SELECT CAST(NULL AS text) $$;
+
 CREATE FUNCTION queuestats.begin_bounds() RETURNS void
     LANGUAGE sql
     AS $$
@@ -240,6 +247,7 @@ DECLARE
   left_holds bigint[] := '{}';
   counted bigint;
 BEGIN
+  PERFORM queuestats.require_here(of_sender);
   PERFORM queuestats.require_possible(of_action, ARRAY[of_sender, of_account, of_campaign]);
   PERFORM queuestats.require_share(of_action, by_kind, by_name, most_holds, most_jobs);
   IF of_action = 'hold' THEN
@@ -368,6 +376,7 @@ CREATE FUNCTION queuestats.cancel_job(of_job bigint, by_name text, by_kind text 
 DECLARE
   job queuestats.jobs;
 BEGIN
+  PERFORM queuestats.require_here(sender_id) FROM queuestats.jobs WHERE id = of_job AND finished_at IS NULL;
   UPDATE queuestats.jobs SET state = 'cancelled', finished_at = now()
   WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
   IF NOT FOUND THEN
@@ -1224,7 +1233,8 @@ DECLARE
 BEGIN
   WITH expired AS (
     DELETE FROM queuestats.holds WHERE id IN (
-      SELECT id FROM queuestats.holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+      SELECT id FROM queuestats.holds WHERE expires_at <= now() AND queuestats.away(sender_id) IS NULL
+      ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
   ), begun AS (
     INSERT INTO queuestats.jobs AS job (
@@ -2359,6 +2369,8 @@ CREATE FUNCTION queuestats.queue_locks() RETURNS SETOF text
     AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
     AND relation IN (
       SELECT relid FROM pg_partition_tree('public.messages'::regclass)
+      -- The shards of a node of a cluster.
+      UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = 'public.messages'::regclass
       UNION ALL SELECT 'queuestats.held_messages'::regclass
       UNION ALL SELECT 'public.messages'::regclass
     )
@@ -2564,7 +2576,7 @@ BEGIN
          -count(*) FILTER (WHERE status = 'hold')
   FROM old_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
-  IF true AND EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
+  IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
     PERFORM queuestats.follow_held(array_agg(sender_id), array_agg(id), NULL, NULL)
     FROM old_rows WHERE status = 'hold';
   END IF;
@@ -2609,22 +2621,20 @@ BEGIN
          min(created_at)
   FROM new_rows
   GROUP BY sender_id, account_id, campaign_id, isp;
-  IF true THEN
-    PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
-      CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
-    LIMIT 1;
-    IF FOUND THEN
-      PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
-        SELECT unnest(key.ids) AS id FROM (
-          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
-          FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
-        ) AS key
-          CROSS JOIN LATERAL (
-            SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
-          ) AS hold
-      ) AS held
-      HAVING count(*) > 0;
-    END IF;
+  PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
+    CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+  LIMIT 1;
+  IF FOUND THEN
+    PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
+      SELECT unnest(key.ids) AS id FROM (
+        SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+        FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+      ) AS key
+        CROSS JOIN LATERAL (
+          SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+        ) AS hold
+    ) AS held
+    HAVING count(*) > 0;
   END IF;
   RETURN NULL;
 END
@@ -2741,35 +2751,33 @@ BEGIN
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
     OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8)
   WINDOW of_sender AS (PARTITION BY sender_id, total <> 0);
-  IF true THEN
-    IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
-      PERFORM queuestats.follow_held(
-        array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
-        array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
-      ) FROM (
-        SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
-          SELECT sender_id, id, true AS is_old FROM old_rows WHERE status = 'hold'
-          UNION ALL
-          SELECT sender_id, id, false AS is_old FROM new_rows WHERE status = 'hold'
-        ) AS held
-        GROUP BY sender_id, id HAVING count(*) = 1
-      ) AS changed;
-    END IF;
-    PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
-      CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
-    LIMIT 1;
-    IF FOUND THEN
-      PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
-        SELECT unnest(key.ids) AS id FROM (
-          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
-          FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
-        ) AS key
-          CROSS JOIN LATERAL (
-            SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
-          ) AS hold
+  IF EXISTS (SELECT FROM old_rows WHERE status = 'hold') THEN
+    PERFORM queuestats.follow_held(
+      array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
+      array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
+    ) FROM (
+      SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
+        SELECT sender_id, id, true AS is_old FROM old_rows WHERE status = 'hold'
+        UNION ALL
+        SELECT sender_id, id, false AS is_old FROM new_rows WHERE status = 'hold'
       ) AS held
-      HAVING count(*) > 0;
-    END IF;
+      GROUP BY sender_id, id HAVING count(*) = 1
+    ) AS changed;
+  END IF;
+  PERFORM FROM (SELECT DISTINCT sender_id FROM new_rows WHERE status IN ('new', 'retry')) AS arrived
+    CROSS JOIN LATERAL (SELECT FROM queuestats.holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+  LIMIT 1;
+  IF FOUND THEN
+    PERFORM queuestats.hold_arrived(array_agg(id)) FROM (
+      SELECT unnest(key.ids) AS id FROM (
+        SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+        FROM new_rows WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+      ) AS key
+        CROSS JOIN LATERAL (
+          SELECT FROM queuestats.holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+        ) AS hold
+    ) AS held
+    HAVING count(*) > 0;
   END IF;
   RETURN NULL;
 END
@@ -2920,6 +2928,17 @@ BEGIN
       HINT = 'Run queuestats doctor.';
   END IF;
   RETURN true;
+END
+$$;
+
+CREATE FUNCTION queuestats.require_here(of_sender bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  IF queuestats.away(of_sender) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'its shard is moving';
+  END IF;
 END
 $$;
 
@@ -3843,6 +3862,8 @@ REVOKE ALL ON FUNCTION queuestats.add_history_partition(of_step integer, of_peri
 REVOKE ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION queuestats.advance_job(of_job bigint, most_pending bigint) TO queuestats_service;
 
+REVOKE ALL ON FUNCTION queuestats.away(of_sender bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION queuestats.begin_bounds() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.begin_history(of_sender bigint) FROM PUBLIC;
@@ -3983,6 +4004,8 @@ REVOKE ALL ON FUNCTION queuestats.remember_proof() FROM PUBLIC;
 REVOKE ALL ON FUNCTION queuestats.remember_uncounted() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.repair_held(of_sender bigint, by_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION queuestats.require_here(of_sender bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION queuestats.require_possible(of_action text, keys bigint[]) FROM PUBLIC;
 

@@ -7,6 +7,7 @@ answer takes 20 to 30 times the processor time (docs/scaling.md).
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from service.cluster.breaker import Breaker, breaker_of
+from service.cluster.handover import bring_control
 from service.cluster.merging import at_each_node, merged_page, merged_rows
 from service.cluster.node import at_node
 from service.cluster.places import Address, Places
 from service.cluster.topology import (
     Explained,
     Node,
+    Result,
     Topology,
     from_counters,
     from_messages,
@@ -31,7 +34,7 @@ from service.cluster.topology import (
     top_statement,
     with_oldest,
 )
-from service.db import AS_A_SCAN, WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
+from service.db import AS_A_SCAN, WRITING, WRITING_WITHOUT_LIMIT, Connection, Database, Statement, load_statement
 from service.errors import Moved, ServiceError, TimedOut, Unavailable, Uncounted
 from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
@@ -60,6 +63,8 @@ class ShardNode(Node):
     keeps_notes = False
 
     breaker: Breaker = field(compare=False)
+    # Those that may have holds and jobs of the shards of this one.
+    others: Callable[[Node], Awaitable[Sequence[Node]]] = field(compare=False)
 
     def statement(self, name: str) -> Statement:
         return at_node(f"queries/{name}")
@@ -76,6 +81,7 @@ class ShardNode(Node):
 
     async def count(self) -> bool:
         ((done,),) = await self.database.fetch(load_statement("queries/citus/settle"), WRITING_WITHOUT_LIMIT)
+        done = done or await bring_control(self, partial(self.others, self))
         if done:
             logger.info("cluster: %s", done)
         return done is not None
@@ -84,7 +90,6 @@ class ShardNode(Node):
 class Citus(Topology):
     """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
 
-    has_holds = False
     # A node may be away: the others answer.
     probed_senders = ()
 
@@ -100,8 +105,12 @@ class Citus(Topology):
     async def _node(self, address: Address) -> ShardNode:
         if address not in self._nodes:
             database = await self._database.at(*address)
-            self._nodes[address] = ShardNode(database, breaker_of(database))
+            self._nodes[address] = ShardNode(database, breaker_of(database), self._others)
         return self._nodes[address]
+
+    async def _others(self, node: Node) -> list[Node]:
+        rows = await self._database.fetch(load_statement("queries/citus/holders"))
+        return [other for row in rows if (other := await self._node(tuple(row))) != node]
 
     def queue_of(self, sender_id: int) -> Hashable:
         place = self._places.find(sender_id)
@@ -190,23 +199,20 @@ class Citus(Topology):
         return (await self._at_nodes([query.sender_id], history_at))[0]
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        reads = [node.fetch(at_node("queries/watch"), most_deltas=most_deltas) for node in await self.nodes()]
-        rows: list[Any] = []
-        for result in await asyncio.gather(*reads, return_exceptions=True):
-            if not isinstance(result, BaseException):
-                rows += result
-            elif not isinstance(result, ServiceError):
-                raise result
+        rows, silent_nodes = await _of_answering(await self.nodes(), "watch", most_deltas=most_deltas)
+        of_control, _ = await _of_answering(await self.nodes(), "control/measured")
         return {
             "pending_deltas": sum(row["pending_deltas"] for row in rows),
             "oldest_snapshot_transactions": max((row["oldest_snapshot_transactions"] for row in rows), default=None),
-            "silent_nodes": len(reads) - len(rows),
+            "silent_nodes": silent_nodes,
+            "job_wait_seconds": max((row["job_wait_seconds"] for row in of_control), default=0),
+            **{name: sum(row[name] for row in of_control) for name in ("open_jobs", "holds", "held_messages")},
         }
 
     async def at_each_node(
-        self, name: str, work: Callable[[Connection, str], Awaitable[T]], seconds: float
-    ) -> dict[str, T | ServiceError]:
-        async def at(node: ShardNode) -> T | ServiceError:
+        self, name: str, work: Callable[[Connection, str], Awaitable[Result]], seconds: float
+    ) -> dict[str, Result | ServiceError]:
+        async def at(node: ShardNode) -> Result | ServiceError:
             address = node.database.address
             running = asyncio.ensure_future(node.run(name, lambda connection: work(connection, address)))
             # Not awaited after its limit: a server that hangs does not answer a cancellation.
@@ -223,6 +229,60 @@ class Citus(Topology):
         nodes = await self.nodes()
         found = await asyncio.gather(*map(at, nodes))
         return {node.database.address: result for node, result in zip(nodes, found, strict=True)}
+
+    async def keepers(self) -> Sequence[Node]:
+        """The coordinator has the entries of the log that are of no sender."""
+        return [Node(self._database), *await self.nodes()]
+
+    async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
+        async def run_at(database: Database, shards: Mapping[int, int]) -> list[Result]:
+            node = ShardNode(database, breaker_of(database), self._others)
+            requiring = partial(node.fetch, load_statement("queries/citus/require_control"), shard=shards[0])
+            try:
+                await requiring()
+            except Moved:
+                # It may have come a moment ago.
+                while await bring_control(node, partial(self._others, node)):
+                    pass
+                await requiring()
+            return [await run(node)]
+
+        result: Result = await self._at_place(sender_id, run_at)
+        return result
+
+    async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
+        own = f"control/{name}"
+        reads = (node.fetch(node.statement(own), **parameters) for node in await self.keepers())
+        lists = await asyncio.gather(*reads)
+        return sorted(chain.from_iterable(lists), key=order)[: parameters.get("row_limit")]
+
+    async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:
+        await self._places.confirm()
+        place = self._places.find(sender_id)
+        at_sender = place and await self._node(place.address)
+        others = [node for node in await self.nodes() if node != at_sender]
+        rows, _ = await _of_answering(others, "control/used", token=token)
+        return {name: sum(row[name] for row in rows) for name in ("holds", "jobs")}
+
+    async def cancel(self, **parameters: Any) -> bool:
+        silent: ServiceError | None = None
+        for node in await self.nodes():
+            try:
+                ((is_cancelled,),) = await node.fetch(node.statement("control/cancel"), WRITING, **parameters)
+            except ServiceError as error:
+                silent = error
+            else:
+                if is_cancelled:
+                    return True
+        if silent:
+            raise silent
+        return False
+
+    async def budgets(self) -> Sequence[Any]:
+        used: Counter[tuple[str, str]] = Counter()
+        for row in (await _of_answering(await self.nodes(), "budgets"))[0]:
+            used[row["resource"], row["token"]] += row["used"]
+        return [{"resource": resource, "token": token, "used": number} for (resource, token), number in used.items()]
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         (found,) = await self.read([StatsQuery(sender_id)])
@@ -255,7 +315,7 @@ class Citus(Topology):
 
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
         """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
-        nowhere = Unavailable(": its shard is on no node now")
+        nowhere = Moved(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
         async for _ in self._attempts():
             by_node: dict[Address, dict[int, int]] = {}
@@ -312,3 +372,18 @@ class Citus(Topology):
             return await node.breaker.run(partial(run, node.database, shards))
         except ServiceError as error:
             return [error] * len(shards)
+
+
+async def _of_answering(nodes: Sequence[Node], name: str, **parameters: Any) -> tuple[list[Any], int]:
+    """The rows of a statement of the nodes that answer, and the number of the others."""
+    reads = [node.fetch(node.statement(name), **parameters) for node in nodes]
+    rows: list[Any] = []
+    silent_nodes = 0
+    for result in await asyncio.gather(*reads, return_exceptions=True):
+        if not isinstance(result, BaseException):
+            rows += result
+        elif isinstance(result, ServiceError):
+            silent_nodes += 1
+        else:
+            raise result
+    return rows, silent_nodes

@@ -20,6 +20,9 @@ REASONS = {
 }
 MOVED = "it was moved or split during the comparison"
 
+# Of a node of a cluster, as in CountedNode.
+FOLDERS = ("queries/citus", "queries/citus")
+
 
 @dataclass(frozen=True)
 class CountedNode:
@@ -27,8 +30,9 @@ class CountedNode:
 
     url: str = ""
     name: str = ""
-    # Of the statements differences and rebuild.
+    # Of the statements differences and rebuild, and of those on held messages.
     folder: str = "queries"
+    control_folder: str = "queries/control"
 
     @asynccontextmanager
     async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
@@ -118,7 +122,7 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
     if not state["is_distributed"]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/primaries")
-    return [CountedNode(at_host(url, host, port), _name(host, port), "queries/citus") for host, port in nodes]
+    return [CountedNode(at_host(url, host, port), _name(host, port), *FOLDERS) for host, port in nodes]
 
 
 def _name(host: str, port: int) -> str:

@@ -17,14 +17,13 @@ SCHEMA = "queuestats_local"
 FILES = (
     "citus/parent",
     *(f"counters/{name}" for name in ("queued_messages", "grouping_sets", "sum", "watermarks", "lock", "read")),
-    *(f"counters/{name}" for name in ("history", "triggers", "recorded", "bounds", "oldest", "fold", "compact")),
+    *("counters/history", "control/arrivals"),
+    *(f"counters/{name}" for name in ("triggers", "recorded", "bounds", "oldest", "fold", "compact")),
     *(f"counters/{name}" for name in ("deltas", "rebuild", "audit")),
+    *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
     # What differs.
-    "citus/node",
-    "counters/catalog",
+    *("citus/node", "citus/control", "counters/catalog"),
 )
-# It has no holds.
-LACKING = {"has_holds": "false"}
 # The newest of several shards: what a split has left, stays for a moment.
 SHARD_OF = (
     f"(SELECT shard FROM {SCHEMA}.shards WHERE worker_hash(of_sender) BETWEEN lowest AND highest"
@@ -46,7 +45,6 @@ TABLE = replace(
             '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, created_at'
             " FROM queuestats_local.messages_here(cast(:sender_id AS bigint))) AS queued"
         ),
-        **LACKING,
     ),
     paths=FILES,
 )

@@ -18,7 +18,7 @@ from service.telemetry.metrics import DRIFT_FOUND, PROVED_SENDERS, refuse_negati
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Result = TypeVar("Result")
 
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
 # Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
@@ -41,12 +41,16 @@ class Node:
     database: Database
 
     def statement(self, name: str) -> Statement:
-        """One of the statements that maintain counters: fold, compact, watch."""
+        """One of the statements that maintain counters, or change and list holds and jobs: fold, control/start."""
         return load_statement(f"{self.folder}/{name}")
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
         """As `Database.fetch`. Raises Unavailable also as soon as the node of a cluster does not respond."""
         return await self.database.fetch(statement, begin_with, **parameters)
+
+    async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[Any]:
+        """As `Database.fetch_scan`."""
+        return await self.database.fetch_scan(statement, **parameters)
 
     async def count(self) -> bool:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
@@ -81,8 +85,6 @@ class Explained(NamedTuple):
 class Topology:
     """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
 
-    has_holds = True
-    """Whether holds, releases and purges can be asked for."""
     # The greatest number that a sender can have: wrong counts of one customer do not make the service unready.
     probed_senders: Sequence[int] = (2**63 - 1,)
     """Senders whose totals must be answered where the service is ready."""
@@ -156,13 +158,41 @@ class Topology:
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
     async def at_each_node(
-        self, name: str, work: Callable[[Connection, str], Awaitable[T]], seconds: float
-    ) -> dict[str, T | ServiceError]:
+        self, name: str, work: Callable[[Connection, str], Awaitable[Result]], seconds: float
+    ) -> dict[str, Result | ServiceError]:
         """What `work` returns for a connection to each node of a cluster and its address, or the error in its place.
 
         Nodes are asked at the same time, each with a limit of `seconds`. Nothing for one machine.
         """
         return {}
+
+    async def keepers(self) -> Sequence[Node]:
+        """The servers that have jobs and entries of the audit log."""
+        return await self.nodes()
+
+    async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
+        """What `run` returns at the node that has the holds and jobs of a sender. Raises Moved where none has them now.
+
+        It may run again at another node if it raises Moved.
+        """
+        return await run(Node(self._database))
+
+    async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
+        """The rows of `queries/control/<name>` of all senders, by `order`; at most `row_limit`, if it has this one."""
+        return await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
+
+    async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:
+        """How many `holds` and `jobs` of a token other nodes than that of the sender have."""
+        return {"holds": 0, "jobs": 0}
+
+    async def cancel(self, **parameters: Any) -> bool:
+        """Ends a job, of any sender. False if it has ended before."""
+        ((is_cancelled,),) = await self._database.fetch(load_statement("queries/control/cancel"), WRITING, **parameters)
+        return bool(is_cancelled)
+
+    async def budgets(self) -> Sequence[Any]:
+        """The columns of sql/queries/budgets.sql."""
+        return await self._database.fetch(load_statement("queries/budgets"))
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
         """Whether the counters answer queries of a sender now."""

@@ -1,10 +1,12 @@
 """Deletes old jobs and old entries of the audit log. sql/control/prune.sql lists the exceptions."""
 
+import asyncio
 from collections import Counter
 from datetime import timedelta
 
+from service.cluster import find_topology
 from service.counters.background import repeat
-from service.db import WRITING, Connection, Database, fetch, load_statement
+from service.db import WRITING, Connection, Database, fetch
 from service.errors import CommandError
 
 # The pause between two runs, and between two steps while there is more to delete.
@@ -19,7 +21,9 @@ async def prune_forever(database: Database, days: int) -> None:
     older_than = timedelta(days=max(days, LEAST_DAYS))
 
     async def step() -> float | None:
-        rows = await database.fetch(load_statement("queries/control/prune"), WRITING, older_than=older_than)
+        keepers = await (await find_topology(database)).keepers()
+        prunes = [node.fetch(node.statement("control/prune"), WRITING, older_than=older_than) for node in keepers]
+        rows = [row for rows in await asyncio.gather(*prunes) for row in rows]
         if not rows:
             return None
         return STEP_SECONDS if any(sum(row) for row in rows) else LOOK_SECONDS

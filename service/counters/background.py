@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
+from service.cluster import Node, find_topology
 from service.db import WRITING, Database, in_words, load_statement
 from service.errors import ServiceError
 from service.telemetry.logs import format_frames
@@ -17,6 +19,8 @@ ERROR_PAUSE_SECONDS = 2.0
 BUSY_PAUSE_SECONDS = 1.0
 SHORTEST_PAUSE_SECONDS = 0.05
 NOTE_SECONDS = 10.0
+# A new node of a cluster waits for up to this time.
+NODES_CHECK_SECONDS = 10.0
 
 
 class Notes:
@@ -60,6 +64,27 @@ async def repeat(
         if notes and (error or done is not None):
             await notes.keep(error)
         await asyncio.sleep(pause)
+
+
+async def work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
+    """Runs the tasks on each node as long as the node belongs to the cluster."""
+    tasks: dict[Node, list[asyncio.Task[None]]] = {}
+
+    async def follow_nodes() -> float:
+        nodes = await (await find_topology(database)).nodes()
+        for node in set(nodes) - tasks.keys():
+            tasks[node] = [group.create_task(work(node)) for work in works]
+        for node in tasks.keys() - set(nodes):
+            for task in tasks.pop(node):
+                task.cancel()
+        return NODES_CHECK_SECONDS
+
+    async with asyncio.TaskGroup() as group:
+        await repeat("looking for nodes", follow_nodes)
+
+
+def notes_of(node: Node, task: str) -> Notes | None:
+    return Notes(node.database, task) if node.keeps_notes else None
 
 
 def next_pause(pause_seconds: float, done: int, aim: int, longest_seconds: float) -> float:

@@ -7,13 +7,13 @@ instances may run this, and any of them may die at any time. The counts are exac
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from service.cluster import Node, find_topology
-from service.counters.background import Notes, next_pause, repeat
+from service.cluster import Node
+from service.counters.background import next_pause, notes_of, repeat, work_on_nodes
 from service.counters.raising import Raiser
 from service.db import WRITING, Database
 from service.errors import CommandError, TimedOut
@@ -41,8 +41,6 @@ DELTAS_PER_BOUND = 100
 # The pause between folds; shorter after larger folds. Readers should find fewer than 1,000 pending deltas of a sender.
 LONGEST_PAUSE_SECONDS = 1.0
 AIM_DELTAS = 500
-# A new node of a cluster is not folded for up to this time.
-NODES_CHECK_SECONDS = 10.0
 COUNT_PAUSE_SECONDS = 1.0
 SLOWDOWN_CHECK_SECONDS = 30.0
 OLD_SNAPSHOT_TRANSACTIONS = 200_000
@@ -54,9 +52,9 @@ async def fold_forever(database: Database, kept: Mapping[str, timedelta] = KEPT)
 
     `kept`: the time for which the history is kept, by the names of KEPT.
     """
-    await _work_on_nodes(
+    await work_on_nodes(
         database,
-        lambda node: repeat("fold", Folder(node, kept).take_turn, notes=_notes(node, "fold")),
+        lambda node: repeat("fold", Folder(node, kept).take_turn, notes=notes_of(node, "fold")),
         _warn_of_slowdown,
     )
 
@@ -66,31 +64,10 @@ async def count_forever(database: Database, proof_percent: float = 0) -> None:
     drift; shards that were moved to a node. Between recounts it audits a few senders, for the given share of the time.
     `database` has a long time limit, which a recount needs.
     """
-    await _work_on_nodes(
+    await work_on_nodes(
         database,
-        lambda node: repeat("count", partial(_maintain, node, proof_percent / 100), notes=_notes(node, "count")),
+        lambda node: repeat("count", partial(_maintain, node, proof_percent / 100), notes=notes_of(node, "count")),
     )
-
-
-async def _work_on_nodes(database: Database, *works: Callable[[Node], Coroutine[Any, Any, None]]) -> None:
-    """Runs the tasks on each node as long as the node belongs to the cluster."""
-    tasks: dict[Node, list[asyncio.Task[None]]] = {}
-
-    async def follow_nodes() -> float:
-        nodes = await (await find_topology(database)).nodes()
-        for node in set(nodes) - tasks.keys():
-            tasks[node] = [group.create_task(work(node)) for work in works]
-        for node in tasks.keys() - set(nodes):
-            for task in tasks.pop(node):
-                task.cancel()
-        return NODES_CHECK_SECONDS
-
-    async with asyncio.TaskGroup() as group:
-        await repeat("looking for nodes", follow_nodes)
-
-
-def _notes(node: Node, task: str) -> Notes | None:
-    return Notes(node.database, task) if node.keeps_notes else None
 
 
 async def _maintain(node: Node, share: float) -> float:

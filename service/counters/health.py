@@ -115,6 +115,10 @@ SHARDS = (
         "The service counts the shard, while writers continue. To count at once, run queuestats migrate.",
     ),
     Condition(
+        *("shard_holds", WARNING, f"{RIGHT} Holds, releases and purges of senders of the shard get 503."),
+        "Start the other nodes, or make them reachable. The service then brings the holds and jobs to this node.",
+    ),
+    Condition(
         *("shard_left", WARNING, f"{RIGHT} Lists of the largest senders of all nodes get 503."),
         "The service deletes the counts. To delete them at once, run queuestats migrate.",
     ),

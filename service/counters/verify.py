@@ -99,7 +99,7 @@ async def _verify_node(
     try:
         if is_repairing and (found or uncounted):
             await repair(connection, [None] if uncounted else _senders_of(found), node)
-            await _repair_held(connection, found)
+            await _repair_held(connection, found, node)
             left, reached = await _differences(connection, sender_id, node)
         elif uncounted and not found:
             verified.not_compared.append(NotCompared(UNTRUSTED.format(uncounted[0]["reason"])))
@@ -147,8 +147,8 @@ async def _compare(
         # A row without a sender: audit_shards() in sql/citus/node.sql.
         states = {row["account_id"]: row["grouping_set"] for row in rows if row["sender_id"] is None}
         found = [difference for row in rows if row["sender_id"] is not None for difference in _by_status(row)]
-        # A distributed queue has no holds, no bounds and no history.
-        held = [] if node.url else await fetch(connection, "queries/control/held_differences", sender_id=sender_id)
+        held = await fetch(connection, f"{node.control_folder}/held_differences", sender_id=sender_id)
+        # Bounds and the history are not compared on a node.
         missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
         broken = [] if node.url else await fetch(connection, "queries/history_differences", sender_id=sender_id)
         # From here on only some senders are read, by index if possible.
@@ -206,11 +206,12 @@ async def repair(connection: Connection, sender_ids: Sequence[int | None], node:
             await fetch(connection, f"{node.folder}/rebuild", sender_id=sender_id)
 
 
-async def _repair_held(connection: Connection, found: Iterable[Difference]) -> None:
+async def _repair_held(connection: Connection, found: Iterable[Difference], node: CountedNode) -> None:
     for sender_id in {difference.sender_id for difference in found if difference.is_of_hold}:
         async with connection.transaction(isolation="read_committed"):
             await connection.execute("SET LOCAL transaction_read_only = off; SET LOCAL statement_timeout = 0")
-            await fetch(connection, "queries/control/repair_held", sender_id=sender_id, actor_name=of_command().name)
+            actor_name = of_command().name
+            await fetch(connection, f"{node.control_folder}/repair_held", sender_id=sender_id, actor_name=actor_name)
 
 
 async def keep_result(connection: Connection, sender_id: int | None, verified: Verified) -> None:

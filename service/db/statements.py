@@ -25,7 +25,7 @@ SERVED = ("queries", "tokens")
 # The complete list of places: of every table of messages, of a mapping, and of adopt alone.
 COMMON = (
     "schema messages messages_literal messages_oid counted_table message_status queued_messages locked queued"
-    " new_rows old_rows has_holds has_created try_new_rows try_old_rows is_mapped uncounted_writes"
+    " new_rows old_rows has_created try_new_rows try_old_rows is_mapped uncounted_writes"
     " id sender stored_column stored_type begun_as"
 )
 MAPPED = (

@@ -189,7 +189,6 @@ def messages_table(name: str, schema: str, /, **places: str) -> MessagesTable:
         "try_old_rows": "",
         "is_mapped": "false",
         "uncounted_writes": "(SELECT WHERE false) AS uncounted_writes",
-        "has_holds": "true",
         "has_created": "true",
         "begun_as": "CAST(NULL AS bigint)",
         "id": "id",

@@ -204,6 +204,9 @@ CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   UPDATE "{schema}".shards SET is_counted = false WHERE relation = TG_RELID;
+  DELETE FROM "{schema}".held_messages WHERE sender_id IN (
+    SELECT "{schema}".kept_senders('held_messages', lowest, highest) FROM "{schema}".shards WHERE relation = TG_RELID
+  );
   RETURN NULL;
 END
 $$;
@@ -228,16 +231,18 @@ END
 $$;
 
 -- attach_shard: puts the triggers of attach.sql on the table of a shard, and makes it a child of messages. Its history
--- begins when it is counted.
+-- begins when it is counted. Its holds and jobs are then brought from other nodes (control.sql).
 CREATE OR REPLACE FUNCTION "{schema}".attach_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   EXECUTE format('LOCK TABLE public.messages_%s IN ACCESS EXCLUSIVE MODE', of_shard);
   PERFORM "{schema}".leave_parent();
-  IF "{has_created}" AND NOT EXISTS (
-    SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)
-  ) THEN
-    EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
+  IF "{has_created}" THEN
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)) THEN
+      EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
+    END IF;
+    INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard)
+    ON CONFLICT (shard) DO UPDATE SET arrival = DEFAULT, arrived_at = DEFAULT;
   END IF;
   DELETE FROM "{schema}".history_begins WHERE sender_id = -of_shard;
   EXECUTE replace($triggers$
@@ -318,6 +323,7 @@ DECLARE
 BEGIN
   PERFORM "{schema}".take_fold_lock(is_waiting => true);
   DELETE FROM "{schema}".shards WHERE shard = of_shard;
+  DELETE FROM "{schema}".arrived_shards WHERE shard = of_shard;
   FOREACH counts IN ARRAY ARRAY['deltas', 'counters', 'sender_totals', 'watermarks', 'bounds'] LOOP
     EXECUTE format(
       'DELETE FROM "{schema}".%I AS kept WHERE sender_id > 0 AND NOT EXISTS ('

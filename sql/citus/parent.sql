@@ -6,3 +6,14 @@ CREATE TABLE IF NOT EXISTS "{schema}".messages (
   id bigint NOT NULL, sender_id bigint NOT NULL, account_id bigint NOT NULL, campaign_id bigint NOT NULL,
   isp text COLLATE "C" NOT NULL, status public.message_status NOT NULL, created_at timestamp with time zone NOT NULL
 );
+
+-- The shards whose holds, jobs and entries of the audit log may still be on another node. Until they have been brought
+-- here, they are not changed here: control.sql. arrival: a shard that comes again has another number.
+CREATE TABLE IF NOT EXISTS "{schema}".arrived_shards (
+  shard bigint PRIMARY KEY, arrival bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+  arrived_at timestamp with time zone NOT NULL DEFAULT now()
+);
+
+-- is_distributed: of the table of this node, for functions that refuse a distributed table.
+CREATE OR REPLACE FUNCTION "{schema}".is_distributed() RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT false $$;

@@ -22,6 +22,7 @@ DECLARE
   left_holds bigint[] := '{}';
   counted bigint;
 BEGIN
+  PERFORM "{schema}".require_here(of_sender);
   PERFORM "{schema}".require_possible(of_action, ARRAY[of_sender, of_account, of_campaign]);
   PERFORM "{schema}".require_share(of_action, by_kind, by_name, most_holds, most_jobs);
   IF of_action = 'hold' THEN
@@ -97,6 +98,21 @@ LANGUAGE sql SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
     )
 $$;
 
+-- away: why the holds and jobs of a sender can't be changed on this server now; NULL: they can, until the transaction
+-- ends. sql/citus/control.sql replaces it on a node of a cluster, whose shards may move.
+CREATE OR REPLACE FUNCTION "{schema}".away(of_sender bigint) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$ SELECT CAST(NULL AS text) $$;
+
+-- require_here: raises QS409 if the holds and jobs of a sender can't be changed on this server now.
+CREATE OR REPLACE FUNCTION "{schema}".require_here(of_sender bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF "{schema}".away(of_sender) IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'its shard is moving';
+  END IF;
+END
+$$;
+
 -- require_possible: raises QS400 if this action can't be done on this queue, or not with these keys.
 CREATE OR REPLACE FUNCTION "{schema}".require_possible(of_action text, keys bigint[]) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -166,7 +182,8 @@ DECLARE
 BEGIN
   WITH expired AS (
     DELETE FROM "{schema}".holds WHERE id IN (
-      SELECT id FROM "{schema}".holds WHERE expires_at <= now() ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+      SELECT id FROM "{schema}".holds WHERE expires_at <= now() AND "{schema}".away(sender_id) IS NULL
+      ORDER BY expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED
     ) RETURNING *
   ), begun AS (
     INSERT INTO "{schema}".jobs AS job (
@@ -191,6 +208,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   job "{schema}".jobs;
 BEGIN
+  PERFORM "{schema}".require_here(sender_id) FROM "{schema}".jobs WHERE id = of_job AND finished_at IS NULL;
   UPDATE "{schema}".jobs SET state = 'cancelled', finished_at = now()
   WHERE id = of_job AND finished_at IS NULL RETURNING * INTO job;
   IF NOT FOUND THEN
@@ -211,4 +229,5 @@ REVOKE EXECUTE ON FUNCTION
 ),
 "{schema}".start_job(text, bigint, bigint, bigint, text, text, text, text, interval, text, bigint, bigint),
 "{schema}".expire_holds(), "{schema}".cancel_job(bigint, text, text), "{schema}".require_possible(text, bigint[]),
+"{schema}".away(bigint), "{schema}".require_here(bigint),
 "{schema}".require_share(text, text, text, bigint, bigint), "{schema}".log_job("{schema}".jobs, text, text) FROM PUBLIC;

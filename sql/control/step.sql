@@ -38,7 +38,10 @@ BEGIN
     job.settles_at := CASE WHEN job.settles_at IS NOT NULL THEN pg_snapshot_xmax(pg_current_snapshot()) END;
   END IF;
 
-  IF job.state = 'waiting' THEN
+  waits_for := "{schema}".away(job.sender_id);
+  IF waits_for IS NOT NULL THEN
+    NULL; -- The node that will have the shard continues.
+  ELSIF job.state = 'waiting' THEN
     job.settles_at := pg_snapshot_xmax(pg_current_snapshot());
     job.matched := "{schema}".collect_job(job);
     job.state := 'working';
@@ -182,6 +185,8 @@ LANGUAGE sql VOLATILE AS $$
     AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
     AND relation IN (
       SELECT relid FROM pg_partition_tree("{messages_oid}")
+      -- The shards of a node of a cluster.
+      UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = "{messages_oid}"
       UNION ALL SELECT '"{schema}".held_messages'::regclass
       UNION ALL SELECT "{messages_oid}"
     )

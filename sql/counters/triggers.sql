@@ -7,10 +7,9 @@
 -- statement was huge.
 --
 -- counted_table: the table whose changes are counted; on a node of a cluster, every table that has these triggers.
--- new_rows, old_rows: the transition tables as messages. has_holds: false on a node of a cluster, where writers do not
--- look for holds. try_new_rows, try_old_rows: for an adopted table, end the trigger if its mapping can't be evaluated,
--- and call remember_uncounted.
--- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows, has_holds
+-- new_rows, old_rows: the transition tables as messages. try_new_rows, try_old_rows: for an adopted table, end the
+-- trigger if its mapping can't be evaluated, and call remember_uncounted.
+-- places: schema, messages_oid, counted_table, queued, new_rows, old_rows, try_new_rows, try_old_rows
 
 -- Any role could attach an executable trigger function to a table of its own, and record changes that never happened
 -- with the owner's rights. So PUBLIC may not execute these functions, and they refuse every table except messages and
@@ -58,22 +57,20 @@ BEGIN
          min(created_at)
   FROM "{new_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
-  IF "{has_holds}" THEN
-    PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
-      CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
-    LIMIT 1;
-    IF FOUND THEN
-      PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
-        SELECT unnest(key.ids) AS id FROM (
-          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
-          FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
-        ) AS key
-          CROSS JOIN LATERAL (
-            SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
-          ) AS hold
-      ) AS held
-      HAVING count(*) > 0;
-    END IF;
+  PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
+    CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+  LIMIT 1;
+  IF FOUND THEN
+    PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
+      SELECT unnest(key.ids) AS id FROM (
+        SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+        FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+      ) AS key
+        CROSS JOIN LATERAL (
+          SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+        ) AS hold
+    ) AS held
+    HAVING count(*) > 0;
   END IF;
   RETURN NULL;
 END
@@ -97,7 +94,7 @@ BEGIN
          -count(*) FILTER (WHERE status = 'hold')
   FROM "{old_rows}"
   GROUP BY sender_id, account_id, campaign_id, isp;
-  IF "{has_holds}" AND EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
+  IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
     PERFORM "{schema}".follow_held(array_agg(sender_id), array_agg(id), NULL, NULL)
     FROM "{old_rows}" WHERE status = 'hold';
   END IF;
@@ -147,35 +144,33 @@ BEGIN
   WHERE delta.new <> 0 OR delta.proc <> 0 OR delta.retry <> 0 OR delta.hold <> 0
     OR oldest < coalesce(oldest_left, 'infinity') OR came NOT IN (1, 2, 4, 8)
   WINDOW of_sender AS (PARTITION BY sender_id, total <> 0);
-  IF "{has_holds}" THEN
-    IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
-      PERFORM "{schema}".follow_held(
-        array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
-        array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
-      ) FROM (
-        SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
-          SELECT sender_id, id, true AS is_old FROM "{old_rows}" WHERE status = 'hold'
-          UNION ALL
-          SELECT sender_id, id, false AS is_old FROM "{new_rows}" WHERE status = 'hold'
-        ) AS held
-        GROUP BY sender_id, id HAVING count(*) = 1
-      ) AS changed;
-    END IF;
-    PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
-      CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
-    LIMIT 1;
-    IF FOUND THEN
-      PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
-        SELECT unnest(key.ids) AS id FROM (
-          SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
-          FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
-        ) AS key
-          CROSS JOIN LATERAL (
-            SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
-          ) AS hold
+  IF EXISTS (SELECT FROM "{old_rows}" WHERE status = 'hold') THEN
+    PERFORM "{schema}".follow_held(
+      array_agg(sender_id) FILTER (WHERE was_held), array_agg(id) FILTER (WHERE was_held),
+      array_agg(sender_id) FILTER (WHERE NOT was_held), array_agg(id) FILTER (WHERE NOT was_held)
+    ) FROM (
+      SELECT sender_id, id, bool_or(is_old) AS was_held FROM (
+        SELECT sender_id, id, true AS is_old FROM "{old_rows}" WHERE status = 'hold'
+        UNION ALL
+        SELECT sender_id, id, false AS is_old FROM "{new_rows}" WHERE status = 'hold'
       ) AS held
-      HAVING count(*) > 0;
-    END IF;
+      GROUP BY sender_id, id HAVING count(*) = 1
+    ) AS changed;
+  END IF;
+  PERFORM FROM (SELECT DISTINCT sender_id FROM "{new_rows}" WHERE status IN ('new', 'retry')) AS arrived
+    CROSS JOIN LATERAL (SELECT FROM "{schema}".holds WHERE holds.sender_id = arrived.sender_id LIMIT 1) AS hold
+  LIMIT 1;
+  IF FOUND THEN
+    PERFORM "{schema}".hold_arrived(array_agg(id)) FROM (
+      SELECT unnest(key.ids) AS id FROM (
+        SELECT sender_id, account_id, campaign_id, isp, array_agg(id) AS ids
+        FROM "{new_rows}" WHERE status IN ('new', 'retry') GROUP BY sender_id, account_id, campaign_id, isp
+      ) AS key
+        CROSS JOIN LATERAL (
+          SELECT FROM "{schema}".holds_of(key.sender_id, key.account_id, key.campaign_id, key.isp) LIMIT 1
+        ) AS hold
+    ) AS held
+    HAVING count(*) > 0;
   END IF;
   RETURN NULL;
 END

@@ -189,7 +189,13 @@ async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says
     for command in (("verify",), ("doctor",), ("migrate", "--check"), ("fold",), ("psql", "-qc", "SELECT 1")):
         done = run(*command)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
-    assert "held and purged by UPDATE and DELETE" in sentence(run("hold", "--sender", "7"))
+    assert run("hold", "--sender", "8").stdout.startswith("33 messages held.")
+    assert [row["messages"] for row in msgspec.json.decode(run("holds", "--json").stdout)] == [33]
+    assert run("release", "--sender", "8").stdout.startswith("33 messages released.")
+    assert run("purge", "--sender", "9", "--yes").stdout.startswith("33 messages removed.")
+    assert [row["action"] for row in msgspec.json.decode(run("jobs", "--json").stdout)] == ["release", "hold", "purge"]
+    log = msgspec.json.decode(run("audit", "--json", "--limit", "4").stdout)
+    assert [row["action"] for row in log] == ["finish", "purge", "release", "hold"]
     assert run("explain", "--sender", "7").stdout.startswith("As intended: sql/queries/from_counters/total.sql")
     recounted = run("stats", "--sender", "7", "--group", "account", "--from-messages", "--json")
     assert recounted.stdout == asked.stdout

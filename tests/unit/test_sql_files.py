@@ -58,16 +58,6 @@ def test_every_parameter_has_a_cast_so_that_postgresql_infers_no_type() -> None:
     assert wrong == []
 
 
-# Whether an insert, a delete and an update look for holds.
-LOOK = r"\n  IF (true|false)\b"
-
-
-def test_only_the_triggers_of_a_node_do_not_look_for_holds() -> None:
-    own = own_table()
-    assert re.findall(LOOK, own.render("counters/triggers")) == ["true"] * 3
-    assert re.findall(LOOK, NODE.render("counters/triggers")) == ["false"] * 3
-
-
 def test_a_line_fits_on_the_screen_except_a_list_of_parameters() -> None:
     assert [
         (name, line)

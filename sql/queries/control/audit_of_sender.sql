@@ -3,11 +3,12 @@
 -- NULL: all entries.
 -- An entry that a previous release wrote has its actor in token_name.
 -- indexes: audit_log_sender_id
+-- places: schema
 -- parameters: sender_id bigint, token text, account_ids bigint[], row_limit bigint
 SELECT /* queries/control/audit_of_sender.sql */
   at, action, sender_id, account_id, campaign_id, isp, messages, actor_kind,
   coalesce(actor_name, token_name) AS actor_name, request_id, reason, hold_id, job_id, hold_ids
-FROM queuestats.audit_log
+FROM "{schema}".audit_log
 WHERE sender_id = cast(:sender_id AS bigint)
   AND (
     cast(:token AS text) IS NULL

@@ -1,3 +1,4 @@
 -- expire: begins a release for each expired hold
+-- places: schema
 -- parameters: none
-SELECT /* queries/control/expire.sql */ queuestats.expire_holds() AS expired
+SELECT /* queries/control/expire.sql */ "{schema}".expire_holds() AS expired

@@ -1,9 +1,10 @@
 -- jobs: one job; without job_id, 100 jobs of a sender (NULL: of all): the open jobs first, then the newest
 -- account_ids: only jobs with one of these accounts as their filter; NULL: all jobs.
+-- places: schema
 -- parameters: job_id bigint, sender_id bigint, account_ids bigint[]
 WITH /* queries/control/jobs.sql */ matching AS NOT MATERIALIZED (
   SELECT *
-  FROM queuestats.jobs
+  FROM "{schema}".jobs
   WHERE (cast(:job_id AS bigint) IS NULL OR id = cast(:job_id AS bigint))
     AND (cast(:sender_id AS bigint) IS NULL OR sender_id = cast(:sender_id AS bigint))
     AND (cast(:account_ids AS bigint[]) IS NULL OR account_id = ANY(cast(:account_ids AS bigint[])))

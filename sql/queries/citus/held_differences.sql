@@ -1,0 +1,16 @@
+-- held_differences: on a node of a cluster, what queries/control/held_differences.sql is on one machine: of the shards
+-- whose holds are all there
+-- parameters: sender_id bigint
+SELECT /* queries/citus/held_differences.sql */ sender_id, hold_id, kept, counted
+FROM queuestats_local.held_differences(cast(:sender_id AS bigint)) AS held
+WHERE EXISTS (
+    SELECT
+    FROM queuestats_local.shards AS own
+    WHERE worker_hash(held.sender_id) BETWEEN own.lowest AND own.highest
+      AND own.shard NOT IN (SELECT arrived.shard FROM queuestats_local.arrived_shards AS arrived)
+      AND own.shard NOT IN (
+        SELECT unproved.shard
+        FROM queuestats_local.unproved(queuestats_local.known()) AS unproved
+      )
+  )
+ORDER BY sender_id, hold_id
