@@ -37,6 +37,7 @@ CREATE OR REPLACE FUNCTION "{schema}".require_control(of_shard bigint) RETURNS v
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM "{schema}".arrived_shards WHERE shard = of_shard)
+    OR NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard))
     OR EXISTS (SELECT FROM "{schema}".unproved(ARRAY[of_shard]) WHERE state <> 'uncounted') THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'its shard is moving';
   END IF;

@@ -215,11 +215,13 @@ BEGIN
 END
 $$;
 
--- apart: the shards that have their triggers, but not their parent: those of a former version.
+-- apart: the shards that have their triggers, but not their parent: those of a former version. Services of the release
+-- that had a schema for each shard refuse a shard that has a parent, so it gets none while that release may run.
 CREATE OR REPLACE FUNCTION "{schema}".apart() RETURNS TABLE (shard bigint)
 LANGUAGE sql STABLE AS $$
   SELECT shard FROM "{schema}".shards INNER JOIN "{schema}".placed() USING (shard)
-  WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
+  WHERE to_regnamespace('queuestats_node') IS NULL
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
 $$;
 
 -- attach_shard: puts the triggers of attach.sql on the table of a shard.
@@ -249,7 +251,9 @@ BEGIN
   FROM "{schema}".placed() WHERE shard = of_shard
   ON CONFLICT (shard) DO UPDATE SET
     relation = excluded.relation, triggers = excluded.triggers, is_counted = false;
-  PERFORM "{schema}".inherit(of_shard);
+  IF to_regnamespace('queuestats_node') IS NULL THEN
+    PERFORM "{schema}".inherit(of_shard);
+  END IF;
   RETURN format('shard %s has its triggers', of_shard);
 END
 $$;
