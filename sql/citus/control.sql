@@ -37,6 +37,7 @@ CREATE OR REPLACE FUNCTION "{schema}".require_control(of_shard bigint) RETURNS v
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF EXISTS (SELECT FROM "{schema}".arrived_shards WHERE shard = of_shard)
+    OR NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard))
     OR EXISTS (SELECT FROM "{schema}".unproved(ARRAY[of_shard]) WHERE state <> 'uncounted') THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'its shard is moving';
   END IF;
@@ -63,6 +64,16 @@ BEGIN
 EXCEPTION
   WHEN lock_not_available OR internal_error THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'its shard is moving';
+END
+$$;
+
+-- require_kept: raises an error for any table other than those that follow a shard.
+CREATE OR REPLACE FUNCTION "{schema}".require_kept(kept_in text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF kept_in <> ALL (ARRAY['holds', 'held_messages', 'job_chunks', 'jobs', 'audit_log']) THEN
+    RAISE insufficient_privilege USING MESSAGE = format('%s does not follow a shard', kept_in);
+  END IF;
 END
 $$;
 
@@ -118,6 +129,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock
 DECLARE
   still_held text := 'true';
 BEGIN
+  PERFORM "{schema}".require_kept(kept_in);
   PERFORM set_config('citus.enable_manual_changes_to_shards', 'on', true);
   IF kept_in = 'held_messages' THEN
     EXECUTE format('LOCK TABLE public.messages_%s IN SHARE MODE', of_shard);
@@ -138,20 +150,26 @@ BEGIN
 END
 $$;
 
--- leave: deletes what leaving() has returned, when the other node has it.
+-- leave: deletes what leaving() has returned, when the other node has it. The service may not delete entries of senders
+-- whose shards are here.
 CREATE OR REPLACE FUNCTION "{schema}".leave(
   of_shard bigint, low integer, high integer, kept_in text, kept text
 ) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM "{schema}".require_left(of_shard, low, high);
+  PERFORM "{schema}".require_kept(kept_in), "{schema}".require_left(of_shard, low, high);
   EXECUTE format(
     'DELETE FROM "{schema}".%1$I WHERE (%2$s) IN ('
     '  SELECT %2$s FROM jsonb_populate_recordset(CAST(NULL AS "{schema}".%1$I), CAST($1 AS jsonb))'
-    ')', kept_in, CASE kept_in
-      WHEN 'held_messages' THEN 'sender_id, id' WHEN 'job_chunks' THEN 'job_id, number' ELSE 'id'
+    ') AND %3$s', kept_in,
+    CASE kept_in WHEN 'held_messages' THEN 'sender_id, id' WHEN 'job_chunks' THEN 'job_id, number' ELSE 'id' END,
+    CASE kept_in
+      WHEN 'job_chunks' THEN 'job_id IN (SELECT id FROM "{schema}".jobs WHERE sender_id = ANY ($2))'
+      ELSE 'sender_id = ANY ($2)'
     END
-  ) USING kept;
+  ) USING kept, ARRAY(
+    SELECT "{schema}".kept_senders(CASE kept_in WHEN 'job_chunks' THEN 'jobs' ELSE kept_in END, low, high)
+  );
 END
 $$;
 

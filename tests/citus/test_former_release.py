@@ -1,6 +1,7 @@
 """A queue that a former release distributed, with a schema of counters for each shard."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import asyncpg
 import msgspec
 
 from service.cluster.distribute import bring_up_nodes
-from service.model import StatsQuery
+from service.control.actor import Actor
+from service.control.jobs import Control
+from service.errors import Unavailable
+from service.model import Action, ControlRequest, StatsQuery
 from service.queue.stats import Statistics
 from service.schema import migrate
 from service.settings import Settings
@@ -66,4 +70,14 @@ async def test_it_moves_over_under_writers_and_each_answer_is_right(unmigrated: 
     assert await unmigrated.run(f"SELECT count(*) FROM messages WHERE sender_id = {SENDER} AND recipient = 'x'") > 0
     async with serving(unmigrated) as service:
         assert await totals(service) == await truth(unmigrated)
+        # Its shards have their parent now.
+        control = Control(service, service, 1000)
+        held = partial(control.carry_out, ControlRequest(Action.HOLD, StatsQuery(SENDER)), Actor("token", "x"), "")
+
+        async def can_be_held() -> bool:
+            with suppress(Unavailable):
+                return bool((await held()).hold_id)
+            return False
+
+        await until(can_be_held)
     assert await differences(unmigrated) == []
