@@ -150,12 +150,6 @@ async def not_compared(
     return []
 
 
-async def require_one_machine(connection: Connection, advice: str) -> None:
-    """Raises CommandError, with the advice, on every node of a cluster."""
-    if (await fetch(connection, "queries/disposable"))[0]["is_distributed"]:
-        raise CommandError(f"This queue is distributed: {advice}.")
-
-
 async def require_table_of_one_machine(connection: Connection, table: str) -> None:
     """Raises CommandError if Citus distributes the table: only `messages` is counted on several nodes."""
     # A look-up in the catalog: other databases lack the table that the statement reads.

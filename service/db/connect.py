@@ -71,7 +71,7 @@ async def require_disposable(connection: Connection, *, must_be_migrated: bool =
     The mark is read from the catalog, because options of a connection must not replace it.
     """
     (found,) = await fetch(connection, "queries/disposable")
-    database, is_migrated, is_adopted, _, disposable, marking = found
+    database, is_migrated, is_adopted, disposable, marking = found
     if must_be_migrated and not is_migrated:
         raise CommandError(f"The database {database} is not migrated; run `queuestats migrate` first.")
     if is_adopted:

@@ -9,7 +9,6 @@ SELECT /* queries/disposable.sql */
     SELECT FROM pg_proc
     WHERE proname IN ('mapped_messages', 'message_of') AND pronamespace = to_regnamespace('queuestats')
   ) AS is_adopted,
-  coalesce(to_regnamespace('queuestats_local'), to_regnamespace('queuestats_node')) IS NOT NULL AS is_distributed,
   coalesce(shobj_description(oid, 'pg_database') = 'queuestats: disposable', false) AS disposable,
   format('COMMENT ON DATABASE %I IS ''queuestats: disposable''', datname) AS marking
 FROM pg_database

@@ -53,7 +53,6 @@ STATEMENT_FOLDERS = ("access", "adoption", "cluster", "control", "counters", "db
 SEVERAL_NODES = re.compile(r"citus|distribut|shard", re.IGNORECASE)
 # Modules besides service/cluster that name several nodes.
 NAME_NODES = {
-    "service/workbench/seed/__init__.py": "the option --distribute in an error",
     "service/workbench/bench/cluster.py": "what the benchmark of a cluster compares",
     "service/workbench/bench/cluster_costs.py": "what the benchmark of a cluster measures",
     "service/workbench/bench/scratch.py": "the scratch databases of a cluster",

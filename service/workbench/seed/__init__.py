@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate, groupby
 from typing import Any
 
-from service.cluster.commands import require_one_machine
 from service.db import Connection, fetch, require_disposable
 from service.errors import CommandError
 from service.workbench.seed.plan import Burst, Profile, SeedPlan, bursts, default_senders
@@ -52,7 +51,6 @@ async def seed(
 
 async def _prepare(connection: Connection, replace: bool) -> None:
     await require_disposable(connection)
-    await require_one_machine(connection, "seed it before `queuestats migrate --distribute`")
     await fetch(connection, "seed/limits")
     await fetch(connection, "seed/empty" if replace else "seed/lock")
     if not replace and (await fetch(connection, "seed/occupied"))[0][0]:
