@@ -237,7 +237,7 @@ async def test_holds_jobs_and_the_log_follow_their_shard(distributed: Distribute
     await distributed.run(MANY.format(SENDER, 1000))
     async with working(distributed) as service:
         control = control_of(service)
-        held = await carry_out(service, hold(StatsQuery(SENDER, isp="isp 1")))
+        held = await finish(service, await carry_out(service, hold(StatsQuery(SENDER, isp="isp 1"))))
         holds, log = await control.holds(SENDER), await control.audit(SENDER, 100)
         move = await a_move(distributed)
         await move.start(mode)
