@@ -1,6 +1,7 @@
 import asyncio
 import sys
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -230,10 +231,15 @@ async def prune(settings: Settings, older_than: timedelta, is_dry_run: bool, as_
     active hold, and the newest result of verify. The service also deletes old rows automatically, after
     QUEUESTATS_RETENTION_DAYS days.
     """
+    from service.cluster.commands import keepers
     from service.control.retention import count_prunable
     from service.control.retention import prune as delete
     from service.db import connect
 
+    work = count_prunable if is_dry_run else delete
+    deleted: Counter[str] = Counter()
     async with connect(owner_url(settings)) as connection:
-        deleted = await (count_prunable if is_dry_run else delete)(connection, older_than)
+        for keeper in await keepers(connection, owner_url(settings)):
+            async with keeper.connect(connection) as at_keeper:
+                deleted.update(await work(at_keeper, older_than, keeper.places))
     print_table(deleted, [deleted], as_json)

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from service.cluster.node import TABLE
 from service.db import AS_A_SCAN, Connection, TooManyConnectionsError, connect, fetch
 from service.db.address import at_host
 from service.errors import CommandError
@@ -33,6 +34,8 @@ class CountedNode:
     # Of the statements differences and rebuild, and of those on held messages.
     folder: str = "queries"
     control_folder: str = "queries/control"
+    # Of the statements that run on one machine and on a node.
+    places: Mapping[str, str] | None = None
 
     @asynccontextmanager
     async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
@@ -123,6 +126,12 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
         return [CountedNode()]
     nodes = await fetch(connection, "queries/citus/primaries")
     return [CountedNode(at_host(url, host, port), _name(host, port), *FOLDERS) for host, port in nodes]
+
+
+async def keepers(connection: Connection, url: str) -> list[CountedNode]:
+    """The servers that have jobs and entries of the audit log: those of `counted_nodes`, and the coordinator."""
+    nodes = [node for node in await counted_nodes(connection, url) if node.url]
+    return [CountedNode(), *(replace(node, places=TABLE.places) for node in nodes)]
 
 
 def _name(host: str, port: int) -> str:

@@ -14,6 +14,7 @@ from service.resources import sql_path
 from service.schema.files import messages_table
 
 SCHEMA = "queuestats_local"
+PARENT = "queuestats_shards.messages"
 FILES = (
     "citus/parent",
     *(f"counters/{name}" for name in ("queued_messages", "grouping_sets", "sum", "watermarks", "lock", "read")),
@@ -32,12 +33,12 @@ SHARD_OF = (
 TABLE = replace(
     messages_table(
         # The parent of the shards.
-        f"{SCHEMA}.messages",
+        PARENT,
         SCHEMA,
         message_status="public.message_status",
         # Only the owner can create our triggers on a shard.
         counted_table="TG_RELID",
-        locked=f"{SCHEMA}.settle_lock, {SCHEMA}.messages",
+        locked=f"{SCHEMA}.settle_lock, {PARENT}",
         begun_as=f"-{SHARD_OF}",
         # As long as services of a former release answer, the shards have no parent: these would not trust their counts.
         has_created="(NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'queuestats_node'))",

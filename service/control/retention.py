@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 
 from service.cluster import find_topology
@@ -32,19 +33,23 @@ async def prune_forever(database: Database, days: int) -> None:
         await repeat("prune", step, LOOK_SECONDS)
 
 
-async def count_prunable(connection: Connection, older_than: timedelta) -> dict[str, int]:
-    """The number of rows of each table that `prune` would delete."""
-    (row,) = await fetch(connection, "queries/control/prunable", older_than=older_than)
+async def count_prunable(
+    connection: Connection, older_than: timedelta, places: Mapping[str, str] | None = None
+) -> dict[str, int]:
+    """The number of rows of each table that `prune` would delete. `places`: those of the statements."""
+    (row,) = await fetch(connection, "queries/control/prunable", places, older_than=older_than)
     return dict(row)
 
 
-async def prune(connection: Connection, older_than: timedelta) -> dict[str, int]:
+async def prune(
+    connection: Connection, older_than: timedelta, places: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Deletes all older rows, in a transaction per step. Returns the number by table. `connection` is the owner's.
 
     Raises CommandError while another prune is running.
     """
     deleted: Counter[str] = Counter()
-    while rows := await fetch(connection, "queries/control/prune", older_than=older_than):
+    while rows := await fetch(connection, "queries/control/prune", places, older_than=older_than):
         deleted.update(dict(rows[0]))
         if not sum(rows[0]):
             return dict(deleted)

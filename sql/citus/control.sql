@@ -5,7 +5,7 @@
 -- leaving() on the other node, receive() here, leave() on the other node; and at last complete() here. Each call is a
 -- transaction, and all can be repeated: a process that dies in between loses nothing, because the other node deletes
 -- only what is here. From the move to complete() no node changes holds and jobs of the shard: away().
--- places: schema
+-- places: schema, messages, messages_oid
 
 -- away: why the holds and jobs of a sender can't be changed on this node now; NULL: they can, until the transaction
 -- ends, because a move or a split of the shard waits for the lock. The check has a snapshot of its own, taken when the
@@ -22,7 +22,7 @@ BEGIN
         SELECT FROM "{schema}".placed() AS placed
           INNER JOIN pg_inherits ON inhrelid = to_regclass('public.messages_' || placed.shard)
         WHERE placed.shard = of_shard AND worker_hash(of_sender) BETWEEN lowest AND highest
-          AND inhparent = '"{schema}".messages'::regclass
+          AND inhparent = "{messages_oid}"
       )
       OR EXISTS (SELECT FROM "{schema}".arrived_shards WHERE shard = of_shard)
       OR EXISTS (SELECT FROM "{schema}".unproved(ARRAY[of_shard]) WHERE state <> 'uncounted')
@@ -100,11 +100,11 @@ RETURNS TABLE (kept_in text, kept text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM "{schema}".require_left(of_shard, low, high);
-  -- A job is the last to go, because its chunks have no sender.
+  -- Chunks have no sender, so each takes its job with it: a shard that returns before all is brought finds both.
   FOREACH kept_in IN ARRAY ARRAY['holds', 'held_messages', 'job_chunks', 'jobs', 'audit_log'] LOOP
     IF kept_in = 'job_chunks' THEN
       SELECT jsonb_agg(part.chunk) INTO kept FROM (
-        SELECT to_jsonb(chunk) || '{"addresses": []}' AS chunk
+        SELECT to_jsonb(chunk) || '{"addresses": []}' || jsonb_build_object('job', to_jsonb(jobs)) AS chunk
         FROM "{schema}".job_chunks AS chunk INNER JOIN "{schema}".jobs ON jobs.id = chunk.job_id
         WHERE sender_id IN (SELECT "{schema}".kept_senders('jobs', low, high)) LIMIT 20
       ) AS part;
@@ -141,6 +141,12 @@ BEGIN
   PERFORM FROM "{schema}".arrived_shards WHERE shard = of_shard AND arrival = of_arrival FOR SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'QS409', MESSAGE = 'the shard is complete';
+  END IF;
+  IF kept_in = 'job_chunks' THEN
+    INSERT INTO "{schema}".jobs OVERRIDING SYSTEM VALUE
+    SELECT job.* FROM jsonb_array_elements(CAST(kept AS jsonb)) AS part
+      CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS "{schema}".jobs), part -> 'job') AS job
+    ON CONFLICT DO NOTHING;
   END IF;
   EXECUTE format(
     'INSERT INTO "{schema}".%1$I OVERRIDING SYSTEM VALUE'
@@ -204,14 +210,14 @@ END
 $$;
 
 -- The triggers of a shard do not fire if a statement names its parent.
-CREATE OR REPLACE TRIGGER local_inserted AFTER INSERT ON "{schema}".messages
+CREATE OR REPLACE TRIGGER local_inserted AFTER INSERT ON "{messages}"
 REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_insert();
-CREATE OR REPLACE TRIGGER local_updated AFTER UPDATE ON "{schema}".messages
+CREATE OR REPLACE TRIGGER local_updated AFTER UPDATE ON "{messages}"
 REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_update();
-CREATE OR REPLACE TRIGGER local_deleted AFTER DELETE ON "{schema}".messages
+CREATE OR REPLACE TRIGGER local_deleted AFTER DELETE ON "{messages}"
 REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}".record_delete();
-ALTER TABLE "{schema}".messages
+ALTER TABLE "{messages}"
 ENABLE ALWAYS TRIGGER local_inserted, ENABLE ALWAYS TRIGGER local_updated, ENABLE ALWAYS TRIGGER local_deleted;
 
 -- What the queue had before it was distributed: on the coordinator, from which the nodes bring it. Other entries of the

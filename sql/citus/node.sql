@@ -1,7 +1,7 @@
 -- What a node of a Citus cluster has beside the functions of one machine, in a schema that Citus does not know: how its
 -- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
 -- has_created: false while former releases answer, whose services do not trust a shard that has a parent.
--- places: schema, has_created
+-- places: schema, messages, messages_oid, has_created
 
 -- messages_table: the table that Citus distributes, as counters/queued_messages.sql has it on one machine.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
@@ -218,16 +218,24 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   left_over regclass;
 BEGIN
-  LOCK TABLE ONLY "{schema}".messages IN ACCESS EXCLUSIVE MODE;
+  LOCK TABLE ONLY "{messages}" IN ACCESS EXCLUSIVE MODE;
   FOR left_over IN
     SELECT inhrelid FROM pg_inherits
-    WHERE inhparent = '"{schema}".messages'::regclass AND inhrelid <> ALL (ARRAY(
+    WHERE inhparent = "{messages_oid}" AND inhrelid <> ALL (ARRAY(
         SELECT coalesce(to_regclass('public.messages_' || shard), 0::regclass)::oid FROM "{schema}".placed()
       ))
   LOOP
-    EXECUTE format('ALTER TABLE %s NO INHERIT "{schema}".messages', left_over);
+    EXECUTE format('ALTER TABLE %s NO INHERIT "{messages}"', left_over);
   END LOOP;
 END
+$$;
+
+-- apart: the shards that have their triggers, but not their parent. Services of the release that had a schema for each
+-- shard refuse a shard that has a parent, so it gets none while that release may run.
+CREATE OR REPLACE FUNCTION "{schema}".apart() RETURNS TABLE (shard bigint)
+LANGUAGE sql STABLE AS $$
+  SELECT shard FROM "{schema}".shards INNER JOIN "{schema}".placed() USING (shard)
+  WHERE "{has_created}" AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
 $$;
 
 -- attach_shard: puts the triggers of attach.sql on the table of a shard, and makes it a child of messages. Its history
@@ -239,7 +247,7 @@ BEGIN
   PERFORM "{schema}".leave_parent();
   IF "{has_created}" THEN
     IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || of_shard)) THEN
-      EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{schema}".messages', of_shard);
+      EXECUTE format('ALTER TABLE public.messages_%s INHERIT "{messages}"', of_shard);
     END IF;
     INSERT INTO "{schema}".arrived_shards (shard) VALUES (of_shard)
     ON CONFLICT (shard) DO UPDATE SET arrival = DEFAULT, arrived_at = DEFAULT;
@@ -355,7 +363,11 @@ BEGIN
   END;
   -- Shards that have come first: what a split has left is theirs.
   FOR next IN
-    SELECT * FROM "{schema}".unproved("{schema}".known())
+    SELECT * FROM (
+      SELECT shard, state FROM "{schema}".unproved("{schema}".known())
+      UNION ALL
+      SELECT shard, 'unattached' FROM "{schema}".apart()
+    ) AS unsettled
     ORDER BY array_position(ARRAY['unattached', 'uncounted', 'moved'], state), random()
   LOOP
     BEGIN

@@ -1,8 +1,14 @@
 -- The table through which statements of a node reach the messages of all its shards, before the files of one machine.
--- places: schema
+-- places: schema, messages
+
+-- A DROP SCHEMA … CASCADE of the parent's schema would drop the shards, and with them the messages. So the parent is in
+-- a schema of its own, and the schema of the counters can be dropped without a loss.
+CREATE SCHEMA IF NOT EXISTS queuestats_shards;
+COMMENT ON SCHEMA queuestats_shards IS
+'Never drop this schema with CASCADE: the tables of the shards inherit from messages, so their messages would be lost.';
 
 -- The shards of the node inherit from it, so that one statement reaches all of them.
-CREATE TABLE IF NOT EXISTS "{schema}".messages (
+CREATE TABLE IF NOT EXISTS "{messages}" (
   id bigint NOT NULL, sender_id bigint NOT NULL, account_id bigint NOT NULL, campaign_id bigint NOT NULL,
   isp text COLLATE "C" NOT NULL, status public.message_status NOT NULL, created_at timestamp with time zone NOT NULL
 );

@@ -31,6 +31,10 @@ MANY = (
     " SELECT {}, n % 3, 'isp ' || n % 2, CASE WHEN n % 2 = 0 THEN 'new' ELSE 'retry' END::message_status, 'x'"
     " FROM generate_series(1, {}) AS n"
 )
+ARRIVED = (
+    "SELECT shard, arrival, lowest, highest"
+    " FROM queuestats_local.arrived_shards JOIN queuestats_local.shards USING (shard)"
+)
 
 
 def control_of(service: Database, **limits: int) -> Control:
@@ -309,6 +313,37 @@ async def test_a_purge_removes_no_message_that_it_has_not_counted_when_its_shard
     await require_exact(distributed)
 
 
+async def test_a_shard_that_returns_before_its_jobs_are_brought_loses_none_of_their_messages(
+    distributed: Distributed,
+) -> None:
+    await distributed.run(MANY.format(SENDER, 20_000))
+    async with serving(distributed) as service:
+        job = await begin(service, purge(StatsQuery(SENDER), at_most=10**6))
+        job = await control_of(service).step(job)
+    target_port = await move_shard_of(SENDER, distributed)
+    target = [each.port for each in distributed.nodes].index(target_port)
+    await until(partial(_is_attached, distributed, target, "SELECT queuestats_local.settle()"))
+    (row,) = [dict(row) for row in await on_nodes(distributed, ARRIVED)]
+    of_shard = (row["shard"], row["lowest"], row["highest"])
+    at_origin, at_target = [
+        await asyncpg.connect(distributed.at(distributed.nodes[each], "queuestats_service"))
+        for each in (3 - target, target)
+    ]
+    # The chunks of the job are brought, and then the process dies.
+    ((kept_in, kept),) = await at_origin.fetch("SELECT * FROM queuestats_local.leaving($1, $2, $3)", *of_shard)
+    assert kept_in == "job_chunks"
+    arrived = (row["shard"], row["arrival"])
+    await at_target.execute("SELECT queuestats_local.receive($1, $2, $3, $4)", *arrived, kept_in, kept)
+    await at_origin.execute("SELECT queuestats_local.leave($1, $2, $3, $4, $5)", *of_shard, kept_in, kept)
+    await move_shard_of(SENDER, distributed)
+    async with serving(distributed) as service:
+        assert (await finish(service, job)).changed == 20_000
+        await until(partial(is_brought, distributed))
+    await require_exact(distributed)
+    for connection in (at_origin, at_target):
+        await connection.close()
+
+
 async def test_a_process_that_dies_while_it_brings_holds_loses_none(distributed: Distributed) -> None:
     await distributed.run(MANY.format(SENDER, 5000))
     before = await statuses(distributed)
@@ -320,8 +355,7 @@ async def test_a_process_that_dies_while_it_brings_holds_loses_none(distributed:
     origin = 3 - to
     settled = "SELECT queuestats_local.settle()"
     await until(partial(_is_attached, distributed, to, settled))
-    arrived = "SELECT shard, arrival, lowest, highest FROM queuestats_local.arrived_shards JOIN queuestats_local.shards"
-    (row,) = [dict(row) for row in await on_nodes(distributed, f"{arrived} USING (shard)")]
+    (row,) = [dict(row) for row in await on_nodes(distributed, ARRIVED)]
     at_origin = await asyncpg.connect(distributed.at(distributed.nodes[origin], "queuestats_service"))
     at_target = await asyncpg.connect(distributed.at(distributed.nodes[to], "queuestats_service"))
     of_shard = (row["shard"], row["lowest"], row["highest"])
@@ -410,10 +444,10 @@ async def test_a_node_of_a_version_without_holds_gets_them_from_migrate(distribu
             "SET citus.enable_ddl_propagation = off; SET citus.enable_manual_changes_to_shards = on;"
             "DO $$ DECLARE shard regclass; BEGIN"
             " FOR shard IN SELECT inhrelid FROM pg_inherits"
-            " WHERE inhparent = 'queuestats_local.messages'::regclass LOOP"
-            "   EXECUTE format('ALTER TABLE %s NO INHERIT queuestats_local.messages', shard);"
+            " WHERE inhparent = 'queuestats_shards.messages'::regclass LOOP"
+            "   EXECUTE format('ALTER TABLE %s NO INHERIT queuestats_shards.messages', shard);"
             " END LOOP; END $$;"
-            "DROP TABLE queuestats_local.messages CASCADE; DROP TABLE queuestats_local.arrived_shards",
+            "DROP TABLE queuestats_shards.messages CASCADE; DROP TABLE queuestats_local.arrived_shards",
             node,
         )
     await bring_up_nodes(distributed.owner_url, distributed.service_url, lambda what: None)

@@ -40,8 +40,8 @@ class Side:
     async def run(self, connection: Connection, name: str, within: str = "", /, **values: Any) -> list[Any]:
         """The rows of a statement. `within`: as for `at_node`; ignored on one PostgreSQL."""
         statement = at_node(name, within) if self.shards else load_statement(name)
-        own = values["sender_id"] if within == "proved" else ()
-        values["shards"] = [self.shards[sender_id] for sender_id in own if self.shards] or None
+        own = values["sender_id"] if within == "proved" else self.shards
+        values["shards"] = [self.shards[sender_id] for sender_id in own if self.shards]
         return await connection.fetch(statement.sql, *statement.bind({key: values[key] for key in statement.types}))
 
     async def read(self, connection: Connection, group: str, count: int) -> None:
