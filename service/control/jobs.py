@@ -41,8 +41,9 @@ MOST_JOBS = 100
 # All messages that matched at the time of the call are done, or can't be done.
 COMPLETE = ("settling", "done", "failed", "cancelled")
 # Errors of a step that do not depend on its job, by the beginning of the SQLSTATE: a lost connection, a standby, a
-# refused login, no resources, a shutdown, the system. A cancelled statement (57014) took too long.
-_NOT_OF_JOB, _CANCELLED = ("08", "25", "28", "53", "57", "58"), "57014"
+# refused login, no resources, a table that another transaction has locked, a shutdown, the system. A statement that was
+# cancelled (57014) took too long.
+_NOT_OF_JOB, _CANCELLED = ("08", "25", "28", "53", "55P03", "57", "58"), "57014"
 
 
 @dataclass(frozen=True, slots=True)

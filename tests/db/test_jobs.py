@@ -7,12 +7,19 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.control.jobs import expire_forever
+from service.control.jobs import Control, Job, expire_forever
+from service.errors import TimedOut
 from tests.conftest import TestDatabase, open_pool
 
 OPEN = "SELECT count(*) FROM queuestats.jobs WHERE finished_at IS NULL"
 STATE = "SELECT state FROM queuestats.jobs WHERE id = $1"
 WAITS_FOR = "SELECT waits_for FROM queuestats.jobs WHERE id = $1"
+# For the sessions of the service that begin afterwards.
+SHORT_WAIT = """
+DO $$ BEGIN
+  EXECUTE format('ALTER ROLE queuestats_service IN DATABASE %I SET lock_timeout = 100', current_database());
+END $$
+"""
 
 
 @pytest.fixture
@@ -171,6 +178,21 @@ async def test_a_step_that_fails_ten_times_in_a_row_ends_its_job(owner: Any) -> 
     assert await owner.fetchval("SELECT queuestats.next_job()") is None
     await owner.execute("SELECT queuestats.postpone_job($1, 'no', true)", job_id)
     assert await owner.fetchval(STATE, job_id) == "failed"
+
+
+async def test_a_step_that_waits_too_long_for_a_table_is_repeated(
+    owner: Any, other: Any, database: TestDatabase
+) -> None:
+    await fill(owner, 1, 3)
+    job = Job(await begin(owner, "hold", 1), 1, None)
+    await owner.execute(SHORT_WAIT)
+    async with open_pool(database.service_url) as pool:
+        async with other.transaction():
+            await other.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(TimedOut):
+                await Control(pool, pool, 1000).step(job)
+        assert await owner.fetchval("SELECT attempts FROM queuestats.jobs") == 0
+        assert (await Control(pool, pool, 1000).step(job)).state == "working"
 
 
 async def test_a_failed_release_can_be_repeated(owner: Any) -> None:
