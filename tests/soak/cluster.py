@@ -33,6 +33,7 @@ FROM pg_dist_shard WHERE logicalrelid = 'messages'::regclass ORDER BY random() L
 """
 REBALANCE = "SELECT rebalance_table_shards('messages', shard_transfer_mode => 'block_writes')"
 DIFFERENT = "SELECT * FROM queuestats_local.audit_shards(NULL) WHERE sender_id IS NOT NULL"
+HELD_DIFFERENT = "SELECT * FROM queuestats_local.held_differences(NULL)"
 UNPROVED = "SELECT count(*) FROM queuestats_local.unproved(queuestats_local.known())"
 
 
@@ -47,7 +48,7 @@ class ClusterWorld(World):
     """`server` is the coordinator."""
 
     settings = CITUS
-    has_operators = False
+    shards_move = True
     locked_tables = ("queuestats_local.counters", "queuestats_local.deltas", "queuestats_local.shards")
     workers: list[Node]
 
@@ -82,6 +83,7 @@ class ClusterWorld(World):
                 while await owner.fetchval(UNPROVED):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
                 found += await owner.fetch(DIFFERENT)
+                found += await owner.fetch(HELD_DIFFERENT)
             finally:
                 await owner.close()
         return found

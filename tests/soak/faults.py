@@ -69,8 +69,8 @@ class World:
     """A durable server, on a small disk if one can be mounted, and the instances that serve it."""
 
     settings = SERVER
-    has_operators = True
-    """Whether messages can be held, released and purged."""
+    shards_move = False
+    """Whether messages that arrive just after a fault may miss a hold for a moment."""
     locked_tables: Sequence[str] = ("messages", "queuestats.counters", "queuestats.deltas", "queuestats.jobs")
 
     def __init__(self, server: CrashableServer, seed: int, disk: Path | None) -> None:

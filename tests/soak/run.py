@@ -113,14 +113,16 @@ async def soak(world: World, plan: Plan) -> Result:
     result = Result(plan, await owner.fetchval("SHOW server_version"))
     await owner.close()
     urls = [each.url for each in world.instances]
-    controlled = CONTROLLED if world.has_operators else ()
-    ledgers = {sender: Ledger(is_controlled=sender in controlled) for sender in (*PLAIN, *CONTROLLED)}
+    ledgers = {
+        sender: Ledger(is_controlled=sender in CONTROLLED, misses_holds=world.shards_move)
+        for sender in (*PLAIN, *CONTROLLED)
+    }
     seeds = random.Random(plan.seed)
     clients = [Clients(seeds.getrandbits(32), urls, token, ledgers, result.answers) for _ in range(READERS)]
     writers = [Writer(seeds.getrandbits(32), world.owner_url, ledgers, result.written) for _ in range(WRITERS)]
     operators = [
         Operator(seeds.getrandbits(32), urls, token, world.owner_url, sender, ledgers[sender], result.operated)
-        for sender in controlled
+        for sender in CONTROLLED
     ]
     reading = [*(each.ask_forever() for each in clients), *(clients[0].follow_forever(s) for s in ledgers)]
     async with at_work(*reading):
