@@ -39,7 +39,7 @@ class Comparisons:
             self.differences.append((query, audited, answered, truth))
 
     async def sum_up(self, connection: Any, chance: random.Random) -> None:
-        """Compares all four groups of every sender, in batches and one by one, in one snapshot."""
+        """Compares all groups of every sender, in batches and one by one, in one snapshot."""
         queries = [StatsQuery(sender_id, grouping=grouping) for sender_id in SENDERS for grouping in Grouping]
         async with connection.transaction(isolation="repeatable_read"):
             together = await answers(on(connection), queries)

@@ -1,4 +1,4 @@
-"""The four groupings and their filters, by counters and by scans, compared with sums computed in Python."""
+"""The groups and their filters, by counters and by scans, compared with sums computed in Python."""
 
 import asyncio
 import itertools

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from service.model import Grouping
 from tests.contributing.campaign import DEFINITION, NOT_COPIED, ROOT, StepFailed, take_steps
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+# In a copy of the repository where the example was carried out, its steps no longer fit.
+pytestmark = pytest.mark.skipif("campaign" in list(Grouping), reason="the example was carried out")
 
 
 @pytest.fixture
