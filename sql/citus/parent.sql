@@ -1,7 +1,7 @@
 -- The table through which statements of a node reach the messages of all its shards, before the files of one machine.
 -- places: schema, messages
 
--- A DROP SCHEMA … CASCADE of the parent's schema would drop the shards, and with them the messages. So the parent is in
+-- A DROP SCHEMA with CASCADE of the parent's schema would drop the shards, and with them the messages. So the parent is in
 -- a schema of its own, and the schema of the counters can be dropped without a loss.
 CREATE SCHEMA IF NOT EXISTS queuestats_shards;
 COMMENT ON SCHEMA queuestats_shards IS
