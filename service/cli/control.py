@@ -219,7 +219,10 @@ async def audit(settings: Settings, sender: int | None, limit: int, as_json: boo
 
 @command("prune --older-than 90d --dry-run")
 @click.option(
-    "--older-than", type=Duration(), required=True, help="delete rows that ended longer ago: 90d, 12h, 30m or 45s"
+    "--older-than",
+    type=Duration(),
+    required=True,
+    help="delete jobs that ended, and entries that were written, longer ago than this: 90d, 12h, 30m or 45s",
 )
 @click.option("--dry-run", "is_dry_run", is_flag=True, help="only count the rows that would be deleted")
 @json_option()

@@ -36,7 +36,7 @@ FINDING_COLUMNS = ("severity", "node", "condition", "finding", "meaning", "advic
     is_flag=True,
     help="recount the senders with differences, with the login of the owner",
 )
-@json_option("the list of differences, and a row with `not_compared` for each part that was not compared")
+@json_option("the differences, and the parts that were not compared (`not_compared`),")
 @on_database
 async def verify(settings: Settings, sender: int | None, is_repairing: bool, as_json: bool) -> int:
     """Compare the reports with a recount of the messages.

@@ -25,8 +25,8 @@ def psql(settings: Settings, as_service: bool, arguments: tuple[str, ...]) -> No
     """Open psql on the database in use. Arguments are passed to psql, and its exit code is returned.
 
     The command passes the address of the database to psql before your arguments, so omit -h, -p, -U and -d. A file
-    of sql/ needs the parameters that its header lists: -v sender_id=119 -f sql/… The command fills the named places of
-    the file with the names of the table messages, and not with those of an adopted table.
+    of sql/ needs the parameters that its header lists: -v sender_id=119 -f sql/… The command replaces placeholders of
+    the file, such as "{schema}", by the names for the table messages, and not by those for an adopted table.
     """
     from service.db.address import for_programs
 

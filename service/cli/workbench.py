@@ -171,8 +171,9 @@ def write(settings: Settings, as_json: bool, **options: Any) -> None:
 def cluster(settings: Settings, as_json: bool, **options: Any) -> None:
     """Measure what reads, folds, writes and moves cost on a node of a Citus cluster, relative to one PostgreSQL.
 
-    The addresses are those of a database of the coordinator that is marked disposable. It does not change: the command
-    creates databases on all nodes, and drops them at the end. Their owner must be a superuser.
+    The addresses are those of a database of the coordinator that is marked disposable. This database does not change:
+    the command creates databases on all nodes, and drops them at the end. The role in QUEUESTATS_ADMIN_DATABASE_URL
+    must be a superuser.
     """
     from service.workbench.bench.cluster import measure_cluster
 

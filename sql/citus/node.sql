@@ -235,7 +235,8 @@ $$;
 CREATE OR REPLACE FUNCTION "{schema}".apart() RETURNS TABLE (shard bigint)
 LANGUAGE sql STABLE AS $$
   SELECT shard FROM "{schema}".shards INNER JOIN "{schema}".placed() USING (shard)
-  WHERE "{has_created}" AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
+  WHERE "{has_created}"
+    AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
 $$;
 
 -- attach_shard: puts the triggers of attach.sql on the table of a shard, and makes it a child of messages. Its history

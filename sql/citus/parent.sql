@@ -1,8 +1,8 @@
 -- The table through which statements of a node reach the messages of all its shards, before the files of one machine.
 -- places: schema, messages
 
--- A DROP SCHEMA … CASCADE of the parent's schema would drop the shards, and with them the messages. So the parent is in
--- a schema of its own, and the schema of the counters can be dropped without a loss.
+-- DROP SCHEMA with CASCADE of the parent's schema would drop the shards, and with them the messages. So the parent is
+-- in a schema of its own, and DROP SCHEMA of the counters drops no messages.
 CREATE SCHEMA IF NOT EXISTS queuestats_shards;
 COMMENT ON SCHEMA queuestats_shards IS
 'Never drop this schema with CASCADE: the tables of the shards inherit from messages, so their messages would be lost.';

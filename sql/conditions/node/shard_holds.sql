@@ -1,4 +1,4 @@
--- shard_holds: the holds and jobs of a shard that has come more than a minute ago may still be on another node
+-- shard_holds: the holds and jobs of a shard that arrived more than a minute ago may still be on another node
 -- places: schema
 -- parameters: none
 SELECT /* conditions/node/shard_holds.sql */

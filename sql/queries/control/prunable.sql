@@ -1,4 +1,4 @@
--- prunable: for each table, the number of rows that ended longer ago than older_than and would be deleted
+-- prunable: for each table, the number of rows that prune.sql with the same older_than would delete
 -- places: schema
 -- parameters: older_than interval
 WITH /* queries/control/prunable.sql */ ended AS (
