@@ -148,9 +148,8 @@ async def _compare(
         states = {row["account_id"]: row["grouping_set"] for row in rows if row["sender_id"] is None}
         found = [difference for row in rows if row["sender_id"] is not None for difference in _by_status(row)]
         held = await fetch(connection, f"{node.control_folder}/held_differences", sender_id=sender_id)
-        # Bounds and the history are not compared on a node.
-        missed = [] if node.url else await fetch(connection, "queries/bound_differences", sender_id=sender_id)
-        broken = [] if node.url else await fetch(connection, "queries/history_differences", sender_id=sender_id)
+        missed = await fetch(connection, f"{node.folder}/bound_differences", sender_id=sender_id)
+        broken = await fetch(connection, f"{node.folder}/history_differences", sender_id=sender_id)
         # From here on only some senders are read, by index if possible.
         await connection.execute("SET LOCAL enable_seqscan = off")
         known = _senders_of(found)

@@ -198,6 +198,16 @@ BEGIN
 END
 $$;
 
+-- is_compared: whether the shard of a sender is here and counted, so that what the node has of it can be compared.
+CREATE OR REPLACE FUNCTION "{schema}".is_compared(of_sender bigint) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT FROM "{schema}".shards
+    WHERE worker_hash(of_sender) BETWEEN lowest AND highest
+      AND shard NOT IN (SELECT shard FROM "{schema}".unproved("{schema}".known()))
+  )
+$$;
+
 -- record_shard_truncate: TRUNCATE of messages empties each shard in a session of its own, so it takes no lock of the
 -- node. What the shard had is subtracted when it is counted anew.
 CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger

@@ -39,6 +39,16 @@ async def compared(database: Distributed) -> Verified:
         return await verify_database(connection, database.service_url, None)
 
 
+PORT_OF = (
+    "SELECT nodeport FROM citus_shards WHERE table_name = 'messages'::regclass"
+    " AND shardid = get_shard_id_for_distribution_column('messages', {})"
+)
+LATER = (
+    "SET citus.enable_ddl_propagation = off; CREATE OR REPLACE FUNCTION queuestats_local.history_clock()"
+    " RETURNS timestamp with time zone LANGUAGE sql STABLE AS $$ SELECT now() + interval '3 minutes' $$"
+)
+
+
 async def differences(database: Distributed) -> list[Difference]:
     """Of all shards: those that are not counted yet are counted first."""
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -230,6 +240,32 @@ async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distrib
     assert verified.differences
     assert verified.left == []
     assert verified.not_compared == []
+    assert await differences(distributed) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "grouping"),
+    [
+        ("UPDATE queuestats_local.bounds SET new = now() + interval '1 day' WHERE sender_id = 7", "oldest"),
+        ("UPDATE queuestats_local.history SET new_counts = array_fill(9, ARRAY[cardinality(numbers)])", "history"),
+    ],
+)
+async def test_wrong_bounds_and_a_wrong_history_of_a_node_are_found_and_repaired(
+    distributed: Distributed, change: str, grouping: str
+) -> None:
+    await distributed.run(INSERT.format(300))
+    port = await distributed.run(PORT_OF.format(7))
+    (node,) = [number for number, each in enumerate(distributed.nodes) if each.port == port]
+    await distributed.run("SELECT queuestats_local.fold(1000, 50)", node)
+    # The minute of the changes is over, so they are rolled up.
+    await distributed.execute(LATER, node)
+    await distributed.run("SELECT queuestats_local.roll_up_history(100000, '1 day', '7 days', '90 days')", node)
+    assert await differences(distributed) == []
+    await distributed.run(change, node)
+    found = await differences(distributed)
+    assert {each.grouping_set for each in found} == {grouping}
+    async with connect(distributed.owner_url) as connection:
+        assert (await verify_database(connection, distributed.owner_url, None, is_repairing=True)).left == []
     assert await differences(distributed) == []
 
 

@@ -98,3 +98,14 @@ def test_a_file_calls_only_functions_that_exist_before_it() -> None:
         if missing := ours & set(re.findall(r'"\{schema\}"\.(\w+)\(', text)) - in_place:
             offenders[path] = missing
     assert offenders.keys() <= CALLED_LATER, offenders
+
+
+def test_the_condition_on_rights_of_a_node_names_all_that_migrate_grants() -> None:
+    granted = set(re.findall(r"queuestats_local\.(\w+)", sql_path("citus/grants.sql").read_text("utf-8")))
+    condition = sql_path("conditions/node/service_rights.sql").read_text("utf-8")
+    named = {
+        name
+        for names in re.findall(r"(?:rel|pro)name IN \((.*?)\)", condition, re.DOTALL)
+        for name in re.findall(r"\w+", names)
+    }
+    assert granted == named - {"unproved", "known"}

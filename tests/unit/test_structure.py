@@ -15,7 +15,7 @@ LONGEST_FUNCTION_LINES = 50
 LONGEST_FILE_LINES = 400
 MOST_MODULES_AT_THE_ROOT = 8
 # The aim is 8,500. Lower the limit when code is removed.
-MOST_LINES = 16_300
+MOST_LINES = 16_270
 DRAWERS = {"utils", "util", "common", "helpers", "misc"}
 
 # The first words of an SQL statement.

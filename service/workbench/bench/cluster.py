@@ -73,6 +73,7 @@ async def _measure(sides: Sequence[Side], clock: Clock, database: Database, prog
     await _fill(plain, node, coordinator)
     steps: tuple[tuple[costs.Measure, Sequence[Side]], ...] = (
         (costs.reads, (plain, node)),
+        (costs.features, (plain, node)),
         (costs.folds, (plain, node)),
         (costs.connections, sides),
         (costs.coordinator_reads, (coordinator,)),

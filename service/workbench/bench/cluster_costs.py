@@ -8,16 +8,19 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
 from typing import Any
 
 from service.cluster import Topology, find_topology
 from service.cluster.places import Places
+from service.cluster.topology import history_parameters
 from service.counters.folding import COMPACT_AFTER, COUNTERS_PER_DELTA, MAX_DELTAS, Folder
 from service.db import AS_A_SCAN, Database, connect, fetch
 from service.errors import ServiceError, Uncounted
-from service.model import StatsQuery
+from service.model import HistoryQuery, ReportQuery, StatsQuery
+from service.queue.report import MOST_READ, report_parameters
 from service.workbench.bench.sides import Clock, Side, cost, elapsed_us, private_megabytes
 
 COORDINATOR = "coordinator"
@@ -47,6 +50,23 @@ async def reads(side: Side, clock: Clock) -> Figures:
     watch = partial(side.run, side.reader, "queries/watch", most_deltas=MAX_DELTAS)
     yield "watch (/metrics)", "us", await cost(clock, side.reader, watch, 10)
     yield "memory of a reader", "MB", private_megabytes(side.reader)
+
+
+async def features(side: Side, clock: Clock) -> Figures:
+    for part, group in (("oldest", "total_with_oldest"), ("rates", "total_with_rates")):
+        one = await cost(clock, side.reader, partial(side.read, side.reader, group, 1), 20)
+        many = await cost(clock, side.reader, partial(side.read, side.reader, group, 50), 5)
+        yield f"total with {part}, 1 sender", "us", one
+        yield f"total with {part}, 50 senders", "us", many
+    hour = HistoryQuery(side.senders[0], None, False, 60, datetime.now(UTC) - timedelta(hours=1))
+    of_all = report_parameters(ReportQuery(sender_ids=tuple(side.senders)), None, MOST_READ)
+    for figure, name, values in (
+        ("top by age, 10 senders", "queries/top/oldest", {"oldest_in": "total", "row_limit": 10}),
+        ("history of an hour, by minute", "queries/history", history_parameters(hour)),
+        ("report on all senders of the node", "queries/report/from_counters", of_all),
+    ):
+        run = partial(side.run, side.reader, name, "required", are_all=False, **values)
+        yield figure, "us", await cost(clock, side.reader, run, 5)
 
 
 async def folds(side: Side, clock: Clock) -> Figures:

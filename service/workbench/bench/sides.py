@@ -46,7 +46,7 @@ class Side:
 
     async def read(self, connection: Connection, group: str, count: int) -> None:
         """One statement for the next senders. Raises CommandError if the counters can't be used."""
-        filters = dict.fromkeys(("account_id", "campaign_id", "isp"), [None] * count)
+        filters = dict.fromkeys(("account_id", "campaign_id", "isp", "has_rates"), [None] * count)
         name, senders = f"queries/from_counters/{group}", list(islice(self.turns, count))
         rows = await self.run(connection, name, "proved", sender_id=senders, **filters)
         if not rows or any(row["total"] is None for row in rows):

@@ -22,8 +22,10 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     FROM pg_class
     WHERE relnamespace = '"{schema}"'::regnamespace
       AND relname IN (
-        'counters', 'sender_totals', 'deltas', 'watermarks', 'trusted_watermarks', 'shards', 'objects',
-        'repeatable_migrations', 'adopted'
+        'counters', 'sender_totals', 'deltas', 'watermarks', 'trusted_watermarks', 'shards', 'keys',
+        'queued_messages', 'bounds', 'history', 'history_changes', 'history_steps', 'history_spans',
+        'history_begins', 'objects', 'adopted', 'repeatable_migrations', 'holds', 'held_messages', 'jobs',
+        'audit_log', 'arrived_shards'
       )
       AND NOT has_table_privilege(role.oid, oid, 'SELECT')
     UNION ALL
@@ -31,7 +33,10 @@ FROM (SELECT cast(:service_role AS text) AS service_role) AS named
     FROM pg_proc
     WHERE pronamespace = '"{schema}"'::regnamespace
       AND proname IN (
-        'fold', 'compact', 'settle', 'shard_of', 'has_stayed', 'messages_here', 'audit_shards', 'unproved', 'known'
+        'fold', 'compact', 'settle', 'shard_of', 'has_stayed', 'messages_here', 'roll_up_history',
+        'raise_bounds', 'oldest_senders', 'audit_shards', 'begin_job', 'advance_job', 'next_job',
+        'postpone_job', 'cancel_job', 'expire_holds', 'preview_job', 'prune', 'held_differences',
+        'require_control', 'leaving', 'receive', 'leave', 'complete', 'unproved', 'known'
       )
       AND NOT has_function_privilege(role.oid, oid, 'EXECUTE')
   ) AS needed ON true

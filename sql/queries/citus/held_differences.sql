@@ -3,14 +3,11 @@
 -- parameters: sender_id bigint
 SELECT /* queries/citus/held_differences.sql */ sender_id, hold_id, kept, counted
 FROM queuestats_local.held_differences(cast(:sender_id AS bigint)) AS held
-WHERE EXISTS (
+WHERE queuestats_local.is_compared(sender_id)
+  AND NOT EXISTS (
     SELECT
-    FROM queuestats_local.shards AS own
+    FROM queuestats_local.arrived_shards AS arrived
+      INNER JOIN queuestats_local.shards AS own ON own.shard = arrived.shard
     WHERE worker_hash(held.sender_id) BETWEEN own.lowest AND own.highest
-      AND own.shard NOT IN (SELECT arrived.shard FROM queuestats_local.arrived_shards AS arrived)
-      AND own.shard NOT IN (
-        SELECT unproved.shard
-        FROM queuestats_local.unproved(queuestats_local.known()) AS unproved
-      )
   )
 ORDER BY sender_id, hold_id
