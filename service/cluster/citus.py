@@ -47,7 +47,7 @@ _FetchAt: TypeAlias = Callable[["ShardNode", list[int], list[int]], Awaitable[Se
 
 logger = logging.getLogger(__name__)
 
-# A shard that moves again and again while it is read is not found. The end of a move or a split reaches the nodes one
+# A shard that moves repeatedly while it is read is not found. The end of a move or a split reaches the nodes one
 # after the other, so an attempt that fails is followed by a pause, each four times as long as the one before.
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.005

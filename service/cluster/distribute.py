@@ -22,15 +22,15 @@ from service.schema.roles import login
 PLACES = {"schema": SCHEMA}
 # What a node lacks that was added without `queuestats migrate`.
 WHOLE_SCHEMA = f"the whole schema {SCHEMA}"
-# Settings of a session. What is made in it is no affair of the other nodes, and takes as long as it takes.
+# Settings of a session. Citus does not copy its objects to other nodes, and its statements have no time limit.
 LOCAL = "SET citus.enable_ddl_propagation = off; SET client_min_messages = error; SET statement_timeout = 0"
 PAUSE_SECONDS = 0.5
-# While writers go on, the triggers of a shard may have to wait for them again and again.
+# While writers continue, the triggers of a shard may have to wait for them repeatedly.
 PATIENCE_STEPS = 1200
 
 
 async def distribute(owner_url: str, shard_count: int, progress: Callable[[str], None]) -> None:
-    """Distributes `messages` by sender over the nodes of a Citus cluster, from its coordinator. Writers wait meanwhile.
+    """Distributes `messages` by sender over the nodes of a Citus cluster, from its coordinator. Until then, writers wait.
 
     Raises CommandError where there is no Citus, or the table is not in the schema public.
     """

@@ -56,7 +56,7 @@ class Node:
         """One step of counting what the counters do not hold. False where nothing is left to count."""
         ((is_done,),) = await self.database.fetch(self.statement("recount"), WRITING_WITHOUT_LIMIT)
         if is_done:
-            logger.warning("what was not counted, or counted wrongly, was counted anew")
+            logger.warning("messages that were not counted, or were counted wrongly, were counted again")
         return bool(is_done)
 
     async def prove(self, share: float) -> None:
@@ -66,7 +66,7 @@ class Node:
             PROVED_SENDERS.inc(row["senders"])
             DRIFT_FOUND.inc(row["drifted"])
             if row["drifted"]:
-                logger.error("counts differ from a recount senders=%s; they are counted anew", row["drifted"])
+                logger.error("counts differ from a recount senders=%s; they are counted again", row["drifted"])
 
 
 class Explained(NamedTuple):

@@ -21,7 +21,7 @@ STATUSES = ("new", "proc", "retry", "hold", "other")
 ONE_MACHINE = CountedNode()
 UNTRUSTED = (
     "the counts agree with the messages, but are not trusted, so no answer was compared: {}."
-    " The service recounts by itself; `queuestats verify --repair` recounts now"
+    " The service recounts automatically; `queuestats verify --repair` recounts now"
 )
 # Sender, group mode, account, campaign and ISP of a row.
 _Key = tuple[int, str, int, int, str]

@@ -1,3 +1,3 @@
--- lock: nobody writes messages from here on until the transaction ends
+-- lock: prevents writes to messages until the transaction ends
 -- parameters: none
 LOCK /* citus/lock.sql */ TABLE public.messages IN ACCESS EXCLUSIVE MODE

@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::regclass $$;
 
--- shard_of: the shard of a sender. Citus tells it only those who may read messages.
+-- shard_of: the shard of a sender. Citus returns it only to roles that may read messages.
 CREATE OR REPLACE FUNCTION "{schema}".shard_of(of_sender bigint) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT get_shard_id_for_distribution_column('public.messages', of_sender)
@@ -209,7 +209,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- record_shard_truncate: TRUNCATE of messages empties each shard in a session of its own, so it takes no lock of the
--- node. What the shard had is subtracted when it is counted anew.
+-- node. What the shard had is subtracted when it is counted again.
 CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -334,7 +334,7 @@ END
 $$;
 
 -- forget_shard: deletes the counts of a shard that has left, but not those of senders of a shard that is here: a half
--- of a split. Under the fold's lock: a fold would write them anew.
+-- of a split. Under the fold's lock: a fold would write them again.
 CREATE OR REPLACE FUNCTION "{schema}".forget_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -357,14 +357,14 @@ $$;
 
 -- settle: one step towards counts of the shards that are here, and of no others: gives a shard its triggers, counts
 -- it, or deletes what one has left behind. What it did; NULL where nothing is left to do, or another one is at it. A
--- step is one transaction. A shard whose writers have a long transaction open holds up no other.
+-- step is one transaction. A shard whose writers have a long transaction open delays no other shard.
 CREATE OR REPLACE FUNCTION "{schema}".settle() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET client_min_messages = error AS $$
 DECLARE
   next record;
 BEGIN
-  -- What is made here is no affair of the other nodes.
+  -- Citus must not copy to other nodes what is created here.
   PERFORM set_config('citus.enable_ddl_propagation', 'off', true),
           set_config('citus.enable_manual_changes_to_shards', 'on', true);
   BEGIN

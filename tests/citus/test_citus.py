@@ -95,7 +95,7 @@ async def serving(database: Distributed) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def writers(database: Distributed, nodes: tuple[int, ...] = (0, 1, 2)) -> AsyncIterator[Callable[[], int]]:
-    """Whole lives of messages through each of the nodes; gives a function that tells how many statements ran."""
+    """Whole lives of messages through each of the nodes; yields a function that returns the number of statements that ran."""
     is_over, statements = False, 0
 
     async def write(node: int) -> None:
@@ -228,7 +228,7 @@ async def test_a_live_queue_is_distributed_and_every_command_works_on_it_or_says
     assert [row["action"] for row in msgspec.json.decode(run("jobs", "--json").stdout)] == ["release", "hold"]
 
 
-async def test_what_was_changed_unseen_is_told_and_repaired(distributed: Distributed) -> None:
+async def test_changes_that_no_trigger_recorded_are_reported_and_repaired(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(300))
     shard = await distributed.run("SELECT get_shard_id_for_distribution_column('messages', 7)")
     node = await distributed.run(f"SELECT nodeport FROM citus_shards WHERE shardid = {shard}")
@@ -338,7 +338,7 @@ async def test_a_shard_that_has_moved_is_answered_from_its_messages_until_it_is_
         assert [(row.account_id, row.isp, row.new, row.total) for row in report.rows] == [(1, "", 1, 1)]
 
 
-async def test_a_shard_that_comes_back_before_anybody_looked_is_counted_anew(distributed: Distributed) -> None:
+async def test_a_shard_that_returns_before_a_service_notices_is_counted_again(distributed: Distributed) -> None:
     await distributed.run(INSERT.format(300))
     for _ in range(2):
         await move_shard_of(7, distributed)
@@ -424,7 +424,7 @@ async def test_a_rebalance_spreads_the_shards_and_the_counts_follow(distributed:
         assert await totals(service) == await truth(distributed)
 
 
-async def test_a_node_that_dies_takes_its_senders_along_and_nobody_else_and_comes_back_exact(
+async def test_a_node_that_dies_affects_only_its_senders_and_is_exact_when_it_returns(
     distributed: Distributed,
 ) -> None:
     await distributed.run(INSERT.format(300))

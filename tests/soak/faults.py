@@ -99,7 +99,7 @@ class World:
             await owner.close()
 
     def faults(self) -> list[Callable[[], Awaitable[None]]]:
-        """Each returns when it is over; the database may still be on its way back."""
+        """Each returns when it is over; the database may not be available yet."""
         found: list[Callable[[], Awaitable[None]]] = [
             *(self.worker_killed, self.instance_killed, self.supervisor_killed, self.backend_killed),
             *(self.postmaster_killed, self.server_stopped, self.worker_stopped, self.tables_locked),

@@ -1,4 +1,4 @@
--- rebuild: on the node that has the sender's shard, counts its messages anew, while writers go on
+-- rebuild: on the node that has the sender's shard, recounts the sender's messages, while writers continue
 -- It gives up while a TRUNCATE empties the shards, which would wait for it.
 -- parameters: sender_id bigint
 SELECT /* queries/citus/rebuild.sql */ queuestats_local.rebuild(cast(:sender_id AS bigint))
