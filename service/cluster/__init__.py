@@ -1,4 +1,4 @@
-"""One machine or Citus: the only package that knows whether a queue is distributed."""
+"""One machine or Citus: the only package that depends on whether a queue is distributed."""
 
 from service.cluster.citus import Citus
 from service.cluster.topology import Node, Topology
@@ -8,7 +8,7 @@ __all__ = ["Node", "Topology", "find_topology"]
 
 
 async def find_topology(database: Database) -> Topology:
-    """The topology of the queue of this database as it is now; the same object as long as that does not change.
+    """The current topology of the queue of this database; the same object until the topology changes.
 
     Raises Unavailable or TimedOut.
     """

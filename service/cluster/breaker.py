@@ -1,6 +1,6 @@
-"""Whether a node of a cluster responds. While it does not, its requests are refused at once.
+"""Whether a node of a cluster responds. While it does not respond, its requests are refused immediately.
 
-Libraries for this count failures, so a slow statement looks like a node that is away: docs/design/libraries.md.
+Libraries for this count failures, so a slow statement looks like an unavailable node: docs/design/libraries.md.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# A statement that takes longer has its node probed; probes of a node begin at least so far apart.
+# If a statement takes longer, its node is probed. Probes of a node begin at least this time apart.
 PROBE_SECONDS = 1.0
 _BREAKERS: WeakValueDictionary[str, "Breaker"] = WeakValueDictionary()
 
 
 class Breaker:
-    """One for each node and process. A probe opens a new connection to the node.
+    """A circuit breaker; one for each node and process. A probe opens a new connection to the node.
 
     The breaker is open while the last probe has failed. A probe begins when a statement fails or takes long, and, while
     the breaker is open, when a request is refused. So a slow statement on a node that responds does not open it.
@@ -37,13 +37,13 @@ class Breaker:
         self._probe: asyncio.Task[None] | None = None
 
     def require_closed(self) -> None:
-        """Raises Unavailable where the breaker is open."""
+        """Raises Unavailable if the breaker is open."""
         if self._is_open:
             self._start_probe()
             raise Unavailable(": a node does not respond", f"The node {self._database.address} does not respond.")
 
     async def run(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """What `work` returns. Raises as it does, and Unavailable where the breaker is open."""
+        """Returns the result of `work`. Raises the errors of `work`, and Unavailable if the breaker is open."""
         self.require_closed()
         watch = asyncio.ensure_future(self._watch())
         try:
@@ -74,7 +74,7 @@ class Breaker:
             self._is_open = True
         if self._is_open and not was_open:
             logger.warning("a node does not respond, its requests are refused node=%s", self._database.address)
-            # So the statements that it has end now, and not at their limit.
+            # So its running statements end now, and not at their time limit.
             for pool in self.pools:
                 pool.cut()
         elif was_open and not self._is_open:
@@ -82,7 +82,7 @@ class Breaker:
 
 
 def breaker_of(pool: Database) -> Breaker:
-    """The one of this process for the node of this pool; all pools of the process share it."""
+    """The breaker of this process for the node of this pool. All pools of the process for the node share it."""
     breaker = _BREAKERS.setdefault(pool.url, Breaker(pool))
     breaker.pools.add(pool)
     return breaker

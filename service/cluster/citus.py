@@ -1,7 +1,7 @@
 """A queue that Citus distributes by sender: each node counts the shards of `messages` that it has.
 
-Each query is read where the shard of its sender is, on a connection to that very node. Through the coordinator an
-answer takes 20 to 30 times the processor time (docs/scaling.md).
+Each query runs on the node that has the shard of its sender, on a direct connection to this node. An answer through the
+coordinator takes 20 to 30 times the processor time (docs/scaling.md).
 """
 
 import asyncio
@@ -40,30 +40,30 @@ from service.model import HistoryQuery, StatsQuery, TopQuery
 from service.reports import StatsRow
 
 T = TypeVar("T")
-# Runs at a node, for the shards of some senders by their positions; returns a result for each of them.
+# Runs on a node, for the shards of some senders by the positions of the senders; returns a result for each shard.
 _RunAt: TypeAlias = Callable[[Database, Mapping[int, int]], Awaitable[Sequence[T | ServiceError]]]
-# The rows of a node, for these shards and senders of it.
+# Returns the rows of a node for these shards and senders of the node.
 _FetchAt: TypeAlias = Callable[["ShardNode", list[int], list[int]], Awaitable[Sequence[Any]]]
 
 logger = logging.getLogger(__name__)
 
-# A shard that moves repeatedly while it is read is not found. The end of a move or a split reaches the nodes one
-# after the other, so an attempt that fails is followed by a pause, each four times as long as the one before.
+# If a shard moves during each of these attempts to read it, it is not found. A move or a split does not end on all
+# nodes at the same time, so a pause follows a failed attempt, each four times as long as the last one.
 ATTEMPTS = 5
 FIRST_PAUSE_SECONDS = 0.005
-# For statements that reach all shards of a node. A TRUNCATE locks them in several sessions, so such a statement may
-# wait for one session and block another one: it gives up before Citus ends the TRUNCATE.
+# For statements that read all shards of a node. A TRUNCATE locks the shards in several sessions, so such a statement
+# may wait for one session and block another one. The limit ends the statement before Citus ends the TRUNCATE.
 THROUGH_PARENT = "SET LOCAL lock_timeout = '1s'"
 
 
 @dataclass(frozen=True)
 class ShardNode(Node):
-    """A node of a cluster: its statements do their work for all shards that are there."""
+    """A node of a cluster. Its statements apply to all shards of the node."""
 
     keeps_notes = False
 
     breaker: Breaker = field(compare=False)
-    # Those that may have holds and jobs of the shards of this one.
+    # The other nodes, which may have holds and jobs of the shards of this node.
     others: Callable[[Node], Awaitable[Sequence[Node]]] = field(compare=False)
 
     def statement(self, name: str) -> Statement:
@@ -73,11 +73,11 @@ class ShardNode(Node):
         return await self.breaker.run(partial(self.database.fetch, statement, begin_with, **parameters))
 
     async def run(self, name: str, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """As `Database.run`. Raises as `fetch`."""
+        """The same as `Database.run`. Raises the same errors as `fetch`."""
         return await self.breaker.run(partial(self.database.run, name, work))
 
     async def prove(self, share: float) -> None:
-        """Nothing: `verify` compares the shards."""
+        """Does nothing, because `verify` compares the shards."""
 
     async def count(self) -> bool:
         ((done,),) = await self.database.fetch(load_statement("queries/citus/settle"), WRITING_WITHOUT_LIMIT)
@@ -88,9 +88,9 @@ class ShardNode(Node):
 
 
 class Citus(Topology):
-    """A distributed queue. It remembers where senders are; `database` is the coordinator's."""
+    """A distributed queue. It caches the places of senders. `database` is the database of the coordinator."""
 
-    # A node may be away: the others answer.
+    # If a node is unavailable, the other nodes still answer, so the service is ready.
     probed_senders = ()
 
     def __init__(self, database: Database) -> None:
@@ -150,7 +150,7 @@ class Citus(Topology):
         return [row_of(row) for row in await self._at_place(query.sender_id, scan_at)]
 
     async def top(self, query: TopQuery) -> Sequence[Any]:
-        """Of all senders: the largest of each node, each node in a snapshot of its own."""
+        """As on one machine, but the rows of each node are from a separate snapshot."""
         own, parameters = top_statement("queries/top/", query)
         statement = at_node(own.name, "required")
 
@@ -215,7 +215,7 @@ class Citus(Topology):
         async def at(node: ShardNode) -> Result | ServiceError:
             address = node.database.address
             running = asyncio.ensure_future(node.run(name, lambda connection: work(connection, address)))
-            # Not awaited after its limit: a server that hangs does not answer a cancellation.
+            # It is not awaited after its limit, because a server that hangs does not respond to a cancellation.
             running.add_done_callback(lambda task: task.cancelled() or task.exception())
             await asyncio.wait([running], timeout=seconds)
             if not running.done():
@@ -231,7 +231,7 @@ class Citus(Topology):
         return {node.database.address: result for node, result in zip(nodes, found, strict=True)}
 
     async def keepers(self) -> Sequence[Node]:
-        """The coordinator has the entries of the log that are of no sender."""
+        """The nodes and the coordinator, which has the entries of the log that belong to no sender."""
         return [Node(self._database), *await self.nodes()]
 
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
@@ -241,7 +241,7 @@ class Citus(Topology):
             try:
                 await requiring()
             except Moved:
-                # It may have come a moment ago.
+                # The shard may have arrived a moment ago.
                 while await bring_control(node, partial(self._others, node)):
                     pass
                 await requiring()
@@ -302,19 +302,19 @@ class Citus(Topology):
             at_node(own.name, "" if is_scan else "proved"),
             {**proof, **parameters},
             at_node("explain/tables"),
-            # Each shard has its own.
+            # Each shard has its own index, with another name.
             ("messages_by_arrival",),
         )
 
     async def _at_place(self, sender_id: int, run: _RunAt[Any]) -> Any:
-        """The result of `run` at the node that has the shard of a sender. Raises what it has in place of one."""
+        """The result of `run` on the node that has the shard of a sender. Raises an error that is in its place."""
         (found,) = await self._at_places([sender_id], run)
         if isinstance(found, ServiceError):
             raise found
         return found
 
     async def _at_places(self, sender_ids: Sequence[int], run: _RunAt[T]) -> list[T | ServiceError]:
-        """The results of `run` at the nodes of some senders, in their order; an error at a node that is away."""
+        """The results of `run` on the nodes of some senders, in their order; an error if the node is unavailable."""
         nowhere = Moved(": its shard is on no node now")
         found: dict[int, T | ServiceError] = dict.fromkeys(range(len(sender_ids)), Moved())
         async for _ in self._attempts():
@@ -331,9 +331,9 @@ class Citus(Topology):
         return [nowhere if isinstance(result, Moved) else result for result in found.values()]
 
     async def _at_nodes(self, sender_ids: Sequence[int] | None, fetch: _FetchAt) -> list[Sequence[Any]]:
-        """The rows of each node that has some of the senders; of every node for all senders (None).
+        """The rows of each node that has at least one of the senders; the rows of every node for all senders (None).
 
-        Raises the error of a node: then there are no rows of the others either.
+        If a node fails, raises its error and returns no rows of the other nodes.
         """
         async for _ in self._attempts():
             parts = self._parts(sender_ids)
@@ -345,7 +345,7 @@ class Citus(Topology):
         raise Unavailable(": a shard is on no node now")
 
     def _parts(self, sender_ids: Sequence[int] | None) -> dict[Address | None, tuple[list[int], list[int]]]:
-        """The shards and the senders of each node; None for a sender or shard that no node has."""
+        """The shards and the senders of each node. Senders and shards that no node has are under None."""
         if sender_ids is None:
             return {address: (shards, []) for address, shards in self._places.shards().items()}
         parts: dict[Address | None, tuple[list[int], list[int]]] = {}
@@ -357,7 +357,7 @@ class Citus(Topology):
         return parts
 
     async def _attempts(self) -> AsyncIterator[None]:
-        """Before each attempt, the places are known as of after the one before."""
+        """Yields once for each attempt. The places were read after the start of the previous attempt."""
         asked_at = -float("inf")
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -375,7 +375,7 @@ class Citus(Topology):
 
 
 async def _of_answering(nodes: Sequence[Node], name: str, **parameters: Any) -> tuple[list[Any], int]:
-    """The rows of a statement of the nodes that answer, and the number of the others."""
+    """The rows of a statement from the nodes that respond, and the number of nodes that do not respond."""
     reads = [node.fetch(node.statement(name), **parameters) for node in nodes]
     rows: list[Any] = []
     silent_nodes = 0

@@ -1,4 +1,4 @@
-"""The nodes of a queue as commands reach them: over a connection to each."""
+"""The nodes of a queue for commands, which open a connection to each node."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,37 +12,37 @@ from service.db.address import at_host
 from service.errors import CommandError
 from service.schema.migrate import require_countable
 
-# While a statement runs at a node, the next probe begins so long after the last one.
+# While a statement runs on a node, the pause between two probes of the node.
 PROBE_SECONDS = 1.0
-# Why a shard can't be compared, by the states of unproved() in sql/citus/node.sql.
+# The reason why a shard can't be compared, for each state of unproved() in sql/citus/node.sql.
 REASONS = {
     "unattached": "its table lacks triggers that count, or one was disabled",
     "uncounted": "it is not counted yet",
 }
 MOVED = "it was moved or split during the comparison"
 
-# Of a node of a cluster, as in CountedNode.
+# `folder` and `control_folder` of a CountedNode that is a node of a cluster.
 FOLDERS = ("queries/citus", "queries/citus")
 
 
 @dataclass(frozen=True)
 class CountedNode:
-    """A server whose counters are compared and repaired: the one machine, or, with `url`, a node of a cluster."""
+    """A server whose counters are compared and repaired: the single machine, or, with `url`, a node of a cluster."""
 
     url: str = ""
     name: str = ""
-    # Of the statements differences and rebuild, and of those on held messages.
+    # The folders of the statements differences and rebuild, and of the statements on held messages.
     folder: str = "queries"
     control_folder: str = "queries/control"
-    # Of the statements that run on one machine and on a node.
+    # The named places for statements that run both on one machine and on a node.
     places: Mapping[str, str] | None = None
 
     @asynccontextmanager
     async def connect(self, connection: Connection) -> AsyncIterator[Connection]:
-        """A connection to the node. `connection` is the one that the command has.
+        """A connection to the node. `connection` is the connection of the command.
 
-        A statement may take as long as it needs. But as soon as the node of a cluster accepts no new connection, the
-        statement ends too. Raises CommandError with the reason.
+        Statements have no time limit. But if the node of a cluster stops accepting new connections, its connection is
+        closed, and the statement ends. Raises CommandError with the reason.
         """
         if not self.url:
             yield connection
@@ -61,15 +61,15 @@ class CountedNode:
     async def comparing(self, connection: Connection) -> AsyncIterator[bool]:
         """A transaction in which counters are compared with messages: in one snapshot, or one for each shard.
 
-        Yields whether a TRUNCATE waits until it ends. Raises CommandError where the table can't be counted at all.
+        Yields whether a TRUNCATE waits until it ends. Raises CommandError if the triggers can't count the table.
         """
-        # Before the transaction, whose snapshot must not be older than the lock.
+        # Read before the transaction, because the snapshot of the transaction must not be older than the lock.
         messages = await fetch(connection, "queries/adopt/messages_name") if not self.url else []
         async with connection.transaction(isolation="read_committed" if self.url else "repeatable_read"):
             await connection.execute("SET LOCAL statement_timeout = 0")
             if not self.url:
                 await connection.execute(AS_A_SCAN)
-                # A TRUNCATE between the snapshot and the recount would look like drift: it has to wait.
+                # A TRUNCATE between the snapshot and the recount would look like drift, so it has to wait.
                 for row in messages:
                     if row["name"]:
                         await fetch(connection, "migrate/lock_messages", {"messages": row["name"]})
@@ -77,38 +77,38 @@ class CountedNode:
             yield all(row["name"] for row in messages)
 
     async def uncounted(self, connection: Connection) -> Sequence[Any]:
-        """The rows of sql/queries/uncounted.sql. Shards that are not counted yet are counted by the service soon."""
+        """The rows of sql/queries/uncounted.sql; empty on a node, because the service counts its uncounted shards."""
         return [] if self.url else await fetch(connection, "queries/uncounted")
 
     async def count(self, connection: Connection) -> None:
-        """Counts what is not counted on a node of a cluster. `connection` is the owner's."""
+        """Counts the uncounted shards of a node of a cluster. `connection` has the role of the owner."""
         while self.url and (await fetch(connection, "queries/citus/settle"))[0]["done"]:
             continue
 
     async def comparable_senders(self, connection: Connection, sender_id: int | None) -> list[int]:
-        """Senders whose answers can be compared with their definitions: `sender_id`, or some taken by chance."""
-        # The service answers none from counters that are not trusted.
+        """Senders whose answers can be compared with their definitions: `sender_id`, or a random sample."""
+        # The service returns no answers from counters that are not trusted.
         if self.url or await self.uncounted(connection):
             return []
         return [sender_id] if sender_id else [row[0] for row in await fetch(connection, "queries/some_senders")]
 
 
 async def _silence(url: str) -> str:
-    """Returns when the node accepts no new connection: why."""
+    """Waits until the node accepts no new connection, and returns the reason."""
     while True:
         await asyncio.sleep(PROBE_SECONDS)
         try:
             async with connect(url):
                 pass
         except CommandError as error:
-            # A server without a free connection responds.
+            # A server that has no free connection still responds.
             if not isinstance(error.__cause__, TooManyConnectionsError):
                 return str(error)
 
 
 @dataclass(frozen=True)
 class NotCompared:
-    """What a comparison could not read. `node`, `shard`: of a cluster; empty and None on one machine."""
+    """A part of the queue that was not compared. `node` and `shard` are empty and None on one machine."""
 
     reason: str
     node: str = ""
@@ -120,7 +120,7 @@ class NotCompared:
 
 
 async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
-    """The nodes that keep the counters of the queue. `connection` is one to the database at `url`."""
+    """The nodes that have the counters of the queue. `connection` is a connection to the database at `url`."""
     (state,) = await fetch(connection, "queries/citus/state")
     if not state["is_distributed"]:
         return [CountedNode()]
@@ -129,7 +129,7 @@ async def counted_nodes(connection: Connection, url: str) -> list[CountedNode]:
 
 
 async def keepers(connection: Connection, url: str) -> list[CountedNode]:
-    """The servers that have jobs and entries of the audit log: those of `counted_nodes`, and the coordinator."""
+    """The servers that have jobs and entries of the audit log: the result of `counted_nodes`, and the coordinator."""
     nodes = [node for node in await counted_nodes(connection, url) if node.url]
     return [CountedNode(), *(replace(node, places=TABLE.places) for node in nodes)]
 
@@ -141,15 +141,15 @@ def _name(host: str, port: int) -> str:
 async def not_compared(
     connection: Connection, sender_id: int | None, states: Mapping[int, str], silent: Mapping[str, str]
 ) -> list[NotCompared]:
-    """The shards of a cluster, or the one of a sender, that are not among those in the state `here`.
+    """The shards of a cluster, or the shard of a sender, that no node has compared, and why; empty on one machine.
 
-    `states`: of the shards that nodes have compared, or could not compare. `silent`: why nodes compared nothing.
+    `states`: the reported states of shards, `here` for a compared one. `silent`: why nodes compared nothing, by name.
     """
     if (await fetch(connection, "queries/citus/state"))[0]["is_distributed"]:
         shards = await fetch(connection, "queries/citus/placements", sender_id=sender_id)
         left = [row for row in shards if states.get(row["shard"]) != "here"]
         names = {row["shard"]: _name(row["host"], row["port"]) if row["host"] else "no node" for row in left}
-        # A silent node is named once.
+        # A node that does not respond is listed once, without its shards.
         of_nodes = [NotCompared(silent[name], name) for name in dict.fromkeys(names.values()) if name in silent]
         return of_nodes + [
             NotCompared(REASONS.get(states.get(shard, ""), MOVED), name, shard)
@@ -160,8 +160,8 @@ async def not_compared(
 
 
 async def require_table_of_one_machine(connection: Connection, table: str) -> None:
-    """Raises CommandError if Citus distributes the table: only `messages` is counted on several nodes."""
-    # A look-up in the catalog: other databases lack the table that the statement reads.
+    """Raises CommandError if Citus distributes the table: only `messages` can be counted on several nodes."""
+    # Checked first, because the statement reads a catalog that exists only in databases with Citus.
     if not await connection.fetchval("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"):
         return
     if (await fetch(connection, "queries/citus/distributed", table_name=table))[0]["is_distributed"]:

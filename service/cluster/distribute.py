@@ -1,6 +1,6 @@
 """A queue on many machines: `messages` distributed by Citus, and one set of counters for each node (docs/scaling.md).
 
-The counters of a node are made by the files that one machine has too, in a schema that Citus does not know.
+The same files create the counters on one machine and on a node. On a node, Citus does not manage their schema.
 """
 
 import asyncio
@@ -20,19 +20,20 @@ from service.schema.repair import COUNTED, missing_indexes
 from service.schema.roles import login
 
 PLACES = {"schema": SCHEMA}
-# What a node lacks that was added without `queuestats migrate`.
+# The missing objects of a node that was added to the cluster and not migrated yet.
 WHOLE_SCHEMA = f"the whole schema {SCHEMA}"
-# Settings of a session. Citus does not copy its objects to other nodes, and its statements have no time limit.
+# Settings of a session: Citus does not create its objects on other nodes, and its statements have no time limit.
 LOCAL = "SET citus.enable_ddl_propagation = off; SET client_min_messages = error; SET statement_timeout = 0"
 PAUSE_SECONDS = 0.5
-# While writers continue, the triggers of a shard may have to wait for them repeatedly.
+# The triggers of a shard are created under a lock, so a step may fail repeatedly while writers have transactions open.
 PATIENCE_STEPS = 1200
 
 
 async def distribute(owner_url: str, shard_count: int, progress: Callable[[str], None]) -> None:
-    """Distributes `messages` by sender over the nodes of a Citus cluster, from its coordinator. Until then, writers wait.
+    """Distributes `messages` by sender over the nodes of a Citus cluster. Writers wait until its rows are copied.
 
-    Raises CommandError where there is no Citus, or the table is not in the schema public.
+    Runs on the coordinator. Does nothing if the table is distributed already. Raises CommandError if the database has
+    no Citus, or the table is not in the schema public.
     """
     async with changing_schema(owner_url) as connection:
         (state,) = await fetch(connection, "queries/citus/state")
@@ -46,7 +47,7 @@ async def distribute(owner_url: str, shard_count: int, progress: Callable[[str],
         async def work() -> None:
             await fetch(connection, "citus/lock")
             await fetch(connection, "citus/detach")
-            # From here on it holds the lock, and takes as long as the rows do.
+            # The transaction has the lock now. Its duration depends on the number of rows.
             await connection.execute("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
             await connection.execute("SET LOCAL citus.shard_replication_factor = 1")
             await fetch(connection, "citus/distribute", shard_count=shard_count)
@@ -57,18 +58,19 @@ async def distribute(owner_url: str, shard_count: int, progress: Callable[[str],
 
 
 async def bring_up_nodes(owner_url: str, service_url: str | None, progress: Callable[[str], None]) -> None:
-    """Gives each node of a cluster its counters, and counts its shards, while writers go on. Then drops the schemas of
-    former releases, which had one for each shard. Does nothing for a queue on one machine.
+    """Creates the counters on each node of a cluster, and counts its shards, while writers continue.
+
+    Then drops the schemas of former releases, which had one for each shard. Does nothing for a queue on one machine.
     """
     async with connect(owner_url) as connection:
         (state,) = await fetch(connection, "queries/citus/state")
         if not state["is_distributed"]:
             return
         nodes = await fetch(connection, "queries/citus/primaries")
-        # The schema of the coordinator says that the shards are counted, and which shard a sender is in.
+        # The schema of the coordinator has the information whether the shards are counted, and the shard of a sender.
         await _bring_up(connection, service_url)
     await asyncio.gather(*(_bring_up_node(owner_url, service_url, host, port, progress) for host, port in nodes))
-    # The coordinator last: by its functions services of a former release find the nodes.
+    # The coordinator comes last: services of a former release find the nodes with its functions.
     for url in (*(at_host(owner_url, host, port) for host, port in nodes), owner_url):
         await _drop_former(url)
     for host, port in nodes:
@@ -102,7 +104,7 @@ async def _bring_up(connection: Connection, service_url: str | None) -> None:
 
 
 async def _make_tables(connection: Connection) -> None:
-    """Makes the tables and columns that the node lacks. Counts that were lost with a table are counted again."""
+    """Creates the tables and columns that the node lacks. If a table of counts is missing, the shards are recounted."""
     if not (await fetch(connection, "citus/made"))[0]["is_made"]:
         made = [*table_definitions(SCHEMA, [grouping_set]), read_sql("citus/tables", PLACES)]
         for definition in (f"CREATE SCHEMA {SCHEMA}", *made):
@@ -118,7 +120,7 @@ async def _make_tables(connection: Connection) -> None:
 
 
 async def _lacking(connection: Connection) -> dict[str, list[str] | None]:
-    """The tables of a node that lack columns, with these; None for a table that is missing."""
+    """The tables of a node that lack columns, with the names of these columns; None for a missing table."""
     present = {row["table_name"]: row["column_names"] for row in await fetch(connection, "citus/columns", PLACES)}
     lacking: dict[str, list[str] | None] = {}
     for table in own_tables():
@@ -129,7 +131,7 @@ async def _lacking(connection: Connection) -> dict[str, list[str] | None]:
 
 
 async def node_changes(connection: Connection) -> list[str]:
-    """The remaining steps of `bring_up_nodes` on one node, in words; empty if the node is current."""
+    """Descriptions of the remaining steps of `bring_up_nodes` on one node; empty if the node is current."""
     if not (await fetch(connection, "citus/made"))[0]["is_made"]:
         return [WHOLE_SCHEMA]
     lacking = await _lacking(connection)
@@ -142,12 +144,12 @@ async def node_changes(connection: Connection) -> list[str]:
 
 
 def hash_at_node(file: SqlFile) -> str:
-    """Of the text that runs on a node: the values of its places are those of this version, and not of a mapping."""
+    """The hash of the text that runs on a node. It includes the values of the places, which this version defines."""
     return hashlib.sha256(file.text.encode()).hexdigest()
 
 
 async def _count_shards(connection: Connection, progress: Callable[[str], None]) -> None:
-    """Returns when each shard of this node has its triggers and is counted."""
+    """Returns when each shard of this node has its triggers and is counted. Raises CommandError after ten minutes."""
     for _ in range(PATIENCE_STEPS):
         ((done,),) = await fetch(connection, "queries/citus/settle")
         if done:

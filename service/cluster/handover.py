@@ -1,4 +1,4 @@
-"""Brings the holds and jobs of a shard to the node that it was moved to: sql/citus/control.sql."""
+"""Copies the holds and jobs of a shard to the node to which the shard was moved: sql/citus/control.sql."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -8,10 +8,11 @@ from service.errors import ServiceError
 
 
 async def bring_control(node: Node, others: Callable[[], Awaitable[Sequence[Node]]]) -> str | None:
-    """Brings what `others` have of the shards that have come to a node. What was done; None if nothing could be done.
+    """Copies the holds and jobs of one shard that has arrived on a node from the nodes that `others` returns.
 
-    Any number of processes may do it at the same time, and each may die at any time. A node that does not answer delays
-    the shards until it does, or until it is removed from the cluster.
+    Returns a description; None if there is no such shard, or none could be completed. Several processes may call it at
+    the same time, and a process may die at any time. A node that does not respond delays the shards until it responds,
+    or until it is removed from the cluster.
     """
     for shard, arrival, low, high in await node.fetch(load_statement("queries/citus/arrived")):
         try:
@@ -26,7 +27,7 @@ async def bring_control(node: Node, others: Callable[[], Awaitable[Sequence[Node
 
 
 async def _bring_from(other: Node, node: Node, of_shard: dict[str, int], arrival: int) -> None:
-    """Returns when the other node has nothing of the shard. Raises Moved where it takes the shard to be its own."""
+    """Returns when the other node has no rows of the shard. Raises Moved if the shard is on the other node."""
     while parts := await other.fetch(load_statement("queries/citus/leaving"), WRITING, **of_shard):
         part = dict(parts[0])
         received = {"shard": of_shard["shard"], "arrival": arrival, **part}

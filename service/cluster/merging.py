@@ -1,4 +1,4 @@
-"""The report on many senders of a cluster, from the rows of its nodes."""
+"""Merges the rows of the nodes of a cluster into a report on many senders."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _key = itemgetter(*_KEYS)
 def at_each_node(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of sql/queries/report/ for the statement of one node.
 
-    Rows that are not by sender are added up before they are selected and ordered, so a node returns all of its own.
+    Rows that are not by sender are added up before they are selected and ordered, so a node returns all of its rows.
     """
     if parameters["by_sender"]:
         return dict(parameters)
@@ -28,13 +28,13 @@ def at_each_node(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def merged_page(of_nodes: Sequence[Sequence[Any]], parameters: Mapping[str, Any]) -> list[Any]:
-    """The rows of sql/queries/report/from_counters.sql as a node with all senders would return them."""
+    """The rows that sql/queries/report/from_counters.sql would return on a node that has all senders."""
     sizes = [rows[0] for rows in of_nodes]
     rows = await merged_rows([[row for row in rows if row["total"] is not None] for rows in of_nodes], parameters)
     cut = min((size["cut"] for size in sizes if size["cut"] is not None), default=None)
     number = sum(size["number"] or 0 for size in sizes) if parameters["by_sender"] else len(rows)
     if not parameters["by_sender"] and sum(map(len, of_nodes)) >= parameters["read_limit"]:
-        # It does not depend on the number of nodes how much is read for a page.
+        # The number of rows that are read for a page must not depend on the number of nodes.
         cut = cut or 1
     if (rank := parameters["after_rank"]) is not None:
         after = (-rank, *(parameters[f"after_{name.removesuffix('_id')}"] for name in _KEYS))
@@ -44,7 +44,7 @@ async def merged_page(of_nodes: Sequence[Sequence[Any]], parameters: Mapping[str
 
 
 async def merged_rows(of_nodes: Sequence[Sequence[Any]], parameters: Mapping[str, Any]) -> list[Any]:
-    """All rows in their order. Rows that are not by sender are the sums of those of the nodes."""
+    """All rows in their order. Rows that are not by sender are the sums of the rows of the nodes."""
     rows = list(chain.from_iterable(of_nodes))
     if not parameters["by_sender"]:
         rows = [row for row in await _added_up(rows) if row[parameters["status"] or "total"]]

@@ -1,6 +1,6 @@
-"""What a node of a cluster keeps: the counters of its shards in one schema, which Citus does not know.
+"""The counters on a node of a cluster: those of all its shards in one schema, which Citus does not manage.
 
-They are made by files that one machine has too, and read by the same statements.
+The same files create them, and the same statements read them, as on one machine.
 """
 
 from dataclasses import replace
@@ -22,10 +22,10 @@ FILES = (
     *(f"counters/{name}" for name in ("triggers", "recorded", "bounds", "oldest", "fold", "compact")),
     *(f"counters/{name}" for name in ("deltas", "rebuild", "audit")),
     *(f"control/{name}" for name in ("preview", "change", "start", "step", "prune", "repair")),
-    # What differs.
+    # The files that differ from those of one machine.
     *("citus/node", "citus/control", "counters/catalog"),
 )
-# The newest of several shards: what a split has left, stays for a moment.
+# After a split, the former shard may still have a row. The newest shard has the greatest id.
 SHARD_OF = (
     f"(SELECT shard FROM {SCHEMA}.shards WHERE worker_hash(of_sender) BETWEEN lowest AND highest"
     " ORDER BY shard DESC LIMIT 1)"
@@ -40,7 +40,7 @@ TABLE = replace(
         counted_table="TG_RELID",
         locked=f"{SCHEMA}.settle_lock, {PARENT}",
         begun_as=f"-{SHARD_OF}",
-        # As long as services of a former release answer, the shards have no parent: these would not trust their counts.
+        # Services of a former release do not trust the counts of a shard that has a parent.
         has_created="(NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'queuestats_node'))",
         queued_messages=(
             '(SELECT sender_id, account_id, campaign_id, isp COLLATE "C" AS isp, status, created_at'
@@ -53,7 +53,7 @@ TABLE = replace(
 
 @cache
 def at_node(name: str, within: str = "") -> Statement:
-    """A statement on the counters of a node. `within`: the file of sql/citus/ that adds the proof of its `shards`."""
+    """A statement on the counters of a node. `within`: the file of sql/citus/ that adds the proof for its `shards`."""
     statement = load_statement(name, TABLE.places)
     if not within:
         return statement
@@ -66,6 +66,6 @@ def at_node(name: str, within: str = "") -> Statement:
 
 
 def condition_at_node(name: str) -> Statement:
-    """The statement of a condition of health on a node: its own in sql/conditions/node/, or that of one machine."""
+    """The statement of a condition on a node: the file in sql/conditions/node/ if it exists, or that of one machine."""
     own = f"conditions/node/{name}"
     return at_node(own if sql_path(f"{own}.sql").is_file() else f"conditions/{name}")

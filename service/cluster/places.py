@@ -1,4 +1,4 @@
-"""Where the shards of a distributed queue are, as the coordinator has confirmed it."""
+"""The nodes of the shards of a distributed queue, as read from the coordinator."""
 
 import asyncio
 import time
@@ -12,9 +12,9 @@ Found = TypeVar("Found")
 Address: TypeAlias = tuple[str, int]
 
 WORD = 0xFFFFFFFF
-# A former primary that lives on after a failover does not know of it, so its address is not used for longer.
+# After a failover, a former primary may still run and accept statements, so an address is used at most this long.
 TRUSTED_SECONDS = 2.0
-# Under steady load the next look-up starts at this age, in the background.
+# Under steady load, the next look-up starts in the background when the last one has this age.
 REFRESH_SECONDS = 1.0
 
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class _Known(Generic[Found]):
-    """What a look-up has found, and when that look-up began. Those who wait share one."""
+    """The result of the last look-up, and the time at which it began. All waiters share one look-up."""
 
     def __init__(self, nothing: Found, look_up: Callable[[], Awaitable[Found]]) -> None:
         self.found, self.as_of = nothing, -float("inf")
@@ -40,7 +40,7 @@ class _Known(Generic[Found]):
     def start(self) -> "asyncio.Task[None]":
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-            # Its error is for those who wait for it; there may be none.
+            # Waiters receive its error. If there are none, asyncio must not report it as never retrieved.
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._task
 
@@ -50,10 +50,10 @@ class _Known(Generic[Found]):
 
 
 class Places:
-    """The shards by the ranges of hashes that are theirs, each with the number of its node's group; the nodes by that.
+    """The shards by their ranges of hashes, each with the group of its node, and the addresses of the nodes by group.
 
-    A failover changes only the address of a group, and the former primary does not notice it. So addresses are
-    confirmed once a second, and shards are read when a node reports that it does not have one.
+    A failover changes only the address of a group, and the former primary reports no error. So addresses are confirmed
+    once a second. Shards are read again after a node has reported that it does not have a shard.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,7 +66,7 @@ class Places:
         return list(self._nodes.found.values())
 
     def find(self, sender_id: int) -> Place | None:
-        """None where no node has the shard, as far as it is known."""
+        """The place of a sender by the last look-up; None if no node has the shard."""
         least_hashes, shards = self._shards.found
         if not shards:
             return None
@@ -75,16 +75,16 @@ class Places:
         return address and Place(shard, address)
 
     def shards(self) -> dict[Address | None, list[int]]:
-        """All shards, by the node that has them; under None those that no node has, as far as it is known."""
+        """All shards by their node, by the last look-up. The shards that no node has are under None."""
         by_address: dict[Address | None, list[int]] = {}
         for shard, group in self._shards.found[1]:
             by_address.setdefault(self._nodes.found.get(group), []).append(shard)
         return by_address
 
     async def confirm(self, moved_at: float = -float("inf")) -> None:
-        """Returns when the addresses are those of at most `TRUSTED_SECONDS` ago, and all is known as after `moved_at`.
+        """Returns when the addresses are at most `TRUSTED_SECONDS` old, and all was read after `moved_at`.
 
-        Raises Unavailable or TimedOut where the coordinator does not answer.
+        Raises Unavailable or TimedOut if the coordinator does not respond.
         """
         if self._nodes.age > REFRESH_SECONDS:
             self._nodes.start()
@@ -103,7 +103,7 @@ class Places:
 
 
 def hash_of(sender_id: int) -> int:
-    """hashint8() of PostgreSQL, by which Citus places a sender: src/backend/access/hash/hashfunc.c."""
+    """hashint8() of PostgreSQL, which Citus uses to place a sender: src/backend/access/hash/hashfunc.c."""
     high = sender_id >> 32 & WORD
     word = (sender_id & WORD) ^ (high if sender_id >= 0 else high ^ WORD)
     # hash_bytes_uint32() of src/common/hashfn.c.

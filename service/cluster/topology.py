@@ -1,4 +1,4 @@
-"""A queue on one machine, whose database has the messages and the counters. A cluster differs as citus.py says."""
+"""A queue on one machine, whose database has the messages and the counters. citus.py has the subclass for a cluster."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 FILTERS = ("sender_id", "account_id", "campaign_id", "isp")
-# Rows that are converted before other tasks get their turn on the event loop: about a millisecond.
+# Number of rows that are converted, in about a millisecond, before the event loop runs other tasks.
 SLICE_ROWS = 1000
 _COLUMNS = len(StatsRow.__struct_fields__)
 _ISP = StatsRow.__struct_fields__.index("isp")
@@ -32,35 +32,35 @@ _OLDEST = 4
 
 @dataclass(frozen=True)
 class Node:
-    """A server that keeps counters: the one machine, or, as a subclass, a node of a cluster."""
+    """A server that has counters: the single machine, or, as a subclass, a node of a cluster."""
 
     folder: ClassVar[str] = "queries"
     keeps_notes: ClassVar[bool] = True
-    """Whether it has our own tables, `background_tasks` among them."""
+    """Whether it has all tables of queuestats, including `background_tasks`."""
 
     database: Database
 
     def statement(self, name: str) -> Statement:
-        """One of the statements that maintain counters, or change and list holds and jobs: fold, control/start."""
+        """A statement that maintains counters, or changes or lists holds and jobs, such as fold or control/start."""
         return load_statement(f"{self.folder}/{name}")
 
     async def fetch(self, statement: Statement, begin_with: str = "", /, **parameters: Any) -> list[Any]:
-        """As `Database.fetch`. Raises Unavailable also as soon as the node of a cluster does not respond."""
+        """The same as `Database.fetch`. Also raises Unavailable as soon as the node of a cluster stops responding."""
         return await self.database.fetch(statement, begin_with, **parameters)
 
     async def fetch_scan(self, statement: Statement, **parameters: Any) -> list[Any]:
-        """As `Database.fetch_scan`."""
+        """The same as `Database.fetch_scan`."""
         return await self.database.fetch_scan(statement, **parameters)
 
     async def count(self) -> bool:
-        """One step of counting what the counters do not hold. False where nothing is left to count."""
+        """One step of counting messages that the counters lack. False if nothing is left to count."""
         ((is_done,),) = await self.database.fetch(self.statement("recount"), WRITING_WITHOUT_LIMIT)
         if is_done:
             logger.warning("messages that were not counted, or were counted wrongly, were counted again")
         return bool(is_done)
 
     async def prove(self, share: float) -> None:
-        """Audits a few senders and records drift, where that is due."""
+        """Audits a few senders and records drift, if an audit is due."""
         statement = load_statement("queries/prove_sample")
         for row in await self.database.fetch(statement, WRITING_WITHOUT_LIMIT, share=share):
             PROVED_SENDERS.inc(row["senders"])
@@ -70,9 +70,9 @@ class Node:
 
 
 class Explained(NamedTuple):
-    """A statement that answers queries, its database, and the statement for what its plan is compared with.
+    """A statement that answers queries, its database, and the statement for the data with which its plan is compared.
 
-    `unseen_indexes`: the plan shows them under other names, or not at all.
+    `unseen_indexes`: the indexes that the plan shows under other names, or not at all.
     """
 
     database: Database
@@ -83,43 +83,43 @@ class Explained(NamedTuple):
 
 
 class Topology:
-    """What use cases ask of a queue. Methods raise Unavailable or TimedOut."""
+    """The operations of use cases on a queue. Methods raise Unavailable or TimedOut."""
 
-    # The greatest number that a sender can have: wrong counts of one customer do not make the service unready.
+    # The greatest number that a sender can have, so that wrong counts of one customer do not make the service unready.
     probed_senders: Sequence[int] = (2**63 - 1,)
-    """Senders whose totals must be answered where the service is ready."""
+    """The service is ready only if it can return the totals of these senders."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def nodes(self) -> Sequence[Node]:
-        """The nodes that keep counters, as they are now, whether they are up or not."""
+        """The current nodes that have counters, also those that do not respond."""
         return [Node(self._database)]
 
     def queue_of(self, sender_id: int) -> Hashable:
-        """Queries wait in one queue for each value of this: the node that has the counts, as far as it is known.
+        """The node that has the counts of a sender, by the last look-up. Queries with the same value wait in one queue.
 
-        Raises Unavailable at once where that node does not respond.
+        Raises Unavailable immediately if that node does not respond.
         """
         return None
 
     async def sample_senders(self, known_nodes: Set[Hashable]) -> Mapping[Hashable, int | None]:
-        """A number that a sender of each node of a cluster may have, by `queue_of`; without the nodes that are known.
+        """For each node of a cluster that is not in `known_nodes`, a number of a sender that is placed on the node.
 
-        None for a node that has few of the numbers.
+        The keys are values of `queue_of`. The value is None if no small number is placed on the node.
         """
         return {}
 
     async def read(self, queries: Sequence[StatsQuery]) -> Sequence[list[StatsRow] | ServiceError]:
-        """The rows of queries of one statement name, by the counters, or why there are none.
+        """For each query, its rows from the counters, or an error in their place. All have the same statement name.
 
-        `Uncounted`, raised for all of them or in place of the rows of one, where `scan` has the answer.
+        If `scan` can answer, the error is `Uncounted`: in place of the rows of one query, or raised for all queries.
         """
         statement, parameters = from_counters(queries)
         try:
             rows = await self._database.fetch(statement, **parameters)
         except Uncounted:
-            # A partition that has just been created is counted from now on.
+            # After this statement, a partition that has just been created is counted.
             (followed,) = await self._database.fetch(load_statement("queries/follow_partitions"), WRITING)
             if not followed["is_counted"]:
                 raise
@@ -127,7 +127,7 @@ class Topology:
         return await rows_by_query(rows, queries)
 
     async def scan(self, query: StatsQuery) -> list[StatsRow]:
-        """The rows of a query from the messages themselves."""
+        """The rows of a query from the messages."""
         statement, parameters = from_messages(query)
         return [row_of(row) for row in await self._database.fetch_scan(statement, **parameters)]
 
@@ -138,9 +138,9 @@ class Topology:
         return [with_oldest(row) for row in rows] if query.by_age else rows
 
     async def report(self, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """The columns of sql/queries/report/from_counters.sql, one row at least.
+        """The columns of sql/queries/report/from_counters.sql, at least one row.
 
-        Raises Uncounted where the counters do not hold all messages.
+        Raises Uncounted if the counters do not include all messages.
         """
         return await self._database.fetch(load_statement("queries/report/from_counters"), **parameters)
 
@@ -149,20 +149,20 @@ class Topology:
         return await self._database.fetch_scan(load_statement("queries/report/from_messages"), **parameters)
 
     async def history(self, query: HistoryQuery) -> Sequence[Any]:
-        """The columns of sql/queries/history.sql. Raises Uncounted where the counters do not hold all messages."""
+        """The columns of sql/queries/history.sql. Raises Uncounted if the counters do not include all messages."""
         return await self._database.fetch(load_statement("queries/history"), **history_parameters(query))
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that answer, and `silent_nodes`."""
+        """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that respond; `silent_nodes`: the others."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
     async def at_each_node(
         self, name: str, work: Callable[[Connection, str], Awaitable[Result]], seconds: float
     ) -> dict[str, Result | ServiceError]:
-        """What `work` returns for a connection to each node of a cluster and its address, or the error in its place.
+        """For each node of a cluster, by its address, the result of `work` or an error; empty on one machine.
 
-        Nodes are asked at the same time, each with a limit of `seconds`. Nothing for one machine.
+        `work` gets a connection and the address. It runs on all nodes at the same time, on each at most `seconds`.
         """
         return {}
 
@@ -171,22 +171,22 @@ class Topology:
         return await self.nodes()
 
     async def at_sender(self, sender_id: int, run: Callable[[Node], Awaitable[Result]]) -> Result:
-        """What `run` returns at the node that has the holds and jobs of a sender. Raises Moved where none has them now.
+        """The result of `run` on the node with the holds and jobs of a sender. Raises Moved if no node has them now.
 
-        It may run again at another node if it raises Moved.
+        If `run` raises Moved, it may be called again with another node.
         """
         return await run(Node(self._database))
 
     async def of_all_senders(self, name: str, order: Callable[[Any], Any], /, **parameters: Any) -> list[Any]:
-        """The rows of `queries/control/<name>` of all senders, by `order`; at most `row_limit`, if it has this one."""
+        """The rows of `queries/control/<name>` of all senders, sorted by `order`; at most `row_limit`, if given."""
         return await self._database.fetch(load_statement(f"queries/control/{name}"), **parameters)
 
     async def used_elsewhere(self, sender_id: int, token: str) -> Mapping[str, int]:
-        """How many `holds` and `jobs` of a token other nodes than that of the sender have."""
+        """The numbers of `holds` and `jobs` of a token on all nodes except the node of the sender."""
         return {"holds": 0, "jobs": 0}
 
     async def cancel(self, **parameters: Any) -> bool:
-        """Ends a job, of any sender. False if it has ended before."""
+        """Ends a job of any sender. False if the job has ended before."""
         ((is_cancelled,),) = await self._database.fetch(load_statement("queries/control/cancel"), WRITING, **parameters)
         return bool(is_cancelled)
 
@@ -195,27 +195,27 @@ class Topology:
         return await self._database.fetch(load_statement("queries/budgets"))
 
     async def is_explained_by_counters(self, sender_id: int) -> bool:
-        """Whether the counters answer queries of a sender now."""
+        """Whether queries of a sender are answered from the counters now."""
         (state,) = await self._database.fetch(load_statement("queries/baseline"))
         return bool(state["is_counted"])
 
     async def explained(self, queries: Sequence[StatsQuery], *, is_scan: bool) -> Explained:
-        """Where queries of one sender run now, and how. A scan is of one query."""
+        """The database and the statement that answer queries of one sender now. A scan answers one query."""
         statement, parameters = from_messages(queries[0]) if is_scan else from_counters(queries)
         return Explained(self._database, statement, parameters, load_statement("explain/tables"))
 
 
 def with_oldest(row: Any) -> dict[str, Any]:
-    """A row of sql/queries/top/oldest.sql with `oldest`."""
+    """A row of sql/queries/top/oldest.sql, with `oldest` added."""
     return {**row, "oldest": msgspec.to_builtins(_oldest(tuple(row)[-_OLDEST:]))}
 
 
 async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> list[list[StatsRow] | ServiceError]:
-    """The rows of a statement of `queries/from_counters/` for each query: its own rows, or the error in their place."""
+    """Splits the rows of a statement of `queries/from_counters/`: for each query its rows, or an error."""
     found: list[list[StatsRow]] = [[] for _ in queries]
     errors: dict[int, ServiceError] = {}
     for number, (position, *values) in enumerate(rows, 1):
-        # A row without counts says that the shard of the query is not proved: sql/citus/proved.sql.
+        # A row without counts means that the shard of the query is not proved: sql/citus/proved.sql.
         if values[_COLUMNS - 1] is None:
             has_moved = values[_ISP].startswith("mov")
             errors[position] = Moved() if has_moved else Uncounted(": its shard is not counted yet")
@@ -232,7 +232,7 @@ async def rows_by_query(rows: Iterable[Any], queries: Sequence[StatsQuery]) -> l
 def statement_name(query: StatsQuery) -> str:
     """The file of `queries/from_counters/` that answers a query.
 
-    It lists the keys of the grouping. A key that a filter fixes needs no listing: where all are fixed, one sum is left.
+    It lists the keys of the grouping, except keys that a filter fixes. If filters fix all keys, the result is one sum.
     """
     if query.has_oldest:
         return "total_with_oldest"
@@ -246,26 +246,26 @@ def statement_name(query: StatsQuery) -> str:
 
 
 def added_columns(name: str) -> int:
-    """The number of columns that a statement of `queries/from_counters/` has after those of a row."""
+    """The number of columns that a statement of `queries/from_counters/` has after the columns of a StatsRow."""
     if name.endswith("_with_oldest"):
         return _OLDEST + _RATES
     return _RATES if name.endswith("_with_rates") else 0
 
 
 def from_counters(queries: Sequence[StatsQuery]) -> tuple[Statement, dict[str, Any]]:
-    """The statement on the counters for queries of one statement name, and its parameters, an array each."""
+    """The statement on the counters for queries of one statement name, and its parameters, all of them arrays."""
     statement = load_statement(f"queries/from_counters/{statement_name(queries[0])}")
     return statement, {name: [getattr(query, name) for query in queries] for name in statement.types}
 
 
 def from_messages(query: StatsQuery) -> tuple[Statement, dict[str, Any]]:
-    """The statement on the messages themselves that defines the answer, and its parameters."""
+    """The statement on the messages that defines the answer, and its parameters."""
     statement = load_statement(f"queries/from_messages/{'total_with_oldest' if query.has_oldest else query.grouping}")
     return statement, {name: getattr(query, name) for name in statement.types}
 
 
 def history_parameters(query: HistoryQuery) -> dict[str, Any]:
-    """Those of sql/queries/history.sql."""
+    """The parameters of sql/queries/history.sql."""
     names = ("sender_id", "isp", "is_by_isp", "since", "until")
     return {**{name: getattr(query, name) for name in names}, "step": query.step_seconds}
 
@@ -303,9 +303,9 @@ def _with_rates(counts: Any, rates: Any, oldest: Oldest | msgspec.UnsetType = ms
 
 
 def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:
-    """The queries that its report is the sum of: itself, or one for each account that a limited token may see.
+    """The queries whose sum is the report: the query itself, or one for each account that a limited token may see.
 
-    All have the same statement, and so one snapshot.
+    All have the same statement, so they have one snapshot.
     """
     if query.account_ids is None:
         return (query,)

@@ -1,15 +1,16 @@
--- Holds, jobs and the audit log on a node of a cluster. They are those of the senders whose shards are here: the node
--- changes them and no other one does. If a shard moves, they follow it.
+-- Holds, jobs and the audit log on a node of a cluster. A node has the holds and jobs of the senders whose shards are
+-- on the node, and only this node changes them. If a shard moves, its holds, jobs and entries of the log follow it.
 --
--- A service of any process brings them, and calls for each row of arrived_shards, until no other node has a part left:
--- leaving() on the other node, receive() here, leave() on the other node; and at last complete() here. Each call is a
--- transaction, and all can be repeated: a process that dies in between loses nothing, because the other node deletes
--- only what is here. From the move to complete() no node changes holds and jobs of the shard: away().
+-- Any process of the service can copy them. For each row of arrived_shards, it calls leaving() on another node,
+-- receive() on this node, and leave() on the other node, until no other node has rows of the shard. Then it calls
+-- complete() on this node. Each call is a transaction and can be repeated. If a process dies between two calls, no row
+-- is lost, because the other node deletes only rows that this node has stored. Between the move and complete(), no node
+-- changes the holds and jobs of the shard: away().
 -- places: schema, messages, messages_oid
 
--- away: why the holds and jobs of a sender can't be changed on this node now; NULL: they can, until the transaction
--- ends, because a move or a split of the shard waits for the lock. The check has a snapshot of its own, taken when the
--- lock is held: in READ COMMITTED.
+-- away: the reason why the holds and jobs of a sender can't be changed on this node now. NULL: they can be changed
+-- until the transaction ends, because a move or a split of the shard waits for the lock. Call it in READ COMMITTED, so
+-- that the check has a new snapshot, taken after the lock.
 CREATE OR REPLACE FUNCTION "{schema}".away(of_sender bigint) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
@@ -32,7 +33,7 @@ EXCEPTION
 END
 $$;
 
--- require_control: raises QS409 if the holds and jobs of a sender are not on this node, or not completely.
+-- require_control: raises QS409 if the holds and jobs of a shard are not on this node, or not all of them are.
 CREATE OR REPLACE FUNCTION "{schema}".require_control(of_shard bigint) RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -44,14 +45,14 @@ BEGIN
 END
 $$;
 
--- is_proven: as on one machine, of all shards of the node.
+-- is_proven: the same as on one machine, for all shards of the node.
 CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT NOT EXISTS (SELECT FROM "{schema}".unproved(ARRAY(SELECT shard FROM "{schema}".placed())))
 $$;
 
--- require_left: raises QS409 unless a move of the shard to another node is over on this node. It stays so until the
--- transaction ends.
+-- require_left: raises QS409 unless the shard is on another node and its move is complete on this node. The shard can't
+-- return before the transaction ends.
 CREATE OR REPLACE FUNCTION "{schema}".require_left(of_shard bigint, low integer, high integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 BEGIN
@@ -77,7 +78,8 @@ BEGIN
 END
 $$;
 
--- kept_senders: the senders of a table, by the hashes of a shard. From one to the next by the index.
+-- kept_senders: the senders in a table whose hashes are in the range of a shard. It finds each next sender with the
+-- index.
 CREATE OR REPLACE FUNCTION "{schema}".kept_senders(of_table text, low integer, high integer) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -93,14 +95,16 @@ BEGIN
 END
 $$;
 
--- leaving: a part of what this node has of a shard that is on another node, by the hashes of its senders: the name of a
--- table, and rows as JSON; no row if nothing is left. Chunks have no addresses, because those are of another table.
+-- leaving: some of the rows that this node has of a shard that is on another node. The hashes of the senders select the
+-- rows. Returns the name of a table, and rows of it as JSON; no row if nothing is left. Chunks are returned without
+-- addresses, because the addresses refer to the table of this node.
 CREATE OR REPLACE FUNCTION "{schema}".leaving(of_shard bigint, low integer, high integer)
 RETURNS TABLE (kept_in text, kept text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM "{schema}".require_left(of_shard, low, high);
-  -- Chunks have no sender, so each takes its job with it: a shard that returns before all is brought finds both.
+  -- A chunk has no sender, so it is returned with its job. If the shard returns before all rows are copied, the node
+  -- has both.
   FOREACH kept_in IN ARRAY ARRAY['holds', 'held_messages', 'job_chunks', 'jobs', 'audit_log'] LOOP
     IF kept_in = 'job_chunks' THEN
       SELECT jsonb_agg(part.chunk) INTO kept FROM (
@@ -122,8 +126,9 @@ BEGIN
 END
 $$;
 
--- receive: stores what leaving() has returned; rows that are here stay. A message that is not on hold any more needs no
--- row; the lock waits for writers that may take one off hold. Nothing is stored after complete().
+-- receive: stores the rows that leaving() has returned, and keeps rows that this node already has. A message that is no
+-- longer on hold needs no row in held_messages; the lock waits for writers that may end the hold of a message. After
+-- complete(), it raises QS409 and stores nothing.
 CREATE OR REPLACE FUNCTION "{schema}".receive(of_shard bigint, of_arrival bigint, kept_in text, kept text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -156,8 +161,8 @@ BEGIN
 END
 $$;
 
--- leave: deletes what leaving() has returned, when the other node has it. The service may not delete entries of senders
--- whose shards are here.
+-- leave: deletes the rows that leaving() has returned, after the other node has stored them. The service may not delete
+-- entries of senders whose shards are on this node.
 CREATE OR REPLACE FUNCTION "{schema}".leave(
   of_shard bigint, low integer, high integer, kept_in text, kept text
 ) RETURNS void
@@ -179,8 +184,8 @@ BEGIN
 END
 $$;
 
--- complete: from now on this node changes the holds and jobs of the shard. Messages that arrived since the move have
--- not met their holds: a job of each hold finds them.
+-- complete: marks the holds and jobs of the shard as complete, so that this node may change them. Returns false if they
+-- were complete before. Messages that arrived since the move were not put on hold, so it begins a job for each hold.
 CREATE OR REPLACE FUNCTION "{schema}".complete(of_shard bigint, of_arrival bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -191,7 +196,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  -- Of a shard that was split here, or that has returned.
+  -- Chunks have addresses if the shard was split on this node, or has returned to it.
   UPDATE "{schema}".job_chunks SET addresses = '{}' WHERE job_id IN (
     SELECT id FROM "{schema}".jobs WHERE worker_hash(sender_id) BETWEEN own.lowest AND own.highest
   );
@@ -220,8 +225,8 @@ REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION "{schema}"
 ALTER TABLE "{messages}"
 ENABLE ALWAYS TRIGGER local_inserted, ENABLE ALWAYS TRIGGER local_updated, ENABLE ALWAYS TRIGGER local_deleted;
 
--- What the queue had before it was distributed: on the coordinator, from which the nodes bring it. Other entries of the
--- log stay, because they are of no sender.
+-- On the coordinator, this moves the rows that the queue had before it was distributed, so that the nodes can copy
+-- them. Entries of the log without a job stay, because they belong to no sender.
 DO $$
 DECLARE
   kept_in text;
@@ -241,8 +246,8 @@ BEGIN
 END
 $$;
 
--- The numbers of holds, jobs and entries of the log begin with that of the node's group, so that they stay unique in
--- the cluster when they move.
+-- The ids of holds, jobs and entries of the log start at a multiple of the number of the node's group, so that they are
+-- unique in the cluster, also after a move.
 DO $$
 DECLARE
   least_number CONSTANT bigint := (SELECT groupid FROM pg_dist_local_group) * 10000000000;

@@ -1,5 +1,6 @@
--- detach: removes our triggers from messages, and the counters from the coordinator. Part of the same transaction as
--- distribute.sql: a service that takes the queue to be on one machine finds nothing to answer with.
+-- detach: removes the triggers of queuestats from messages, and the counters from the coordinator
+-- It runs in the transaction of distribute.sql. After that transaction, a service that still assumes one machine finds
+-- no counters, so it can't return outdated counts.
 -- parameters: none
 DO /* citus/detach.sql */ $$
 DECLARE
@@ -18,7 +19,7 @@ BEGIN
   END LOOP;
   DELETE FROM queuestats.baseline;
   DROP FUNCTION queuestats.current_counters;
-  -- The condition `objects` does not miss it.
+  -- So the condition `objects` does not report the function as missing.
   DELETE FROM queuestats.objects WHERE name LIKE 'queuestats.current\_counters(%';
 END
 $$

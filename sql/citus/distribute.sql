@@ -1,5 +1,5 @@
--- distribute: messages becomes a distributed table, shard_count shards by sender. Part of a transaction that holds
--- ACCESS EXCLUSIVE on messages: writers wait until its rows are copied.
+-- distribute: makes messages a distributed table with shard_count shards by sender
+-- It runs in a transaction that holds ACCESS EXCLUSIVE on messages, so writers wait until the rows are copied.
 -- parameters: shard_count integer
 SELECT /* citus/distribute.sql */
   create_distributed_table(

@@ -1,5 +1,6 @@
--- former: the statements that drop the schemas of former releases, one for each shard, and first the one that made them
--- The first statement also makes settle() attach the shards again, to the parent.
+-- former: the statements that drop the schemas of former releases, which had one for each shard
+-- The first statement drops the schema queuestats_node, whose functions created the others. It also clears the triggers
+-- in shards, so that settle() attaches the shards again and makes them children of the parent.
 -- parameters: none
 SELECT /* citus/former.sql */
   format('DROP SCHEMA %I CASCADE', nspname)

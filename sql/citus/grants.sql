@@ -1,4 +1,4 @@
--- grants: the statements that give the service's role what it needs on a node, and no more
+-- grants: the statements that give the service's role its minimal rights on a node
 -- parameters: role text
 SELECT /* citus/grants.sql */ format(template, cast(:role AS text)) AS statement
 FROM (

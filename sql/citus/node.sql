@@ -1,9 +1,9 @@
--- What a node of a Citus cluster has beside the functions of one machine, in a schema that Citus does not know: how its
--- shards come and go, and the proof that a shard is here. `queuestats migrate` runs this on every node.
--- has_created: false while former releases answer, whose services do not trust a shard that has a parent.
+-- The functions that only a node of a Citus cluster has: the arrival and departure of shards, and the proof that a
+-- shard is on the node. Citus does not manage their schema. `queuestats migrate` runs this file on every node.
+-- has_created: false while services of a former release may run, because these do not trust a shard that has a parent.
 -- places: schema, messages, messages_oid, has_created
 
--- messages_table: the table that Citus distributes, as counters/queued_messages.sql has it on one machine.
+-- messages_table: the table that Citus distributes. counters/queued_messages.sql has this function for one machine.
 CREATE OR REPLACE FUNCTION "{schema}".messages_table() RETURNS regclass
 LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT to_regclass('public.messages')::regclass $$;
 
@@ -13,7 +13,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT get_shard_id_for_distribution_column('public.messages', of_sender)
 $$;
 
--- placed: the shards of messages that are on this node, as its own catalog has it.
+-- placed: the shards of messages that are on this node, by the node's own copy of the Citus catalog.
 CREATE OR REPLACE FUNCTION "{schema}".placed() RETURNS TABLE (shard bigint, lowest integer, highest integer)
 LANGUAGE sql STABLE AS $$
   SELECT shardid, CAST(shardminvalue AS integer), CAST(shardmaxvalue AS integer)
@@ -21,14 +21,14 @@ LANGUAGE sql STABLE AS $$
   WHERE logicalrelid = to_regclass('public.messages') AND groupid = (SELECT groupid FROM pg_dist_local_group)
 $$;
 
--- known: the shards that are here, and those that have left their counts behind.
+-- known: the shards that are on this node, and the shards that have left but whose counts are not deleted yet.
 CREATE OR REPLACE FUNCTION "{schema}".known() RETURNS bigint[]
 LANGUAGE sql STABLE AS $$
   SELECT ARRAY(SELECT shard FROM "{schema}".placed() UNION SELECT shard FROM "{schema}".shards)
 $$;
 
--- has_stayed: whether a move that has written the row of a placement is over, and has left the row as it was seen. A
--- move holds the lock until it is over on this node. The second look has a snapshot of its own, in READ COMMITTED.
+-- has_stayed: whether a move that wrote to the row of a placement has ended, and the row is still the same version. A
+-- move holds the lock until it ends on this node. In READ COMMITTED, the check after the lock has a new snapshot.
 CREATE OR REPLACE FUNCTION "{schema}".has_stayed(of_shard bigint, seen xid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 BEGIN
@@ -38,17 +38,18 @@ BEGIN
     WHERE shardid = of_shard AND xmin = seen AND groupid = (SELECT groupid FROM pg_dist_local_group)
   );
 EXCEPTION
-  -- Citus says by an internal error that it does not know a shard any more.
+  -- Citus raises an internal error for a shard that no longer exists.
   WHEN lock_not_available OR internal_error THEN RETURN false;
 END
 $$;
 
--- unproved: those of some shards whose counts can't be read here, and why: moved, moving, unattached (their tables lack
--- our triggers), uncounted.
--- A statement that answers from the counters reads it in its own snapshot. A move writes the row of the placement here
--- before it prepares its transaction, and so before another node can show that it is over. So where the row is visible,
--- and no transaction has written it, no answer of this snapshot lacks a message that was written on another node.
--- Plain STABLE SQL: the planner puts its text in place of the call.
+-- unproved: the shards whose counts can't be read on this node, with the reason: moved, moving, unattached (the table
+-- lacks our triggers), uncounted.
+-- A statement that reads the counters calls it in its own snapshot. A move writes to the row of the placement on this
+-- node before it prepares its transaction, and so before another node can show that the move has ended. So if the row
+-- is visible and no transaction has written to it, no result of this snapshot lacks a message that was written on
+-- another node.
+-- Plain STABLE SQL, so that the planner inlines it.
 CREATE OR REPLACE FUNCTION "{schema}".unproved(of_shards bigint[]) RETURNS TABLE (shard bigint, state text)
 LANGUAGE sql STABLE AS $$
   SELECT shard, state
@@ -71,10 +72,10 @@ LANGUAGE sql STABLE AS $$
   WHERE state <> 'here'
 $$;
 
--- require_proved: true if the counts of these shards can be read, in the snapshot of the calling statement. Otherwise
--- an error: a shard is on another node (QS409), or is not counted (QS503). are_all: it is also an error (QS409) if the
--- node has another shard, or has not deleted the counts of one that has left. So statements on several nodes, whose
--- snapshots differ, together read each shard once.
+-- require_proved: true if the counts of these shards can be read in the snapshot of the calling statement. Otherwise it
+-- raises an error: a shard is on another node (QS409), or is not counted (QS503). are_all: it also raises QS409 if the
+-- node has another shard, or has not deleted the counts of a shard that has left. So statements on several nodes read
+-- each shard exactly once, although their snapshots differ.
 CREATE OR REPLACE FUNCTION "{schema}".require_proved(of_shards bigint[], are_all boolean) RETURNS boolean
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -90,16 +91,18 @@ BEGIN
 END
 $$;
 
--- counted: what proof.sql has on one machine. Here each statement has its own proof, of its shards: proved.sql.
+-- counted: always true. Each statement on a node has the proof of its own shards (proved.sql), so the proof of
+-- counters/proof.sql is not needed.
 CREATE OR REPLACE FUNCTION "{schema}".counted() RETURNS TABLE (are_readable boolean)
 LANGUAGE sql STABLE AS $$ SELECT true $$;
 
--- follow_partitions: for a fold. A shard has no partitions.
+-- follow_partitions: always true. A fold calls it, and the table of a shard has no partitions.
 CREATE OR REPLACE FUNCTION "{schema}".follow_partitions() RETURNS boolean
 LANGUAGE sql STABLE AS $$ SELECT true $$;
 
--- messages_here: the messages of a sender for a scan, counted or not; an error (QS409) if its shard is elsewhere. The
--- proof comes last: a shard that is here after its messages were read, was here when they were.
+-- messages_here: the messages of a sender for a scan, also if they are not counted. It raises QS409 if the shard of the
+-- sender is on another node. This check comes after the read: if the shard is on this node after the read, it was on
+-- this node during the read.
 CREATE OR REPLACE FUNCTION "{schema}".messages_here(of_sender bigint) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text, status public.message_status,
   created_at timestamp with time zone
@@ -120,8 +123,8 @@ BEGIN
 END
 $$;
 
--- recount_shard: the truth of a shard, or of one sender of it, by all keys, in the snapshot of the calling statement.
--- oldest, came: as in a delta that brings these messages.
+-- recount_shard: counts the messages of a shard, or of one sender of the shard, by all keys, in the snapshot of the
+-- calling statement. oldest, came: the values in a delta for the arrival of these messages.
 CREATE OR REPLACE FUNCTION "{schema}".recount_shard(of_shard bigint, of_sender bigint) RETURNS TABLE (
   sender_id bigint, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, total bigint, oldest timestamp with time zone, came integer
@@ -141,7 +144,8 @@ BEGIN
 END
 $$;
 
--- recount: as counters/recount.sql, of the shards that are here. The table of one that has left may still be there.
+-- recount: the same as in counters/recount.sql, for the shards that are on this node. It does not read all tables,
+-- because the table of a shard that has left may not be dropped yet.
 CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set "{schema}".grouping_set, account_id bigint, campaign_id bigint, isp text,
   new bigint, proc bigint, retry bigint, hold bigint, other bigint
@@ -156,12 +160,12 @@ CREATE OR REPLACE FUNCTION "{schema}".recount(of_sender bigint) RETURNS TABLE (
   GROUP BY sender_id, CUBE (account_id, campaign_id, isp)
 $$;
 
--- audit_shards: as audit, of the shards whose counts can be read. It also has a row without a sender for each shard
--- that is here, or for that of the sender: the shard in place of an account, and its state in place of a grouping set.
--- A shard in the state `here` was compared. All is from one snapshot. The locks keep a TRUNCATE from being taken for
--- drift.
--- A TRUNCATE locks the shards in several sessions. If both wait for each other, this gives up before Citus ends the
--- TRUNCATE.
+-- audit_shards: the same as audit, for the shards whose counts can be read. It also returns a row without a sender for
+-- each shard on this node, or for the shard of the sender: the shard is in place of an account, and its state in place
+-- of a grouping set. A shard in the state `here` was compared. All rows are from one snapshot. The locks exclude a
+-- TRUNCATE, whose effect would look like drift.
+-- A TRUNCATE locks the shards in several sessions. If this function and the TRUNCATE wait for each other, the lock
+-- timeout ends this function before Citus ends the TRUNCATE.
 CREATE OR REPLACE FUNCTION "{schema}".audit_shards(of_sender bigint) RETURNS TABLE (
   sender_id bigint, grouping_set text, account_id bigint, campaign_id bigint, isp text,
   counted_new bigint, counted_proc bigint, counted_retry bigint, counted_hold bigint, counted_other bigint,
@@ -198,7 +202,8 @@ BEGIN
 END
 $$;
 
--- is_compared: whether the shard of a sender is here and counted, so that what the node has of it can be compared.
+-- is_compared: whether the shard of a sender is on this node and counted. Only then can the counts of the sender be
+-- compared with its messages.
 CREATE OR REPLACE FUNCTION "{schema}".is_compared(of_sender bigint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT EXISTS (
@@ -208,8 +213,8 @@ LANGUAGE sql STABLE AS $$
   )
 $$;
 
--- record_shard_truncate: TRUNCATE of messages empties each shard in a session of its own, so it takes no lock of the
--- node. What the shard had is subtracted when it is counted again.
+-- record_shard_truncate: marks a shard as not counted. TRUNCATE of messages empties each shard in a separate session,
+-- so this function takes no lock of the node. count_shard() subtracts the counts that the shard had.
 CREATE OR REPLACE FUNCTION "{schema}".record_shard_truncate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -221,8 +226,9 @@ BEGIN
 END
 $$;
 
--- leave_parent: tables of shards that are not here, but are not dropped yet, are no longer reached through messages.
--- The lock on messages excludes statements that were planned with other tables than those that their snapshot shows.
+-- leave_parent: removes from messages the child tables of shards that have left and are not dropped yet, so that
+-- statements no longer read them. The lock on messages excludes statements whose plan has other child tables than their
+-- snapshot.
 CREATE OR REPLACE FUNCTION "{schema}".leave_parent() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -240,8 +246,8 @@ BEGIN
 END
 $$;
 
--- apart: the shards that have their triggers, but not their parent. Services of the release that had a schema for each
--- shard refuse a shard that has a parent, so it gets none while that release may run.
+-- apart: the shards whose tables have their triggers, but no parent. Services of the release that had a schema for each
+-- shard reject a shard that has a parent, so tables get no parent while services of that release may run.
 CREATE OR REPLACE FUNCTION "{schema}".apart() RETURNS TABLE (shard bigint)
 LANGUAGE sql STABLE AS $$
   SELECT shard FROM "{schema}".shards INNER JOIN "{schema}".placed() USING (shard)
@@ -249,8 +255,8 @@ LANGUAGE sql STABLE AS $$
     AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass('public.messages_' || shard))
 $$;
 
--- attach_shard: puts the triggers of attach.sql on the table of a shard, and makes it a child of messages. Its history
--- begins when it is counted. Its holds and jobs are then brought from other nodes (control.sql).
+-- attach_shard: creates the counting triggers on the table of a shard, and makes the table a child of messages. The
+-- history of the shard begins when it is counted. The service copies its holds and jobs from other nodes (control.sql).
 CREATE OR REPLACE FUNCTION "{schema}".attach_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -291,11 +297,12 @@ BEGIN
 END
 $$;
 
--- count_shard: writes what the counts of a shard lack as deltas: its messages less what readers add up, both of one
--- snapshot. So folds go on, and what an earlier stay of the shard or a TRUNCATE has left is corrected too.
--- One delta of each sender has the time of its oldest message, so the bounds follow (counters/bounds.sql). After a
--- TRUNCATE alone, the history goes on: the deltas are messages that have left. Otherwise it begins now, and the deltas
--- are corrections (counters/fold.sql).
+-- count_shard: writes the difference between the messages of a shard and its counts as deltas. The messages, the
+-- counters and the pending deltas are from one snapshot, so folds can continue. The difference also corrects counts
+-- that remain from an earlier stay of the shard or from before a TRUNCATE.
+-- For each sender, one delta has the time of the oldest message, so that folds adjust the bounds (counters/bounds.sql).
+-- After a TRUNCATE alone, the history continues, and records the deltas as messages that have left. Otherwise, the
+-- history begins now, and the deltas are corrections (counters/fold.sql).
 CREATE OR REPLACE FUNCTION "{schema}".count_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB'
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET row_security = off AS $$
@@ -333,8 +340,8 @@ BEGIN
 END
 $$;
 
--- forget_shard: deletes the counts of a shard that has left, but not those of senders of a shard that is here: a half
--- of a split. Under the fold's lock: a fold would write them again.
+-- forget_shard: deletes the counts of a shard that has left. After a split, it keeps the counts of senders whose new
+-- shard is on this node. It holds the lock of the fold, because a fold would write the counts again.
 CREATE OR REPLACE FUNCTION "{schema}".forget_shard(of_shard bigint) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -355,16 +362,17 @@ BEGIN
 END
 $$;
 
--- settle: one step towards counts of the shards that are here, and of no others: gives a shard its triggers, counts
--- it, or deletes what one has left behind. What it did; NULL where nothing is left to do, or another one is at it. A
--- step is one transaction. A shard whose writers have a long transaction open delays no other shard.
+-- settle: one step, until the node has the counts of exactly the shards that are on it: it creates the triggers of a
+-- shard, counts a shard, or deletes the counts of a shard that has left. Returns a description of the step; NULL if
+-- there is nothing to do, or another session runs a step. A step is one transaction. A shard whose writers have a long
+-- open transaction does not delay the other shards.
 CREATE OR REPLACE FUNCTION "{schema}".settle() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET client_min_messages = error AS $$
 DECLARE
   next record;
 BEGIN
-  -- Citus must not copy to other nodes what is created here.
+  -- Citus must not create these objects on other nodes.
   PERFORM set_config('citus.enable_ddl_propagation', 'off', true),
           set_config('citus.enable_manual_changes_to_shards', 'on', true);
   BEGIN
@@ -372,7 +380,7 @@ BEGIN
   EXCEPTION WHEN lock_not_available THEN
     RETURN NULL;
   END;
-  -- Shards that have come first: what a split has left is theirs.
+  -- Shards that have arrived come first: after a split, they use the counts of the former shard.
   FOR next IN
     SELECT * FROM (
       SELECT shard, state FROM "{schema}".unproved("{schema}".known())
@@ -388,7 +396,7 @@ BEGIN
         WHEN 'moved' THEN "{schema}".forget_shard(next.shard)
       END;
     EXCEPTION WHEN lock_not_available OR undefined_table THEN
-      -- Citus drops the table of a shard that has left whenever it likes.
+      -- Citus may drop the table of a shard that has left at any time.
       CONTINUE;
     END;
   END LOOP;
@@ -396,8 +404,8 @@ BEGIN
 END
 $$;
 
--- Bounds hold from the beginning, because the count of a shard has the oldest messages. Shards that a former version
--- has counted are counted again.
+-- The bounds are valid from the beginning, because count_shard() records the oldest messages. Shards that a former
+-- version counted are attached and counted again.
 WITH begun AS (
   INSERT INTO "{schema}".bounds (sender_id, number, new, proc, retry, hold)
   VALUES (0, 0, 'infinity', 'infinity', 'infinity', 'infinity')

@@ -1,6 +1,6 @@
--- proved: a statement of queries/from_counters/ on a node, with the proof that the shards of its queries are there
--- A query whose shard is not proved has a last row without counts, which has the reason in place of an ISP. Both parts
--- are of one snapshot.
+-- proved: a statement of queries/from_counters/ on a node, with the proof that the node has the shards of its queries
+-- For each query whose shard is not proved, it adds a row without counts that has the reason in place of an ISP. The
+-- statement and the proof have the same snapshot.
 -- nulls: a NULL for each column after the ISP.
 -- places: schema, statement, parameters, nulls
 -- parameters: "{parameters}"

@@ -1,5 +1,5 @@
--- required: a statement of queries/ on a node, or an error if the counts of its shards can't be read there
--- shards: those that it reads. are_all: they must be all shards of the node.
+-- required: a statement of queries/ on a node; an error if the counts of its shards can't be read on the node
+-- shards: the shards that the statement reads. are_all: whether these must be all shards of the node.
 -- places: schema, statement, parameters
 -- parameters: are_all boolean, "{parameters}"
 SELECT /* citus/required.sql */ found.*

@@ -1,16 +1,17 @@
--- tables: what a new schema of a node has beside the tables of one machine, and what the revisions set for those
+-- tables: the additional tables in a new schema of a node, and the storage parameters of the tables of one machine
 -- places: schema
--- The shards whose tables have our triggers. A shard that has left stays until its counts are deleted.
+-- The shards whose tables have our triggers. The row of a shard that has left remains until its counts are deleted.
 CREATE TABLE "{schema}".shards (
   shard bigint PRIMARY KEY,
-  -- The hashes of its senders.
+  -- The range of the hashes of its senders.
   lowest integer NOT NULL, highest integer NOT NULL,
-  -- Its table, and a hash for each trigger there: a table that came later has others.
+  -- Its table, and a hash for each trigger of the table. If the shard gets another table, these values differ.
   relation oid NOT NULL, triggers bigint[] NOT NULL,
   is_counted boolean NOT NULL DEFAULT false
 );
 
--- For its lock: a step of settle() and rebuild() exclude each other. A TRUNCATE writes to shards and must not wait.
+-- This table exists only for its lock: settle() and rebuild() must not run at the same time. A lock on the table shards
+-- would delay a TRUNCATE, which writes to it.
 CREATE TABLE "{schema}".settle_lock ();
 
 ALTER TABLE "{schema}".deltas SET (

@@ -1,4 +1,4 @@
--- uncount: marks the shards of a node as not counted, after a table of its counts had to be made again
+-- uncount: marks the shards of a node as not counted, after a table of its counts was created again
 -- places: schema
 -- parameters: none
 UPDATE /* citus/uncount.sql */ "{schema}".shards

@@ -1,4 +1,4 @@
--- bound_differences: on a node of a cluster, queries/bound_differences.sql for the senders whose shards are counted
+-- bound_differences: on a node, queries/bound_differences.sql for the senders whose shards are counted
 -- parameters: sender_id bigint
 SELECT /* queries/citus/bound_differences.sql */ sender_id, status, missed
 FROM queuestats_local.bound_differences(cast(:sender_id AS bigint))

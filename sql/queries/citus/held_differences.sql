@@ -1,5 +1,4 @@
--- held_differences: on a node of a cluster, what queries/control/held_differences.sql is on one machine: of the shards
--- whose holds are all there
+-- held_differences: on a node, queries/control/held_differences.sql for the shards whose holds are all on the node
 -- parameters: sender_id bigint
 SELECT /* queries/citus/held_differences.sql */ sender_id, hold_id, kept, counted
 FROM queuestats_local.held_differences(cast(:sender_id AS bigint)) AS held

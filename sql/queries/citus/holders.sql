@@ -1,4 +1,4 @@
--- holders: the nodes that may have holds and jobs of any shard, also of one that is on another node now
+-- holders: the nodes that may have holds and jobs of any shard, also of a shard that has moved to another node
 -- parameters: none
 SELECT /* queries/citus/holders.sql */ nodename AS host, nodeport AS port
 FROM pg_dist_node

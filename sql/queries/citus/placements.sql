@@ -1,4 +1,4 @@
--- placements: the shards of messages, or the one of a sender, with the addresses of their nodes; NULL: there is none
+-- placements: the shards of messages, or the shard of a sender, with the addresses of their nodes; NULL: no node
 -- parameters: sender_id bigint
 SELECT /* queries/citus/placements.sql */ shard.shardid AS shard, node.nodename AS host, node.nodeport AS port
 FROM pg_dist_shard AS shard

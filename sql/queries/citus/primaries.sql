@@ -1,4 +1,4 @@
--- primaries: the nodes that have shards, or may get some
+-- primaries: the nodes that have shards or may get shards
 -- parameters: none
 SELECT /* queries/citus/primaries.sql */ node.nodename AS host, node.nodeport AS port
 FROM pg_dist_node AS node

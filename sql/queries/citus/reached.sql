@@ -1,5 +1,5 @@
--- reached: on a node of a cluster, true if its shards are reached through their parent; otherwise an error (QS400)
--- Once it is true, it stays true.
+-- reached: on a node, true if statements can read its shards through the parent table; otherwise an error (QS400)
+-- After the first true result, all later results are true.
 -- parameters: none
 SELECT /* queries/citus/reached.sql */ are_known AS are_reached
 FROM queuestats_local.arrivals()

@@ -1,4 +1,4 @@
--- receive: stores rows that another node has of a shard that is here
+-- receive: on the node of the shard, stores rows that another node has of the shard
 -- parameters: shard bigint, arrival bigint, kept_in text, kept text
 SELECT /* queries/citus/receive.sql */
   queuestats_local.receive(

@@ -1,3 +1,3 @@
--- settle: on a node of a cluster, one step towards counts of the shards that are there; NULL: nothing to do
+-- settle: on a node, the next step to attach and count its shards; NULL if there is nothing to do
 -- parameters: none
 SELECT /* queries/citus/settle.sql */ queuestats_local.settle() AS done

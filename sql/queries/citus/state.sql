@@ -1,5 +1,5 @@
--- state: whether this database has Citus, and whether messages is distributed by it
--- Citus keeps its distributed tables in pg_catalog.pg_dist_partition: elsewhere there is none.
+-- state: whether this database has Citus, and whether Citus distributes messages
+-- Only a database with Citus has pg_catalog.pg_dist_partition, the catalog of the distributed tables.
 -- parameters: none
 SELECT /* queries/citus/state.sql */
   to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL AS has_citus,

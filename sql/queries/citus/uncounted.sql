@@ -1,4 +1,4 @@
--- uncounted: on a node of a cluster, for migrate: the shards that are there and are not counted yet
+-- uncounted: on a node, for migrate: the shards of the node that are not counted yet
 -- parameters: none
 SELECT /* queries/citus/uncounted.sql */
   format('%s of its shards are not counted yet: their messages are read for each answer', count(*)) AS finding

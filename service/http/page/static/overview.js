@@ -42,7 +42,7 @@ function left(row) {
   return since === null ? perMinute(row.left) : since === "not known" ? "none" : `none since ${since}`;
 }
 
-// Reads the rates of the senders. If they are unknown, for example in a cluster, the column is empty.
+// Reads the rates of the senders. The column is empty for senders whose rates can't be read.
 async function readRates(ids, signal) {
   const body = { with: "rates", ids: "string" };
   const found = await Promise.all(ids.map((id) => ask("stats/", signal, { body: { ...body, id } }).catch(() => null)));
@@ -82,7 +82,7 @@ async function showSum(step) {
     render($("sum"));
   } catch (error) {
     if (error.status !== 400) return limitOf(error);
-    // Too many senders for one sum, or a cluster.
+    // The queue has too many senders for one sum.
     render($("sum"), `The sum of all senders is not available: ${sentence(error.message)}`);
   }
 }

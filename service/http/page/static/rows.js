@@ -41,7 +41,7 @@ export class Rows {
   }
 }
 
-// The list of the largest, which clusters have too; null if it does not support these keys and filters.
+// The list of the largest, which has no limit on counters; null if it does not support these keys and filters.
 async function largest({ by: [key, another], order, limit, senders: [id] = [], ...filters }, signal) {
   if (another || order === "key" || Object.keys(filters).length || !(id || key === "sender")) return null;
   return top({ by: key, order, limit, ...(id && { id }) }, signal);

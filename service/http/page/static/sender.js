@@ -101,7 +101,7 @@ function showHistory(chart, signal) {
     try {
       await chart.look(step);
     } catch (error) {
-      // A cluster has no history, and a token that is limited to accounts may not read it.
+      // The history is not available, or the token is limited to accounts and may not read it.
       if (![400, 403].includes(error.status)) throw error;
       isOver = true;
       chart.close();

@@ -3,8 +3,8 @@ import { events, inSight, inUrl, message, pause, session } from "./client.js";
 
 const BACK_MS = 1000;
 const INTERVAL_MS = 1000;
-// Values of `with`, tried in order until one is accepted. Tables without times of arrival, clusters, and tokens that
-// are limited to accounts do not have all parts.
+// Values of `with`, tried in order until one is accepted. A table without times of arrival, and a token that is limited
+// to accounts, do not have all parts.
 const PARTS = ["oldest,rates", "rates", "oldest", ""];
 
 // Calls `onReport` with each report until the view ends. Opens a new stream after an outage, and when the page is shown.
