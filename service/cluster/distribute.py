@@ -67,7 +67,7 @@ async def bring_up_nodes(owner_url: str, service_url: str | None, progress: Call
         if not state["is_distributed"]:
             return
         nodes = await fetch(connection, "queries/citus/primaries")
-        # The schema of the coordinator has the information whether the shards are counted, and the shard of a sender.
+        # The schema of the coordinator shows whether the shards are counted, and in which shard a sender is.
         await _bring_up(connection, service_url)
     await asyncio.gather(*(_bring_up_node(owner_url, service_url, host, port, progress) for host, port in nodes))
     # The coordinator comes last: services of a former release find the nodes with its functions.
@@ -144,12 +144,12 @@ async def node_changes(connection: Connection) -> list[str]:
 
 
 def hash_at_node(file: SqlFile) -> str:
-    """The hash of the text that runs on a node. It includes the values of the places, which this version defines."""
+    """The hash of the text that runs on a node, with the values of its places, which do not depend on a mapping."""
     return hashlib.sha256(file.text.encode()).hexdigest()
 
 
 async def _count_shards(connection: Connection, progress: Callable[[str], None]) -> None:
-    """Returns when each shard of this node has its triggers and is counted. Raises CommandError after ten minutes."""
+    """Returns when each shard of this node is attached and counted. Raises CommandError if shards stay locked."""
     for _ in range(PATIENCE_STEPS):
         ((done,),) = await fetch(connection, "queries/citus/settle")
         if done:

@@ -153,7 +153,7 @@ class Topology:
         return await self._database.fetch(load_statement("queries/history"), **history_parameters(query))
 
     async def watch(self, most_deltas: int) -> dict[str, int | None]:
-        """`pending_deltas` and `oldest_snapshot_transactions` of the nodes that respond; `silent_nodes`: the others."""
+        """`pending_deltas` and `oldest_snapshot_transactions` of responding nodes; `silent_nodes`: how many do not."""
         (row,) = await self._database.fetch(load_statement("queries/watch"), most_deltas=most_deltas)
         return {name: row[name] for name in ("pending_deltas", "oldest_snapshot_transactions")} | {"silent_nodes": 0}
 
@@ -285,7 +285,7 @@ def row_of(values: Any) -> StatsRow:
     # The end of the window is NULL if the query does not have rates.
     if rates and rates[3] is not None:
         return _with_rates(counts, rates, oldest)
-    return StatsRowWithOldest(*counts, oldest)  # type: ignore[call-arg] # as long as it has to be
+    return StatsRowWithOldest(*counts, oldest)  # type: ignore[call-arg] # counts has the right length
 
 
 def _oldest(by_status: Sequence[datetime | None]) -> Oldest:
@@ -299,7 +299,7 @@ def _with_rates(counts: Any, rates: Any, oldest: Oldest | msgspec.UnsetType = ms
     shrinking = 0 if arrived is None else left - arrived
     empty_in = math.ceil(counts[-1] * (until - since).total_seconds() / shrinking) if shrinking > 0 else None
     added = (arrived, empty_in, last_left, left, Window(since, until), oldest)
-    return StatsRowWithRates(*counts, *added)  # type: ignore[call-arg] # as long as it has to be
+    return StatsRowWithRates(*counts, *added)  # type: ignore[call-arg] # counts has the right length
 
 
 def sub_queries(query: StatsQuery) -> tuple[StatsQuery, ...]:

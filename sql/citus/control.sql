@@ -45,7 +45,7 @@ BEGIN
 END
 $$;
 
--- is_proven: the same as on one machine, for all shards of the node.
+-- is_proven: whether the counts of all shards of the node can be read; on one machine, the counts of the table.
 CREATE OR REPLACE FUNCTION "{schema}".is_proven() RETURNS boolean
 LANGUAGE sql STABLE AS $$
   SELECT NOT EXISTS (SELECT FROM "{schema}".unproved(ARRAY(SELECT shard FROM "{schema}".placed())))
@@ -246,8 +246,8 @@ BEGIN
 END
 $$;
 
--- The ids of holds, jobs and entries of the log start at a multiple of the number of the node's group, so that they are
--- unique in the cluster, also after a move.
+-- The ids of holds, jobs and entries of the log start at the number of the node's group times 10,000,000,000, so that
+-- they are unique in the cluster, also after a move.
 DO $$
 DECLARE
   least_number CONSTANT bigint := (SELECT groupid FROM pg_dist_local_group) * 10000000000;

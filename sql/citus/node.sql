@@ -362,10 +362,10 @@ BEGIN
 END
 $$;
 
--- settle: one step, until the node has the counts of exactly the shards that are on it: it creates the triggers of a
+-- settle: the next step until the counts of the node are the counts of its shards. A step creates the triggers of a
 -- shard, counts a shard, or deletes the counts of a shard that has left. Returns a description of the step; NULL if
--- there is nothing to do, or another session runs a step. A step is one transaction. A shard whose writers have a long
--- open transaction does not delay the other shards.
+-- there is nothing to do, or another session runs a step. A step is one transaction. If writers of a shard have a long
+-- transaction open, the other shards are not delayed.
 CREATE OR REPLACE FUNCTION "{schema}".settle() RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 SET client_min_messages = error AS $$
