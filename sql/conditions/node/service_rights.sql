@@ -1,4 +1,4 @@
--- service_rights: on a node, the service's role lacks a right that citus/grants.sql grants, or the right to connect
+-- service_rights: on a node, the service's role lacks a right that citus/grants.sql grants, or to connect
 -- places: schema
 -- parameters: service_role text
 SELECT /* conditions/node/service_rights.sql */

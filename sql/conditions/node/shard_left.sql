@@ -1,4 +1,4 @@
--- shard_left: a shard has moved to another node, or its move has not ended, and this node still has its counts
+-- shard_left: a shard has moved to another node, or a move of it did not end, and its counts are still here
 -- places: schema
 -- parameters: none
 SELECT /* conditions/node/shard_left.sql */

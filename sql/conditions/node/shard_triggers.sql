@@ -1,4 +1,4 @@
--- shard_triggers: the table of a shard lacks a counting trigger, or one was disabled, enabled again or replaced
+-- shard_triggers: the table of a shard lacks triggers that count, or one was disabled, enabled again or replaced
 -- places: schema
 -- parameters: none
 SELECT /* conditions/node/shard_triggers.sql */

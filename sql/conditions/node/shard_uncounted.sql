@@ -1,4 +1,4 @@
--- shard_uncounted: the table of a shard has its triggers, but its messages are not counted yet
+-- shard_uncounted: a shard has its triggers, and its messages are not counted yet
 -- places: schema
 -- parameters: none
 SELECT /* conditions/node/shard_uncounted.sql */
