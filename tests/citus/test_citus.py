@@ -95,7 +95,7 @@ async def serving(database: Distributed) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def writers(database: Distributed, nodes: tuple[int, ...] = (0, 1, 2)) -> AsyncIterator[Callable[[], int]]:
-    """Whole lives of messages through each of the nodes; yields a function that returns the number of statements that ran."""
+    """Whole lives of messages through each of the nodes; yields a function that counts the statements that ran."""
     is_over, statements = False, 0
 
     async def write(node: int) -> None:
